@@ -1,0 +1,17 @@
+//! From record to row: names, types, cells. Pure: no clock, no network, no database.
+//!
+//! ```text
+//! record -> columns it needs (names, types) -> row: one cell per column, _misfits, _overflow, hash
+//! ```
+//!
+//! Flattening cannot fail, it sorts: a value goes to its column, to `_misfits` when the column's type
+//! has no room for it, or to `_overflow` when the table has no column for it. Together the three hold
+//! the whole record.
+
+mod columns;
+mod names;
+mod rows;
+mod types;
+
+pub use columns::{Column, Columns, MAX_COLUMNS, Origin};
+pub use rows::{Row, flatten};

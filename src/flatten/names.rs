@@ -1,0 +1,102 @@
+//! The name of a column, from the name that Planhat gives the property or custom field.
+//!
+//! `planhat__` + snake_case in plain ASCII (+ `__custom`), at most the 63 bytes PostgreSQL keeps of a
+//! name. Custom fields are named by people: emoji, brackets, twins that differ in case. Whatever they
+//! type, the result needs no quotes, and two names never share a column: the later one gets a short
+//! hash of its own name, which is the same in every run and on every machine.
+
+use heck::ToSnakeCase;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::columns::Origin;
+
+const PREFIX: &str = "planhat__";
+const CUSTOM_SUFFIX: &str = "__custom";
+/// PostgreSQL cuts identifiers off here.
+const MAX_BYTES: usize = 63;
+
+/// The column for `name`, different from all that `taken` knows.
+pub(super) fn column_name(origin: Origin, name: &str, taken: impl Fn(&str) -> bool) -> String {
+    let suffix = match origin {
+        Origin::Property => "",
+        Origin::Custom => CUSTOM_SUFFIX,
+    };
+    let room = MAX_BYTES - PREFIX.len() - suffix.len();
+    let folded = any_ascii::any_ascii(name).to_snake_case();
+
+    let plain = format!("{PREFIX}{}{suffix}", cut(&folded, room));
+    if !folded.is_empty() && !taken(&plain) {
+        return plain;
+    }
+    let mut seed = 0;
+    loop {
+        let hash = format!("{:08x}", xxh3_64_with_seed(name.as_bytes(), seed) >> 32);
+        let stem = cut(&folded, room - hash.len() - 1);
+        let separator = if stem.is_empty() { "" } else { "_" };
+        let hashed = format!("{PREFIX}{stem}{separator}{hash}{suffix}");
+        if !taken(&hashed) {
+            return hashed;
+        }
+        seed += 1;
+    }
+}
+
+fn cut(folded: &str, room: usize) -> &str {
+    folded[..folded.len().min(room)].trim_end_matches('_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    fn custom(name: &str) -> String {
+        column_name(Origin::Custom, name, |_| false)
+    }
+
+    fn property(name: &str) -> String {
+        column_name(Origin::Property, name, |_| false)
+    }
+
+    #[test]
+    fn properties_are_written_in_snake_case() {
+        assert_eq!(property("lastTouch"), "planhat__last_touch");
+        assert_eq!(property("mrr"), "planhat__mrr");
+        assert_eq!(property("_id"), "planhat__id");
+        assert_eq!(property("nrTasksDue7Days"), "planhat__nr_tasks_due7_days");
+    }
+
+    #[test]
+    fn custom_fields_keep_their_mark_whatever_people_called_them() {
+        assert_eq!(custom("My Custom Field"), "planhat__my_custom_field__custom");
+        assert_eq!(custom("# Seats"), "planhat__seats__custom");
+        assert_eq!(custom("🚀 Go–live [EU]"), "planhat__rocket_go_live_eu__custom");
+        assert_eq!(custom("Größe (m²)"), "planhat__grosse_m2__custom");
+        assert_eq!(custom("'; drop table x; --"), "planhat__drop_table_x__custom");
+        assert_eq!(custom(&"ä".repeat(300)), format!("planhat__{}__custom", "a".repeat(46)));
+    }
+
+    #[test]
+    fn the_later_of_two_names_that_fold_to_one_gets_its_own_hash() {
+        let taken = custom("# Seats");
+        let twin = column_name(Origin::Custom, "# seats", |name| name == taken);
+        assert_eq!(twin, "planhat__seats_c69fdec5__custom");
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_needs_no_quotes_fits_and_is_unique(names in proptest::collection::hash_set(".{0,80}", 1..30), is_custom: bool) {
+            let origin = if is_custom { Origin::Custom } else { Origin::Property };
+            let mut taken = HashSet::new();
+            for name in &names {
+                let column = column_name(origin, name, |candidate| taken.contains(candidate));
+                prop_assert!(column.len() <= MAX_BYTES, "{column}");
+                prop_assert!(column.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{column}");
+                prop_assert!(column.starts_with(PREFIX) && column.len() > PREFIX.len());
+                prop_assert_eq!(is_custom, column.ends_with(CUSTOM_SUFFIX) && is_custom);
+                prop_assert!(taken.insert(column));
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What an object is: a kind of thing that Planhat lists and that gets one table.
+//!
+//! An object is data, not code: the catalogue fills one of these per endpoint, and everything else
+//! (pager, window, flatten, store) reads it. Field facts come from Planhat's reference, sections 4
+//! to 6.
+
+/// One kind of thing in a Planhat workspace, e.g. companies.
+#[derive(Debug)]
+pub struct Object {
+    /// Name of the endpoint (`/companies`) and of the table.
+    pub name: &'static str,
+    /// The name people know a change of it by; it stands in the table's comment.
+    pub action: &'static str,
+    /// The largest `limit` that the endpoint is documented to take.
+    pub max_limit: u32,
+    /// Synced when the user does not name objects.
+    pub by_default: bool,
+    /// Times that an edit moves, in order of preference. Only a record that has one of them can be
+    /// told unchanged without comparing it.
+    pub modified: &'static [&'static str],
+    /// Other times in a record's life (contact, activity, creation). They widen the window and date
+    /// a record for the history limit, but their silence proves nothing.
+    pub dated: &'static [&'static str],
+    /// Properties to walk the listing by, newest first, so that a daily run can stop early. Empty:
+    /// every page is fetched.
+    pub sweeps: &'static [&'static str],
+    /// The query parameter without which some records (archived ones) are not listed.
+    pub hidden: Option<&'static str>,
+    /// Properties whose column has a clearer name than Planhat's own.
+    pub renamed: &'static [(&'static str, &'static str)],
+    pub properties: Properties,
+}
+
+/// The documented properties of an object by the type of their column. What is not listed gets its
+/// type from the values seen.
+#[derive(Debug)]
+pub struct Properties {
+    pub text: &'static [&'static str],
+    pub number: &'static [&'static str],
+    pub boolean: &'static [&'static str],
+    pub time: &'static [&'static str],
+    /// Objects, arrays, and properties documented with more than one shape.
+    pub json: &'static [&'static str],
+}
+
+impl Object {
+    /// The documented type of a property.
+    pub fn kind_of(&self, property: &str) -> Option<Kind> {
+        let Properties { text, number, boolean, time, json } = &self.properties;
+        [
+            (text, Kind::Text),
+            (number, Kind::Number),
+            (boolean, Kind::Boolean),
+            (time, Kind::Time),
+            (json, Kind::Json),
+        ]
+        .into_iter()
+        .find(|(names, _)| names.contains(&property))
+        .map(|(_, kind)| kind)
+    }
+
+    /// The name that the column of a property is made from.
+    pub fn column_name_of<'a>(&'a self, property: &'a str) -> &'a str {
+        self.renamed
+            .iter()
+            .find(|(planhat, _)| *planhat == property)
+            .map_or(property, |(_, clearer)| clearer)
+    }
+}
+
+/// The five types of column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    /// Exact: the digits of the JSON text, never through a float.
+    Number,
+    Boolean,
+    Time,
+    /// Objects and arrays, and anything whose shape varies.
+    Json,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] = [Kind::Text, Kind::Number, Kind::Boolean, Kind::Time, Kind::Json];
+
+    /// The PostgreSQL type, also its name in the column map.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Kind::Text => "text",
+            Kind::Number => "numeric",
+            Kind::Boolean => "boolean",
+            Kind::Time => "timestamptz",
+            Kind::Json => "jsonb",
+        }
+    }
+
+    pub fn from_sql(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.sql() == name)
+    }
+}

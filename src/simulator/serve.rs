@@ -1,0 +1,178 @@
+//! The HTTP side: who may come in, which page they get, and a note of every request.
+//!
+//! ```text
+//! door (note, token, method, scripted answers, permissions) -> list | one -> shelf
+//! ```
+//!
+//! The door stands before every path, known or not, as the real API refuses a bad token before it
+//! looks at anything else. Error bodies are plain sentences, never JSON: that is what clients of
+//! the real API report.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request as HttpRequest, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+
+use super::endpoint::{Endpoint, Hides};
+use super::workspace::{Filter, Shelf, Wanted};
+use super::{Answer, Options, Request};
+
+/// What the server and the [`Simulator`](super::Simulator) that holds it share.
+pub(super) struct Site {
+    options: Options,
+    state: Mutex<Now>,
+}
+
+/// Everything that changes while the server runs.
+pub(super) struct Now {
+    pub(super) shelves: BTreeMap<&'static str, Shelf>,
+    pub(super) forbidden: BTreeSet<String>,
+    /// Scripted answers by path without its leading slash, first come, first served.
+    pub(super) answers: BTreeMap<String, VecDeque<Answer>>,
+    pub(super) requests: Vec<Request>,
+}
+
+type QueryMap = BTreeMap<String, String>;
+
+impl Site {
+    pub(super) fn new(options: Options, shelves: BTreeMap<&'static str, Shelf>) -> Self {
+        let forbidden = options.forbidden.clone();
+        let now = Now { shelves, forbidden, answers: BTreeMap::new(), requests: Vec::new() };
+        Self { options, state: Mutex::new(now) }
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.options.token
+    }
+
+    /// A test that panics in the middle of an edit should fail by that panic and no other.
+    pub(super) fn now(&self) -> MutexGuard<'_, Now> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn router(site: &Arc<Site>) -> Router {
+    Router::new()
+        .route("/{object}", any(list))
+        .route("/{object}/{id}", any(one))
+        .fallback(async || not_found())
+        .layer(middleware::from_fn_with_state(Arc::clone(site), door))
+        .with_state(Arc::clone(site))
+}
+
+/// Notes the request before the latency begins, so that one whose client gave up is noted too.
+async fn door(State(site): State<Arc<Site>>, request: HttpRequest, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let query = Query::<QueryMap>::try_from_uri(request.uri()).map(|Query(query)| query).unwrap_or_default();
+
+    let response = match site.refusal(&request) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    };
+
+    let status = response.status().as_u16();
+    site.now().requests.push(Request { path, query, status });
+    if !site.options.latency.is_zero() {
+        tokio::time::sleep(site.options.latency).await;
+    }
+    response
+}
+
+async fn list(State(site): State<Arc<Site>>, Path(object): Path<String>, Query(query): Query<QueryMap>) -> Response {
+    let mut now = site.now();
+    let Some(shelf) = now.shelves.get_mut(object.as_str()) else { return not_found() };
+    let wanted = site.wanted(shelf.endpoint, &query);
+    json(shelf.page(&wanted))
+}
+
+async fn one(State(site): State<Arc<Site>>, Path((object, id)): Path<(String, String)>) -> Response {
+    let now = site.now();
+    let found = now.shelves.get(object.as_str()).and_then(|shelf| shelf.find(&id));
+    found.map_or_else(not_found, |record| json(record.to_owned()))
+}
+
+impl Site {
+    /// The answer to those who do not come through the door.
+    fn refusal(&self, request: &HttpRequest) -> Option<Response> {
+        let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if authorization.and_then(|value| value.strip_prefix("Bearer ")) != Some(self.token()) {
+            return Some(sentence(StatusCode::UNAUTHORIZED, "The access token is not valid."));
+        }
+        if request.method() != Method::GET {
+            return Some(sentence(StatusCode::METHOD_NOT_ALLOWED, "This simulated Planhat is for reading."));
+        }
+
+        let path = request.uri().path().trim_start_matches('/');
+        let object = path.split('/').next().unwrap_or_default();
+        let mut now = self.now();
+        if let Some(answer) = now.answers.get_mut(path).and_then(VecDeque::pop_front) {
+            return Some(answer.into_response());
+        }
+        if now.forbidden.contains(object) {
+            return Some(sentence(StatusCode::FORBIDDEN, "This app has no permission to view this model."));
+        }
+        self.options.missing.contains(object).then(not_found)
+    }
+
+    fn wanted(&self, endpoint: &Endpoint, query: &QueryMap) -> Wanted {
+        let number = |name: &str| query.get(name).and_then(|value| value.parse::<usize>().ok());
+        let limit = number("limit").filter(|&limit| limit > 0).unwrap_or(endpoint.default_limit);
+        let most = self.options.max_limit.unwrap_or(usize::MAX).min(endpoint.max_limit);
+        Wanted {
+            sort: query.get("sort").filter(|_| self.options.honours_sort).cloned(),
+            hidden: match endpoint.hides {
+                Hides::Nothing => false,
+                Hides::UntilIncluded(name) | Hides::UntilAskedFor(name) => {
+                    query.get(name).is_some_and(|value| value == "true")
+                }
+            },
+            filters: filters(endpoint, query),
+            select: query.get("select").map(|names| comma_list(names)).unwrap_or_default(),
+            offset: number("offset").filter(|_| self.options.honours_offset).unwrap_or(0),
+            limit: limit.min(most),
+        }
+    }
+}
+
+fn filters(endpoint: &Endpoint, query: &QueryMap) -> Vec<Filter> {
+    let filter: (&str, &'static [&'static str]) = match endpoint.path {
+        "companies" => ("companyId", &["_id"]),
+        "customfields" => ("parent", &["parent"]),
+        _ => ("companyId", &["companyId", "cId"]),
+    };
+    let (parameter, properties) = filter;
+    let values = query.get(parameter).map(|values| Filter { properties, values: comma_list(values) });
+    values.into_iter().collect()
+}
+
+fn comma_list(text: &str) -> Vec<String> {
+    text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+}
+
+fn json(body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], body.into()).into_response()
+}
+
+fn not_found() -> Response {
+    sentence(StatusCode::NOT_FOUND, "There is nothing here.")
+}
+
+fn sentence(status: StatusCode, text: &'static str) -> Response {
+    (status, text).into_response()
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let bare = Response::builder().status(self.status);
+        let response = self.headers.into_iter().fold(bare, |response, (name, value)| response.header(name, value));
+        response
+            .body(Body::from(self.body))
+            .unwrap_or_else(|_| sentence(StatusCode::INTERNAL_SERVER_ERROR, "The scripted answer is not valid HTTP."))
+    }
+}
