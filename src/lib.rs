@@ -1,2 +1,35 @@
-//! placeholder
-pub mod object; pub mod catalog; pub mod record; pub mod window; pub mod flatten;
+//! planhat-sync copies a Planhat workspace into PostgreSQL: completely, every day, without anyone
+//! having to look after it.
+//!
+//! ```text
+//! API -> page -> record -> row -> table
+//!
+//! main, cli, config, telemetry, signals      the rim: what is typed, set, logged
+//! commands                                   what each command prints, and its exit code
+//! run                                        one run over a workspace: lease, objects side by side
+//! pull                                       one object from API to table, the story in one page
+//! planhat | store                            HTTP that knows no table | SQL that knows no HTTP
+//! flatten, sweep, window, record, object     the pure core; catalog: the objects, as data
+//! simulator                                  a simulated Planhat for demo, tests and benchmark
+//! ```
+//!
+//! Arrows go down only; a test holds the house to that. It is a library so that tests can reach into
+//! it; the product is the binary.
+
+pub mod catalog;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod error;
+pub mod flatten;
+pub mod object;
+pub mod planhat;
+pub mod pull;
+pub mod record;
+pub mod run;
+pub mod signals;
+pub mod simulator;
+pub mod store;
+pub mod sweep;
+pub mod telemetry;
+pub mod window;

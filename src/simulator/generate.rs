@@ -35,13 +35,13 @@ const SHARES: [(&str, usize); 13] = [
 
 /// About `records` records over the default objects, and the definitions of their custom fields.
 pub(super) fn objects(seed: u64, records: usize) -> Vec<(&'static str, Vec<Value>)> {
-    let mut workspace = Generator::new(seed, records);
+    let mut workspace = Generator::new(seed);
     let mut objects: Vec<(&'static str, Vec<Value>)> = SHARES
         .iter()
         .enumerate()
         .map(|(kind, &(object, share))| (object, workspace.records(kind, count(records, share))))
         .collect();
-    objects.push(("customfields", workspace.custom_field_definitions()));
+    objects.push(("customfields", custom_field_definitions()));
     objects
 }
 
@@ -75,8 +75,7 @@ struct Dates {
 }
 
 impl Generator {
-    fn new(seed: u64, records: usize) -> Self {
-        let _ = records;
+    fn new(seed: u64) -> Self {
         let rng = Rng::with_seed(seed);
         Self { rng, companies: vec![], endusers: vec![], users: vec![], shared_tickets: vec![] }
     }
@@ -91,10 +90,10 @@ impl Generator {
         let dates = Dates { created, updated };
         // Like an ObjectId: the second of creation first, so that ids grow with time.
         let id = format!("{:08x}{kind:04x}{number:012x}", created / 1000);
-        match SHARES[kind].0 {
-            "users" => self.user(id, &dates),
-            "companies" => self.company(id, &dates),
-            "endusers" => self.enduser(id, &dates),
+        let mut record = match SHARES[kind].0 {
+            "users" => self.user(&id, &dates),
+            "companies" => self.company(&id, &dates),
+            "endusers" => self.enduser(&id, &dates),
             "licenses" => self.license(&id),
             "opportunities" => self.opportunity(&id, &dates),
             "projects" => self.project(&id),
@@ -105,15 +104,17 @@ impl Generator {
             "churn" => self.churn(&id, &dates),
             "issues" => self.issue(&id, &dates),
             _ => self.conversation(id, &dates),
-        }
+        };
+        print_as_javascript(&mut record);
+        record
     }
 }
 
 // The objects, each a few groups of properties.
 impl Generator {
-    fn user(&mut self, id: String, dates: &Dates) -> Value {
+    fn user(&mut self, id: &str, dates: &Dates) -> Value {
         let (first, last) = (self.pick(&FIRST_NAMES), self.pick(&LAST_NAMES));
-        self.users.push(Reference { id: id.clone(), name: first.to_owned(), company: 0 });
+        self.users.push(Reference { id: id.to_owned(), name: first.to_owned(), company: 0 });
         json!({
             "_id": id, "firstName": first, "lastName": last, "nickName": first,
             "email": format!("{id}@example.com"),
@@ -126,11 +127,11 @@ impl Generator {
         })
     }
 
-    fn company(&mut self, id: String, dates: &Dates) -> Value {
+    fn company(&mut self, id: &str, dates: &Dates) -> Value {
         let name = format!("{} {} {}", self.pick(&PLACES), self.pick(&TRADES), self.pick(&FORMS));
-        self.companies.push(Reference { id: id.clone(), name: name.clone(), company: 0 });
+        self.companies.push(Reference { id: id.to_owned(), name: name.clone(), company: 0 });
         merged([
-            self.company_identity(id, name),
+            self.company_identity(id, &name),
             self.company_people(),
             self.company_health(dates),
             self.company_revenue(),
@@ -140,7 +141,7 @@ impl Generator {
         ])
     }
 
-    fn company_identity(&mut self, id: String, name: String) -> Value {
+    fn company_identity(&mut self, id: &str, name: &str) -> Value {
         let number = self.rng.u32(10_000..99_999);
         json!({
             "externalId": if self.chance(10) { String::new() } else { format!("crm-{}", &id[12..]) },
@@ -195,11 +196,11 @@ impl Generator {
     fn company_touches(&mut self, dates: &Dates) -> Value {
         let mut touches = Map::new();
         if self.chance(85) {
-            let touched = iso(self.rng.i64(dates.created..=END));
+            let last = iso(self.rng.i64(dates.created..=END));
             let kind = self.pick(&TOUCHES);
-            touches.insert("lastTouch".to_owned(), json!(touched));
+            touches.insert("lastTouch".to_owned(), json!(last));
             touches.insert("lastTouchType".to_owned(), json!(kind));
-            touches.insert("lastTouchByType".to_owned(), json!({kind: touched}));
+            touches.insert("lastTouchByType".to_owned(), json!({kind: last}));
         }
         if self.chance(60) {
             let next = END + self.rng.i64(0..90) * DAY;
@@ -225,7 +226,7 @@ impl Generator {
         organisation
     }
 
-    fn enduser(&mut self, id: String, dates: &Dates) -> Value {
+    fn enduser(&mut self, id: &str, dates: &Dates) -> Value {
         let (first, last) = (self.pick(&FIRST_NAMES), self.pick(&LAST_NAMES));
         let at = self.rng.usize(0..self.companies.len());
         let company = self.companies[at].clone();
@@ -249,7 +250,7 @@ impl Generator {
         if self.chance(20) {
             enduser["nps"] = json!(self.rng.u32(0..=10));
         }
-        self.endusers.push(Reference { id: id.clone(), name, company: at });
+        self.endusers.push(Reference { id: id.to_owned(), name, company: at });
         enduser["_id"] = json!(id);
         enduser
     }
@@ -400,21 +401,8 @@ impl Generator {
     }
 }
 
-// Custom fields: their definitions and their untidy values.
+// Custom fields and their untidy values.
 impl Generator {
-    fn custom_field_definitions(&mut self) -> Vec<Value> {
-        let of_companies = COMPANY_FIELDS.iter().map(|field| ("Company", field));
-        let of_endusers = ENDUSER_FIELDS.iter().map(|field| ("EndUser", field));
-        let definitions = of_companies.chain(of_endusers).enumerate().map(|(number, (parent, (name, kind)))| {
-            json!({
-                "_id": format!("5f00000000ff{number:012x}"), "name": name, "parent": parent, "type": kind,
-                "isFeatured": false, "isHidden": false, "isLocked": false, "isMandatory": false, "isFormula": false,
-                "listValues": if *kind == "list" || *kind == "multipicklist" { json!(TAGS) } else { json!([]) },
-            })
-        });
-        definitions.collect()
-    }
-
     /// A third of the fields is not filled in. Of the rest, one in ten holds no sensible value.
     fn custom(&mut self, fields: &[(&str, &str)]) -> Value {
         let mut custom = Map::new();
@@ -499,6 +487,19 @@ impl Generator {
     }
 }
 
+fn custom_field_definitions() -> Vec<Value> {
+    let of_companies = COMPANY_FIELDS.iter().map(|field| ("Company", field));
+    let of_endusers = ENDUSER_FIELDS.iter().map(|field| ("EndUser", field));
+    let definitions = of_companies.chain(of_endusers).enumerate().map(|(number, (parent, (name, kind)))| {
+        json!({
+            "_id": format!("5f00000000ff{number:012x}"), "name": name, "parent": parent, "type": kind,
+            "isFeatured": false, "isHidden": false, "isLocked": false, "isMandatory": false, "isFormula": false,
+            "listValues": if *kind == "list" || *kind == "multipicklist" { json!(TAGS) } else { json!([]) },
+        })
+    });
+    definitions.collect()
+}
+
 /// One object of all groups of properties.
 fn merged<const N: usize>(groups: [Value; N]) -> Value {
     let mut all = Map::new();
@@ -508,6 +509,21 @@ fn merged<const N: usize>(groups: [Value; N]) -> Value {
         }
     }
     Value::Object(all)
+}
+
+/// The API prints a whole number without a fraction, whatever it was computed from.
+fn print_as_javascript(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let text = number.to_string();
+            if let Some(Ok(whole)) = text.strip_suffix(".0").map(str::parse::<i64>) {
+                *value = json!(whole);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(print_as_javascript),
+        Value::Object(properties) => properties.values_mut().for_each(print_as_javascript),
+        _ => {}
+    }
 }
 
 fn iso(milliseconds: i64) -> String {
@@ -554,19 +570,31 @@ const ENDUSER_FIELDS: [(&str, &str); 6] = [
     ("Comment", "text"),
 ];
 
-const PLACES: [&str; 10] =
-    ["Åkerö", "Brno", "Łódź", "Nordfjord", "São Paulo", "Tōkai", "Zürich", "Galway", "Malmö", "Reims"];
+const PLACES: [&str; 10] = ["Åkerö", "Brno", "Łódź", "Nordfjord", "São Paulo", "Tōkai", "Zürich", "Galway", "Malmö", "Reims"];
 const TRADES: [&str; 8] = ["Logistics", "Energi", "Papier", "Software", "Café", "Robotics", "Versicherung", "Health"];
 const FORMS: [&str; 6] = ["AB", "GmbH", "Ltd", "& Söner", "S.A.", "K.K."];
 const COUNTRIES: [&str; 6] = ["Sweden", "Germany", "Ireland", "Brasil", "日本", "France"];
 const FIRST_NAMES: [&str; 10] = ["Kim", "Zoë", "Søren", "Anna", "José", "Mei", "Piotr", "Aoife", "Jürgen", "Fatima"];
-const LAST_NAMES: [&str; 10] =
-    ["Åberg", "O'Neil", "García", "Nowak", "Müller", "Tanaka", "Lind", "Da Silva", "Žižka", "Smith"];
+const LAST_NAMES: [&str; 10] = ["Åberg", "O'Neil", "García", "Nowak", "Müller", "Tanaka", "Lind", "Da Silva", "Žižka", "Smith"];
 const TAGS: [&str; 6] = ["A", "B", "Decision maker", "Entscheider", "VIP ⭐", "at-risk"];
 const PRODUCTS: [&str; 4] = ["Base", "Insights", "Premium Support", "Übersetzung"];
 const CURRENCIES: [&str; 4] = ["EUR", "USD", "SEK", "JPY"];
 const TOUCHES: [&str; 5] = ["note", "email", "call", "chat", "🎓 Training"];
 const WORDS: [&str; 16] = [
-    "renewal", "onboarding", "export", "fails", "after", "the", "update", "meeting", "über", "den", "Vertrag", "kund",
-    "besök", "report", "\"quoted\"", "naïve",
+    "renewal",
+    "onboarding",
+    "export",
+    "fails",
+    "after",
+    "the",
+    "update",
+    "meeting",
+    "über",
+    "den",
+    "Vertrag",
+    "kund",
+    "besök",
+    "report",
+    "\"quoted\"",
+    "naïve",
 ];

@@ -151,13 +151,7 @@ impl Simulator {
 
     /// A change by a user: moves the object's modification date to `at` where it has one. Returns
     /// whether the record exists. `change` must not call the simulator.
-    pub fn edit(
-        &self,
-        object: &str,
-        id: &str,
-        at: DateTime<Utc>,
-        change: impl FnOnce(&mut Map<String, Value>),
-    ) -> bool {
+    pub fn edit(&self, object: &str, id: &str, at: DateTime<Utc>, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
         let modified = endpoint::endpoint(object).and_then(|endpoint| endpoint.modified);
         self.change(object, id, |record| {
             change(record);
@@ -229,3 +223,196 @@ fn date(at: DateTime<Utc>) -> Value {
     Value::from(at.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use serde_json::json;
+
+    use super::*;
+
+    async fn simulated() -> Simulator {
+        start(Options::default()).await
+    }
+
+    async fn start(options: Options) -> Simulator {
+        Simulator::start(Workspace::from_fixtures(), options).await.unwrap()
+    }
+
+    /// Status and body of one request, over a connection of its own.
+    fn ask(simulator: &Simulator, method: &str, path: &str, token: &str) -> (u16, String) {
+        let mut connection = TcpStream::connect(simulator.address).unwrap();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: planhat\r\nauthorization: Bearer {token}\r\n");
+        connection.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
+    }
+
+    fn get(simulator: &Simulator, path: &str) -> (u16, String) {
+        ask(simulator, "GET", path, simulator.token())
+    }
+
+    fn list(simulator: &Simulator, path: &str) -> Vec<Value> {
+        let (status, body) = get(simulator, path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    fn ids(records: &[Value]) -> Vec<String> {
+        records.iter().map(|record| record["_id"].to_string()).collect()
+    }
+
+    fn names(records: &[Value]) -> Vec<&str> {
+        records.iter().filter_map(|record| record["name"].as_str()).collect()
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_endpoint_lists_fixtures_with_an_id_each() {
+        let simulator = simulated().await;
+        for endpoint in &endpoint::ENDPOINTS {
+            let records = list(&simulator, &format!("/{}", endpoint.path));
+            assert!(records.len() >= 3, "{}", endpoint.path);
+            assert!(records.iter().all(|record| record["_id"].as_str().unwrap().len() == 24));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn archived_end_users_are_added_on_request_and_archived_tasks_come_alone() {
+        let simulator = simulated().await;
+        assert_eq!(list(&simulator, "/endusers").len(), 6);
+        assert_eq!(list(&simulator, "/endusers?archived=true").len(), 8);
+        assert_eq!(list(&simulator, "/tasks").len(), 4);
+        assert_eq!(list(&simulator, "/tasks?isArchived=true").len(), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pages_of_a_sorted_listing_make_up_the_whole_with_missing_dates_at_the_end() {
+        let simulator = simulated().await;
+        let whole = list(&simulator, "/companies?sort=-lastTouch");
+        let pages: Vec<Value> = (0..4)
+            .flat_map(|page| list(&simulator, &format!("/companies?sort=-lastTouch&limit=2&offset={}", 2 * page)))
+            .collect();
+        assert_eq!(pages, whole);
+        assert_eq!(names(&whole)[0], "Åkerö & Söner");
+        assert_eq!(names(&whole)[6..], ["Test Company", "Bright & Early Ltd"]);
+        assert_eq!(names(&list(&simulator, "/companies?sort=lastTouch"))[..2], names(&whole)[6..]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn dates_sort_as_instants_however_they_are_written() {
+        let written = ["2025-01-01T00:00:00Z", "2025-01-01T00:00:00.500Z", "2025-01-01T02:00:00+02:00"];
+        let records = written.iter().map(|date| json!({"_id": date, "updatedAt": date})).collect();
+        let workspace = Workspace::empty().with("companies", records);
+        let simulator = Simulator::start(workspace, Options::default()).await.unwrap();
+        let sorted = list(&simulator, "/companies?sort=-updatedAt");
+        let expected = [written[1], written[0], written[2]].map(|id| json!(id).to_string());
+        assert_eq!(ids(&sorted), expected);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn limits_are_clamped_and_parameters_that_nobody_knows_ignored() {
+        let options = Options { max_limit: Some(3), honours_offset: false, honours_sort: false, ..Options::default() };
+        let simulator = start(options).await;
+        let page = list(&simulator, "/companies?limit=99999&offset=5&sort=-name&name=nobody");
+        assert_eq!(names(&page), ["Åkerö & Söner", "Nordlicht Energie GmbH", "Café Corrientes S.A."]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn listings_are_filtered_and_cut_to_selected_properties() {
+        let simulator = simulated().await;
+        let company = simulator.records("companies")[0]["_id"].as_str().unwrap().to_owned();
+        assert_eq!(list(&simulator, &format!("/licenses?companyId={company},other")).len(), 2);
+        assert_eq!(list(&simulator, &format!("/invoices?companyId={company}")).len(), 1);
+        assert_eq!(names(&list(&simulator, "/customfields?parent=EndUser")), ["Trained on"]);
+        let selected = list(&simulator, "/companies?limit=1&select=name,nothing");
+        assert_eq!(selected, [json!({"_id": company, "name": "Åkerö & Söner"})]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_record_is_found_by_any_of_its_ids_and_numbers_keep_their_text() {
+        let simulator = simulated().await;
+        let company = simulator.records("companies")[0]["_id"].as_str().unwrap().to_owned();
+        let (status, body) = get(&simulator, &format!("/companies/{company}"));
+        assert_eq!(status, 200);
+        assert!(body.contains("29.285714285714285") && body.contains("\"sentimentScore\":0.1,"));
+        assert_eq!(get(&simulator, "/companies/srcid-001-AKERO"), (200, body));
+        assert_eq!(get(&simulator, "/companies/extid-crm%2D1002").0, 200);
+        assert_eq!(get(&simulator, "/companies/extid-nobody").0, 404);
+        assert_eq!(get(&simulator, "/companies/0123").0, 404);
+        assert_eq!(get(&simulator, "/notes").0, 404);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn refusals_come_in_the_order_token_method_script_permission() {
+        let forbidden = BTreeSet::from(["nps".to_owned()]);
+        let missing = BTreeSet::from(["churn".to_owned()]);
+        let simulator = start(Options { forbidden, missing, ..Options::default() }).await;
+        simulator.answer_next("nps", vec![Answer::status(503), Answer::json(200, json!("odd"))]);
+
+        assert_eq!(ask(&simulator, "GET", "/nps", "wrong").0, 401);
+        assert_eq!(ask(&simulator, "DELETE", "/nps", simulator.token()).0, 405);
+        assert_eq!(get(&simulator, "/nps").0, 503);
+        assert_eq!(get(&simulator, "/nps?limit=1"), (200, "\"odd\"".to_owned()));
+        assert_eq!(get(&simulator, "/nps").0, 403);
+        assert_eq!(get(&simulator, "/churn").0, 404);
+        simulator.allow("nps");
+        assert_eq!(get(&simulator, "/nps").0, 200);
+
+        let statuses: Vec<u16> = simulator.requests().iter().map(|request| request.status).collect();
+        assert_eq!(statuses, [401, 405, 503, 200, 403, 404, 200]);
+        assert_eq!(simulator.requests()[3].query, BTreeMap::from([("limit".to_owned(), "1".to_owned())]));
+        simulator.forget_requests();
+        assert_eq!(simulator.requests(), []);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn edits_move_a_record_in_the_next_listing() {
+        let simulator = simulated().await;
+        let newest = |simulator: &Simulator, sort: &str| {
+            list(simulator, &format!("/companies?limit=1&sort={sort}"))[0]["name"].as_str().unwrap().to_owned()
+        };
+        let id = list(&simulator, "/companies?sort=-updatedAt")[7]["_id"].as_str().unwrap().to_owned();
+
+        let rename = |company: &mut Map<String, Value>| _ = company.insert("name".into(), "Renamed".into());
+        assert!(simulator.edit("companies", &id, at("2026-11-21T10:00:00Z"), rename));
+        assert_eq!(newest(&simulator, "-updatedAt"), "Renamed");
+        assert_ne!(newest(&simulator, "-lastTouch"), "Renamed");
+        assert!(simulator.touch("companies", &id, at("2026-11-21T11:00:00Z")));
+        assert_eq!(newest(&simulator, "-lastTouch"), "Renamed");
+
+        assert!(simulator.delete("companies", &id));
+        assert!(!simulator.delete("companies", &id));
+        assert!(!simulator.touch("companies", &id, at("2026-11-21T11:00:00Z")));
+        simulator.add("companies", json!({"_id": id, "name": "Back", "updatedAt": "2026-11-21T12:00:00.000Z"}));
+        assert_eq!(newest(&simulator, "-updatedAt"), "Back");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_dropped_simulator_answers_no_more() {
+        let simulator = simulated().await;
+        let address = simulator.address;
+        drop(simulator);
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(address).is_ok() {
+            assert!(std::time::Instant::now() < deadline, "the server still accepts connections");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_workspace_again() {
+        let texts = |seed| {
+            let workspace = Workspace::generated(seed, 400);
+            endpoint::ENDPOINTS.iter().map(|endpoint| format!("{:?}", workspace.records(endpoint.path))).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(7), texts(7));
+        assert_ne!(texts(7), texts(8));
+    }
+}

@@ -128,9 +128,7 @@ impl Site {
             sort: query.get("sort").filter(|_| self.options.honours_sort).cloned(),
             hidden: match endpoint.hides {
                 Hides::Nothing => false,
-                Hides::UntilIncluded(name) | Hides::UntilAskedFor(name) => {
-                    query.get(name).is_some_and(|value| value == "true")
-                }
+                Hides::UntilIncluded(name) | Hides::UntilAskedFor(name) => query.get(name).is_some_and(|value| value == "true"),
             },
             filters: filters(endpoint, query),
             select: query.get("select").map(|names| comma_list(names)).unwrap_or_default(),

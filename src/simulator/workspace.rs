@@ -36,8 +36,8 @@ impl Workspace {
     #[must_use]
     pub fn from_fixtures() -> Self {
         let records = ENDPOINTS.iter().map(|endpoint| {
-            let records = serde_json::from_str(endpoint.fixture)
-                .unwrap_or_else(|error| panic!("fixtures/{}.json: {error}", endpoint.path));
+            let records =
+                serde_json::from_str(endpoint.fixture).unwrap_or_else(|error| panic!("fixtures/{}.json: {error}", endpoint.path));
             (endpoint.path, records)
         });
         Self { records: records.collect() }
@@ -127,7 +127,7 @@ enum Marked {
 
 impl Shelf {
     fn new(endpoint: &'static Endpoint, records: Vec<Value>) -> Self {
-        let records = records.iter().map(|record| Stored::new(endpoint, record)).collect();
+        let records = records.into_iter().map(|record| Stored::new(endpoint, &record)).collect();
         Self { endpoint, records, orders: HashMap::new() }
     }
 

@@ -1,0 +1,96 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use clap::{Args, Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+Settings come from config/default.toml (compiled in), a file, and the environment:
+  PLANHAT_API_TOKEN   the token of a Planhat private app (or PLANHAT_API_TOKEN_FILE)
+  PLANHAT_API_URL     the API host, https://api.planhat.com by default
+  DATABASE_URL        postgres://user:password@host:5432/database; without it an embedded PostgreSQL is used
+  PLANHAT_SYNC__SECTION__KEY   any other setting
+
+Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partial, 4 token refused, 5 database,
+75 another run is at work, 130/143 stopped by a signal with everything committed.";
+
+/// Copies a Planhat workspace into your own PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "planhat-sync", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Settings file; without it /etc/planhat-sync/config.toml where there is one.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what it does, on a simulated workspace and an embedded PostgreSQL: no token, no database.
+    Demo,
+    /// Check token, permissions and database, and say what to do about what is wrong.
+    Check(Output),
+    /// Sync now: what changed since the last time, or all of history the first time.
+    Sync {
+        #[command(flatten)]
+        objects: Objects,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Load history; goes on where it was stopped.
+    Backfill {
+        #[command(flatten)]
+        objects: Objects,
+        #[command(flatten)]
+        range: HistoryRange,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show how fresh each object is and what the last run did.
+    Status(Output),
+    /// Show tables and columns with the Planhat field behind each.
+    Schema {
+        #[command(flatten)]
+        objects: Objects,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Objects {
+    /// Objects by name, e.g. companies; all configured ones if none is named.
+    #[arg(value_name = "OBJECT")]
+    pub objects: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Output {
+    /// Print JSON for machines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct HistoryRange {
+    /// Years to go back; sync.history (4 years) if nothing is said.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub years: Option<u32>,
+    /// First day to load, as in 2024-01-31.
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub since: Option<DateTime<Utc>>,
+    /// Everything there is.
+    #[arg(long)]
+    pub all: bool,
+}
+
+fn parse_date(text: &str) -> Result<DateTime<Utc>, String> {
+    NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .ok()
+        .and_then(|date| date.and_hms_opt(0, 0, 0))
+        .map(|midnight| midnight.and_utc())
+        .ok_or_else(|| "not a date like 2024-01-31".to_owned())
+}

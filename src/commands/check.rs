@@ -1,0 +1,135 @@
+//! `check`: is everything in place? One line each: ok, warn or fail, and what to do.
+
+use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
+
+use serde::Serialize;
+
+use super::{Failure, client, exit, hinted, open_store, print};
+use crate::cli::Output;
+use crate::config::Settings;
+use crate::object::Object;
+use crate::planhat::{Client, Error as PlanhatError};
+use crate::store::{self, Health, Store};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Warn,
+    Fail,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    verdict: Verdict,
+    subject: String,
+    text: String,
+    /// What to exit with if nothing worse is found.
+    #[serde(skip)]
+    code: u8,
+}
+
+impl Finding {
+    fn ok(subject: &str, text: impl Into<String>) -> Finding {
+        Finding { verdict: Verdict::Ok, subject: subject.to_owned(), text: text.into(), code: 0 }
+    }
+
+    fn warn(subject: &str, text: impl Into<String>) -> Finding {
+        Finding { verdict: Verdict::Warn, subject: subject.to_owned(), text: text.into(), code: 0 }
+    }
+
+    fn fail(subject: &str, text: impl Into<String>, code: u8) -> Finding {
+        Finding { verdict: Verdict::Fail, subject: subject.to_owned(), text: text.into(), code }
+    }
+}
+
+pub(super) async fn check(settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
+    let mut findings = check_planhat(settings).await;
+    findings.extend(check_database(settings).await);
+    if output.json {
+        print::json(&findings)?;
+    } else {
+        for Finding { verdict, subject, text, .. } in &findings {
+            let verdict = match verdict {
+                Verdict::Ok => "ok",
+                Verdict::Warn => "warn",
+                Verdict::Fail => "fail",
+            };
+            print::to_stdout(&format!("{verdict:<5} {subject:<14} {text}"));
+        }
+    }
+    Ok(ExitCode::from(findings.iter().map(|finding| finding.code).find(|code| *code > 0).unwrap_or(0)))
+}
+
+async fn check_planhat(settings: &Settings) -> Vec<Finding> {
+    let client = match client(settings) {
+        Ok(client) => client,
+        Err(failure) => return vec![Finding::fail("token", failure.on_one_line(), failure.code)],
+    };
+    let mut findings = Vec::new();
+    let mut readable = 0;
+    for object in &settings.planhat.objects {
+        let finding = match read_one(&client, object).await {
+            Ok(()) => {
+                readable += 1;
+                Finding::ok(object.name, "readable")
+            }
+            Err(error @ PlanhatError::Unauthorized { .. }) => {
+                return vec![Finding::fail("token", hinted(&error), exit::TOKEN_REFUSED)];
+            }
+            // What fails to connect once would for every object.
+            Err(error @ PlanhatError::Unreachable { .. }) => {
+                return vec![Finding::fail("Planhat", hinted(&error), exit::FAILED)];
+            }
+            Err(error @ PlanhatError::Forbidden { .. }) => Finding::warn(object.name, hinted(&error)),
+            Err(error) => Finding::fail(object.name, hinted(&error), exit::FAILED),
+        };
+        findings.push(finding);
+    }
+    if readable == 0 {
+        findings.push(Finding::fail("token", "may not read any of the objects", exit::FAILED));
+    } else {
+        findings.insert(0, Finding::ok("token", format!("accepted by {}", settings.planhat.base_url)));
+    }
+    findings
+}
+
+async fn read_one(client: &Client, object: &Object) -> Result<(), PlanhatError> {
+    client.list(object.name, &[("limit", "1".to_owned())], &AtomicU64::new(0)).await.map(|_| ())
+}
+
+async fn check_database(settings: &Settings) -> Vec<Finding> {
+    let store = match open_store(settings).await {
+        Ok(store) => store,
+        Err(failure) => return vec![Finding::fail("database", failure.on_one_line(), failure.code)],
+    };
+    let health = health_of(&store).await;
+    store.close().await;
+    let health = match health {
+        Ok(health) => health,
+        Err(error) => {
+            let failure = Failure::from(error);
+            return vec![Finding::fail("database", failure.on_one_line(), failure.code)];
+        }
+    };
+    let mut findings = vec![if health.version_is_supported {
+        Finding::ok("database", format!("PostgreSQL {}", health.version))
+    } else {
+        Finding::fail("database", format!("PostgreSQL {} is too old; 15 or newer is needed", health.version), exit::DATABASE)
+    }];
+    if health.missing_grants.is_empty() {
+        findings.push(Finding::ok("privileges", format!("can write schemas {} and planhat_sync", settings.database.schema)));
+    }
+    for grant in &health.missing_grants {
+        findings.push(Finding::fail("privileges", format!("missing; have an administrator run: {grant};"), exit::DATABASE));
+    }
+    findings
+}
+
+async fn health_of(store: &Store) -> Result<Health, store::Error> {
+    let mut tx = store.begin().await?;
+    let health = store::health(&mut tx, &store.schema).await?;
+    store::commit(tx).await?;
+    Ok(health)
+}

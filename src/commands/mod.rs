@@ -1,0 +1,206 @@
+//! The commands: one file each, with what it prints and its exit code.
+//!
+//! Results go to stdout, narration to stderr. What ends a command early is a [`Failure`]: an error with
+//! its causes, a hint, and the exit code that scripts rely on.
+
+mod check;
+mod demo;
+mod print;
+mod schema;
+mod status;
+mod sync;
+
+use std::process::ExitCode;
+
+use chrono::{Months, Utc};
+
+use crate::cli::{Command, HistoryRange};
+use crate::config::{self, Settings};
+use crate::object::Object;
+use crate::planhat::{self, BadToken, Budget, Client, Connection, Retry, Token};
+use crate::pull::{Ask, Range};
+use crate::signals::Stop;
+use crate::store::{self, Store};
+use crate::{error::Chain, run};
+
+/// The exit codes, as documented in `--help`.
+pub mod exit {
+    pub const FAILED: u8 = 1;
+    pub const CONFIGURATION: u8 = 2;
+    pub const PARTIAL: u8 = 3;
+    pub const TOKEN_REFUSED: u8 = 4;
+    pub const DATABASE: u8 = 5;
+    pub const BUSY: u8 = 75;
+}
+
+/// Why a command ended before it was done.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+impl Failure {
+    fn new(code: u8, error: impl Into<anyhow::Error>, hint: Option<&str>) -> Failure {
+        Failure { code, error: error.into(), hint: hint.map(str::to_owned) }
+    }
+
+    /// Tells the person at the terminal, and gives the exit code.
+    pub fn show(&self) -> ExitCode {
+        print::to_stderr(&self.text());
+        ExitCode::from(self.code)
+    }
+
+    fn on_one_line(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("{:#}{hint}", self.error)
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("error: {}", self.error);
+        for cause in self.error.chain().skip(1) {
+            text.push_str(&format!("\n  Caused by: {cause}"));
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+        text
+    }
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Failure {
+        Failure::new(exit::CONFIGURATION, error, Some("config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones"))
+    }
+}
+
+impl From<BadToken> for Failure {
+    fn from(error: BadToken) -> Failure {
+        Failure::new(exit::CONFIGURATION, error, Some("copy the token of the private app again, whole and without line breaks"))
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Failure {
+        let hint = error.hint();
+        Failure::new(exit::DATABASE, error, hint)
+    }
+}
+
+impl From<run::Error> for Failure {
+    fn from(error: run::Error) -> Failure {
+        match error {
+            run::Error::Store(error) => error.into(),
+            busy @ run::Error::Busy(_) => {
+                let patience = format!(
+                    "wait for it to end; if it was killed, its lease is free {} s after it was last seen",
+                    store::STALE_AFTER.as_secs()
+                );
+                Failure::new(exit::BUSY, busy, Some(&patience))
+            }
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::new(exit::FAILED, error, None)
+    }
+}
+
+/// Executes a command and says with which code to exit.
+pub async fn execute(command: Command, settings: Settings, stop: &Stop) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Demo => demo::demo(stop).await,
+        Command::Check(output) => check::check(&settings, output).await,
+        Command::Sync { objects, output } => {
+            let objects = named_or_configured(&objects.objects, &settings)?;
+            sync::sync("sync", Ask::Changes, &objects, &settings, output, stop).await
+        }
+        Command::Backfill { objects, range, output } => {
+            let objects = named_or_configured(&objects.objects, &settings)?;
+            sync::sync("backfill", Ask::History(range_of(&range)), &objects, &settings, output, stop).await
+        }
+        Command::Status(output) => status::status(&settings, output).await,
+        Command::Schema { objects, output } => {
+            let objects = config::objects_named(&objects.objects)?;
+            schema::schema(&settings, &objects, output).await
+        }
+    }
+}
+
+fn named_or_configured(names: &[String], settings: &Settings) -> Result<Vec<&'static Object>, Failure> {
+    if names.is_empty() {
+        return Ok(settings.planhat.objects.clone());
+    }
+    Ok(config::objects_named(names)?)
+}
+
+fn range_of(range: &HistoryRange) -> Range {
+    let years_ago = |years: u32| Utc::now().checked_sub_months(Months::new(12 * years));
+    match (range.all, range.since, range.years.and_then(years_ago)) {
+        (true, ..) => Range::Everything,
+        (_, Some(since), _) | (_, _, Some(since)) => Range::Since(since),
+        _ => Range::Usual,
+    }
+}
+
+/// The client for the configured workspace.
+fn client(settings: &Settings) -> Result<Client, Failure> {
+    let Some(pasted) = &settings.planhat.token else {
+        let missing = anyhow::anyhow!("no Planhat token");
+        let hint = "set PLANHAT_API_TOKEN, or PLANHAT_API_TOKEN_FILE, to the token of a Planhat private app; `planhat-sync demo` needs none";
+        return Err(Failure::new(exit::CONFIGURATION, missing, Some(hint)));
+    };
+    let connection = Connection {
+        base_url: settings.planhat.base_url.clone(),
+        token: Token::new(pasted)?,
+        connect_timeout: settings.planhat.connect_timeout,
+        request_timeout: settings.planhat.request_timeout,
+        retry: Retry { times: settings.planhat.retries, first_delay: settings.planhat.retry_delay },
+        max_page_bytes: settings.planhat.max_page_bytes,
+    };
+    let budget = Budget::per_minute(settings.planhat.calls_per_minute);
+    Client::new(connection, budget).map_err(|error| Failure::from(anyhow::Error::new(error).context("could not set up HTTP")))
+}
+
+/// The configured database, or the embedded one.
+async fn open_store(settings: &Settings) -> Result<Store, Failure> {
+    match &settings.database.url {
+        Some(url) => Ok(Store::connect(url, &settings.database.schema, settings.database.max_connections).await?),
+        None => open_embedded(settings).await,
+    }
+}
+
+#[cfg(feature = "embedded")]
+async fn open_embedded(settings: &Settings) -> Result<Store, Failure> {
+    let folder = settings.database.data_dir.clone();
+    tracing::info!(folder = %folder.display(), "no DATABASE_URL: using the embedded PostgreSQL");
+    Ok(Store::embedded(store::Place::Folder(folder), &settings.database.schema).await?)
+}
+
+#[cfg(not(feature = "embedded"))]
+async fn open_embedded(_: &Settings) -> Result<Store, Failure> {
+    Err(no_embedded())
+}
+
+#[cfg(not(feature = "embedded"))]
+fn no_embedded() -> Failure {
+    let missing = anyhow::anyhow!("no database, and this build has no embedded PostgreSQL");
+    let hint = "set DATABASE_URL to a PostgreSQL 15 or newer, as postgres://user:password@host:5432/database";
+    Failure::new(exit::CONFIGURATION, missing, Some(hint))
+}
+
+/// Opens the store, does the work, and closes it whatever came of the work.
+async fn with_store<T>(settings: &Settings, work: impl AsyncFnOnce(&Store) -> Result<T, Failure>) -> Result<T, Failure> {
+    let store = open_store(settings).await?;
+    let result = work(&store).await;
+    store.close().await;
+    result
+}
+
+fn hinted(error: &planhat::Error) -> String {
+    let text = Chain(error).to_string();
+    error.hint().map_or(text.clone(), |hint| format!("{text}; {hint}"))
+}

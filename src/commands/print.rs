@@ -1,0 +1,46 @@
+//! Printing: the one place that writes to stdout and stderr.
+
+use std::io::Write;
+
+use chrono::{DateTime, Utc};
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use serde::Serialize;
+
+/// A result. A reader that has gone away (`| head`) is no error.
+pub(super) fn to_stdout(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+pub(super) fn to_stderr(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+pub(super) fn json(value: &impl Serialize) -> Result<(), anyhow::Error> {
+    to_stdout(&serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// A table with the first `text_columns` columns to the left and the figures after them to the right.
+pub(super) fn table<R>(header: &[&str], text_columns: usize, rows: impl IntoIterator<Item = R>) -> String
+where
+    R: IntoIterator<Item = String>,
+{
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    for row in rows {
+        table.add_row(row.into_iter().enumerate().map(|(index, text)| {
+            let alignment = if index < text_columns { CellAlignment::Left } else { CellAlignment::Right };
+            Cell::new(text).set_alignment(alignment)
+        }));
+    }
+    table.trim_fmt()
+}
+
+pub(super) fn instant(instant: DateTime<Utc>) -> String {
+    instant.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+pub(super) fn seconds(seconds: f64) -> String {
+    format!("{seconds:.1} s")
+}

@@ -1,0 +1,98 @@
+//! `schema`: which Planhat field is behind a column.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{Failure, print, with_store};
+use crate::catalog;
+use crate::cli::Output;
+use crate::config::Settings;
+use crate::object::Object;
+use crate::flatten::Column;
+use crate::store::{self, Store};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Table {
+    table: String,
+    object: &'static str,
+    rows: i64,
+    columns: Vec<Field>,
+}
+
+#[derive(Debug, Serialize)]
+struct Field {
+    column: String,
+    r#type: &'static str,
+    planhat_name: String,
+    origin: &'static str,
+}
+
+/// Shows these objects' tables, or all there are.
+pub(super) async fn schema(settings: &Settings, named: &[&'static Object], output: Output) -> Result<ExitCode, Failure> {
+    let tables = with_store(settings, async |store| {
+        if !store.is_set_up().await? {
+            return Ok(Vec::new());
+        }
+        store.migrate().await?;
+        tables(store, named).await
+    })
+    .await?;
+    if output.json {
+        print::json(&tables)?;
+    } else if named.is_empty() || tables.is_empty() {
+        print::to_stdout(&overview(&tables));
+    } else {
+        tables.iter().for_each(|table| print::to_stdout(&detail(table)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The tables of these objects, or all there are.
+pub(super) async fn tables(store: &Store, named: &[&'static Object]) -> Result<Vec<Table>, Failure> {
+    let all: Vec<_> = catalog::OBJECTS.iter().collect();
+    let mut tx = store.begin().await?;
+    let mut tables = Vec::new();
+    for object in if named.is_empty() { &all } else { named } {
+        if store::table_exists(&mut tx, &store.schema, object.name).await? {
+            let columns = store::load_columns(&mut tx, &store.schema, object).await?;
+            let rows = store::row_count(&mut tx, &store.schema, object).await?;
+            let columns = columns.iter().map(Field::of).collect();
+            tables.push(Table { table: format!("{}.{}", store.schema, object.name), object: object.name, rows, columns });
+        }
+    }
+    store::commit(tx).await?;
+    Ok(tables)
+}
+
+impl Field {
+    fn of(column: &Column) -> Field {
+        Field {
+            column: column.name.clone(),
+            r#type: column.kind.sql(),
+            planhat_name: column.planhat_name.clone(),
+            origin: column.origin.as_str(),
+        }
+    }
+}
+
+/// One line per table.
+pub(super) fn overview(tables: &[Table]) -> String {
+    if tables.is_empty() {
+        return "no tables yet; `planhat-sync sync` makes them".to_owned();
+    }
+    let custom = |table: &Table| table.columns.iter().filter(|field| field.origin == "custom").count();
+    let rows = tables.iter().map(|table| {
+        let counts = [table.rows.to_string(), table.columns.len().to_string(), custom(table).to_string()];
+        [table.table.clone()].into_iter().chain(counts)
+    });
+    print::table(&["table", "rows", "columns", "of them custom"], 1, rows)
+}
+
+fn detail(table: &Table) -> String {
+    let rows = table
+        .columns
+        .iter()
+        .map(|field| [field.column.clone(), field.r#type.to_owned(), field.planhat_name.clone(), field.origin.to_owned()]);
+    format!("{}: {} rows\n{}", table.table, table.rows, print::table(&["column", "type", "Planhat name", "origin"], 4, rows))
+}

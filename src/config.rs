@@ -1,0 +1,408 @@
+//! Settings: compiled-in defaults, overridden by a file, overridden by the environment.
+//!
+//! `config/default.toml` has every key, so the documentation is the default and a key that is not in it
+//! is a mistake. The environment comes in as an argument, so that tests touch no real one. What is
+//! returned is checked and typed: nothing further down meets a bad setting.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::{Config, Environment, File, FileFormat, Source, Value, ValueKind};
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+use crate::catalog;
+use crate::object::Object;
+use crate::store;
+
+const DEFAULTS: &str = include_str!("../config/default.toml");
+/// Read when `--config` names no other file; it may be missing.
+const USUAL_FILE: &str = "/etc/planhat-sync/config.toml";
+const PREFIX: &str = "PLANHAT_SYNC";
+
+#[derive(Debug, Deserialize)]
+pub struct Settings {
+    pub planhat: Planhat,
+    pub pages: Pages,
+    pub sync: Sync,
+    pub database: Database,
+    pub log: Log,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Planhat {
+    pub base_url: Url,
+    #[serde(deserialize_with = "secret")]
+    pub token: Option<SecretString>,
+    token_file: PathBuf,
+    pub page_size: u32,
+    pub calls_per_minute: u32,
+    #[serde(deserialize_with = "objects")]
+    pub objects: Vec<&'static Object>,
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub request_timeout: Duration,
+    pub retries: usize,
+    #[serde(deserialize_with = "duration")]
+    pub retry_delay: Duration,
+    pub max_page_bytes: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Pages {
+    pub overlap: u8,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Sync {
+    pub concurrency: usize,
+    #[serde(deserialize_with = "duration")]
+    pub lookback: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub history: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Database {
+    #[serde(deserialize_with = "secret")]
+    pub url: Option<SecretString>,
+    pub schema: String,
+    pub max_connections: u32,
+    pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("could not read the settings")]
+    Unreadable { source: config::ConfigError },
+    #[error("unknown setting {key:?} in {place}{}", nearest.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default())]
+    UnknownKey { key: String, place: String, nearest: Option<String> },
+    #[error("{0}")]
+    UnknownObject(String),
+    #[error("could not read the token from {}", path.display())]
+    TokenFile { path: PathBuf, source: std::io::Error },
+    #[error("setting {key:?} {problem}")]
+    Bad { key: &'static str, problem: String },
+}
+
+/// Loads the settings. `file` is the one named by the user, `environment` all variables.
+pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, Error> {
+    match file {
+        Some(path) => merge(Some((path, true)), environment),
+        None => merge(Some((Path::new(USUAL_FILE), false)), environment),
+    }
+}
+
+/// Loads the settings from the defaults and these variables alone.
+pub fn load_without_file(environment: HashMap<String, String>) -> Result<Settings, Error> {
+    merge(None, environment)
+}
+
+/// `file` comes with whether it has to be there.
+fn merge(file: Option<(&Path, bool)>, environment: HashMap<String, String>) -> Result<Settings, Error> {
+    let unreadable = |source| Error::Unreadable { source };
+    let defaults = File::from_str(DEFAULTS, FileFormat::Toml);
+    let known = keys_of(&defaults).map_err(unreadable)?;
+
+    let home = environment.clone();
+    let mut variables = environment;
+    take_customary_names(&mut variables)?;
+    let from_environment =
+        Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(Some(variables.into_iter().collect()));
+    refuse_unknown(&known, keys_of(&from_environment).map_err(unreadable)?, "the environment")?;
+
+    let mut builder = Config::builder().add_source(defaults);
+    if let Some((path, required)) = file {
+        let from_file = File::from(path).format(FileFormat::Toml).required(required);
+        refuse_unknown(&known, keys_of(&from_file).map_err(unreadable)?, &path.display().to_string())?;
+        builder = builder.add_source(from_file);
+    }
+    let merged = builder.add_source(from_environment).build();
+    let mut settings: Settings = merged.map_err(unreadable)?.try_deserialize().map_err(unreadable)?;
+    if settings.planhat.token.is_none() && !settings.planhat.token_file.as_os_str().is_empty() {
+        settings.planhat.token = Some(token_in(&settings.planhat.token_file)?.into());
+    }
+    if settings.database.data_dir.as_os_str().is_empty() {
+        settings.database.data_dir = usual_data_dir(&home);
+    }
+    settings.checked()
+}
+
+/// The customary variables stand for ours, where ours is not set.
+fn take_customary_names(variables: &mut HashMap<String, String>) -> Result<(), Error> {
+    const TOKEN: &str = "PLANHAT_SYNC__PLANHAT__TOKEN";
+    for (customary, ours) in [
+        ("DATABASE_URL", "PLANHAT_SYNC__DATABASE__URL"),
+        ("PLANHAT_API_URL", "PLANHAT_SYNC__PLANHAT__BASE_URL"),
+        ("PLANHAT_API_TOKEN", TOKEN),
+    ] {
+        if let Some(value) = variables.get(customary).cloned() {
+            variables.entry(ours.to_owned()).or_insert(value);
+        }
+    }
+    if variables.contains_key(TOKEN) {
+        return Ok(());
+    }
+    let named = ["PLANHAT_SYNC__PLANHAT__TOKEN_FILE", "PLANHAT_API_TOKEN_FILE"].iter().find_map(|name| variables.get(*name));
+    let credential = variables.get("CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join("planhat_api_token"));
+    let file = named.filter(|path| !path.is_empty()).map(PathBuf::from).or(credential.filter(|path| path.exists()));
+    if let Some(path) = file {
+        variables.insert(TOKEN.to_owned(), token_in(&path)?);
+    }
+    Ok(())
+}
+
+fn token_in(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::TokenFile { path: path.to_owned(), source })
+}
+
+fn usual_data_dir(environment: &HashMap<String, String>) -> PathBuf {
+    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    let data = match (set("XDG_DATA_HOME"), set("HOME")) {
+        (Some(data), _) => PathBuf::from(data),
+        (None, Some(home)) => Path::new(home).join(".local/share"),
+        (None, None) => PathBuf::from("."),
+    };
+    data.join("planhat-sync")
+}
+
+/// All keys of a source, written with dots.
+fn keys_of(source: &impl Source) -> Result<BTreeSet<String>, config::ConfigError> {
+    fn walk(prefix: &str, fields: &BTreeMap<&String, &Value>, keys: &mut BTreeSet<String>) {
+        for (name, value) in fields {
+            let key = if prefix.is_empty() { (*name).clone() } else { format!("{prefix}.{name}") };
+            match &value.kind {
+                ValueKind::Table(inner) => walk(&key, &inner.iter().collect(), keys),
+                _ => drop(keys.insert(key)),
+            }
+        }
+    }
+    let mut keys = BTreeSet::new();
+    walk("", &source.collect()?.iter().collect(), &mut keys);
+    Ok(keys)
+}
+
+fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str) -> Result<(), Error> {
+    match given.into_iter().find(|key| !known.contains(key)) {
+        Some(key) => {
+            let nearest = nearest(&key, known.iter().map(String::as_str)).map(str::to_owned);
+            Err(Error::UnknownKey { key, place: place.to_owned(), nearest })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The name that was probably meant.
+fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|name| (strsim::jaro_winkler(given, name), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name)
+}
+
+/// The objects of these names; the error says which name is wrong and which was meant.
+pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>, Error> {
+    let find = |name: &str| {
+        catalog::object(name).ok_or_else(|| {
+            let all = || catalog::OBJECTS.iter().map(|object| object.name);
+            let meant = nearest(name, all()).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+            Error::UnknownObject(format!("unknown object {name:?}{meant} There are: {}", all().collect::<Vec<_>>().join(", ")))
+        })
+    };
+    names.iter().map(|name| find(name.as_ref().trim())).collect()
+}
+
+impl Settings {
+    fn checked(self) -> Result<Settings, Error> {
+        let bad = |key, problem: &str| Err(Error::Bad { key, problem: problem.to_owned() });
+        let url = &self.planhat.base_url;
+        let loopback = match url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if loopback => {}
+            _ => return bad("planhat.base_url", "has to begin with https://, so that nobody on the way can read the token"),
+        }
+        if self.planhat.page_size == 0 {
+            return bad("planhat.page_size", "has to be at least 1");
+        }
+        if self.pages.overlap > 1 {
+            return bad("pages.overlap", "is 1 or 0");
+        }
+        if self.sync.concurrency == 0 {
+            return bad("sync.concurrency", "has to be at least 1");
+        }
+        if self.database.max_connections == 0 {
+            return bad("database.max_connections", "has to be at least 1");
+        }
+        let schema = &self.database.schema;
+        if schema.is_empty() || schema.len() > 63 || schema == store::OWN_SCHEMA || schema.starts_with("pg_") {
+            return bad("database.schema", "has to be a schema for the data alone: 1 to 63 bytes, not planhat_sync, not pg_…");
+        }
+        Ok(self)
+    }
+}
+
+/// An empty text is no secret.
+fn secret<'de, D: Deserializer<'de>>(input: D) -> Result<Option<SecretString>, D::Error> {
+    let text = String::deserialize(input)?;
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
+fn duration<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(input)?;
+    humantime::parse_duration(&text)
+        .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration like \"90s\" or \"72h\": {error}")))
+}
+
+/// A list, or a text with commas as the environment has it; "all", or nothing for the usual ones.
+fn objects<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        List(Vec<String>),
+        Text(String),
+    }
+    let names = match Names::deserialize(input)? {
+        Names::List(names) => names,
+        Names::Text(text) if text.trim().is_empty() => Vec::new(),
+        Names::Text(text) => text.split(',').map(str::to_owned).collect(),
+    };
+    match names.as_slice() {
+        [] => Ok(catalog::default_objects()),
+        [all] if all.trim() == "all" => Ok(catalog::OBJECTS.iter().collect()),
+        names => objects_named(names).map_err(serde::de::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+    use std::io::Write;
+
+    fn with(variables: &[(&str, &str)]) -> Result<Settings, Error> {
+        load_without_file(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    /// What a person reads: the message and its causes.
+    fn message(result: Result<Settings, Error>) -> String {
+        format!("{:#}", anyhow::Error::from(result.unwrap_err()))
+    }
+
+    #[test]
+    fn the_defaults_alone_are_valid() {
+        let settings = with(&[("HOME", "/home/ann")]).unwrap();
+        assert_eq!(settings.planhat.page_size, 100);
+        assert_eq!(settings.planhat.objects.len(), 13);
+        assert_eq!(settings.sync.lookback, Duration::from_secs(72 * 3600));
+        assert!(settings.planhat.token.is_none() && settings.database.url.is_none());
+        assert_eq!(settings.database.data_dir, Path::new("/home/ann/.local/share/planhat-sync"));
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file_and_the_file_before_the_defaults() {
+        let file = file("[planhat]\npage_size = 7\ncalls_per_minute = 5\n");
+        let settings = load(Some(file.path()), [("PLANHAT_SYNC__PLANHAT__PAGE_SIZE".to_owned(), "9".to_owned())].into()).unwrap();
+        assert_eq!((settings.planhat.page_size, settings.planhat.calls_per_minute, settings.sync.concurrency), (9, 5, 4));
+    }
+
+    #[test]
+    fn customary_names_are_understood_and_ours_go_first() {
+        let settings = with(&[("DATABASE_URL", "postgres://a/b"), ("PLANHAT_API_TOKEN", "0123")]).unwrap();
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "0123");
+        assert_eq!(settings.database.url.unwrap().expose_secret(), "postgres://a/b");
+        let settings = with(&[("PLANHAT_API_TOKEN", "other"), ("PLANHAT_SYNC__PLANHAT__TOKEN", "ours")]).unwrap();
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "ours");
+    }
+
+    #[test]
+    fn the_token_can_stand_in_a_file_or_a_systemd_credential() {
+        let token = file("from-file\n");
+        let settings = with(&[("PLANHAT_API_TOKEN_FILE", token.path().to_str().unwrap())]).unwrap();
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "from-file\n");
+
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("planhat_api_token"), "from-systemd").unwrap();
+        let settings = with(&[("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]).unwrap();
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "from-systemd");
+
+        let missing = message(with(&[("PLANHAT_API_TOKEN_FILE", "/nowhere/token")]));
+        assert!(missing.starts_with("could not read the token from /nowhere/token"), "{missing}");
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_with_the_nearest_known_one() {
+        insta::assert_snapshot!(
+            message(with(&[("PLANHAT_SYNC__PLANHAT__PAGESIZE", "9")])),
+            @r#"unknown setting "planhat.pagesize" in the environment; did you mean "planhat.page_size"?"#
+        );
+        let file = file("[databse]\nurl = 'x'\n");
+        let refused = message(load(Some(file.path()), HashMap::new()));
+        assert!(refused.ends_with(r#"did you mean "database.url"?"#), "{refused}");
+    }
+
+    #[test]
+    fn bad_values_name_their_key() {
+        for (name, value, key) in [
+            ("PLANHAT_SYNC__PLANHAT__PAGE_SIZE", "many", "planhat.page_size"),
+            ("PLANHAT_SYNC__PLANHAT__PAGE_SIZE", "0", "planhat.page_size"),
+            ("PLANHAT_SYNC__SYNC__LOOKBACK", "three days", "sync.lookback"),
+            ("PLANHAT_API_URL", "http://api.planhat.com", "planhat.base_url"),
+            ("PLANHAT_API_URL", "api.planhat.com", "planhat.base_url"),
+            ("PLANHAT_SYNC__DATABASE__SCHEMA", "planhat_sync", "database.schema"),
+            ("PLANHAT_SYNC__PLANHAT__OBJECTS", "companys", "planhat.objects"),
+            ("PLANHAT_SYNC__LOG__FORMAT", "xml", "log.format"),
+        ] {
+            let message = message(with(&[(name, value)]));
+            assert!(message.contains(key), "{name}={value}: {message}");
+        }
+    }
+
+    #[test]
+    fn objects_are_a_list_a_text_with_commas_or_all() {
+        let names = |value: &str| {
+            let settings = with(&[("PLANHAT_SYNC__PLANHAT__OBJECTS", value)]).unwrap();
+            settings.planhat.objects.iter().map(|object| object.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("users, companies"), ["users", "companies"]);
+        assert_eq!(names("all").len(), 25);
+        assert_eq!(names("").len(), 13);
+        let file = file("[planhat]\nobjects = ['nps']\n");
+        assert_eq!(load(Some(file.path()), HashMap::new()).unwrap().planhat.objects[0].name, "nps");
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug() {
+        let settings = with(&[("DATABASE_URL", "postgres://u:hunter2@h/d"), ("PLANHAT_API_TOKEN", "swordfish")]).unwrap();
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("swordfish"), "{shown}");
+    }
+}

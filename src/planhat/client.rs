@@ -1,0 +1,192 @@
+//! One GET request to Planhat, retried while that may help.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backon::Retryable;
+use bytes::{Bytes, BytesMut};
+use chrono::Utc;
+use futures_util::StreamExt;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Response, StatusCode, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::value::RawValue;
+use tracing::{debug, warn};
+use url::Url;
+
+use super::budget::Budget;
+use super::error::Error;
+use super::retry::{Retry, at_least, retry_after};
+
+/// As much of an error's body as a log line takes.
+const EXCERPT_CHARS: usize = 200;
+
+/// A token that can stand in a header.
+#[derive(Debug, Clone)]
+pub struct Token(SecretString);
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadToken {
+    #[error("the Planhat token is empty")]
+    Empty,
+    #[error("the Planhat token has a character no token has at position {position}")]
+    Mangled { position: usize },
+}
+
+impl Token {
+    /// Takes a token as it was pasted: surrounding white space is a frequent accident [CC].
+    pub fn new(pasted: &SecretString) -> Result<Token, BadToken> {
+        let token = pasted.expose_secret().trim();
+        if token.is_empty() {
+            return Err(BadToken::Empty);
+        }
+        match token.chars().position(|character| !character.is_ascii_graphic()) {
+            Some(index) => Err(BadToken::Mangled { position: index + 1 }),
+            None => Ok(Token(token.into())),
+        }
+    }
+
+    fn header(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0.expose_secret())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+/// Where Planhat is and how patient we are with it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub base_url: Url,
+    pub token: Token,
+    pub connect_timeout: Duration,
+    /// For one attempt, from the first byte out to the last byte in.
+    pub request_timeout: Duration,
+    pub retry: Retry,
+    /// The most that is read of one answer.
+    pub max_page_bytes: u64,
+}
+
+/// Reads listings. Shared by all objects of a run, with one budget.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    connection: Connection,
+    budget: Budget,
+}
+
+impl Client {
+    pub fn new(connection: Connection, budget: Budget) -> Result<Client, reqwest::Error> {
+        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+        headers.extend(connection.token.header().map(|value| (AUTHORIZATION, value)));
+        let mut builder = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("planhat-sync/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .connect_timeout(connection.connect_timeout)
+            .timeout(connection.request_timeout)
+            .gzip(true);
+        if connection.base_url.scheme() == "http" {
+            // Plain HTTP is for this machine only; a proxy would carry the token elsewhere.
+            builder = builder.no_proxy();
+        }
+        Ok(Client { http: builder.build()?, connection, budget })
+    }
+
+    /// The records of one page as raw JSON. Every attempt adds one to `calls`.
+    pub async fn list(&self, object: &str, query: &[(&str, String)], calls: &AtomicU64) -> Result<Vec<Box<RawValue>>, Error> {
+        let attempt = || async {
+            self.budget.call().await;
+            calls.fetch_add(1, Ordering::Relaxed);
+            self.list_once(object, query).await
+        };
+        attempt
+            .retry(self.connection.retry.delays())
+            .when(Error::is_transient)
+            .adjust(|error, delay| delay.map(|delay| at_least(error.retry_after(), delay)))
+            .notify(|error, delay| warn!(%error, wait_ms = delay.as_millis(), "asking /{object} again"))
+            .await
+    }
+
+    async fn list_once(&self, object: &str, query: &[(&str, String)]) -> Result<Vec<Box<RawValue>>, Error> {
+        let path = format!("/{object}");
+        let url = self.url_of(object);
+        let response = match self.http.get(url).query(query).send().await {
+            Ok(response) => response,
+            Err(source) => return Err(Error::Unreachable { path, source: source.without_url() }),
+        };
+        debug!(path, ?query, status = response.status().as_u16(), "asked Planhat");
+        let response = self.accepted(&path, response).await?;
+        let body = self.body_of(&path, query, response).await?;
+        serde_json::from_slice(&body).map_err(|source| Error::NotAList { excerpt: self.excerpt_of_no_list(&body), path, source })
+    }
+
+    fn url_of(&self, object: &str) -> Url {
+        let mut url = self.connection.base_url.clone();
+        let path = format!("{}/{object}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url
+    }
+
+    /// Passes a 200 on and makes an error of everything else.
+    async fn accepted(&self, path: &str, response: Response) -> Result<Response, Error> {
+        let path = path.to_owned();
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            StatusCode::UNAUTHORIZED => Err(Error::Unauthorized { path }),
+            status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Err(Error::Forbidden { path, status }),
+            status => {
+                let retry_after = retry_after(response.headers(), Utc::now());
+                let start = response.bytes_stream().next().await.and_then(Result::ok).unwrap_or_default();
+                Err(Error::Status { path, status, excerpt: self.excerpt(&start), retry_after })
+            }
+        }
+    }
+
+    async fn body_of(&self, path: &str, query: &[(&str, String)], response: Response) -> Result<Bytes, Error> {
+        let limit_bytes = self.connection.max_page_bytes;
+        let mut body = BytesMut::new();
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|source| Error::BrokenOff { path: path.to_owned(), source: source.without_url() })?;
+            if (body.len() + chunk.len()) as u64 > limit_bytes {
+                let limit = query.iter().find(|(name, _)| *name == "limit").and_then(|(_, value)| value.parse().ok());
+                return Err(Error::TooBig { path: path.to_owned(), limit: limit.unwrap_or_default(), limit_bytes });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// A broken list is full of customer data, which has no place in a log; anything else is a message.
+    fn excerpt_of_no_list(&self, body: &[u8]) -> String {
+        if body.trim_ascii_start().starts_with(b"[") { "a list that is not whole".to_owned() } else { self.excerpt(body) }
+    }
+
+    /// The beginning of a body for a message: on one line, without the token even if the server
+    /// sends it back.
+    fn excerpt(&self, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(&body[..body.len().min(4 * EXCERPT_CHARS)])
+            .replace(self.connection.token.0.expose_secret(), "[token]");
+        let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if line.is_empty() { "(empty)".to_owned() } else { line.chars().take(EXCERPT_CHARS).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pasted_token_is_trimmed_and_a_mangled_one_refused() {
+        assert!(Token::new(&"  abc.DEF-1\n".into()).is_ok());
+        assert_eq!(Token::new(&" \n".into()).unwrap_err(), BadToken::Empty);
+        assert_eq!(Token::new(&"abc\u{200b}def".into()).unwrap_err(), BadToken::Mangled { position: 4 });
+        assert_eq!(Token::new(&"abc\ndef".into()).unwrap_err(), BadToken::Mangled { position: 4 });
+    }
+
+    #[test]
+    fn a_token_does_not_show_in_debug() {
+        let token = Token::new(&"very-secret".into()).unwrap();
+        assert!(!format!("{token:?} {:?}", token.header()).contains("very-secret"));
+    }
+}

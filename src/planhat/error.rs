@@ -1,0 +1,78 @@
+//! What can go wrong between us and the API, and whether asking again may help.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+/// Every variant names the endpoint; none carries the token.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{path} answered 401: the token is not valid on this host")]
+    Unauthorized { path: String },
+    /// 403, or 404 on a listing: the token may not read it, or the workspace does not have it.
+    #[error("{path} answered {status}")]
+    Forbidden { path: String, status: StatusCode },
+    #[error("{path} answered {status}: {excerpt}")]
+    Status { path: String, status: StatusCode, excerpt: String, retry_after: Option<Duration> },
+    #[error("{path} could not be reached")]
+    Unreachable { path: String, source: reqwest::Error },
+    #[error("{path} broke off its answer")]
+    BrokenOff { path: String, source: reqwest::Error },
+    #[error("{path} answered with something that is not a list of records: {excerpt}")]
+    NotAList { path: String, excerpt: String, source: serde_json::Error },
+    #[error("{path} answered with more than {limit_bytes} bytes at limit={limit}")]
+    TooBig { path: String, limit: u32, limit_bytes: u64 },
+    #[error("{path} lists the same records again and again from offset {offset} on")]
+    Repeats { path: String, offset: u64 },
+    #[error("{path} changes its order from page to page: no page after offset {offset} begins where the one before ended")]
+    Unstable { path: String, offset: u64 },
+    #[error("{path} does not end: {offset} records and still more")]
+    Endless { path: String, offset: u64 },
+}
+
+impl Error {
+    /// Whether the same request may well succeed a moment later.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Error::Unreachable { .. } | Error::BrokenOff { .. } | Error::NotAList { .. } => true,
+            Error::Status { status, .. } => {
+                matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) || status.is_server_error()
+            }
+            Error::Unauthorized { .. }
+            | Error::Forbidden { .. }
+            | Error::TooBig { .. }
+            | Error::Repeats { .. }
+            | Error::Unstable { .. }
+            | Error::Endless { .. } => false,
+        }
+    }
+
+    /// How long the server asked us to wait at least.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Error::Unauthorized { .. } => {
+                "check PLANHAT_API_TOKEN and planhat.base_url: a token is only valid on the host that its workspace lives on"
+            }
+            Error::Forbidden { .. } => "give the private app read access to this object in Planhat, or leave it out of planhat.objects",
+            Error::Unreachable { .. } => "check planhat.base_url and that this machine reaches it",
+            Error::Status { status, .. } if status.is_redirection() => {
+                "redirects are not followed, so that the token goes nowhere else: set planhat.base_url to the API host itself"
+            }
+            Error::Status { status, .. } if *status == StatusCode::TOO_MANY_REQUESTS => {
+                "the workspace's quota is used up: lower planhat.calls_per_minute if others use the API too"
+            }
+            Error::NotAList { .. } => "check that planhat.base_url is the API host (https://api.planhat.com or a regional one)",
+            Error::TooBig { .. } => "lower planhat.page_size or raise planhat.max_page_bytes",
+            Error::Unstable { .. } => "set pages.overlap = 0 to read it without this check",
+            Error::Status { .. } | Error::BrokenOff { .. } | Error::Repeats { .. } | Error::Endless { .. } => return None,
+        })
+    }
+}

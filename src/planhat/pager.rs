@@ -1,0 +1,253 @@
+//! A listing as pages, complete and without seams.
+//!
+//! The API pages by row number over live data: when rows before our offset are deleted, the rest moves
+//! up and a record slips by unseen. So every page begins with the last record of the page before, and
+//! when it does not, we step back until a page begins with a record already seen. The next offset
+//! follows from what was received, not from what was asked, since a server may clamp `limit`; and a
+//! listing ends with the page that brings no new record, since a short page may not be the last.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
+
+use serde_json::value::RawValue;
+use tracing::debug;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::client::Client;
+use super::error::Error;
+use crate::object::Object;
+use crate::record::{Record, Rejected};
+
+/// Ids that are remembered to recognise a seam. Only an insertion of more records than this between
+/// two pages makes us read some pages twice.
+const REMEMBERED: usize = 10_000;
+/// Steps back without getting any further before the order of a listing counts as unstable.
+const MAX_STEPS_BACK: u32 = 40;
+/// Pages in a row without a new record before a listing counts as repeating itself.
+const MAX_BARREN_PAGES: u32 = 3;
+/// No workspace has so many records of a kind.
+const MAX_OFFSET: u64 = 100_000_000;
+
+/// Which records are listed, in which order.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    pub object: &'static Object,
+    /// As the API takes it: a property, with `-` in front for descending.
+    pub sort: String,
+    /// Ask for the records that are only listed on request.
+    pub hidden: bool,
+}
+
+/// How far a listing has been read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Position {
+    pub offset: u64,
+    /// The record that the page at `offset` has to begin with; none where no seam is expected.
+    pub seam: Option<String>,
+}
+
+/// The new records of one page.
+#[derive(Debug)]
+pub struct Page {
+    pub records: Vec<Record>,
+    pub rejected: Vec<Rejected>,
+    /// Rows had moved, so this page may begin anywhere before the end of the last one.
+    pub stepped_back: bool,
+    /// Where the listing goes on after this page.
+    pub next: Position,
+}
+
+/// Walks a listing page by page.
+#[derive(Debug)]
+pub struct Pager<'a> {
+    client: &'a Client,
+    listing: Listing,
+    limit: u32,
+    overlap: bool,
+    position: Position,
+    seen: Seen,
+    furthest: u64,
+    steps_back: u32,
+    steps_back_in_a_row: u32,
+    barren_pages: u32,
+    calls: &'a AtomicU64,
+}
+
+impl<'a> Pager<'a> {
+    /// `overlap` turns the seams on; every request adds one to `calls`.
+    pub fn new(
+        client: &'a Client,
+        listing: Listing,
+        page_size: u32,
+        overlap: bool,
+        position: Position,
+        calls: &'a AtomicU64,
+    ) -> Pager<'a> {
+        let limit = page_size.min(listing.object.max_limit);
+        let mut seen = Seen::default();
+        if let Some(id) = &position.seam {
+            seen.note(key_of_id(id), 0);
+        }
+        Pager {
+            client,
+            listing,
+            limit,
+            overlap,
+            furthest: position.offset,
+            position,
+            seen,
+            steps_back: 0,
+            steps_back_in_a_row: 0,
+            barren_pages: 0,
+            calls,
+        }
+    }
+
+    /// The next page that has something new, or none at the end of the listing.
+    pub async fn next(&mut self) -> Result<Option<Page>, Error> {
+        loop {
+            if self.position.offset > MAX_OFFSET {
+                return Err(Error::Endless { path: self.path(), offset: self.position.offset });
+            }
+            let raw = self.fetch().await?;
+            let entries: Vec<Entry> = raw.iter().map(|raw| Entry::read(raw)).collect();
+            if self.position.seam.is_some() && !self.continues(&entries) {
+                self.step_back()?;
+                continue;
+            }
+            let anything_new = entries.iter().any(|entry| !self.seen.knows(entry.key));
+            if !anything_new && entries.len() <= 1 {
+                return Ok(None);
+            }
+            self.barren_pages = if anything_new { 0 } else { self.barren_pages + 1 };
+            if self.barren_pages > MAX_BARREN_PAGES {
+                return Err(Error::Repeats { path: self.path(), offset: self.position.offset });
+            }
+            let page = self.accept(entries);
+            if anything_new {
+                return Ok(Some(page));
+            }
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<Vec<Box<RawValue>>, Error> {
+        loop {
+            match self.client.list(self.listing.object.name, &self.query(), self.calls).await {
+                // Records can be huge [SB]; the same rows in smaller portions are fine.
+                Err(Error::TooBig { .. }) if self.limit > 1 => self.limit = self.limit.div_ceil(4),
+                answer => return answer,
+            }
+        }
+    }
+
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = vec![
+            ("limit", self.limit.to_string()),
+            ("offset", self.position.offset.to_string()),
+            ("sort", self.listing.sort.clone()),
+        ];
+        if let Some(parameter) = self.listing.object.hidden.filter(|_| self.listing.hidden) {
+            query.push((parameter, "true".to_owned()));
+        }
+        query
+    }
+
+    /// Whether a page begins with a record already seen, so that nothing is missing in between.
+    fn continues(&self, entries: &[Entry]) -> bool {
+        entries.first().is_some_and(|first| self.seen.knows(first.key))
+    }
+
+    fn step_back(&mut self) -> Result<(), Error> {
+        if self.steps_back >= MAX_STEPS_BACK {
+            return Err(Error::Unstable { path: self.path(), offset: self.position.offset });
+        }
+        self.steps_back += 1;
+        let rows = u64::from(self.limit) << self.steps_back_in_a_row.min(20);
+        self.steps_back_in_a_row += 1;
+        self.position.offset = self.position.offset.saturating_sub(rows);
+        if self.position.offset == 0 {
+            self.position.seam = None;
+        }
+        debug!(path = self.path(), offset = self.position.offset, "rows moved up: stepping back");
+        Ok(())
+    }
+
+    fn accept(&mut self, entries: Vec<Entry>) -> Page {
+        let received = entries.len() as u64;
+        let seam = entries.last().and_then(|last| last.id.clone()).filter(|_| self.overlap && received > 1);
+        let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), Vec::new());
+        for entry in entries {
+            // The row that pages share is dropped, unless it was edited between the two.
+            if self.seen.note(entry.key, entry.content) {
+                continue;
+            }
+            match entry.parsed {
+                Ok(record) => records.push(record),
+                Err(reason) => rejected.push(reason),
+            }
+        }
+        self.position = Position { offset: self.position.offset + received - u64::from(seam.is_some()), seam };
+        if self.position.offset > self.furthest {
+            self.furthest = self.position.offset;
+            self.steps_back = 0;
+        }
+        let stepped_back = std::mem::take(&mut self.steps_back_in_a_row) > 0;
+        Page { records, rejected, stepped_back, next: self.position.clone() }
+    }
+
+    fn path(&self) -> String {
+        format!("/{}", self.listing.object.name)
+    }
+}
+
+/// One element of a page.
+struct Entry {
+    key: u64,
+    content: u64,
+    id: Option<String>,
+    parsed: Result<Record, Rejected>,
+}
+
+impl Entry {
+    fn read(raw: &RawValue) -> Entry {
+        let content = xxh3_64(raw.get().as_bytes());
+        let parsed = Record::parse(raw);
+        let id = parsed.as_ref().ok().map(|record| record.id.clone());
+        // What has no id is recognised by its content.
+        let key = id.as_deref().map_or(content, key_of_id);
+        Entry { key, content, id, parsed }
+    }
+}
+
+fn key_of_id(id: &str) -> u64 {
+    xxh3_64(id.as_bytes())
+}
+
+/// The records seen last: who they were and what they held.
+#[derive(Debug, Default)]
+struct Seen {
+    content: HashMap<u64, u64>,
+    oldest_first: VecDeque<u64>,
+}
+
+impl Seen {
+    fn knows(&self, key: u64) -> bool {
+        self.content.contains_key(&key)
+    }
+
+    /// Remembers a record; true if it was known with the same content.
+    fn note(&mut self, key: u64, content: u64) -> bool {
+        match self.content.insert(key, content) {
+            Some(before) => before == content,
+            None => {
+                self.oldest_first.push_back(key);
+                if self.oldest_first.len() > REMEMBERED
+                    && let Some(forgotten) = self.oldest_first.pop_front()
+                {
+                    self.content.remove(&forgotten);
+                }
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! SIGTERM and SIGINT: the first one stops after the pages in hand, the second at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Says that a signal has asked us to stop, and which exit code stands for it.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    pub token: CancellationToken,
+    exit_code: Arc<AtomicU8>,
+}
+
+impl Stop {
+    /// 130 for SIGINT, 143 for SIGTERM.
+    pub fn exit_code(&self) -> u8 {
+        self.exit_code.load(Ordering::Relaxed)
+    }
+}
+
+/// Listens from now on.
+pub fn listen() -> std::io::Result<Stop> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = Stop::default();
+    let heard = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            let code = tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+            };
+            if heard.token.is_cancelled() {
+                std::process::exit(code.into());
+            }
+            heard.exit_code.store(code, Ordering::Relaxed);
+            warn!("stopping after the pages in hand; a second signal stops at once");
+            heard.token.cancel();
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,58 @@
+//! What can go wrong between us and the database.
+
+use sqlx::migrate::MigrateError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("could not read the database URL")]
+    BadUrl { source: sqlx::Error },
+    #[error("could not connect to PostgreSQL at {host}:{port}")]
+    Connect { host: String, port: u16, source: sqlx::Error },
+    #[error("could not {doing}")]
+    Statement { doing: &'static str, source: sqlx::Error },
+    #[error("could not bring the tables of schema planhat_sync up to date")]
+    Migrate { source: MigrateError },
+    #[error("could not read {value:?} in planhat_sync.{column}")]
+    Unknown { column: &'static str, value: String },
+    #[cfg(feature = "embedded")]
+    #[error("could not start the embedded PostgreSQL")]
+    Embedded { source: Box<dyn std::error::Error + Send + Sync> },
+}
+
+/// `.map_err(could_not("save the scan"))`
+pub(super) fn could_not(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+    move |source| Error::Statement { doing, source }
+}
+
+impl Error {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        let source = match self {
+            Error::BadUrl { .. } => return Some("write it as postgres://user:password@host:5432/database"),
+            Error::Connect { source, .. } | Error::Statement { source, .. } => source,
+            Error::Migrate { source: MigrateError::VersionMissing(_) } => {
+                return Some("the tables were made by a newer planhat-sync: use that version or a later one");
+            }
+            Error::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => source,
+            Error::Migrate { .. } | Error::Unknown { .. } => return None,
+            #[cfg(feature = "embedded")]
+            Error::Embedded { .. } => {
+                return Some("only one planhat-sync can use the folder database.data_dir at a time, and it has to be writable");
+            }
+        };
+        match source {
+            sqlx::Error::Database(error) => match error.code()?.as_ref() {
+                "28P01" | "28000" => Some("check user and password in DATABASE_URL"),
+                "3D000" => Some("create the database first, or correct its name in DATABASE_URL"),
+                "42501" => Some("`planhat-sync check` names the missing privileges and the GRANT for each"),
+                "55P03" => Some("another session holds a lock on the table; try again when it is done"),
+                "53100" => Some("free disk space on the database server; nothing committed is lost"),
+                _ => None,
+            },
+            sqlx::Error::Io(_) => Some("check that PostgreSQL runs there, and host and port in DATABASE_URL"),
+            sqlx::Error::PoolTimedOut => Some("check that the database answers and has a connection free"),
+            sqlx::Error::Tls(_) => Some("add ?sslmode=require to DATABASE_URL, or sslmode=disable where the server has no TLS"),
+            _ => None,
+        }
+    }
+}

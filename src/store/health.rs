@@ -1,0 +1,53 @@
+//! What has to be true of a database before a run can use it.
+
+use sqlx::PgConnection;
+
+use super::OWN_SCHEMA;
+use super::error::{Error, could_not};
+use super::sql::quoted;
+
+/// The oldest PostgreSQL that is tested.
+const OLDEST_VERSION: i32 = 150_000;
+
+#[derive(Debug)]
+pub struct Health {
+    pub version: String,
+    pub version_is_supported: bool,
+    /// The statements with which an administrator grants what is missing.
+    pub missing_grants: Vec<String>,
+}
+
+/// Looks at version and privileges; changes nothing.
+pub async fn health(db: &mut PgConnection, schema: &str) -> Result<Health, Error> {
+    let (version, number): (String, i32) =
+        sqlx::query_as("select current_setting('server_version'), current_setting('server_version_num')::int")
+            .fetch_one(&mut *db)
+            .await
+            .map_err(could_not("read the server's version"))?;
+    let mut missing_grants = Vec::new();
+    for schema in [OWN_SCHEMA, schema] {
+        missing_grants.extend(missing_grant(db, schema).await?);
+    }
+    missing_grants.dedup();
+    Ok(Health { version, version_is_supported: number >= OLDEST_VERSION, missing_grants })
+}
+
+/// A schema that is there has to let us in; one that is not, we have to be able to make.
+async fn missing_grant(db: &mut PgConnection, schema: &str) -> Result<Option<String>, Error> {
+    let (exists, usable, can_make, database, user): (bool, bool, bool, String, String) = sqlx::query_as(
+        "select oid is not null,
+             oid is not null and has_schema_privilege(oid, 'usage') and has_schema_privilege(oid, 'create'),
+             has_database_privilege(current_database(), 'create'), current_database()::text, current_user::text
+         from (select max(oid) as oid from pg_namespace where nspname = $1) as found",
+    )
+    .bind(schema)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("read the privileges on a schema"))?;
+    let (database, schema, user) = (quoted(&database), quoted(schema), quoted(&user));
+    Ok(match (exists, usable, can_make) {
+        (true, false, _) => Some(format!("grant usage, create on schema {schema} to {user}")),
+        (false, _, false) => Some(format!("grant create on database {database} to {user}")),
+        _ => None,
+    })
+}

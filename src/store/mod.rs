@@ -1,0 +1,159 @@
+//! PostgreSQL: all SQL there is. Knows no HTTP.
+//!
+//! ```text
+//! tables (schema of the data) -> rows (upsert) -+- one transaction per page
+//! cursors (watermark, unfinished scan) ---------+
+//! runs, lease, quarantine: the tool's own tables, schema planhat_sync
+//! ```
+//!
+//! One function per statement, the connection passed in, so that the caller decides what is committed
+//! together. Everything works with a single connection: the embedded PostgreSQL has just one.
+
+mod cursors;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod error;
+mod health;
+mod lease;
+mod quarantine;
+mod rows;
+mod runs;
+mod sql;
+mod tables;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::{PgPool, Postgres, Transaction};
+
+pub use cursors::{Scan, ScanKind, abandon_scan, finish_scan, forget_object, save_scan, unfinished_scan, watermark};
+#[cfg(feature = "embedded")]
+pub use embedded::Place;
+pub use error::Error;
+pub use health::{Health, health};
+pub use lease::{HEARTBEAT, Held, STALE_AFTER, beat, take_lease};
+pub use quarantine::{put_in_quarantine, quarantined};
+pub use rows::{Written, upsert};
+pub use runs::{
+    Figures, LatestRun, ObjectRun, ObjectState, ObjectStatus, RunStatus, finish_run, latest_run, object_states, record_object_run,
+};
+pub use tables::{add_columns, create_table, load_columns, row_count, sample, table_exists};
+
+use error::could_not;
+
+static MIGRATOR: Migrator = sqlx::migrate!();
+/// Any number does, as long as every version of the tool locks the same one while it migrates.
+const MIGRATION_LOCK: i64 = 0x706c_616e_6861_7401;
+/// The schema of the tool's own tables.
+pub const OWN_SCHEMA: &str = "planhat_sync";
+
+/// Where the data goes.
+#[derive(Debug)]
+pub struct Store {
+    pool: PgPool,
+    /// Name of the data schema, which is also what the tool's tables call the workspace.
+    pub schema: String,
+    #[cfg(feature = "embedded")]
+    embedded: Option<embedded::Server>,
+}
+
+impl Store {
+    /// Connects to a PostgreSQL server, 15 or newer.
+    pub async fn connect(url: &SecretString, schema: &str, connections: u32) -> Result<Store, Error> {
+        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|source| Error::BadUrl { source })?;
+        let pool = connect(options, connections).await?;
+        Ok(Store {
+            pool,
+            schema: schema.to_owned(),
+            #[cfg(feature = "embedded")]
+            embedded: None,
+        })
+    }
+
+    /// Starts the embedded PostgreSQL and connects to it.
+    #[cfg(feature = "embedded")]
+    pub async fn embedded(place: Place, schema: &str) -> Result<Store, Error> {
+        let server = embedded::Server::start(place).await?;
+        let options = PgConnectOptions::from_str(&server.url()).map_err(|source| Error::BadUrl { source })?;
+        let pool = connect(options.ssl_mode(PgSslMode::Disable), 1).await?;
+        Ok(Store { pool, schema: schema.to_owned(), embedded: Some(server) })
+    }
+
+    /// Whether no other process can be using this database.
+    pub fn is_ours_alone(&self) -> bool {
+        #[cfg(feature = "embedded")]
+        return self.embedded.is_some();
+        #[cfg(not(feature = "embedded"))]
+        false
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Makes both schemas and brings the tool's own tables up to date.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        // Held for the transaction, not the session, so that a connection pooler in between does no harm.
+        sqlx::query("select pg_advisory_xact_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut *tx)
+            .await
+            .map_err(could_not("wait for another migration"))?;
+        for schema in [OWN_SCHEMA, &self.schema] {
+            tables::create_schema(&mut tx, schema).await?;
+        }
+        let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
+        migrator.set_locking(false);
+        migrator.dangerous_set_table_name(format!("{OWN_SCHEMA}.migrations"));
+        migrator.run(&mut *tx).await.map_err(|source| Error::Migrate { source })?;
+        commit(tx).await
+    }
+
+    /// Whether the tool's own tables have been made.
+    pub async fn is_set_up(&self) -> Result<bool, Error> {
+        let mut tx = self.begin().await?;
+        let is_set_up = table_exists(&mut tx, OWN_SCHEMA, "runs").await?;
+        commit(tx).await?;
+        Ok(is_set_up)
+    }
+
+    /// Begins a transaction in which nothing waits without end.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        let mut tx = self.pool.begin().await.map_err(could_not("reach the database"))?;
+        // Local to the transaction, so that a connection pooler in between does no harm.
+        sqlx::raw_sql("set local lock_timeout = '30s'; set local statement_timeout = '10min'")
+            .execute(&mut *tx)
+            .await
+            .map_err(could_not("set the limits of a transaction"))?;
+        Ok(tx)
+    }
+
+    /// Closes all connections and stops the embedded server, which would otherwise wait for them.
+    pub async fn close(self) {
+        self.pool.close().await;
+        #[cfg(feature = "embedded")]
+        if let Some(server) = self.embedded {
+            server.stop().await;
+        }
+    }
+}
+
+/// Commits what a transaction has done.
+pub async fn commit(tx: Transaction<'static, Postgres>) -> Result<(), Error> {
+    tx.commit().await.map_err(could_not("commit"))
+}
+
+async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, Error> {
+    let host = options.get_host().to_owned();
+    let port = options.get_port();
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(60))
+        .connect_with(options.application_name("planhat-sync"))
+        .await
+        .map_err(|source| Error::Connect { host, port, source })
+}

@@ -1,0 +1,116 @@
+//! Writes the rows of a page, unchanged ones excepted.
+//!
+//! The hashes of the page's rows are asked for first: an idle day then writes nothing at all, no row,
+//! no WAL, no bloat. New and changed rows go over in one statement as one JSON parameter, whose digits
+//! PostgreSQL reads exactly. A column that a row does not mention becomes NULL: the record is whole, so
+//! what it lacks was cleared at Planhat.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+use sqlx::PgConnection;
+
+use super::error::{Error, could_not};
+use super::sql::Sql;
+use crate::flatten::{Columns, Row};
+use crate::object::Object;
+
+/// What became of the rows of a page.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    pub inserted: u64,
+    pub updated: u64,
+    pub unchanged: u64,
+}
+
+/// Stores rows by id. Of rows with the same id the last one counts.
+pub async fn upsert(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    columns: &Columns,
+    rows: &[Row],
+    run_id: i64,
+) -> Result<Written, Error> {
+    let latest: HashMap<&str, &Row> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
+    let stored = stored_hashes(db, schema, object, latest.keys().map(|id| (*id).to_owned()).collect()).await?;
+
+    let mut written = Written::default();
+    let mut changed = Vec::new();
+    for (id, row) in latest {
+        let hash = row.hash();
+        match stored.get(id) {
+            Some(before) if *before == Some(hash) => {
+                written.unchanged += 1;
+                continue;
+            }
+            Some(_) => written.updated += 1,
+            None => written.inserted += 1,
+        }
+        changed.push(as_json(row, hash));
+    }
+    if !changed.is_empty() {
+        write(db, schema, object, columns, changed, run_id).await?;
+    }
+    Ok(written)
+}
+
+/// Id to hash. A row marked as deleted has no hash here: its record is back, so it has changed.
+async fn stored_hashes(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    ids: Vec<String>,
+) -> Result<HashMap<String, Option<i64>>, Error> {
+    let sql = Sql::new("select planhat__id, case when _deleted_at is null then _row_hash end from ")
+        .table(schema, object.name)
+        .text(" where planhat__id = any($1)");
+    let rows: Vec<(String, Option<i64>)> = sqlx::query_as(sql.safe())
+        .bind(ids)
+        .fetch_all(db)
+        .await
+        .map_err(could_not("compare a page with its table"))?;
+    Ok(rows.into_iter().collect())
+}
+
+/// A row as the statement takes it.
+fn as_json(row: &Row, hash: i64) -> Value {
+    let mut fields = row.cells.clone();
+    fields.insert("_row_hash".to_owned(), json!(hash));
+    for (column, values) in [("_misfits", &row.misfits), ("_overflow", &row.overflow)] {
+        if !values.is_empty() {
+            fields.insert(column.to_owned(), Value::Object(Map::clone(values)));
+        }
+    }
+    Value::Object(fields)
+}
+
+async fn write(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    columns: &Columns,
+    rows: Vec<Value>,
+    run_id: i64,
+) -> Result<(), Error> {
+    let sent: Vec<(&str, &'static str)> = columns
+        .iter()
+        .map(|column| (column.name.as_str(), column.kind.sql()))
+        .chain([("_row_hash", "bigint"), ("_misfits", "jsonb"), ("_overflow", "jsonb")])
+        .collect();
+    let names = |sql: Sql| sql.list(&sent, |sql, (name, _)| sql.name(name));
+
+    let mut sql = Sql::new("insert into ").table(schema, object.name).text(" (");
+    sql = names(sql).text(", _run_id) select ");
+    sql = names(sql).text(", $2 from json_to_recordset($1::text::json) as new (");
+    sql = sql.list(&sent, |sql, (name, kind)| sql.name(name).text(" ").text(kind));
+    sql = sql.text(") on conflict (planhat__id) do update set _synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ");
+    sql = sql.list(&sent, |sql, (name, _)| sql.name(name).text(" = excluded.").name(name));
+    sqlx::query(sql.safe())
+        .bind(Value::Array(rows).to_string())
+        .bind(run_id)
+        .execute(db)
+        .await
+        .map_err(could_not("store a page"))?;
+    Ok(())
+}

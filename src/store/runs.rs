@@ -1,0 +1,203 @@
+//! What ran, and what came of it: the figures that `status` shows.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{FromRow, PgConnection};
+
+use super::cursors::ScanKind;
+use super::error::{Error, could_not};
+use super::lease;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    Succeeded,
+    /// Some object failed, or a record was quarantined.
+    Partial,
+    Failed,
+    /// Stopped by a signal; everything committed is kept.
+    Interrupted,
+}
+
+impl RunStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunStatus::Succeeded => "succeeded",
+            RunStatus::Partial => "partial",
+            RunStatus::Failed => "failed",
+            RunStatus::Interrupted => "interrupted",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectStatus {
+    Succeeded,
+    /// Records were quarantined.
+    Partial,
+    /// The token may not read it.
+    Skipped,
+    Failed,
+    Interrupted,
+}
+
+impl ObjectStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ObjectStatus::Succeeded => "succeeded",
+            ObjectStatus::Partial => "partial",
+            ObjectStatus::Skipped => "skipped",
+            ObjectStatus::Failed => "failed",
+            ObjectStatus::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What a pull did, in records, values, pages and calls. The columns of `object_runs` say what each is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, FromRow)]
+pub struct Figures {
+    pub fetched: i64,
+    pub inserted: i64,
+    pub updated: i64,
+    pub unchanged: i64,
+    pub too_old: i64,
+    pub misfits: i64,
+    pub overflowed: i64,
+    pub nul_removed: i64,
+    pub quarantined: i64,
+    pub pages: i64,
+    pub calls: i64,
+}
+
+/// One object in one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct ObjectRun {
+    pub object: &'static str,
+    pub scan: ScanKind,
+    pub status: ObjectStatus,
+    /// Why it was skipped or failed, or what to be warned of.
+    pub reason: Option<String>,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: DateTime<Utc>,
+    #[serde(flatten)]
+    pub figures: Figures,
+    pub watermark: Option<DateTime<Utc>>,
+}
+
+pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), Error> {
+    let Figures {
+        fetched,
+        inserted,
+        updated,
+        unchanged,
+        too_old,
+        misfits,
+        overflowed,
+        nul_removed,
+        quarantined,
+        pages,
+        calls,
+    } = of.figures;
+    sqlx::query(
+        "insert into planhat_sync.object_runs (run_id, object, scan, status, reason, started_at, finished_at, watermark,
+             fetched, inserted, updated, unchanged, too_old, misfits, overflowed, nul_removed, quarantined, pages, calls)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+    )
+    .bind(run_id)
+    .bind(of.object)
+    .bind(of.scan.as_str())
+    .bind(of.status.as_str())
+    .bind(&of.reason)
+    .bind(of.started_at)
+    .bind(of.finished_at)
+    .bind(of.watermark)
+    .bind(fetched)
+    .bind(inserted)
+    .bind(updated)
+    .bind(unchanged)
+    .bind(too_old)
+    .bind(misfits)
+    .bind(overflowed)
+    .bind(nul_removed)
+    .bind(quarantined)
+    .bind(pages)
+    .bind(calls)
+    .execute(db)
+    .await
+    .map_err(could_not("note what became of an object"))?;
+    Ok(())
+}
+
+/// Ends a run and releases its lease.
+pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, error: Option<&str>) -> Result<(), Error> {
+    sqlx::query("update planhat_sync.runs set status = $2, error = $3, finished_at = now() where id = $1")
+        .bind(run_id)
+        .bind(status.as_str())
+        .bind(error)
+        .execute(&mut *db)
+        .await
+        .map_err(could_not("end a run"))?;
+    lease::release(db, run_id).await
+}
+
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct LatestRun {
+    pub id: i64,
+    pub command: String,
+    pub status: String,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub error: Option<String>,
+}
+
+pub async fn latest_run(db: &mut PgConnection, workspace: &str) -> Result<Option<LatestRun>, Error> {
+    sqlx::query_as(
+        "select id, command, status, started_at, finished_at, error from planhat_sync.runs
+         where workspace = $1 order by id desc limit 1",
+    )
+    .bind(workspace)
+    .fetch_optional(db)
+    .await
+    .map_err(could_not("read the latest run"))
+}
+
+/// Where an object stands: what its latest run did, and how complete it is.
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct ObjectState {
+    pub object: String,
+    pub status: String,
+    pub reason: Option<String>,
+    pub finished_at: DateTime<Utc>,
+    pub seconds: f64,
+    pub last_success_at: Option<DateTime<Utc>>,
+    #[sqlx(flatten)]
+    #[serde(flatten)]
+    pub figures: Figures,
+    pub watermark: Option<DateTime<Utc>>,
+    /// A historical load has begun and is not complete.
+    pub load_unfinished: bool,
+}
+
+/// One state per object that ever ran, by name.
+pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec<ObjectState>, Error> {
+    sqlx::query_as(
+        "select distinct on (of.object) of.*, extract(epoch from of.finished_at - of.started_at)::float8 as seconds,
+             cursors.watermark,
+             (select max(good.finished_at) from planhat_sync.object_runs good join planhat_sync.runs on runs.id = good.run_id
+              where runs.workspace = $1 and good.object = of.object and good.status in ('succeeded', 'partial')) as last_success_at,
+             exists (select from planhat_sync.scans
+                     where scans.workspace = $1 and scans.object = of.object and scans.scan = 'history') as load_unfinished
+         from (select object_runs.run_id, object_runs.object, object_runs.status, reason, object_runs.started_at,
+                   object_runs.finished_at, fetched, inserted, updated, unchanged, too_old, misfits, overflowed, nul_removed,
+                   quarantined, pages, calls
+               from planhat_sync.object_runs join planhat_sync.runs on runs.id = object_runs.run_id
+               where runs.workspace = $1) as of
+             left join planhat_sync.cursors on cursors.workspace = $1 and cursors.object = of.object
+         order by of.object, of.run_id desc",
+    )
+    .bind(workspace)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read the state of the objects"))
+}

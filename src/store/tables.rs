@@ -1,0 +1,209 @@
+//! The tables of the data: one per object, with a column per property.
+//!
+//! Tables and columns are only ever added, so views and grants on them survive. The map of columns in
+//! `planhat_sync.columns` is what counts; a table that a user dropped is made again from it.
+
+use sqlx::{FromRow, PgConnection};
+
+use super::error::{Error, could_not};
+use super::sql::Sql;
+use crate::flatten::{Column, Columns, Origin};
+use crate::object::{Kind, Object};
+
+/// Creates a schema unless it is there. Asking first matters: PostgreSQL wants the privilege to
+/// create one even when there is nothing to create.
+pub(super) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result<(), Error> {
+    let exists: bool = sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
+        .bind(schema)
+        .fetch_one(&mut *db)
+        .await
+        .map_err(could_not("look for a schema"))?;
+    if !exists {
+        let sql = Sql::new("create schema if not exists ").name(schema);
+        sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("create a schema"))?;
+    }
+    Ok(())
+}
+
+pub async fn table_exists(db: &mut PgConnection, schema: &str, table: &str) -> Result<bool, Error> {
+    sqlx::query_scalar(
+        "select exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+         where nspname = $1 and relname = $2 and relkind in ('r', 'p'))",
+    )
+    .bind(schema)
+    .bind(table)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("look for a table"))
+}
+
+/// Creates the table of an object with our own columns and those the map knows of.
+pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
+    let sql = Sql::new("create table ").table(schema, object.name).text(
+        " (
+        planhat__id text primary key,
+        _row_hash bigint not null,
+        _first_seen_at timestamptz not null default now(),
+        _synced_at timestamptz not null default now(),
+        _deleted_at timestamptz,
+        _run_id bigint not null,
+        _misfits jsonb,
+        _overflow jsonb)",
+    );
+    sqlx::raw_sql(sql.safe()).execute(&mut *db).await.map_err(could_not("create a table"))?;
+    let about = format!(
+        "Planhat {}, one row per record, kept by planhat-sync. A change is known as {}.",
+        object.name, object.action
+    );
+    let mut sql = Sql::new("comment on table ").table(schema, object.name).text(" is ").literal(&about);
+    for (column, meaning) in OWN_COLUMNS {
+        sql = comment_on(sql.text("; "), schema, object, column, meaning);
+    }
+    sqlx::raw_sql(sql.safe()).execute(&mut *db).await.map_err(could_not("describe a table"))?;
+
+    let known = load_columns(db, schema, object).await?;
+    if known.is_empty() {
+        let id = Column {
+            name: "planhat__id".to_owned(),
+            kind: Kind::Text,
+            origin: Origin::Property,
+            planhat_name: "_id".to_owned(),
+        };
+        register(db, schema, object, 0, std::slice::from_ref(&id)).await
+    } else {
+        let missing: Vec<Column> = known.iter().filter(|column| column.name != "planhat__id").cloned().collect();
+        alter(db, schema, object, &missing).await
+    }
+}
+
+const OWN_COLUMNS: [(&str, &str); 8] = [
+    ("planhat__id", "_id (property)"),
+    ("_row_hash", "hash of the row's content; a record with the same hash is not written again"),
+    ("_first_seen_at", "when the record was first stored"),
+    ("_synced_at", "when this version was written"),
+    ("_deleted_at", "when the record was found gone at Planhat; null while it is there"),
+    ("_run_id", "the run that wrote this version, see planhat_sync.runs"),
+    ("_misfits", "values that do not fit the type of their column, by column name; the column itself is null"),
+    ("_overflow", "values for which the table has no column, as they came"),
+];
+
+/// Adds columns to a table and to the map. `position` is the number of columns there are already.
+pub async fn add_columns(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    position: usize,
+    columns: &[Column],
+) -> Result<(), Error> {
+    if columns.is_empty() {
+        return Ok(());
+    }
+    alter(db, schema, object, columns).await?;
+    register(db, schema, object, position, columns).await
+}
+
+async fn alter(db: &mut PgConnection, schema: &str, object: &Object, columns: &[Column]) -> Result<(), Error> {
+    if columns.is_empty() {
+        return Ok(());
+    }
+    let mut sql = Sql::new("alter table ").table(schema, object.name).text(" ").list(columns, |sql, column| {
+        sql.text("add column if not exists ").name(&column.name).text(" ").text(column.kind.sql())
+    });
+    for column in columns {
+        let meaning = match column.origin {
+            Origin::Property => format!("{} (property)", column.planhat_name),
+            Origin::Custom => format!("{} (custom field)", column.planhat_name),
+        };
+        sql = comment_on(sql.text("; "), schema, object, &column.name, &meaning);
+    }
+    sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("add columns to a table"))?;
+    Ok(())
+}
+
+fn comment_on(sql: Sql, schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {
+    sql.text("comment on column ").table(schema, object.name).text(".").name(column).text(" is ").literal(meaning)
+}
+
+async fn register(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    position: usize,
+    columns: &[Column],
+) -> Result<(), Error> {
+    let of = |field: fn(&Column) -> &str| columns.iter().map(|column| field(column).to_owned()).collect::<Vec<_>>();
+    sqlx::query(
+        "insert into planhat_sync.columns (workspace, object, position, column_name, origin, planhat_name, type)
+         select $1, $2, $3 + ordinality - 1, column_name, origin, planhat_name, type
+         from unnest($4::text[], $5::text[], $6::text[], $7::text[])
+             with ordinality as new (column_name, origin, planhat_name, type, ordinality)",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .bind(position as i64)
+    .bind(of(|column| &column.name))
+    .bind(of(|column| column.origin.as_str()))
+    .bind(of(|column| &column.planhat_name))
+    .bind(of(|column| column.kind.sql()))
+    .execute(db)
+    .await
+    .map_err(could_not("note new columns in planhat_sync.columns"))?;
+    Ok(())
+}
+
+#[derive(FromRow)]
+struct ColumnRow {
+    column_name: String,
+    origin: String,
+    planhat_name: String,
+    r#type: String,
+}
+
+/// The columns of an object as the map knows them.
+pub async fn load_columns(db: &mut PgConnection, schema: &str, object: &Object) -> Result<Columns, Error> {
+    let rows: Vec<ColumnRow> = sqlx::query_as(
+        "select column_name, origin, planhat_name, type from planhat_sync.columns
+         where workspace = $1 and object = $2 order by position",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read planhat_sync.columns"))?;
+    rows.into_iter()
+        .map(|row| {
+            let origin = Origin::parse(&row.origin);
+            let kind = Kind::from_sql(&row.r#type);
+            Ok(Column {
+                origin: origin.ok_or(Error::Unknown { column: "columns.origin", value: row.origin })?,
+                kind: kind.ok_or(Error::Unknown { column: "columns.type", value: row.r#type })?,
+                name: row.column_name,
+                planhat_name: row.planhat_name,
+            })
+        })
+        .collect()
+}
+
+/// Rows of an object's table, without those marked as deleted.
+pub async fn row_count(db: &mut PgConnection, schema: &str, object: &Object) -> Result<i64, Error> {
+    let sql = Sql::new("select count(*) from ").table(schema, object.name).text(" where _deleted_at is null");
+    sqlx::query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("count the rows of a table"))
+}
+
+/// Some rows of a table as text, for people to look at.
+pub async fn sample(
+    db: &mut PgConnection,
+    schema: &str,
+    table: &str,
+    columns: &[&str],
+    condition: &'static str,
+    rows: i64,
+) -> Result<Vec<Vec<String>>, Error> {
+    let sql = Sql::new("select array[")
+        .list(columns, |sql, column| sql.text("coalesce(").name(column).text("::text, '')"))
+        .text("] from ")
+        .table(schema, table)
+        .text(condition)
+        .text(" order by planhat__id limit $1");
+    sqlx::query_scalar(sql.safe()).bind(rows).fetch_all(db).await.map_err(could_not("read some rows of a table"))
+}

@@ -1,0 +1,121 @@
+//! A walk through a listing from the newest record down, which may stop early.
+//!
+//! The API documents `sort` but nobody promises that a given property is honoured, so the order is
+//! checked on every page, by instants. It holds when times do not increase and records without the
+//! time come last. Only a whole page past the window ends a sweep: times tie by the hundred after a
+//! bulk write.
+
+use chrono::{DateTime, Utc};
+
+use crate::record::Record;
+
+#[derive(Debug)]
+pub struct Sweep {
+    object: &'static str,
+    field: &'static str,
+    since: DateTime<Utc>,
+    /// The first sweep of an object reads on to the end when its order does not hold.
+    pub is_first: bool,
+    lowest: Option<DateTime<Utc>>,
+    missing: bool,
+}
+
+/// What a page says about the sweep.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Order {
+    Holds,
+    /// The order holds and all that follows is older than the window.
+    Past,
+    /// The listing is not in this order; the text says so to the user.
+    Broken(String),
+}
+
+impl Sweep {
+    pub fn new(object: &'static str, field: &'static str, since: DateTime<Utc>, is_first: bool) -> Sweep {
+        Sweep { object, field, since, is_first, lowest: None, missing: false }
+    }
+
+    /// Judges a page. After a step back the page may begin anywhere before the last one.
+    pub fn see(&mut self, records: &[Record], stepped_back: bool) -> Order {
+        if stepped_back {
+            (self.lowest, self.missing) = (None, false);
+        }
+        let mut newest = None;
+        for record in records {
+            match record.instant(self.field) {
+                Some(time) if self.missing || self.lowest.is_some_and(|lowest| time > lowest) => {
+                    return Order::Broken(self.broken());
+                }
+                Some(time) => {
+                    newest = newest.max(Some(time));
+                    self.lowest = Some(time);
+                }
+                None => self.missing = true,
+            }
+        }
+        let past = !records.is_empty() && newest.is_none_or(|newest| newest < self.since);
+        if past { Order::Past } else { Order::Holds }
+    }
+
+    fn broken(&self) -> String {
+        let Sweep { object, field, .. } = self;
+        if self.is_first {
+            format!("/{object} does not keep the order -{field}: read to the end")
+        } else {
+            format!("/{object} does not keep the order -{field}: an edit that moved nothing else may be missing until the next backfill")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Map, Value};
+
+    const SINCE: &str = "2025-01-10T00:00:00Z";
+
+    fn page(days: &[Option<u32>]) -> Vec<Record> {
+        let record = |day: &Option<u32>| {
+            let time = day.map(|day| ("lastTouch".to_owned(), Value::String(format!("2025-01-{day:02}T00:00:00.000Z"))));
+            Record { id: "a".into(), fields: Map::from_iter(time), nul_values: 0 }
+        };
+        days.iter().map(record).collect()
+    }
+
+    fn sweep() -> Sweep {
+        Sweep::new("companies", "lastTouch", SINCE.parse().unwrap(), true)
+    }
+
+    #[test]
+    fn only_a_whole_page_past_the_window_ends_it() {
+        let mut sweep = sweep();
+        assert_eq!(sweep.see(&page(&[Some(20), Some(10), Some(9)]), false), Order::Holds);
+        assert_eq!(sweep.see(&page(&[Some(9), Some(9)]), false), Order::Past);
+    }
+
+    #[test]
+    fn a_record_at_the_very_instant_is_still_in() {
+        assert_eq!(sweep().see(&page(&[Some(10), Some(9)]), false), Order::Holds);
+    }
+
+    #[test]
+    fn records_without_the_time_may_only_come_last() {
+        assert_eq!(sweep().see(&page(&[None, None]), false), Order::Past);
+        assert_eq!(sweep().see(&page(&[Some(20), None]), false), Order::Holds);
+        assert!(matches!(sweep().see(&page(&[None, Some(20)]), false), Order::Broken(_)));
+    }
+
+    #[test]
+    fn the_order_is_checked_across_pages_too() {
+        let mut sweep = sweep();
+        assert_eq!(sweep.see(&page(&[Some(20)]), false), Order::Holds);
+        assert!(matches!(sweep.see(&page(&[Some(21)]), false), Order::Broken(_)));
+    }
+
+    #[test]
+    fn a_step_back_starts_the_check_anew() {
+        let mut sweep = sweep();
+        assert_eq!(sweep.see(&page(&[Some(20)]), false), Order::Holds);
+        assert_eq!(sweep.see(&page(&[Some(21)]), true), Order::Holds);
+    }
+}

@@ -1,0 +1,25 @@
+//! Logs: to stderr, as text or as JSON, filtered by RUST_LOG or `log.level`.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging for the whole process. `rust_log` and `no_color` are the customary variables.
+pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool) -> Result<(), TryInitError> {
+    // The embedded server's runtime has a lot to say that is of no use here.
+    let wanted = rust_log.map_or_else(|| format!("{},wasmer=error,wasmer_wasix=error,pglite_oxide=warn", log.level), str::to_owned);
+    let filter = EnvFilter::new(wanted);
+    let registry = tracing_subscriber::registry().with(filter);
+    match log.format {
+        LogFormat::Text => {
+            let colour = std::io::stderr().is_terminal() && !no_color;
+            registry.with(layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false)).try_init()
+        }
+        LogFormat::Json => registry.with(layer().json().with_writer(std::io::stderr)).try_init(),
+    }
+}
