@@ -223,7 +223,7 @@ pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>,
         catalog::object(name).ok_or_else(|| {
             let all = || catalog::OBJECTS.iter().map(|object| object.name);
             let meant = nearest(name, all()).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
-            Error::UnknownObject(format!("unknown object {name:?}{meant} There are: {}", all().collect::<Vec<_>>().join(", ")))
+            Error::UnknownObject(format!("unknown object {name:?}{meant} (there are {})", all().collect::<Vec<_>>().join(", ")))
         })
     };
     names.iter().map(|name| find(name.as_ref().trim())).collect()

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap::Parser;
-use planhat_sync::cli::Cli;
+use planhat_sync::cli::{Cli, Command};
 use planhat_sync::commands::{self, Failure};
 use planhat_sync::{config, signals, telemetry};
 
@@ -16,10 +16,14 @@ async fn main() -> ExitCode {
     let rust_log = environment.get("RUST_LOG").filter(|filter| !filter.is_empty()).cloned();
     let no_color = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
 
-    let settings = match config::load(cli.config.as_deref(), environment) {
+    let mut settings = match config::load(cli.config.as_deref(), environment) {
         Ok(settings) => settings,
         Err(error) => return Failure::from(error).show(),
     };
+    if matches!(cli.command, Command::Demo) {
+        // The demo tells its story on stdout; only what goes wrong may interrupt it.
+        settings.log.level = "warn".to_owned();
+    }
     if let Err(error) = telemetry::start(&settings.log, rust_log.as_deref(), no_color) {
         return Failure::from(anyhow::Error::new(error)).show();
     }

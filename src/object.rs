@@ -47,24 +47,15 @@ impl Object {
     /// The documented type of a property.
     pub fn kind_of(&self, property: &str) -> Option<Kind> {
         let Properties { text, number, boolean, time, json } = &self.properties;
-        [
-            (text, Kind::Text),
-            (number, Kind::Number),
-            (boolean, Kind::Boolean),
-            (time, Kind::Time),
-            (json, Kind::Json),
-        ]
-        .into_iter()
-        .find(|(names, _)| names.contains(&property))
-        .map(|(_, kind)| kind)
+        [(text, Kind::Text), (number, Kind::Number), (boolean, Kind::Boolean), (time, Kind::Time), (json, Kind::Json)]
+            .into_iter()
+            .find(|(names, _)| names.contains(&property))
+            .map(|(_, kind)| kind)
     }
 
     /// The name that the column of a property is made from.
     pub fn column_name_of<'a>(&'a self, property: &'a str) -> &'a str {
-        self.renamed
-            .iter()
-            .find(|(planhat, _)| *planhat == property)
-            .map_or(property, |(_, clearer)| clearer)
+        self.renamed.iter().find(|(planhat, _)| *planhat == property).map_or(property, |(_, clearer)| clearer)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::flatten::{Columns, MAX_COLUMNS, flatten};
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Page, Pager, Position};
 use crate::record::Record;
-use crate::store::{self, Figures, Scan, ScanKind, Store};
+use crate::store::{self, Figures, ObjectStatus, Scan, ScanKind, Store};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
@@ -31,6 +31,7 @@ pub struct Context<'a> {
     pub store: &'a Store,
     pub limits: Limits,
     pub run_id: i64,
+    /// When the run began: a scan that begins in it cannot vouch for anything later.
     pub now: DateTime<Utc>,
     /// Ends the pull after the page that is being stored.
     pub stop: &'a CancellationToken,
@@ -117,6 +118,14 @@ impl Failure {
         matches!(self, Failure::Fetch { source: planhat::Error::Unauthorized { .. }, .. })
     }
 
+    /// What the failure means for its object: what may not be read is skipped, the rest has failed.
+    pub fn status(&self) -> ObjectStatus {
+        match self {
+            Failure::Fetch { source: planhat::Error::Forbidden { .. }, .. } => ObjectStatus::Skipped,
+            Failure::Fetch { .. } | Failure::Store { .. } => ObjectStatus::Failed,
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -140,7 +149,9 @@ pub async fn pull(ctx: &Context<'_>, object: &'static Object, ask: Ask, report: 
     };
     let mut columns = None;
 
-    for (index, (listing, mut sweep)) in (0..).zip(listings(object, kind, window)).skip(usize::try_from(scan.listing).unwrap_or(0)) {
+    for (index, (listing, mut sweep)) in
+        (0..).zip(listings(object, kind, window)).skip(usize::try_from(scan.listing).unwrap_or(0))
+    {
         if index != scan.listing {
             scan = Scan { listing: index, offset: 0, seam: None, ..scan };
         }
@@ -152,8 +163,7 @@ pub async fn pull(ctx: &Context<'_>, object: &'static Object, ask: Ask, report: 
                 () = ctx.stop.cancelled() => return Ok(Ending::Stopped),
                 page = pager.next() => page,
             };
-            let page =
-                fetched.map_err(|source| Failure::Fetch { object: object.name, offset: scan.offset, source })?;
+            let page = fetched.map_err(|source| Failure::Fetch { object: object.name, offset: scan.offset, source })?;
             // Only now is it known that the object can be read at all.
             let columns = match &mut columns {
                 Some(columns) => columns,
@@ -189,8 +199,7 @@ pub async fn pull(ctx: &Context<'_>, object: &'static Object, ask: Ask, report: 
     // Never past what the listings showed, even if Planhat's clock is behind ours.
     let reached = scan.newest.map_or(scan.started_at, |newest| newest.min(scan.started_at));
     let mut tx = ctx.store.begin().await.map_err(store_failed)?;
-    let watermark =
-        store::finish_scan(&mut tx, &ctx.store.schema, object, kind, reached).await.map_err(store_failed)?;
+    let watermark = store::finish_scan(&mut tx, &ctx.store.schema, object, kind, reached).await.map_err(store_failed)?;
     store::commit(tx).await.map_err(store_failed)?;
     report.watermark = Some(watermark);
     Ok(Ending::Complete)

@@ -103,11 +103,7 @@ pub fn instant_with_time(text: &str) -> Option<DateTime<Utc>> {
 /// Days and milliseconds do not overlap: a million days is the year 4707, a million milliseconds
 /// are the first quarter of an hour of 1970.
 fn instant_from_number(number: i64) -> Option<DateTime<Utc>> {
-    if number.abs() < 1_000_000 {
-        DateTime::from_timestamp(number * 86_400, 0)
-    } else {
-        DateTime::from_timestamp_millis(number)
-    }
+    if number.abs() < 1_000_000 { DateTime::from_timestamp(number * 86_400, 0) } else { DateTime::from_timestamp_millis(number) }
 }
 
 fn storable_fields(fields: Map<String, Value>, nul_values: &mut u64) -> Map<String, Value> {
@@ -170,7 +166,9 @@ mod tests {
 
     #[test]
     fn what_is_no_instant_is_not_taken_for_one() {
-        for value in [json!(""), json!("undefined"), json!("soon"), json!("2023-13-45"), json!(1.5), json!(true), json!([]), json!(null)] {
+        for value in
+            [json!(""), json!("undefined"), json!("soon"), json!("2023-13-45"), json!(1.5), json!(true), json!([]), json!(null)]
+        {
             assert_eq!(instant(&value), None, "{value}");
         }
     }

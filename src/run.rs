@@ -4,7 +4,7 @@
 //! other object could fare better.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::{Either, select};
@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::error::Chain;
 use crate::object::Object;
-use crate::planhat::{self, Client};
+use crate::planhat::Client;
 use crate::pull::{self, Ask, Context, Ending, Failure, Limits, Report};
 use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
 
@@ -27,6 +27,7 @@ pub struct Order<'a> {
     pub objects: &'a [&'static Object],
     pub ask: Ask,
     pub limits: Limits,
+    pub now: DateTime<Utc>,
     pub concurrency: usize,
 }
 
@@ -64,7 +65,7 @@ pub enum Error {
 
 /// Runs over the objects of an order. A cancelled `stop` ends it after the pages in hand.
 pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &CancellationToken) -> Result<Summary, Error> {
-    let started = Utc::now();
+    let started = Instant::now();
     let run_id = begin(store, order.command).await?;
     info!(run_id, command = order.command, objects = order.objects.len(), "run {run_id} begins");
 
@@ -80,7 +81,7 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     let status = status_of(&objects, stop.is_cancelled());
     let error = objects.iter().find_map(|summary| summary.failure.as_ref()).map(|failure| Chain(failure).to_string());
     end(store, run_id, status, error.filter(|_| status != RunStatus::Succeeded)).await?;
-    let seconds = seconds_since(started);
+    let seconds = started.elapsed().as_secs_f64();
     info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
     Ok(Summary { run_id, status, seconds, objects })
 }
@@ -150,14 +151,14 @@ async fn one_object(
     let result = if halt.is_cancelled() {
         Ok(Ending::Stopped)
     } else {
-        let ctx = Context { client, store, limits: order.limits, run_id, now: started_at, stop: halt };
+        let ctx = Context { client, store, limits: order.limits, run_id, now: order.now, stop: halt };
         pull::pull(&ctx, object, order.ask, &mut report).await
     };
     let (status, failure) = match result {
         Ok(Ending::Stopped) => (ObjectStatus::Interrupted, None),
         Ok(Ending::Complete) if report.figures.quarantined > 0 => (ObjectStatus::Partial, None),
         Ok(Ending::Complete) => (ObjectStatus::Succeeded, None),
-        Err(failure) => (status_after(&failure), Some(failure)),
+        Err(failure) => (failure.status(), Some(failure)),
     };
     if failure.as_ref().is_some_and(Failure::is_token_refused) {
         halt.cancel();
@@ -181,14 +182,6 @@ async fn one_object(
     ObjectSummary { run, misfit_columns: report.misfits, warnings: report.warnings, failure }
 }
 
-/// The one place that says what a failure means for its object.
-fn status_after(failure: &Failure) -> ObjectStatus {
-    match failure {
-        Failure::Fetch { source: planhat::Error::Forbidden { .. }, .. } => ObjectStatus::Skipped,
-        Failure::Fetch { .. } | Failure::Store { .. } => ObjectStatus::Failed,
-    }
-}
-
 fn tell(object: &Object, status: ObjectStatus, reason: Option<&str>, report: &Report) {
     let figures = report.figures();
     let (name, reason) = (object.name, reason.unwrap_or_default());
@@ -206,7 +199,12 @@ fn tell(object: &Object, status: ObjectStatus, reason: Option<&str>, report: &Re
             figures.fetched
         ),
         ObjectStatus::Partial => {
-            warn!(object = name, quarantined = figures.quarantined, "pulled {name}, with {} records put in quarantine", figures.quarantined);
+            warn!(
+                object = name,
+                quarantined = figures.quarantined,
+                "pulled {name}, with {} records put in quarantine",
+                figures.quarantined
+            );
         }
         ObjectStatus::Skipped => warn!(object = name, reason, "skipped {name}"),
         ObjectStatus::Failed => error!(object = name, error = reason, "pull of {name} failed"),
@@ -238,8 +236,4 @@ fn status_of(objects: &[ObjectSummary], signalled: bool) -> RunStatus {
     } else {
         RunStatus::Succeeded
     }
-}
-
-fn seconds_since(started: DateTime<Utc>) -> f64 {
-    (Utc::now() - started).to_std().unwrap_or(Duration::ZERO).as_secs_f64()
 }

@@ -62,7 +62,9 @@ impl Sweep {
         if self.is_first {
             format!("/{object} does not keep the order -{field}: read to the end")
         } else {
-            format!("/{object} does not keep the order -{field}: an edit that moved nothing else may be missing until the next backfill")
+            format!(
+                "/{object} does not keep the order -{field}: an edit that moved nothing else may be missing until the next backfill"
+            )
         }
     }
 }

@@ -22,7 +22,7 @@ mod show {
     use std::process::ExitCode;
 
     use anyhow::Context;
-    use chrono::Utc;
+    use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
     use serde_json::json;
 
     use super::super::{Failure, client, print, schema, sync};
@@ -38,10 +38,16 @@ mod show {
     /// Enough for several pages.
     const GENERATED_RECORDS: usize = 1500;
     const SEED: u64 = 7;
+    const FOUR_OF_THEM: &str = " where planhat__name in ('Åkerö & Söner', 'Nordlicht Energie GmbH', 'Café Corrientes S.A.',
+         '北海テクノロジー株式会社')";
+    /// The day on which the simulated workspace is as fresh as its records say, so that the demo shows
+    /// the same in years to come.
+    const TODAY: &str = "2026-11-21T12:00:00Z";
 
     pub(super) async fn show(stop: &Stop) -> Result<ExitCode, Failure> {
         print::to_stdout("A simulated Planhat workspace on a loopback port, and an empty embedded PostgreSQL 17 …\n");
-        let simulator = Simulator::start(workspace(), Options::default()).await.context("could not start the simulated Planhat")?;
+        let simulator =
+            Simulator::start(workspace(), Options::default()).await.context("could not start the simulated Planhat")?;
         let settings = settings_for(&simulator)?;
         let store = Store::embedded(Place::Temporary, &settings.database.schema).await?;
         let result = tell(&simulator, &settings, &store, stop).await;
@@ -82,7 +88,7 @@ mod show {
         print::to_stdout(&schema::overview(&schema::tables(store, &[]).await?));
 
         print::to_stdout("\n$ psql -c 'select … from planhat.companies'      # properties and custom fields are columns");
-        print::to_stdout(&companies(store, "").await?);
+        print::to_stdout(&companies(store, FOUR_OF_THEM).await?);
 
         edit_some(simulator);
         print::to_stdout(
@@ -112,6 +118,7 @@ mod show {
             objects: &settings.planhat.objects,
             ask: Ask::Changes,
             limits: sync::limits(settings),
+            now: today(),
             concurrency: settings.sync.concurrency,
         };
         Ok(run::run(client, store, &order, &stop.token).await?)
@@ -123,7 +130,6 @@ mod show {
             "planhat__name",
             "planhat__status",
             "planhat__mrr",
-            "planhat__last_touch",
             "planhat__seats__custom",
             "planhat__rocket_go_live_eu__custom",
             "planhat__modules__custom",
@@ -134,11 +140,15 @@ mod show {
         Ok(print::table(&columns, columns.len(), rows))
     }
 
+    fn today() -> DateTime<Utc> {
+        TODAY.parse().unwrap_or_else(|_| Utc::now())
+    }
+
     fn edit_some(simulator: &Simulator) {
         let id_of = |object: &str, index: usize| {
             simulator.records(object).get(index).and_then(|record| Some(record["_id"].as_str()?.to_owned())).unwrap_or_default()
         };
-        let now = Utc::now();
+        let now = today() + TimeDelta::hours(1);
         simulator.edit("companies", &id_of("companies", 0), now, |company| {
             company.insert("name".into(), json!("Åkerö & Söner International"));
             if let Some(custom) = company.get_mut("custom").and_then(serde_json::Value::as_object_mut) {
@@ -149,10 +159,11 @@ mod show {
         simulator.edit("endusers", &id_of("endusers", 0), now, |contact| {
             contact.insert("position".into(), json!("Head of Operations"));
         });
+        let written = now.to_rfc3339_opts(SecondsFormat::Millis, true);
         simulator.add(
             "opportunities",
             json!({"_id": "70000000000000000000abcd", "title": "Upsell Q1", "status": "active", "mrr": 1200.50,
-                   "companyId": id_of("companies", 0), "createdAt": now.to_rfc3339(), "updatedAt": now.to_rfc3339()}),
+                   "companyId": id_of("companies", 0), "createdAt": written, "updatedAt": written}),
         );
     }
 }

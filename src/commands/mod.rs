@@ -58,9 +58,14 @@ impl Failure {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("error: {}", self.error);
-        for cause in self.error.chain().skip(1) {
-            text.push_str(&format!("\n  Caused by: {cause}"));
+        let mut said = self.error.to_string();
+        let mut text = format!("error: {said}");
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            // Some libraries repeat the cause in the message above it.
+            if !said.ends_with(&cause) {
+                text.push_str(&format!("\n  Caused by: {cause}"));
+            }
+            said = cause;
         }
         if let Some(hint) = &self.hint {
             text.push_str(&format!("\nhint: {hint}"));
@@ -71,7 +76,11 @@ impl Failure {
 
 impl From<config::Error> for Failure {
     fn from(error: config::Error) -> Failure {
-        Failure::new(exit::CONFIGURATION, error, Some("config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones"))
+        Failure::new(
+            exit::CONFIGURATION,
+            error,
+            Some("config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones"),
+        )
     }
 }
 
@@ -84,7 +93,8 @@ impl From<BadToken> for Failure {
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Failure {
         let hint = error.hint();
-        Failure::new(exit::DATABASE, error, hint)
+        let code = if matches!(error, store::Error::BadUrl { .. }) { exit::CONFIGURATION } else { exit::DATABASE };
+        Failure::new(code, error, hint)
     }
 }
 

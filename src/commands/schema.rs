@@ -8,8 +8,8 @@ use super::{Failure, print, with_store};
 use crate::catalog;
 use crate::cli::Output;
 use crate::config::Settings;
-use crate::object::Object;
 use crate::flatten::Column;
+use crate::object::Object;
 use crate::store::{self, Store};
 
 #[derive(Debug, Serialize)]

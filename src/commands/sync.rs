@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use chrono::Utc;
+
 use super::{Failure, client, exit, print, with_store};
 use crate::cli::Output;
 use crate::config::Settings;
@@ -21,7 +23,8 @@ pub(super) async fn sync(
 ) -> Result<ExitCode, Failure> {
     // A mistake in the token shows before the database is touched.
     let client = client(settings)?;
-    let order = Order { command, objects, ask, limits: limits(settings), concurrency: settings.sync.concurrency };
+    let order =
+        Order { command, objects, ask, limits: limits(settings), now: Utc::now(), concurrency: settings.sync.concurrency };
     let summary = with_store(settings, async |store| {
         store.migrate().await?;
         Ok(run::run(&client, store, &order, &stop.token).await?)
@@ -58,9 +61,8 @@ fn exit_code(summary: &Summary, stop: &Stop) -> u8 {
 
 /// One line per object, then what a person should know of.
 pub(super) fn text_of(summary: &Summary) -> String {
-    let header = [
-        "object", "result", "fetched", "inserted", "updated", "unchanged", "too old", "misfits", "pages", "calls", "time",
-    ];
+    let header =
+        ["object", "result", "fetched", "inserted", "updated", "unchanged", "too old", "misfits", "pages", "calls", "time"];
     let rows = summary.objects.iter().map(|ObjectSummary { run, .. }| {
         let figures = run.figures;
         let counts = [

@@ -121,7 +121,10 @@ mod tests {
 
     #[test]
     fn properties_and_custom_fields_become_columns() {
-        let row = row_of("companies", json!({"_id": "a", "h": 7, "lastTouch": "2023-07-20T09:00:00.000Z", "custom": {"My Field": "x"}}));
+        let row = row_of(
+            "companies",
+            json!({"_id": "a", "h": 7, "lastTouch": "2023-07-20T09:00:00.000Z", "custom": {"My Field": "x"}}),
+        );
         assert_eq!(
             Value::Object(row.cells),
             json!({"planhat__id": "a", "planhat__health": 7, "planhat__last_touch": "2023-07-20T09:00:00Z", "planhat__my_field__custom": "x"})

@@ -50,9 +50,7 @@ fn number(value: &Value) -> Option<Value> {
     match value {
         Value::Number(_) => Some(value.clone()),
         // JSON's own grammar decides what a number is: "0x10", "NaN" and "1,5" are none.
-        Value::String(text) if fits_numeric(text) => {
-            serde_json::from_str(text).ok().filter(|parsed: &Value| parsed.is_number())
-        }
+        Value::String(text) if fits_numeric(text) => serde_json::from_str(text).ok().filter(|parsed: &Value| parsed.is_number()),
         _ => None,
     }
 }

@@ -61,7 +61,9 @@ impl Error {
             Error::Unauthorized { .. } => {
                 "check PLANHAT_API_TOKEN and planhat.base_url: a token is only valid on the host that its workspace lives on"
             }
-            Error::Forbidden { .. } => "give the private app read access to this object in Planhat, or leave it out of planhat.objects",
+            Error::Forbidden { .. } => {
+                "give the private app read access to this object in Planhat, or leave it out of planhat.objects"
+            }
             Error::Unreachable { .. } => "check planhat.base_url and that this machine reaches it",
             Error::Status { status, .. } if status.is_redirection() => {
                 "redirects are not followed, so that the token goes nowhere else: set planhat.base_url to the API host itself"

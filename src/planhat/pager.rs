@@ -83,7 +83,8 @@ impl<'a> Pager<'a> {
         position: Position,
         calls: &'a AtomicU64,
     ) -> Pager<'a> {
-        let limit = page_size.min(listing.object.max_limit);
+        // With less than two rows a page could not bring both the seam and something new.
+        let limit = page_size.min(listing.object.max_limit).max(if overlap { 2 } else { 1 });
         let mut seen = Seen::default();
         if let Some(id) = &position.seam {
             seen.note(key_of_id(id), 0);

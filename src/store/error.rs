@@ -8,6 +8,8 @@ pub enum Error {
     BadUrl { source: sqlx::Error },
     #[error("could not connect to PostgreSQL at {host}:{port}")]
     Connect { host: String, port: u16, source: sqlx::Error },
+    #[error("PostgreSQL at {host}:{port} did not answer within {seconds} s")]
+    NoAnswer { host: String, port: u16, seconds: u64 },
     #[error("could not {doing}")]
     Statement { doing: &'static str, source: sqlx::Error },
     #[error("could not bring the tables of schema planhat_sync up to date")]
@@ -29,6 +31,7 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         let source = match self {
             Error::BadUrl { .. } => return Some("write it as postgres://user:password@host:5432/database"),
+            Error::NoAnswer { .. } => return Some("check host and port in DATABASE_URL, and that no firewall is in between"),
             Error::Connect { source, .. } | Error::Statement { source, .. } => source,
             Error::Migrate { source: MigrateError::VersionMissing(_) } => {
                 return Some("the tables were made by a newer planhat-sync: use that version or a later one");

@@ -26,8 +26,11 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{PgPool, Postgres, Transaction};
+#[cfg(feature = "embedded")]
+use sqlx::postgres::PgSslMode;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
+use tokio::time::timeout;
 
 pub use cursors::{Scan, ScanKind, abandon_scan, finish_scan, forget_object, save_scan, unfinished_scan, watermark};
 #[cfg(feature = "embedded")]
@@ -47,6 +50,9 @@ use error::could_not;
 static MIGRATOR: Migrator = sqlx::migrate!();
 /// Any number does, as long as every version of the tool locks the same one while it migrates.
 const MIGRATION_LOCK: i64 = 0x706c_616e_6861_7401;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a connection of the pool; with a single one, pages of several objects wait for each other.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The schema of the tool's own tables.
 pub const OWN_SCHEMA: &str = "planhat_sync";
 
@@ -64,9 +70,9 @@ impl Store {
     /// Connects to a PostgreSQL server, 15 or newer.
     pub async fn connect(url: &SecretString, schema: &str, connections: u32) -> Result<Store, Error> {
         let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|source| Error::BadUrl { source })?;
-        let pool = connect(options, connections).await?;
+        probe(&options).await?;
         Ok(Store {
-            pool,
+            pool: pool(options, connections),
             schema: schema.to_owned(),
             #[cfg(feature = "embedded")]
             embedded: None,
@@ -78,7 +84,7 @@ impl Store {
     pub async fn embedded(place: Place, schema: &str) -> Result<Store, Error> {
         let server = embedded::Server::start(place).await?;
         let options = PgConnectOptions::from_str(&server.url()).map_err(|source| Error::BadUrl { source })?;
-        let pool = connect(options.ssl_mode(PgSslMode::Disable), 1).await?;
+        let pool = pool(options.ssl_mode(PgSslMode::Disable), 1);
         Ok(Store { pool, schema: schema.to_owned(), embedded: Some(server) })
     }
 
@@ -147,13 +153,19 @@ pub async fn commit(tx: Transaction<'static, Postgres>) -> Result<(), Error> {
     tx.commit().await.map_err(could_not("commit"))
 }
 
-async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, Error> {
-    let host = options.get_host().to_owned();
-    let port = options.get_port();
+/// Connects once, so that what is wrong shows at once and by its name; a pool would go on trying.
+async fn probe(options: &PgConnectOptions) -> Result<(), Error> {
+    let (host, port) = (options.get_host().to_owned(), options.get_port());
+    let attempt = async { PgConnection::connect_with(options).await?.close().await };
+    match timeout(CONNECT_TIMEOUT, attempt).await {
+        Ok(connected) => connected.map_err(|source| Error::Connect { host, port, source }),
+        Err(_) => Err(Error::NoAnswer { host, port, seconds: CONNECT_TIMEOUT.as_secs() }),
+    }
+}
+
+fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(60))
-        .connect_with(options.application_name("planhat-sync"))
-        .await
-        .map_err(|source| Error::Connect { host, port, source })
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options.application_name("planhat-sync"))
 }

@@ -65,11 +65,8 @@ async fn stored_hashes(
     let sql = Sql::new("select planhat__id, case when _deleted_at is null then _row_hash end from ")
         .table(schema, object.name)
         .text(" where planhat__id = any($1)");
-    let rows: Vec<(String, Option<i64>)> = sqlx::query_as(sql.safe())
-        .bind(ids)
-        .fetch_all(db)
-        .await
-        .map_err(could_not("compare a page with its table"))?;
+    let rows: Vec<(String, Option<i64>)> =
+        sqlx::query_as(sql.safe()).bind(ids).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
     Ok(rows.into_iter().collect())
 }
 
@@ -104,7 +101,8 @@ async fn write(
     sql = names(sql).text(", _run_id) select ");
     sql = names(sql).text(", $2 from json_to_recordset($1::text::json) as new (");
     sql = sql.list(&sent, |sql, (name, kind)| sql.name(name).text(" ").text(kind));
-    sql = sql.text(") on conflict (planhat__id) do update set _synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ");
+    sql = sql
+        .text(") on conflict (planhat__id) do update set _synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ");
     sql = sql.list(&sent, |sql, (name, _)| sql.name(name).text(" = excluded.").name(name));
     sqlx::query(sql.safe())
         .bind(Value::Array(rows).to_string())

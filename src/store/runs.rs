@@ -86,19 +86,8 @@ pub struct ObjectRun {
 }
 
 pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), Error> {
-    let Figures {
-        fetched,
-        inserted,
-        updated,
-        unchanged,
-        too_old,
-        misfits,
-        overflowed,
-        nul_removed,
-        quarantined,
-        pages,
-        calls,
-    } = of.figures;
+    let Figures { fetched, inserted, updated, unchanged, too_old, misfits, overflowed, nul_removed, quarantined, pages, calls } =
+        of.figures;
     sqlx::query(
         "insert into planhat_sync.object_runs (run_id, object, scan, status, reason, started_at, finished_at, watermark,
              fetched, inserted, updated, unchanged, too_old, misfits, overflowed, nul_removed, quarantined, pages, calls)

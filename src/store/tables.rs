@@ -51,10 +51,8 @@ pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) 
         _overflow jsonb)",
     );
     sqlx::raw_sql(sql.safe()).execute(&mut *db).await.map_err(could_not("create a table"))?;
-    let about = format!(
-        "Planhat {}, one row per record, kept by planhat-sync. A change is known as {}.",
-        object.name, object.action
-    );
+    let about =
+        format!("Planhat {}, one row per record, kept by planhat-sync. A change is known as {}.", object.name, object.action);
     let mut sql = Sql::new("comment on table ").table(schema, object.name).text(" is ").literal(&about);
     for (column, meaning) in OWN_COLUMNS {
         sql = comment_on(sql.text("; "), schema, object, column, meaning);
@@ -63,12 +61,8 @@ pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) 
 
     let known = load_columns(db, schema, object).await?;
     if known.is_empty() {
-        let id = Column {
-            name: "planhat__id".to_owned(),
-            kind: Kind::Text,
-            origin: Origin::Property,
-            planhat_name: "_id".to_owned(),
-        };
+        let id =
+            Column { name: "planhat__id".to_owned(), kind: Kind::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
         register(db, schema, object, 0, std::slice::from_ref(&id)).await
     } else {
         let missing: Vec<Column> = known.iter().filter(|column| column.name != "planhat__id").cloned().collect();
@@ -106,9 +100,10 @@ async fn alter(db: &mut PgConnection, schema: &str, object: &Object, columns: &[
     if columns.is_empty() {
         return Ok(());
     }
-    let mut sql = Sql::new("alter table ").table(schema, object.name).text(" ").list(columns, |sql, column| {
-        sql.text("add column if not exists ").name(&column.name).text(" ").text(column.kind.sql())
-    });
+    let mut sql = Sql::new("alter table ")
+        .table(schema, object.name)
+        .text(" ")
+        .list(columns, |sql, column| sql.text("add column if not exists ").name(&column.name).text(" ").text(column.kind.sql()));
     for column in columns {
         let meaning = match column.origin {
             Origin::Property => format!("{} (property)", column.planhat_name),

@@ -1,0 +1,22 @@
+.PHONY: help demo test lint fmt ci
+
+help: ## List the recipes
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: ## Show the main job on a simulated workspace: no token, no database
+	cargo run --release -- demo
+
+test: ## Run all tests against a private PostgreSQL (installs Debian's package where there is none)
+	scripts/with-postgres cargo test --locked --no-default-features --test it -- without_embedded
+	scripts/with-postgres cargo test --locked --lib --test it
+
+lint: ## Check formatting, lints and docs, with warnings denied
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+
+fmt: ## Format the code
+	cargo fmt
+
+ci: lint test ## What CI runs

@@ -1,0 +1,324 @@
+//! The binary, as a person or a script meets it: what it prints, and its exit code.
+
+use std::process::Command;
+
+use planhat_sync::simulator::{Options, Simulator, Workspace};
+use serde_json::{Value, json};
+
+use crate::harness::fresh_database;
+
+/// The tool with nothing in its environment but what a test sets.
+pub(crate) struct Tool {
+    command: Command,
+    /// So that the embedded database of a test is its own.
+    home: tempfile::TempDir,
+}
+
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Tool {
+    pub(crate) fn new() -> Tool {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_planhat-sync"));
+        command.env_clear().env("HOME", home.path()).env("RUST_LOG", "error").env("PLANHAT_SYNC__PLANHAT__RETRY_DELAY", "0s");
+        Tool { command, home }
+    }
+
+    pub(crate) async fn for_workspace(simulator: &Simulator) -> Tool {
+        Tool::new()
+            .set("PLANHAT_API_URL", &simulator.url())
+            .set("PLANHAT_API_TOKEN", simulator.token())
+            .set("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", "0")
+            .set("DATABASE_URL", &fresh_database().await)
+    }
+
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Tool {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Tool {
+        self.command.env_remove(name);
+        self
+    }
+
+    pub(crate) fn run(&mut self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(self.command.get_program());
+        command.env_clear().args(arguments);
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.current_dir(self.home.path()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Ran {
+    /// What a person sees, results before narration.
+    pub(crate) fn all(&self) -> String {
+        format!("exit {}\n{}{}", self.code, self.stdout, self.stderr)
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.all()))
+    }
+}
+
+async fn simulator() -> Simulator {
+    // Without dates, so that nothing is too old whenever this runs.
+    let companies = (0..3)
+        .map(|number| json!({"_id": format!("c{number}"), "name": format!("Company {number}"), "custom": {"Tier": "A"}}))
+        .collect();
+    let users = vec![json!({"_id": "u0", "email": "ann@example.org"})];
+    Simulator::start(Workspace::empty().with("companies", companies).with("users", users), Options::default()).await.unwrap()
+}
+
+#[test]
+fn without_a_token_it_says_which_one_to_set() {
+    insta::assert_snapshot!(Tool::new().run(&["sync"]).all(), @"
+    exit 2
+    error: no Planhat token
+    hint: set PLANHAT_API_TOKEN, or PLANHAT_API_TOKEN_FILE, to the token of a Planhat private app; `planhat-sync demo` needs none
+    ");
+}
+
+#[test]
+fn an_empty_token_is_no_token() {
+    insta::assert_snapshot!(Tool::new().set("PLANHAT_API_TOKEN", " \n").run(&["sync"]).all(), @"
+    exit 2
+    error: the Planhat token is empty
+    hint: copy the token of the private app again, whole and without line breaks
+    ");
+}
+
+#[test]
+fn a_mangled_token_is_refused_before_it_is_sent_and_not_shown() {
+    let ran = Tool::new().set("PLANHAT_API_TOKEN", "secret\u{201d}token").run(&["sync"]);
+    insta::assert_snapshot!(ran.all(), @"
+    exit 2
+    error: the Planhat token has a character no token has at position 7
+    hint: copy the token of the private app again, whole and without line breaks
+    ");
+}
+
+#[test]
+fn an_unknown_object_is_named_with_the_one_that_was_meant() {
+    insta::assert_snapshot!(Tool::new().set("PLANHAT_API_TOKEN", "x").run(&["sync", "companys"]).all(), @r#"
+    exit 2
+    error: unknown object "companys"; did you mean "companies"? (there are companies, endusers, licenses, opportunities, projects, tasks, tickets, nps, conversations, assets, churn, issues, users, invoices, campaigns, objectives, sales, workflows, workspaces, timeentries, timesheets, deals, lineitems, products, customfields)
+    hint: config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones
+    "#);
+}
+
+#[test]
+fn an_unknown_setting_is_named_with_the_one_that_was_meant() {
+    insta::assert_snapshot!(Tool::new().set("PLANHAT_SYNC__PLANHAT__PAGE_SIZ", "9").run(&["status"]).all(), @r#"
+    exit 2
+    error: unknown setting "planhat.page_siz" in the environment; did you mean "planhat.page_size"?
+    hint: config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones
+    "#);
+}
+
+#[test]
+fn a_missing_settings_file_is_an_error() {
+    let ran = Tool::new().run(&["--config", "/nowhere/config.toml", "status"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("/nowhere/config.toml"), "{}", ran.stderr);
+}
+
+#[test]
+fn bad_usage_exits_with_2() {
+    for arguments in [&["sink"][..], &["backfill", "--years", "4", "--all"], &["backfill", "--since", "soon"], &[]] {
+        assert_eq!(Tool::new().run(arguments).code, 2, "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_host_is_said_to_be_unreachable() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__RETRIES", "1");
+    drop(simulator);
+    let ran = tool.set_and_run("PLANHAT_API_URL", "http://127.0.0.1:9", &["sync", "companies"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(ran.stdout.contains("could not read companies from offset 0: /companies could not be reached"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("hint: check planhat.base_url and that this machine reaches it"), "{}", ran.stdout);
+}
+
+impl Tool {
+    fn set_and_run(&mut self, name: &str, value: &str, arguments: &[&str]) -> Ran {
+        self.command.env(name, value);
+        self.run(arguments)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_token_exits_with_4() {
+    let simulator = simulator().await;
+    let ran = Tool::for_workspace(&simulator).await.set("PLANHAT_API_TOKEN", "another").run(&["sync"]);
+    assert_eq!(ran.code, 4, "{}", ran.all());
+    assert!(ran.stdout.contains("answered 401"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("hint: check PLANHAT_API_TOKEN"), "{}", ran.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_database_password_exits_with_5_and_is_not_shown() {
+    let simulator = simulator().await;
+    let url = fresh_database().await;
+    let (user, rest) = url.split_once("tester:").unwrap();
+    let wrong = format!("{user}tester:hunter2@{}", rest.split_once('@').unwrap().1);
+    let ran = Tool::for_workspace(&simulator).await.set("DATABASE_URL", &wrong).run(&["sync"]);
+    assert!(!ran.all().contains("hunter2"), "{}", ran.all());
+    insta::with_settings!({filters => vec![(r"127.0.0.1:\d+", "127.0.0.1:PORT"), (r" at line \d+", "")]}, {
+        insta::assert_snapshot!(ran.all(), @r#"
+        exit 5
+        error: could not connect to PostgreSQL at 127.0.0.1:PORT
+          Caused by: error returned from database: password authentication failed for user "tester"
+        hint: check user and password in DATABASE_URL
+        "#);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_there_exits_with_5() {
+    let simulator = simulator().await;
+    let ran = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "postgres://u:p@127.0.0.1:9/d").run(&["sync"]);
+    insta::assert_snapshot!(ran.all(), @"
+    exit 5
+    error: could not connect to PostgreSQL at 127.0.0.1:9
+      Caused by: error communicating with database: Connection refused (os error 111)
+    hint: check that PostgreSQL runs there, and host and port in DATABASE_URL
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_url_that_is_none_exits_with_2() {
+    let simulator = simulator().await;
+    let ran = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "my-database").run(&["sync"]);
+    insta::assert_snapshot!(ran.all(), @"
+    exit 2
+    error: could not read the database URL
+      Caused by: error with configuration: relative URL without a base
+    hint: write it as postgres://user:password@host:5432/database
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sync_prints_one_line_per_object_and_exits_with_0() {
+    let simulator = simulator().await;
+    simulator.forbid("nps");
+    let mut tool = Tool::for_workspace(&simulator).await;
+    let ran = tool.run(&["sync", "companies", "users", "nps"]);
+    insta::with_settings!({filters => vec![(r"\d+\.\d s", "0.0 s")]}, {
+        insta::assert_snapshot!(ran.all(), @"
+        exit 0
+        ┌───────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
+        │ object    ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
+        ╞═══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
+        │ companies ┆ succeeded ┆       3 ┆        3 ┆       0 ┆         0 ┆       0 ┆       0 ┆     1 ┆     2 ┆ 0.0 s │
+        │ users     ┆ succeeded ┆       1 ┆        1 ┆       0 ┆         0 ┆       0 ┆       0 ┆     1 ┆     2 ┆ 0.0 s │
+        │ nps       ┆ skipped   ┆       0 ┆        0 ┆       0 ┆         0 ┆       0 ┆       0 ┆     0 ┆     1 ┆ 0.0 s │
+        └───────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
+        skipped nps: could not read nps from offset 0: /nps answered 403 Forbidden
+          hint: give the private app read access to this object in Planhat, or leave it out of planhat.objects
+        run 1 succeeded in 0.0 s
+        ");
+    });
+    let again = tool.run(&["sync", "--json", "companies"]).json();
+    assert_eq!(
+        (&again["status"], &again["objects"][0]["updated"], &again["objects"][0]["inserted"]),
+        (&json!("succeeded"), &json!(0), &json!(0))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_schema_show_what_landed() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    assert_eq!(tool.run(&["status"]).stdout, "nothing was synced yet; `planhat-sync sync` begins\n");
+    assert_eq!(tool.run(&["schema"]).stdout, "no tables yet; `planhat-sync sync` makes them\n");
+    tool.run(&["sync", "companies"]);
+
+    let status = tool.run(&["status", "--json"]).json();
+    assert_eq!((&status["objects"][0]["object"], &status["objects"][0]["inserted"]), (&json!("companies"), &json!(3)));
+    assert!(tool.run(&["status"]).stdout.contains("companies"));
+    insta::assert_snapshot!(tool.run(&["schema", "companies"]).all(), @"
+    exit 0
+    planhat.companies: 3 rows
+    ┌───────────────────────┬──────┬──────────────┬──────────┐
+    │ column                ┆ type ┆ Planhat name ┆ origin   │
+    ╞═══════════════════════╪══════╪══════════════╪══════════╡
+    │ planhat__id           ┆ text ┆ _id          ┆ property │
+    │ planhat__name         ┆ text ┆ name         ┆ property │
+    │ planhat__tier__custom ┆ text ┆ Tier         ┆ custom   │
+    └───────────────────────┴──────┴──────────────┴──────────┘
+    ");
+    assert_eq!(tool.run(&["schema", "--json"]).json()[0]["columns"][0]["planhat_name"], "_id");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backfill_takes_a_range() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    for range in [&["--years", "2"][..], &["--since", "2020-01-31"], &["--all"], &[]] {
+        let ran = tool.run(&[&["backfill", "companies"], range].concat());
+        assert_eq!(ran.code, 0, "{range:?} {}", ran.all());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_ok_warn_or_fail_for_each_thing() {
+    let simulator = simulator().await;
+    simulator.forbid("nps");
+    let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies,nps");
+    let filters = vec![(r"127.0.0.1:\d+", "127.0.0.1:PORT"), (r"PostgreSQL \d+.*", "PostgreSQL VERSION")];
+    insta::with_settings!({filters => filters}, {
+        insta::assert_snapshot!(tool.run(&["check"]).all(), @"
+        exit 0
+        ok    token          accepted by http://127.0.0.1:PORT/
+        ok    companies      readable
+        warn  nps            /nps answered 403 Forbidden; give the private app read access to this object in Planhat, or leave it out of planhat.objects
+        ok    database       PostgreSQL VERSION
+        ok    privileges     can write schemas planhat and planhat_sync
+        ");
+    });
+    assert_eq!(tool.set_and_run("PLANHAT_API_TOKEN", "another", &["check"]).code, 4);
+    assert_eq!(tool.set_and_run("PLANHAT_API_TOKEN", "simulated-token", &["check"]).code, 0);
+    assert_eq!(tool.set_and_run("DATABASE_URL", "postgres://u:p@127.0.0.1:9/d", &["check"]).code, 5);
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_database_url_the_embedded_one_keeps_its_data_between_runs() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await.without("DATABASE_URL");
+
+    let first = tool.run(&["sync", "companies", "users"]);
+    let second = tool.run(&["sync", "--json", "companies", "users"]);
+
+    assert_eq!(first.code, 0, "{}", first.all());
+    assert_eq!(second.json()["objects"][0]["inserted"], 0);
+    assert_ne!(second.json()["objects"][0]["unchanged"], 0);
+    assert!(tool.home.path().join(".local/share/planhat-sync").is_dir());
+    assert!(tool.run(&["status"]).stdout.contains("succeeded"));
+}
+
+#[cfg(feature = "embedded")]
+#[test]
+fn the_demo_loads_shows_edits_and_syncs_again() {
+    let ran = Tool::new().run(&["demo"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert_eq!(ran.stderr, "");
+    for shown in [
+        "run 1 succeeded",
+        "planhat.companies",
+        "planhat__seats__custom",
+        "run 2 succeeded",
+        "Åkerö & Söner International",
+        "PLANHAT_API_TOKEN",
+    ] {
+        assert!(ran.stdout.contains(shown), "{shown}: {}", ran.stdout);
+    }
+}

@@ -1,0 +1,259 @@
+//! A database, a simulated Planhat and the tool between them; and the comparison of the two ends.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use planhat_sync::catalog;
+use planhat_sync::object::Object;
+use planhat_sync::planhat::{Budget, Client, Connection, Retry, Token};
+use planhat_sync::pull::{Ask, Limits, Range};
+use planhat_sync::run::{self, ObjectSummary, Order, Summary};
+use planhat_sync::simulator::{Options, Simulator, Workspace};
+use planhat_sync::store::Store;
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+/// The day on which the fixtures are as fresh as they say.
+pub(crate) const TODAY: &str = "2026-11-21T12:00:00Z";
+
+pub(crate) fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+pub(crate) fn day(days: i64) -> DateTime<Utc> {
+    at(TODAY) + chrono::TimeDelta::days(days)
+}
+
+/// As the API writes an instant.
+pub(crate) fn written(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// The address of a database that nobody else uses.
+pub(crate) async fn fresh_database() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let server = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run the tests with `make test`");
+    let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let mut admin = PgConnection::connect(&server).await.unwrap();
+    let create = sqlx::AssertSqlSafe(format!("create database {name}"));
+    sqlx::raw_sql(create).execute(&mut admin).await.unwrap();
+    admin.close().await.unwrap();
+    let (server, _) = server.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
+}
+
+pub(crate) struct Sync {
+    pub(crate) simulator: Simulator,
+    pub(crate) store: Store,
+    pub(crate) limits: Limits,
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Sync {
+    pub(crate) async fn new(workspace: Workspace) -> Sync {
+        Sync::with(workspace, Options::default()).await
+    }
+
+    pub(crate) async fn with(workspace: Workspace, options: Options) -> Sync {
+        let store = Store::connect(&fresh_database().await.into(), "planhat", 3).await.unwrap();
+        Sync::into(store, workspace, options).await
+    }
+
+    pub(crate) async fn into(store: Store, workspace: Workspace, options: Options) -> Sync {
+        store.migrate().await.unwrap();
+        let simulator = Simulator::start(workspace, options).await.unwrap();
+        let limits = Limits {
+            page_size: 100,
+            overlap: true,
+            lookback: Duration::from_secs(72 * 3600),
+            history: Duration::from_secs(4 * 365 * 86_400),
+        };
+        Sync { simulator, store, limits, now: at(TODAY), stop: CancellationToken::new() }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        client_of(&self.simulator, self.simulator.token())
+    }
+
+    /// One run of `sync` over the 13 usual objects.
+    pub(crate) async fn sync(&self) -> Summary {
+        self.run(Ask::Changes, &catalog::default_objects()).await
+    }
+
+    /// One run of `sync` over one object.
+    pub(crate) async fn sync_one(&self, object: &str) -> ObjectSummary {
+        self.run(Ask::Changes, &[catalog::object(object).unwrap()]).await.objects.remove(0)
+    }
+
+    pub(crate) async fn backfill_one(&self, object: &str, range: Range) -> ObjectSummary {
+        self.run(Ask::History(range), &[catalog::object(object).unwrap()]).await.objects.remove(0)
+    }
+
+    pub(crate) async fn run(&self, ask: Ask, objects: &[&'static Object]) -> Summary {
+        let order = Order { command: "test", objects, ask, limits: self.limits, now: self.now, concurrency: 4 };
+        run::run(&self.client(), &self.store, &order, &self.stop).await.unwrap()
+    }
+
+    /// How often a listing was asked for since the last time this was called.
+    pub(crate) fn calls_of(&self, object: &str) -> usize {
+        let path = format!("/{object}");
+        let calls = self.simulator.requests().iter().filter(|request| request.path == path).count();
+        self.simulator.forget_requests();
+        calls
+    }
+
+    pub(crate) async fn one(&self, sql: &'static str) -> String {
+        sqlx::query_scalar::<_, Option<String>>(sql).fetch_one(self.store.pool()).await.unwrap().unwrap_or_default()
+    }
+
+    /// Compares every record of these objects with its row: nothing is missing, nothing is invented,
+    /// every value is in its column, in `_misfits` or in `_overflow`.
+    pub(crate) async fn assert_equals_workspace(&self, objects: &[&'static Object]) {
+        for object in objects {
+            let table = Table::read(&self.store, object.name).await;
+            let expected: BTreeMap<String, Value> = self
+                .simulator
+                .records(object.name)
+                .into_iter()
+                .filter(|record| self.is_in_history(object, record))
+                .map(|record| (record["_id"].as_str().unwrap().to_owned(), record))
+                .collect();
+            let ids = |keys: Vec<&String>| keys.into_iter().cloned().collect::<Vec<_>>();
+            assert_eq!(ids(table.rows.keys().collect()), ids(expected.keys().collect()), "ids of {}", object.name);
+            for (id, record) in &expected {
+                table.assert_holds(id, record);
+            }
+        }
+    }
+
+    /// Told from the record alone, not with the tool's own window.
+    fn is_in_history(&self, object: &Object, record: &Value) -> bool {
+        let times: Vec<DateTime<Utc>> =
+            object.modified.iter().chain(object.dated).filter_map(|field| record.get(*field)?.as_str()?.parse().ok()).collect();
+        times.is_empty() || times.iter().any(|time| *time >= self.now - self.limits.history)
+    }
+}
+
+pub(crate) fn client_of(simulator: &Simulator, token: &str) -> Client {
+    let connection = Connection {
+        base_url: simulator.url().parse().unwrap(),
+        token: Token::new(&token.into()).unwrap(),
+        connect_timeout: Duration::from_secs(10),
+        request_timeout: Duration::from_secs(30),
+        retry: Retry { times: 3, first_delay: Duration::ZERO },
+        max_page_bytes: 64 << 20,
+    };
+    Client::new(connection, Budget::per_minute(0)).unwrap()
+}
+
+/// A table as it stands: rows as JSON, and the map of its columns.
+pub(crate) struct Table {
+    name: String,
+    /// By id, own columns included.
+    pub(crate) rows: BTreeMap<String, serde_json::Map<String, Value>>,
+    /// (origin, Planhat name) to (column, type).
+    columns: BTreeMap<(String, String), (String, String)>,
+}
+
+impl Table {
+    pub(crate) async fn read(store: &Store, name: &str) -> Table {
+        let select = sqlx::AssertSqlSafe(format!("select planhat__id, to_json(t)::text from planhat.{name} t"));
+        let rows: Vec<(String, String)> = sqlx::query_as(select).fetch_all(store.pool()).await.unwrap();
+        let columns: Vec<(String, String, String, String)> =
+            sqlx::query_as("select origin, planhat_name, column_name, type from planhat_sync.columns where object = $1")
+                .bind(name)
+                .fetch_all(store.pool())
+                .await
+                .unwrap();
+        Table {
+            name: name.to_owned(),
+            rows: rows.into_iter().map(|(id, row)| (id, serde_json::from_str(&row).unwrap())).collect(),
+            columns: columns.into_iter().map(|(origin, name, column, kind)| ((origin, name), (column, kind))).collect(),
+        }
+    }
+
+    /// The columns that hold data, for comparing two tables.
+    pub(crate) fn data(&self) -> BTreeMap<String, BTreeMap<String, Value>> {
+        let own = ["_first_seen_at", "_synced_at", "_run_id"];
+        let data = |row: &serde_json::Map<String, Value>| {
+            row.iter()
+                .filter(|(column, _)| !own.contains(&column.as_str()))
+                .map(|(column, value)| (column.clone(), value.clone()))
+                .collect()
+        };
+        self.rows.iter().map(|(id, row)| (id.clone(), data(row))).collect()
+    }
+
+    fn assert_holds(&self, id: &str, record: &Value) {
+        let row = &self.rows[id];
+        let mut used = 0;
+        for (origin, name, value) in values_of(record) {
+            let place = format!("{}.{id}: {origin} {name:?} = {value}", self.name);
+            let Some((column, kind)) = self.columns.get(&(origin.to_owned(), name.replace('\0', "\u{2400}"))) else {
+                assert!(value.is_null(), "{place} has no column");
+                continue;
+            };
+            let cell = &row[column];
+            if cell.is_null() {
+                let kept = row["_misfits"].get(column);
+                let nothing = value.is_null() || (kind != "text" && matches!(value.as_str(), Some("" | "undefined")));
+                assert!(nothing || kept == Some(&cleaned(value)), "{place} is lost: {kept:?}");
+            } else {
+                used += 1;
+                assert!(same(kind, value, cell), "{place} landed as {cell} in {column} {kind}");
+            }
+        }
+        let filled = self.columns.values().filter(|(column, _)| !row[column].is_null()).count();
+        assert_eq!(filled, used, "{}.{id} has values that its record lacks", self.name);
+    }
+}
+
+fn values_of(record: &Value) -> Vec<(&str, &str, &Value)> {
+    let mut values = Vec::new();
+    for (name, value) in record.as_object().unwrap() {
+        match (name.as_str(), value) {
+            ("custom", Value::Object(fields)) => {
+                values.extend(fields.iter().map(|(name, value)| ("custom", name.as_str(), value)))
+            }
+            _ => values.push(("property", name.as_str(), value)),
+        }
+    }
+    values
+}
+
+fn cleaned(value: &Value) -> Value {
+    serde_json::from_str(&value.to_string().replace("\\u0000", "")).unwrap()
+}
+
+/// Whether a cell means what the record said, judged without the tool's own code.
+fn same(kind: &str, value: &Value, cell: &Value) -> bool {
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), |text| text.replace('\0', ""));
+    match kind {
+        "text" => plain(value) == plain(cell),
+        "numeric" => digits(&plain(value)) == digits(&plain(cell)),
+        "boolean" => plain(value) == plain(cell),
+        "timestamptz" => instant(value) == instant(cell),
+        _ => cleaned(value) == cleaned(cell),
+    }
+}
+
+/// A decimal without the zeros that do not count.
+fn digits(number: &str) -> String {
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    number.to_owned()
+}
+
+fn instant(value: &Value) -> DateTime<Utc> {
+    match value {
+        Value::String(text) if text.len() == 10 => format!("{text}T00:00:00Z").parse().unwrap(),
+        Value::String(text) => text.parse().or_else(|_| text.replace("+0000", "Z").parse()).unwrap(),
+        number => match number.as_i64().unwrap() {
+            days @ ..1_000_000 => DateTime::from_timestamp(days * 86_400, 0).unwrap(),
+            milliseconds => DateTime::from_timestamp_millis(milliseconds).unwrap(),
+        },
+    }
+}

@@ -1,0 +1,244 @@
+//! What lands in PostgreSQL, compared with what the workspace holds.
+
+use planhat_sync::catalog;
+use planhat_sync::pull::Ask;
+use planhat_sync::simulator::{Options, Workspace};
+use planhat_sync::store::{Place, RunStatus, Store};
+use serde_json::{Value, json};
+
+use crate::harness::{Sync, Table, day, written};
+
+#[tokio::test]
+async fn every_record_of_every_object_lands_with_every_value() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let all: Vec<_> = catalog::OBJECTS.iter().collect();
+
+    let summary = sync.run(Ask::Changes, &all).await;
+
+    assert_eq!(summary.status, RunStatus::Succeeded);
+    sync.assert_equals_workspace(&all).await;
+}
+
+#[tokio::test]
+async fn a_generated_workspace_lands_with_every_value() {
+    let sync = Sync::new(Workspace::generated(11, 3000)).await;
+
+    sync.sync().await;
+
+    sync.assert_equals_workspace(&catalog::default_objects()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_database_holds_the_same_rows_as_a_server() {
+    let server = Sync::new(Workspace::from_fixtures()).await;
+    let store = Store::embedded(Place::Temporary, "planhat").await.unwrap();
+    let embedded = Sync::into(store, Workspace::from_fixtures(), Options::default()).await;
+
+    server.sync().await;
+    embedded.sync().await;
+    let second = embedded.sync().await;
+
+    for object in catalog::default_objects() {
+        let (on_server, in_embedded) =
+            (Table::read(&server.store, object.name).await, Table::read(&embedded.store, object.name).await);
+        assert_eq!(on_server.data(), in_embedded.data(), "{}", object.name);
+    }
+    assert!(second.objects.iter().all(|object| object.run.figures.inserted + object.run.figures.updated == 0));
+    embedded.assert_equals_workspace(&catalog::default_objects()).await;
+    embedded.store.close().await;
+}
+
+#[tokio::test]
+async fn a_second_sync_writes_nothing() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.sync().await;
+    let before = versions(&sync).await;
+
+    let second = sync.sync().await;
+
+    assert!(second.objects.iter().all(|object| object.run.figures.inserted + object.run.figures.updated == 0), "{second:?}");
+    assert_eq!(versions(&sync).await, before);
+}
+
+/// The transaction that wrote each row.
+async fn versions(sync: &Sync) -> Vec<(String, String)> {
+    let mut versions = Vec::new();
+    for object in catalog::default_objects() {
+        let select = sqlx::AssertSqlSafe(format!("select planhat__id, xmin::text from planhat.{} order by 1", object.name));
+        versions.extend(sqlx::query_as::<_, (String, String)>(select).fetch_all(sync.store.pool()).await.unwrap());
+    }
+    versions
+}
+
+#[tokio::test]
+async fn only_what_was_edited_is_written_again() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.sync().await;
+    let companies = sync.simulator.records("companies");
+    let id = |index: usize| companies[index]["_id"].as_str().unwrap().to_owned();
+    sync.simulator.edit("companies", &id(0), day(0), |company| {
+        company.insert("custom".into(), json!({"Brand new field": "x"}));
+        company.remove("description");
+    });
+    sync.simulator.touch("companies", &id(1), day(0));
+    sync.simulator.add("licenses", json!({"_id": "new", "companyId": id(0), "mrr": 10.10}));
+
+    let summary = sync.sync().await;
+
+    let figures = |object: &str| {
+        let found = summary.objects.iter().find(|summary| summary.run.object == object).unwrap();
+        (found.run.figures.inserted, found.run.figures.updated)
+    };
+    assert_eq!((figures("companies"), figures("licenses"), figures("endusers")), ((0, 2), (1, 0), (0, 0)));
+    sync.assert_equals_workspace(&catalog::default_objects()).await;
+}
+
+#[tokio::test]
+async fn recorded_responses_load_without_a_misfit_or_a_quarantined_record() {
+    let recorded = [
+        ("companies", include_str!("../../fixtures/recorded/companies.json")),
+        ("endusers", include_str!("../../fixtures/recorded/endusers.json")),
+        ("licenses", include_str!("../../fixtures/recorded/licenses.json")),
+        ("users", include_str!("../../fixtures/recorded/users.json")),
+    ];
+    let workspace = recorded
+        .iter()
+        .fold(Workspace::empty(), |workspace, (object, text)| workspace.with(object, serde_json::from_str(text).unwrap()));
+    let mut sync = Sync::new(workspace).await;
+    sync.now = "2021-01-01T00:00:00Z".parse().unwrap();
+
+    let summary = sync.sync().await;
+
+    assert_eq!(summary.status, RunStatus::Succeeded);
+    for (object, _) in recorded {
+        let figures = summary.objects.iter().find(|summary| summary.run.object == object).unwrap().run.figures;
+        assert_eq!((figures.misfits, figures.quarantined, figures.overflowed), (0, 0, 0), "{object}");
+    }
+    sync.assert_equals_workspace(&catalog::default_objects()).await;
+    assert_eq!(sync.one("select planhat__next_touch::text from planhat.companies").await, "2020-01-28 16:46:01.944+00");
+}
+
+#[tokio::test]
+async fn columns_are_typed_named_and_described() {
+    let company = json!({"_id": "a", "h": 7, "mrr": 1e2, "lastTouch": written(day(-1)), "autoRenews": true, "tags": ["x"],
+        "custom": {"# Seats": 10, "# seats": "ten", "🚀 Go–live [EU]": "2023-09-01T00:00:00.000Z", "it's; \"quoted\\": null, "Tier": "A"}});
+    let sync = Sync::new(Workspace::empty().with("companies", vec![company])).await;
+
+    sync.sync_one("companies").await;
+
+    let described = "select string_agg(format('%s %s -- %s', attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum)), E'\n' order by attname)
+        from pg_attribute where attrelid = 'planhat.companies'::regclass and attnum > 0";
+    insta::assert_snapshot!(sync.one(described).await, @r"
+    _deleted_at timestamp with time zone -- when the record was found gone at Planhat; null while it is there
+    _first_seen_at timestamp with time zone -- when the record was first stored
+    _misfits jsonb -- values that do not fit the type of their column, by column name; the column itself is null
+    _overflow jsonb -- values for which the table has no column, as they came
+    _row_hash bigint -- hash of the row's content; a record with the same hash is not written again
+    _run_id bigint -- the run that wrote this version, see planhat_sync.runs
+    _synced_at timestamp with time zone -- when this version was written
+    planhat__auto_renews boolean -- autoRenews (property)
+    planhat__health numeric -- h (property)
+    planhat__id text -- _id (property)
+    planhat__last_touch timestamp with time zone -- lastTouch (property)
+    planhat__mrr numeric -- mrr (property)
+    planhat__rocket_go_live_eu__custom timestamp with time zone -- 🚀 Go–live [EU] (custom field)
+    planhat__seats__custom numeric -- # Seats (custom field)
+    planhat__seats_c69fdec5__custom text -- # seats (custom field)
+    planhat__tags jsonb -- tags (property)
+    planhat__tier__custom text -- Tier (custom field)
+    ");
+}
+
+#[tokio::test]
+async fn a_cleared_property_is_null_and_the_rest_stays() {
+    let sync = Sync::new(
+        Workspace::empty().with("tasks", vec![json!({"_id": "a", "type": "call", "status": "done", "custom": {"x": 1}})]),
+    )
+    .await;
+    sync.sync_one("tasks").await;
+    sync.simulator.edit("tasks", "a", day(0), |task| {
+        task.remove("status");
+        task.insert("custom".into(), json!({}));
+    });
+
+    sync.sync_one("tasks").await;
+
+    assert_eq!(
+        sync.one("select concat_ws('|', planhat__type, planhat__status, planhat__x__custom) from planhat.tasks").await,
+        "call"
+    );
+}
+
+#[tokio::test]
+async fn a_misfit_is_kept_counted_and_named() {
+    let records = vec![json!({"_id": "a", "value": 1}), json!({"_id": "b", "value": "plenty"}), json!({"_id": "c", "value": ""})];
+    let sync = Sync::new(Workspace::empty().with("assets", records)).await;
+
+    let summary = sync.sync_one("assets").await;
+
+    assert_eq!(summary.run.figures.misfits, 1);
+    assert_eq!(summary.misfit_columns["planhat__value"], 1);
+    let stored =
+        "select string_agg(concat_ws(' ', planhat__id, planhat__value, _misfits), ', ' order by planhat__id) from planhat.assets";
+    assert_eq!(sync.one(stored).await, r#"a 1, b {"planhat__value": "plenty"}, c"#);
+}
+
+#[tokio::test]
+async fn a_record_without_an_id_is_quarantined_and_the_rest_of_its_page_stored() {
+    let records = vec![json!({"_id": "a"}), json!({"name": "nobody"}), json!("odd"), json!({"_id": "b"})];
+    let sync = Sync::new(Workspace::empty().with("projects", records)).await;
+
+    let first = sync.run(Ask::Changes, &[catalog::object("projects").unwrap()]).await;
+    sync.sync_one("projects").await;
+
+    assert_eq!(first.status, RunStatus::Partial);
+    assert_eq!(first.objects[0].run.figures.quarantined, 2);
+    assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "2");
+    let kept = "select string_agg(reason || ': ' || raw, E'\n' order by reason) from planhat_sync.quarantine";
+    assert_eq!(sync.one(kept).await, "no _id: {\"name\":\"nobody\"}\nnot an object but a string: \"odd\"");
+}
+
+#[tokio::test]
+async fn numbers_keep_their_digits() {
+    let record: Value = serde_json::from_str(
+        r#"{"_id": "a", "value": 123456789012345678901234567890.123456789012345678901234567890, "custom": {"ratio": 0.1}}"#,
+    )
+    .unwrap();
+    let sync = Sync::new(Workspace::empty().with("assets", vec![record])).await;
+
+    sync.sync_one("assets").await;
+
+    let stored = sync.one("select planhat__value::text || ' ' || planhat__ratio__custom from planhat.assets").await;
+    assert_eq!(stored, "123456789012345678901234567890.123456789012345678901234567890 0.1");
+}
+
+#[tokio::test]
+async fn a_users_view_survives_new_columns() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.sync_one("companies").await;
+    sqlx::raw_sql("create view public.v as select planhat__name from planhat.companies")
+        .execute(sync.store.pool())
+        .await
+        .unwrap();
+    let id = sync.simulator.records("companies")[0]["_id"].as_str().unwrap().to_owned();
+    sync.simulator.edit("companies", &id, day(0), |company| _ = company.insert("somethingNew".into(), json!(1)));
+
+    sync.sync_one("companies").await;
+
+    assert_eq!(
+        sync.one("select planhat__something_new::text from planhat.companies where planhat__something_new is not null").await,
+        "1"
+    );
+    assert_ne!(sync.one("select count(*)::text from public.v").await, "0");
+}
+
+#[tokio::test]
+async fn a_table_that_was_dropped_is_loaded_again_from_the_beginning() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.sync_one("companies").await;
+    sqlx::raw_sql("drop table planhat.companies").execute(sync.store.pool()).await.unwrap();
+
+    sync.sync_one("companies").await;
+
+    sync.assert_equals_workspace(&[catalog::object("companies").unwrap()]).await;
+}

@@ -1,0 +1,17 @@
+//! Behaviour, end to end: a simulated Planhat on one side, a real PostgreSQL on the other.
+//!
+//! `make test` starts a private server and names it in TEST_DATABASE_URL; every test has a database of
+//! its own, so they run side by side in any order.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod cli;
+mod completeness;
+mod faults;
+mod harness;
+mod house;
+mod landing;
+mod paging;
+mod permissions;
+mod runs;
+mod without_embedded;

@@ -1,0 +1,258 @@
+//! Listings: how much is asked for, and that nothing slips through between two pages.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
+
+use planhat_sync::catalog;
+use planhat_sync::planhat::{Client, Error, Listing, Pager, Position};
+use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::harness::{Sync, client_of, day, written};
+
+fn numbered(count: usize) -> Vec<Value> {
+    (0..count).map(|number| json!({"_id": format!("{number:05}"), "number": number})).collect()
+}
+
+async fn simulator(records: Vec<Value>, options: Options) -> Simulator {
+    Simulator::start(Workspace::empty().with("projects", records), options).await.unwrap()
+}
+
+fn pager<'a>(client: &'a Client, page_size: u32, position: Position, calls: &'a AtomicU64) -> Pager<'a> {
+    let listing = Listing { object: catalog::object("projects").unwrap(), sort: "_id".into(), hidden: false };
+    Pager::new(client, listing, page_size, true, position, calls)
+}
+
+/// Reads a listing to its end, with something happening at the source after each page.
+async fn read(simulator: &Simulator, page_size: u32, mut after_page: impl FnMut(usize)) -> Result<Vec<String>, Error> {
+    let (client, calls) = (client_of(simulator, simulator.token()), AtomicU64::new(0));
+    let mut pager = pager(&client, page_size, Position::default(), &calls);
+    let (mut ids, mut pages) = (Vec::new(), 0);
+    while let Some(page) = pager.next().await? {
+        ids.extend(page.records.into_iter().map(|record| record.id));
+        pages += 1;
+        after_page(pages);
+    }
+    Ok(ids)
+}
+
+fn ids_of(records: &[Value]) -> Vec<String> {
+    records.iter().map(|record| record["_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn pages_are_a_hundred_rows_by_limit_and_offset_and_overlap_by_one() {
+    let simulator = simulator(numbered(250), Options::default()).await;
+
+    let ids = read(&simulator, 100, |_| {}).await.unwrap();
+
+    assert_eq!(ids, ids_of(&numbered(250)));
+    let asked: Vec<_> =
+        simulator.requests().iter().map(|request| (request.query["limit"].clone(), request.query["offset"].clone())).collect();
+    let expected = [("100", "0"), ("100", "99"), ("100", "198"), ("100", "249")];
+    assert_eq!(asked, expected.map(|(limit, offset)| (limit.to_owned(), offset.to_owned())));
+}
+
+#[tokio::test]
+async fn a_server_that_clamps_the_limit_loses_nothing() {
+    let simulator = simulator(numbered(50), Options { max_limit: Some(7), ..Options::default() }).await;
+    assert_eq!(read(&simulator, 100, |_| {}).await.unwrap(), ids_of(&numbered(50)));
+}
+
+#[tokio::test]
+async fn an_empty_listing_and_one_of_one_record_end() {
+    for count in [0, 1] {
+        let simulator = simulator(numbered(count), Options::default()).await;
+        assert_eq!(read(&simulator, 100, |_| {}).await.unwrap(), ids_of(&numbered(count)));
+    }
+}
+
+#[tokio::test]
+async fn a_page_size_of_one_reads_everything() {
+    let simulator = simulator(numbered(5), Options::default()).await;
+    assert_eq!(read(&simulator, 1, |_| {}).await.unwrap(), ids_of(&numbered(5)));
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_the_offset_is_an_error_and_not_a_loop() {
+    let simulator = simulator(numbered(50), Options { honours_offset: false, max_limit: Some(10), ..Options::default() }).await;
+    let error = read(&simulator, 10, |_| {}).await.unwrap_err();
+    assert!(matches!(error, Error::Unstable { .. } | Error::Repeats { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_record_that_moves_up_over_a_seam_is_not_lost() {
+    let simulator = simulator(numbered(30), Options::default()).await;
+
+    let ids = read(&simulator, 10, |page| {
+        if page == 1 {
+            (0..10).for_each(|gone| assert!(simulator.delete("projects", &format!("{gone:05}"))));
+        }
+    })
+    .await
+    .unwrap();
+
+    assert_eq!(ids, ids_of(&numbered(30)));
+}
+
+#[tokio::test]
+async fn an_interrupted_listing_goes_on_where_it_was() {
+    let simulator = simulator(numbered(30), Options::default()).await;
+    let (client, calls) = (client_of(&simulator, simulator.token()), AtomicU64::new(0));
+    let page = pager(&client, 10, Position::default(), &calls).next().await.unwrap().unwrap();
+
+    let mut resumed = pager(&client, 10, page.next, &calls);
+    let second = resumed.next().await.unwrap().unwrap();
+
+    let new: Vec<_> = second.records.iter().map(|record| record.id.as_str()).filter(|id| *id != "00009").collect();
+    assert_eq!((new.first(), new.len()), (Some(&"00010"), 9));
+}
+
+#[tokio::test]
+async fn a_page_over_the_byte_bound_is_asked_for_again_in_smaller_portions() {
+    let heavy = (0..8).map(|number| json!({"_id": format!("{number}"), "description": "x".repeat(20 << 20)})).collect();
+    let simulator = simulator(heavy, Options::default()).await;
+    assert_eq!(read(&simulator, 100, |_| {}).await.unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn a_rejected_record_counts_as_a_row_of_its_page() {
+    let mut records = numbered(25);
+    records[9] = json!({"name": "no id"});
+    records[10] = json!("odd");
+    let simulator = simulator(records, Options { honours_sort: false, ..Options::default() }).await;
+    assert_eq!(read(&simulator, 10, |_| {}).await.unwrap().len(), 23);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever is deleted or added while a listing is read: a record that was there all the time is
+    /// read, and none is read that never was.
+    #[test]
+    fn what_is_there_all_the_time_is_read(
+        count in 1usize..120,
+        page_size in 1u32..30,
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let simulator = simulator(numbered(count), Options::default()).await;
+            let mut untouched: BTreeSet<String> = ids_of(&numbered(count)).into_iter().collect();
+            let mut ever = untouched.clone();
+            let mut edits = edits.iter();
+
+            let read = read(&simulator, page_size, |_| {
+                for (index, deletes) in edits.by_ref().take(4) {
+                    let id = format!("{:05}", index.index(count));
+                    if *deletes {
+                        simulator.delete("projects", &id);
+                        untouched.remove(&id);
+                    } else {
+                        let id = format!("{id}-{}", ever.len());
+                        simulator.add("projects", json!({"_id": id}));
+                        ever.insert(id);
+                    }
+                }
+            })
+            .await;
+
+            let read: BTreeSet<String> = read.unwrap().into_iter().collect();
+            assert!(read.is_superset(&untouched), "lost: {:?}", untouched.difference(&read).collect::<Vec<_>>());
+            assert!(read.is_subset(&ever), "invented: {:?}", read.difference(&ever).collect::<Vec<_>>());
+        });
+    }
+}
+
+/// `count` companies, the first touched an hour ago, each further one a day before.
+fn touched_daily(count: i64) -> Vec<Value> {
+    (0..count)
+        .map(|age| {
+            let time = written(day(-age) - chrono::TimeDelta::hours(1));
+            json!({"_id": format!("{age:05}"), "lastTouch": time, "updatedAt": time})
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_second_sync_asks_for_a_page_or_two_of_sorted_objects_only() {
+    let sync = Sync::new(Workspace::empty().with("companies", touched_daily(1000)).with("endusers", touched_daily(1000))).await;
+    sync.sync_one("companies").await;
+    assert_eq!(sync.calls_of("companies"), 12);
+    sync.sync_one("endusers").await;
+    sync.simulator.forget_requests();
+
+    sync.sync_one("companies").await;
+    let requests = sync.simulator.requests();
+    let asked = |sort: &str| requests.iter().filter(|request| request.query["sort"] == sort).count();
+    assert_eq!((asked("-lastTouch"), asked("-updatedAt"), requests.len()), (2, 2, 4));
+
+    sync.simulator.forget_requests();
+    sync.sync_one("endusers").await;
+    // Both sweeps over both listings, the archived one included.
+    assert_eq!(sync.calls_of("endusers"), 8);
+}
+
+#[tokio::test]
+async fn a_quiet_weekend_costs_one_page_per_sweep() {
+    let mut sync = Sync::new(Workspace::empty().with("companies", touched_daily(500))).await;
+    sync.sync_one("companies").await;
+    sync.simulator.forget_requests();
+    // The newest contact is as old as the lookback, so that the first page is past the window.
+    sync.now = day(30);
+    sync.limits.lookback = std::time::Duration::ZERO;
+    let untouched = sync.sync_one("companies").await;
+
+    assert_eq!((untouched.run.figures.inserted, untouched.run.figures.updated), (0, 0));
+    assert!(sync.calls_of("companies") <= 4);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_sort_is_read_to_the_end_with_a_warning() {
+    let mut companies = touched_daily(300);
+    companies.reverse();
+    let sync =
+        Sync::with(Workspace::empty().with("companies", companies), Options { honours_sort: false, ..Options::default() }).await;
+    sync.sync_one("companies").await;
+    sync.simulator.edit("companies", "00000", day(0), |company| _ = company.insert("name".into(), json!("edited")));
+
+    let summary = sync.sync_one("companies").await;
+
+    assert_eq!(summary.run.figures.updated, 1);
+    assert!(summary.warnings[0].contains("does not keep the order -lastTouch: read to the end"), "{:?}", summary.warnings);
+}
+
+#[tokio::test]
+async fn an_edit_that_is_no_contact_is_seen_by_the_second_sweep() {
+    let sync = Sync::new(Workspace::empty().with("companies", touched_daily(500))).await;
+    sync.sync_one("companies").await;
+    sync.simulator.edit("companies", "00400", day(0), |company| _ = company.insert("name".into(), json!("edited")));
+    sync.simulator.add("companies", json!({"_id": "new", "updatedAt": written(day(0))}));
+
+    let summary = sync.sync_one("companies").await;
+
+    assert_eq!((summary.run.figures.inserted, summary.run.figures.updated), (1, 1));
+}
+
+#[tokio::test]
+async fn the_page_size_stays_within_the_documented_maximum() {
+    let mut sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.limits.page_size = 5000;
+    sync.sync().await;
+    let limit_of =
+        |path: &str| sync.simulator.requests().iter().find(|request| request.path == path).unwrap().query["limit"].clone();
+    assert_eq!(
+        (limit_of("/churn"), limit_of("/endusers"), limit_of("/companies")),
+        ("1000".into(), "2000".into(), "5000".into())
+    );
+}
+
+#[tokio::test]
+async fn nothing_but_get_is_ever_sent() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.simulator.answer_next("companies", vec![Answer::status(503)]);
+    sync.sync().await;
+    sync.sync().await;
+    assert!(sync.simulator.requests().iter().all(|request| request.status != 405));
+}

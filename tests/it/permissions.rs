@@ -1,0 +1,107 @@
+//! What the token may not read.
+
+use planhat_sync::catalog;
+use planhat_sync::pull::Ask;
+use planhat_sync::run::{self, Order};
+use planhat_sync::simulator::{Answer, Options, Workspace};
+use planhat_sync::store::{ObjectStatus, RunStatus};
+use serde_json::json;
+
+use crate::harness::{Sync, client_of};
+
+#[tokio::test]
+async fn objects_that_the_token_may_not_read_are_skipped_and_the_rest_lands() {
+    let forbidden = ["tickets".to_owned(), "nps".to_owned()].into();
+    let sync = Sync::with(Workspace::from_fixtures(), Options { forbidden, ..Options::default() }).await;
+
+    let summary = sync.sync().await;
+
+    assert_eq!(summary.status, RunStatus::Succeeded);
+    let skipped: Vec<_> = summary.objects.iter().filter(|object| object.run.status == ObjectStatus::Skipped).collect();
+    let said: Vec<_> = skipped.iter().map(|object| object.run.reason.clone().unwrap_or_default()).collect();
+    assert_eq!(
+        said,
+        [
+            "could not read tickets from offset 0: /tickets answered 403 Forbidden",
+            "could not read nps from offset 0: /nps answered 403 Forbidden",
+        ]
+    );
+    let rest: Vec<_> =
+        catalog::default_objects().into_iter().filter(|object| !["tickets", "nps"].contains(&object.name)).collect();
+    sync.assert_equals_workspace(&rest).await;
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors where object in ('tickets', 'nps')").await, "0");
+}
+
+#[tokio::test]
+async fn an_object_that_the_workspace_does_not_have_is_skipped_too() {
+    let sync =
+        Sync::with(Workspace::from_fixtures(), Options { missing: ["churn".to_owned()].into(), ..Options::default() }).await;
+    let summary = sync.sync_one("churn").await;
+    assert_eq!(summary.run.status, ObjectStatus::Skipped);
+}
+
+#[tokio::test]
+async fn a_permission_granted_later_is_picked_up_as_a_first_load() {
+    let sync =
+        Sync::with(Workspace::from_fixtures(), Options { forbidden: ["nps".to_owned()].into(), ..Options::default() }).await;
+    sync.sync().await;
+    sync.simulator.allow("nps");
+
+    sync.sync().await;
+
+    sync.assert_equals_workspace(&catalog::default_objects()).await;
+}
+
+#[tokio::test]
+async fn a_permission_taken_away_keeps_rows_and_watermark() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.sync_one("nps").await;
+    let before = sync.one("select watermark::text from planhat_sync.cursors where object = 'nps'").await;
+    sync.simulator.forbid("nps");
+
+    let summary = sync.sync_one("nps").await;
+
+    assert_eq!(summary.run.status, ObjectStatus::Skipped);
+    assert_eq!(sync.one("select watermark::text from planhat_sync.cursors where object = 'nps'").await, before);
+    sync.assert_equals_workspace(&[catalog::object("nps").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_run_that_may_read_nothing_has_failed() {
+    let forbidden = catalog::OBJECTS.iter().map(|object| object.name.to_owned()).collect();
+    let sync = Sync::with(Workspace::from_fixtures(), Options { forbidden, ..Options::default() }).await;
+    assert_eq!(sync.sync().await.status, RunStatus::Failed);
+}
+
+#[tokio::test]
+async fn a_refused_token_ends_the_run_and_moves_nothing() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let client = client_of(&sync.simulator, "wrong");
+    let objects = catalog::default_objects();
+    let order =
+        Order { command: "test", objects: &objects, ask: Ask::Changes, limits: sync.limits, now: sync.now, concurrency: 2 };
+
+    let summary = run::run(&client, &sync.store, &order, &sync.stop).await.unwrap();
+
+    assert_eq!(summary.status, RunStatus::Failed);
+    assert!(sync.simulator.requests().len() <= 2, "the other objects were asked for too");
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors").await, "0");
+    assert_eq!(sync.one("select status from planhat_sync.runs").await, "failed");
+}
+
+#[tokio::test]
+async fn a_token_revoked_between_two_pages_keeps_what_was_committed() {
+    let records = (0..250).map(|number| json!({"_id": format!("{number:05}")})).collect();
+    let sync = Sync::new(Workspace::empty().with("projects", records)).await;
+    let revoked = Answer::status(401);
+    sync.simulator.answer_next("projects", vec![Answer::json(200, json!([{"_id": "00000"}, {"_id": "00001"}])), revoked]);
+
+    let summary = sync.run(Ask::Changes, &[catalog::object("projects").unwrap()]).await;
+
+    assert_eq!(summary.status, RunStatus::Failed);
+    assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "2");
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors").await, "0");
+
+    sync.sync_one("projects").await;
+    sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+}

@@ -1,0 +1,166 @@
+//! Runs: one at a time, resumable, on record.
+
+use planhat_sync::catalog;
+use planhat_sync::pull::{Ask, Range};
+use planhat_sync::run::{self, Order};
+use planhat_sync::simulator::{Answer, Workspace};
+use planhat_sync::store::{self, ObjectStatus, RunStatus};
+use serde_json::{Value, json};
+
+use crate::harness::{Sync, at, day, written};
+
+fn numbered(count: usize) -> Vec<Value> {
+    (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect()
+}
+
+#[tokio::test]
+async fn a_load_that_broke_off_goes_on_where_it_was() {
+    let sync = Sync::new(Workspace::empty().with("projects", numbered(1000))).await;
+    let whole = Answer::json(200, Value::Array(numbered(100)));
+    sync.simulator.answer_next("projects", [vec![whole], vec![Answer::status(500); 4]].concat());
+
+    let first = sync.sync_one("projects").await;
+    sync.simulator.forget_requests();
+    let second = sync.sync_one("projects").await;
+
+    assert_eq!((first.run.status, first.run.figures.inserted), (ObjectStatus::Failed, 100));
+    assert_eq!((second.run.status, second.run.figures.inserted), (ObjectStatus::Succeeded, 900));
+    assert_eq!(sync.simulator.requests()[0].query["offset"], "99");
+    sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "0");
+}
+
+#[tokio::test]
+async fn a_stopped_run_is_interrupted_and_the_next_one_ends_the_load() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.stop.cancel();
+    let stopped = sync.sync().await;
+    assert_eq!(stopped.status, RunStatus::Interrupted);
+    assert_eq!(sync.one("select status from planhat_sync.runs").await, "interrupted");
+
+    let again = Sync { stop: tokio_util::sync::CancellationToken::new(), ..sync };
+    assert_eq!(again.sync().await.status, RunStatus::Succeeded);
+    again.assert_equals_workspace(&catalog::default_objects()).await;
+}
+
+#[tokio::test]
+async fn a_second_run_is_told_who_is_at_work() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let mut tx = sync.store.begin().await.unwrap();
+    let taken = store::take_lease(&mut tx, "planhat", "sync", "process 1 on elsewhere", false).await.unwrap();
+    store::commit(tx).await.unwrap();
+    assert!(taken.is_ok());
+
+    let objects = catalog::default_objects();
+    let order =
+        Order { command: "sync", objects: &objects, ask: Ask::Changes, limits: sync.limits, now: sync.now, concurrency: 1 };
+    let refused = run::run(&sync.client(), &sync.store, &order, &sync.stop).await.unwrap_err();
+
+    assert!(
+        refused.to_string().starts_with("another run is at work on this workspace: run 1 of process 1 on elsewhere"),
+        "{refused}"
+    );
+    assert!(sync.simulator.requests().is_empty());
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.runs").await, "1");
+}
+
+#[tokio::test]
+async fn a_lease_without_a_heartbeat_is_taken_over_and_its_run_marked_interrupted() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let mut tx = sync.store.begin().await.unwrap();
+    store::take_lease(&mut tx, "planhat", "sync", "process 1 on elsewhere", false).await.unwrap().unwrap();
+    store::commit(tx).await.unwrap();
+    sqlx::raw_sql("update planhat_sync.leases set heartbeat_at = now() - interval '10 minutes'")
+        .execute(sync.store.pool())
+        .await
+        .unwrap();
+
+    assert_eq!(sync.sync().await.status, RunStatus::Succeeded);
+
+    let statuses = "select string_agg(status, ', ' order by id) from planhat_sync.runs";
+    assert_eq!(sync.one(statuses).await, "interrupted, succeeded");
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.leases").await, "0");
+}
+
+#[tokio::test]
+async fn the_figures_of_a_run_are_on_record() {
+    let sync = Sync::new(Workspace::empty().with("projects", numbered(150))).await;
+    sync.sync_one("projects").await;
+    let figures = "select concat_ws(' ', scan, status, fetched, inserted, updated, unchanged, too_old, pages, calls) from planhat_sync.object_runs";
+    assert_eq!(sync.one(figures).await, "history succeeded 150 150 0 0 0 2 3");
+}
+
+fn dated(ages: &[i64]) -> Vec<Value> {
+    ages.iter().map(|age| json!({"_id": format!("{age:05}"), "updatedAt": written(day(-age))})).collect()
+}
+
+#[tokio::test]
+async fn the_first_load_goes_back_four_years_and_keeps_what_has_no_date() {
+    let mut tasks = dated(&[1, 1000, 2000]);
+    tasks.push(json!({"_id": "timeless"}));
+    let sync = Sync::new(Workspace::empty().with("tasks", tasks)).await;
+
+    let summary = sync.sync_one("tasks").await;
+
+    assert_eq!((summary.run.figures.inserted, summary.run.figures.too_old), (3, 1));
+    sync.assert_equals_workspace(&[catalog::object("tasks").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_backfill_adds_older_records_and_blanks_nothing() {
+    let sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 1000, 2000, 3000]))).await;
+    sync.sync_one("tasks").await;
+    let first_seen = sync.one("select min(_first_seen_at)::text from planhat.tasks").await;
+
+    let since = sync.backfill_one("tasks", Range::Since(day(-2500))).await;
+    let all = sync.backfill_one("tasks", Range::Everything).await;
+
+    assert_eq!((since.run.figures.inserted, since.run.figures.unchanged), (1, 2));
+    assert_eq!((all.run.figures.inserted, all.run.figures.unchanged), (1, 3));
+    assert_eq!(sync.one("select min(_first_seen_at)::text from planhat.tasks").await, first_seen);
+}
+
+#[tokio::test]
+async fn a_daily_run_filters_on_the_client_and_takes_the_lookback() {
+    let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[0, 2, 5, 9]))).await;
+    sync.sync_one("tasks").await;
+    sync.now = day(1);
+
+    let summary = sync.sync_one("tasks").await;
+
+    assert_eq!((summary.run.figures.unchanged, summary.run.figures.too_old), (2, 2));
+}
+
+#[tokio::test]
+async fn the_watermark_is_the_newest_change_seen_and_never_past_the_start_of_the_run() {
+    let watermark = "select to_char(watermark at time zone 'utc', 'YYYY-MM-DD HH24:MI') from planhat_sync.cursors";
+    let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[3]))).await;
+    sync.sync_one("tasks").await;
+    assert_eq!(sync.one(watermark).await, "2026-11-18 12:00");
+
+    // A clock at Planhat that is ahead of ours.
+    sync.simulator.add("tasks", json!({"_id": "ahead", "updatedAt": written(day(5))}));
+    sync.sync_one("tasks").await;
+    assert_eq!(sync.one(watermark).await, "2026-11-21 12:00");
+
+    // It does not move back.
+    sync.now = at("2026-01-01T00:00:00Z");
+    sync.sync_one("tasks").await;
+    assert_eq!(sync.one(watermark).await, "2026-11-21 12:00");
+}
+
+#[tokio::test]
+async fn two_starts_at_once_both_find_the_tables_made() {
+    let url = crate::harness::fresh_database().await;
+    let start = async || store::Store::connect(&url.as_str().into(), "planhat", 2).await.unwrap().migrate().await;
+    let (one, other) = tokio::join!(start(), start());
+    assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
+}
+
+#[tokio::test]
+async fn everything_works_with_a_single_connection_and_another_schema() {
+    let store = store::Store::connect(&crate::harness::fresh_database().await.into(), "Customer data", 1).await.unwrap();
+    let sync = Sync::into(store, Workspace::from_fixtures(), planhat_sync::simulator::Options::default()).await;
+    assert_eq!(sync.sync().await.status, RunStatus::Succeeded);
+    assert_ne!(sync.one("select count(*)::text from \"Customer data\".companies").await, "0");
+}
