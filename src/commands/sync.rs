@@ -66,14 +66,8 @@ pub(super) fn text_of(summary: &Summary) -> String {
     let rows = summary.objects.iter().map(|ObjectSummary { run, .. }| {
         let figures = run.figures;
         let counts = [
-            figures.fetched,
-            figures.inserted,
-            figures.updated,
-            figures.unchanged,
-            figures.too_old,
-            figures.misfits,
-            figures.pages,
-            figures.calls,
+            figures.fetched, figures.inserted, figures.updated, figures.unchanged, figures.too_old, figures.misfits,
+            figures.pages, figures.calls,
         ];
         let time = (run.finished_at - run.started_at).as_seconds_f64();
         let start = [run.object.to_owned(), run.status.as_str().to_owned()];

@@ -581,20 +581,6 @@ const PRODUCTS: [&str; 4] = ["Base", "Insights", "Premium Support", "Übersetzun
 const CURRENCIES: [&str; 4] = ["EUR", "USD", "SEK", "JPY"];
 const TOUCHES: [&str; 5] = ["note", "email", "call", "chat", "🎓 Training"];
 const WORDS: [&str; 16] = [
-    "renewal",
-    "onboarding",
-    "export",
-    "fails",
-    "after",
-    "the",
-    "update",
-    "meeting",
-    "über",
-    "den",
-    "Vertrag",
-    "kund",
-    "besök",
-    "report",
-    "\"quoted\"",
-    "naïve",
+    "renewal", "onboarding", "export", "fails", "after", "the", "update", "meeting", "über", "den", "Vertrag", "kund", "besök",
+    "report", "\"quoted\"", "naïve",
 ];
