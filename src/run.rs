@@ -79,8 +79,7 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     objects.sort_by_key(|summary| order.objects.iter().position(|object| object.name == summary.run.object));
 
     let status = status_of(&objects, stop.is_cancelled());
-    let error = objects.iter().find_map(|summary| summary.failure.as_ref()).map(|failure| Chain(failure).to_string());
-    end(store, run_id, status, error.filter(|_| status != RunStatus::Succeeded)).await?;
+    end(store, run_id, status, why(status, &objects)).await?;
     let seconds = started.elapsed().as_secs_f64();
     info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
     Ok(Summary { run_id, status, seconds, objects })
@@ -219,6 +218,20 @@ async fn record(store: &Store, run_id: i64, run: &ObjectRun) -> Result<(), store
     let mut tx = store.begin().await?;
     store::record_object_run(&mut tx, run_id, run).await?;
     store::commit(tx).await
+}
+
+/// What stands for a run that did not succeed: the first thing that failed; what was skipped counts
+/// only where nothing else happened.
+fn why(status: RunStatus, objects: &[ObjectSummary]) -> Option<String> {
+    let first = |wanted: ObjectStatus| {
+        let found = objects.iter().find(|summary| summary.run.status == wanted)?;
+        found.failure.as_ref().map(|failure| Chain(failure).to_string())
+    };
+    match status {
+        RunStatus::Succeeded | RunStatus::Interrupted => None,
+        RunStatus::Partial => first(ObjectStatus::Failed),
+        RunStatus::Failed => first(ObjectStatus::Failed).or_else(|| first(ObjectStatus::Skipped)),
+    }
 }
 
 fn status_of(objects: &[ObjectSummary], signalled: bool) -> RunStatus {

@@ -11,9 +11,11 @@ use crate::config::{Log, LogFormat};
 
 /// Starts logging for the whole process. `rust_log` and `no_color` are the customary variables.
 pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool) -> Result<(), TryInitError> {
-    // The embedded server's runtime has a lot to say that is of no use here.
-    let wanted =
-        rust_log.map_or_else(|| format!("{},wasmer=error,wasmer_wasix=error,pglite_oxide=warn", log.level), str::to_owned);
+    // The embedded server's runtime and the database's notices have a lot to say that is of no use here.
+    let wanted = rust_log.map_or_else(
+        || format!("{},wasmer=error,wasmer_wasix=error,pglite_oxide=warn,sqlx::postgres::notice=warn", log.level),
+        str::to_owned,
+    );
     let filter = EnvFilter::new(wanted);
     let registry = tracing_subscriber::registry().with(filter);
     match log.format {

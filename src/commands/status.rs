@@ -50,7 +50,7 @@ fn text_of(status: &Status) -> String {
     if let Some(error) = &run.error {
         text.push_str(&format!("\n  {error}"));
     }
-    let header = ["object", "result", "last success", "complete up to", "fetched", "inserted", "updated", "unchanged", "time"];
+    let header = ["object", "result", "last success", "watermark", "fetched", "inserted", "updated", "unchanged", "time"];
     let rows = status.objects.iter().map(|state| {
         let or_never = |instant: Option<_>| instant.map_or_else(|| "never".to_owned(), print::instant);
         let result = if state.load_unfinished { format!("{}, load unfinished", state.status) } else { state.status.clone() };
