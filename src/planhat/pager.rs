@@ -23,8 +23,9 @@ use crate::record::{Record, Rejected};
 const REMEMBERED: usize = 10_000;
 /// Steps back without getting any further before the order of a listing counts as unstable.
 const MAX_STEPS_BACK: u32 = 40;
-/// Pages in a row without a new record before a listing counts as repeating itself.
-const MAX_BARREN_PAGES: u32 = 3;
+/// Times the very same page may come again before a listing counts as repeating itself: once can be
+/// chance, when as many rows were inserted before it.
+const MAX_SAME_PAGES: u32 = 2;
 /// No workspace has so many records of a kind.
 const MAX_OFFSET: u64 = 100_000_000;
 
@@ -69,7 +70,10 @@ pub struct Pager<'a> {
     furthest: u64,
     steps_back: u32,
     steps_back_in_a_row: u32,
-    barren_pages: u32,
+    last_page: Vec<u64>,
+    same_pages: u32,
+    /// Rows in a row that were all seen before.
+    barren_rows: usize,
     calls: &'a AtomicU64,
 }
 
@@ -99,7 +103,9 @@ impl<'a> Pager<'a> {
             seen,
             steps_back: 0,
             steps_back_in_a_row: 0,
-            barren_pages: 0,
+            last_page: Vec::new(),
+            same_pages: 0,
+            barren_rows: 0,
             calls,
         }
     }
@@ -120,15 +126,28 @@ impl<'a> Pager<'a> {
             if !anything_new && entries.len() <= 1 {
                 return Ok(None);
             }
-            self.barren_pages = if anything_new { 0 } else { self.barren_pages + 1 };
-            if self.barren_pages > MAX_BARREN_PAGES {
-                return Err(Error::Repeats { path: self.path(), offset: self.position.offset });
+            if anything_new {
+                (self.same_pages, self.barren_rows) = (0, 0);
+            } else {
+                self.bear_repetition(&entries)?;
             }
             let page = self.accept(entries);
             if anything_new {
                 return Ok(Some(page));
             }
         }
+    }
+
+    /// A page without anything new is fine after an insertion before it, but not for ever: what was
+    /// seen longer ago than we remember would look new.
+    fn bear_repetition(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        let is_last_page = self.last_page.iter().copied().eq(entries.iter().map(|entry| entry.key));
+        self.same_pages = if is_last_page { self.same_pages + 1 } else { 0 };
+        self.barren_rows += entries.len();
+        if self.same_pages >= MAX_SAME_PAGES || self.barren_rows > 2 * REMEMBERED {
+            return Err(Error::Repeats { path: self.path(), offset: self.position.offset });
+        }
+        Ok(())
     }
 
     async fn fetch(&mut self) -> Result<Vec<Box<RawValue>>, Error> {
@@ -174,8 +193,8 @@ impl<'a> Pager<'a> {
     }
 
     fn accept(&mut self, entries: Vec<Entry>) -> Page {
-        let received = entries.len() as u64;
-        let seam = entries.last().and_then(|last| last.id.clone()).filter(|_| self.overlap && received > 1);
+        self.last_page = entries.iter().map(|entry| entry.key).collect();
+        self.position = self.after(&entries);
         let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), Vec::new());
         for entry in entries {
             // The row that pages share is dropped, unless it was edited between the two.
@@ -187,13 +206,19 @@ impl<'a> Pager<'a> {
                 Err(reason) => rejected.push(reason),
             }
         }
-        self.position = Position { offset: self.position.offset + received - u64::from(seam.is_some()), seam };
         if self.position.offset > self.furthest {
             self.furthest = self.position.offset;
             self.steps_back = 0;
         }
         let stepped_back = std::mem::take(&mut self.steps_back_in_a_row) > 0;
         Page { records, rejected, stepped_back, next: self.position.clone() }
+    }
+
+    /// The next page begins with the last record of this one that can be recognised by its id.
+    fn after(&self, entries: &[Entry]) -> Position {
+        let last = entries.iter().rposition(|entry| entry.id.is_some()).filter(|index| self.overlap && *index > 0);
+        let rows = last.unwrap_or(entries.len());
+        Position { offset: self.position.offset + rows as u64, seam: last.and_then(|index| entries[index].id.clone()) }
     }
 
     fn path(&self) -> String {
