@@ -22,7 +22,7 @@ comment on column planhat_sync.runs.error is 'why the run failed as a whole';
 create table planhat_sync.object_runs (
     run_id bigint not null references planhat_sync.runs on delete cascade,
     object text not null,
-    scan text not null check (scan in ('history', 'changes')),
+    scan text check (scan in ('history', 'changes')),
     status text not null check (status in ('succeeded', 'partial', 'skipped', 'failed', 'interrupted')),
     reason text,
     started_at timestamptz not null,
@@ -42,7 +42,7 @@ create table planhat_sync.object_runs (
     primary key (run_id, object)
 );
 comment on table planhat_sync.object_runs is 'What a run did with one object.';
-comment on column planhat_sync.object_runs.scan is 'history: a first load or backfill; changes: a daily run';
+comment on column planhat_sync.object_runs.scan is 'history: a first load or backfill; changes: a daily run; null if it ended before that was known';
 comment on column planhat_sync.object_runs.status is 'skipped: the token may not read the object; partial: records were quarantined';
 comment on column planhat_sync.object_runs.reason is 'why it was skipped or failed, or what to be warned of';
 comment on column planhat_sync.object_runs.fetched is 'records received, those on two pages counted once';
@@ -101,7 +101,7 @@ create table planhat_sync.quarantine (
     id bigint generated always as identity primary key,
     workspace text not null,
     object text not null,
-    run_id bigint not null references planhat_sync.runs on delete cascade,
+    run_id bigint references planhat_sync.runs on delete set null,
     reason text not null,
     raw text not null,
     raw_hash bigint not null,

@@ -5,6 +5,7 @@
 //! returned is checked and typed: nothing further down meets a bad setting.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const DEFAULTS: &str = include_str!("../config/default.toml");
 /// Read when `--config` names no other file; it may be missing.
 const USUAL_FILE: &str = "/etc/planhat-sync/config.toml";
 const PREFIX: &str = "PLANHAT_SYNC";
+/// Longer ago there is no instant that can be subtracted from.
+const LONGEST_HISTORY: Duration = Duration::from_secs(200 * 366 * 86_400);
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 #[derive(Debug, Deserialize)]
 pub struct Settings {
@@ -93,6 +97,13 @@ pub enum Error {
     Unreadable { source: config::ConfigError },
     #[error("unknown setting {key:?} in {place}{}", nearest.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default())]
     UnknownKey { key: String, place: String, nearest: Option<String> },
+    #[error("could not read {}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    /// Without the line itself, which may be the one with a secret.
+    #[error("could not read {}: line {line}: {problem}", path.display())]
+    Toml { path: PathBuf, line: usize, problem: String },
+    #[error("the variable {0} is not UTF-8")]
+    NotUtf8(String),
     #[error("{0}")]
     UnknownObject(String),
     #[error("could not read the token from {}", path.display())]
@@ -121,15 +132,18 @@ fn merge(file: Option<(&Path, bool)>, environment: HashMap<String, String>) -> R
     let known = keys_of(&defaults).map_err(unreadable)?;
 
     let home = environment.clone();
-    let mut variables = environment;
+    // Empty is how compose files and unit files say "not set".
+    let mut variables: HashMap<_, _> = environment.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
     take_customary_names(&mut variables)?;
     let from_environment =
         Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(Some(variables.into_iter().collect()));
     refuse_unknown(&known, keys_of(&from_environment).map_err(unreadable)?, "the environment")?;
 
     let mut builder = Config::builder().add_source(defaults);
-    if let Some((path, required)) = file {
-        let from_file = File::from(path).format(FileFormat::Toml).required(required);
+    if let Some((path, required)) = file
+        && let Some(text) = text_of(path, required)?
+    {
+        let from_file = File::from_str(&text, FileFormat::Toml);
         refuse_unknown(&known, keys_of(&from_file).map_err(unreadable)?, &path.display().to_string())?;
         builder = builder.add_source(from_file);
     }
@@ -142,6 +156,34 @@ fn merge(file: Option<(&Path, bool)>, environment: HashMap<String, String>) -> R
         settings.database.data_dir = usual_data_dir(&home);
     }
     settings.checked()
+}
+
+/// The text of a settings file that is TOML.
+fn text_of(path: &Path, required: bool) -> Result<Option<String>, Error> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
+    };
+    if let Err(error) = toml::from_str::<toml::Table>(&text) {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        return Err(Error::Toml { path: path.to_owned(), line, problem: error.message().to_owned() });
+    }
+    Ok(Some(text))
+}
+
+/// The variables of a process. One that is ours and not readable is refused rather than left out.
+pub fn readable(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<HashMap<String, String>, Error> {
+    let mut variables = HashMap::new();
+    for (name, value) in environment {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => _ = variables.insert(name, value),
+            Err(_) if name.starts_with("PLANHAT") || name == "DATABASE_URL" => return Err(Error::NotUtf8(name)),
+            Err(_) => {}
+        }
+    }
+    Ok(variables)
 }
 
 /// The customary variables stand for ours, where ours is not set.
@@ -217,8 +259,9 @@ fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a 
         .map(|(_, name)| name)
 }
 
-/// The objects of these names; the error says which name is wrong and which was meant.
+/// The objects of these names, each once; the error says which name is wrong and which was meant.
 pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>, Error> {
+    let mut objects: Vec<&'static Object> = Vec::new();
     let find = |name: &str| {
         catalog::object(name).ok_or_else(|| {
             let all = || catalog::OBJECTS.iter().map(|object| object.name);
@@ -226,7 +269,13 @@ pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>,
             Error::UnknownObject(format!("unknown object {name:?}{meant} (there are {})", all().collect::<Vec<_>>().join(", ")))
         })
     };
-    names.iter().map(|name| find(name.as_ref().trim())).collect()
+    for name in names {
+        let object = find(name.as_ref().trim())?;
+        if !objects.iter().any(|known| known.name == object.name) {
+            objects.push(object);
+        }
+    }
+    Ok(objects)
 }
 
 impl Settings {
@@ -255,6 +304,19 @@ impl Settings {
         }
         if self.database.max_connections == 0 {
             return bad("database.max_connections", "has to be at least 1");
+        }
+        if self.planhat.max_page_bytes == 0 || self.planhat.request_timeout.is_zero() || self.planhat.connect_timeout.is_zero() {
+            return bad(
+                "planhat",
+                "has a bound of zero: max_page_bytes, request_timeout and connect_timeout leave no room for an answer",
+            );
+        }
+        if self.sync.history > LONGEST_HISTORY || self.sync.lookback > LONGEST_HISTORY {
+            return bad("sync.history or sync.lookback", "is longer than 200 years; `backfill --all` reads everything");
+        }
+        let is_level = |part: &str| part.contains('=') || LEVELS.contains(&part.trim().to_lowercase().as_str());
+        if !self.log.level.split(',').all(is_level) {
+            return bad("log.level", "is error, warn, info, debug or trace, or a filter like \"info,sqlx=debug\"");
         }
         let schema = &self.database.schema;
         if schema.is_empty() || schema.len() > 63 || schema == store::OWN_SCHEMA || schema.starts_with("pg_") {
@@ -380,10 +442,41 @@ mod tests {
             ("PLANHAT_SYNC__DATABASE__SCHEMA", "planhat_sync", "database.schema"),
             ("PLANHAT_SYNC__PLANHAT__OBJECTS", "companys", "planhat.objects"),
             ("PLANHAT_SYNC__LOG__FORMAT", "xml", "log.format"),
+            ("PLANHAT_SYNC__LOG__LEVEL", "loud", "log.level"),
+            ("PLANHAT_SYNC__SYNC__HISTORY", "300000years", "sync.history"),
+            ("PLANHAT_SYNC__PLANHAT__REQUEST_TIMEOUT", "0s", "request_timeout"),
         ] {
             let message = message(with(&[(name, value)]));
             assert!(message.contains(key), "{name}={value}: {message}");
         }
+    }
+
+    #[test]
+    fn an_empty_variable_is_one_that_is_not_set() {
+        let token = file("from-file");
+        let settings =
+            with(&[("PLANHAT_API_TOKEN", ""), ("PLANHAT_API_TOKEN_FILE", token.path().to_str().unwrap()), ("DATABASE_URL", "")]);
+        let settings = settings.unwrap();
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "from-file");
+        assert!(settings.database.url.is_none());
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_is_named_by_its_line_and_not_shown() {
+        let file = file("[planhat]\npage_size = 5\n\n[database]\nurl = postgres://u:hunter2@h/db\n");
+        let shown = message(load(Some(file.path()), HashMap::new()));
+        assert!(shown.contains("line 5: "), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_of_ours_that_is_not_utf8_is_refused() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(vec![b'x', 0xff]);
+        assert!(readable([("LANG".into(), odd())].into_iter()).unwrap().is_empty());
+        let error = readable([("DATABASE_URL".into(), odd())].into_iter()).unwrap_err();
+        assert_eq!(error.to_string(), "the variable DATABASE_URL is not UTF-8");
     }
 
     #[test]
@@ -392,7 +485,7 @@ mod tests {
             let settings = with(&[("PLANHAT_SYNC__PLANHAT__OBJECTS", value)]).unwrap();
             settings.planhat.objects.iter().map(|object| object.name).collect::<Vec<_>>()
         };
-        assert_eq!(names("users, companies"), ["users", "companies"]);
+        assert_eq!(names("users, companies,users"), ["users", "companies"]);
         assert_eq!(names("all").len(), 25);
         assert_eq!(names("").len(), 13);
         let file = file("[planhat]\nobjects = ['nps']\n");

@@ -4,23 +4,23 @@
 //! pager -> window -> flatten -> one transaction: columns, rows, quarantine, position -> … -> watermark
 //! ```
 //!
-//! A page is committed together with the position it stands for, so a crash repeats at most one page.
-//! The watermark moves only at the end of a scan: only then is it known that nothing older is missing.
+//! A page is committed together with the position it stands for, so a history goes on after a crash
+//! where it was. The watermark moves only at the end of a scan: only then is it known that nothing
+//! older is missing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::flatten::{Columns, MAX_COLUMNS, flatten};
+use crate::flatten::{Columns, MAX_COLUMNS, Row, flatten};
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Page, Pager, Position};
-use crate::record::Record;
-use crate::store::{self, Figures, ObjectStatus, Scan, ScanKind, Store};
+use crate::record::{Record, Rejected};
+use crate::store::{self, Figures, ObjectStatus, Scan, ScanKind, Store, Written};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
@@ -74,34 +74,43 @@ pub enum Ending {
 }
 
 /// What a pull has done, complete or not.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Report {
-    pub scan: ScanKind,
+    /// None if it did not come so far as to know.
+    pub scan: Option<ScanKind>,
     pub figures: Figures,
-    pub calls: Arc<AtomicU64>,
     pub watermark: Option<DateTime<Utc>>,
     /// Misfits by column.
     pub misfits: BTreeMap<String, u64>,
     pub warnings: Vec<String>,
 }
 
-impl Default for Report {
-    fn default() -> Report {
-        Report {
-            scan: ScanKind::History,
-            figures: Figures::default(),
-            calls: Arc::default(),
-            watermark: None,
-            misfits: BTreeMap::new(),
-            warnings: Vec::new(),
+impl Report {
+    /// Counts a page that has been committed.
+    fn add(&mut self, page: &Sorted, rows: &[Row], written: Written) {
+        let figures = &mut self.figures;
+        figures.pages += 1;
+        figures.fetched += as_figure(page.taken.len() + page.too_old + page.rejected.len());
+        figures.too_old += as_figure(page.too_old);
+        figures.quarantined += as_figure(page.rejected.len());
+        figures.inserted += written.inserted.cast_signed();
+        figures.updated += written.updated.cast_signed();
+        figures.unchanged += written.unchanged.cast_signed();
+        figures.nul_removed += page.taken.iter().map(|record| record.nul_values.cast_signed()).sum::<i64>();
+        for column in rows.iter().flat_map(|row| row.misfits.keys()) {
+            figures.misfits += 1;
+            *self.misfits.entry(column.clone()).or_default() += 1;
         }
+        let overflowed = as_figure(rows.iter().filter(|row| !row.overflow.is_empty()).count());
+        if overflowed > 0 && figures.overflowed == 0 {
+            self.warnings.push(format!("{MAX_COLUMNS} columns are in use: further properties go to _overflow"));
+        }
+        figures.overflowed += overflowed;
     }
 }
 
-impl Report {
-    pub fn figures(&self) -> Figures {
-        Figures { calls: self.calls.load(Ordering::Relaxed).cast_signed(), ..self.figures }
-    }
+fn as_figure(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -137,76 +146,41 @@ impl Failure {
 
 /// Pulls `object`, noting in `report` what was done even if it fails half-way.
 pub async fn pull(ctx: &Context<'_>, object: &'static Object, ask: Ask, report: &mut Report) -> Result<Ending, Failure> {
-    let store_failed = |source| Failure::Store { object: object.name, source };
-    let calls = report.calls.clone();
-
-    let (kind, mut scan) = plan(ctx, object, ask).await.map_err(store_failed)?;
-    report.scan = kind;
-    let window = match (kind, scan.since) {
-        (ScanKind::Changes, Some(since)) => Window::Changes { since },
-        (ScanKind::History, Some(since)) => Window::History { since },
-        (_, None) => Window::Everything,
-    };
-    let mut columns = None;
-
-    for (index, (listing, mut sweep)) in
-        (0..).zip(listings(object, kind, window)).skip(usize::try_from(scan.listing).unwrap_or(0))
-    {
-        if index != scan.listing {
-            scan = Scan { listing: index, offset: 0, seam: None, ..scan };
-        }
-        let position = Position { offset: scan.offset.cast_unsigned(), seam: scan.seam.clone() };
-        let mut pager = Pager::new(ctx.client, listing, ctx.limits.page_size, ctx.limits.overlap, position, &calls);
-        loop {
-            let fetched = tokio::select! {
-                biased;
-                () = ctx.stop.cancelled() => return Ok(Ending::Stopped),
-                page = pager.next() => page,
-            };
-            let page = fetched.map_err(|source| Failure::Fetch { object: object.name, offset: scan.offset, source })?;
-            // Only now is it known that the object can be read at all.
-            let columns = match &mut columns {
-                Some(columns) => columns,
-                none => none.insert(prepare_table(ctx, object).await.map_err(store_failed)?),
-            };
-            let Some(page) = page else { break };
-
-            scan = Scan {
-                offset: page.next.offset.cast_signed(),
-                seam: page.next.seam.clone(),
-                newest: scan.newest.max(newest_in(object, &page.records)),
-                ..scan
-            };
-            let order = sweep.as_mut().map(|sweep| sweep.see(&page.records, page.stepped_back));
-            store_page(ctx, object, kind, window, columns, &scan, page, report).await.map_err(store_failed)?;
-            debug!(object = object.name, offset = scan.offset, "stored a page");
-
-            match order {
-                Some(Order::Past) => break,
-                Some(Order::Broken(warning)) => {
-                    report.warnings.push(warning);
-                    // The first sweep reads on to the end and so sees everything; a later one only adds to it.
-                    if sweep.take_if(|sweep| !sweep.is_first).is_some() {
-                        break;
-                    }
-                    sweep = None;
-                }
-                Some(Order::Holds) | None => {}
-            }
-        }
-    }
-
-    // Never past what the listings showed, even if Planhat's clock is behind ours.
-    let reached = scan.newest.map_or(scan.started_at, |newest| newest.min(scan.started_at));
-    let mut tx = ctx.store.begin().await.map_err(store_failed)?;
-    let watermark = store::finish_scan(&mut tx, &ctx.store.schema, object, kind, reached).await.map_err(store_failed)?;
-    store::commit(tx).await.map_err(store_failed)?;
-    report.watermark = Some(watermark);
-    Ok(Ending::Complete)
+    let calls = AtomicU64::new(0);
+    let ending = pull_all(ctx, object, ask, report, &calls).await;
+    report.figures.calls = calls.into_inner().cast_signed();
+    ending
 }
 
-/// Decides which scan to make or to go on with.
-async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask) -> Result<(ScanKind, Scan), store::Error> {
+async fn pull_all(
+    ctx: &Context<'_>,
+    object: &'static Object,
+    ask: Ask,
+    report: &mut Report,
+    calls: &AtomicU64,
+) -> Result<Ending, Failure> {
+    loop {
+        let plan = plan(ctx, object, ask).await.map_err(|source| Failure::Store { object: object.name, source })?;
+        let resumed = plan.resumed;
+        let ending = Pull::of(ctx, object, plan, report, calls).read_everything().await?;
+        // A scan that was begun in an earlier run vouches for nothing that changed since then.
+        if ending == Ending::Stopped || !resumed || ask != Ask::Changes || report.watermark.is_none() {
+            return Ok(ending);
+        }
+    }
+}
+
+/// Which scan to make or to go on with.
+struct Plan {
+    kind: ScanKind,
+    scan: Scan,
+    resumed: bool,
+    /// Whether the end of this scan says that the object is complete.
+    completes: bool,
+}
+
+/// Decides it.
+async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask) -> Result<Plan, store::Error> {
     let mut tx = ctx.store.begin().await?;
     let workspace = &ctx.store.schema;
     if !store::table_exists(&mut tx, workspace, object.name).await? {
@@ -214,29 +188,196 @@ async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask) -> Result<(ScanKind,
     }
     let watermark = store::watermark(&mut tx, workspace, object).await?;
     let usual_since = ctx.now - ctx.limits.history;
-    let plan = match (ask, watermark) {
-        (Ask::Changes, Some(watermark)) => {
-            let unfinished = store::unfinished_scan(&mut tx, workspace, object, ScanKind::Changes).await?;
-            let fresh = Scan::starting(ctx.now, Some(watermark - ctx.limits.lookback));
-            (ScanKind::Changes, unfinished.unwrap_or(fresh))
-        }
-        (ask, _) => {
-            let since = match ask {
-                Ask::Changes | Ask::History(Range::Usual) => Some(usual_since),
-                Ask::History(Range::Since(since)) => Some(since),
-                Ask::History(Range::Everything) => None,
-            };
-            let unfinished = store::unfinished_scan(&mut tx, workspace, object, ScanKind::History).await?;
-            // A scan that goes back at least as far will do, and is further ahead.
-            let covering = unfinished.filter(|unfinished| unfinished.since <= since);
-            if let Some(scan) = &covering {
-                info!(object = object.name, offset = scan.offset, "going on with the load begun at {}", scan.started_at);
-            }
-            (ScanKind::History, covering.unwrap_or(Scan::starting(ctx.now, since)))
-        }
+    let (kind, since) = match (ask, watermark) {
+        (Ask::Changes, Some(watermark)) => (ScanKind::Changes, Some(watermark - ctx.limits.lookback)),
+        (Ask::Changes | Ask::History(Range::Usual), _) => (ScanKind::History, Some(usual_since)),
+        (Ask::History(Range::Since(since)), _) => (ScanKind::History, Some(since)),
+        (Ask::History(Range::Everything), _) => (ScanKind::History, None),
     };
+    // A scan that goes back at least as far will do, and is further ahead.
+    let unfinished = store::unfinished_scan(&mut tx, workspace, object, kind).await?.filter(|scan| scan.since <= since);
     store::commit(tx).await?;
-    Ok(plan)
+
+    let resumed = unfinished.is_some();
+    let scan = unfinished.unwrap_or(Scan::starting(ctx.now, since));
+    if resumed {
+        info!(object = object.name, offset = scan.offset, "going on with the scan begun at {}", scan.started_at);
+    }
+    // A history that is shorter than usual leaves the rest to a later one, unless that has been read already.
+    let goes_back_far_enough = scan.since.is_none_or(|since| since <= usual_since + TimeDelta::days(1));
+    Ok(Plan { kind, completes: watermark.is_some() || goes_back_far_enough, scan, resumed })
+}
+
+/// One scan of one object at work.
+struct Pull<'a> {
+    ctx: &'a Context<'a>,
+    object: &'static Object,
+    kind: ScanKind,
+    window: Window,
+    scan: Scan,
+    resumed: bool,
+    completes: bool,
+    /// Known from the first answer on: only then is it known that the object can be read at all.
+    columns: Option<Columns>,
+    report: &'a mut Report,
+    calls: &'a AtomicU64,
+}
+
+/// How a listing came to its end.
+#[derive(Debug, PartialEq, Eq)]
+enum Listed {
+    ToTheEnd,
+    /// The rest is older than the window, or in no order.
+    Early,
+    Stopped,
+}
+
+impl<'a> Pull<'a> {
+    fn of(ctx: &'a Context<'a>, object: &'static Object, plan: Plan, report: &'a mut Report, calls: &'a AtomicU64) -> Pull<'a> {
+        let Plan { kind, scan, resumed, completes } = plan;
+        let window = match (kind, scan.since) {
+            (ScanKind::Changes, Some(since)) => Window::Changes { since },
+            (ScanKind::History, Some(since)) => Window::History { since },
+            (_, None) => Window::Everything,
+        };
+        report.scan = Some(kind);
+        Pull { ctx, object, kind, window, scan, resumed, completes, columns: None, report, calls }
+    }
+
+    /// All listings of the object, from where the scan stands, and the watermark.
+    async fn read_everything(mut self) -> Result<Ending, Failure> {
+        let mut read_to_the_end = false;
+        for (index, (listing, sweep)) in (0..).zip(listings(self.object, self.kind, self.window)) {
+            let later_sweep = sweep.as_ref().is_some_and(|sweep| !sweep.is_first);
+            // What a sweep read to the end needs no second one.
+            if index < self.scan.listing || (later_sweep && read_to_the_end) {
+                continue;
+            }
+            // Rows of a sweep move with every contact and edit: it begins anew rather than going on.
+            if index > self.scan.listing || sweep.is_some() {
+                self.scan = Scan { listing: index, offset: 0, seam: None, ..self.scan };
+            }
+            match self.read(listing, sweep).await? {
+                Listed::Stopped => return Ok(Ending::Stopped),
+                listed => read_to_the_end = listed == Listed::ToTheEnd,
+            }
+        }
+        self.finish().await.map_err(|source| self.store_failed(source))?;
+        Ok(Ending::Complete)
+    }
+
+    /// One listing, page by page.
+    async fn read(&mut self, listing: Listing, mut sweep: Option<Sweep>) -> Result<Listed, Failure> {
+        let ctx = self.ctx;
+        let position = Position { offset: self.scan.offset.cast_unsigned(), seam: self.scan.seam.clone() };
+        let mut pager = Pager::new(ctx.client, listing, ctx.limits.page_size, ctx.limits.overlap, position, self.calls);
+        loop {
+            let fetched = tokio::select! {
+                biased;
+                () = ctx.stop.cancelled() => return Ok(Listed::Stopped),
+                page = pager.next() => page,
+            };
+            let fetch_failed = |source| Failure::Fetch { object: self.object.name, offset: self.scan.offset, source };
+            let page = fetched.map_err(fetch_failed)?;
+            if self.columns.is_none() {
+                self.columns = Some(self.prepare_table().await.map_err(|source| self.store_failed(source))?);
+            }
+            let Some(page) = page else { return Ok(Listed::ToTheEnd) };
+
+            let order = sweep.as_mut().map(|sweep| sweep.see(&page.records, page.moved));
+            self.store(page).await.map_err(|source| self.store_failed(source))?;
+            debug!(object = self.object.name, offset = self.scan.offset, "stored a page");
+
+            match order {
+                Some(Order::Past) => return Ok(Listed::Early),
+                Some(Order::Broken(warning)) => {
+                    self.report.warnings.push(warning);
+                    // The first sweep goes on to the end and so sees everything; a later one only adds to it.
+                    if sweep.take().is_some_and(|sweep| !sweep.is_first) {
+                        return Ok(Listed::Early);
+                    }
+                }
+                Some(Order::Holds) | None => {}
+            }
+        }
+    }
+
+    async fn prepare_table(&self) -> Result<Columns, store::Error> {
+        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        let mut tx = self.ctx.store.begin().await?;
+        if !store::table_exists(&mut tx, workspace, object.name).await? {
+            store::create_table(&mut tx, workspace, object).await?;
+        }
+        let columns = store::load_columns(&mut tx, workspace, object).await?;
+        store::commit(tx).await?;
+        Ok(columns)
+    }
+
+    /// Everything about one page in one transaction.
+    async fn store(&mut self, page: Page) -> Result<(), store::Error> {
+        let (store, object, run_id) = (self.ctx.store, self.object, self.ctx.run_id);
+        let workspace = &store.schema;
+        self.scan.newest = self.scan.newest.max(newest_in(object, &page.records));
+        (self.scan.offset, self.scan.seam) = (page.next.offset.cast_signed(), page.next.seam.clone());
+
+        let page = Sorted::by(self.window, object, page);
+        let columns = self.columns.get_or_insert_default();
+        let known = columns.len();
+        let added = columns.grow(object, &page.taken);
+        let rows: Vec<_> = page.taken.iter().map(|record| flatten(columns, record)).collect();
+
+        let mut tx = store.begin().await?;
+        store::add_columns(&mut tx, workspace, object, known, &added).await?;
+        let written = store::upsert(&mut tx, workspace, object, columns, &rows, run_id).await?;
+        store::put_in_quarantine(&mut tx, workspace, object, run_id, &page.rejected).await?;
+        store::save_scan(&mut tx, workspace, object, self.kind, &self.scan, run_id).await?;
+        store::commit(tx).await?;
+
+        self.report.add(&page, &rows, written);
+        Ok(())
+    }
+
+    /// Ends the scan and moves the watermark: never past what the listings showed, even if Planhat's
+    /// clock is behind ours, and not at all after a history that saw nothing, which may be an answer
+    /// gone wrong and costs one call to repeat.
+    async fn finish(&mut self) -> Result<(), store::Error> {
+        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        let saw_nothing = self.kind == ScanKind::History && !self.resumed && self.report.figures.fetched == 0;
+        let reached = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
+        let mut tx = self.ctx.store.begin().await?;
+        store::end_scan(&mut tx, workspace, object, self.kind).await?;
+        if self.completes && !saw_nothing {
+            self.report.watermark = Some(store::move_watermark(&mut tx, workspace, object, reached).await?);
+        }
+        store::commit(tx).await?;
+        if !self.completes {
+            let warning = "only a part of the usual history was asked for; the next sync loads the rest (see sync.history)";
+            self.report.warnings.push(format!("{}: {warning}", object.name));
+        }
+        Ok(())
+    }
+
+    fn store_failed(&self, source: store::Error) -> Failure {
+        Failure::Store { object: self.object.name, source }
+    }
+}
+
+/// The records of a page, sorted by what becomes of them.
+struct Sorted {
+    taken: Vec<Record>,
+    too_old: usize,
+    rejected: Vec<Rejected>,
+}
+
+impl Sorted {
+    fn by(window: Window, object: &Object, page: Page) -> Sorted {
+        let (taken, too_old): (Vec<_>, Vec<_>) = page.records.into_iter().partition(|record| window.takes(object, record));
+        Sorted { taken, too_old: too_old.len(), rejected: page.rejected }
+    }
+}
+
+fn newest_in(object: &Object, records: &[Record]) -> Option<DateTime<Utc>> {
+    records.iter().filter_map(|record| record.newest_of(object.modified.iter().chain(object.dated))).max()
 }
 
 /// What a scan reads, in order: each sweep, or the whole listing by id, and again for hidden records.
@@ -263,69 +404,4 @@ fn listings(object: &'static Object, kind: ScanKind, window: Window) -> Vec<(Lis
             (listing(field, hidden), sweep)
         })
         .collect()
-}
-
-async fn prepare_table(ctx: &Context<'_>, object: &Object) -> Result<Columns, store::Error> {
-    let mut tx = ctx.store.begin().await?;
-    if !store::table_exists(&mut tx, &ctx.store.schema, object.name).await? {
-        store::create_table(&mut tx, &ctx.store.schema, object).await?;
-    }
-    let columns = store::load_columns(&mut tx, &ctx.store.schema, object).await?;
-    store::commit(tx).await?;
-    Ok(columns)
-}
-
-fn newest_in(object: &Object, records: &[Record]) -> Option<DateTime<Utc>> {
-    records.iter().filter_map(|record| record.newest_of(object.modified.iter().chain(object.dated))).max()
-}
-
-/// Everything about one page in one transaction.
-#[expect(clippy::too_many_arguments, reason = "the page, where it goes, and what is known of the scan")]
-async fn store_page(
-    ctx: &Context<'_>,
-    object: &'static Object,
-    kind: ScanKind,
-    window: Window,
-    columns: &mut Columns,
-    scan: &Scan,
-    page: Page,
-    report: &mut Report,
-) -> Result<(), store::Error> {
-    let workspace = &ctx.store.schema;
-    let fetched = page.records.len() + page.rejected.len();
-    let (taken, too_old): (Vec<_>, Vec<_>) = page.records.into_iter().partition(|record| window.takes(object, record));
-    let known = columns.len();
-    let added = columns.grow(object, &taken);
-    let rows: Vec<_> = taken.iter().map(|record| flatten(columns, record)).collect();
-
-    let mut tx = ctx.store.begin().await?;
-    store::add_columns(&mut tx, workspace, object, known, &added).await?;
-    let written = store::upsert(&mut tx, workspace, object, columns, &rows, ctx.run_id).await?;
-    store::put_in_quarantine(&mut tx, workspace, object, ctx.run_id, &page.rejected).await?;
-    store::save_scan(&mut tx, workspace, object, kind, scan).await?;
-    store::commit(tx).await?;
-
-    let figures = &mut report.figures;
-    figures.pages += 1;
-    figures.fetched += as_figure(fetched);
-    figures.too_old += as_figure(too_old.len());
-    figures.quarantined += as_figure(page.rejected.len());
-    figures.inserted += written.inserted.cast_signed();
-    figures.updated += written.updated.cast_signed();
-    figures.unchanged += written.unchanged.cast_signed();
-    figures.nul_removed += taken.iter().map(|record| record.nul_values.cast_signed()).sum::<i64>();
-    for column in rows.iter().flat_map(|row| row.misfits.keys()) {
-        figures.misfits += 1;
-        *report.misfits.entry(column.clone()).or_default() += 1;
-    }
-    let overflowed = as_figure(rows.iter().filter(|row| !row.overflow.is_empty()).count());
-    if overflowed > 0 && figures.overflowed == 0 {
-        report.warnings.push(format!("{MAX_COLUMNS} columns are in use: further properties go to _overflow"));
-    }
-    figures.overflowed += overflowed;
-    Ok(())
-}
-
-fn as_figure(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -103,7 +103,11 @@ pub fn instant_with_time(text: &str) -> Option<DateTime<Utc>> {
 /// Days and milliseconds do not overlap: a million days is the year 4707, a million milliseconds
 /// are the first quarter of an hour of 1970.
 fn instant_from_number(number: i64) -> Option<DateTime<Utc>> {
-    if number.abs() < 1_000_000 { DateTime::from_timestamp(number * 86_400, 0) } else { DateTime::from_timestamp_millis(number) }
+    if number.unsigned_abs() < 1_000_000 {
+        DateTime::from_timestamp(number * 86_400, 0)
+    } else {
+        DateTime::from_timestamp_millis(number)
+    }
 }
 
 fn storable_fields(fields: Map<String, Value>, nul_values: &mut u64) -> Map<String, Value> {
@@ -136,7 +140,7 @@ pub fn fits_numeric(number: &str) -> bool {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = mantissa.trim_start_matches(['-', '+']).split_once('.').unwrap_or((mantissa, ""));
     let Ok(exponent) = exponent.parse::<i64>() else { return false };
-    let (before, after) = (whole.len() as i64 + exponent, fraction.len() as i64 - exponent);
+    let (before, after) = (exponent.saturating_add(whole.len() as i64), (fraction.len() as i64).saturating_sub(exponent));
     before <= 131_000 && after <= 16_000
 }
 
@@ -194,6 +198,14 @@ mod tests {
         let record = parse(r#"{"_id":"a","x":"b\u0000c","k\u0000":{"deep":["\u0000"]},"k":1}"#).unwrap();
         assert_eq!(Value::Object(record.fields), json!({"_id": "a", "x": "bc", "k\u{2400}": {"deep": [""]}, "k": 1}));
         assert_eq!(record.nul_values, 2);
+    }
+
+    #[test]
+    fn absurd_numbers_are_no_instants_and_fit_nowhere() {
+        assert_eq!(instant(&json!(i64::MIN)), None);
+        for exponent in ["9223372036854775807", "-9223372036854775808", "99999999999999999999"] {
+            assert!(!fits_numeric(&format!("1e{exponent}")), "{exponent}");
+        }
     }
 
     #[test]

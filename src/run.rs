@@ -172,7 +172,7 @@ async fn one_object(
         reason,
         started_at,
         finished_at: Utc::now(),
-        figures: report.figures(),
+        figures: report.figures,
         watermark: report.watermark,
     };
     if let Err(error) = record(store, run_id, &run).await {
@@ -182,7 +182,7 @@ async fn one_object(
 }
 
 fn tell(object: &Object, status: ObjectStatus, reason: Option<&str>, report: &Report) {
-    let figures = report.figures();
+    let figures = report.figures;
     let (name, reason) = (object.name, reason.unwrap_or_default());
     match status {
         ObjectStatus::Succeeded => info!(

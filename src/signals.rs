@@ -21,7 +21,7 @@ impl Stop {
     }
 }
 
-/// Listens from now on.
+/// Listens from now on. Before that, and where nobody listens, a signal ends the process as usual.
 pub fn listen() -> std::io::Result<Stop> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -3,7 +3,11 @@
 //! The API documents `sort` but nobody promises that a given property is honoured, so the order is
 //! checked on every page, by instants. It holds when times do not increase and records without the
 //! time come last. Only a whole page past the window ends a sweep: times tie by the hundred after a
-//! bulk write.
+//! bulk write. A page without any time ends it only after a time was seen: a listing that shows none
+//! says nothing about its order.
+//!
+//! What moves neither of an object's sweep times (a `lastUpdated` alone, a computed value) is not seen
+//! by sweeps, but by a backfill.
 
 use chrono::{DateTime, Utc};
 
@@ -35,9 +39,9 @@ impl Sweep {
         Sweep { object, field, since, is_first, lowest: None, missing: false }
     }
 
-    /// Judges a page. After a step back the page may begin anywhere before the last one.
-    pub fn see(&mut self, records: &[Record], stepped_back: bool) -> Order {
-        if stepped_back {
+    /// Judges a page. Where rows have `moved`, it begins somewhere before the end of the last one.
+    pub fn see(&mut self, records: &[Record], moved: bool) -> Order {
+        if moved {
             (self.lowest, self.missing) = (None, false);
         }
         let mut newest = None;
@@ -53,7 +57,7 @@ impl Sweep {
                 None => self.missing = true,
             }
         }
-        let past = !records.is_empty() && newest.is_none_or(|newest| newest < self.since);
+        let past = !records.is_empty() && self.lowest.is_some() && newest.is_none_or(|newest| newest < self.since);
         if past { Order::Past } else { Order::Holds }
     }
 
@@ -102,9 +106,16 @@ mod tests {
 
     #[test]
     fn records_without_the_time_may_only_come_last() {
-        assert_eq!(sweep().see(&page(&[None, None]), false), Order::Past);
+        let mut ends = sweep();
+        assert_eq!(ends.see(&page(&[Some(20)]), false), Order::Holds);
+        assert_eq!(ends.see(&page(&[None, None]), false), Order::Past);
         assert_eq!(sweep().see(&page(&[Some(20), None]), false), Order::Holds);
         assert!(matches!(sweep().see(&page(&[None, Some(20)]), false), Order::Broken(_)));
+    }
+
+    #[test]
+    fn a_listing_that_shows_no_time_says_nothing_about_its_order() {
+        assert_eq!(sweep().see(&page(&[None, None]), false), Order::Holds);
     }
 
     #[test]
@@ -115,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_back_starts_the_check_anew() {
+    fn rows_that_moved_start_the_check_anew() {
         let mut sweep = sweep();
         assert_eq!(sweep.see(&page(&[Some(20)]), false), Order::Holds);
         assert_eq!(sweep.see(&page(&[Some(21)]), true), Order::Holds);

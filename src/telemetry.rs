@@ -16,7 +16,8 @@ pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool) -> Result<(), Tr
         || format!("{},wasmer=error,wasmer_wasix=error,pglite_oxide=warn,sqlx::postgres::notice=warn", log.level),
         str::to_owned,
     );
-    let filter = EnvFilter::new(wanted);
+    // A database URL with a misspelt parameter would be quoted there, and the parameter may be a secret.
+    let filter = EnvFilter::new(format!("{wanted},sqlx_postgres::options=off"));
     let registry = tracing_subscriber::registry().with(filter);
     match log.format {
         LogFormat::Text => {

@@ -25,7 +25,7 @@ struct Finding {
     verdict: Verdict,
     subject: String,
     text: String,
-    /// What to exit with if nothing worse is found.
+    /// What to exit with, unless something failed before.
     #[serde(skip)]
     code: u8,
 }

@@ -1,169 +1,153 @@
 //! `demo`: the main job, shown on a simulated workspace. Needs no token, no database, no network.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
-use super::Failure;
+use anyhow::Context;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::json;
+
+use super::{Failure, client, listen_for_signals, print, schema, sync};
+use crate::catalog;
+use crate::config::{self, Settings};
+use crate::planhat::Client;
+use crate::pull::Ask;
+use crate::run::{self, Order, Summary};
 use crate::signals::Stop;
+use crate::simulator::{Options, Simulator, Workspace};
+use crate::store::{self, Place, RunStatus, Store};
 
-#[cfg(not(feature = "embedded"))]
-pub(super) async fn demo(_: &Stop) -> Result<ExitCode, Failure> {
-    let missing = anyhow::anyhow!("the demo needs the embedded PostgreSQL, which this build does not have");
-    Err(Failure::new(super::exit::CONFIGURATION, missing, Some("build with default features: cargo run --release -- demo")))
+/// Enough for several pages.
+const GENERATED_RECORDS: usize = 1500;
+const SEED: u64 = 7;
+const FOUR_OF_THEM: &str = " where planhat__name in ('Åkerö & Söner', 'Nordlicht Energie GmbH', 'Café Corrientes S.A.',
+     '北海テクノロジー株式会社')";
+/// The day on which the simulated workspace is as fresh as its records say, so that the demo shows
+/// the same in years to come.
+const TODAY: &str = "2026-11-21T12:00:00Z";
+
+pub(super) async fn demo() -> Result<ExitCode, Failure> {
+    print::to_stdout("A simulated Planhat workspace on a loopback port, and an empty embedded PostgreSQL 17 …\n");
+    let simulator = Simulator::start(workspace(), Options::default()).await.context("could not start the simulated Planhat")?;
+    let settings = settings_for(&simulator)?;
+    let store = Store::embedded(Place::Temporary, &settings.database.schema).await?;
+    let result = tell(&simulator, &settings, &store).await;
+    store.close().await;
+    result
 }
 
-#[cfg(feature = "embedded")]
-pub(super) async fn demo(stop: &Stop) -> Result<ExitCode, Failure> {
-    show::show(stop).await
+/// The fixtures, which have every awkward shape there is, and some bulk.
+fn workspace() -> Workspace {
+    let (fixtures, bulk) = (Workspace::from_fixtures(), Workspace::generated(SEED, GENERATED_RECORDS));
+    catalog::default_objects().into_iter().fold(Workspace::empty(), |workspace, object| {
+        workspace.with(object.name, [fixtures.records(object.name), bulk.records(object.name)].concat())
+    })
 }
 
-#[cfg(feature = "embedded")]
-mod show {
-    use std::collections::HashMap;
-    use std::process::ExitCode;
+fn settings_for(simulator: &Simulator) -> Result<Settings, Failure> {
+    let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let environment = HashMap::from([
+        set("PLANHAT_API_URL", &simulator.url()),
+        set("PLANHAT_API_TOKEN", simulator.token()),
+        set("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", "0"),
+    ]);
+    Ok(config::load_without_file(environment)?)
+}
 
-    use anyhow::Context;
-    use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-    use serde_json::json;
+async fn tell(simulator: &Simulator, settings: &Settings, store: &Store) -> Result<ExitCode, Failure> {
+    let client = client(settings)?;
+    store.migrate().await?;
+    let stop = listen_for_signals()?;
 
-    use super::super::{Failure, client, print, schema, sync};
-    use crate::catalog;
-    use crate::config::{self, Settings};
-    use crate::planhat::Client;
-    use crate::pull::Ask;
-    use crate::run::{self, Order, Summary};
-    use crate::signals::Stop;
-    use crate::simulator::{Options, Simulator, Workspace};
-    use crate::store::{self, Place, Store};
-
-    /// Enough for several pages.
-    const GENERATED_RECORDS: usize = 1500;
-    const SEED: u64 = 7;
-    const FOUR_OF_THEM: &str = " where planhat__name in ('Åkerö & Söner', 'Nordlicht Energie GmbH', 'Café Corrientes S.A.',
-         '北海テクノロジー株式会社')";
-    /// The day on which the simulated workspace is as fresh as its records say, so that the demo shows
-    /// the same in years to come.
-    const TODAY: &str = "2026-11-21T12:00:00Z";
-
-    pub(super) async fn show(stop: &Stop) -> Result<ExitCode, Failure> {
-        print::to_stdout("A simulated Planhat workspace on a loopback port, and an empty embedded PostgreSQL 17 …\n");
-        let simulator =
-            Simulator::start(workspace(), Options::default()).await.context("could not start the simulated Planhat")?;
-        let settings = settings_for(&simulator)?;
-        let store = Store::embedded(Place::Temporary, &settings.database.schema).await?;
-        let result = tell(&simulator, &settings, &store, stop).await;
-        store.close().await;
-        result
+    print::to_stdout("$ planhat-sync sync        # the first run of an object is its historical load");
+    let first = sync_once(&client, settings, store, &stop).await?;
+    print::to_stdout(&sync::text_of(&first));
+    if first.status != RunStatus::Succeeded {
+        return Ok(ExitCode::from(sync::exit_code(&first, &stop)));
     }
 
-    /// The fixtures, which have every awkward shape there is, and some bulk.
-    fn workspace() -> Workspace {
-        let (fixtures, bulk) = (Workspace::from_fixtures(), Workspace::generated(SEED, GENERATED_RECORDS));
-        catalog::default_objects().into_iter().fold(Workspace::empty(), |workspace, object| {
-            workspace.with(object.name, [fixtures.records(object.name), bulk.records(object.name)].concat())
-        })
+    print::to_stdout("\n$ planhat-sync schema      # what landed");
+    print::to_stdout(&schema::overview(&schema::tables(store, &[]).await?));
+
+    print::to_stdout("\n$ psql -c 'select … from planhat.companies'      # properties and custom fields are columns");
+    print::to_stdout(&companies(store, FOUR_OF_THEM).await?);
+
+    edit_some(simulator);
+    print::to_stdout(
+        "\nNow somebody works in Planhat: renames a company and fills a custom field, talks to another one,\n\
+         corrects a contact's position, and opens a new opportunity. Then:\n\n\
+         $ planhat-sync sync        # only what changed is written",
+    );
+    let second = sync_once(&client, settings, store, &stop).await?;
+    print::to_stdout(&sync::text_of(&second));
+    if second.status != RunStatus::Succeeded {
+        return Ok(ExitCode::from(sync::exit_code(&second, &stop)));
     }
 
-    fn settings_for(simulator: &Simulator) -> Result<Settings, Failure> {
-        let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let environment = HashMap::from([
-            set("PLANHAT_API_URL", &simulator.url()),
-            set("PLANHAT_API_TOKEN", simulator.token()),
-            set("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", "0"),
-        ]);
-        Ok(config::load_without_file(environment)?)
-    }
+    print::to_stdout("\n$ psql -c 'select … from planhat.companies where _run_id = 2'      # just these two were written");
+    print::to_stdout(&companies(store, " where _run_id = 2").await?);
+    print::to_stdout(&format!(
+        "\nThe demo is over; nothing of it is left. For your own workspace:\n\n  \
+         export PLANHAT_API_TOKEN=…        # of a private app in Planhat, with read access\n  \
+         export DATABASE_URL=postgres://user:password@host:5432/database    # or leave it out for the embedded one\n  \
+         planhat-sync check                # says what is missing\n  \
+         planhat-sync sync                 # the first time up to {} years of history, then what changed",
+        settings.sync.history.as_secs() / (365 * 86_400),
+    ));
+    Ok(ExitCode::SUCCESS)
+}
 
-    async fn tell(simulator: &Simulator, settings: &Settings, store: &Store, stop: &Stop) -> Result<ExitCode, Failure> {
-        let client = client(settings)?;
-        store.migrate().await?;
+async fn sync_once(client: &Client, settings: &Settings, store: &Store, stop: &Stop) -> Result<Summary, Failure> {
+    let order = Order {
+        command: "demo",
+        objects: &settings.planhat.objects,
+        ask: Ask::Changes,
+        limits: sync::limits(settings),
+        now: today(),
+        concurrency: settings.sync.concurrency,
+    };
+    Ok(run::run(client, store, &order, &stop.token).await?)
+}
 
-        print::to_stdout("$ planhat-sync sync        # the first run of an object is its historical load");
-        let first = sync_once(&client, settings, store, stop).await?;
-        print::to_stdout(&sync::text_of(&first));
-        if stop.token.is_cancelled() {
-            return Ok(ExitCode::from(stop.exit_code()));
+/// Some companies as they stand in the table.
+async fn companies(store: &Store, condition: &'static str) -> Result<String, Failure> {
+    let columns = [
+        "planhat__name",
+        "planhat__status",
+        "planhat__mrr",
+        "planhat__seats__custom",
+        "planhat__rocket_go_live_eu__custom",
+        "planhat__modules__custom",
+    ];
+    let mut tx = store.begin().await?;
+    let rows = store::sample(&mut tx, &store.schema, "companies", &columns, condition, 4).await?;
+    store::commit(tx).await?;
+    Ok(print::table(&columns, columns.len(), rows))
+}
+
+fn today() -> DateTime<Utc> {
+    TODAY.parse().unwrap_or_else(|_| Utc::now())
+}
+
+fn edit_some(simulator: &Simulator) {
+    let id_of = |object: &str, index: usize| {
+        simulator.records(object).get(index).and_then(|record| Some(record["_id"].as_str()?.to_owned())).unwrap_or_default()
+    };
+    let now = today() + TimeDelta::hours(1);
+    simulator.edit("companies", &id_of("companies", 0), now, |company| {
+        company.insert("name".into(), json!("Åkerö & Söner International"));
+        if let Some(custom) = company.get_mut("custom").and_then(serde_json::Value::as_object_mut) {
+            custom.insert("# Seats".into(), json!(25));
         }
-
-        print::to_stdout("\n$ planhat-sync schema      # what landed");
-        print::to_stdout(&schema::overview(&schema::tables(store, &[]).await?));
-
-        print::to_stdout("\n$ psql -c 'select … from planhat.companies'      # properties and custom fields are columns");
-        print::to_stdout(&companies(store, FOUR_OF_THEM).await?);
-
-        edit_some(simulator);
-        print::to_stdout(
-            "\nNow somebody works in Planhat: renames a company and fills a custom field, talks to another one,\n\
-             corrects a contact's position, and opens a new opportunity. Then:\n\n\
-             $ planhat-sync sync        # only what changed is written",
-        );
-        let second = sync_once(&client, settings, store, stop).await?;
-        print::to_stdout(&sync::text_of(&second));
-
-        print::to_stdout("\n$ psql -c 'select … from planhat.companies where _run_id = 2'      # just these two were written");
-        print::to_stdout(&companies(store, " where _run_id = 2").await?);
-        print::to_stdout(&format!(
-            "\nThe demo is over; nothing of it is left. For your own workspace:\n\n  \
-             export PLANHAT_API_TOKEN=…        # of a private app in Planhat, with read access\n  \
-             export DATABASE_URL=postgres://user:password@host:5432/database    # or leave it out for the embedded one\n  \
-             planhat-sync check                # says what is missing\n  \
-             planhat-sync sync                 # the first time up to {} years of history, then what changed",
-            settings.sync.history.as_secs() / (365 * 86_400),
-        ));
-        Ok(ExitCode::SUCCESS)
-    }
-
-    async fn sync_once(client: &Client, settings: &Settings, store: &Store, stop: &Stop) -> Result<Summary, Failure> {
-        let order = Order {
-            command: "demo",
-            objects: &settings.planhat.objects,
-            ask: Ask::Changes,
-            limits: sync::limits(settings),
-            now: today(),
-            concurrency: settings.sync.concurrency,
-        };
-        Ok(run::run(client, store, &order, &stop.token).await?)
-    }
-
-    /// Some companies as they stand in the table.
-    async fn companies(store: &Store, condition: &'static str) -> Result<String, Failure> {
-        let columns = [
-            "planhat__name",
-            "planhat__status",
-            "planhat__mrr",
-            "planhat__seats__custom",
-            "planhat__rocket_go_live_eu__custom",
-            "planhat__modules__custom",
-        ];
-        let mut tx = store.begin().await?;
-        let rows = store::sample(&mut tx, &store.schema, "companies", &columns, condition, 4).await?;
-        store::commit(tx).await?;
-        Ok(print::table(&columns, columns.len(), rows))
-    }
-
-    fn today() -> DateTime<Utc> {
-        TODAY.parse().unwrap_or_else(|_| Utc::now())
-    }
-
-    fn edit_some(simulator: &Simulator) {
-        let id_of = |object: &str, index: usize| {
-            simulator.records(object).get(index).and_then(|record| Some(record["_id"].as_str()?.to_owned())).unwrap_or_default()
-        };
-        let now = today() + TimeDelta::hours(1);
-        simulator.edit("companies", &id_of("companies", 0), now, |company| {
-            company.insert("name".into(), json!("Åkerö & Söner International"));
-            if let Some(custom) = company.get_mut("custom").and_then(serde_json::Value::as_object_mut) {
-                custom.insert("# Seats".into(), json!(25));
-            }
-        });
-        simulator.touch("companies", &id_of("companies", 1), now);
-        simulator.edit("endusers", &id_of("endusers", 0), now, |contact| {
-            contact.insert("position".into(), json!("Head of Operations"));
-        });
-        let written = now.to_rfc3339_opts(SecondsFormat::Millis, true);
-        simulator.add(
-            "opportunities",
-            json!({"_id": "70000000000000000000abcd", "title": "Upsell Q1", "status": "active", "mrr": 1200.50,
-                   "companyId": id_of("companies", 0), "createdAt": written, "updatedAt": written}),
-        );
-    }
+    });
+    simulator.touch("companies", &id_of("companies", 1), now);
+    simulator.edit("endusers", &id_of("endusers", 0), now, |contact| {
+        contact.insert("position".into(), json!("Head of Operations"));
+    });
+    let written = now.to_rfc3339_opts(SecondsFormat::Millis, true);
+    simulator.add(
+        "opportunities",
+        json!({"_id": "70000000000000000000abcd", "title": "Upsell Q1", "status": "active", "mrr": 1200.50,
+               "companyId": id_of("companies", 0), "createdAt": written, "updatedAt": written}),
+    );
 }

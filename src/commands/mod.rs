@@ -4,6 +4,7 @@
 //! its causes, a hint, and the exit code that scripts rely on.
 
 mod check;
+#[cfg(feature = "embedded")]
 mod demo;
 mod print;
 mod schema;
@@ -19,7 +20,7 @@ use crate::config::{self, Settings};
 use crate::object::Object;
 use crate::planhat::{self, BadToken, Budget, Client, Connection, Retry, Token};
 use crate::pull::{Ask, Range};
-use crate::signals::Stop;
+use crate::signals::{self, Stop};
 use crate::store::{self, Store};
 use crate::{error::Chain, run};
 
@@ -93,7 +94,11 @@ impl From<BadToken> for Failure {
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Failure {
         let hint = error.hint();
-        let code = if matches!(error, store::Error::BadUrl { .. }) { exit::CONFIGURATION } else { exit::DATABASE };
+        let code = if matches!(error, store::Error::NoPostgresUrl | store::Error::BadUrl { .. }) {
+            exit::CONFIGURATION
+        } else {
+            exit::DATABASE
+        };
         Failure::new(code, error, hint)
     }
 }
@@ -120,22 +125,28 @@ impl From<anyhow::Error> for Failure {
 }
 
 /// Executes a command and says with which code to exit.
-pub async fn execute(command: Command, settings: Settings, stop: &Stop) -> Result<ExitCode, Failure> {
+pub async fn execute(command: Command, settings: &Settings) -> Result<ExitCode, Failure> {
     match command {
-        Command::Demo => demo::demo(stop).await,
-        Command::Check(output) => check::check(&settings, output).await,
+        #[cfg(feature = "embedded")]
+        Command::Demo => demo::demo().await,
+        #[cfg(not(feature = "embedded"))]
+        Command::Demo => {
+            let missing = anyhow::anyhow!("the demo needs the embedded PostgreSQL, which this build does not have");
+            Err(Failure::new(exit::CONFIGURATION, missing, Some("build with default features: cargo run --release -- demo")))
+        }
+        Command::Check(output) => check::check(settings, output).await,
         Command::Sync { objects, output } => {
-            let objects = named_or_configured(&objects.objects, &settings)?;
-            sync::sync("sync", Ask::Changes, &objects, &settings, output, stop).await
+            let objects = named_or_configured(&objects.objects, settings)?;
+            sync::sync("sync", Ask::Changes, &objects, settings, output).await
         }
         Command::Backfill { objects, range, output } => {
-            let objects = named_or_configured(&objects.objects, &settings)?;
-            sync::sync("backfill", Ask::History(range_of(&range)), &objects, &settings, output, stop).await
+            let objects = named_or_configured(&objects.objects, settings)?;
+            sync::sync("backfill", Ask::History(range_of(&range)), &objects, settings, output).await
         }
-        Command::Status(output) => status::status(&settings, output).await,
+        Command::Status(output) => status::status(settings, output).await,
         Command::Schema { objects, output } => {
             let objects = config::objects_named(&objects.objects)?;
-            schema::schema(&settings, &objects, output).await
+            schema::schema(settings, &objects, output).await
         }
     }
 }
@@ -179,27 +190,24 @@ fn client(settings: &Settings) -> Result<Client, Failure> {
 async fn open_store(settings: &Settings) -> Result<Store, Failure> {
     match &settings.database.url {
         Some(url) => Ok(Store::connect(url, &settings.database.schema, settings.database.max_connections).await?),
-        None => open_embedded(settings).await,
+        #[cfg(feature = "embedded")]
+        None => {
+            let folder = settings.database.data_dir.clone();
+            tracing::info!(folder = %folder.display(), "no DATABASE_URL: using the embedded PostgreSQL");
+            Ok(Store::embedded(store::Place::Folder(folder), &settings.database.schema).await?)
+        }
+        #[cfg(not(feature = "embedded"))]
+        None => {
+            let missing = anyhow::anyhow!("no database, and this build has no embedded PostgreSQL");
+            let hint = "set DATABASE_URL to a PostgreSQL 15 or newer, as postgres://user:password@host:5432/database";
+            Err(Failure::new(exit::CONFIGURATION, missing, Some(hint)))
+        }
     }
 }
 
-#[cfg(feature = "embedded")]
-async fn open_embedded(settings: &Settings) -> Result<Store, Failure> {
-    let folder = settings.database.data_dir.clone();
-    tracing::info!(folder = %folder.display(), "no DATABASE_URL: using the embedded PostgreSQL");
-    Ok(Store::embedded(store::Place::Folder(folder), &settings.database.schema).await?)
-}
-
-#[cfg(not(feature = "embedded"))]
-async fn open_embedded(_: &Settings) -> Result<Store, Failure> {
-    Err(no_embedded())
-}
-
-#[cfg(not(feature = "embedded"))]
-fn no_embedded() -> Failure {
-    let missing = anyhow::anyhow!("no database, and this build has no embedded PostgreSQL");
-    let hint = "set DATABASE_URL to a PostgreSQL 15 or newer, as postgres://user:password@host:5432/database";
-    Failure::new(exit::CONFIGURATION, missing, Some(hint))
+/// From here on a signal stops after the pages in hand.
+fn listen_for_signals() -> Result<Stop, Failure> {
+    signals::listen().map_err(|error| Failure::from(anyhow::Error::new(error).context("could not listen for signals")))
 }
 
 /// Opens the store, does the work, and closes it whatever came of the work.

@@ -34,7 +34,6 @@ pub(super) async fn schema(settings: &Settings, named: &[&'static Object], outpu
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
-        store.migrate().await?;
         tables(store, named).await
     })
     .await?;

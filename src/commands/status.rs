@@ -22,7 +22,6 @@ pub(super) async fn status(settings: &Settings, output: Output) -> Result<ExitCo
         if !store.is_set_up().await? {
             return Ok(Status::default());
         }
-        store.migrate().await?;
         let mut tx = store.begin().await?;
         let status = Status {
             latest_run: store::latest_run(&mut tx, &store.schema).await?,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 
-use super::{Failure, client, exit, print, with_store};
+use super::{Failure, client, exit, listen_for_signals, print, with_store};
 use crate::cli::Output;
 use crate::config::Settings;
 use crate::object::Object;
@@ -19,15 +19,15 @@ pub(super) async fn sync(
     objects: &[&'static Object],
     settings: &Settings,
     output: Output,
-    stop: &Stop,
 ) -> Result<ExitCode, Failure> {
     // A mistake in the token shows before the database is touched.
     let client = client(settings)?;
     let order =
         Order { command, objects, ask, limits: limits(settings), now: Utc::now(), concurrency: settings.sync.concurrency };
-    let summary = with_store(settings, async |store| {
+    let (summary, stop) = with_store(settings, async |store| {
         store.migrate().await?;
-        Ok(run::run(&client, store, &order, &stop.token).await?)
+        let stop = listen_for_signals()?;
+        Ok((run::run(&client, store, &order, &stop.token).await?, stop))
     })
     .await?;
     if output.json {
@@ -35,7 +35,7 @@ pub(super) async fn sync(
     } else {
         print::to_stdout(&text_of(&summary));
     }
-    Ok(ExitCode::from(exit_code(&summary, stop)))
+    Ok(ExitCode::from(exit_code(&summary, &stop)))
 }
 
 pub(super) fn limits(settings: &Settings) -> Limits {
@@ -47,7 +47,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
     }
 }
 
-fn exit_code(summary: &Summary, stop: &Stop) -> u8 {
+pub(super) fn exit_code(summary: &Summary, stop: &Stop) -> u8 {
     let failures = || summary.objects.iter().filter_map(|object| object.failure.as_ref());
     match summary.status {
         RunStatus::Succeeded => 0,

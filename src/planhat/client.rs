@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, redirect};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tracing::{debug, warn};
 use url::Url;
@@ -17,9 +18,11 @@ use url::Url;
 use super::budget::Budget;
 use super::error::Error;
 use super::retry::{Retry, at_least, retry_after};
+use crate::record::shape;
 
 /// As much of an error's body as a log line takes.
 const EXCERPT_CHARS: usize = 200;
+const LOOKED_AT_BYTES: usize = 16 * 1024;
 
 /// A token that can stand in a header.
 #[derive(Debug, Clone)]
@@ -117,7 +120,7 @@ impl Client {
         debug!(path, ?query, status = response.status().as_u16(), "asked Planhat");
         let response = self.accepted(&path, response).await?;
         let body = self.body_of(&path, query, response).await?;
-        serde_json::from_slice(&body).map_err(|source| Error::NotAList { excerpt: self.excerpt_of_no_list(&body), path, source })
+        serde_json::from_slice(&body).map_err(|error| Error::NotAList { found: self.found_instead(&body, &error), path })
     }
 
     fn url_of(&self, object: &str) -> Url {
@@ -136,7 +139,7 @@ impl Client {
             status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Err(Error::Forbidden { path, status }),
             status => {
                 let retry_after = retry_after(response.headers(), Utc::now());
-                let start = response.bytes_stream().next().await.and_then(Result::ok).unwrap_or_default();
+                let start = beginning_of(response).await;
                 Err(Error::Status { path, status, excerpt: self.excerpt(&start), retry_after })
             }
         }
@@ -157,19 +160,42 @@ impl Client {
         Ok(body.freeze())
     }
 
-    /// A broken list is full of customer data, which has no place in a log; anything else is a message.
-    fn excerpt_of_no_list(&self, body: &[u8]) -> String {
-        if body.trim_ascii_start().starts_with(b"[") { "a list that is not whole".to_owned() } else { self.excerpt(body) }
+    /// What is no list may still be customer data in another wrapping, which has no place in a log: of
+    /// JSON only a message for people is shown, or the names of its properties.
+    fn found_instead(&self, body: &[u8], error: &serde_json::Error) -> String {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => match ["message", "error"].iter().find_map(|name| fields.get(*name)?.as_str()) {
+                Some(message) => self.excerpt(message.as_bytes()),
+                None => format!("an object with {}", fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
+            },
+            Ok(other) => shape(&other).to_owned(),
+            Err(_) if body.trim_ascii_start().starts_with(b"[") => format!("a list that is not whole ({error})"),
+            Err(_) if body.trim_ascii_start().starts_with(b"{") => "an object that is not whole".to_owned(),
+            Err(_) => self.excerpt(body),
+        }
     }
 
     /// The beginning of a body for a message: on one line, without the token even if the server
     /// sends it back.
     fn excerpt(&self, body: &[u8]) -> String {
-        let text = String::from_utf8_lossy(&body[..body.len().min(4 * EXCERPT_CHARS)])
+        let text = String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT_BYTES)])
             .replace(self.connection.token.0.expose_secret(), "[token]");
         let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
         if line.is_empty() { "(empty)".to_owned() } else { line.chars().take(EXCERPT_CHARS).collect() }
     }
+}
+
+/// Enough of a body to mask a token in it and still fill an excerpt.
+async fn beginning_of(response: Response) -> BytesMut {
+    let mut beginning = BytesMut::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        beginning.extend_from_slice(&chunk);
+        if beginning.len() >= LOOKED_AT_BYTES {
+            break;
+        }
+    }
+    beginning
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ pub enum Error {
     Unreachable { path: String, source: reqwest::Error },
     #[error("{path} broke off its answer")]
     BrokenOff { path: String, source: reqwest::Error },
-    #[error("{path} answered with something that is not a list of records: {excerpt}")]
-    NotAList { path: String, excerpt: String, source: serde_json::Error },
+    #[error("{path} answered with something that is not a list of records: {found}")]
+    NotAList { path: String, found: String },
     #[error("{path} answered with more than {limit_bytes} bytes at limit={limit}")]
     TooBig { path: String, limit: u32, limit_bytes: u64 },
     #[error("{path} lists the same records again and again from offset {offset} on")]
@@ -73,7 +73,9 @@ impl Error {
             }
             Error::NotAList { .. } => "check that planhat.base_url is the API host (https://api.planhat.com or a regional one)",
             Error::TooBig { .. } => "lower planhat.page_size or raise planhat.max_page_bytes",
-            Error::Unstable { .. } => "set pages.overlap = 0 to read it without this check",
+            Error::Unstable { .. } => {
+                "run it again when less is deleted in Planhat; if it stays so, pages.overlap = 0 reads without this check, and may miss records"
+            }
             Error::Status { .. } | Error::BrokenOff { .. } | Error::Repeats { .. } | Error::Endless { .. } => return None,
         })
     }

@@ -1,10 +1,14 @@
 //! A listing as pages, complete and without seams.
 //!
 //! The API pages by row number over live data: when rows before our offset are deleted, the rest moves
-//! up and a record slips by unseen. So every page begins with the last record of the page before, and
-//! when it does not, we step back until a page begins with a record already seen. The next offset
-//! follows from what was received, not from what was asked, since a server may clamp `limit`; and a
-//! listing ends with the page that brings no new record, since a short page may not be the last.
+//! up and a record slips by unseen. So every page overlaps the one before by a row, the *seam*. A page
+//! that neither holds the seam nor begins with a record already seen may have a gap before it, and we
+//! step back until one does. The next offset follows from what was received, not from what was asked,
+//! since a server may clamp `limit`; and a listing ends with the page that brings no new record, since
+//! a short page may not be the last.
+//!
+//! This is sound where the order of rows does not change under us: by `_id`, always. In a sweep by
+//! time, rows that move down without being deleted can still hide one behind them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -23,6 +27,8 @@ use crate::record::{Record, Rejected};
 const REMEMBERED: usize = 10_000;
 /// Steps back without getting any further before the order of a listing counts as unstable.
 const MAX_STEPS_BACK: u32 = 40;
+/// So many steps back are page by page, so that none is left out; then they double.
+const SMALL_STEPS_BACK: u32 = 8;
 /// Times the very same page may come again before a listing counts as repeating itself: once can be
 /// chance, when as many rows were inserted before it.
 const MAX_SAME_PAGES: u32 = 2;
@@ -52,8 +58,8 @@ pub struct Position {
 pub struct Page {
     pub records: Vec<Record>,
     pub rejected: Vec<Rejected>,
-    /// Rows had moved, so this page may begin anywhere before the end of the last one.
-    pub stepped_back: bool,
+    /// Rows had moved, so this page begins somewhere before the end of the last one.
+    pub moved: bool,
     /// Where the listing goes on after this page.
     pub next: Position,
 }
@@ -124,7 +130,12 @@ impl<'a> Pager<'a> {
             }
             let anything_new = entries.iter().any(|entry| !self.seen.knows(entry.key));
             if !anything_new && entries.len() <= 1 {
-                return Ok(None);
+                if self.limit > 1 || self.position.seam.is_none() {
+                    return Ok(None);
+                }
+                // With a single row to a page the seam fills it: what follows is on the next one.
+                self.position = Position { offset: self.position.offset + 1, seam: None };
+                continue;
             }
             if anything_new {
                 (self.same_pages, self.barren_rows) = (0, 0);
@@ -138,11 +149,11 @@ impl<'a> Pager<'a> {
         }
     }
 
-    /// A page without anything new is fine after an insertion before it, but not for ever: what was
-    /// seen longer ago than we remember would look new.
+    /// A page without anything new is fine after an insertion before it or a step back, but not for
+    /// ever: what was seen longer ago than we remember would look new.
     fn bear_repetition(&mut self, entries: &[Entry]) -> Result<(), Error> {
         let is_last_page = self.last_page.iter().copied().eq(entries.iter().map(|entry| entry.key));
-        self.same_pages = if is_last_page { self.same_pages + 1 } else { 0 };
+        self.same_pages = if is_last_page && self.steps_back_in_a_row == 0 { self.same_pages + 1 } else { 0 };
         self.barren_rows += entries.len();
         if self.same_pages >= MAX_SAME_PAGES || self.barren_rows > 2 * REMEMBERED {
             return Err(Error::Repeats { path: self.path(), offset: self.position.offset });
@@ -172,9 +183,10 @@ impl<'a> Pager<'a> {
         query
     }
 
-    /// Whether a page begins with a record already seen, so that nothing is missing in between.
+    /// Whether nothing can be missing between the page before and this one.
     fn continues(&self, entries: &[Entry]) -> bool {
-        entries.first().is_some_and(|first| self.seen.knows(first.key))
+        let seam = self.position.seam.as_deref().map(key_of_id);
+        entries.first().is_some_and(|first| self.seen.knows(first.key)) || entries.iter().any(|entry| Some(entry.key) == seam)
     }
 
     fn step_back(&mut self) -> Result<(), Error> {
@@ -182,7 +194,7 @@ impl<'a> Pager<'a> {
             return Err(Error::Unstable { path: self.path(), offset: self.position.offset });
         }
         self.steps_back += 1;
-        let rows = u64::from(self.limit) << self.steps_back_in_a_row.min(20);
+        let rows = u64::from(self.limit) << self.steps_back_in_a_row.saturating_sub(SMALL_STEPS_BACK);
         self.steps_back_in_a_row += 1;
         self.position.offset = self.position.offset.saturating_sub(rows);
         if self.position.offset == 0 {
@@ -193,6 +205,9 @@ impl<'a> Pager<'a> {
     }
 
     fn accept(&mut self, entries: Vec<Entry>) -> Page {
+        let seam = self.position.seam.as_deref().map(key_of_id);
+        let moved = seam.is_some() && entries.first().map(|first| first.key) != seam || self.steps_back_in_a_row > 0;
+        self.steps_back_in_a_row = 0;
         self.last_page = entries.iter().map(|entry| entry.key).collect();
         self.position = self.after(&entries);
         let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), Vec::new());
@@ -210,8 +225,7 @@ impl<'a> Pager<'a> {
             self.furthest = self.position.offset;
             self.steps_back = 0;
         }
-        let stepped_back = std::mem::take(&mut self.steps_back_in_a_row) > 0;
-        Page { records, rejected, stepped_back, next: self.position.clone() }
+        Page { records, rejected, moved, next: self.position.clone() }
     }
 
     /// The next page begins with the last record of this one that can be recognised by its id.

@@ -1,13 +1,14 @@
 //! How far each object has been read: its watermark and its unfinished scans.
 //!
-//! A scan's position is saved in the transaction of the page it stands for, so a crash repeats at most
-//! one page. The watermark moves when a scan has completed, and only forward. History and changes have
+//! A scan's position is saved in the transaction of the page it stands for, so that the next run goes on
+//! exactly behind what is stored. The watermark moves when a scan has completed, and only forward. History and changes have
 //! a scan each, so a long historical load and the daily run do not get in each other's way.
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
 
 use super::error::{Error, could_not};
+use super::sql::{query, query_as, query_scalar};
 use crate::object::Object;
 
 /// What a scan is for.
@@ -53,7 +54,7 @@ impl Scan {
 
 /// The instant before which every change of an object is stored.
 pub async fn watermark(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, Error> {
-    sqlx::query_scalar("select watermark from planhat_sync.cursors where workspace = $1 and object = $2")
+    query_scalar("select watermark from planhat_sync.cursors where workspace = $1 and object = $2")
         .bind(workspace)
         .bind(object.name)
         .fetch_optional(db)
@@ -67,7 +68,7 @@ pub async fn unfinished_scan(
     object: &Object,
     kind: ScanKind,
 ) -> Result<Option<Scan>, Error> {
-    sqlx::query_as(
+    query_as(
         "select started_at, since, listing, \"offset\", seam, newest from planhat_sync.scans
          where workspace = $1 and object = $2 and scan = $3",
     )
@@ -79,16 +80,20 @@ pub async fn unfinished_scan(
     .map_err(could_not("read the position of an unfinished scan"))
 }
 
+/// Saves the position of a scan, if the run still holds the lease: a run that was taken for dead must
+/// not move the position of its successor.
 pub async fn save_scan(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
     kind: ScanKind,
     scan: &Scan,
+    run_id: i64,
 ) -> Result<(), Error> {
-    sqlx::query(
+    let saved = query(
         "insert into planhat_sync.scans (workspace, object, scan, started_at, since, listing, \"offset\", seam, newest)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         select $1, $2, $3, $4, $5, $6, $7, $8, $9
+         where exists (select from planhat_sync.leases where workspace = $1 and run_id = $10)
          on conflict (workspace, object, scan) do update set started_at = excluded.started_at, since = excluded.since,
              listing = excluded.listing, \"offset\" = excluded.\"offset\", seam = excluded.seam, newest = excluded.newest",
     )
@@ -101,22 +106,21 @@ pub async fn save_scan(
     .bind(scan.offset)
     .bind(&scan.seam)
     .bind(scan.newest)
+    .bind(run_id)
     .execute(db)
     .await
     .map_err(could_not("save the position of a scan"))?;
-    Ok(())
+    if saved.rows_affected() == 1 { Ok(()) } else { Err(Error::LeaseLost { run_id }) }
 }
 
-/// Ends a scan and moves the watermark, never backwards. Returns where the watermark stands.
-pub async fn finish_scan(
+/// Moves the watermark, never backwards. Returns where it stands.
+pub async fn move_watermark(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
-    kind: ScanKind,
     watermark: DateTime<Utc>,
 ) -> Result<DateTime<Utc>, Error> {
-    abandon_scan(db, workspace, object, kind).await?;
-    sqlx::query_scalar(
+    query_scalar(
         "insert into planhat_sync.cursors as old (workspace, object, watermark) values ($1, $2, $3)
          on conflict (workspace, object) do update
          set watermark = greatest(old.watermark, excluded.watermark), updated_at = now()
@@ -130,9 +134,9 @@ pub async fn finish_scan(
     .map_err(could_not("move the watermark"))
 }
 
-/// Forgets an unfinished scan, so that the next one starts from the beginning.
-pub async fn abandon_scan(db: &mut PgConnection, workspace: &str, object: &Object, kind: ScanKind) -> Result<(), Error> {
-    sqlx::query("delete from planhat_sync.scans where workspace = $1 and object = $2 and scan = $3")
+/// Ends a scan, so that the next one starts from the beginning.
+pub async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, kind: ScanKind) -> Result<(), Error> {
+    query("delete from planhat_sync.scans where workspace = $1 and object = $2 and scan = $3")
         .bind(workspace)
         .bind(object.name)
         .bind(kind.as_str())
@@ -145,9 +149,9 @@ pub async fn abandon_scan(db: &mut PgConnection, workspace: &str, object: &Objec
 /// Forgets how far an object was read: its table is gone, so it is loaded from the beginning.
 pub async fn forget_object(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<(), Error> {
     for kind in [ScanKind::History, ScanKind::Changes] {
-        abandon_scan(&mut *db, workspace, object, kind).await?;
+        end_scan(&mut *db, workspace, object, kind).await?;
     }
-    sqlx::query("delete from planhat_sync.cursors where workspace = $1 and object = $2")
+    query("delete from planhat_sync.cursors where workspace = $1 and object = $2")
         .bind(workspace)
         .bind(object.name)
         .execute(db)

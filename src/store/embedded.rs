@@ -1,11 +1,13 @@
 //! The embedded PostgreSQL, for those who have no database yet.
 //!
-//! It is PostgreSQL 17 compiled into this binary, in a folder of its own, on a loopback port that lives
-//! as long as the process, with exactly one connection. Everything above talks to it as to any server.
+//! It is PostgreSQL 17 compiled into this binary, in a folder of its own, behind a socket that lives as
+//! long as the process, with exactly one connection. Everything above talks to it as to any server.
 
 use std::path::PathBuf;
 
 use pglite_oxide::PgliteServer;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use super::error::Error;
@@ -20,31 +22,49 @@ pub enum Place {
 }
 
 #[derive(Debug)]
-pub(super) struct Server(PgliteServer);
+pub(super) struct Server {
+    server: PgliteServer,
+    /// A private folder, since whoever can open the socket can read everything.
+    socket: TempDir,
+}
+
+const PORT: u16 = 5432;
 
 impl Server {
     pub(super) async fn start(place: Place) -> Result<Server, Error> {
-        let start = move || match place {
-            Place::Folder(folder) => {
-                create_private(&folder)?;
-                PgliteServer::builder().path(folder).start()
-            }
-            Place::Temporary => PgliteServer::builder().temporary().start(),
+        let start = move || {
+            // Of its own, because a socket's path has to be short.
+            let socket = tempfile::Builder::new().prefix("planhat-sync").tempdir()?;
+            let builder = PgliteServer::builder().unix(socket.path().join(format!(".s.PGSQL.{PORT}")));
+            let server = match place {
+                Place::Folder(folder) => {
+                    create_private(&folder)?;
+                    builder.path(folder).start()?
+                }
+                Place::Temporary => builder.temporary().start()?,
+            };
+            Ok::<_, anyhow::Error>(Server { server, socket })
         };
         match spawn_blocking(start).await {
-            Ok(Ok(server)) => Ok(Server(server)),
+            Ok(Ok(server)) => Ok(server),
             Ok(Err(error)) => Err(Error::Embedded { source: error.into() }),
             Err(panic) => Err(Error::Embedded { source: panic.into() }),
         }
     }
 
-    pub(super) fn url(&self) -> String {
-        self.0.database_url()
+    pub(super) fn options(&self) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(self.socket.path())
+            .port(PORT)
+            .username("postgres")
+            .password("")
+            .database("template1")
+            .ssl_mode(PgSslMode::Disable)
     }
 
     /// Call it when all connections are closed: the server waits for them.
     pub(super) async fn stop(self) {
-        let stopped = spawn_blocking(move || self.0.shutdown()).await;
+        let stopped = spawn_blocking(move || self.server.shutdown()).await;
         if let Ok(Err(error)) = stopped {
             tracing::warn!(error = format!("{error:#}"), "the embedded PostgreSQL did not stop cleanly");
         }

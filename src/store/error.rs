@@ -4,6 +4,8 @@ use sqlx::migrate::MigrateError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("the database URL does not begin with postgres://")]
+    NoPostgresUrl,
     #[error("could not read the database URL")]
     BadUrl { source: sqlx::Error },
     #[error("could not connect to PostgreSQL at {host}:{port}")]
@@ -14,6 +16,10 @@ pub enum Error {
     Statement { doing: &'static str, source: sqlx::Error },
     #[error("could not bring the tables of schema planhat_sync up to date")]
     Migrate { source: MigrateError },
+    #[error("run {run_id} no longer holds the lease: another run has taken it")]
+    LeaseLost { run_id: i64 },
+    #[error("the tables of schema planhat_sync are of another version of planhat-sync")]
+    OtherVersion,
     #[error("could not read {value:?} in planhat_sync.{column}")]
     Unknown { column: &'static str, value: String },
     #[cfg(feature = "embedded")]
@@ -30,13 +36,19 @@ impl Error {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         let source = match self {
-            Error::BadUrl { .. } => return Some("write it as postgres://user:password@host:5432/database"),
+            Error::NoPostgresUrl | Error::BadUrl { .. } => {
+                return Some("write it as postgres://user:password@host:5432/database");
+            }
             Error::NoAnswer { .. } => return Some("check host and port in DATABASE_URL, and that no firewall is in between"),
             Error::Connect { source, .. } | Error::Statement { source, .. } => source,
             Error::Migrate { source: MigrateError::VersionMissing(_) } => {
                 return Some("the tables were made by a newer planhat-sync: use that version or a later one");
             }
             Error::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => source,
+            Error::OtherVersion => {
+                return Some("run `planhat-sync sync` once with this version, or use the version that made them");
+            }
+            Error::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
             Error::Migrate { .. } | Error::Unknown { .. } => return None,
             #[cfg(feature = "embedded")]
             Error::Embedded { .. } => {

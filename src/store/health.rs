@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::OWN_SCHEMA;
 use super::error::{Error, could_not};
-use super::sql::quoted;
+use super::sql::{query_as, quoted};
 
 /// The oldest PostgreSQL that is tested.
 const OLDEST_VERSION: i32 = 150_000;
@@ -20,7 +20,7 @@ pub struct Health {
 /// Looks at version and privileges; changes nothing.
 pub async fn health(db: &mut PgConnection, schema: &str) -> Result<Health, Error> {
     let (version, number): (String, i32) =
-        sqlx::query_as("select current_setting('server_version'), current_setting('server_version_num')::int")
+        query_as("select current_setting('server_version'), current_setting('server_version_num')::int")
             .fetch_one(&mut *db)
             .await
             .map_err(could_not("read the server's version"))?;
@@ -34,7 +34,7 @@ pub async fn health(db: &mut PgConnection, schema: &str) -> Result<Health, Error
 
 /// A schema that is there has to let us in; one that is not, we have to be able to make.
 async fn missing_grant(db: &mut PgConnection, schema: &str) -> Result<Option<String>, Error> {
-    let (exists, usable, can_make, database, user): (bool, bool, bool, String, String) = sqlx::query_as(
+    let (exists, usable, can_make, database, user): (bool, bool, bool, String, String) = query_as(
         "select oid is not null,
              oid is not null and has_schema_privilege(oid, 'usage') and has_schema_privilege(oid, 'create'),
              has_database_privilege(current_database(), 'create'), current_database()::text, current_user::text

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
 
 use super::error::{Error, could_not};
+use super::sql::{query, query_as, query_scalar};
 
 /// How often a run says that it is alive.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -35,7 +36,7 @@ pub async fn take_lease(
     holder: &str,
     alone: bool,
 ) -> Result<Result<i64, Held>, Error> {
-    let run_id: i64 = sqlx::query_scalar(
+    let run_id: i64 = query_scalar(
         "insert into planhat_sync.runs (workspace, command, status, version) values ($1, $2, 'running', $3) returning id",
     )
     .bind(workspace)
@@ -44,7 +45,7 @@ pub async fn take_lease(
     .fetch_one(&mut *db)
     .await
     .map_err(could_not("start a run"))?;
-    let taken = sqlx::query(
+    let taken = query(
         "insert into planhat_sync.leases as old (workspace, run_id, holder) values ($1, $2, $3)
          on conflict (workspace) do update
          set run_id = excluded.run_id, holder = excluded.holder, taken_at = now(), heartbeat_at = now()
@@ -61,7 +62,7 @@ pub async fn take_lease(
     if taken.rows_affected() == 0 {
         return holder_of(db, workspace).await.map(Err);
     }
-    sqlx::query(
+    query(
         "update planhat_sync.runs set status = 'interrupted', finished_at = now(), error = 'its process ended without a word'
          where workspace = $1 and status = 'running' and id <> $2",
     )
@@ -74,7 +75,7 @@ pub async fn take_lease(
 }
 
 async fn holder_of(db: &mut PgConnection, workspace: &str) -> Result<Held, Error> {
-    sqlx::query_as("select run_id, holder, taken_at, heartbeat_at from planhat_sync.leases where workspace = $1")
+    query_as("select run_id, holder, taken_at, heartbeat_at from planhat_sync.leases where workspace = $1")
         .bind(workspace)
         .fetch_one(db)
         .await
@@ -83,7 +84,7 @@ async fn holder_of(db: &mut PgConnection, workspace: &str) -> Result<Held, Error
 
 /// Says that the run is alive. False when the lease is no longer its own.
 pub async fn beat(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, Error> {
-    let kept = sqlx::query("update planhat_sync.leases set heartbeat_at = now() where workspace = $1 and run_id = $2")
+    let kept = query("update planhat_sync.leases set heartbeat_at = now() where workspace = $1 and run_id = $2")
         .bind(workspace)
         .bind(run_id)
         .execute(db)
@@ -93,7 +94,7 @@ pub async fn beat(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result
 }
 
 pub(super) async fn release(db: &mut PgConnection, run_id: i64) -> Result<(), Error> {
-    sqlx::query("delete from planhat_sync.leases where run_id = $1")
+    query("delete from planhat_sync.leases where run_id = $1")
         .bind(run_id)
         .execute(db)
         .await

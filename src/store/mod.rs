@@ -26,13 +26,11 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
-#[cfg(feature = "embedded")]
-use sqlx::postgres::PgSslMode;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
-pub use cursors::{Scan, ScanKind, abandon_scan, finish_scan, forget_object, save_scan, unfinished_scan, watermark};
+pub use cursors::{Scan, ScanKind, end_scan, forget_object, move_watermark, save_scan, unfinished_scan, watermark};
 #[cfg(feature = "embedded")]
 pub use embedded::Place;
 pub use error::Error;
@@ -46,6 +44,7 @@ pub use runs::{
 pub use tables::{add_columns, create_table, load_columns, row_count, sample, table_exists};
 
 use error::could_not;
+use sql::{query, query_scalar};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 /// Any number does, as long as every version of the tool locks the same one while it migrates.
@@ -69,7 +68,13 @@ pub struct Store {
 impl Store {
     /// Connects to a PostgreSQL server, 15 or newer.
     pub async fn connect(url: &SecretString, schema: &str, connections: u32) -> Result<Store, Error> {
-        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|source| Error::BadUrl { source })?;
+        let url = url.expose_secret();
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(Error::NoPostgresUrl);
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|source| Error::BadUrl { source })?;
+        // A start-up parameter that connection poolers refuse; no floats are read here.
+        let options = options.extra_float_digits(None);
         probe(&options).await?;
         Ok(Store {
             pool: pool(options, connections),
@@ -83,8 +88,7 @@ impl Store {
     #[cfg(feature = "embedded")]
     pub async fn embedded(place: Place, schema: &str) -> Result<Store, Error> {
         let server = embedded::Server::start(place).await?;
-        let options = PgConnectOptions::from_str(&server.url()).map_err(|source| Error::BadUrl { source })?;
-        let pool = pool(options.ssl_mode(PgSslMode::Disable), 1);
+        let pool = pool(server.options(), 1);
         Ok(Store { pool, schema: schema.to_owned(), embedded: Some(server) })
     }
 
@@ -96,6 +100,7 @@ impl Store {
         false
     }
 
+    /// For looking at what was stored, as tests do.
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -104,7 +109,7 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         // Held for the transaction, not the session, so that a connection pooler in between does no harm.
-        sqlx::query("select pg_advisory_xact_lock($1)")
+        query("select pg_advisory_xact_lock($1)")
             .bind(MIGRATION_LOCK)
             .execute(&mut *tx)
             .await
@@ -119,15 +124,22 @@ impl Store {
         commit(tx).await
     }
 
-    /// Whether the tool's own tables have been made.
+    /// Whether the tool's own tables have been made; an error if another version has made them. Needs
+    /// no more than the right to read.
     pub async fn is_set_up(&self) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
-        let is_set_up = table_exists(&mut tx, OWN_SCHEMA, "runs").await?;
+        if !table_exists(&mut tx, OWN_SCHEMA, "migrations").await? {
+            return Ok(false);
+        }
+        let applied: Option<i64> = query_scalar("select max(version) from planhat_sync.migrations where success")
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(could_not("read the version of the tables"))?;
         commit(tx).await?;
-        Ok(is_set_up)
+        if applied == MIGRATOR.iter().map(|migration| migration.version).max() { Ok(true) } else { Err(Error::OtherVersion) }
     }
 
-    /// Begins a transaction in which nothing waits without end.
+    /// Begins a transaction in which the server lets neither a statement nor a lock wait without end.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
         let mut tx = self.pool.begin().await.map_err(could_not("reach the database"))?;
         // Local to the transaction, so that a connection pooler in between does no harm.

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{Error, could_not};
+use super::sql::{query, query_as};
 use crate::object::Object;
 use crate::record::Rejected;
 
@@ -16,7 +17,7 @@ pub async fn put_in_quarantine(
     rejected: &[Rejected],
 ) -> Result<(), Error> {
     for Rejected { raw, reason } in rejected {
-        sqlx::query(
+        query(
             "insert into planhat_sync.quarantine (workspace, object, run_id, reason, raw, raw_hash)
              values ($1, $2, $3, $4, $5, $6) on conflict (workspace, object, raw_hash) do nothing",
         )
@@ -35,7 +36,7 @@ pub async fn put_in_quarantine(
 
 /// How many records of each object are in quarantine.
 pub async fn quarantined(db: &mut PgConnection, workspace: &str) -> Result<Vec<(String, i64)>, Error> {
-    sqlx::query_as("select object, count(*) from planhat_sync.quarantine where workspace = $1 group by object order by object")
+    query_as("select object, count(*) from planhat_sync.quarantine where workspace = $1 group by object order by object")
         .bind(workspace)
         .fetch_all(db)
         .await

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 
 use super::error::{Error, could_not};
-use super::sql::Sql;
+use super::sql::{Sql, query, query_as};
 use crate::flatten::{Columns, Row};
 use crate::object::Object;
 
@@ -66,7 +66,7 @@ async fn stored_hashes(
         .table(schema, object.name)
         .text(" where planhat__id = any($1)");
     let rows: Vec<(String, Option<i64>)> =
-        sqlx::query_as(sql.safe()).bind(ids).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
+        query_as(sql.safe()).bind(ids).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
     Ok(rows.into_iter().collect())
 }
 
@@ -104,11 +104,6 @@ async fn write(
     sql = sql
         .text(") on conflict (planhat__id) do update set _synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ");
     sql = sql.list(&sent, |sql, (name, _)| sql.name(name).text(" = excluded.").name(name));
-    sqlx::query(sql.safe())
-        .bind(Value::Array(rows).to_string())
-        .bind(run_id)
-        .execute(db)
-        .await
-        .map_err(could_not("store a page"))?;
+    query(sql.safe()).bind(Value::Array(rows).to_string()).bind(run_id).execute(db).await.map_err(could_not("store a page"))?;
     Ok(())
 }

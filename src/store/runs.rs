@@ -7,6 +7,7 @@ use sqlx::{FromRow, PgConnection};
 use super::cursors::ScanKind;
 use super::error::{Error, could_not};
 use super::lease;
+use super::sql::{query, query_as};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -74,7 +75,8 @@ pub struct Figures {
 #[derive(Debug, Clone, Serialize)]
 pub struct ObjectRun {
     pub object: &'static str,
-    pub scan: ScanKind,
+    /// None if it ended before that was known.
+    pub scan: Option<ScanKind>,
     pub status: ObjectStatus,
     /// Why it was skipped or failed, or what to be warned of.
     pub reason: Option<String>,
@@ -88,14 +90,14 @@ pub struct ObjectRun {
 pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), Error> {
     let Figures { fetched, inserted, updated, unchanged, too_old, misfits, overflowed, nul_removed, quarantined, pages, calls } =
         of.figures;
-    sqlx::query(
+    query(
         "insert into planhat_sync.object_runs (run_id, object, scan, status, reason, started_at, finished_at, watermark,
              fetched, inserted, updated, unchanged, too_old, misfits, overflowed, nul_removed, quarantined, pages, calls)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(run_id)
     .bind(of.object)
-    .bind(of.scan.as_str())
+    .bind(of.scan.map(ScanKind::as_str))
     .bind(of.status.as_str())
     .bind(&of.reason)
     .bind(of.started_at)
@@ -118,9 +120,9 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     Ok(())
 }
 
-/// Ends a run and releases its lease.
+/// Ends a run and releases its lease. One that was marked as interrupted meanwhile stays so.
 pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, error: Option<&str>) -> Result<(), Error> {
-    sqlx::query("update planhat_sync.runs set status = $2, error = $3, finished_at = now() where id = $1")
+    query("update planhat_sync.runs set status = $2, error = $3, finished_at = now() where id = $1 and status = 'running'")
         .bind(run_id)
         .bind(status.as_str())
         .bind(error)
@@ -141,7 +143,7 @@ pub struct LatestRun {
 }
 
 pub async fn latest_run(db: &mut PgConnection, workspace: &str) -> Result<Option<LatestRun>, Error> {
-    sqlx::query_as(
+    query_as(
         "select id, command, status, started_at, finished_at, error from planhat_sync.runs
          where workspace = $1 order by id desc limit 1",
     )
@@ -170,7 +172,7 @@ pub struct ObjectState {
 
 /// One state per object that ever ran, by name.
 pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec<ObjectState>, Error> {
-    sqlx::query_as(
+    query_as(
         "select distinct on (of.object) of.*, extract(epoch from of.finished_at - of.started_at)::float8 as seconds,
              cursors.watermark,
              (select max(good.finished_at) from planhat_sync.object_runs good join planhat_sync.runs on runs.id = good.run_id

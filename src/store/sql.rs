@@ -1,10 +1,12 @@
-//! SQL whose names are only known at run time.
+//! Statements: how all of them are made, and SQL whose names are only known at run time.
 //!
 //! Table and column names come from Planhat, that is, from strangers. They reach SQL through
 //! [`Sql::name`] alone, which quotes them; the rest of a statement is `&'static str`. This is the only
 //! module that vouches for a statement's safety, and it can, because nothing else can get into one.
 
-use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::{Query, QueryAs, QueryScalar};
+use sqlx::{AssertSqlSafe, FromRow, Postgres, SqlSafeStr};
 
 /// A statement in the making.
 #[derive(Debug, Default)]
@@ -53,6 +55,24 @@ impl Sql {
     pub(super) fn safe(self) -> AssertSqlSafe<String> {
         AssertSqlSafe(self.0)
     }
+}
+
+// No statement is kept on the connection: behind a connection pooler the next one may go to another
+// server process, which would not know it, and a new column would outdate it.
+
+pub(super) fn query<'q>(sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(sql).persistent(false)
+}
+
+pub(super) fn query_as<'q, T: for<'r> FromRow<'r, PgRow>>(sql: impl SqlSafeStr) -> QueryAs<'q, Postgres, T, PgArguments> {
+    sqlx::query_as(sql).persistent(false)
+}
+
+pub(super) fn query_scalar<'q, T>(sql: impl SqlSafeStr) -> QueryScalar<'q, Postgres, T, PgArguments>
+where
+    (T,): for<'r> FromRow<'r, PgRow>,
+{
+    sqlx::query_scalar(sql).persistent(false)
 }
 
 /// The one function that quotes identifiers.

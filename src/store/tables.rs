@@ -6,14 +6,14 @@
 use sqlx::{FromRow, PgConnection};
 
 use super::error::{Error, could_not};
-use super::sql::Sql;
+use super::sql::{Sql, query, query_as, query_scalar};
 use crate::flatten::{Column, Columns, Origin};
 use crate::object::{Kind, Object};
 
 /// Creates a schema unless it is there. Asking first matters: PostgreSQL wants the privilege to
 /// create one even when there is nothing to create.
 pub(super) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result<(), Error> {
-    let exists: bool = sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
+    let exists: bool = query_scalar("select exists (select from pg_namespace where nspname = $1)")
         .bind(schema)
         .fetch_one(&mut *db)
         .await
@@ -26,7 +26,7 @@ pub(super) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result
 }
 
 pub async fn table_exists(db: &mut PgConnection, schema: &str, table: &str) -> Result<bool, Error> {
-    sqlx::query_scalar(
+    query_scalar(
         "select exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
          where nspname = $1 and relname = $2 and relkind in ('r', 'p'))",
     )
@@ -127,7 +127,7 @@ async fn register(
     columns: &[Column],
 ) -> Result<(), Error> {
     let of = |field: fn(&Column) -> &str| columns.iter().map(|column| field(column).to_owned()).collect::<Vec<_>>();
-    sqlx::query(
+    query(
         "insert into planhat_sync.columns (workspace, object, position, column_name, origin, planhat_name, type)
          select $1, $2, $3 + ordinality - 1, column_name, origin, planhat_name, type
          from unnest($4::text[], $5::text[], $6::text[], $7::text[])
@@ -156,7 +156,7 @@ struct ColumnRow {
 
 /// The columns of an object as the map knows them.
 pub async fn load_columns(db: &mut PgConnection, schema: &str, object: &Object) -> Result<Columns, Error> {
-    let rows: Vec<ColumnRow> = sqlx::query_as(
+    let rows: Vec<ColumnRow> = query_as(
         "select column_name, origin, planhat_name, type from planhat_sync.columns
          where workspace = $1 and object = $2 order by position",
     )
@@ -182,7 +182,7 @@ pub async fn load_columns(db: &mut PgConnection, schema: &str, object: &Object) 
 /// Rows of an object's table, without those marked as deleted.
 pub async fn row_count(db: &mut PgConnection, schema: &str, object: &Object) -> Result<i64, Error> {
     let sql = Sql::new("select count(*) from ").table(schema, object.name).text(" where _deleted_at is null");
-    sqlx::query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("count the rows of a table"))
+    query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("count the rows of a table"))
 }
 
 /// Some rows of a table as text, for people to look at.
@@ -200,5 +200,5 @@ pub async fn sample(
         .table(schema, table)
         .text(condition)
         .text(" order by planhat__id limit $1");
-    sqlx::query_scalar(sql.safe()).bind(rows).fetch_all(db).await.map_err(could_not("read some rows of a table"))
+    query_scalar(sql.safe()).bind(rows).fetch_all(db).await.map_err(could_not("read some rows of a table"))
 }

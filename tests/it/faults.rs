@@ -40,7 +40,8 @@ async fn what_stays_broken_fails_its_object_and_says_how() {
             Answer::text(503, "text/html", "<h1>down for\n maintenance</h1>"),
             "/tasks answered 503 Service Unavailable: <h1>down for maintenance</h1>",
         ),
-        (Answer::json(200, json!({"message": "odd"})), "something that is not a list of records: {\"message\":\"odd\"}"),
+        (Answer::json(200, json!({"message": "odd"})), "something that is not a list of records: odd"),
+        (Answer::json(200, json!({"data": [{"name": "Private Person"}], "total": 1})), "an object with data, total"),
         (Answer::status(301).with_header("location", "http://elsewhere.example"), "/tasks answered 301 Moved Permanently"),
         (Answer::status(400), "/tasks answered 400 Bad Request"),
     ] {

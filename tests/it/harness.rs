@@ -139,13 +139,17 @@ impl Sync {
 }
 
 pub(crate) fn client_of(simulator: &Simulator, token: &str) -> Client {
+    client_with(simulator, token, 64 << 20)
+}
+
+pub(crate) fn client_with(simulator: &Simulator, token: &str, max_page_bytes: u64) -> Client {
     let connection = Connection {
         base_url: simulator.url().parse().unwrap(),
         token: Token::new(&token.into()).unwrap(),
         connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_secs(30),
         retry: Retry { times: 3, first_delay: Duration::ZERO },
-        max_page_bytes: 64 << 20,
+        max_page_bytes,
     };
     Client::new(connection, Budget::per_minute(0)).unwrap()
 }
@@ -174,18 +178,6 @@ impl Table {
             rows: rows.into_iter().map(|(id, row)| (id, serde_json::from_str(&row).unwrap())).collect(),
             columns: columns.into_iter().map(|(origin, name, column, kind)| ((origin, name), (column, kind))).collect(),
         }
-    }
-
-    /// The columns that hold data, for comparing two tables.
-    pub(crate) fn data(&self) -> BTreeMap<String, BTreeMap<String, Value>> {
-        let own = ["_first_seen_at", "_synced_at", "_run_id"];
-        let data = |row: &serde_json::Map<String, Value>| {
-            row.iter()
-                .filter(|(column, _)| !own.contains(&column.as_str()))
-                .map(|(column, value)| (column.clone(), value.clone()))
-                .collect()
-        };
-        self.rows.iter().map(|(id, row)| (id.clone(), data(row))).collect()
     }
 
     fn assert_holds(&self, id: &str, record: &Value) {

@@ -2,11 +2,11 @@
 
 use planhat_sync::catalog;
 use planhat_sync::pull::Ask;
-use planhat_sync::simulator::{Options, Workspace};
-use planhat_sync::store::{Place, RunStatus, Store};
+use planhat_sync::simulator::Workspace;
+use planhat_sync::store::RunStatus;
 use serde_json::{Value, json};
 
-use crate::harness::{Sync, Table, day, written};
+use crate::harness::{Sync, day, written};
 
 #[tokio::test]
 async fn every_record_of_every_object_lands_with_every_value() {
@@ -26,26 +26,6 @@ async fn a_generated_workspace_lands_with_every_value() {
     sync.sync().await;
 
     sync.assert_equals_workspace(&catalog::default_objects()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_embedded_database_holds_the_same_rows_as_a_server() {
-    let server = Sync::new(Workspace::from_fixtures()).await;
-    let store = Store::embedded(Place::Temporary, "planhat").await.unwrap();
-    let embedded = Sync::into(store, Workspace::from_fixtures(), Options::default()).await;
-
-    server.sync().await;
-    embedded.sync().await;
-    let second = embedded.sync().await;
-
-    for object in catalog::default_objects() {
-        let (on_server, in_embedded) =
-            (Table::read(&server.store, object.name).await, Table::read(&embedded.store, object.name).await);
-        assert_eq!(on_server.data(), in_embedded.data(), "{}", object.name);
-    }
-    assert!(second.objects.iter().all(|object| object.run.figures.inserted + object.run.figures.updated == 0));
-    embedded.assert_equals_workspace(&catalog::default_objects()).await;
-    embedded.store.close().await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 
 mod cli;
 mod completeness;
+mod embedded;
 mod faults;
 mod harness;
 mod house;

@@ -9,7 +9,7 @@ use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::harness::{Sync, client_of, day, written};
+use crate::harness::{Sync, client_of, client_with, day, written};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}"), "number": number})).collect()
@@ -144,9 +144,52 @@ async fn an_interrupted_listing_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn a_page_over_the_byte_bound_is_asked_for_again_in_smaller_portions() {
-    let heavy = (0..8).map(|number| json!({"_id": format!("{number}"), "description": "x".repeat(20 << 20)})).collect();
+    let mut records = numbered(50);
+    for heavy in [20, 21] {
+        records[heavy]["description"] = json!("x".repeat(60_000));
+    }
+    let simulator = simulator(records, Options::default()).await;
+    let (client, calls) = (client_with(&simulator, simulator.token(), 100_000), AtomicU64::new(0));
+    let mut pager = pager(&client, 100, Position::default(), &calls);
+
+    let mut ids = Vec::new();
+    while let Some(page) = pager.next().await.unwrap() {
+        ids.extend(page.records.into_iter().map(|record| record.id));
+    }
+
+    assert_eq!(ids, ids_of(&numbered(50)));
+}
+
+#[tokio::test]
+async fn a_record_that_no_page_has_room_for_is_an_error() {
+    let heavy = vec![json!({"_id": "a", "description": "x".repeat(60_000)})];
     let simulator = simulator(heavy, Options::default()).await;
-    assert_eq!(read(&simulator, 100, |_| {}).await.unwrap().len(), 8);
+    let (client, calls) = (client_with(&simulator, simulator.token(), 10_000), AtomicU64::new(0));
+    let error = pager(&client, 100, Position::default(), &calls).next().await.unwrap_err();
+    assert!(matches!(error, Error::TooBig { limit: 1, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn deletions_at_every_other_call_are_no_repetition() {
+    let simulator = simulator(Vec::new(), Options::default()).await;
+    let rows = |first: usize, last: usize| Answer::json(200, Value::Array(numbered(last + 1)[first..].to_vec()));
+    // Twice a row vanishes between two calls, so that the last page is read again after each step back.
+    let answers = [(0, 9), (9, 18), (19, 28), (9, 18), (19, 28), (9, 18), (18, 27), (27, 29), (29, 29)];
+    simulator.answer_next("projects", answers.map(|(first, last)| rows(first, last)).to_vec());
+    assert_eq!(read(&simulator, 10, |_| {}).await.unwrap(), ids_of(&numbered(30)));
+}
+
+#[tokio::test]
+async fn a_row_that_vanished_while_nobody_read_costs_one_step_back() {
+    let simulator = simulator(numbered(1000), Options::default()).await;
+    simulator.delete("projects", "00003");
+    let (client, calls) = (client_of(&simulator, simulator.token()), AtomicU64::new(0));
+    let stood_at = Position { offset: 499, seam: Some("00499".into()) };
+
+    let page = pager(&client, 100, stood_at, &calls).next().await.unwrap().unwrap();
+
+    assert!(page.records.iter().any(|record| record.id == "00499"));
+    assert_eq!(calls.into_inner(), 2);
 }
 
 #[tokio::test]
@@ -254,6 +297,25 @@ async fn a_server_that_does_not_sort_is_read_to_the_end_with_a_warning() {
 
     assert_eq!(summary.run.figures.updated, 1);
     assert!(summary.warnings[0].contains("does not keep the order -lastTouch: read to the end"), "{:?}", summary.warnings);
+}
+
+#[tokio::test]
+async fn a_listing_that_shows_no_times_is_read_to_the_end() {
+    let sync = Sync::new(Workspace::empty().with("companies", numbered(300))).await;
+    sync.sync_one("companies").await;
+    sync.simulator.add("companies", json!({"_id": "new"}));
+
+    assert_eq!(sync.sync_one("companies").await.run.figures.inserted, 1);
+}
+
+#[tokio::test]
+async fn a_sweep_that_reached_the_end_needs_no_second_one() {
+    let sync = Sync::new(Workspace::empty().with("companies", touched_daily(2))).await;
+    sync.sync_one("companies").await;
+    sync.simulator.forget_requests();
+    sync.sync_one("companies").await;
+    assert!(sync.simulator.requests().iter().all(|request| request.query["sort"] == "-lastTouch"));
+    assert_eq!(sync.calls_of("companies"), 2);
 }
 
 #[tokio::test]

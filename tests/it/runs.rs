@@ -150,6 +150,55 @@ async fn the_watermark_is_the_newest_change_seen_and_never_past_the_start_of_the
 }
 
 #[tokio::test]
+async fn a_first_load_that_saw_nothing_is_made_again() {
+    let sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 300]))).await;
+    sync.simulator.answer_next("tasks", vec![Answer::json(200, json!([])), Answer::json(200, json!([]))]);
+
+    assert_eq!(sync.sync_one("tasks").await.run.watermark, None);
+    sync.sync_one("tasks").await;
+
+    sync.assert_equals_workspace(&[catalog::object("tasks").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_short_backfill_leaves_the_rest_of_history_to_the_next_sync() {
+    let sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 300, 900]))).await;
+
+    let short = sync.backfill_one("tasks", Range::Since(day(-30))).await;
+    let rest = sync.sync_one("tasks").await;
+
+    assert_eq!((short.run.figures.inserted, short.run.watermark), (1, None));
+    assert!(short.warnings[0].contains("the next sync loads the rest"), "{:?}", short.warnings);
+    assert_eq!(rest.run.figures.inserted, 2);
+}
+
+#[tokio::test]
+async fn a_run_that_ends_yesterdays_scan_also_looks_for_what_changed_since() {
+    let mut sync = Sync::new(Workspace::empty().with("projects", numbered(300))).await;
+    sync.sync_one("projects").await;
+    let whole = Answer::json(200, Value::Array(numbered(100)));
+    sync.simulator.answer_next("projects", [vec![whole], vec![Answer::status(500); 4]].concat());
+    assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Failed);
+    sync.simulator.edit("projects", "00005", day(1), |project| _ = project.insert("name".into(), json!("edited")));
+    sync.now = day(1);
+
+    assert_eq!(sync.sync_one("projects").await.run.figures.updated, 1);
+}
+
+#[tokio::test]
+async fn a_run_that_was_taken_for_dead_moves_no_position() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let (tasks, scan) = (catalog::object("tasks").unwrap(), store::Scan::starting(day(0), None));
+    let mut tx = sync.store.begin().await.unwrap();
+    let run_id = store::take_lease(&mut tx, "planhat", "sync", "us", false).await.unwrap().unwrap();
+
+    assert!(store::save_scan(&mut tx, "planhat", tasks, store::ScanKind::Changes, &scan, run_id).await.is_ok());
+    let refused = store::save_scan(&mut tx, "planhat", tasks, store::ScanKind::Changes, &scan, run_id + 1).await.unwrap_err();
+
+    assert!(matches!(refused, store::Error::LeaseLost { .. }), "{refused}");
+}
+
+#[tokio::test]
 async fn two_starts_at_once_both_find_the_tables_made() {
     let url = crate::harness::fresh_database().await;
     let start = async || store::Store::connect(&url.as_str().into(), "planhat", 2).await.unwrap().migrate().await;

@@ -1,0 +1,77 @@
+//! The embedded PostgreSQL: the same rows by the same code, and a demo that needs nothing else.
+#![cfg(feature = "embedded")]
+
+use std::collections::BTreeMap;
+
+use planhat_sync::catalog;
+use planhat_sync::simulator::{Options, Workspace};
+use planhat_sync::store::{Place, Store};
+use serde_json::Value;
+
+use crate::cli::Tool;
+use crate::harness::{Sync, Table};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_database_holds_the_same_rows_as_a_server() {
+    let server = Sync::new(Workspace::from_fixtures()).await;
+    let store = Store::embedded(Place::Temporary, "planhat").await.unwrap();
+    let embedded = Sync::into(store, Workspace::from_fixtures(), Options::default()).await;
+
+    server.sync().await;
+    embedded.sync().await;
+    let second = embedded.sync().await;
+
+    for object in catalog::default_objects() {
+        let (on_server, in_embedded) =
+            (Table::read(&server.store, object.name).await, Table::read(&embedded.store, object.name).await);
+        assert_eq!(data_of(&on_server), data_of(&in_embedded), "{}", object.name);
+    }
+    assert!(second.objects.iter().all(|object| object.run.figures.inserted + object.run.figures.updated == 0));
+    embedded.assert_equals_workspace(&catalog::default_objects()).await;
+    embedded.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_database_url_the_embedded_one_keeps_its_data_between_runs() {
+    let simulator = crate::cli::simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "");
+
+    let first = tool.run(&["sync", "companies", "users"]);
+    let second = tool.run(&["sync", "--json", "companies", "users"]);
+
+    assert_eq!(first.code, 0, "{}", first.all());
+    assert_eq!(second.json()["objects"][0]["inserted"], 0);
+    assert_ne!(second.json()["objects"][0]["unchanged"], 0);
+    assert!(tool.home.path().join(".local/share/planhat-sync").is_dir());
+    assert!(tool.run(&["status"]).stdout.contains("succeeded"));
+}
+
+#[test]
+fn the_demo_loads_shows_edits_and_syncs_again() {
+    let ran = Tool::new().run(&["demo"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert_eq!(ran.stderr, "");
+    for shown in [
+        "run 1 succeeded",
+        "planhat.companies",
+        "planhat__seats__custom",
+        "run 2 succeeded",
+        "Åkerö & Söner International",
+        "PLANHAT_API_TOKEN",
+    ] {
+        assert!(ran.stdout.contains(shown), "{shown}: {}", ran.stdout);
+    }
+}
+
+/// The columns that hold data.
+fn data_of(table: &Table) -> BTreeMap<&str, BTreeMap<&str, &Value>> {
+    let own = ["_first_seen_at", "_synced_at", "_run_id"];
+    table
+        .rows
+        .iter()
+        .map(|(id, row)| {
+            let cells = row.iter().map(|(column, value)| (column.as_str(), value));
+            (id.as_str(), cells.filter(|(column, _)| !own.contains(column)).collect())
+        })
+        .collect()
+}
