@@ -1,6 +1,6 @@
 //! The call budget that all objects of a run share.
 //!
-//! Planhat's soft quota is 200 calls a minute [D:authentication-limits]. A leaky bucket with a small
+//! Planhat's soft quota is 200 calls a minute (source D:authentication-limits). A leaky bucket with a small
 //! burst keeps to it in every sliding minute: burst and refill of a minute together are the quota.
 
 use std::num::NonZeroU32;

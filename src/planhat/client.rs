@@ -37,7 +37,7 @@ pub enum BadToken {
 }
 
 impl Token {
-    /// Takes a token as it was pasted: surrounding white space is a frequent accident [CC].
+    /// Takes a token as it was pasted: surrounding white space is a frequent accident (source CC).
     pub fn new(pasted: &SecretString) -> Result<Token, BadToken> {
         let token = pasted.expose_secret().trim();
         if token.is_empty() {

@@ -164,7 +164,7 @@ impl<'a> Pager<'a> {
     async fn fetch(&mut self) -> Result<Vec<Box<RawValue>>, Error> {
         loop {
             match self.client.list(self.listing.object.name, &self.query(), self.calls).await {
-                // Records can be huge [SB]; the same rows in smaller portions are fine.
+                // Records can be huge (source SB); the same rows in smaller portions are fine.
                 Err(Error::TooBig { .. }) if self.limit > 1 => self.limit = self.limit.div_ceil(4),
                 answer => return answer,
             }

@@ -38,7 +38,7 @@ pub(super) fn at_least(asked: Option<Duration>, delay: Duration) -> Duration {
 }
 
 /// The header in either form, seconds or a date. It is documented nowhere, so anything else is
-/// ignored [CC].
+/// ignored (source CC).
 pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
