@@ -102,13 +102,18 @@ create table planhat_sync.quarantine (
     workspace text not null,
     object text not null,
     run_id bigint references planhat_sync.runs on delete set null,
+    record_id text,
     reason text not null,
+    sqlstate text,
     raw text not null,
     raw_hash bigint not null,
     seen_at timestamptz not null default now(),
     unique (workspace, object, raw_hash)
 );
-comment on table planhat_sync.quarantine is 'Records that cannot be stored at all, as they came.';
+create index on planhat_sync.quarantine (workspace, object, record_id);
+comment on table planhat_sync.quarantine is 'Records that cannot be stored at all, as they came. An entry goes when its record arrives whole, or is no longer listed.';
+comment on column planhat_sync.quarantine.run_id is 'the run that saw it last';
+comment on column planhat_sync.quarantine.sqlstate is 'the code with which PostgreSQL refused the record, where it did';
 comment on column planhat_sync.quarantine.raw is 'the record''s JSON text; text, since jsonb may be what refused it';
 
 create table planhat_sync.leases (

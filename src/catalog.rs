@@ -16,6 +16,7 @@ const IS_ARCHIVED: Option<&str> = Some("isArchived");
 /// known, every page read and every record compared.
 const PLAIN: Object = Object {
     name: "",
+    model: "",
     action: "",
     max_limit: 100,
     by_default: false,
@@ -32,6 +33,7 @@ const NONE: Properties = Properties { text: &[], number: &[], boolean: &[], time
 pub static OBJECTS: &[Object] = &[
     Object {
         name: "companies",
+        model: "Company",
         action: "Company Updated",
         max_limit: 5000,
         by_default: true,
@@ -67,6 +69,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "endusers",
+        model: "EndUser",
         action: "Contact Updated",
         max_limit: 2000,
         by_default: true,
@@ -94,6 +97,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "licenses",
+        model: "License",
         action: "License Updated",
         max_limit: 2000,
         by_default: true,
@@ -116,6 +120,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "opportunities",
+        model: "Opportunity",
         action: "Deal Updated",
         max_limit: 2000,
         by_default: true,
@@ -135,6 +140,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "projects",
+        model: "Project",
         action: "Project Updated",
         max_limit: 2000,
         by_default: true,
@@ -148,6 +154,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "tasks",
+        model: "Task",
         action: "Task Updated",
         max_limit: 10_000,
         by_default: true,
@@ -171,6 +178,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "tickets",
+        model: "Ticket",
         action: "Ticket Updated",
         max_limit: 10_000,
         by_default: true,
@@ -192,6 +200,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "nps",
+        model: "NPS",
         action: "NPS Response",
         max_limit: 10_000,
         by_default: true,
@@ -207,6 +216,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "conversations",
+        model: "Conversation",
         action: "Conversation Updated",
         max_limit: 2000,
         by_default: true,
@@ -233,6 +243,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "assets",
+        model: "Asset",
         action: "Asset Updated",
         max_limit: 2000,
         by_default: true,
@@ -252,6 +263,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "churn",
+        model: "Churn",
         action: "Churn Updated",
         // Two sources disagree (1,000 and 2,000); the smaller one is right either way.
         max_limit: 1000,
@@ -269,6 +281,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "issues",
+        model: "Issue",
         action: "Issue Updated",
         max_limit: 2000,
         by_default: true,
@@ -285,6 +298,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "users",
+        model: "User",
         action: "Owner Updated",
         max_limit: 10_000,
         by_default: true,
@@ -314,6 +328,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "invoices",
+        model: "Invoice",
         action: "Invoice Updated",
         max_limit: 2000,
         modified: &["lastUpdated"],
@@ -331,6 +346,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "campaigns",
+        model: "Campaign",
         action: "Campaign Updated",
         max_limit: 2000,
         properties: Properties {
@@ -342,6 +358,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "objectives",
+        model: "Objective",
         action: "Objective Updated",
         max_limit: 2000,
         modified: &["updatedAt"],
@@ -357,6 +374,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "sales",
+        model: "Sale",
         action: "Sale Updated",
         max_limit: 2000,
         properties: Properties {
@@ -370,6 +388,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "workflows",
+        model: "Workflow",
         action: "Workflow Updated",
         max_limit: 2000,
         modified: &["updatedAt"],
@@ -388,6 +407,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "workspaces",
+        model: "Workspace",
         action: "Workspace Updated",
         max_limit: 2000,
         properties: Properties {
@@ -399,6 +419,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "timeentries",
+        model: "TimeEntry",
         action: "Time Entry Updated",
         max_limit: 2000,
         dated: &["date"],
@@ -413,6 +434,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "timesheets",
+        model: "Timesheet",
         action: "Timesheet Updated",
         max_limit: 2000,
         modified: &["updatedAt"],
@@ -428,6 +450,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "deals",
+        model: "Deal",
         action: "Deal Updated",
         max_limit: 2000,
         properties: Properties {
@@ -441,6 +464,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "lineitems",
+        model: "LineItem",
         action: "Line Item Updated",
         max_limit: 2000,
         properties: Properties {
@@ -454,6 +478,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "products",
+        model: "Product",
         action: "Product Updated",
         max_limit: 2000,
         modified: &["updatedAt"],
@@ -469,6 +494,7 @@ pub static OBJECTS: &[Object] = &[
     },
     Object {
         name: "customfields",
+        model: "CustomField",
         action: "Custom Field Updated",
         max_limit: 2000,
         properties: Properties {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand};
 
+use crate::object::Kind;
+
 const AFTER_HELP: &str = "\
 Settings come from config/default.toml (compiled in), a file, and the environment:
   PLANHAT_API_TOKEN   the token of a Planhat private app (or PLANHAT_API_TOKEN_FILE)
@@ -56,6 +58,19 @@ pub enum Command {
         objects: Objects,
         #[command(flatten)]
         output: Output,
+        /// Print the statements that make the tables.
+        #[arg(long, conflicts_with = "json")]
+        sql: bool,
+    },
+    /// Give a column another type; values that did not fit move in, values that do not fit stay in _misfits.
+    Retype {
+        /// Object, e.g. companies.
+        object: String,
+        /// Column, e.g. planhat__seats__custom.
+        column: String,
+        /// text, numeric, boolean, timestamptz or jsonb.
+        #[arg(value_name = "TYPE", value_parser = parse_kind)]
+        kind: Kind,
     },
 }
 
@@ -85,6 +100,10 @@ pub struct HistoryRange {
     /// Everything there is.
     #[arg(long)]
     pub all: bool,
+}
+
+fn parse_kind(text: &str) -> Result<Kind, String> {
+    Kind::from_sql(text).ok_or_else(|| format!("there are {}", Kind::ALL.map(Kind::sql).join(", ")))
 }
 
 fn parse_date(text: &str) -> Result<DateTime<Utc>, String> {

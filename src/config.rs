@@ -251,7 +251,7 @@ fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str
 }
 
 /// The name that was probably meant.
-fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names
         .map(|name| (strsim::jaro_winkler(given, name), name))
         .filter(|(likeness, _)| *likeness > 0.8)

@@ -11,6 +11,8 @@ pub struct Object {
     pub name: &'static str,
     /// The name people know a change of it by; it stands in the table's comment.
     pub action: &'static str,
+    /// What Planhat calls one of them, as in the `parent` of a custom field.
+    pub model: &'static str,
     /// The largest `limit` that the endpoint is documented to take.
     pub max_limit: u32,
     /// Synced when the user does not name objects.

@@ -8,19 +8,20 @@
 //! where it was. The watermark moves only at the end of a scan: only then is it known that nothing
 //! older is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use crate::flatten::{Columns, MAX_COLUMNS, Row, flatten};
+use crate::error::Chain;
+use crate::flatten::{Columns, Declared, MAX_COLUMNS, Row, flatten};
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Page, Pager, Position};
 use crate::record::{Record, Rejected};
-use crate::store::{self, Figures, ObjectStatus, Scan, ScanKind, Store, Written};
+use crate::store::{self, Figures, ObjectStatus, Refused, Scan, ScanKind, Store, Written};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
@@ -33,6 +34,8 @@ pub struct Context<'a> {
     pub run_id: i64,
     /// When the run began: a scan that begins in it cannot vouch for anything later.
     pub now: DateTime<Utc>,
+    /// What is known of custom fields before any record shows them.
+    pub declared: &'a Declared,
     /// Ends the pull after the page that is being stored.
     pub stop: &'a CancellationToken,
 }
@@ -82,6 +85,8 @@ pub struct Report {
     pub watermark: Option<DateTime<Utc>>,
     /// Misfits by column.
     pub misfits: BTreeMap<String, u64>,
+    /// Planhat names of what went to `_overflow`.
+    pub overflowing: BTreeSet<String>,
     pub warnings: Vec<String>,
 }
 
@@ -97,15 +102,14 @@ impl Report {
         figures.updated += written.updated.cast_signed();
         figures.unchanged += written.unchanged.cast_signed();
         figures.nul_removed += page.taken.iter().map(|record| record.nul_values.cast_signed()).sum::<i64>();
-        for column in rows.iter().flat_map(|row| row.misfits.keys()) {
-            figures.misfits += 1;
-            *self.misfits.entry(column.clone()).or_default() += 1;
+        for row in rows {
+            figures.misfits += as_figure(row.misfits.len());
+            figures.overflowed += i64::from(!row.overflow.is_empty());
+            for column in row.misfits.keys() {
+                *self.misfits.entry(column.clone()).or_default() += 1;
+            }
+            self.overflowing.extend(row.overflowing().map(str::to_owned));
         }
-        let overflowed = as_figure(rows.iter().filter(|row| !row.overflow.is_empty()).count());
-        if overflowed > 0 && figures.overflowed == 0 {
-            self.warnings.push(format!("{MAX_COLUMNS} columns are in use: further properties go to _overflow"));
-        }
-        figures.overflowed += overflowed;
     }
 }
 
@@ -217,6 +221,8 @@ struct Pull<'a> {
     scan: Scan,
     resumed: bool,
     completes: bool,
+    /// Whether this run has read all listings to their ends.
+    saw_everything: bool,
     /// Known from the first answer on: only then is it known that the object can be read at all.
     columns: Option<Columns>,
     report: &'a mut Report,
@@ -241,7 +247,7 @@ impl<'a> Pull<'a> {
             (_, None) => Window::Everything,
         };
         report.scan = Some(kind);
-        Pull { ctx, object, kind, window, scan, resumed, completes, columns: None, report, calls }
+        Pull { ctx, object, kind, window, scan, resumed, completes, saw_everything: !resumed, columns: None, report, calls }
     }
 
     /// All listings of the object, from where the scan stands, and the watermark.
@@ -261,6 +267,7 @@ impl<'a> Pull<'a> {
                 Listed::Stopped => return Ok(Ending::Stopped),
                 listed => read_to_the_end = listed == Listed::ToTheEnd,
             }
+            self.saw_everything &= read_to_the_end;
         }
         self.finish().await.map_err(|source| self.store_failed(source))?;
         Ok(Ending::Complete)
@@ -304,37 +311,90 @@ impl<'a> Pull<'a> {
 
     async fn prepare_table(&self) -> Result<Columns, store::Error> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);
-        let mut tx = self.ctx.store.begin().await?;
-        if !store::table_exists(&mut tx, workspace, object.name).await? {
-            store::create_table(&mut tx, workspace, object).await?;
+        patiently(async || {
+            let mut tx = self.ctx.store.begin().await?;
+            if !store::table_exists(&mut tx, workspace, object.name).await? {
+                store::create_table(&mut tx, workspace, object).await?;
+            }
+            let columns = store::load_columns(&mut tx, workspace, object).await?;
+            store::commit(tx).await?;
+            Ok(columns)
+        })
+        .await
+    }
+
+    /// Columns for what a page brings for the first time, in a transaction of its own: it locks the table
+    /// against readers, so it has to be short. A column without values harms nobody if we die after it.
+    async fn columns_for(&mut self, records: &[Record]) -> Result<Columns, store::Error> {
+        let (workspace, object, declared) = (&self.ctx.store.schema, self.object, self.ctx.declared);
+        let columns = self.columns.take().unwrap_or_default();
+        if !columns.would_grow(object, records, declared) {
+            return Ok(columns);
         }
-        let columns = store::load_columns(&mut tx, workspace, object).await?;
-        store::commit(tx).await?;
-        Ok(columns)
+        patiently(async || {
+            let mut tx = self.ctx.store.begin().await?;
+            store::lock_columns(&mut tx, workspace, object).await?;
+            // Somebody else may have made some meanwhile.
+            let mut columns = store::load_columns(&mut tx, workspace, object).await?;
+            let known = columns.len();
+            let added = columns.grow(object, records, declared);
+            store::add_columns(&mut tx, workspace, object, known, &added).await?;
+            store::commit(tx).await?;
+            Ok(columns)
+        })
+        .await
     }
 
     /// Everything about one page in one transaction.
     async fn store(&mut self, page: Page) -> Result<(), store::Error> {
-        let (store, object, run_id) = (self.ctx.store, self.object, self.ctx.run_id);
-        let workspace = &store.schema;
-        self.scan.newest = self.scan.newest.max(newest_in(object, &page.records));
+        self.scan.newest = self.scan.newest.max(newest_in(self.object, &page.records));
         (self.scan.offset, self.scan.seam) = (page.next.offset.cast_signed(), page.next.seam.clone());
+        let mut page = Sorted::by(self.window, self.object, page);
+        let columns = self.columns_for(&page.taken).await?;
+        let mut rows: Vec<_> = page.taken.iter().map(|record| flatten(&columns, record)).collect();
 
-        let page = Sorted::by(self.window, object, page);
-        let columns = self.columns.get_or_insert_default();
-        let known = columns.len();
-        let added = columns.grow(object, &page.taken);
-        let rows: Vec<_> = page.taken.iter().map(|record| flatten(columns, record)).collect();
-
-        let mut tx = store.begin().await?;
-        store::add_columns(&mut tx, workspace, object, known, &added).await?;
-        let written = store::upsert(&mut tx, workspace, object, columns, &rows, run_id).await?;
-        store::put_in_quarantine(&mut tx, workspace, object, run_id, &page.rejected).await?;
-        store::save_scan(&mut tx, workspace, object, self.kind, &self.scan, run_id).await?;
-        store::commit(tx).await?;
-
+        let committed = match self.commit(&columns, &page, &rows, false).await {
+            Err(error) if error.refusal().is_some() => {
+                warn!(object = self.object.name, error = %Chain(&error), "the database refused a page: looking for the record");
+                self.commit(&columns, &page, &rows, true).await
+            }
+            committed => committed,
+        };
+        self.columns = Some(columns);
+        let (written, refused) = committed?;
+        rows.retain(|row| !refused.iter().any(|refused| refused.id.as_deref() == Some(&row.id)));
+        page.taken.retain(|record| !refused.iter().any(|refused| refused.id.as_deref() == Some(&record.id)));
+        page.rejected.extend(refused);
         self.report.add(&page, &rows, written);
         Ok(())
+    }
+
+    /// Commits rows, quarantined records and the scan's position. `in_halves` finds the rows that the
+    /// database refuses and puts them into quarantine too.
+    async fn commit(
+        &self,
+        columns: &Columns,
+        page: &Sorted,
+        rows: &[Row],
+        in_halves: bool,
+    ) -> Result<(Written, Vec<Rejected>), store::Error> {
+        let (store, object, run_id) = (self.ctx.store, self.object, self.ctx.run_id);
+        let workspace = &store.schema;
+        let mut tx = store.begin().await?;
+        let (written, refused) = if in_halves {
+            store::upsert_in_halves(&mut tx, workspace, object, columns, rows, run_id).await?
+        } else {
+            (store::upsert(&mut tx, workspace, object, columns, rows, run_id).await?, Vec::new())
+        };
+        let refused: Vec<Rejected> = refused.into_iter().filter_map(|refused| page.refuse(refused)).collect();
+        let stored = rows.iter().map(|row| row.id.as_str());
+        let stored: Vec<&str> = stored.filter(|id| !refused.iter().any(|refused| refused.id.as_deref() == Some(id))).collect();
+        store::release_stored(&mut tx, workspace, object, &stored).await?;
+        store::put_in_quarantine(&mut tx, workspace, object, run_id, &page.rejected).await?;
+        store::put_in_quarantine(&mut tx, workspace, object, run_id, &refused).await?;
+        store::save_scan(&mut tx, workspace, object, self.kind, &self.scan, run_id).await?;
+        store::commit(tx).await?;
+        Ok((written, refused))
     }
 
     /// Ends the scan and moves the watermark: never past what the listings showed, even if Planhat's
@@ -346,6 +406,9 @@ impl<'a> Pull<'a> {
         let reached = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
         let mut tx = self.ctx.store.begin().await?;
         store::end_scan(&mut tx, workspace, object, self.kind).await?;
+        if self.saw_everything {
+            store::release_unseen(&mut tx, workspace, object, self.ctx.run_id).await?;
+        }
         if self.completes && !saw_nothing {
             self.report.watermark = Some(store::move_watermark(&mut tx, workspace, object, reached).await?);
         }
@@ -374,6 +437,28 @@ impl Sorted {
         let (taken, too_old): (Vec<_>, Vec<_>) = page.records.into_iter().partition(|record| window.takes(object, record));
         Sorted { taken, too_old: too_old.len(), rejected: page.rejected }
     }
+
+    /// The record behind a row that the database refused.
+    fn refuse(&self, refused: Refused) -> Option<Rejected> {
+        let record = self.taken.iter().rfind(|record| record.id == refused.id)?;
+        Some(record.refused(refused.reason, refused.sqlstate))
+    }
+}
+
+/// Does it again while somebody's lock on the table is in the way: for a minute or two, since whoever
+/// waits for a lock also holds up the readers behind it.
+async fn patiently<T>(attempt: impl AsyncFn() -> Result<T, store::Error>) -> Result<T, store::Error> {
+    const ATTEMPTS: u32 = 12;
+    for number in 1.. {
+        match attempt().await {
+            Err(error) if error.is_lock_conflict() && number < ATTEMPTS => {
+                warn!(error = %Chain(&error), "somebody holds a lock on the table: trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            result => return result,
+        }
+    }
+    unreachable!("the last attempt returns its result")
 }
 
 fn newest_in(object: &Object, records: &[Record]) -> Option<DateTime<Utc>> {

@@ -15,30 +15,40 @@ pub struct Record {
     pub fields: Map<String, Value>,
     /// Values that carried NUL characters, which were removed.
     pub nul_values: u64,
+    /// As it came, for the case that it cannot be stored.
+    pub raw: Box<RawValue>,
 }
 
 /// A record that cannot be stored at all, as it came, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
+    pub id: Option<String>,
     pub raw: String,
     pub reason: String,
+    /// The database's code for the reason, where it was the database that refused.
+    pub sqlstate: Option<String>,
 }
 
 impl Record {
-    pub fn parse(raw: &RawValue) -> Result<Record, Rejected> {
-        let rejected = |reason: String| Rejected { raw: raw.get().to_owned(), reason };
+    pub fn parse(raw: Box<RawValue>) -> Result<Record, Rejected> {
+        let rejected = |reason| Err(Rejected { id: None, raw: raw.get().to_owned(), reason, sqlstate: None });
         let fields = match serde_json::from_str(raw.get()) {
             Ok(Value::Object(fields)) => fields,
-            Ok(other) => return Err(rejected(format!("not an object but {}", shape(&other)))),
-            Err(error) => return Err(rejected(format!("not readable: {error}"))),
+            Ok(other) => return rejected(format!("not an object but {}", shape(&other))),
+            Err(error) => return rejected(format!("not readable: {error}")),
         };
         let mut nul_values = 0;
         let fields = storable_fields(fields, &mut nul_values);
         match fields.get("_id") {
-            Some(Value::String(id)) if !id.is_empty() => Ok(Record { id: id.clone(), fields, nul_values }),
-            Some(other) => Err(rejected(format!("_id is not a name but {}", shape(other)))),
-            None => Err(rejected("no _id".to_owned())),
+            Some(Value::String(id)) if !id.is_empty() => Ok(Record { id: id.clone(), fields, nul_values, raw }),
+            Some(other) => rejected(format!("_id is not a name but {}", shape(other))),
+            None => rejected("no _id".to_owned()),
         }
+    }
+
+    /// The record for which the database had no room or no understanding.
+    pub fn refused(&self, reason: String, sqlstate: String) -> Rejected {
+        Rejected { id: Some(self.id.clone()), raw: self.raw.get().to_owned(), reason, sqlstate: Some(sqlstate) }
     }
 
     /// The instant under a property, if there is one.
@@ -144,13 +154,19 @@ pub fn fits_numeric(number: &str) -> bool {
     before <= 131_000 && after <= 16_000
 }
 
+/// A record from the JSON of a test.
+#[cfg(test)]
+pub(crate) fn record_of(value: &Value) -> Record {
+    Record::parse(serde_json::value::to_raw_value(value).unwrap()).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
     fn parse(text: &str) -> Result<Record, Rejected> {
-        Record::parse(&RawValue::from_string(text.to_owned()).unwrap())
+        Record::parse(RawValue::from_string(text.to_owned()).unwrap())
     }
 
     fn reads(value: Value, expected: &str) {

@@ -3,7 +3,9 @@
 //! What goes wrong with one object stays with it; only a refused token ends the whole run, because no
 //! other object could fare better.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -13,9 +15,11 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::catalog;
 use crate::error::Chain;
+use crate::flatten::Declared;
 use crate::object::Object;
-use crate::planhat::Client;
+use crate::planhat::{Client, Listing, Pager, Position};
 use crate::pull::{self, Ask, Context, Ending, Failure, Limits, Report};
 use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
 
@@ -46,7 +50,9 @@ pub struct ObjectSummary {
     #[serde(flatten)]
     pub run: ObjectRun,
     /// Misfits by column.
-    pub misfit_columns: std::collections::BTreeMap<String, u64>,
+    pub misfit_columns: BTreeMap<String, u64>,
+    /// Planhat names of properties that went to `_overflow`.
+    pub overflowing: BTreeSet<String>,
     pub warnings: Vec<String>,
     #[serde(skip)]
     pub failure: Option<Failure>,
@@ -71,10 +77,17 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
 
     // Ends with the signal, and also when the token is refused or the lease is lost.
     let halt = stop.child_token();
-    let pulls = stream::iter(order.objects)
-        .map(|object| one_object(client, store, order, run_id, object, &halt))
-        .buffer_unordered(order.concurrency)
-        .collect::<Vec<_>>();
+    let pulls = async {
+        let declared = tokio::select! {
+            () = halt.cancelled() => Declared::default(),
+            declared = declared_fields(client, order.limits) => declared,
+        };
+        stream::iter(order.objects)
+            .map(|object| one_object(client, store, order, run_id, object, &declared, &halt))
+            .buffer_unordered(order.concurrency)
+            .collect::<Vec<_>>()
+            .await
+    };
     let mut objects = beside_heartbeat(store, run_id, &halt, pulls).await;
     objects.sort_by_key(|summary| order.objects.iter().position(|object| object.name == summary.run.object));
 
@@ -85,7 +98,8 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     Ok(Summary { run_id, status, seconds, objects })
 }
 
-async fn begin(store: &Store, command: &str) -> Result<i64, Error> {
+/// Starts a run and takes the lease.
+pub async fn begin(store: &Store, command: &str) -> Result<i64, Error> {
     let mut tx = store.begin().await?;
     let taken = store::take_lease(&mut tx, &store.schema, command, &holder(), store.is_ours_alone()).await?;
     let run_id = taken.map_err(Error::Busy)?;
@@ -93,7 +107,8 @@ async fn begin(store: &Store, command: &str) -> Result<i64, Error> {
     Ok(run_id)
 }
 
-async fn end(store: &Store, run_id: i64, status: RunStatus, error: Option<String>) -> Result<(), Error> {
+/// Ends a run and gives the lease back.
+pub async fn end(store: &Store, run_id: i64, status: RunStatus, error: Option<String>) -> Result<(), Error> {
     let mut tx = store.begin().await?;
     store::finish_run(&mut tx, run_id, status, error.as_deref()).await?;
     Ok(store::commit(tx).await?)
@@ -137,12 +152,31 @@ async fn heartbeat(store: &Store, run_id: i64) {
     }
 }
 
+/// The types of custom fields, as far as the token may know them. Without, values decide.
+async fn declared_fields(client: &Client, limits: Limits) -> Declared {
+    let Some(object) = catalog::object("customfields") else { return Declared::default() };
+    let (calls, listing) = (AtomicU64::new(0), Listing { object, sort: "_id".to_owned(), hidden: false });
+    let mut pager = Pager::new(client, listing, limits.page_size, limits.overlap, Position::default(), &calls);
+    let mut records = Vec::new();
+    loop {
+        match pager.next().await {
+            Ok(Some(page)) => records.extend(page.records),
+            Ok(None) => return Declared::from_records(&records),
+            Err(error) => {
+                info!(error = %Chain(&error), "custom fields take their types from values: their declarations could not be read");
+                return Declared::from_records(&records);
+            }
+        }
+    }
+}
+
 async fn one_object(
     client: &Client,
     store: &Store,
     order: &Order<'_>,
     run_id: i64,
     object: &'static Object,
+    declared: &Declared,
     halt: &CancellationToken,
 ) -> ObjectSummary {
     let started_at = Utc::now();
@@ -150,7 +184,7 @@ async fn one_object(
     let result = if halt.is_cancelled() {
         Ok(Ending::Stopped)
     } else {
-        let ctx = Context { client, store, limits: order.limits, run_id, now: order.now, stop: halt };
+        let ctx = Context { client, store, limits: order.limits, run_id, now: order.now, declared, stop: halt };
         pull::pull(&ctx, object, order.ask, &mut report).await
     };
     let (status, failure) = match result {
@@ -178,7 +212,7 @@ async fn one_object(
     if let Err(error) = record(store, run_id, &run).await {
         error!(object = object.name, error = %Chain(&error), "could not note what became of {}", object.name);
     }
-    ObjectSummary { run, misfit_columns: report.misfits, warnings: report.warnings, failure }
+    ObjectSummary { run, misfit_columns: report.misfits, overflowing: report.overflowing, warnings: report.warnings, failure }
 }
 
 fn tell(object: &Object, status: ObjectStatus, reason: Option<&str>, report: &Report) {

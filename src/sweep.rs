@@ -76,14 +76,15 @@ impl Sweep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Map, Value};
+    use crate::record::record_of;
+    use serde_json::json;
 
     const SINCE: &str = "2025-01-10T00:00:00Z";
 
     fn page(days: &[Option<u32>]) -> Vec<Record> {
         let record = |day: &Option<u32>| {
-            let time = day.map(|day| ("lastTouch".to_owned(), Value::String(format!("2025-01-{day:02}T00:00:00.000Z"))));
-            Record { id: "a".into(), fields: Map::from_iter(time), nul_values: 0 }
+            let time = day.map(|day| format!("2025-01-{day:02}T00:00:00.000Z"));
+            record_of(&json!({"_id": "a", "lastTouch": time}))
         };
         days.iter().map(record).collect()
     }

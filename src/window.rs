@@ -45,11 +45,13 @@ impl Window {
 mod tests {
     use super::*;
     use crate::catalog;
+    use crate::record::record_of;
     use serde_json::{Value, json};
 
     fn check(window: Window, object: &str, fields: Value, expected: bool) {
-        let Value::Object(fields) = fields else { panic!("not an object") };
-        let record = Record { id: "a".into(), fields, nul_values: 0 };
+        let mut fields = fields;
+        fields["_id"] = json!("a");
+        let record = record_of(&fields);
         assert_eq!(window.takes(catalog::object(object).unwrap(), &record), expected, "{object} {:?}", record.fields);
     }
 

@@ -7,6 +7,7 @@ mod check;
 #[cfg(feature = "embedded")]
 mod demo;
 mod print;
+mod retype;
 mod schema;
 mod status;
 mod sync;
@@ -144,9 +145,13 @@ pub async fn execute(command: Command, settings: &Settings) -> Result<ExitCode, 
             sync::sync("backfill", Ask::History(range_of(&range)), &objects, settings, output).await
         }
         Command::Status(output) => status::status(settings, output).await,
-        Command::Schema { objects, output } => {
+        Command::Schema { objects, output, sql } => {
             let objects = config::objects_named(&objects.objects)?;
-            schema::schema(settings, &objects, output).await
+            schema::schema(settings, &objects, output, sql).await
+        }
+        Command::Retype { object, column, kind } => {
+            let object = config::objects_named(&[object])?.remove(0);
+            retype::retype(settings, object, &column, kind).await
         }
     }
 }

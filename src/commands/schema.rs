@@ -18,6 +18,9 @@ pub(super) struct Table {
     object: &'static str,
     rows: i64,
     columns: Vec<Field>,
+    /// The statements that make it.
+    #[serde(skip)]
+    sql: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -29,7 +32,12 @@ struct Field {
 }
 
 /// Shows these objects' tables, or all there are.
-pub(super) async fn schema(settings: &Settings, named: &[&'static Object], output: Output) -> Result<ExitCode, Failure> {
+pub(super) async fn schema(
+    settings: &Settings,
+    named: &[&'static Object],
+    output: Output,
+    sql: bool,
+) -> Result<ExitCode, Failure> {
     let tables = with_store(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
@@ -39,6 +47,8 @@ pub(super) async fn schema(settings: &Settings, named: &[&'static Object], outpu
     .await?;
     if output.json {
         print::json(&tables)?;
+    } else if sql {
+        tables.iter().for_each(|table| print::to_stdout(&table.sql));
     } else if named.is_empty() || tables.is_empty() {
         print::to_stdout(&overview(&tables));
     } else {
@@ -56,8 +66,13 @@ pub(super) async fn tables(store: &Store, named: &[&'static Object]) -> Result<V
         if store::table_exists(&mut tx, &store.schema, object.name).await? {
             let columns = store::load_columns(&mut tx, &store.schema, object).await?;
             let rows = store::row_count(&mut tx, &store.schema, object).await?;
-            let columns = columns.iter().map(Field::of).collect();
-            tables.push(Table { table: format!("{}.{}", store.schema, object.name), object: object.name, rows, columns });
+            tables.push(Table {
+                table: format!("{}.{}", store.schema, object.name),
+                object: object.name,
+                rows,
+                columns: columns.iter().map(Field::of).collect(),
+                sql: format!("{};\n", store::table_sql(&store.schema, object, &columns)),
+            });
         }
     }
     store::commit(tx).await?;

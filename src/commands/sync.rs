@@ -81,8 +81,11 @@ pub(super) fn text_of(summary: &Summary) -> String {
     text
 }
 
+/// So many names of properties fit a terminal; `--json` has them all.
+const NAMED_OVERFLOWING: usize = 20;
+
 fn notes(summary: &ObjectSummary) -> Vec<String> {
-    let ObjectSummary { run, misfit_columns, warnings, failure } = summary;
+    let ObjectSummary { run, misfit_columns, overflowing, warnings, failure } = summary;
     let object = run.object;
     let mut notes = Vec::new();
     let reason = run.reason.as_deref().unwrap_or_default();
@@ -100,7 +103,15 @@ fn notes(summary: &ObjectSummary) -> Vec<String> {
     }
     if !misfit_columns.is_empty() {
         let columns: Vec<_> = misfit_columns.iter().map(|(column, count)| format!("{column} ({count})")).collect();
-        notes.push(format!("misfits in {object}, kept in _misfits: {}", columns.join(", ")));
+        let mends = format!("`planhat-sync retype {object} COLUMN TYPE` gives a column another type");
+        notes.push(format!("misfits in {object}, kept in _misfits: {}\n  {mends}", columns.join(", ")));
+    }
+    if !overflowing.is_empty() {
+        let named: Vec<_> = overflowing.iter().take(NAMED_OVERFLOWING).map(|name| format!("{name:?}")).collect();
+        let more = overflowing.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        notes
+            .push(format!("warning: {object} has no room for all its properties; kept in _overflow: {}{more}", named.join(", ")));
     }
     notes
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::declared::Declared;
 use super::names::column_name;
 use super::types::kind_for;
 use crate::object::{Kind, Object};
@@ -77,6 +78,11 @@ impl Columns {
         self.all.is_empty()
     }
 
+    /// The column of that name.
+    pub fn named(&self, name: &str) -> Option<&Column> {
+        self.all.iter().find(|column| column.name == name)
+    }
+
     pub(super) fn find(&self, origin: Origin, planhat_name: &str) -> Option<&Column> {
         let index = match origin {
             Origin::Property => self.properties.get(planhat_name),
@@ -85,8 +91,15 @@ impl Columns {
         index.map(|index| &self.all[*index])
     }
 
+    /// Whether these records have a property that wants a column and has none yet.
+    pub fn would_grow(&self, object: &Object, records: &[Record], declared: &Declared) -> bool {
+        self.len() < MAX_COLUMNS
+            && records.iter().flat_map(values).any(|(origin, name, value)| !value.is_null() && self.find(origin, name).is_none())
+            && !self.clone().grow(object, records, declared).is_empty()
+    }
+
     /// Adds a column for every property in these records that has none yet, and says which.
-    pub fn grow(&mut self, object: &Object, records: &[Record]) -> Vec<Column> {
+    pub fn grow(&mut self, object: &Object, records: &[Record], declared: &Declared) -> Vec<Column> {
         let mut unknown: BTreeMap<(Origin, &str), Vec<&Value>> = BTreeMap::new();
         for (origin, name, value) in records.iter().flat_map(values) {
             if self.find(origin, name).is_none() {
@@ -98,9 +111,13 @@ impl Columns {
             if self.len() >= MAX_COLUMNS {
                 break;
             }
-            let documented = if origin == Origin::Property { object.kind_of(planhat_name) } else { None };
-            let Some(kind) = documented.or_else(|| kind_for(values)) else { continue };
-            let base = if origin == Origin::Property { object.column_name_of(planhat_name) } else { planhat_name };
+            let seen = kind_for(values);
+            let (known, base) = match origin {
+                Origin::Property => (object.kind_of(planhat_name), object.column_name_of(planhat_name)),
+                Origin::Custom => (declared.kind_of(object, planhat_name), planhat_name),
+            };
+            // Nothing but null is no reason for a column.
+            let Some(kind) = seen.map(|seen| known.unwrap_or(seen)) else { continue };
             let name = column_name(origin, base, |name| self.taken.contains(name));
             let column = Column { name, kind, origin, planhat_name: planhat_name.to_owned() };
             self.push(column.clone());

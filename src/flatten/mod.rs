@@ -9,9 +9,12 @@
 //! the whole record.
 
 mod columns;
+mod declared;
 mod names;
 mod rows;
 mod types;
 
 pub use columns::{Column, Columns, MAX_COLUMNS, Origin};
+pub use declared::Declared;
 pub use rows::{Row, flatten};
+pub use types::{Fit, fit};

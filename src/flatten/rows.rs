@@ -7,6 +7,12 @@ use super::columns::{Columns, Origin, values};
 use super::types::{Fit, fit};
 use crate::record::Record;
 
+/// What PostgreSQL has for the values of one row: a page of 8,160 bytes, less the row's own header and
+/// columns.
+const MAX_ROW_BYTES: usize = 7_800;
+/// A value longer than this can be moved out of the row by PostgreSQL, which leaves a pointer behind.
+const MAX_CELL_BYTES: usize = 24;
+
 /// One row, ready to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -15,13 +21,23 @@ pub struct Row {
     pub cells: Map<String, Value>,
     /// Column name to a value that the column has no room for.
     pub misfits: Map<String, Value>,
-    /// Values without a column: properties by name, custom fields under `custom`.
+    /// Values without a column, or for which the row has no room: properties by name, custom fields
+    /// under `custom`.
     pub overflow: Map<String, Value>,
+    /// Equal for equal records, whatever the order of their keys and wherever their values landed: a
+    /// row whose hash is in the table already is not written again.
+    pub hash: i64,
 }
 
 /// Sorts the values of a record into its row.
 pub fn flatten(columns: &Columns, record: &Record) -> Row {
-    let mut row = Row { id: record.id.clone(), cells: Map::new(), misfits: Map::new(), overflow: Map::new() };
+    let mut row = Row {
+        id: record.id.clone(),
+        cells: Map::new(),
+        misfits: Map::new(),
+        overflow: Map::new(),
+        hash: hash_of(&record.fields),
+    };
     for (origin, name, value) in values(record) {
         match columns.find(origin, name) {
             Some(column) => match fit(column.kind, value) {
@@ -31,14 +47,42 @@ pub fn flatten(columns: &Columns, record: &Record) -> Row {
             },
             // Nothing but null has been seen of it: there is nothing to keep.
             None if value.is_null() => {}
-            None => row.overflow(origin, name, value),
+            None => row.overflow(origin, name, value.clone()),
         }
     }
+    row.make_room(columns);
     row
 }
 
 impl Row {
-    fn overflow(&mut self, origin: Origin, name: &str, value: &Value) {
+    /// Moves values to `_overflow`, the latest columns first, until the row fits into a page of the
+    /// database: hundreds of short values would otherwise make it refuse the row.
+    fn make_room(&mut self, columns: &Columns) {
+        let mut bytes: usize = self.cells.values().map(bytes_of).sum();
+        if bytes <= MAX_ROW_BYTES {
+            return;
+        }
+        for column in columns.iter().collect::<Vec<_>>().into_iter().rev() {
+            if bytes <= MAX_ROW_BYTES {
+                return;
+            }
+            if column.planhat_name != "_id"
+                && let Some(cell) = self.cells.remove(&column.name)
+            {
+                bytes -= bytes_of(&cell);
+                self.overflow(column.origin, &column.planhat_name, cell);
+            }
+        }
+    }
+
+    /// Planhat names of what went to `_overflow`.
+    pub fn overflowing(&self) -> impl Iterator<Item = &str> {
+        let custom = self.overflow.get("custom").and_then(Value::as_object);
+        let properties = self.overflow.keys().filter(move |name| custom.is_none() || *name != "custom");
+        properties.chain(custom.into_iter().flat_map(Map::keys)).map(String::as_str)
+    }
+
+    fn overflow(&mut self, origin: Origin, name: &str, value: Value) {
         let fields = match origin {
             Origin::Property => &mut self.overflow,
             Origin::Custom => {
@@ -50,18 +94,25 @@ impl Row {
                 }
             }
         };
-        fields.insert(name.to_owned(), value.clone());
+        fields.insert(name.to_owned(), value);
     }
+}
 
-    /// Equal for equal content, whatever the order of the keys: a row whose hash is in the table
-    /// already is not written again.
-    pub fn hash(&self) -> i64 {
-        let mut hasher = Xxh3::new();
-        for fields in [&self.cells, &self.misfits, &self.overflow] {
-            feed_fields(&mut hasher, fields);
-        }
-        hasher.digest().cast_signed()
+/// The most that a cell takes of its row, on the safe side.
+fn bytes_of(cell: &Value) -> usize {
+    match cell {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(number) => (5 + number.as_str().len() / 2).min(MAX_CELL_BYTES),
+        Value::String(text) => (4 + text.len()).min(MAX_CELL_BYTES),
+        Value::Array(_) | Value::Object(_) => MAX_CELL_BYTES,
     }
+}
+
+fn hash_of(fields: &Map<String, Value>) -> i64 {
+    let mut hasher = Xxh3::new();
+    feed_fields(&mut hasher, fields);
+    hasher.digest().cast_signed()
 }
 
 /// Each value is fed with a mark of its kind and, where it has one, its length, so that no two
@@ -105,17 +156,14 @@ fn feed_length(hasher: &mut Xxh3, mark: u8, length: usize) {
 mod tests {
     use super::*;
     use crate::catalog;
+    use crate::flatten::Declared;
+    use crate::record::record_of;
     use serde_json::json;
 
-    fn record(fields: Value) -> Record {
-        let Value::Object(fields) = fields else { panic!("not an object") };
-        Record { id: fields["_id"].as_str().unwrap().to_owned(), fields, nul_values: 0 }
-    }
-
     fn row_of(object: &str, fields: Value) -> Row {
-        let record = record(fields);
+        let record = record_of(&fields);
         let mut columns = Columns::default();
-        columns.grow(catalog::object(object).unwrap(), std::slice::from_ref(&record));
+        columns.grow(catalog::object(object).unwrap(), std::slice::from_ref(&record), &Declared::default());
         flatten(&columns, &record)
     }
 
@@ -140,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_has_no_column_overflows() {
-        let record = record(json!({"_id": "a", "x": 1, "custom": {"y": [2], "z": null}}));
+        let record = record_of(&json!({"_id": "a", "x": 1, "custom": {"y": [2], "z": null}}));
         let row = flatten(&Columns::default(), &record);
         assert_eq!(Value::Object(row.overflow), json!({"_id": "a", "x": 1, "custom": {"y": [2]}}));
     }
@@ -153,11 +201,29 @@ mod tests {
 
     #[test]
     fn the_hash_sees_content_and_nothing_else() {
-        let hash = |text: &str| row_of("companies", serde_json::from_str(text).unwrap()).hash();
+        let hash = |text: &str| row_of("companies", serde_json::from_str(text).unwrap()).hash;
         let first = hash(r#"{"_id":"a","usage":{"x":1,"y":2},"mrr":10}"#);
         assert_eq!(first, hash(r#"{"mrr":10,"usage":{"y":2,"x":1},"_id":"a"}"#));
         assert_ne!(first, hash(r#"{"_id":"a","usage":{"x":1,"y":3},"mrr":10}"#));
         assert_ne!(first, hash(r#"{"_id":"a","usage":{"x":1,"y":2}}"#));
         assert_ne!(hash(r#"{"_id":"a","tags":["ab"]}"#), hash(r#"{"_id":"a","tags":["a","b"]}"#));
+    }
+
+    #[test]
+    fn the_hash_does_not_depend_on_where_values_land() {
+        let record = record_of(&json!({"_id": "a", "mrr": "a lot"}));
+        let with_columns = row_of("companies", json!({"_id": "a", "mrr": "a lot"}));
+        assert_eq!(flatten(&Columns::default(), &record).hash, with_columns.hash);
+    }
+
+    #[test]
+    fn a_row_too_wide_for_the_database_leaves_its_latest_columns_to_overflow() {
+        let custom: Map<String, Value> = (0..1000).map(|number| (format!("{number:04}"), json!("twelve bytes"))).collect();
+        let row = row_of("companies", json!({"_id": "a", "custom": custom}));
+        let overflowed = row.overflow["custom"].as_object().unwrap();
+        assert_eq!(row.cells.len() + overflowed.len(), 1001);
+        assert!(row.cells.contains_key("planhat__id") && row.cells.contains_key("planhat__0000__custom"));
+        assert!(overflowed.contains_key("0999"));
+        assert!(row.cells.values().map(bytes_of).sum::<usize>() <= MAX_ROW_BYTES);
     }
 }

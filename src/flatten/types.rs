@@ -12,14 +12,15 @@ use crate::record::{fits_numeric, instant, instant_with_time};
 
 /// Where a value goes.
 #[derive(Debug, PartialEq)]
-pub(super) enum Fit {
+pub enum Fit {
     Cell(Value),
     /// The property has no value: the column is NULL.
     Nothing,
     Misfit,
 }
 
-pub(super) fn fit(kind: Kind, value: &Value) -> Fit {
+/// Where a value goes in a column of this type.
+pub fn fit(kind: Kind, value: &Value) -> Fit {
     if value.is_null() || (kind != Kind::Text && means_nothing(value)) {
         return Fit::Nothing;
     }

@@ -123,7 +123,7 @@ impl<'a> Pager<'a> {
                 return Err(Error::Endless { path: self.path(), offset: self.position.offset });
             }
             let raw = self.fetch().await?;
-            let entries: Vec<Entry> = raw.iter().map(|raw| Entry::read(raw)).collect();
+            let entries: Vec<Entry> = raw.into_iter().map(Entry::read).collect();
             if self.position.seam.is_some() && !self.continues(&entries) {
                 self.step_back()?;
                 continue;
@@ -249,7 +249,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn read(raw: &RawValue) -> Entry {
+    fn read(raw: Box<RawValue>) -> Entry {
         let content = xxh3_64(raw.get().as_bytes());
         let parsed = Record::parse(raw);
         let id = parsed.as_ref().ok().map(|record| record.id.clone());

@@ -18,6 +18,8 @@ pub enum Error {
     Migrate { source: MigrateError },
     #[error("run {run_id} no longer holds the lease: another run has taken it")]
     LeaseLost { run_id: i64 },
+    #[error("views depend on {column}: {views}")]
+    Viewed { column: String, views: String },
     #[error("the tables of schema planhat_sync are of another version of planhat-sync")]
     OtherVersion,
     #[error("could not read {value:?} in planhat_sync.{column}")]
@@ -33,6 +35,27 @@ pub(super) fn could_not(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Erro
 }
 
 impl Error {
+    /// The code and words with which PostgreSQL refused the data itself: a value (22), a constraint or
+    /// trigger of the user's (23, P0), a limit (54). Another attempt would be refused as well.
+    pub fn refusal(&self) -> Option<(String, String)> {
+        let Error::Statement { source: sqlx::Error::Database(error), .. } = self else { return None };
+        let code = error.code()?;
+        ["22", "23", "54", "P0"]
+            .iter()
+            .any(|class| code.starts_with(class))
+            .then(|| (error.message().to_owned(), code.into_owned()))
+    }
+
+    /// Whether somebody else's lock was in the way, which may be gone the next moment.
+    pub fn is_lock_conflict(&self) -> bool {
+        match self {
+            Error::Statement { source: sqlx::Error::Database(error), .. } => {
+                matches!(error.code().as_deref(), Some("55P03" | "40P01" | "40001"))
+            }
+            _ => false,
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         let source = match self {
@@ -48,6 +71,7 @@ impl Error {
             Error::OtherVersion => {
                 return Some("run `planhat-sync sync` once with this version, or use the version that made them");
             }
+            Error::Viewed { .. } => return Some("drop them, retype, and make them again; nothing was changed"),
             Error::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
             Error::Migrate { .. } | Error::Unknown { .. } => return None,
             #[cfg(feature = "embedded")]

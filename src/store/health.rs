@@ -13,7 +13,7 @@ const OLDEST_VERSION: i32 = 150_000;
 pub struct Health {
     pub version: String,
     pub version_is_supported: bool,
-    /// The statements with which an administrator grants what is missing.
+    /// The statements with which an administrator gives us what is missing.
     pub missing_grants: Vec<String>,
 }
 
@@ -28,6 +28,7 @@ pub async fn health(db: &mut PgConnection, schema: &str) -> Result<Health, Error
     for schema in [OWN_SCHEMA, schema] {
         missing_grants.extend(missing_grant(db, schema).await?);
     }
+    missing_grants.extend(foreign_tables(db, schema).await?);
     missing_grants.dedup();
     Ok(Health { version, version_is_supported: number >= OLDEST_VERSION, missing_grants })
 }
@@ -50,4 +51,21 @@ async fn missing_grant(db: &mut PgConnection, schema: &str) -> Result<Option<Str
         (false, _, false) => Some(format!("grant create on database {database} to {user}")),
         _ => None,
     })
+}
+
+/// Tables of ours that somebody else owns: only an owner can add columns.
+async fn foreign_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, Error> {
+    let tables: Vec<(String, String, String)> = query_as(
+        "select nspname::text, relname::text, current_user::text from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+         where nspname in ($1, $2) and relkind in ('r', 'p') and not pg_has_role(relowner, 'usage') order by 1, 2",
+    )
+    .bind(OWN_SCHEMA)
+    .bind(schema)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read the owners of tables"))?;
+    let grant = |(schema, table, user): (String, String, String)| {
+        format!("alter table {}.{} owner to {}", quoted(&schema), quoted(&table), quoted(&user))
+    };
+    Ok(tables.into_iter().map(grant).collect())
 }

@@ -16,6 +16,7 @@ mod error;
 mod health;
 mod lease;
 mod quarantine;
+mod retype;
 mod rows;
 mod runs;
 mod sql;
@@ -36,12 +37,13 @@ pub use embedded::Place;
 pub use error::Error;
 pub use health::{Health, health};
 pub use lease::{HEARTBEAT, Held, STALE_AFTER, beat, take_lease};
-pub use quarantine::{put_in_quarantine, quarantined};
-pub use rows::{Written, upsert};
+pub use quarantine::{put_in_quarantine, quarantined, release_stored, release_unseen};
+pub use retype::{Retyped, retype};
+pub use rows::{Refused, Written, upsert, upsert_in_halves};
 pub use runs::{
     Figures, LatestRun, ObjectRun, ObjectState, ObjectStatus, RunStatus, finish_run, latest_run, object_states, record_object_run,
 };
-pub use tables::{add_columns, create_table, load_columns, row_count, sample, table_exists};
+pub use tables::{add_columns, create_table, load_columns, lock_columns, row_count, sample, table_exists, table_sql};
 
 use error::could_not;
 use sql::{query, query_scalar};

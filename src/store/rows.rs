@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::error::{Error, could_not};
 use super::sql::{Sql, query, query_as};
@@ -21,6 +21,54 @@ pub struct Written {
     pub inserted: u64,
     pub updated: u64,
     pub unchanged: u64,
+}
+
+/// A row that PostgreSQL refuses.
+#[derive(Debug)]
+pub struct Refused {
+    pub id: String,
+    pub reason: String,
+    pub sqlstate: String,
+}
+
+/// Stores rows as `upsert` does, and where PostgreSQL refuses, halves them until it is known which.
+pub async fn upsert_in_halves(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    columns: &Columns,
+    rows: &[Row],
+    run_id: i64,
+) -> Result<(Written, Vec<Refused>), Error> {
+    let (mut written, mut refused) = (Written::default(), Vec::new());
+    let mut parts = vec![rows];
+    while let Some(part) = parts.pop() {
+        let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
+        match upsert(&mut savepoint, schema, object, columns, part, run_id).await {
+            Ok(of_part) => {
+                savepoint.commit().await.map_err(could_not("release a savepoint"))?;
+                written += of_part;
+            }
+            Err(error) => {
+                savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
+                let (reason, sqlstate) = error.refusal().ok_or(error)?;
+                match part {
+                    [row] => refused.push(Refused { id: row.id.clone(), reason, sqlstate }),
+                    // The first half comes next: of rows with the same id the last one counts.
+                    _ => parts.extend([&part[part.len() / 2..], &part[..part.len() / 2]]),
+                }
+            }
+        }
+    }
+    Ok((written, refused))
+}
+
+impl std::ops::AddAssign for Written {
+    fn add_assign(&mut self, other: Written) {
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+    }
 }
 
 /// Stores rows by id. Of rows with the same id the last one counts.
@@ -38,16 +86,15 @@ pub async fn upsert(
     let mut written = Written::default();
     let mut changed = Vec::new();
     for (id, row) in latest {
-        let hash = row.hash();
         match stored.get(id) {
-            Some(before) if *before == Some(hash) => {
+            Some(before) if *before == Some(row.hash) => {
                 written.unchanged += 1;
                 continue;
             }
             Some(_) => written.updated += 1,
             None => written.inserted += 1,
         }
-        changed.push(as_json(row, hash));
+        changed.push(as_json(row));
     }
     if !changed.is_empty() {
         write(db, schema, object, columns, changed, run_id).await?;
@@ -71,9 +118,9 @@ async fn stored_hashes(
 }
 
 /// A row as the statement takes it.
-fn as_json(row: &Row, hash: i64) -> Value {
+fn as_json(row: &Row) -> Value {
     let mut fields = row.cells.clone();
-    fields.insert("_row_hash".to_owned(), json!(hash));
+    fields.insert("_row_hash".to_owned(), json!(row.hash));
     for (column, values) in [("_misfits", &row.misfits), ("_overflow", &row.overflow)] {
         if !values.is_empty() {
             fields.insert(column.to_owned(), Value::Object(Map::clone(values)));

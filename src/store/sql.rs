@@ -57,6 +57,12 @@ impl Sql {
     }
 }
 
+impl std::fmt::Display for Sql {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 // No statement is kept on the connection: behind a connection pooler the next one may go to another
 // server process, which would not know it, and a new column would outdate it.
 

@@ -39,37 +39,70 @@ pub async fn table_exists(db: &mut PgConnection, schema: &str, table: &str) -> R
 
 /// Creates the table of an object with our own columns and those the map knows of.
 pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
-    let sql = Sql::new("create table ").table(schema, object.name).text(
-        " (
-        planhat__id text primary key,
-        _row_hash bigint not null,
-        _first_seen_at timestamptz not null default now(),
-        _synced_at timestamptz not null default now(),
-        _deleted_at timestamptz,
-        _run_id bigint not null,
-        _misfits jsonb,
-        _overflow jsonb)",
-    );
-    sqlx::raw_sql(sql.safe()).execute(&mut *db).await.map_err(could_not("create a table"))?;
-    let about =
-        format!("Planhat {}, one row per record, kept by planhat-sync. A change is known as {}.", object.name, object.action);
-    let mut sql = Sql::new("comment on table ").table(schema, object.name).text(" is ").literal(&about);
-    for (column, meaning) in OWN_COLUMNS {
-        sql = comment_on(sql.text("; "), schema, object, column, meaning);
+    lock_columns(db, schema, object).await?;
+    if table_exists(db, schema, object.name).await? {
+        return Ok(());
     }
-    sqlx::raw_sql(sql.safe()).execute(&mut *db).await.map_err(could_not("describe a table"))?;
-
     let known = load_columns(db, schema, object).await?;
     if known.is_empty() {
-        let id =
-            Column { name: "planhat__id".to_owned(), kind: Kind::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
-        register(db, schema, object, 0, std::slice::from_ref(&id)).await
-    } else {
-        let missing: Vec<Column> = known.iter().filter(|column| column.name != "planhat__id").cloned().collect();
-        alter(db, schema, object, &missing).await
+        let id = Column { name: ID.to_owned(), kind: Kind::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
+        register(db, schema, object, 0, std::slice::from_ref(&id)).await?;
     }
+    execute(db, table_as_sql(schema, object, &known)).await.map_err(could_not("create a table"))
 }
 
+/// The statements that make a table with these columns.
+pub fn table_sql(schema: &str, object: &Object, columns: &Columns) -> String {
+    table_as_sql(schema, object, columns).to_string()
+}
+
+fn table_as_sql(schema: &str, object: &Object, columns: &Columns) -> Sql {
+    let about =
+        format!("Planhat {}, one row per record, kept by planhat-sync. A change is known as {}.", object.name, object.action);
+    let mut sql = Sql::new("create table ")
+        .table(schema, object.name)
+        .text(
+            " (
+    planhat__id text primary key,
+    _row_hash bigint not null,
+    _first_seen_at timestamptz not null default now(),
+    _synced_at timestamptz not null default now(),
+    _deleted_at timestamptz,
+    _run_id bigint not null,
+    _misfits jsonb,
+    _overflow jsonb);
+comment on table ",
+        )
+        .table(schema, object.name)
+        .text(" is ")
+        .literal(&about);
+    for (column, meaning) in OWN_COLUMNS {
+        sql = comment_on(sql.text(";\n"), schema, object, column, meaning);
+    }
+    let of_planhat: Vec<&Column> = columns.iter().filter(|column| column.name != ID).collect();
+    if of_planhat.is_empty() { sql } else { with_columns(sql.text(";\n"), schema, object, &of_planhat) }
+}
+
+/// `alter table` and the comments for these columns, added to a statement.
+fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&Column]) -> Sql {
+    let mut sql = sql.text("alter table ").table(schema, object.name).list(columns, |sql, column| {
+        sql.text("\n    add column if not exists ").name(&column.name).text(" ").text(column.kind.sql())
+    });
+    for column in columns {
+        let meaning = match column.origin {
+            Origin::Property => format!("{} (property)", column.planhat_name),
+            Origin::Custom => format!("{} (custom field)", column.planhat_name),
+        };
+        sql = comment_on(sql.text(";\n"), schema, object, &column.name, &meaning);
+    }
+    sql
+}
+
+async fn execute(db: &mut PgConnection, sql: Sql) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(sql.safe()).execute(db).await.map(|_| ())
+}
+
+const ID: &str = "planhat__id";
 const OWN_COLUMNS: [(&str, &str); 8] = [
     ("planhat__id", "_id (property)"),
     ("_row_hash", "hash of the row's content; a record with the same hash is not written again"),
@@ -92,26 +125,20 @@ pub async fn add_columns(
     if columns.is_empty() {
         return Ok(());
     }
-    alter(db, schema, object, columns).await?;
+    let sql = with_columns(Sql::default(), schema, object, &columns.iter().collect::<Vec<_>>());
+    execute(db, sql).await.map_err(could_not("add columns to a table"))?;
     register(db, schema, object, position, columns).await
 }
 
-async fn alter(db: &mut PgConnection, schema: &str, object: &Object, columns: &[Column]) -> Result<(), Error> {
-    if columns.is_empty() {
-        return Ok(());
-    }
-    let mut sql = Sql::new("alter table ")
-        .table(schema, object.name)
-        .text(" ")
-        .list(columns, |sql, column| sql.text("add column if not exists ").name(&column.name).text(" ").text(column.kind.sql()));
-    for column in columns {
-        let meaning = match column.origin {
-            Origin::Property => format!("{} (property)", column.planhat_name),
-            Origin::Custom => format!("{} (custom field)", column.planhat_name),
-        };
-        sql = comment_on(sql.text("; "), schema, object, &column.name, &meaning);
-    }
-    sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("add columns to a table"))?;
+/// Lets only one transaction at a time make columns of an object, and none wait long for readers of the
+/// table: whoever waits for this lock makes everybody behind it wait too.
+pub async fn lock_columns(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
+    query("select set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(hashtextextended($1 || '.' || $2, 0))")
+        .bind(schema)
+        .bind(object.name)
+        .execute(db)
+        .await
+        .map_err(could_not("wait for another change of the table"))?;
     Ok(())
 }
 

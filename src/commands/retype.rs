@@ -1,0 +1,67 @@
+//! `retype`: one column gets another type, on the user's word.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+
+use super::{Failure, exit, print, with_store};
+use crate::config::{Settings, nearest};
+use crate::flatten::{Column, Columns};
+use crate::object::{Kind, Object};
+use crate::run;
+use crate::store::{self, Error as StoreError, RunStatus, Store};
+
+pub(super) async fn retype(settings: &Settings, object: &'static Object, column: &str, kind: Kind) -> Result<ExitCode, Failure> {
+    let text = with_store(settings, async |store| {
+        store.migrate().await?;
+        // As a run of its own, so that no sync works with the old type meanwhile.
+        let run_id = run::begin(store, "retype").await?;
+        let result = change(store, object, column, kind).await;
+        let status = if result.is_ok() { RunStatus::Succeeded } else { RunStatus::Failed };
+        run::end(store, run_id, status, result.as_ref().err().map(Failure::on_one_line)).await?;
+        result
+    })
+    .await?;
+    print::to_stdout(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn change(store: &Store, object: &'static Object, column: &str, kind: Kind) -> Result<String, Failure> {
+    let mut tx = store.begin().await?;
+    let columns = store::load_columns(&mut tx, &store.schema, object).await?;
+    let column = find(&columns, object, column)?;
+    let place = format!("{}.{}.{}", store.schema, object.name, column.name);
+    if column.kind == kind {
+        return Ok(format!("{place} is {} already", kind.sql()));
+    }
+    let retyped = store::retype(&mut tx, &store.schema, object, column, kind).await.map_err(failure)?;
+    store::commit(tx).await?;
+    let misfits = match retyped.misfits {
+        0 => "all of them fit".to_owned(),
+        count => format!("{count} do not fit and are kept in _misfits"),
+    };
+    Ok(format!("{place} is {} now: {} values moved in, {misfits}", kind.sql(), retyped.fitting))
+}
+
+fn find<'a>(columns: &'a Columns, object: &Object, name: &str) -> Result<&'a Column, Failure> {
+    let wrong =
+        |text: String| Failure::new(exit::CONFIGURATION, anyhow!(text), Some("`planhat-sync schema OBJECT` shows the columns"));
+    match columns.named(name) {
+        Some(column) if column.planhat_name == "_id" => {
+            Err(wrong("planhat__id is the key of its table and stays text".to_owned()))
+        }
+        Some(column) => Ok(column),
+        None => {
+            let names = columns.iter().map(|column| column.name.as_str());
+            let meant = nearest(name, names).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+            Err(wrong(format!("{} has no column {name:?}{meant}", object.name)))
+        }
+    }
+}
+
+/// What stands in the way of this one change is no fault of the database.
+fn failure(error: StoreError) -> Failure {
+    let viewed = matches!(error, StoreError::Viewed { .. });
+    let failure = Failure::from(error);
+    if viewed { Failure { code: exit::FAILED, ..failure } } else { failure }
+}

@@ -1,0 +1,135 @@
+//! Changes the type of one column in place, on the user's word.
+//!
+//! Everything goes the way of the misfits: the column's values are moved to `_misfits`, the empty column
+//! gets its new type, and what fits is moved back, so that it does not matter which of them were misfits
+//! before. It is one transaction: it happens as a whole or not at all.
+
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use super::error::{Error, could_not};
+use super::sql::{Sql, query, query_as, query_scalar};
+use super::tables::lock_columns;
+use crate::flatten::{Column, Fit, fit};
+use crate::object::{Kind, Object};
+
+/// Rows that are moved back at a time.
+const BATCH: i64 = 1000;
+
+/// What became of the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Retyped {
+    /// Values in the column now.
+    pub fitting: u64,
+    /// Values in `_misfits` now.
+    pub misfits: u64,
+}
+
+/// Gives `column` the type `kind`.
+pub async fn retype(db: &mut PgConnection, schema: &str, object: &Object, column: &Column, kind: Kind) -> Result<Retyped, Error> {
+    lock_columns(&mut *db, schema, object).await?;
+    refuse_if_viewed(&mut *db, schema, object, column).await?;
+    move_out(&mut *db, schema, object, column).await?;
+    alter(&mut *db, schema, object, column, kind).await?;
+    let retyped = move_back(&mut *db, schema, object, column, kind).await?;
+    query("update planhat_sync.columns set type = $4 where workspace = $1 and object = $2 and column_name = $3")
+        .bind(schema)
+        .bind(object.name)
+        .bind(&column.name)
+        .bind(kind.sql())
+        .execute(db)
+        .await
+        .map_err(could_not("note the new type of a column"))?;
+    Ok(retyped)
+}
+
+/// PostgreSQL would refuse as well, but name one view at a time.
+async fn refuse_if_viewed(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), Error> {
+    let views: Vec<String> = query_scalar(
+        "select distinct format('%I.%I', of_view.nspname, view.relname)
+         from pg_depend
+             join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_rewrite.oid = pg_depend.objid
+             join pg_class view on view.oid = pg_rewrite.ev_class
+             join pg_namespace of_view on of_view.oid = view.relnamespace
+             join pg_class the_table on pg_depend.refclassid = 'pg_class'::regclass and the_table.oid = pg_depend.refobjid
+             join pg_namespace of_table on of_table.oid = the_table.relnamespace
+             join pg_attribute on attrelid = the_table.oid and attnum = pg_depend.refobjsubid
+         where of_table.nspname = $1 and the_table.relname = $2 and attname = $3 and view.oid <> the_table.oid
+         order by 1",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .bind(&column.name)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("look for views on a column"))?;
+    if views.is_empty() { Ok(()) } else { Err(Error::Viewed { column: column.name.clone(), views: views.join(", ") }) }
+}
+
+async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), Error> {
+    let sql = Sql::new("update ")
+        .table(schema, object.name)
+        .text(" set _misfits = coalesce(_misfits, '{}') || jsonb_build_object($1::text, to_jsonb(")
+        .name(&column.name)
+        .text(")) where ")
+        .name(&column.name)
+        .text(" is not null");
+    query(sql.safe()).bind(&column.name).execute(db).await.map_err(could_not("move the values of a column"))?;
+    Ok(())
+}
+
+async fn alter(db: &mut PgConnection, schema: &str, object: &Object, column: &Column, kind: Kind) -> Result<(), Error> {
+    let sql = Sql::new("alter table ")
+        .table(schema, object.name)
+        .text(" alter column ")
+        .name(&column.name)
+        .text(" type ")
+        .text(kind.sql())
+        .text(" using null::")
+        .text(kind.sql());
+    sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("change the type of a column"))?;
+    Ok(())
+}
+
+async fn move_back(db: &mut PgConnection, schema: &str, object: &Object, column: &Column, kind: Kind) -> Result<Retyped, Error> {
+    let mut retyped = Retyped { fitting: 0, misfits: 0 };
+    let mut last = String::new();
+    loop {
+        let sql = Sql::new("select planhat__id, (_misfits -> $1)::text from ")
+            .table(schema, object.name)
+            .text(" where _misfits ? $1 and planhat__id > $2 order by planhat__id limit $3");
+        let batch: Vec<(String, String)> = query_as(sql.safe())
+            .bind(&column.name)
+            .bind(&last)
+            .bind(BATCH)
+            .fetch_all(&mut *db)
+            .await
+            .map_err(could_not("read the values of a column"))?;
+        let Some((id, _)) = batch.last() else { return Ok(retyped) };
+        last.clone_from(id);
+
+        let mut back = Vec::new();
+        for (id, value) in &batch {
+            let value: Value = serde_json::from_str(value).unwrap_or(Value::Null);
+            match fit(kind, &value) {
+                Fit::Cell(cell) => back.push(json!({"id": id, "value": cell})),
+                Fit::Nothing => back.push(json!({"id": id, "value": null})),
+                Fit::Misfit => retyped.misfits += 1,
+            }
+        }
+        retyped.fitting += back.len() as u64;
+        let sql = Sql::new("update ")
+            .table(schema, object.name)
+            .text(" as old set _misfits = nullif(old._misfits - $1, '{}'), ")
+            .name(&column.name)
+            .text(" = new.value from json_to_recordset($2::text::json) as new (id text, value ")
+            .text(kind.sql())
+            .text(") where old.planhat__id = new.id");
+        query(sql.safe())
+            .bind(&column.name)
+            .bind(Value::Array(back).to_string())
+            .execute(&mut *db)
+            .await
+            .map_err(could_not("move the values of a column back"))?;
+    }
+}
