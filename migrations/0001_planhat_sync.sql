@@ -110,7 +110,8 @@ create table planhat_sync.quarantine (
     seen_at timestamptz not null default now(),
     unique (workspace, object, raw_hash)
 );
-create index on planhat_sync.quarantine (workspace, object, record_id);
+-- A hash, because an id that is too long for any other index is one reason to be here.
+create index on planhat_sync.quarantine using hash (record_id);
 comment on table planhat_sync.quarantine is 'Records that cannot be stored at all, as they came. An entry goes when its record arrives whole, or is no longer listed.';
 comment on column planhat_sync.quarantine.run_id is 'the run that saw it last';
 comment on column planhat_sync.quarantine.sqlstate is 'the code with which PostgreSQL refused the record, where it did';

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::error::Chain;
-use crate::flatten::{Columns, Declared, MAX_COLUMNS, Row, flatten};
+use crate::flatten::{Columns, Declared, Row, flatten};
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Page, Pager, Position};
 use crate::record::{Record, Rejected};
@@ -223,6 +223,8 @@ struct Pull<'a> {
     completes: bool,
     /// Whether this run has read all listings to their ends.
     saw_everything: bool,
+    /// Whether a record of this object may be in quarantine, to be released when it arrives whole.
+    has_quarantine: bool,
     /// Known from the first answer on: only then is it known that the object can be read at all.
     columns: Option<Columns>,
     report: &'a mut Report,
@@ -247,7 +249,20 @@ impl<'a> Pull<'a> {
             (_, None) => Window::Everything,
         };
         report.scan = Some(kind);
-        Pull { ctx, object, kind, window, scan, resumed, completes, saw_everything: !resumed, columns: None, report, calls }
+        Pull {
+            ctx,
+            object,
+            kind,
+            window,
+            scan,
+            resumed,
+            completes,
+            saw_everything: !resumed,
+            has_quarantine: true,
+            columns: None,
+            report,
+            calls,
+        }
     }
 
     /// All listings of the object, from where the scan stands, and the watermark.
@@ -287,7 +302,8 @@ impl<'a> Pull<'a> {
             let fetch_failed = |source| Failure::Fetch { object: self.object.name, offset: self.scan.offset, source };
             let page = fetched.map_err(fetch_failed)?;
             if self.columns.is_none() {
-                self.columns = Some(self.prepare_table().await.map_err(|source| self.store_failed(source))?);
+                let (columns, has_quarantine) = self.prepare_table().await.map_err(|source| self.store_failed(source))?;
+                (self.columns, self.has_quarantine) = (Some(columns), has_quarantine);
             }
             let Some(page) = page else { return Ok(Listed::ToTheEnd) };
 
@@ -309,7 +325,8 @@ impl<'a> Pull<'a> {
         }
     }
 
-    async fn prepare_table(&self) -> Result<Columns, store::Error> {
+    /// The table, its columns, and whether a record of it is in quarantine.
+    async fn prepare_table(&self) -> Result<(Columns, bool), store::Error> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);
         patiently(async || {
             let mut tx = self.ctx.store.begin().await?;
@@ -317,8 +334,9 @@ impl<'a> Pull<'a> {
                 store::create_table(&mut tx, workspace, object).await?;
             }
             let columns = store::load_columns(&mut tx, workspace, object).await?;
+            let quarantined = store::quarantined(&mut tx, workspace).await?;
             store::commit(tx).await?;
-            Ok(columns)
+            Ok((columns, quarantined.iter().any(|(name, _)| name == object.name)))
         })
         .await
     }
@@ -365,6 +383,7 @@ impl<'a> Pull<'a> {
         rows.retain(|row| !refused.iter().any(|refused| refused.id.as_deref() == Some(&row.id)));
         page.taken.retain(|record| !refused.iter().any(|refused| refused.id.as_deref() == Some(&record.id)));
         page.rejected.extend(refused);
+        self.has_quarantine |= !page.rejected.is_empty();
         self.report.add(&page, &rows, written);
         Ok(())
     }
@@ -387,9 +406,12 @@ impl<'a> Pull<'a> {
             (store::upsert(&mut tx, workspace, object, columns, rows, run_id).await?, Vec::new())
         };
         let refused: Vec<Rejected> = refused.into_iter().filter_map(|refused| page.refuse(refused)).collect();
-        let stored = rows.iter().map(|row| row.id.as_str());
-        let stored: Vec<&str> = stored.filter(|id| !refused.iter().any(|refused| refused.id.as_deref() == Some(id))).collect();
-        store::release_stored(&mut tx, workspace, object, &stored).await?;
+        if self.has_quarantine {
+            let stored = rows.iter().map(|row| row.id.as_str());
+            let stored: Vec<&str> =
+                stored.filter(|id| !refused.iter().any(|refused| refused.id.as_deref() == Some(id))).collect();
+            store::release_stored(&mut tx, workspace, object, &stored).await?;
+        }
         store::put_in_quarantine(&mut tx, workspace, object, run_id, &page.rejected).await?;
         store::put_in_quarantine(&mut tx, workspace, object, run_id, &refused).await?;
         store::save_scan(&mut tx, workspace, object, self.kind, &self.scan, run_id).await?;
@@ -449,16 +471,17 @@ impl Sorted {
 /// waits for a lock also holds up the readers behind it.
 async fn patiently<T>(attempt: impl AsyncFn() -> Result<T, store::Error>) -> Result<T, store::Error> {
     const ATTEMPTS: u32 = 12;
-    for number in 1.. {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
         match attempt().await {
-            Err(error) if error.is_lock_conflict() && number < ATTEMPTS => {
+            Err(error) if error.is_lock_conflict() && attempts < ATTEMPTS => {
                 warn!(error = %Chain(&error), "somebody holds a lock on the table: trying again");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             result => return result,
         }
     }
-    unreachable!("the last attempt returns its result")
 }
 
 fn newest_in(object: &Object, records: &[Record]) -> Option<DateTime<Utc>> {

@@ -16,6 +16,9 @@ pub async fn put_in_quarantine(
     run_id: i64,
     rejected: &[Rejected],
 ) -> Result<(), Error> {
+    if rejected.is_empty() {
+        return Ok(());
+    }
     let ids: Vec<&str> = rejected.iter().filter_map(|rejected| rejected.id.as_deref()).collect();
     release_stored(&mut *db, workspace, object, &ids).await?;
     for Rejected { id, raw, reason, sqlstate } in rejected {

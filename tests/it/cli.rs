@@ -41,6 +41,12 @@ impl Tool {
         self
     }
 
+    /// The address of its database.
+    pub(crate) fn database(&self) -> String {
+        let url = self.command.get_envs().find(|(name, _)| *name == "DATABASE_URL").and_then(|(_, value)| value);
+        url.unwrap().to_str().unwrap().to_owned()
+    }
+
     pub(crate) fn run(&mut self, arguments: &[&str]) -> Ran {
         let mut command = Command::new(self.command.get_program());
         command.env_clear().args(arguments);

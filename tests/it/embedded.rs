@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cli::Tool;
 use crate::harness::{Sync, Table};
+use crate::workspaces::trap_workspace;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_database_holds_the_same_rows_as_a_server() {
@@ -61,6 +62,26 @@ fn the_demo_loads_shows_edits_and_syncs_again() {
     ] {
         assert!(ran.stdout.contains(shown), "{shown}: {}", ran.stdout);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_workspace_fits_the_embedded_database_too() {
+    let wide: serde_json::Map<String, Value> = (0..1500).map(|number| (format!("Field {number}"), number.into())).collect();
+    let workspace = trap_workspace().with("projects", vec![serde_json::json!({"_id": "a", "custom": wide})]);
+    let store = Store::embedded(Place::Temporary, "planhat").await.unwrap();
+    let sync = Sync::into(store, workspace, Options::default()).await;
+
+    sync.sync().await;
+    sync.assert_equals_workspace(&catalog::default_objects()).await;
+
+    let mut random = fastrand::Rng::with_seed(1);
+    let too_long: String = std::iter::repeat_with(|| random.alphanumeric()).take(5000).collect();
+    for bad in [serde_json::json!({"name": "nobody"}), serde_json::json!({"_id": too_long}), serde_json::json!({"_id": "good"})] {
+        sync.simulator.add("licenses", bad);
+    }
+    let figures = sync.sync_one("licenses").await.run.figures;
+    assert_eq!((figures.inserted, figures.quarantined), (1, 2));
+    sync.store.close().await;
 }
 
 /// The columns that hold data.

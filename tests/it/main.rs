@@ -16,3 +16,4 @@ mod paging;
 mod permissions;
 mod runs;
 mod without_embedded;
+mod workspaces;

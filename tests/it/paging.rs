@@ -260,7 +260,7 @@ async fn a_second_sync_asks_for_a_page_or_two_of_sorted_objects_only() {
     sync.simulator.forget_requests();
 
     sync.sync_one("companies").await;
-    let requests = sync.simulator.requests();
+    let requests: Vec<_> = sync.simulator.requests().into_iter().filter(|request| request.path == "/companies").collect();
     let asked = |sort: &str| requests.iter().filter(|request| request.query["sort"] == sort).count();
     assert_eq!((asked("-lastTouch"), asked("-updatedAt"), requests.len()), (2, 2, 4));
 
@@ -314,8 +314,14 @@ async fn a_sweep_that_reached_the_end_needs_no_second_one() {
     sync.sync_one("companies").await;
     sync.simulator.forget_requests();
     sync.sync_one("companies").await;
-    assert!(sync.simulator.requests().iter().all(|request| request.query["sort"] == "-lastTouch"));
-    assert_eq!(sync.calls_of("companies"), 2);
+    let sorts: Vec<_> = sync
+        .simulator
+        .requests()
+        .into_iter()
+        .filter(|request| request.path == "/companies")
+        .map(|request| request.query["sort"].clone())
+        .collect();
+    assert_eq!(sorts, ["-lastTouch", "-lastTouch"]);
 }
 
 #[tokio::test]

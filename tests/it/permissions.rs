@@ -84,7 +84,7 @@ async fn a_refused_token_ends_the_run_and_moves_nothing() {
     let summary = run::run(&client, &sync.store, &order, &sync.stop).await.unwrap();
 
     assert_eq!(summary.status, RunStatus::Failed);
-    assert!(sync.simulator.requests().len() <= 2, "the other objects were asked for too");
+    assert!(sync.simulator.requests().len() <= 3, "the other objects were asked for too");
     assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors").await, "0");
     assert_eq!(sync.one("select status from planhat_sync.runs").await, "failed");
 }
