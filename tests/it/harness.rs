@@ -198,7 +198,9 @@ impl Table {
             }
             if cell.is_null() {
                 let kept = row["_misfits"].get(column);
-                let nothing = value.is_null() || (kind != "text" && matches!(value.as_str(), Some("" | "undefined")));
+                let nothing = value.is_null()
+                    || (kind != "text"
+                        && matches!(value.as_str().map(|text| text.replace('\0', "")).as_deref(), Some("" | "undefined")));
                 assert!(nothing || kept.is_some_and(|kept| alike(value, kept)), "{place} is lost: {kept:?}");
             } else {
                 used += 1;
