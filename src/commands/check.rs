@@ -45,7 +45,8 @@ impl Finding {
 }
 
 pub(super) async fn check(settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
-    let mut findings = check_planhat(settings).await;
+    let mut findings = vec![Finding::ok("planhat-sync", concat!("version ", env!("CARGO_PKG_VERSION")))];
+    findings.extend(check_planhat(settings).await);
     findings.extend(check_database(settings).await);
     if output.json {
         print::json(&findings)?;
@@ -104,7 +105,7 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
         Ok(store) => store,
         Err(failure) => return vec![Finding::fail("database", failure.on_one_line(), failure.code)],
     };
-    let health = health_of(&store).await;
+    let (health, tables) = (health_of(&store).await, store.is_set_up().await);
     store.close().await;
     let health = match health {
         Ok(health) => health,
@@ -118,6 +119,14 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
     } else {
         Finding::fail("database", format!("PostgreSQL {} is too old; 15 or newer is needed", health.version), exit::DATABASE)
     }];
+    findings.push(match tables {
+        Ok(true) => Finding::ok("tables", "made by this version"),
+        Ok(false) => Finding::ok("tables", "none yet; the first sync makes them"),
+        Err(error) => {
+            let failure = Failure::from(error);
+            Finding::fail("tables", failure.on_one_line(), failure.code)
+        }
+    });
     if health.missing_grants.is_empty() {
         findings.push(Finding::ok("privileges", format!("can write schemas {} and planhat_sync", settings.database.schema)));
     }

@@ -296,10 +296,12 @@ async fn check_says_ok_warn_or_fail_for_each_thing() {
     insta::with_settings!({filters => filters}, {
         insta::assert_snapshot!(tool.run(&["check"]).all(), @"
         exit 0
+        ok    planhat-sync   version 0.1.0
         ok    token          accepted by http://127.0.0.1:PORT/
         ok    companies      readable
         warn  nps            /nps answered 403 Forbidden; give the private app read access to this object in Planhat, or leave it out of planhat.objects
         ok    database       PostgreSQL VERSION
+        ok    tables         none yet; the first sync makes them
         ok    privileges     can write schemas planhat and planhat_sync
         ");
     });
