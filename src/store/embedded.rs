@@ -25,25 +25,26 @@ pub enum Place {
 pub(super) struct Server {
     server: PgliteServer,
     /// A private folder, since whoever can open the socket can read everything.
-    socket: TempDir,
+    socket: PathBuf,
+    /// Kept for as long as the server runs, where the socket is in one.
+    _temporary: Option<TempDir>,
 }
 
+/// Part of the name of a PostgreSQL socket.
 const PORT: u16 = 5432;
+/// The path of a socket is limited to some 100 bytes; its name needs a few of them.
+const LONGEST_FOLDER: usize = 80;
 
 impl Server {
     pub(super) async fn start(place: Place) -> Result<Server, Error> {
         let start = move || {
-            // Of its own, because a socket's path has to be short.
-            let socket = tempfile::Builder::new().prefix("planhat-sync").tempdir()?;
-            let builder = PgliteServer::builder().unix(socket.path().join(format!(".s.PGSQL.{PORT}")));
+            let (socket, temporary) = socket_folder(&place)?;
+            let builder = PgliteServer::builder().unix(socket.join(format!(".s.PGSQL.{PORT}")));
             let server = match place {
-                Place::Folder(folder) => {
-                    create_private(&folder)?;
-                    builder.path(folder).start()?
-                }
+                Place::Folder(folder) => builder.path(folder.join("postgres")).start()?,
                 Place::Temporary => builder.temporary().start()?,
             };
-            Ok::<_, anyhow::Error>(Server { server, socket })
+            Ok::<_, anyhow::Error>(Server { server, socket, _temporary: temporary })
         };
         match spawn_blocking(start).await {
             Ok(Ok(server)) => Ok(server),
@@ -54,7 +55,7 @@ impl Server {
 
     pub(super) fn options(&self) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
-            .socket(self.socket.path())
+            .socket(&self.socket)
             .port(PORT)
             .username("postgres")
             .password("")
@@ -69,6 +70,20 @@ impl Server {
             tracing::warn!(error = format!("{error:#}"), "the embedded PostgreSQL did not stop cleanly");
         }
     }
+}
+
+/// Beside the data, or in a temporary folder where that path is too long.
+fn socket_folder(place: &Place) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
+    if let Place::Folder(folder) = place {
+        create_private(folder)?;
+        let socket = folder.join("socket");
+        create_private(&socket)?;
+        if socket.as_os_str().len() <= LONGEST_FOLDER {
+            return Ok((socket, None));
+        }
+    }
+    let temporary = tempfile::Builder::new().prefix("planhat-sync").tempdir()?;
+    Ok((temporary.path().to_owned(), Some(temporary)))
 }
 
 /// The folder holds customer data: nobody else on the machine may read it.
