@@ -14,7 +14,7 @@ create table planhat_sync.runs (
     error text
 );
 create index on planhat_sync.runs (workspace, id desc);
-comment on table planhat_sync.runs is 'One row per run of sync or backfill.';
+comment on table planhat_sync.runs is 'One row per run of sync, backfill or retype.';
 comment on column planhat_sync.runs.status is 'partial: some object failed or a record was quarantined; interrupted: stopped by a signal or killed, everything committed is kept';
 comment on column planhat_sync.runs.version is 'version of planhat-sync';
 comment on column planhat_sync.runs.error is 'why the run failed as a whole';
@@ -34,7 +34,7 @@ create table planhat_sync.object_runs (
     too_old bigint not null,
     misfits bigint not null,
     overflowed bigint not null,
-    nul_removed bigint not null,
+    mended bigint not null,
     quarantined bigint not null,
     pages bigint not null,
     calls bigint not null,
@@ -49,7 +49,7 @@ comment on column planhat_sync.object_runs.fetched is 'records received, those o
 comment on column planhat_sync.object_runs.too_old is 'records received but outside the window, left alone';
 comment on column planhat_sync.object_runs.misfits is 'values that did not fit their column, kept in _misfits';
 comment on column planhat_sync.object_runs.overflowed is 'rows with values for which there was no column, kept in _overflow';
-comment on column planhat_sync.object_runs.nul_removed is 'values from which NUL characters were removed';
+comment on column planhat_sync.object_runs.mended is 'values from which a NUL was removed, or half a surrogate pair replaced';
 comment on column planhat_sync.object_runs.quarantined is 'records that could not be stored, kept in planhat_sync.quarantine';
 comment on column planhat_sync.object_runs.calls is 'requests to Planhat, repeated ones included';
 
@@ -94,7 +94,7 @@ create table planhat_sync.columns (
     primary key (workspace, object, column_name),
     unique (workspace, object, origin, planhat_name)
 );
-comment on table planhat_sync.columns is 'Which Planhat property or custom field is behind a column. An entry never changes.';
+comment on table planhat_sync.columns is 'Which Planhat property or custom field is behind a column. Only retype changes an entry, and only its type.';
 comment on column planhat_sync.columns.position is 'the order in which columns were made';
 
 create table planhat_sync.quarantine (

@@ -62,7 +62,7 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         sql: bool,
     },
-    /// Give a column another type; values that did not fit move in, values that do not fit stay in _misfits.
+    /// Give a column another type: misfits that fit it move in, values that do not fit it move to _misfits.
     Retype {
         /// Object, e.g. companies.
         object: String,

@@ -293,6 +293,9 @@ impl Settings {
             "http" if loopback => {}
             _ => return bad("planhat.base_url", "has to begin with https://, so that nobody on the way can read the token"),
         }
+        if !url.username().is_empty() || url.password().is_some() {
+            return bad("planhat.base_url", "has a user or password in it; the token goes to planhat.token");
+        }
         if self.planhat.page_size == 0 {
             return bad("planhat.page_size", "has to be at least 1");
         }
@@ -439,6 +442,7 @@ mod tests {
             ("PLANHAT_SYNC__SYNC__LOOKBACK", "three days", "sync.lookback"),
             ("PLANHAT_API_URL", "http://api.planhat.com", "planhat.base_url"),
             ("PLANHAT_API_URL", "api.planhat.com", "planhat.base_url"),
+            ("PLANHAT_API_URL", "https://user:secret@api.planhat.com", "planhat.base_url"),
             ("PLANHAT_SYNC__DATABASE__SCHEMA", "planhat_sync", "database.schema"),
             ("PLANHAT_SYNC__PLANHAT__OBJECTS", "companys", "planhat.objects"),
             ("PLANHAT_SYNC__LOG__FORMAT", "xml", "log.format"),

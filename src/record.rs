@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 pub struct Record {
     pub id: String,
     pub fields: Map<String, Value>,
-    /// Values that carried NUL characters, which were removed.
-    pub nul_values: u64,
+    /// Values with characters that PostgreSQL takes in no form: NUL was removed, half an emoji replaced.
+    pub mended_values: u64,
     /// As it came, for the case that it cannot be stored.
     pub raw: Box<RawValue>,
 }
@@ -32,15 +32,22 @@ pub struct Rejected {
 impl Record {
     pub fn parse(raw: Box<RawValue>) -> Result<Record, Rejected> {
         let rejected = |reason| Err(Rejected { id: None, raw: raw.get().to_owned(), reason, sqlstate: None });
-        let fields = match serde_json::from_str(raw.get()) {
+        let mut mended_values = 0;
+        let parsed = serde_json::from_str(raw.get()).or_else(|error| {
+            let mended = without_lone_surrogates(raw.get(), &mut mended_values);
+            if mended_values == 0 { Err(error) } else { serde_json::from_str(&mended) }
+        });
+        let fields = match parsed {
             Ok(Value::Object(fields)) => fields,
             Ok(other) => return rejected(format!("not an object but {}", shape(&other))),
             Err(error) => return rejected(format!("not readable: {error}")),
         };
-        let mut nul_values = 0;
-        let fields = storable_fields(fields, &mut nul_values);
+        if fields.get("_id").and_then(Value::as_str).is_some_and(|id| id.contains('\0')) {
+            return rejected("_id has a NUL character".to_owned());
+        }
+        let fields = storable_fields(fields, &mut mended_values);
         match fields.get("_id") {
-            Some(Value::String(id)) if !id.is_empty() => Ok(Record { id: id.clone(), fields, nul_values, raw }),
+            Some(Value::String(id)) if !id.is_empty() => Ok(Record { id: id.clone(), fields, mended_values, raw }),
             Some(other) => rejected(format!("_id is not a name but {}", shape(other))),
             None => rejected("no _id".to_owned()),
         }
@@ -120,26 +127,55 @@ fn instant_from_number(number: i64) -> Option<DateTime<Utc>> {
     }
 }
 
-fn storable_fields(fields: Map<String, Value>, nul_values: &mut u64) -> Map<String, Value> {
-    fields
-        .into_iter()
-        .map(|(name, value)| {
-            // A name keeps a visible trace of its NUL, so that two names never become one.
-            let name = if name.contains('\0') { name.replace('\0', "\u{2400}") } else { name };
-            (name, storable(value, nul_values))
-        })
-        .collect()
+fn storable_fields(fields: Map<String, Value>, mended: &mut u64) -> Map<String, Value> {
+    let (with_nul, plain): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, _)| name.contains('\0'));
+    let mut storable_fields: Map<String, Value> =
+        plain.into_iter().map(|(name, value)| (name, storable(value, mended))).collect();
+    for (name, value) in with_nul {
+        // A name keeps a visible trace of its NUL, so that two names never become one.
+        let mut name = name.replace('\0', "\u{2400}");
+        while storable_fields.contains_key(&name) {
+            name.push('\u{2400}');
+        }
+        storable_fields.insert(name, storable(value, mended));
+    }
+    storable_fields
 }
 
-fn storable(value: Value, nul_values: &mut u64) -> Value {
+/// Half a surrogate pair is left where a text was cut inside an emoji. It is no character; the replacement
+/// character takes its place.
+fn without_lone_surrogates(json: &str, mended: &mut u64) -> String {
+    let unit = |at: usize| json.get(at..at + 6)?.strip_prefix("\\u").and_then(|hex| u16::from_str_radix(hex, 16).ok());
+    let (mut text, mut at) = (String::with_capacity(json.len()), 0);
+    while let Some(escape) = json[at..].find('\\').map(|offset| at + offset) {
+        text.push_str(&json[at..escape]);
+        let length = match (unit(escape), unit(escape + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                *mended += 1;
+                text.push_str("\\ufffd");
+                at = escape + 6;
+                continue;
+            }
+            _ => 2,
+        };
+        let end = (escape + length).min(json.len());
+        text.push_str(&json[escape..end]);
+        at = end;
+    }
+    text.push_str(&json[at..]);
+    text
+}
+
+fn storable(value: Value, mended: &mut u64) -> Value {
     match value {
         Value::String(text) if text.contains('\0') => {
-            *nul_values += 1;
+            *mended += 1;
             Value::String(text.replace('\0', ""))
         }
         Value::Number(number) if !fits_numeric(&number.to_string()) => Value::String(number.to_string()),
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| storable(item, nul_values)).collect()),
-        Value::Object(fields) => Value::Object(storable_fields(fields, nul_values)),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| storable(item, mended)).collect()),
+        Value::Object(fields) => Value::Object(storable_fields(fields, mended)),
         plain => plain,
     }
 }
@@ -206,14 +242,29 @@ mod tests {
         assert_eq!(parse(r#"{"name":"x"}"#).unwrap_err().reason, "no _id");
         assert_eq!(parse(r#"{"_id":""}"#).unwrap_err().reason, "_id is not a name but an empty string");
         assert_eq!(parse("[1]").unwrap_err().reason, "not an object but an array");
-        assert_eq!(parse(r#"{"_id":"a","x":"\ud800"}"#).unwrap_err().raw, r#"{"_id":"a","x":"\ud800"}"#);
+        assert_eq!(parse(r#"{"_id":"a\u0000"}"#).unwrap_err().reason, "_id has a NUL character");
+        assert_eq!(parse(r#"{"_id":"a","x":"\q"}"#).unwrap_err().raw, r#"{"_id":"a","x":"\q"}"#);
+    }
+
+    #[test]
+    fn half_an_emoji_is_replaced_and_costs_no_record() {
+        let record = parse(r#"{"_id":"a","x":"cut \ud83d","y":"\ude00 \ud83d\ude00 \\ud83d"}"#).unwrap();
+        assert_eq!(record.fields["x"], "cut \u{fffd}");
+        assert_eq!(record.fields["y"], "\u{fffd} 😀 \\ud83d");
+        assert_eq!(record.mended_values, 2);
+    }
+
+    #[test]
+    fn names_that_differ_by_a_nul_stay_apart() {
+        let record = parse(r#"{"_id":"a","k\u0000":1,"k\u2400":2,"k":3}"#).unwrap();
+        assert_eq!(Value::Object(record.fields), json!({"_id": "a", "k": 3, "k\u{2400}": 2, "k\u{2400}\u{2400}": 1}));
     }
 
     #[test]
     fn nul_characters_are_removed_and_counted_and_names_stay_apart() {
         let record = parse(r#"{"_id":"a","x":"b\u0000c","k\u0000":{"deep":["\u0000"]},"k":1}"#).unwrap();
         assert_eq!(Value::Object(record.fields), json!({"_id": "a", "x": "bc", "k\u{2400}": {"deep": [""]}, "k": 1}));
-        assert_eq!(record.nul_values, 2);
+        assert_eq!(record.mended_values, 2);
     }
 
     #[test]

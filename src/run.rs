@@ -121,7 +121,7 @@ fn holder() -> String {
 }
 
 /// Does the work while the lease's heart beats.
-async fn beside_heartbeat<T>(store: &Store, run_id: i64, halt: &CancellationToken, work: impl Future<Output = T>) -> T {
+pub async fn beside_heartbeat<T>(store: &Store, run_id: i64, halt: &CancellationToken, work: impl Future<Output = T>) -> T {
     let (work, heartbeat) = (pin!(work), pin!(heartbeat(store, run_id)));
     match select(work, heartbeat).await {
         Either::Left((done, _)) => done,

@@ -16,8 +16,9 @@ pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool) -> Result<(), Tr
         || format!("{},wasmer=error,wasmer_wasix=error,pglite_oxide=warn,sqlx::postgres::notice=warn", log.level),
         str::to_owned,
     );
-    // A database URL with a misspelt parameter would be quoted there, and the parameter may be a secret.
-    let filter = EnvFilter::new(format!("{wanted},sqlx_postgres::options=off"));
+    // A database URL with a misspelt parameter would be quoted there, and the parameter may be a secret;
+    // a slow statement with all the names that people gave to fields.
+    let filter = EnvFilter::new(format!("{wanted},sqlx_postgres::options=off,sqlx::query=error"));
     let registry = tracing_subscriber::registry().with(filter);
     match log.format {
         LogFormat::Text => {

@@ -119,6 +119,13 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
     } else {
         Finding::fail("database", format!("PostgreSQL {} is too old; 15 or newer is needed", health.version), exit::DATABASE)
     }];
+    if health.encoding != "UTF8" {
+        let text = format!("the database is encoded in {}; create one with encoding 'UTF8'", health.encoding);
+        findings.push(Finding::fail("database", text, exit::DATABASE));
+    }
+    if health.is_read_only {
+        findings.push(Finding::fail("database", "is read-only; name the primary in DATABASE_URL", exit::DATABASE));
+    }
     findings.push(match tables {
         Ok(true) => Finding::ok("tables", "made by this version"),
         Ok(false) => Finding::ok("tables", "none yet; the first sync makes them"),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use tokio_util::sync::CancellationToken;
 
 use super::{Failure, exit, print, with_store};
 use crate::config::{Settings, nearest};
@@ -16,31 +17,46 @@ pub(super) async fn retype(settings: &Settings, object: &'static Object, column:
         store.migrate().await?;
         // As a run of its own, so that no sync works with the old type meanwhile.
         let run_id = run::begin(store, "retype").await?;
-        let result = change(store, object, column, kind).await;
+        let result =
+            run::beside_heartbeat(store, run_id, &CancellationToken::new(), change(store, run_id, object, column, kind)).await;
         let status = if result.is_ok() { RunStatus::Succeeded } else { RunStatus::Failed };
-        run::end(store, run_id, status, result.as_ref().err().map(Failure::on_one_line)).await?;
-        result
+        let ended = run::end(store, run_id, status, result.as_ref().err().map(Failure::on_one_line)).await;
+        let text = result?;
+        ended?;
+        Ok(text)
     })
     .await?;
     print::to_stdout(&text);
     Ok(ExitCode::SUCCESS)
 }
 
-async fn change(store: &Store, object: &'static Object, column: &str, kind: Kind) -> Result<String, Failure> {
+async fn change(store: &Store, run_id: i64, object: &'static Object, column: &str, kind: Kind) -> Result<String, Failure> {
     let mut tx = store.begin().await?;
     let columns = store::load_columns(&mut tx, &store.schema, object).await?;
+    store::commit(tx).await?;
     let column = find(&columns, object, column)?;
     let place = format!("{}.{}.{}", store.schema, object.name, column.name);
     if column.kind == kind {
         return Ok(format!("{place} is {} already", kind.sql()));
     }
-    let retyped = store::retype(&mut tx, &store.schema, object, column, kind).await.map_err(failure)?;
-    store::commit(tx).await?;
+    let retyped = store::patiently(async || {
+        let mut tx = store.begin().await?;
+        let retyped = store::retype(&mut tx, &store.schema, object, column, kind).await?;
+        store::keep_lease(&mut tx, &store.schema, run_id).await?;
+        store::commit(tx).await?;
+        Ok(retyped)
+    });
+    let retyped = retyped.await.map_err(failure)?;
     let misfits = match retyped.misfits {
         0 => "all of them fit".to_owned(),
         count => format!("{count} do not fit and are kept in _misfits"),
     };
-    Ok(format!("{place} is {} now: {} values moved in, {misfits}", kind.sql(), retyped.fitting))
+    Ok(format!(
+        "{place} is {} now: {} values moved in, {misfits}\n`planhat-sync backfill {}` writes them again as Planhat has them",
+        kind.sql(),
+        retyped.fitting,
+        object.name
+    ))
 }
 
 fn find<'a>(columns: &'a Columns, object: &Object, name: &str) -> Result<&'a Column, Failure> {

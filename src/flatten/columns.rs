@@ -1,7 +1,7 @@
 //! The columns of one table: which property or custom field goes where.
 //!
-//! A column never changes its name or type once it is made, so the map is read at the start of a pull
-//! and only ever grows.
+//! A column never changes its name once it is made, and its type only on the user's word while no run is
+//! at work, so the map is read at the start of a pull and only ever grows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,6 +16,9 @@ use crate::record::Record;
 /// PostgreSQL allows 1,600 columns, dropped ones included; beyond this many of ours further
 /// properties go to `_overflow`.
 pub const MAX_COLUMNS: usize = 1200;
+
+/// A name longer than this is no name; its value goes to `_overflow`.
+const MAX_NAME_BYTES: usize = 1000;
 
 /// Where Planhat keeps a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,17 +95,18 @@ impl Columns {
     }
 
     /// Whether these records have a property that wants a column and has none yet.
-    pub fn would_grow(&self, object: &Object, records: &[Record], declared: &Declared) -> bool {
-        self.len() < MAX_COLUMNS
-            && records.iter().flat_map(values).any(|(origin, name, value)| !value.is_null() && self.find(origin, name).is_none())
-            && !self.clone().grow(object, records, declared).is_empty()
+    pub fn would_grow(&self, records: &[Record]) -> bool {
+        let wants = |(origin, name, value): (Origin, &str, &Value)| {
+            !value.is_null() && name.len() <= MAX_NAME_BYTES && self.find(origin, name).is_none()
+        };
+        self.len() < MAX_COLUMNS && records.iter().flat_map(values).any(wants)
     }
 
     /// Adds a column for every property in these records that has none yet, and says which.
     pub fn grow(&mut self, object: &Object, records: &[Record], declared: &Declared) -> Vec<Column> {
         let mut unknown: BTreeMap<(Origin, &str), Vec<&Value>> = BTreeMap::new();
         for (origin, name, value) in records.iter().flat_map(values) {
-            if self.find(origin, name).is_none() {
+            if name.len() <= MAX_NAME_BYTES && self.find(origin, name).is_none() {
                 unknown.entry((origin, name)).or_default().push(value);
             }
         }

@@ -5,13 +5,16 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::columns::{Columns, Origin, values};
 use super::types::{Fit, fit};
+use crate::object::Kind;
 use crate::record::Record;
 
 /// What PostgreSQL has for the values of one row: a page of 8,160 bytes, less the row's own header and
 /// columns.
 const MAX_ROW_BYTES: usize = 7_800;
-/// A value longer than this can be moved out of the row by PostgreSQL, which leaves a pointer behind.
-const MAX_CELL_BYTES: usize = 24;
+/// What PostgreSQL leaves in the row of a value that it moved out.
+const POINTER_BYTES: usize = 18;
+/// The longest value that it does not move out.
+const MAX_INLINE_BYTES: usize = 24;
 
 /// One row, ready to be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,26 +53,34 @@ pub fn flatten(columns: &Columns, record: &Record) -> Row {
             None => row.overflow(origin, name, value.clone()),
         }
     }
-    row.make_room(columns);
+    row.make_room(columns, MAX_ROW_BYTES);
     row
 }
 
 impl Row {
+    /// The row with less in its columns and more in `_overflow`, should the database find it too wide.
+    pub fn narrowed(&self, columns: &Columns, bytes: usize) -> Row {
+        let mut narrowed = self.clone();
+        narrowed.make_room(columns, bytes);
+        narrowed
+    }
+
     /// Moves values to `_overflow`, the latest columns first, until the row fits into a page of the
     /// database: hundreds of short values would otherwise make it refuse the row.
-    fn make_room(&mut self, columns: &Columns) {
-        let mut bytes: usize = self.cells.values().map(bytes_of).sum();
-        if bytes <= MAX_ROW_BYTES {
+    fn make_room(&mut self, columns: &Columns, room: usize) {
+        // No cell takes more than this, so that few rows are looked at closely.
+        if self.cells.len() * MAX_INLINE_BYTES <= room {
             return;
         }
-        for column in columns.iter().collect::<Vec<_>>().into_iter().rev() {
-            if bytes <= MAX_ROW_BYTES {
-                return;
-            }
-            if column.planhat_name != "_id"
-                && let Some(cell) = self.cells.remove(&column.name)
-            {
-                bytes -= bytes_of(&cell);
+        let filled = columns.iter().filter(|column| column.planhat_name != "_id");
+        let mut sizes: Vec<_> =
+            filled.filter_map(|column| Some((column, bytes_of(column.kind, self.cells.get(&column.name)?)))).collect();
+        let mut bytes: usize = sizes.iter().map(|(_, bytes)| bytes).sum();
+        while bytes > room
+            && let Some((column, of_cell)) = sizes.pop()
+        {
+            bytes -= of_cell;
+            if let Some(cell) = self.cells.remove(&column.name) {
                 self.overflow(column.origin, &column.planhat_name, cell);
             }
         }
@@ -98,14 +109,17 @@ impl Row {
     }
 }
 
-/// The most that a cell takes of its row, on the safe side.
-fn bytes_of(cell: &Value) -> usize {
-    match cell {
-        Value::Null => 0,
-        Value::Bool(_) => 1,
-        Value::Number(number) => (5 + number.as_str().len() / 2).min(MAX_CELL_BYTES),
-        Value::String(text) => (4 + text.len()).min(MAX_CELL_BYTES),
-        Value::Array(_) | Value::Object(_) => MAX_CELL_BYTES,
+/// What a cell takes of its row, by PostgreSQL's rules of storage. An estimate: where it is too low the
+/// database refuses the row, and it is narrowed.
+fn bytes_of(kind: Kind, cell: &Value) -> usize {
+    let stored = |bytes: usize| if bytes > MAX_INLINE_BYTES { POINTER_BYTES } else { bytes };
+    match (kind, cell) {
+        (Kind::Boolean, _) => 1,
+        (Kind::Time, _) => 10,
+        (Kind::Number, number) => (7 + number.to_string().len() / 2).min(MAX_INLINE_BYTES),
+        (Kind::Text, Value::String(text)) => stored(1 + text.len()),
+        (Kind::Json, Value::String(text)) => stored(9 + text.len()),
+        (Kind::Text | Kind::Json, _) => MAX_INLINE_BYTES,
     }
 }
 
@@ -160,11 +174,14 @@ mod tests {
     use crate::record::record_of;
     use serde_json::json;
 
-    fn row_of(object: &str, fields: Value) -> Row {
-        let record = record_of(&fields);
+    fn columns_of(object: &str, fields: &Value) -> Columns {
         let mut columns = Columns::default();
-        columns.grow(catalog::object(object).unwrap(), std::slice::from_ref(&record), &Declared::default());
-        flatten(&columns, &record)
+        columns.grow(catalog::object(object).unwrap(), &[record_of(fields)], &Declared::default());
+        columns
+    }
+
+    fn row_of(object: &str, fields: Value) -> Row {
+        flatten(&columns_of(object, &fields), &record_of(&fields))
     }
 
     #[test]
@@ -219,11 +236,13 @@ mod tests {
     #[test]
     fn a_row_too_wide_for_the_database_leaves_its_latest_columns_to_overflow() {
         let custom: Map<String, Value> = (0..1000).map(|number| (format!("{number:04}"), json!("twelve bytes"))).collect();
-        let row = row_of("companies", json!({"_id": "a", "custom": custom}));
+        let fields = json!({"_id": "a", "custom": custom});
+        let row = row_of("companies", fields.clone());
         let overflowed = row.overflow["custom"].as_object().unwrap();
         assert_eq!(row.cells.len() + overflowed.len(), 1001);
         assert!(row.cells.contains_key("planhat__id") && row.cells.contains_key("planhat__0000__custom"));
         assert!(overflowed.contains_key("0999"));
-        assert!(row.cells.values().map(bytes_of).sum::<usize>() <= MAX_ROW_BYTES);
+        let half = row.narrowed(&columns_of("companies", &fields), MAX_ROW_BYTES / 2);
+        assert!(half.cells.len() < row.cells.len() && half.cells.len() > 1);
     }
 }

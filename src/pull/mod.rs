@@ -12,6 +12,7 @@ mod page;
 mod plan;
 mod report;
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -148,8 +149,10 @@ struct Pull<'a> {
     completes: bool,
     /// Whether this run has read all listings to their ends.
     saw_everything: bool,
-    /// Whether a record of this object may be in quarantine, to be released when it arrives whole.
-    has_quarantine: bool,
+    /// Records of this object in quarantine, to be released when they arrive whole; none if it is empty.
+    quarantined: Option<HashSet<String>>,
+    /// The table has been found to take no more columns.
+    table_is_full: bool,
     /// Known from the first answer on: only then is it known that the object can be read at all.
     columns: Option<Columns>,
     report: &'a mut Report,
@@ -183,7 +186,8 @@ impl<'a> Pull<'a> {
             resumed,
             completes,
             saw_everything: !resumed,
-            has_quarantine: true,
+            quarantined: None,
+            table_is_full: false,
             columns: None,
             report,
             calls,
@@ -227,8 +231,7 @@ impl<'a> Pull<'a> {
             let fetch_failed = |source| Failure::Fetch { object: self.object.name, offset: self.scan.offset, source };
             let page = fetched.map_err(fetch_failed)?;
             if self.columns.is_none() {
-                let (columns, has_quarantine) = self.prepare_table().await.map_err(|source| self.store_failed(source))?;
-                (self.columns, self.has_quarantine) = (Some(columns), has_quarantine);
+                self.prepare_table().await.map_err(|source| self.store_failed(source))?;
             }
             let Some(page) = page else { return Ok(Listed::ToTheEnd) };
 
@@ -258,8 +261,9 @@ impl<'a> Pull<'a> {
         let saw_nothing = self.kind == ScanKind::History && !self.resumed && self.report.figures.fetched == 0;
         let reached = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
         let mut tx = self.ctx.store.begin().await?;
+        store::keep_lease(&mut tx, workspace, self.ctx.run_id).await?;
         store::end_scan(&mut tx, workspace, object, self.kind).await?;
-        if self.saw_everything {
+        if self.saw_everything && self.report.figures.fetched > 0 {
             store::release_unseen(&mut tx, workspace, object, self.ctx.run_id).await?;
         }
         if self.completes && !saw_nothing {

@@ -1,6 +1,6 @@
 //! Stores a page: the columns it brings, its rows, what of it cannot be stored, and the scan's position.
 
-use std::time::Duration;
+use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use tracing::warn;
@@ -14,20 +14,23 @@ use crate::store::{self, Refused, Written};
 use crate::window::Window;
 
 impl Pull<'_> {
-    /// The table, its columns, and whether a record of it is in quarantine.
-    pub(super) async fn prepare_table(&self) -> Result<(Columns, bool), store::Error> {
+    /// The table, its columns, and which of its records are in quarantine.
+    pub(super) async fn prepare_table(&mut self) -> Result<(), store::Error> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);
-        patiently(async || {
+        let prepared = store::patiently(async || {
             let mut tx = self.ctx.store.begin().await?;
             if !store::table_exists(&mut tx, workspace, object.name).await? {
                 store::create_table(&mut tx, workspace, object).await?;
             }
             let columns = store::load_columns(&mut tx, workspace, object).await?;
-            let quarantined = store::quarantined(&mut tx, workspace).await?;
+            store::mend_columns(&mut tx, workspace, object, &columns).await?;
+            let quarantined = store::ids_in_quarantine(&mut tx, workspace, object).await?;
             store::commit(tx).await?;
-            Ok((columns, quarantined.iter().any(|(name, _)| name == object.name)))
-        })
-        .await
+            Ok((columns, quarantined))
+        });
+        let (columns, quarantined) = prepared.await?;
+        (self.columns, self.quarantined) = (Some(columns), quarantined);
+        Ok(())
     }
 
     /// Columns for what a page brings for the first time, in a transaction of its own: it locks the table
@@ -35,10 +38,10 @@ impl Pull<'_> {
     async fn columns_for(&mut self, records: &[Record]) -> Result<Columns, store::Error> {
         let (workspace, object, declared) = (&self.ctx.store.schema, self.object, self.ctx.declared);
         let columns = self.columns.take().unwrap_or_default();
-        if !columns.would_grow(object, records, declared) {
+        if self.table_is_full || !columns.would_grow(records) {
             return Ok(columns);
         }
-        patiently(async || {
+        let grown = store::patiently(async || {
             let mut tx = self.ctx.store.begin().await?;
             store::lock_columns(&mut tx, workspace, object).await?;
             // Somebody else may have made some meanwhile.
@@ -48,15 +51,23 @@ impl Pull<'_> {
             store::add_columns(&mut tx, workspace, object, known, &added).await?;
             store::commit(tx).await?;
             Ok(columns)
-        })
-        .await
+        });
+        match grown.await {
+            // Columns of the user, and dropped ones, count too: what is new goes to `_overflow`.
+            Err(error) if error.refusal().is_some() => {
+                self.table_is_full = true;
+                self.report.warnings.push(format!("{}: the table takes no more columns", object.name));
+                Ok(columns)
+            }
+            grown => grown,
+        }
     }
 
     /// Everything about one page in one transaction.
     pub(super) async fn store(&mut self, page: Page) -> Result<(), store::Error> {
         self.scan.newest = self.scan.newest.max(newest_in(self.object, &page.records));
         (self.scan.offset, self.scan.seam) = (page.next.offset.cast_signed(), page.next.seam.clone());
-        let mut page = Sorted::by(self.window, self.object, page);
+        let mut page = Sorted::by(self.window, self.object, self.quarantined.as_ref(), page);
         let columns = self.columns_for(&page.taken).await?;
         let mut rows: Vec<_> = page.taken.iter().map(|record| flatten(&columns, record)).collect();
 
@@ -76,7 +87,9 @@ impl Pull<'_> {
         rows.retain(|row| !refused.iter().any(|refused| refused.id.as_deref() == Some(&row.id)));
         page.taken.retain(|record| !refused.iter().any(|refused| refused.id.as_deref() == Some(&record.id)));
         page.rejected.extend(refused);
-        self.has_quarantine |= !page.rejected.is_empty();
+        if !page.rejected.is_empty() {
+            self.quarantined.get_or_insert_default().extend(page.rejected.iter().filter_map(|rejected| rejected.id.clone()));
+        }
         self.report.add(&page, &rows, written);
         Ok(())
     }
@@ -99,7 +112,7 @@ impl Pull<'_> {
             (store::upsert(&mut tx, workspace, object, columns, rows, run_id).await?, Vec::new())
         };
         let refused: Vec<Rejected> = refused.into_iter().filter_map(|refused| page.refuse(refused)).collect();
-        if self.has_quarantine {
+        if self.quarantined.is_some() {
             let stored = rows.iter().map(|row| row.id.as_str());
             let stored: Vec<&str> =
                 stored.filter(|id| !refused.iter().any(|refused| refused.id.as_deref() == Some(id))).collect();
@@ -115,38 +128,31 @@ impl Pull<'_> {
 
 /// The records of a page, sorted by what becomes of them.
 pub(super) struct Sorted {
+    /// Each once: of records with the same id the last one counts.
     pub(super) taken: Vec<Record>,
     pub(super) too_old: usize,
     pub(super) rejected: Vec<Rejected>,
+    pub(super) fetched: usize,
 }
 
 impl Sorted {
-    fn by(window: Window, object: &Object, page: Page) -> Sorted {
-        let (taken, too_old): (Vec<_>, Vec<_>) = page.records.into_iter().partition(|record| window.takes(object, record));
-        Sorted { taken, too_old: too_old.len(), rejected: page.rejected }
+    /// A record in quarantine is taken whatever its age, so that it is never lost sight of.
+    fn by(window: Window, object: &Object, quarantined: Option<&HashSet<String>>, page: Page) -> Sorted {
+        let fetched = page.records.len() + page.rejected.len();
+        let waits = |record: &Record| quarantined.is_some_and(|ids| ids.contains(&record.id));
+        let (mut taken, too_old): (Vec<_>, Vec<_>) =
+            page.records.into_iter().partition(|record| window.takes(object, record) || waits(record));
+        let mut seen = HashSet::new();
+        taken.reverse();
+        taken.retain(|record| seen.insert(record.id.clone()));
+        taken.reverse();
+        Sorted { taken, too_old: too_old.len(), rejected: page.rejected, fetched }
     }
 
     /// The record behind a row that the database refused.
     fn refuse(&self, refused: Refused) -> Option<Rejected> {
         let record = self.taken.iter().rfind(|record| record.id == refused.id)?;
         Some(record.refused(refused.reason, refused.sqlstate))
-    }
-}
-
-/// Does it again while somebody's lock on the table is in the way: for a minute or two, since whoever
-/// waits for a lock also holds up the readers behind it.
-async fn patiently<T>(attempt: impl AsyncFn() -> Result<T, store::Error>) -> Result<T, store::Error> {
-    const ATTEMPTS: u32 = 12;
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        match attempt().await {
-            Err(error) if error.is_lock_conflict() && attempts < ATTEMPTS => {
-                warn!(%error, "somebody holds a lock on the table: trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            result => return result,
-        }
     }
 }
 

@@ -27,13 +27,13 @@ impl Report {
     pub(super) fn add(&mut self, page: &Sorted, rows: &[Row], written: Written) {
         let figures = &mut self.figures;
         figures.pages += 1;
-        figures.fetched += as_figure(page.taken.len() + page.too_old + page.rejected.len());
+        figures.fetched += as_figure(page.fetched);
         figures.too_old += as_figure(page.too_old);
         figures.quarantined += as_figure(page.rejected.len());
         figures.inserted += written.inserted.cast_signed();
         figures.updated += written.updated.cast_signed();
         figures.unchanged += written.unchanged.cast_signed();
-        figures.nul_removed += page.taken.iter().map(|record| record.nul_values.cast_signed()).sum::<i64>();
+        figures.mended += page.taken.iter().map(|record| record.mended_values.cast_signed()).sum::<i64>();
         for row in rows {
             figures.misfits += as_figure(row.misfits.len());
             figures.overflowed += i64::from(!row.overflow.is_empty());

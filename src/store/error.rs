@@ -81,6 +81,11 @@ impl Error {
         };
         match source {
             sqlx::Error::Database(error) => match error.code()?.as_ref() {
+                "42501" if matches!(self, Error::Connect { .. }) => {
+                    Some("have an administrator run: grant connect on database … to the user in DATABASE_URL")
+                }
+                "0A000" | "2BP01" => Some("something else depends on it: a generated column, a policy or a trigger of yours"),
+                "25006" => Some("the server is read-only: name the primary in DATABASE_URL"),
                 "28P01" | "28000" => Some("check user and password in DATABASE_URL"),
                 "3D000" => Some("create the database first, or correct its name in DATABASE_URL"),
                 "42501" => Some("`planhat-sync check` names the missing privileges and the GRANT for each"),

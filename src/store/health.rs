@@ -13,24 +13,29 @@ const OLDEST_VERSION: i32 = 150_000;
 pub struct Health {
     pub version: String,
     pub version_is_supported: bool,
+    /// UTF8 has room for every name and value; anything else has not.
+    pub encoding: String,
+    pub is_read_only: bool,
     /// The statements with which an administrator gives us what is missing.
     pub missing_grants: Vec<String>,
 }
 
 /// Looks at version and privileges; changes nothing.
 pub async fn health(db: &mut PgConnection, schema: &str) -> Result<Health, Error> {
-    let (version, number): (String, i32) =
-        query_as("select current_setting('server_version'), current_setting('server_version_num')::int")
-            .fetch_one(&mut *db)
-            .await
-            .map_err(could_not("read the server's version"))?;
+    let (version, number, encoding, is_read_only): (String, i32, String, bool) = query_as(
+        "select current_setting('server_version'), current_setting('server_version_num')::int,
+             current_setting('server_encoding'), current_setting('transaction_read_only')::bool",
+    )
+    .fetch_one(&mut *db)
+    .await
+    .map_err(could_not("read the server's version"))?;
     let mut missing_grants = Vec::new();
     for schema in [OWN_SCHEMA, schema] {
         missing_grants.extend(missing_grant(db, schema).await?);
     }
     missing_grants.extend(foreign_tables(db, schema).await?);
     missing_grants.dedup();
-    Ok(Health { version, version_is_supported: number >= OLDEST_VERSION, missing_grants })
+    Ok(Health { version, version_is_supported: number >= OLDEST_VERSION, encoding, is_read_only, missing_grants })
 }
 
 /// A schema that is there has to let us in; one that is not, we have to be able to make.

@@ -93,6 +93,11 @@ pub async fn beat(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result
     Ok(kept.rows_affected() == 1)
 }
 
+/// Beats, and fails if the lease is lost, so that what follows in the transaction is not done.
+pub async fn keep_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), Error> {
+    if beat(db, workspace, run_id).await? { Ok(()) } else { Err(Error::LeaseLost { run_id }) }
+}
+
 pub(super) async fn release(db: &mut PgConnection, run_id: i64) -> Result<(), Error> {
     query("delete from planhat_sync.leases where run_id = $1")
         .bind(run_id)

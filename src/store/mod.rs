@@ -36,14 +36,16 @@ pub use cursors::{Scan, ScanKind, end_scan, forget_object, move_watermark, save_
 pub use embedded::Place;
 pub use error::Error;
 pub use health::{Health, health};
-pub use lease::{HEARTBEAT, Held, STALE_AFTER, beat, take_lease};
-pub use quarantine::{put_in_quarantine, quarantined, release_stored, release_unseen};
+pub use lease::{HEARTBEAT, Held, STALE_AFTER, beat, keep_lease, take_lease};
+pub use quarantine::{ids_in_quarantine, put_in_quarantine, quarantined, release_stored, release_unseen};
 pub use retype::{Retyped, retype};
 pub use rows::{Refused, Written, upsert, upsert_in_halves};
 pub use runs::{
     Figures, LatestRun, ObjectRun, ObjectState, ObjectStatus, RunStatus, finish_run, latest_run, object_states, record_object_run,
 };
-pub use tables::{add_columns, create_table, load_columns, lock_columns, row_count, sample, table_exists, table_sql};
+pub use tables::{
+    add_columns, create_table, load_columns, lock_columns, mend_columns, row_count, sample, table_exists, table_sql,
+};
 
 use error::could_not;
 use sql::{query, query_scalar};
@@ -165,6 +167,23 @@ impl Store {
 /// Commits what a transaction has done.
 pub async fn commit(tx: Transaction<'static, Postgres>) -> Result<(), Error> {
     tx.commit().await.map_err(could_not("commit"))
+}
+
+/// Does it again while somebody's lock on a table is in the way: for a minute or two, since whoever waits
+/// for a lock also holds up the readers behind it.
+pub async fn patiently<T>(attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    const ATTEMPTS: u32 = 12;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match attempt().await {
+            Err(error) if error.is_lock_conflict() && attempts < ATTEMPTS => {
+                tracing::warn!(%error, "somebody holds a lock on the table: trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Connects once, so that what is wrong shows at once and by its name; a pool would go on trying.

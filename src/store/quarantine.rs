@@ -1,5 +1,7 @@
 //! Records that cannot be stored at all are kept as they came, once each, until they are whole or gone.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -65,6 +67,22 @@ pub async fn release_unseen(db: &mut PgConnection, workspace: &str, object: &Obj
         .await
         .map_err(could_not("release records from quarantine"))?;
     Ok(())
+}
+
+/// The ids of an object's records in quarantine, as far as they have one; none at all where it is empty.
+pub async fn ids_in_quarantine(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+) -> Result<Option<HashSet<String>>, Error> {
+    let ids: Vec<(Option<String>,)> =
+        query_as("select distinct record_id from planhat_sync.quarantine where workspace = $1 and object = $2")
+            .bind(workspace)
+            .bind(object.name)
+            .fetch_all(db)
+            .await
+            .map_err(could_not("read the records in quarantine"))?;
+    Ok((!ids.is_empty()).then(|| ids.into_iter().filter_map(|(id,)| id).collect()))
 }
 
 /// How many records of each object are in quarantine.

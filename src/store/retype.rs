@@ -3,13 +3,17 @@
 //! Everything goes the way of the misfits: the column's values are moved to `_misfits`, the empty column
 //! gets its new type, and what fits is moved back, so that it does not matter which of them were misfits
 //! before. It is one transaction: it happens as a whole or not at all.
+//!
+//! What a column held is not always what Planhat sent: a day may have come as a number, and a number has
+//! become text. So all rows forget their hash, and the next time their records are read they are written
+//! again as Planhat has them.
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::error::{Error, could_not};
 use super::sql::{Sql, query, query_as, query_scalar};
-use super::tables::lock_columns;
+use super::tables::{lock_columns, with_columns};
 use crate::flatten::{Column, Fit, fit};
 use crate::object::{Kind, Object};
 
@@ -28,10 +32,13 @@ pub struct Retyped {
 /// Gives `column` the type `kind`.
 pub async fn retype(db: &mut PgConnection, schema: &str, object: &Object, column: &Column, kind: Kind) -> Result<Retyped, Error> {
     lock_columns(&mut *db, schema, object).await?;
+    lock_table(&mut *db, schema, object).await?;
     refuse_if_viewed(&mut *db, schema, object, column).await?;
     move_out(&mut *db, schema, object, column).await?;
     alter(&mut *db, schema, object, column, kind).await?;
     let retyped = move_back(&mut *db, schema, object, column, kind).await?;
+    let described = with_columns(Sql::default(), schema, object, &[&Column { kind, ..column.clone() }]);
+    sqlx::raw_sql(described.safe()).execute(&mut *db).await.map_err(could_not("describe a column"))?;
     query("update planhat_sync.columns set type = $4 where workspace = $1 and object = $2 and column_name = $3")
         .bind(schema)
         .bind(object.name)
@@ -43,18 +50,31 @@ pub async fn retype(db: &mut PgConnection, schema: &str, object: &Object, column
     Ok(retyped)
 }
 
-/// PostgreSQL would refuse as well, but name one view at a time.
+/// First of all, so that a reader in the way costs nothing but the wait; from then on no statement is cut
+/// off, however large the table is.
+async fn lock_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
+    let sql = Sql::new("lock table ").table(schema, object.name).text("; set local statement_timeout = 0");
+    sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("lock the table"))?;
+    Ok(())
+}
+
+/// PostgreSQL would refuse as well, but name one view at a time, and none that depends on another.
 async fn refuse_if_viewed(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), Error> {
     let views: Vec<String> = query_scalar(
-        "select distinct format('%I.%I', of_view.nspname, view.relname)
-         from pg_depend
-             join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_rewrite.oid = pg_depend.objid
-             join pg_class view on view.oid = pg_rewrite.ev_class
-             join pg_namespace of_view on of_view.oid = view.relnamespace
-             join pg_class the_table on pg_depend.refclassid = 'pg_class'::regclass and the_table.oid = pg_depend.refobjid
-             join pg_namespace of_table on of_table.oid = the_table.relnamespace
-             join pg_attribute on attrelid = the_table.oid and attnum = pg_depend.refobjsubid
-         where of_table.nspname = $1 and the_table.relname = $2 and attname = $3 and view.oid <> the_table.oid
+        "with recursive uses as (
+             select distinct ev_class as view, refobjid as of_relation, refobjsubid as of_column
+             from pg_depend join pg_rewrite on classid = 'pg_rewrite'::regclass and pg_rewrite.oid = objid
+             where refclassid = 'pg_class'::regclass and ev_class <> refobjid
+         ), viewed as (
+             select view from uses
+                 join pg_class on pg_class.oid = of_relation
+                 join pg_namespace on pg_namespace.oid = relnamespace
+                 join pg_attribute on attrelid = of_relation and attnum = of_column
+             where nspname = $1 and relname = $2 and attname = $3
+             union select uses.view from uses join viewed on uses.of_relation = viewed.view
+         )
+         select format('%I.%I', nspname, relname) from viewed
+             join pg_class on pg_class.oid = view join pg_namespace on pg_namespace.oid = relnamespace
          order by 1",
     )
     .bind(schema)
@@ -69,11 +89,11 @@ async fn refuse_if_viewed(db: &mut PgConnection, schema: &str, object: &Object, 
 async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), Error> {
     let sql = Sql::new("update ")
         .table(schema, object.name)
-        .text(" set _misfits = coalesce(_misfits, '{}') || jsonb_build_object($1::text, to_jsonb(")
+        .text(" set _row_hash = 0, _misfits = case when ")
         .name(&column.name)
-        .text(")) where ")
+        .text(" is null then _misfits else coalesce(_misfits, '{}') || jsonb_build_object($1::text, to_jsonb(")
         .name(&column.name)
-        .text(" is not null");
+        .text(")) end");
     query(sql.safe()).bind(&column.name).execute(db).await.map_err(could_not("move the values of a column"))?;
     Ok(())
 }
@@ -112,12 +132,14 @@ async fn move_back(db: &mut PgConnection, schema: &str, object: &Object, column:
         for (id, value) in &batch {
             let value: Value = serde_json::from_str(value).unwrap_or(Value::Null);
             match fit(kind, &value) {
-                Fit::Cell(cell) => back.push(json!({"id": id, "value": cell})),
+                Fit::Cell(cell) => {
+                    retyped.fitting += 1;
+                    back.push(json!({"id": id, "value": cell}));
+                }
                 Fit::Nothing => back.push(json!({"id": id, "value": null})),
                 Fit::Misfit => retyped.misfits += 1,
             }
         }
-        retyped.fitting += back.len() as u64;
         let sql = Sql::new("update ")
             .table(schema, object.name)
             .text(" as old set _misfits = nullif(old._misfits - $1, '{}'), ")

@@ -43,24 +43,66 @@ pub async fn upsert_in_halves(
     let (mut written, mut refused) = (Written::default(), Vec::new());
     let mut parts = vec![rows];
     while let Some(part) = parts.pop() {
-        let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
-        match upsert(&mut savepoint, schema, object, columns, part, run_id).await {
-            Ok(of_part) => {
-                savepoint.commit().await.map_err(could_not("release a savepoint"))?;
-                written += of_part;
-            }
-            Err(error) => {
-                savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
-                let (reason, sqlstate) = error.refusal().ok_or(error)?;
-                match part {
-                    [row] => refused.push(Refused { id: row.id.clone(), reason, sqlstate }),
-                    // The first half comes next: of rows with the same id the last one counts.
-                    _ => parts.extend([&part[part.len() / 2..], &part[..part.len() / 2]]),
-                }
-            }
+        match (attempt(db, schema, object, columns, part, run_id).await?, part) {
+            (Ok(of_part), _) => written += of_part,
+            (Err(refusal), [row]) => match narrowed(db, schema, object, columns, row, refusal, run_id).await? {
+                Ok(of_row) => written += of_row,
+                Err((reason, sqlstate)) => refused.push(Refused { id: row.id.clone(), reason, sqlstate }),
+            },
+            // The first half comes next: of rows with the same id the last one counts.
+            (Err(_), _) => parts.extend([&part[part.len() / 2..], &part[..part.len() / 2]]),
         }
     }
     Ok((written, refused))
+}
+
+/// Why the database refused something, and its code for that.
+type Refusal = (String, String);
+
+/// Stores rows behind a savepoint, so that a refusal costs nothing else.
+async fn attempt(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    columns: &Columns,
+    rows: &[Row],
+    run_id: i64,
+) -> Result<Result<Written, Refusal>, Error> {
+    let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
+    match upsert(&mut savepoint, schema, object, columns, rows, run_id).await {
+        Ok(written) => {
+            savepoint.commit().await.map_err(could_not("release a savepoint"))?;
+            Ok(Ok(written))
+        }
+        Err(error) => {
+            savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
+            Ok(Err(error.refusal().ok_or(error)?))
+        }
+    }
+}
+
+/// A row that is too wide for the database goes in with less in its columns and more in `_overflow`.
+async fn narrowed(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    columns: &Columns,
+    row: &Row,
+    mut refusal: Refusal,
+    run_id: i64,
+) -> Result<Result<Written, Refusal>, Error> {
+    const TOO_LARGE: &str = "54000";
+    for room in [5_000, 2_500, 0] {
+        if refusal.1 != TOO_LARGE {
+            break;
+        }
+        let narrowed = row.narrowed(columns, room);
+        match attempt(db, schema, object, columns, std::slice::from_ref(&narrowed), run_id).await? {
+            Ok(written) => return Ok(Ok(written)),
+            Err(again) => refusal = again,
+        }
+    }
+    Ok(Err(refusal))
 }
 
 impl std::ops::AddAssign for Written {

@@ -65,7 +65,7 @@ pub struct Figures {
     pub too_old: i64,
     pub misfits: i64,
     pub overflowed: i64,
-    pub nul_removed: i64,
+    pub mended: i64,
     pub quarantined: i64,
     pub pages: i64,
     pub calls: i64,
@@ -88,11 +88,11 @@ pub struct ObjectRun {
 }
 
 pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), Error> {
-    let Figures { fetched, inserted, updated, unchanged, too_old, misfits, overflowed, nul_removed, quarantined, pages, calls } =
+    let Figures { fetched, inserted, updated, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls } =
         of.figures;
     query(
         "insert into planhat_sync.object_runs (run_id, object, scan, status, reason, started_at, finished_at, watermark,
-             fetched, inserted, updated, unchanged, too_old, misfits, overflowed, nul_removed, quarantined, pages, calls)
+             fetched, inserted, updated, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(run_id)
@@ -110,7 +110,7 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     .bind(too_old)
     .bind(misfits)
     .bind(overflowed)
-    .bind(nul_removed)
+    .bind(mended)
     .bind(quarantined)
     .bind(pages)
     .bind(calls)
@@ -180,7 +180,7 @@ pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec
              exists (select from planhat_sync.scans
                      where scans.workspace = $1 and scans.object = of.object and scans.scan = 'history') as load_unfinished
          from (select object_runs.run_id, object_runs.object, object_runs.status, reason, object_runs.started_at,
-                   object_runs.finished_at, fetched, inserted, updated, unchanged, too_old, misfits, overflowed, nul_removed,
+                   object_runs.finished_at, fetched, inserted, updated, unchanged, too_old, misfits, overflowed, mended,
                    quarantined, pages, calls
                from planhat_sync.object_runs join planhat_sync.runs on runs.id = object_runs.run_id
                where runs.workspace = $1) as of

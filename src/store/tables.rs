@@ -3,6 +3,8 @@
 //! Tables and columns are only ever added, so views and grants on them survive. The map of columns in
 //! `planhat_sync.columns` is what counts; a table that a user dropped is made again from it.
 
+use std::collections::HashSet;
+
 use sqlx::{FromRow, PgConnection};
 
 use super::error::{Error, could_not};
@@ -83,16 +85,18 @@ comment on table ",
     if of_planhat.is_empty() { sql } else { with_columns(sql.text(";\n"), schema, object, &of_planhat) }
 }
 
-/// `alter table` and the comments for these columns, added to a statement.
-fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&Column]) -> Sql {
+/// `alter table` and the comments for these columns, added to a statement. One that is there already stays
+/// as it is, but for its comment.
+pub(super) fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&Column]) -> Sql {
     let mut sql = sql.text("alter table ").table(schema, object.name).list(columns, |sql, column| {
         sql.text("\n    add column if not exists ").name(&column.name).text(" ").text(column.kind.sql())
     });
     for column in columns {
         let meaning = match column.origin {
-            Origin::Property => format!("{} (property)", column.planhat_name),
-            Origin::Custom => format!("{} (custom field)", column.planhat_name),
+            Origin::Property => "property",
+            Origin::Custom => "custom field",
         };
+        let meaning = format!("{} ({meaning}, {})", column.planhat_name, column.kind.sql());
         sql = comment_on(sql.text(";\n"), schema, object, &column.name, &meaning);
     }
     sql
@@ -104,14 +108,14 @@ async fn execute(db: &mut PgConnection, sql: Sql) -> Result<(), sqlx::Error> {
 
 const ID: &str = "planhat__id";
 const OWN_COLUMNS: [(&str, &str); 8] = [
-    ("planhat__id", "_id (property)"),
+    ("planhat__id", "_id (property, text)"),
     ("_row_hash", "hash of the row's content; a record with the same hash is not written again"),
     ("_first_seen_at", "when the record was first stored"),
     ("_synced_at", "when this version was written"),
     ("_deleted_at", "when the record was found gone at Planhat; null while it is there"),
     ("_run_id", "the run that wrote this version, see planhat_sync.runs"),
     ("_misfits", "values that do not fit the type of their column, by column name; the column itself is null"),
-    ("_overflow", "values for which the table has no column, as they came"),
+    ("_overflow", "values for which the table has no column, or the row no room, under their Planhat names"),
 ];
 
 /// Adds columns to a table and to the map. `position` is the number of columns there are already.
@@ -128,6 +132,26 @@ pub async fn add_columns(
     let sql = with_columns(Sql::default(), schema, object, &columns.iter().collect::<Vec<_>>());
     execute(db, sql).await.map_err(could_not("add columns to a table"))?;
     register(db, schema, object, position, columns).await
+}
+
+/// Makes columns again that the map knows and a user has dropped.
+pub async fn mend_columns(db: &mut PgConnection, schema: &str, object: &Object, columns: &Columns) -> Result<(), Error> {
+    let there: Vec<String> = query_scalar(
+        "select attname::text from pg_attribute join pg_class on pg_class.oid = attrelid
+             join pg_namespace on pg_namespace.oid = relnamespace
+         where nspname = $1 and relname = $2 and attnum > 0 and not attisdropped",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .fetch_all(&mut *db)
+    .await
+    .map_err(could_not("read the columns of a table"))?;
+    let there: HashSet<String> = there.into_iter().collect();
+    let missing: Vec<&Column> = columns.iter().filter(|column| !there.contains(&column.name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    execute(db, with_columns(Sql::default(), schema, object, &missing)).await.map_err(could_not("add columns to a table"))
 }
 
 /// Lets only one transaction at a time make columns of an object, and none wait long for readers of the

@@ -207,6 +207,15 @@ impl Table {
                 assert!(same(kind, value, cell), "{place} landed as {cell} in {column} {kind}");
             }
         }
+        for (column, value) in row["_misfits"].as_object().into_iter().flatten() {
+            let (place, _) = self.columns.iter().find(|(_, (name, _))| name == column).unwrap();
+            let source = values_of(record).into_iter().find(|(origin, name, _)| *origin == place.0 && *name == place.1);
+            assert!(
+                row[column].is_null() && source.is_some_and(|(.., source)| alike(source, value)),
+                "{}.{id} has a misfit {column} of its own",
+                self.name
+            );
+        }
         let filled = self.columns.values().filter(|(column, _)| !row[column].is_null()).count();
         assert_eq!(filled, used, "{}.{id} has values that its record lacks", self.name);
     }

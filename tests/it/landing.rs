@@ -108,24 +108,24 @@ async fn columns_are_typed_named_and_described() {
 
     let described = "select string_agg(format('%s %s -- %s', attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum)), E'\n' order by attname)
         from pg_attribute where attrelid = 'planhat.companies'::regclass and attnum > 0";
-    insta::assert_snapshot!(sync.one(described).await, @r"
+    insta::assert_snapshot!(sync.one(described).await, @"
     _deleted_at timestamp with time zone -- when the record was found gone at Planhat; null while it is there
     _first_seen_at timestamp with time zone -- when the record was first stored
     _misfits jsonb -- values that do not fit the type of their column, by column name; the column itself is null
-    _overflow jsonb -- values for which the table has no column, as they came
+    _overflow jsonb -- values for which the table has no column, or the row no room, under their Planhat names
     _row_hash bigint -- hash of the row's content; a record with the same hash is not written again
     _run_id bigint -- the run that wrote this version, see planhat_sync.runs
     _synced_at timestamp with time zone -- when this version was written
-    planhat__auto_renews boolean -- autoRenews (property)
-    planhat__health numeric -- h (property)
-    planhat__id text -- _id (property)
-    planhat__last_touch timestamp with time zone -- lastTouch (property)
-    planhat__mrr numeric -- mrr (property)
-    planhat__rocket_go_live_eu__custom timestamp with time zone -- 🚀 Go–live [EU] (custom field)
-    planhat__seats__custom numeric -- # Seats (custom field)
-    planhat__seats_c69fdec5__custom text -- # seats (custom field)
-    planhat__tags jsonb -- tags (property)
-    planhat__tier__custom text -- Tier (custom field)
+    planhat__auto_renews boolean -- autoRenews (property, boolean)
+    planhat__health numeric -- h (property, numeric)
+    planhat__id text -- _id (property, text)
+    planhat__last_touch timestamp with time zone -- lastTouch (property, timestamptz)
+    planhat__mrr numeric -- mrr (property, numeric)
+    planhat__rocket_go_live_eu__custom timestamp with time zone -- 🚀 Go–live [EU] (custom field, timestamptz)
+    planhat__seats__custom numeric -- # Seats (custom field, numeric)
+    planhat__seats_c69fdec5__custom text -- # seats (custom field, text)
+    planhat__tags jsonb -- tags (property, jsonb)
+    planhat__tier__custom text -- Tier (custom field, text)
     ");
 }
 
