@@ -209,7 +209,9 @@ impl Table {
         }
         for (column, value) in row["_misfits"].as_object().into_iter().flatten() {
             let (place, _) = self.columns.iter().find(|(_, (name, _))| name == column).unwrap();
-            let source = values_of(record).into_iter().find(|(origin, name, _)| *origin == place.0 && *name == place.1);
+            let source = values_of(record)
+                .into_iter()
+                .find(|(origin, name, _)| *origin == place.0 && name.replace('\0', "\u{2400}") == place.1);
             assert!(
                 row[column].is_null() && source.is_some_and(|(.., source)| alike(source, value)),
                 "{}.{id} has a misfit {column} of its own",
