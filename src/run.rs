@@ -1,7 +1,7 @@
 //! One run over a workspace: the lease, the objects side by side, the summary.
 //!
-//! What goes wrong with one object stays with it; only a refused token ends the whole run, because no
-//! other object could fare better.
+//! What goes wrong with one object stays with it; only a refused token, or an end that is out of reach, ends
+//! the whole run, because no other object could fare better.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -75,7 +75,7 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     let run_id = begin(store, order.command).await?;
     info!(run_id, command = order.command, objects = order.objects.len(), "run {run_id} begins");
 
-    // Ends with the signal, and also when the token is refused or the lease is lost.
+    // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
     let halt = stop.child_token();
     let pulls = async {
         let declared = tokio::select! {
@@ -181,7 +181,8 @@ async fn one_object(
 ) -> ObjectSummary {
     let started_at = Utc::now();
     let mut report = Report::default();
-    let result = if halt.is_cancelled() {
+    let was_halted = halt.is_cancelled();
+    let result = if was_halted {
         Ok(Ending::Stopped)
     } else {
         let ctx = Context { client, store, limits: order.limits, run_id, now: order.now, declared, stop: halt };
@@ -193,7 +194,7 @@ async fn one_object(
         Ok(Ending::Complete) => (ObjectStatus::Succeeded, None),
         Err(failure) => (failure.status(), Some(failure)),
     };
-    if failure.as_ref().is_some_and(Failure::is_token_refused) {
+    if failure.as_ref().is_some_and(|failure| failure.is_token_refused() || failure.is_out_of_reach()) {
         halt.cancel();
     }
     let reason = failure.as_ref().map(|failure| Chain(failure).to_string()).or_else(|| report.warnings.first().cloned());
@@ -209,7 +210,10 @@ async fn one_object(
         figures: report.figures,
         watermark: report.watermark,
     };
-    if let Err(error) = record(store, run_id, &run).await {
+    let database_is_gone = |failure: &Failure| matches!(failure, Failure::Store { source, .. } if source.is_out_of_reach());
+    if failure.as_ref().is_some_and(database_is_gone) || (was_halted && report.scan.is_none()) {
+        // There is no place, or nothing, to note.
+    } else if let Err(error) = record(store, run_id, &run).await {
         error!(object = object.name, error = %Chain(&error), "could not note what became of {}", object.name);
     }
     ObjectSummary { run, misfit_columns: report.misfits, overflowing: report.overflowing, warnings: report.warnings, failure }
@@ -241,6 +245,7 @@ fn tell(object: &Object, status: ObjectStatus, reason: Option<&str>, report: &Re
         }
         ObjectStatus::Skipped => warn!(object = name, reason, "skipped {name}"),
         ObjectStatus::Failed => error!(object = name, error = reason, "pull of {name} failed"),
+        ObjectStatus::Interrupted if report.scan.is_none() => {}
         ObjectStatus::Interrupted => info!(object = name, "stopped {name}; the next run goes on from there"),
     }
     for warning in &report.warnings {

@@ -30,8 +30,10 @@ pub(super) async fn demo() -> Result<ExitCode, Failure> {
     print::to_stdout("A simulated Planhat workspace on a loopback port, and an empty embedded PostgreSQL 17 …\n");
     let simulator = Simulator::start(workspace(), Options::default()).await.context("could not start the simulated Planhat")?;
     let settings = settings_for(&simulator)?;
+    // From here on there is something to clean up.
+    let stop = listen_for_signals()?;
     let store = Store::embedded(Place::Temporary, &settings.database.schema).await?;
-    let result = tell(&simulator, &settings, &store).await;
+    let result = tell(&simulator, &settings, &store, &stop).await;
     store.close().await;
     result
 }
@@ -54,16 +56,15 @@ fn settings_for(simulator: &Simulator) -> Result<Settings, Failure> {
     Ok(config::load_without_file(environment)?)
 }
 
-async fn tell(simulator: &Simulator, settings: &Settings, store: &Store) -> Result<ExitCode, Failure> {
+async fn tell(simulator: &Simulator, settings: &Settings, store: &Store, stop: &Stop) -> Result<ExitCode, Failure> {
     let client = client(settings)?;
     store.migrate().await?;
-    let stop = listen_for_signals()?;
 
     print::to_stdout("$ planhat-sync sync        # the first run of an object is its historical load");
-    let first = sync_once(&client, settings, store, &stop).await?;
+    let first = sync_once(&client, settings, store, stop).await?;
     print::to_stdout(&sync::text_of(&first));
     if first.status != RunStatus::Succeeded {
-        return Ok(ExitCode::from(sync::exit_code(&first, &stop)));
+        return Ok(ExitCode::from(sync::exit_code(&first, stop)));
     }
 
     print::to_stdout("\n$ planhat-sync schema      # what landed");
@@ -74,20 +75,22 @@ async fn tell(simulator: &Simulator, settings: &Settings, store: &Store) -> Resu
 
     edit_some(simulator);
     print::to_stdout(
-        "\nNow somebody works in Planhat: renames a company and fills a custom field, talks to another one,\n\
+        "\nNow somebody works in Planhat: renames a company and changes a custom field, talks to another one,\n\
          corrects a contact's position, and opens a new opportunity. Then:\n\n\
          $ planhat-sync sync        # only what changed is written",
     );
-    let second = sync_once(&client, settings, store, &stop).await?;
+    let second = sync_once(&client, settings, store, stop).await?;
     print::to_stdout(&sync::text_of(&second));
     if second.status != RunStatus::Succeeded {
-        return Ok(ExitCode::from(sync::exit_code(&second, &stop)));
+        return Ok(ExitCode::from(sync::exit_code(&second, stop)));
     }
 
-    print::to_stdout("\n$ psql -c 'select … from planhat.companies where _run_id = 2'      # just these two were written");
+    print::to_stdout(
+        "\n$ psql -c 'select … from planhat.companies where _run_id = 2'      # just these two companies were written",
+    );
     print::to_stdout(&companies(store, " where _run_id = 2").await?);
     print::to_stdout(&format!(
-        "\nThe demo is over; nothing of it is left. For your own workspace:\n\n  \
+        "\nThe demo is over; its data is gone. For your own workspace:\n\n  \
          export PLANHAT_API_TOKEN=…        # of a private app in Planhat, with read access\n  \
          export DATABASE_URL=postgres://user:password@host:5432/database    # or leave it out for the embedded one\n  \
          planhat-sync check                # says what is missing\n  \

@@ -95,10 +95,11 @@ impl From<BadToken> for Failure {
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Failure {
         let hint = error.hint();
-        let code = if matches!(error, store::Error::NoPostgresUrl | store::Error::BadUrl { .. }) {
-            exit::CONFIGURATION
-        } else {
-            exit::DATABASE
+        let code = match error {
+            store::Error::NoPostgresUrl | store::Error::BadUrl { .. } => exit::CONFIGURATION,
+            #[cfg(feature = "embedded")]
+            store::Error::EmbeddedInUse => exit::BUSY,
+            _ => exit::DATABASE,
         };
         Failure::new(code, error, hint)
     }

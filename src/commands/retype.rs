@@ -14,6 +14,7 @@ use crate::store::{self, Error as StoreError, RunStatus, Store};
 
 pub(super) async fn retype(settings: &Settings, object: &'static Object, column: &str, kind: Kind) -> Result<ExitCode, Failure> {
     let text = with_store(settings, async |store| {
+        look_up(store, object, column).await?;
         store.migrate().await?;
         // As a run of its own, so that no sync works with the old type meanwhile.
         let run_id = run::begin(store, "retype").await?;
@@ -31,10 +32,7 @@ pub(super) async fn retype(settings: &Settings, object: &'static Object, column:
 }
 
 async fn change(store: &Store, run_id: i64, object: &'static Object, column: &str, kind: Kind) -> Result<String, Failure> {
-    let mut tx = store.begin().await?;
-    let columns = store::load_columns(&mut tx, &store.schema, object).await?;
-    store::commit(tx).await?;
-    let column = find(&columns, object, column)?;
+    let column = &look_up(store, object, column).await?;
     let place = format!("{}.{}.{}", store.schema, object.name, column.name);
     if column.kind == kind {
         return Ok(format!("{place} is {} already", kind.sql()));
@@ -57,6 +55,18 @@ async fn change(store: &Store, run_id: i64, object: &'static Object, column: &st
         retyped.fitting,
         object.name
     ))
+}
+
+/// Finds the column, before anything is begun and again when nobody else can change it.
+async fn look_up(store: &Store, object: &Object, column: &str) -> Result<Column, Failure> {
+    if !store.is_set_up().await? {
+        let missing = anyhow!("{} has no table yet", object.name);
+        return Err(Failure::new(exit::CONFIGURATION, missing, Some("`planhat-sync sync` makes it")));
+    }
+    let mut tx = store.begin().await?;
+    let columns = store::load_columns(&mut tx, &store.schema, object).await?;
+    store::commit(tx).await?;
+    find(&columns, object, column).cloned()
 }
 
 fn find<'a>(columns: &'a Columns, object: &Object, name: &str) -> Result<&'a Column, Failure> {

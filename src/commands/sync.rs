@@ -77,6 +77,10 @@ pub(super) fn text_of(summary: &Summary) -> String {
     for note in summary.objects.iter().flat_map(notes) {
         text.push_str(&format!("\n{note}"));
     }
+    let untried = summary.objects.iter().filter(|object| object.run.scan.is_none() && object.failure.is_none()).count();
+    if untried > 0 {
+        text.push_str(&format!("\nthe run ended before {untried} of the objects were tried"));
+    }
     text.push_str(&format!("\nrun {} {} in {}", summary.run_id, summary.status.as_str(), print::seconds(summary.seconds)));
     text
 }
@@ -92,7 +96,9 @@ fn notes(summary: &ObjectSummary) -> Vec<String> {
     match (run.status, failure) {
         (ObjectStatus::Skipped, _) => notes.push(format!("skipped {object}: {reason}")),
         (_, Some(_)) => notes.push(format!("failed {object}: {reason}")),
-        (ObjectStatus::Interrupted, None) => notes.push(format!("stopped {object}: the next run goes on from there")),
+        (ObjectStatus::Interrupted, None) if run.scan.is_some() => {
+            notes.push(format!("stopped {object}: the next run goes on from there"))
+        }
         _ => {}
     }
     notes.extend(failure.as_ref().and_then(PullFailure::hint).map(|hint| format!("  hint: {hint}")));

@@ -18,6 +18,7 @@ use url::Url;
 use super::budget::Budget;
 use super::error::Error;
 use super::retry::{Retry, at_least, retry_after};
+use crate::error::Chain;
 use crate::record::shape;
 
 /// As much of an error's body as a log line takes.
@@ -106,7 +107,7 @@ impl Client {
             .retry(self.connection.retry.delays())
             .when(Error::is_transient)
             .adjust(|error, delay| delay.map(|delay| at_least(error.retry_after(), delay)))
-            .notify(|error, delay| warn!(%error, wait_ms = delay.as_millis(), "asking /{object} again"))
+            .notify(|error, delay| warn!(error = %Chain(error), wait_ms = delay.as_millis(), "asking /{object} again"))
             .await
     }
 

@@ -95,6 +95,14 @@ impl Failure {
         matches!(self, Failure::Fetch { source: planhat::Error::Unauthorized { .. }, .. })
     }
 
+    /// The other end is gone: trying the other objects would only take longer to say the same.
+    pub fn is_out_of_reach(&self) -> bool {
+        match self {
+            Failure::Fetch { source, .. } => matches!(source, planhat::Error::Unreachable { .. }),
+            Failure::Store { source, .. } => source.is_out_of_reach(),
+        }
+    }
+
     /// What the failure means for its object: what may not be read is skipped, the rest has failed.
     pub fn status(&self) -> ObjectStatus {
         match self {

@@ -48,6 +48,10 @@ impl Server {
         };
         match spawn_blocking(start).await {
             Ok(Ok(server)) => Ok(server),
+            // The crate has no type for this error.
+            Ok(Err(error)) if error.chain().any(|cause| cause.to_string().contains("already in use")) => {
+                Err(Error::EmbeddedInUse)
+            }
             Ok(Err(error)) => Err(Error::Embedded { source: error.into() }),
             Err(panic) => Err(Error::Embedded { source: panic.into() }),
         }
@@ -67,7 +71,8 @@ impl Server {
     pub(super) async fn stop(self) {
         let stopped = spawn_blocking(move || self.server.shutdown()).await;
         if let Ok(Err(error)) = stopped {
-            tracing::warn!(error = format!("{error:#}"), "the embedded PostgreSQL did not stop cleanly");
+            // It minds that we hang up first; everything is committed by then.
+            tracing::debug!(error = format!("{error:#}"), "the embedded PostgreSQL did not stop cleanly");
         }
     }
 }

@@ -25,6 +25,9 @@ pub enum Error {
     #[error("could not read {value:?} in planhat_sync.{column}")]
     Unknown { column: &'static str, value: String },
     #[cfg(feature = "embedded")]
+    #[error("another planhat-sync is using the embedded PostgreSQL")]
+    EmbeddedInUse,
+    #[cfg(feature = "embedded")]
     #[error("could not start the embedded PostgreSQL")]
     Embedded { source: Box<dyn std::error::Error + Send + Sync> },
 }
@@ -44,6 +47,17 @@ impl Error {
             .iter()
             .any(|class| code.starts_with(class))
             .then(|| (error.message().to_owned(), code.into_owned()))
+    }
+
+    /// Whether the database could not be reached, with all the patience there is.
+    pub fn is_out_of_reach(&self) -> bool {
+        match self {
+            Error::Connect { .. } | Error::NoAnswer { .. } => true,
+            Error::Statement { source, .. } => {
+                matches!(source, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_))
+            }
+            _ => false,
+        }
     }
 
     /// Whether somebody else's lock was in the way, which may be gone the next moment.
@@ -75,8 +89,10 @@ impl Error {
             Error::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
             Error::Migrate { .. } | Error::Unknown { .. } => return None,
             #[cfg(feature = "embedded")]
+            Error::EmbeddedInUse => return Some("wait for it to end: only one process can use it at a time, even to look"),
+            #[cfg(feature = "embedded")]
             Error::Embedded { .. } => {
-                return Some("only one planhat-sync can use the folder database.data_dir at a time, and it has to be writable");
+                return Some("the folder database.data_dir and the folder for temporary files have to be writable");
             }
         };
         match source {

@@ -54,8 +54,9 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 /// Any number does, as long as every version of the tool locks the same one while it migrates.
 const MIGRATION_LOCK: i64 = 0x706c_616e_6861_7401;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// For a connection of the pool; with a single one, pages of several objects wait for each other.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(300);
+/// For a connection of the pool, and so for a server that is being restarted. With a single connection,
+/// pages of several objects wait for each other.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The schema of the tool's own tables.
 pub const OWN_SCHEMA: &str = "planhat_sync";
 

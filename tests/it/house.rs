@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("window", &["object", "record"]),
     ("sweep", &["record"]),
     ("flatten", &["object", "record"]),
-    ("planhat", &["object", "record"]),
+    ("planhat", &["error", "object", "record"]),
     ("store", &["object", "record", "flatten"]),
     ("pull", &["error", "object", "record", "window", "sweep", "flatten", "planhat", "store"]),
     ("run", &["error", "object", "catalog", "flatten", "planhat", "store", "pull"]),

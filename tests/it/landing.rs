@@ -113,7 +113,7 @@ async fn columns_are_typed_named_and_described() {
     _first_seen_at timestamp with time zone -- when the record was first stored
     _misfits jsonb -- values that do not fit the type of their column, by column name; the column itself is null
     _overflow jsonb -- values for which the table has no column, or the row no room, under their Planhat names
-    _row_hash bigint -- hash of the row's content; a record with the same hash is not written again
+    _row_hash bigint -- hash of the record as it came; one with the same hash is not written again
     _run_id bigint -- the run that wrote this version, see planhat_sync.runs
     _synced_at timestamp with time zone -- when this version was written
     planhat__auto_renews boolean -- autoRenews (property, boolean)
