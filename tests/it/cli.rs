@@ -156,6 +156,16 @@ impl Tool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_out_of_reach_is_not_tried_for_every_object() {
+    let simulator = simulator().await;
+    let tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__RETRIES", "0");
+    drop(simulator);
+    let ran = tool.set("PLANHAT_SYNC__SYNC__CONCURRENCY", "1").set_and_run("PLANHAT_API_URL", "http://127.0.0.1:9", &["sync"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(ran.stdout.contains("the run ended before 12 of the objects were tried"), "{}", ran.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_token_exits_with_4() {
     let simulator = simulator().await;
     let ran = Tool::for_workspace(&simulator).await.set("PLANHAT_API_TOKEN", "another").run(&["sync"]);

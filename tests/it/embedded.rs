@@ -84,6 +84,21 @@ async fn any_workspace_fits_the_embedded_database_too() {
     sync.store.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_is_told_that_the_embedded_database_is_busy() {
+    let simulator = crate::cli::simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "");
+    let folder = tool.home.path().join(".local/share/planhat-sync");
+    let busy = Store::embedded(Place::Folder(folder), "planhat").await.unwrap();
+
+    let ran = tool.run(&["status"]);
+    busy.close().await;
+
+    assert_eq!(ran.code, 75, "{}", ran.all());
+    assert!(ran.stderr.starts_with("error: another planhat-sync is using the embedded PostgreSQL"), "{}", ran.stderr);
+    assert_eq!(tool.run(&["status"]).code, 0);
+}
+
 /// The columns that hold data.
 fn data_of(table: &Table) -> BTreeMap<&str, BTreeMap<&str, &Value>> {
     let own = ["_first_seen_at", "_synced_at", "_run_id"];
