@@ -38,15 +38,30 @@ pub enum Command {
     Sync {
         #[command(flatten)]
         objects: Objects,
+        /// Compare everything, and mark the rows whose records are gone at Planhat.
+        #[arg(long)]
+        full: bool,
+        /// Mark them even if more seem gone than is likely (sync.brake_percent, sync.brake_rows).
+        #[arg(long, requires = "full")]
+        allow_deletes: bool,
+        /// Fetch and compare, say what would be done, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// With --dry-run: each record, and what would change in it, column by column.
+        #[arg(long, requires = "dry_run")]
+        diff: bool,
         #[command(flatten)]
         output: Output,
     },
-    /// Load history; goes on where it was stopped.
+    /// Load history; goes on where it was stopped, and makes way for a sync meanwhile.
     Backfill {
         #[command(flatten)]
         objects: Objects,
         #[command(flatten)]
         range: HistoryRange,
+        /// Leave out what was still active on this day or later, as in 2022-01-01.
+        #[arg(long, value_name = "DATE", value_parser = parse_date)]
+        until: Option<DateTime<Utc>>,
         #[command(flatten)]
         output: Output,
     },

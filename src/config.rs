@@ -67,6 +67,12 @@ pub struct Sync {
     pub lookback: Duration,
     #[serde(deserialize_with = "duration")]
     pub history: Duration,
+    #[serde(deserialize_with = "sorted")]
+    pub sorted: Vec<&'static Object>,
+    #[serde(deserialize_with = "duration")]
+    pub reconcile_every: Duration,
+    pub brake_percent: u8,
+    pub brake_rows: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -317,6 +323,16 @@ impl Settings {
         if self.sync.history > LONGEST_HISTORY || self.sync.lookback > LONGEST_HISTORY {
             return bad("sync.history or sync.lookback", "is longer than 200 years; `backfill --all` reads everything");
         }
+        if let Some(object) = self.sync.sorted.iter().find(|object| object.sweeps().is_empty()) {
+            let problem = format!("names {}, whose records have no time of their last edit to sort by", object.name);
+            return bad("sync.sorted", &problem);
+        }
+        if self.sync.brake_percent > 100 {
+            return bad("sync.brake_percent", "is more than 100");
+        }
+        if self.sync.reconcile_every > LONGEST_HISTORY {
+            return bad("sync.reconcile_every", "is longer than 200 years; \"0s\" turns it off");
+        }
         let is_level = |part: &str| part.contains('=') || LEVELS.contains(&part.trim().to_lowercase().as_str());
         if !self.log.level.split(',').all(is_level) {
             return bad("log.level", "is error, warn, info, debug or trace, or a filter like \"info,sqlx=debug\"");
@@ -341,24 +357,37 @@ fn duration<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
         .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration like \"90s\" or \"72h\": {error}")))
 }
 
-/// A list, or a text with commas as the environment has it; "all", or nothing for the usual ones.
+/// What is synced: "all", or nothing for the usual ones.
 fn objects<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
+    match names(input)?.as_slice() {
+        [] => Ok(catalog::default_objects()),
+        [all] if all.trim() == "all" => Ok(catalog::OBJECTS.iter().collect()),
+        names => objects_named(names).map_err(serde::de::Error::custom),
+    }
+}
+
+/// What is read newest first: "all" that can be, or "none".
+fn sorted<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
+    match names(input)?.as_slice() {
+        [none] if none.trim() == "none" => Ok(Vec::new()),
+        [all] if all.trim() == "all" => Ok(catalog::OBJECTS.iter().filter(|object| !object.sweeps().is_empty()).collect()),
+        names => objects_named(names).map_err(serde::de::Error::custom),
+    }
+}
+
+/// A list, or a text with commas as the environment has it.
+fn names<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Names {
         List(Vec<String>),
         Text(String),
     }
-    let names = match Names::deserialize(input)? {
+    Ok(match Names::deserialize(input)? {
         Names::List(names) => names,
         Names::Text(text) if text.trim().is_empty() => Vec::new(),
         Names::Text(text) => text.split(',').map(str::to_owned).collect(),
-    };
-    match names.as_slice() {
-        [] => Ok(catalog::default_objects()),
-        [all] if all.trim() == "all" => Ok(catalog::OBJECTS.iter().collect()),
-        names => objects_named(names).map_err(serde::de::Error::custom),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ pub struct Object {
     /// Other times in a record's life (contact, activity, creation). They widen the window and date
     /// a record for the history limit, but their silence proves nothing.
     pub dated: &'static [&'static str],
-    /// Properties to walk the listing by, newest first, so that a daily run can stop early. Empty:
-    /// every page is fetched.
+    /// Properties to walk the listing by, newest first, so that a daily run can stop early; see
+    /// [`Object::sweeps`].
     pub sweeps: &'static [&'static str],
     /// The query parameter without which some records (archived ones) are not listed.
     pub hidden: Option<&'static str>,
@@ -53,6 +53,12 @@ impl Object {
             .into_iter()
             .find(|(names, _)| names.contains(&property))
             .map(|(_, kind)| kind)
+    }
+
+    /// What to walk the listing by where the user wants it sorted: by the time of an edit where nothing
+    /// better is known. Empty if there is no such time.
+    pub fn sweeps(&self) -> &'static [&'static str] {
+        if self.sweeps.is_empty() { self.modified.get(..1).unwrap_or_default() } else { self.sweeps }
     }
 
     /// The name that the column of a property is made from.

@@ -12,31 +12,41 @@ use crate::record::Record;
 /// The records that a scan takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// All there are.
-    Everything,
-    /// A historical load: what has lived since then, and what has no time at all.
-    History { since: DateTime<Utc> },
+    /// A historical load: what has lived since then, and what has no time at all; of what lived on until
+    /// a later day nothing, if there is such a day.
+    History { since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>> },
     /// A daily run: what may have changed since then.
-    Changes { since: DateTime<Utc> },
+    Changes { since: DateTime<Utc>, history: DateTime<Utc> },
+    /// Everything that is stored or belongs to history.
+    Full { history: DateTime<Utc> },
+}
+
+/// What a window says of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    In,
+    /// It is older than history, and whether it changed can only be told by comparing it: it is in
+    /// if an earlier load has stored it.
+    IfStored,
+    Out,
 }
 
 impl Window {
-    pub fn takes(self, object: &Object, record: &Record) -> bool {
+    pub fn judge(self, object: &Object, record: &Record) -> Verdict {
         let newest = record.newest_of(object.modified.iter().chain(object.dated));
+        let in_history = |history| if newest.is_none_or(|newest| newest >= history) { Verdict::In } else { Verdict::IfStored };
+        let in_if = |is_in| if is_in { Verdict::In } else { Verdict::Out };
         match self {
-            Window::Everything => true,
-            Window::History { since } => newest.is_none_or(|newest| newest >= since),
-            Window::Changes { since } => {
-                let edits_would_show = object.modified.iter().any(|field| record.instant(field).is_some());
-                !edits_would_show || newest.is_none_or(|newest| newest >= since)
+            Window::History { since, until } => {
+                let begun = |newest| since.is_none_or(|since| newest >= since);
+                let over = |newest| until.is_none_or(|until| newest < until);
+                in_if(newest.is_none_or(|newest| begun(newest) && over(newest)))
             }
-        }
-    }
-
-    pub fn since(self) -> Option<DateTime<Utc>> {
-        match self {
-            Window::Everything => None,
-            Window::History { since } | Window::Changes { since } => Some(since),
+            Window::Changes { since, history } => {
+                let edits_would_show = object.modified.iter().any(|field| record.instant(field).is_some());
+                if edits_would_show { in_if(newest.is_none_or(|newest| newest >= since)) } else { in_history(history) }
+            }
+            Window::Full { history } => in_history(history),
         }
     }
 }
@@ -48,42 +58,66 @@ mod tests {
     use crate::record::record_of;
     use serde_json::{Value, json};
 
-    fn check(window: Window, object: &str, fields: Value, expected: bool) {
+    fn check(window: Window, object: &str, fields: Value, expected: Verdict) {
         let mut fields = fields;
         fields["_id"] = json!("a");
         let record = record_of(&fields);
-        assert_eq!(window.takes(catalog::object(object).unwrap(), &record), expected, "{object} {:?}", record.fields);
+        assert_eq!(window.judge(catalog::object(object).unwrap(), &record), expected, "{object} {:?}", record.fields);
     }
 
-    fn since() -> DateTime<Utc> {
-        "2025-01-01T00:00:00Z".parse().unwrap()
+    fn day(text: &str) -> DateTime<Utc> {
+        format!("{text}T00:00:00Z").parse().unwrap()
+    }
+
+    fn changes() -> Window {
+        Window::Changes { since: day("2025-01-01"), history: day("2021-01-01") }
     }
 
     #[test]
     fn a_daily_run_takes_what_changed_at_or_after_the_instant() {
-        let changes = Window::Changes { since: since() };
-        check(changes, "tasks", json!({"updatedAt": "2025-01-01T00:00:00Z"}), true);
-        check(changes, "tasks", json!({"updatedAt": "2024-12-31T23:59:59.999Z"}), false);
-        check(changes, "companies", json!({"updatedAt": "2024-06-01T00:00:00Z", "lastUpdated": "2025-02-01T00:00:00Z"}), true);
-        check(changes, "companies", json!({"updatedAt": "2024-06-01T00:00:00Z", "lastTouch": "2025-02-01T00:00:00Z"}), true);
+        check(changes(), "tasks", json!({"updatedAt": "2025-01-01T00:00:00Z"}), Verdict::In);
+        check(changes(), "tasks", json!({"updatedAt": "2024-12-31T23:59:59.999Z"}), Verdict::Out);
+        let updated = json!({"updatedAt": "2024-06-01T00:00:00Z", "lastUpdated": "2025-02-01T00:00:00Z"});
+        check(changes(), "companies", updated, Verdict::In);
+        let touched = json!({"updatedAt": "2024-06-01T00:00:00Z", "lastTouch": "2025-02-01T00:00:00Z"});
+        check(changes(), "companies", touched, Verdict::In);
     }
 
     #[test]
     fn a_daily_run_compares_what_has_no_modification_time() {
-        let changes = Window::Changes { since: since() };
-        check(changes, "licenses", json!({"fromDate": "2019-01-01T00:00:00Z"}), true);
-        check(changes, "tasks", json!({"createdAt": "2019-01-01T00:00:00Z"}), true);
-        check(changes, "companies", json!({"lastTouch": "2019-01-01T00:00:00Z"}), true);
-        check(changes, "tasks", json!({"updatedAt": "undefined"}), true);
+        check(changes(), "licenses", json!({"fromDate": "2019-01-01T00:00:00Z"}), Verdict::In);
+        check(changes(), "tasks", json!({"createdAt": "2022-01-01T00:00:00Z"}), Verdict::In);
+        check(changes(), "companies", json!({"lastTouch": "2022-01-01T00:00:00Z"}), Verdict::In);
+        check(changes(), "tasks", json!({"updatedAt": "undefined"}), Verdict::In);
+    }
+
+    #[test]
+    fn what_is_older_than_history_is_compared_if_it_is_stored() {
+        check(changes(), "tasks", json!({"createdAt": "2019-01-01T00:00:00Z"}), Verdict::IfStored);
+        let full = Window::Full { history: day("2021-01-01") };
+        check(full, "tasks", json!({"updatedAt": "2019-01-01T00:00:00Z"}), Verdict::IfStored);
+        check(full, "tasks", json!({"updatedAt": "2021-01-01T00:00:00Z"}), Verdict::In);
+        check(full, "licenses", json!({"fromDate": "2019-01-01T00:00:00Z"}), Verdict::In);
     }
 
     #[test]
     fn history_keeps_what_lived_since_then_and_what_has_no_time() {
-        let history = Window::History { since: since() };
-        check(history, "nps", json!({"npsDate": "2024-12-31T00:00:00Z"}), false);
-        check(history, "tasks", json!({"createdAt": "2019-01-01T00:00:00Z", "updatedAt": "2025-01-01T00:00:00Z"}), true);
-        check(history, "tasks", json!({"createdAt": "2019-01-01T00:00:00Z"}), false);
-        check(history, "licenses", json!({"fromDate": "2019-01-01T00:00:00Z"}), true);
-        check(Window::Everything, "tasks", json!({"createdAt": "2019-01-01T00:00:00Z"}), true);
+        let history = Window::History { since: Some(day("2025-01-01")), until: None };
+        check(history, "nps", json!({"npsDate": "2024-12-31T00:00:00Z"}), Verdict::Out);
+        let edited = json!({"createdAt": "2019-01-01T00:00:00Z", "updatedAt": "2025-01-01T00:00:00Z"});
+        check(history, "tasks", edited, Verdict::In);
+        check(history, "tasks", json!({"createdAt": "2019-01-01T00:00:00Z"}), Verdict::Out);
+        check(history, "licenses", json!({"fromDate": "2019-01-01T00:00:00Z"}), Verdict::In);
+        let everything = Window::History { since: None, until: None };
+        check(everything, "tasks", json!({"createdAt": "2019-01-01T00:00:00Z"}), Verdict::In);
+    }
+
+    #[test]
+    fn an_end_of_history_leaves_out_what_lived_on() {
+        let until = Window::History { since: Some(day("2019-01-01")), until: Some(day("2021-01-01")) };
+        check(until, "tasks", json!({"updatedAt": "2020-12-31T23:59:59Z"}), Verdict::In);
+        check(until, "tasks", json!({"updatedAt": "2021-01-01T00:00:00Z"}), Verdict::Out);
+        check(until, "tasks", json!({"createdAt": "2020-01-01T00:00:00Z", "updatedAt": "2025-01-01T00:00:00Z"}), Verdict::Out);
+        check(until, "tasks", json!({}), Verdict::In);
     }
 }

@@ -14,13 +14,13 @@ mod sync;
 
 use std::process::ExitCode;
 
-use chrono::{Months, Utc};
+use chrono::{DateTime, Months, Utc};
 
 use crate::cli::{Command, HistoryRange};
 use crate::config::{self, Settings};
 use crate::object::Object;
 use crate::planhat::{self, BadToken, Budget, Client, Connection, Retry, Token};
-use crate::pull::{Ask, Range};
+use crate::pull::{Ask, Begin, Range};
 use crate::signals::{self, Stop};
 use crate::store::{self, Store};
 use crate::{error::Chain, run};
@@ -137,13 +137,19 @@ pub async fn execute(command: Command, settings: &Settings) -> Result<ExitCode, 
             Err(Failure::new(exit::CONFIGURATION, missing, Some("build with default features: cargo run --release -- demo")))
         }
         Command::Check(output) => check::check(settings, output).await,
-        Command::Sync { objects, output } => {
+        Command::Sync { objects, full, allow_deletes, dry_run, diff, output } => {
             let objects = named_or_configured(&objects.objects, settings)?;
-            sync::sync("sync", Ask::Changes, &objects, settings, output).await
+            let mut order = sync::order("sync", if full { Ask::Full } else { Ask::Changes }, &objects, settings);
+            order.limits.brake.on = !allow_deletes;
+            if dry_run {
+                return sync::preview(&order, diff, settings, output).await;
+            }
+            sync::sync(&order, settings, output).await
         }
-        Command::Backfill { objects, range, output } => {
+        Command::Backfill { objects, range, until, output } => {
             let objects = named_or_configured(&objects.objects, settings)?;
-            sync::sync("backfill", Ask::History(range_of(&range)), &objects, settings, output).await
+            let range = range_of(&range, until)?;
+            sync::sync(&sync::order("backfill", Ask::History(range), &objects, settings), settings, output).await
         }
         Command::Status(output) => status::status(settings, output).await,
         Command::Schema { objects, output, sql } => {
@@ -164,12 +170,19 @@ fn named_or_configured(names: &[String], settings: &Settings) -> Result<Vec<&'st
     Ok(config::objects_named(names)?)
 }
 
-fn range_of(range: &HistoryRange) -> Range {
+fn range_of(range: &HistoryRange, until: Option<DateTime<Utc>>) -> Result<Range, Failure> {
     let years_ago = |years: u32| Utc::now().checked_sub_months(Months::new(12 * years));
-    match (range.all, range.since, range.years.and_then(years_ago)) {
-        (true, ..) => Range::Everything,
-        (_, Some(since), _) | (_, _, Some(since)) => Range::Since(since),
-        _ => Range::Usual,
+    let from = match (range.all, range.since, range.years.and_then(years_ago)) {
+        (true, ..) => Begin::TheBeginning,
+        (_, Some(since), _) | (_, _, Some(since)) => Begin::Since(since),
+        _ => Begin::Usual,
+    };
+    match (from, until) {
+        (Begin::Since(since), Some(until)) if until <= since => {
+            let empty = anyhow::anyhow!("nothing lies between {} and {}", since.date_naive(), until.date_naive());
+            Err(Failure::new(exit::CONFIGURATION, empty, Some("--until has to be later than where the history begins")))
+        }
+        _ => Ok(Range { from, until }),
     }
 }
 

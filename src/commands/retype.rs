@@ -9,17 +9,22 @@ use super::{Failure, exit, print, with_store};
 use crate::config::{Settings, nearest};
 use crate::flatten::{Column, Columns};
 use crate::object::{Kind, Object};
+use crate::pull::Turns;
 use crate::run;
 use crate::store::{self, Error as StoreError, RunStatus, Store};
+
+/// What its run is called.
+const RETYPE: &str = "retype";
 
 pub(super) async fn retype(settings: &Settings, object: &'static Object, column: &str, kind: Kind) -> Result<ExitCode, Failure> {
     let text = with_store(settings, async |store| {
         look_up(store, object, column).await?;
         store.migrate().await?;
         // As a run of its own, so that no sync works with the old type meanwhile.
-        let run_id = run::begin(store, "retype").await?;
-        let result =
-            run::beside_heartbeat(store, run_id, &CancellationToken::new(), change(store, run_id, object, column, kind)).await;
+        let halt = CancellationToken::new();
+        let run_id = run::begin(store, RETYPE, &halt).await?;
+        let work = change(store, run_id, object, column, kind);
+        let result = run::beside_heartbeat(store, run_id, RETYPE, &Turns::default(), &halt, work).await;
         let status = if result.is_ok() { RunStatus::Succeeded } else { RunStatus::Failed };
         let ended = run::end(store, run_id, status, result.as_ref().err().map(Failure::on_one_line)).await;
         let text = result?;

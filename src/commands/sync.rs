@@ -3,39 +3,53 @@
 use std::process::ExitCode;
 
 use chrono::Utc;
+use serde_json::Value;
+use sqlx::types::Json;
 
 use super::{Failure, client, exit, listen_for_signals, print, with_store};
 use crate::cli::Output;
 use crate::config::Settings;
 use crate::object::Object;
-use crate::pull::{Ask, Failure as PullFailure, Limits};
+use crate::pull::{Ask, Brake, Failure as PullFailure, Limits, Preview};
 use crate::run::{self, ObjectSummary, Order, Summary};
 use crate::signals::Stop;
 use crate::store::{ObjectStatus, RunStatus};
 
-pub(super) async fn sync(
-    command: &str,
-    ask: Ask,
-    objects: &[&'static Object],
-    settings: &Settings,
-    output: Output,
-) -> Result<ExitCode, Failure> {
+/// What is to be done, as far as the settings say.
+pub(super) fn order<'a>(command: &'a str, ask: Ask, objects: &'a [&'static Object], settings: &Settings) -> Order<'a> {
+    Order { command, objects, ask, limits: limits(settings), now: Utc::now(), concurrency: settings.sync.concurrency }
+}
+
+pub(super) async fn sync(order: &Order<'_>, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
     // A mistake in the token shows before the database is touched.
     let client = client(settings)?;
-    let order =
-        Order { command, objects, ask, limits: limits(settings), now: Utc::now(), concurrency: settings.sync.concurrency };
     let (summary, stop) = with_store(settings, async |store| {
         store.migrate().await?;
         let stop = listen_for_signals()?;
-        Ok((run::run(&client, store, &order, &stop.token).await?, stop))
+        Ok((run::run(&client, store, order, &stop.token).await?, stop))
     })
     .await?;
+    show(&summary, &stop, output)
+}
+
+/// A dry run.
+pub(super) async fn preview(order: &Order<'_>, diff: bool, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
+    let client = client(settings)?;
+    let (summary, stop) = with_store(settings, async |store| {
+        let stop = listen_for_signals()?;
+        Ok((run::preview(&client, store, order, diff, &stop.token).await, stop))
+    })
+    .await?;
+    show(&summary, &stop, output)
+}
+
+fn show(summary: &Summary, stop: &Stop, output: Output) -> Result<ExitCode, Failure> {
     if output.json {
-        print::json(&summary)?;
+        print::json(summary)?;
     } else {
-        print::to_stdout(&text_of(&summary));
+        print::to_stdout(&text_of(summary));
     }
-    Ok(ExitCode::from(exit_code(&summary, &stop)))
+    Ok(ExitCode::from(exit_code(summary, stop)))
 }
 
 pub(super) fn limits(settings: &Settings) -> Limits {
@@ -44,6 +58,9 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         overlap: settings.pages.overlap > 0,
         lookback: settings.sync.lookback,
         history: settings.sync.history,
+        sorted: settings.sync.sorted.iter().map(|object| object.name).collect(),
+        reconcile_every: settings.sync.reconcile_every,
+        brake: Brake { on: true, percent: settings.sync.brake_percent, rows: settings.sync.brake_rows },
     }
 }
 
@@ -61,8 +78,8 @@ pub(super) fn exit_code(summary: &Summary, stop: &Stop) -> u8 {
 
 /// One line per object, then what a person should know of.
 pub(super) fn text_of(summary: &Summary) -> String {
-    let header =
-        ["object", "result", "fetched", "inserted", "updated", "unchanged", "too old", "misfits", "pages", "calls", "time"];
+    let [inserted, updated] = if summary.run_id.is_some() { ["inserted", "updated"] } else { ["to insert", "to update"] };
+    let header = ["object", "result", "fetched", inserted, updated, "unchanged", "too old", "misfits", "pages", "calls", "time"];
     let rows = summary.objects.iter().map(|ObjectSummary { run, .. }| {
         let figures = run.figures;
         let counts = [
@@ -81,7 +98,11 @@ pub(super) fn text_of(summary: &Summary) -> String {
     if untried > 0 {
         text.push_str(&format!("\nthe run ended before {untried} of the objects were tried"));
     }
-    text.push_str(&format!("\nrun {} {} in {}", summary.run_id, summary.status.as_str(), print::seconds(summary.seconds)));
+    let (status, time) = (summary.status.as_str(), print::seconds(summary.seconds));
+    text.push_str(&match summary.run_id {
+        Some(run_id) => format!("\nrun {run_id} {status} in {time}"),
+        None => format!("\ndry run {status} in {time}: nothing was written"),
+    });
     text
 }
 
@@ -89,7 +110,7 @@ pub(super) fn text_of(summary: &Summary) -> String {
 const NAMED_OVERFLOWING: usize = 20;
 
 fn notes(summary: &ObjectSummary) -> Vec<String> {
-    let ObjectSummary { run, misfit_columns, overflowing, warnings, failure } = summary;
+    let ObjectSummary { run, misfit_columns, overflowing, warnings, preview, failure } = summary;
     let object = run.object;
     let mut notes = Vec::new();
     let reason = run.reason.as_deref().unwrap_or_default();
@@ -107,6 +128,12 @@ fn notes(summary: &ObjectSummary) -> Vec<String> {
         let count = run.figures.quarantined;
         notes.push(format!("warning: {count} records of {object} could not be stored and are kept in planhat_sync.quarantine"));
     }
+    for (count, what) in [(run.figures.deleted, "marked as deleted"), (run.figures.restored, "back, and no longer marked as deleted")] {
+        if count > 0 {
+            notes.push(format!("{object}: {count} rows {what}"));
+        }
+    }
+    notes.extend(preview.iter().flat_map(|preview| would_do(object, preview)));
     if !misfit_columns.is_empty() {
         let columns: Vec<_> = misfit_columns.iter().map(|(column, count)| format!("{column} ({count})")).collect();
         let mends = format!("`planhat-sync retype {object} COLUMN TYPE` gives a column another type");
@@ -120,4 +147,25 @@ fn notes(summary: &ObjectSummary) -> Vec<String> {
             .push(format!("warning: {object} has no room for all its properties; kept in _overflow: {}{more}", named.join(", ")));
     }
     notes
+}
+
+/// What a dry run found, in lines.
+fn would_do(object: &str, preview: &Preview) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !preview.columns.is_empty() {
+        let table = if preview.makes_the_table { "make the table, with" } else { "add" };
+        let names: Vec<_> = preview.columns.iter().map(|column| format!("{} {}", column.column, column.r#type)).collect();
+        lines.push(format!("{object}: would {table} {} columns: {}", names.len(), names.join(", ")));
+    }
+    for record in &preview.records {
+        lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, record.id));
+        let value = |value: &Option<Json<Value>>| value.as_ref().map_or("null".to_owned(), |Json(value)| value.to_string());
+        lines.extend(record.changes.iter().map(|change| {
+            format!("    {}: {} -> {}", change.column, value(&change.old), value(&change.new))
+        }));
+    }
+    if preview.not_shown > 0 {
+        lines.push(format!("{object}: and {} more records", preview.not_shown));
+    }
+    lines
 }

@@ -1,13 +1,14 @@
-//! One GET request to Planhat, retried while that may help.
+//! One GET request to Planhat, retried while that may help: a page of a listing, or the question
+//! whether a record is still there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::Retryable;
 use bytes::{Bytes, BytesMut};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -70,6 +71,14 @@ pub struct Connection {
     pub max_page_bytes: u64,
 }
 
+/// A page of a listing as it came.
+#[derive(Debug)]
+pub struct Listed {
+    pub records: Vec<Box<RawValue>>,
+    /// The time at Planhat, if it says so.
+    pub served_at: Option<DateTime<Utc>>,
+}
+
 /// Reads listings. Shared by all objects of a run, with one budget.
 #[derive(Debug)]
 pub struct Client {
@@ -96,12 +105,24 @@ impl Client {
         Ok(Client { http: builder.build()?, connection, budget })
     }
 
-    /// The records of one page as raw JSON. Every attempt adds one to `calls`.
-    pub async fn list(&self, object: &str, query: &[(&str, String)], calls: &AtomicU64) -> Result<Vec<Box<RawValue>>, Error> {
+    /// One page of a listing. Every attempt adds one to `calls`.
+    pub async fn list(&self, object: &str, query: &[(&str, String)], calls: &AtomicU64) -> Result<Listed, Error> {
+        self.patiently(object, calls, || self.list_once(object, query)).await
+    }
+
+    /// Whether Planhat still has a record; it is gone only if Planhat says so, with a 404.
+    pub async fn has(&self, object: &str, id: &str, calls: &AtomicU64) -> Result<bool, Error> {
+        self.patiently(object, calls, || self.has_once(object, id)).await
+    }
+
+    async fn patiently<T, F>(&self, object: &str, calls: &AtomicU64, ask: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let attempt = || async {
             self.budget.call().await;
             calls.fetch_add(1, Ordering::Relaxed);
-            self.list_once(object, query).await
+            ask().await
         };
         attempt
             .retry(self.connection.retry.delays())
@@ -111,24 +132,42 @@ impl Client {
             .await
     }
 
-    async fn list_once(&self, object: &str, query: &[(&str, String)]) -> Result<Vec<Box<RawValue>>, Error> {
+    async fn list_once(&self, object: &str, query: &[(&str, String)]) -> Result<Listed, Error> {
         let path = format!("/{object}");
-        let url = self.url_of(object);
-        let response = match self.http.get(url).query(query).send().await {
-            Ok(response) => response,
-            Err(source) => return Err(Error::Unreachable { path, source: source.without_url() }),
-        };
-        debug!(path, ?query, status = response.status().as_u16(), "asked Planhat");
-        let response = self.accepted(&path, response).await?;
+        let response = self.get(&path, self.url_of(&[object]), query).await?;
+        let served_at = date_of(response.headers());
         let body = self.body_of(&path, query, response).await?;
-        serde_json::from_slice(&body).map_err(|error| Error::NotAList { found: self.found_instead(&body, &error), path })
+        let records =
+            serde_json::from_slice(&body).map_err(|error| Error::NotAList { found: self.found_instead(&body, &error), path })?;
+        Ok(Listed { records, served_at })
     }
 
-    fn url_of(&self, object: &str) -> Url {
+    async fn has_once(&self, object: &str, id: &str) -> Result<bool, Error> {
+        // Without the id: it is the customer's, and would name the record in every message.
+        match self.get(&format!("/{object}/…"), self.url_of(&[object, id]), &[]).await {
+            Ok(_) => Ok(true),
+            Err(Error::Forbidden { status: StatusCode::NOT_FOUND, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends one GET; an answer other than 200 is an error.
+    async fn get(&self, path: &str, url: Option<Url>, query: &[(&str, String)]) -> Result<Response, Error> {
+        let Some(url) = url else { return Err(Error::NoPath { path: path.to_owned() }) };
+        let response = match self.http.get(url).query(query).send().await {
+            Ok(response) => response,
+            Err(source) => return Err(Error::Unreachable { path: path.to_owned(), source: source.without_url() }),
+        };
+        debug!(path, ?query, status = response.status().as_u16(), "asked Planhat");
+        self.accepted(path, response).await
+    }
+
+    /// None if there is an id that would not arrive as it is: dots mean folders, line ends are left out.
+    fn url_of(&self, segments: &[&str]) -> Option<Url> {
+        let arrives = |segment: &&str| !matches!(*segment, "." | "..") && !segment.chars().any(char::is_control);
         let mut url = self.connection.base_url.clone();
-        let path = format!("{}/{object}", url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        url
+        url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
+        segments.iter().all(arrives).then_some(url)
     }
 
     /// Passes a 200 on and makes an error of everything else.
@@ -184,6 +223,10 @@ impl Client {
         let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
         if line.is_empty() { "(empty)".to_owned() } else { line.chars().take(EXCERPT_CHARS).collect() }
     }
+}
+
+fn date_of(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    Some(httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?.into())
 }
 
 /// Enough of a body to mask a token in it and still fill an excerpt.

@@ -14,6 +14,8 @@ pub enum Error {
     Forbidden { path: String, status: StatusCode },
     #[error("{path} answered {status}: {excerpt}")]
     Status { path: String, status: StatusCode, excerpt: String, retry_after: Option<Duration> },
+    #[error("{path} cannot be asked for: the id is no part of a path")]
+    NoPath { path: String },
     #[error("{path} could not be reached")]
     Unreachable { path: String, source: reqwest::Error },
     #[error("{path} broke off its answer")]
@@ -40,10 +42,20 @@ impl Error {
             }
             Error::Unauthorized { .. }
             | Error::Forbidden { .. }
+            | Error::NoPath { .. }
             | Error::TooBig { .. }
             | Error::Repeats { .. }
             | Error::Unstable { .. }
             | Error::Endless { .. } => false,
+        }
+    }
+
+    /// Whether the API has no answer to this question at all, rather than to this one request.
+    pub fn is_a_refusal(&self) -> bool {
+        match self {
+            Error::Forbidden { .. } | Error::NoPath { .. } => true,
+            Error::Status { .. } => !self.is_transient(),
+            _ => false,
         }
     }
 
@@ -76,7 +88,11 @@ impl Error {
             Error::Unstable { .. } => {
                 "run it again when less is deleted in Planhat; if it stays so, pages.overlap = 0 reads without this check, and may miss records"
             }
-            Error::Status { .. } | Error::BrokenOff { .. } | Error::Repeats { .. } | Error::Endless { .. } => return None,
+            Error::Status { .. }
+            | Error::NoPath { .. }
+            | Error::BrokenOff { .. }
+            | Error::Repeats { .. }
+            | Error::Endless { .. } => return None,
         })
     }
 }

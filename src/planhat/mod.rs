@@ -13,7 +13,7 @@ mod pager;
 mod retry;
 
 pub use budget::Budget;
-pub use client::{BadToken, Client, Connection, Token};
+pub use client::{BadToken, Client, Connection, Listed, Token};
 pub use error::Error;
 pub use pager::{Listing, Page, Pager, Position};
 pub use retry::Retry;

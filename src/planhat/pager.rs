@@ -13,11 +13,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicU64;
 
+use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use tracing::debug;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::client::Client;
+use super::client::{Client, Listed};
 use super::error::Error;
 use crate::object::Object;
 use crate::record::{Record, Rejected};
@@ -45,6 +46,14 @@ pub struct Listing {
     pub hidden: bool,
 }
 
+impl Listing {
+    /// What tells it from the object's other listings, e.g. `-lastTouch, with hidden ones`.
+    pub fn name(&self) -> String {
+        let hidden = if self.hidden { ", with hidden ones" } else { "" };
+        format!("{}{hidden}", self.sort)
+    }
+}
+
 /// How far a listing has been read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Position {
@@ -62,6 +71,8 @@ pub struct Page {
     pub moved: bool,
     /// Where the listing goes on after this page.
     pub next: Position,
+    /// The time at Planhat when it answered, if it says so.
+    pub served_at: Option<DateTime<Utc>>,
 }
 
 /// Walks a listing page by page.
@@ -122,8 +133,8 @@ impl<'a> Pager<'a> {
             if self.position.offset > MAX_OFFSET {
                 return Err(Error::Endless { path: self.path(), offset: self.position.offset });
             }
-            let raw = self.fetch().await?;
-            let entries: Vec<Entry> = raw.into_iter().map(Entry::read).collect();
+            let Listed { records, served_at } = self.fetch().await?;
+            let entries: Vec<Entry> = records.into_iter().map(Entry::read).collect();
             if self.position.seam.is_some() && !self.continues(&entries) {
                 self.step_back()?;
                 continue;
@@ -142,7 +153,7 @@ impl<'a> Pager<'a> {
             } else {
                 self.bear_repetition(&entries)?;
             }
-            let page = self.accept(entries);
+            let page = self.accept(entries, served_at);
             if anything_new {
                 return Ok(Some(page));
             }
@@ -161,7 +172,7 @@ impl<'a> Pager<'a> {
         Ok(())
     }
 
-    async fn fetch(&mut self) -> Result<Vec<Box<RawValue>>, Error> {
+    async fn fetch(&mut self) -> Result<Listed, Error> {
         loop {
             match self.client.list(self.listing.object.name, &self.query(), self.calls).await {
                 // Records can be huge (source SB); the same rows in smaller portions are fine.
@@ -204,7 +215,7 @@ impl<'a> Pager<'a> {
         Ok(())
     }
 
-    fn accept(&mut self, entries: Vec<Entry>) -> Page {
+    fn accept(&mut self, entries: Vec<Entry>, served_at: Option<DateTime<Utc>>) -> Page {
         let seam = self.position.seam.as_deref().map(key_of_id);
         let moved = seam.is_some() && entries.first().map(|first| first.key) != seam || self.steps_back_in_a_row > 0;
         self.steps_back_in_a_row = 0;
@@ -225,7 +236,7 @@ impl<'a> Pager<'a> {
             self.furthest = self.position.offset;
             self.steps_back = 0;
         }
-        Page { records, rejected, moved, next: self.position.clone() }
+        Page { records, rejected, moved, next: self.position.clone(), served_at }
     }
 
     /// The next page begins with the last record of this one that can be recognised by its id.

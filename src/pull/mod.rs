@@ -1,16 +1,20 @@
 //! Pulls one object from Planhat into its table.
 //!
 //! ```text
-//! plan -> pager -> window -> flatten -> one transaction: rows, quarantine, position -> … -> watermark
+//! plan -> pager -> window -> flatten -> one transaction: rows, quarantine, position -> … -> gone -> watermark
 //! ```
 //!
-//! A page is committed together with the position it stands for, so a history goes on after a crash
+//! A page is committed together with the position it stands for, so a scan goes on after a crash
 //! where it was. The watermark moves only at the end of a scan: only then is it known that nothing
-//! older is missing. Here is the story; `plan` decides what to read, `page` stores it, `report` counts.
+//! older is missing. Here is the story; `plan` decides what to read, `page` stores it, `preview` only says
+//! what would be stored, `gone` looks for what is no longer there, `report` counts.
 
+mod gone;
 mod page;
 mod plan;
+mod preview;
 mod report;
+mod turns;
 
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
@@ -23,29 +27,42 @@ use tracing::debug;
 use crate::flatten::{Columns, Declared};
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Pager, Position};
-use crate::store::{self, ObjectStatus, Scan, ScanKind, Store};
+use crate::store::{self, Cursor, ObjectStatus, Scan, ScanKind, Store};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
+use page::Unsaved;
 use plan::{Plan, listings, plan};
-pub use report::Report;
+pub use report::{Preview, Report};
+pub use turns::Turns;
 
 /// What a pull works with.
 #[derive(Debug)]
 pub struct Context<'a> {
     pub client: &'a Client,
     pub store: &'a Store,
-    pub limits: Limits,
-    pub run_id: i64,
+    pub limits: &'a Limits,
+    pub purpose: Purpose,
     /// When the run began: a scan that begins in it cannot vouch for anything later.
     pub now: DateTime<Utc>,
     /// What is known of custom fields before any record shows them.
     pub declared: &'a Declared,
     /// Ends the pull after the page that is being stored.
     pub stop: &'a CancellationToken,
+    /// Whose turn it is, should another run want the workspace meanwhile.
+    pub turns: &'a Turns,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// What becomes of the pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// They are stored, by this run.
+    Store { run_id: i64 },
+    /// They are compared with what is stored, and nothing is written: a dry run.
+    Preview { diff: bool },
+}
+
+#[derive(Debug, Clone)]
 pub struct Limits {
     pub page_size: u32,
     /// Whether pages overlap by a row, see the pager.
@@ -54,24 +71,49 @@ pub struct Limits {
     pub lookback: Duration,
     /// How far back a first load goes.
     pub history: Duration,
+    /// Names of the objects whose changes are read newest first, so that a daily run stops early.
+    pub sorted: Vec<&'static str>,
+    /// How often everything is compared; zero for never, unless it is asked for.
+    pub reconcile_every: Duration,
+    pub brake: Brake,
+}
+
+/// When so many rows seem gone that it is rather the answer that is wrong: more than both of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brake {
+    /// Off when the user says that it is right.
+    pub on: bool,
+    pub percent: u8,
+    pub rows: u32,
 }
 
 /// What is asked of a pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// What changed since the last time; all of history the first time.
+    /// What changed since the last time; all of history the first time; everything when it is time
+    /// for that again.
     Changes,
     /// All of history, from its beginning or where it was stopped.
     History(Range),
+    /// Everything there is, and what is no longer there.
+    Full,
+}
+
+/// Which part of history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    pub from: Begin,
+    /// Leaves out what lived on until then or longer.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// How far back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Range {
+pub enum Begin {
     /// As far as the settings say.
     Usual,
     Since(DateTime<Utc>),
-    Everything,
+    TheBeginning,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,15 +177,41 @@ async fn pull_all(
     report: &mut Report,
     calls: &AtomicU64,
 ) -> Result<Ending, Failure> {
+    let mut ask = ask;
+    // There is a position of ours from before another run had its turn.
+    let mut made_way = false;
     loop {
+        let _turn = tokio::select! {
+            biased;
+            () = ctx.stop.cancelled() => return Ok(Ending::Stopped),
+            turn = ctx.turns.take() => turn,
+        };
         let plan = plan(ctx, object, ask).await.map_err(|source| Failure::Store { object: object.name, source })?;
-        let resumed = plan.resumed;
-        let ending = Pull::of(ctx, object, plan, report, calls).read_everything().await?;
-        // A scan that was begun in an earlier run vouches for nothing that changed since then.
-        if ending == Ending::Stopped || !resumed || ask != Ask::Changes || report.watermark.is_none() {
-            return Ok(ending);
+        if made_way && !plan.resumed {
+            // The other run has ended our scan.
+            return Ok(Ending::Complete);
+        }
+        let begun_earlier = plan.resumed && !made_way;
+        match Pull::of(ctx, object, plan, report, calls).read_everything().await? {
+            Ended::Stopped => return Ok(Ending::Stopped),
+            Ended::MadeWay { saved } => made_way = saved,
+            // A scan that was begun in an earlier run vouches for nothing that changed since then.
+            Ended::Complete if begun_earlier && !matches!(ask, Ask::History(_)) && report.watermark.is_some() => {
+                ask = Ask::Changes;
+            }
+            Ended::Complete => return Ok(Ending::Complete),
         }
     }
+}
+
+/// How a scan ended, this time.
+enum Ended {
+    Complete,
+    Stopped,
+    /// For another run, which has its turn before this one goes on.
+    MadeWay {
+        saved: bool,
+    },
 }
 
 /// One scan of one object at work.
@@ -155,10 +223,18 @@ struct Pull<'a> {
     scan: Scan,
     resumed: bool,
     completes: bool,
+    reconciles: bool,
     /// Whether this run has read all listings to their ends.
     saw_everything: bool,
+    /// Records fetched before this scan.
+    fetched_before: i64,
+    /// What was read since the position was last saved.
+    unsaved: Unsaved,
+    /// The position stands in the database.
+    saved: bool,
     /// Records of this object in quarantine, to be released when they arrive whole; none if it is empty.
     quarantined: Option<HashSet<String>>,
+    table_exists: bool,
     /// The table has been found to take no more columns.
     table_is_full: bool,
     /// Known from the first answer on: only then is it known that the object can be read at all.
@@ -174,16 +250,12 @@ enum Listed {
     /// The rest is older than the window, or in no order.
     Early,
     Stopped,
+    MadeWay,
 }
 
 impl<'a> Pull<'a> {
     fn of(ctx: &'a Context<'a>, object: &'static Object, plan: Plan, report: &'a mut Report, calls: &'a AtomicU64) -> Pull<'a> {
-        let Plan { kind, scan, resumed, completes } = plan;
-        let window = match (kind, scan.since) {
-            (ScanKind::Changes, Some(since)) => Window::Changes { since },
-            (ScanKind::History, Some(since)) => Window::History { since },
-            (_, None) => Window::Everything,
-        };
+        let Plan { kind, window, scan, resumed, completes, reconciles } = plan;
         report.scan = Some(kind);
         Pull {
             ctx,
@@ -193,8 +265,13 @@ impl<'a> Pull<'a> {
             scan,
             resumed,
             completes,
+            reconciles,
             saw_everything: !resumed,
+            fetched_before: report.figures.fetched,
+            unsaved: Unsaved::default(),
+            saved: resumed,
             quarantined: None,
+            table_exists: false,
             table_is_full: false,
             columns: None,
             report,
@@ -202,27 +279,41 @@ impl<'a> Pull<'a> {
         }
     }
 
-    /// All listings of the object, from where the scan stands, and the watermark.
-    async fn read_everything(mut self) -> Result<Ending, Failure> {
+    /// All listings of the object, from where the scan stands, what is gone, and the watermark.
+    async fn read_everything(mut self) -> Result<Ended, Failure> {
+        let listings = listings(self.object, self.window, &self.ctx.limits.sorted);
+        let names: Vec<String> = listings.iter().map(|(listing, _)| listing.name()).collect();
+        // Settings may have changed which listings there are.
+        let first = match names.iter().position(|name| *name == self.scan.listing) {
+            _ if self.scan.listing == gone::LISTING => names.len(),
+            found => found.unwrap_or(0),
+        };
         let mut read_to_the_end = false;
-        for (index, (listing, sweep)) in (0..).zip(listings(self.object, self.kind, self.window)) {
-            let later_sweep = sweep.as_ref().is_some_and(|sweep| !sweep.is_first);
+        for ((listing, sweep), name) in listings.into_iter().zip(names).skip(first) {
             // What a sweep read to the end needs no second one.
-            if index < self.scan.listing || (later_sweep && read_to_the_end) {
+            if sweep.as_ref().is_some_and(|sweep| !sweep.is_first) && read_to_the_end {
                 continue;
             }
             // Rows of a sweep move with every contact and edit: it begins anew rather than going on.
-            if index > self.scan.listing || sweep.is_some() {
-                self.scan = Scan { listing: index, offset: 0, seam: None, ..self.scan };
+            if self.scan.listing != name || sweep.is_some() {
+                self.go_to(name);
             }
             match self.read(listing, sweep).await? {
-                Listed::Stopped => return Ok(Ending::Stopped),
+                Listed::Stopped => return Ok(Ended::Stopped),
+                Listed::MadeWay => return Ok(Ended::MadeWay { saved: self.saved }),
                 listed => read_to_the_end = listed == Listed::ToTheEnd,
             }
             self.saw_everything &= read_to_the_end;
         }
+        if self.kind == ScanKind::Full && self.mark_what_is_gone().await? == Listed::Stopped {
+            return Ok(Ended::Stopped);
+        }
         self.finish().await.map_err(|source| self.store_failed(source))?;
-        Ok(Ending::Complete)
+        Ok(Ended::Complete)
+    }
+
+    fn go_to(&mut self, listing: String) {
+        self.scan = Scan { listing, offset: 0, seam: None, ..self.scan.clone() };
     }
 
     /// One listing, page by page.
@@ -233,24 +324,31 @@ impl<'a> Pull<'a> {
         loop {
             let fetched = tokio::select! {
                 biased;
-                () = ctx.stop.cancelled() => return Ok(Listed::Stopped),
+                () = ctx.stop.cancelled() => return self.pause(Listed::Stopped).await,
+                () = ctx.turns.wanted() => return self.pause(Listed::MadeWay).await,
                 page = pager.next() => page,
             };
-            let fetch_failed = |source| Failure::Fetch { object: self.object.name, offset: self.scan.offset, source };
-            let page = fetched.map_err(fetch_failed)?;
+            let page = match fetched {
+                Ok(page) => page,
+                Err(source) => {
+                    let failure = Failure::Fetch { object: self.object.name, offset: self.scan.offset, source };
+                    return self.pause(Listed::Stopped).await.and(Err(failure));
+                }
+            };
             if self.columns.is_none() {
                 self.prepare_table().await.map_err(|source| self.store_failed(source))?;
             }
             let Some(page) = page else { return Ok(Listed::ToTheEnd) };
 
             let order = sweep.as_mut().map(|sweep| sweep.see(&page.records, page.moved));
-            self.store(page).await.map_err(|source| self.store_failed(source))?;
-            debug!(object = self.object.name, offset = self.scan.offset, "stored a page");
+            self.take(page).await.map_err(|source| self.store_failed(source))?;
+            debug!(object = self.object.name, offset = self.scan.offset, "took a page");
+            self.report.tell_progress(self.object);
 
             match order {
                 Some(Order::Past) => return Ok(Listed::Early),
                 Some(Order::Broken(warning)) => {
-                    self.report.warnings.push(warning);
+                    self.report.warn(warning);
                     // The first sweep goes on to the end and so sees everything; a later one only adds to it.
                     if sweep.take().is_some_and(|sweep| !sweep.is_first) {
                         return Ok(Listed::Early);
@@ -261,28 +359,45 @@ impl<'a> Pull<'a> {
         }
     }
 
+    /// Before a scan rests, its position is saved.
+    async fn pause(&mut self, why: Listed) -> Result<Listed, Failure> {
+        if self.unsaved.pages > 0 {
+            self.save_position().await.map_err(|source| self.store_failed(source))?;
+        }
+        Ok(why)
+    }
+
     /// Ends the scan and moves the watermark: never past what the listings showed, even if Planhat's
-    /// clock is behind ours, and not at all after a history that saw nothing, which may be an answer
-    /// gone wrong and costs one call to repeat.
+    /// clock is behind ours, and not at all after a scan that saw nothing, which may be an answer
+    /// gone wrong.
     async fn finish(&mut self) -> Result<(), store::Error> {
+        let Purpose::Store { run_id } = self.ctx.purpose else { return Ok(()) };
         let (workspace, object) = (&self.ctx.store.schema, self.object);
-        let saw_nothing = self.kind == ScanKind::History && !self.resumed && self.report.figures.fetched == 0;
-        let reached = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
+        let saw_nothing = !self.resumed && self.report.figures.fetched == self.fetched_before;
+        let watermark = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
         let mut tx = self.ctx.store.begin().await?;
-        store::keep_lease(&mut tx, workspace, self.ctx.run_id).await?;
+        store::keep_lease(&mut tx, workspace, run_id).await?;
         store::end_scan(&mut tx, workspace, object, self.kind).await?;
-        if self.saw_everything && self.report.figures.fetched > 0 {
-            store::release_unseen(&mut tx, workspace, object, self.ctx.run_id).await?;
-        }
-        if self.completes && !saw_nothing {
-            self.report.watermark = Some(store::move_watermark(&mut tx, workspace, object, reached).await?);
-        }
-        store::commit(tx).await?;
-        if !self.completes {
+        if saw_nothing {
+            if store::has_rows(&mut tx, workspace, object).await? {
+                let warning = "Planhat lists nothing, though there are rows of earlier days: the watermark stays where it is";
+                self.report.warn(format!("{}: {warning}", object.name));
+            }
+        } else if self.completes {
+            if self.kind == ScanKind::Full {
+                store::end_covered_history(&mut tx, workspace, object, self.scan.since).await?;
+            }
+            if self.saw_everything {
+                store::release_unseen(&mut tx, workspace, object, run_id).await?;
+            }
+            let reconciled_at = self.reconciles.then_some(self.scan.started_at);
+            let moved = store::move_cursor(&mut tx, workspace, object, Cursor { watermark, reconciled_at }).await?;
+            self.report.watermark = Some(moved);
+        } else if store::cursor(&mut tx, workspace, object).await?.is_none() {
             let warning = "only a part of the usual history was asked for; the next sync loads the rest (see sync.history)";
-            self.report.warnings.push(format!("{}: {warning}", object.name));
+            self.report.warn(format!("{}: {warning}", object.name));
         }
-        Ok(())
+        store::commit(tx).await
     }
 
     fn store_failed(&self, source: store::Error) -> Failure {

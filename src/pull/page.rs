@@ -1,21 +1,37 @@
 //! Stores a page: the columns it brings, its rows, what of it cannot be stored, and the scan's position.
+//!
+//! A page that changes nothing is not worth a write: its position is saved with one of the next.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use tracing::warn;
 
-use super::Pull;
+use super::{Pull, Purpose};
 use crate::flatten::{Columns, Row, flatten};
 use crate::object::Object;
 use crate::planhat::Page;
 use crate::record::{Record, Rejected};
-use crate::store::{self, Refused, Written};
-use crate::window::Window;
+use crate::store::{self, PgConnection, Refused, ScanKind, Target, Written};
+use crate::window::{Verdict, Window};
+
+/// Pages that may be read again after a crash because they changed nothing.
+const UNSAVED_PAGES: u32 = 20;
+
+/// What was read since the position of a scan was last saved.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    pub(super) pages: u32,
+    /// The ids that a full scan was shown.
+    seen: Vec<String>,
+}
 
 impl Pull<'_> {
     /// The table, its columns, and which of its records are in quarantine.
     pub(super) async fn prepare_table(&mut self) -> Result<(), store::Error> {
+        if self.ctx.purpose.is_preview() {
+            return self.look_at_table().await;
+        }
         let (workspace, object) = (&self.ctx.store.schema, self.object);
         let prepared = store::patiently(async || {
             let mut tx = self.ctx.store.begin().await?;
@@ -29,7 +45,7 @@ impl Pull<'_> {
             Ok((columns, quarantined))
         });
         let (columns, quarantined) = prepared.await?;
-        (self.columns, self.quarantined) = (Some(columns), quarantined);
+        (self.columns, self.quarantined, self.table_exists) = (Some(columns), quarantined, true);
         Ok(())
     }
 
@@ -56,41 +72,85 @@ impl Pull<'_> {
             // Columns of the user, and dropped ones, count too: what is new goes to `_overflow`.
             Err(error) if error.refusal().is_some() => {
                 self.table_is_full = true;
-                self.report.warnings.push(format!("{}: the table takes no more columns", object.name));
+                self.report.warn(format!("{}: the table takes no more columns", object.name));
                 Ok(columns)
             }
             grown => grown,
         }
     }
 
-    /// Everything about one page in one transaction.
-    pub(super) async fn store(&mut self, page: Page) -> Result<(), store::Error> {
+    /// Takes a page: what of it is in the window is stored, or compared.
+    pub(super) async fn take(&mut self, page: Page) -> Result<(), store::Error> {
+        if self.scan.offset == 0 && self.scan.newest.is_none() {
+            // A clock of ours that is ahead must not vouch for changes that are still to come.
+            self.scan.started_at = page.served_at.map_or(self.scan.started_at, |at| at.min(self.scan.started_at));
+        }
         self.scan.newest = self.scan.newest.max(newest_in(self.object, &page.records));
         (self.scan.offset, self.scan.seam) = (page.next.offset.cast_signed(), page.next.seam.clone());
+        if self.kind == ScanKind::Full {
+            let rejected = page.rejected.iter().filter_map(|rejected| rejected.id.as_ref());
+            self.unsaved.seen.extend(page.records.iter().map(|record| &record.id).chain(rejected).cloned());
+        }
+        let page = self.sort(page).await?;
+        match self.ctx.purpose {
+            Purpose::Store { run_id } => self.store(page, run_id).await,
+            Purpose::Preview { diff } => self.preview(page, diff).await,
+        }
+    }
+
+    /// Sorts the records of a page. What is older than the window is compared all the same if it is
+    /// stored and cannot be told unchanged otherwise, or is stored as deleted: it is back.
+    async fn sort(&self, page: Page) -> Result<Sorted, store::Error> {
         let mut page = Sorted::by(self.window, self.object, self.quarantined.as_ref(), page);
+        if page.older.is_empty() || !self.table_exists {
+            page.too_old = page.older.len();
+            return Ok(page);
+        }
+        let ids: Vec<&str> = page.older.iter().map(|(record, _)| record.id.as_str()).collect();
+        let mut tx = self.ctx.store.begin().await?;
+        let stored = store::stored_among(&mut tx, &self.ctx.store.schema, self.object, &ids).await?;
+        store::commit(tx).await?;
+        let stored: HashMap<String, bool> = stored.into_iter().collect();
+        for (record, verdict) in std::mem::take(&mut page.older) {
+            match (stored.get(&record.id), verdict) {
+                (Some(true), _) | (Some(false), Verdict::IfStored) => page.taken.push(record),
+                _ => page.too_old += 1,
+            }
+        }
+        Ok(page)
+    }
+
+    /// Everything about one page in one transaction.
+    async fn store(&mut self, mut page: Sorted, run_id: i64) -> Result<(), store::Error> {
         let columns = self.columns_for(&page.taken).await?;
         let mut rows: Vec<_> = page.taken.iter().map(|record| flatten(&columns, record)).collect();
+        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id };
 
-        let committed = match self.commit(&columns, &page, &rows, false).await {
+        let committed = match self.commit(target, &page, &rows, false).await {
             Err(error) => match error.refusal() {
                 // The database's words may quote a value; they are for the quarantine alone.
                 Some((_, sqlstate)) => {
                     warn!(object = self.object.name, sqlstate, "the database refused a page: looking for the record");
-                    self.commit(&columns, &page, &rows, true).await
+                    self.commit(target, &page, &rows, true).await
                 }
                 None => Err(error),
             },
             committed => committed,
         };
         self.columns = Some(columns);
-        let (written, refused) = committed?;
+        let Committed { written, refused, saved } = committed?;
+        if saved {
+            self.is_saved();
+        } else {
+            self.unsaved.pages += 1;
+        }
         rows.retain(|row| !refused.iter().any(|refused| refused.id.as_deref() == Some(&row.id)));
         page.taken.retain(|record| !refused.iter().any(|refused| refused.id.as_deref() == Some(&record.id)));
         page.rejected.extend(refused);
         if !page.rejected.is_empty() {
             self.quarantined.get_or_insert_default().extend(page.rejected.iter().filter_map(|rejected| rejected.id.clone()));
         }
-        self.report.add(&page, &rows, written);
+        self.report.add(self.object, &page, &rows, written);
         Ok(())
     }
 
@@ -98,18 +158,17 @@ impl Pull<'_> {
     /// database refuses and puts them into quarantine too.
     async fn commit(
         &self,
-        columns: &Columns,
+        target: Target<'_>,
         page: &Sorted,
         rows: &[Row],
         in_halves: bool,
-    ) -> Result<(Written, Vec<Rejected>), store::Error> {
-        let (store, object, run_id) = (self.ctx.store, self.object, self.ctx.run_id);
-        let workspace = &store.schema;
-        let mut tx = store.begin().await?;
+    ) -> Result<Committed, store::Error> {
+        let Target { schema: workspace, object, run_id, .. } = target;
+        let mut tx = self.ctx.store.begin().await?;
         let (written, refused) = if in_halves {
-            store::upsert_in_halves(&mut tx, workspace, object, columns, rows, run_id).await?
+            store::upsert_in_halves(&mut tx, target, rows).await?
         } else {
-            (store::upsert(&mut tx, workspace, object, columns, rows, run_id).await?, Vec::new())
+            (store::upsert(&mut tx, target, rows).await?, Vec::new())
         };
         let refused: Vec<Rejected> = refused.into_iter().filter_map(|refused| page.refuse(refused)).collect();
         if self.quarantined.is_some() {
@@ -120,16 +179,51 @@ impl Pull<'_> {
         }
         store::put_in_quarantine(&mut tx, workspace, object, run_id, &page.rejected).await?;
         store::put_in_quarantine(&mut tx, workspace, object, run_id, &refused).await?;
-        store::save_scan(&mut tx, workspace, object, self.kind, &self.scan, run_id).await?;
+        let nothing_new = written.is_nothing() && self.quarantined.is_none() && page.rejected.is_empty() && refused.is_empty();
+        let saved = !nothing_new || self.unsaved.pages >= UNSAVED_PAGES;
+        if saved {
+            self.save(&mut tx, run_id).await?;
+        }
         store::commit(tx).await?;
-        Ok((written, refused))
+        Ok(Committed { written, refused, saved })
     }
+
+    /// Saves the position alone.
+    pub(super) async fn save_position(&mut self) -> Result<(), store::Error> {
+        let Purpose::Store { run_id } = self.ctx.purpose else { return Ok(()) };
+        let mut tx = self.ctx.store.begin().await?;
+        self.save(&mut tx, run_id).await?;
+        store::commit(tx).await?;
+        self.is_saved();
+        Ok(())
+    }
+
+    /// The position, and what a full scan has seen on the way to it.
+    pub(super) async fn save(&self, db: &mut PgConnection, run_id: i64) -> Result<(), store::Error> {
+        let workspace = &self.ctx.store.schema;
+        store::note_seen(&mut *db, workspace, self.object, &self.unsaved.seen).await?;
+        store::save_scan(db, workspace, self.object, self.kind, &self.scan, run_id).await
+    }
+
+    fn is_saved(&mut self) {
+        (self.unsaved, self.saved) = (Unsaved::default(), true);
+    }
+}
+
+/// What became of a page.
+struct Committed {
+    written: Written,
+    refused: Vec<Rejected>,
+    /// With the position of the scan.
+    saved: bool,
 }
 
 /// The records of a page, sorted by what becomes of them.
 pub(super) struct Sorted {
     /// Each once: of records with the same id the last one counts.
     pub(super) taken: Vec<Record>,
+    /// Those that are older than the window.
+    older: Vec<(Record, Verdict)>,
     pub(super) too_old: usize,
     pub(super) rejected: Vec<Rejected>,
     pub(super) fetched: usize,
@@ -140,13 +234,20 @@ impl Sorted {
     fn by(window: Window, object: &Object, quarantined: Option<&HashSet<String>>, page: Page) -> Sorted {
         let fetched = page.records.len() + page.rejected.len();
         let waits = |record: &Record| quarantined.is_some_and(|ids| ids.contains(&record.id));
-        let (mut taken, too_old): (Vec<_>, Vec<_>) =
-            page.records.into_iter().partition(|record| window.takes(object, record) || waits(record));
         let mut seen = HashSet::new();
+        let (mut taken, mut older) = (Vec::new(), Vec::new());
+        for record in page.records.into_iter().rev() {
+            if !seen.insert(record.id.clone()) {
+                continue;
+            }
+            match window.judge(object, &record) {
+                Verdict::In => taken.push(record),
+                _ if waits(&record) => taken.push(record),
+                verdict => older.push((record, verdict)),
+            }
+        }
         taken.reverse();
-        taken.retain(|record| seen.insert(record.id.clone()));
-        taken.reverse();
-        Sorted { taken, too_old: too_old.len(), rejected: page.rejected, fetched }
+        Sorted { taken, older, too_old: 0, rejected: page.rejected, fetched }
     }
 
     /// The record behind a row that the database refused.

@@ -1,62 +1,129 @@
 //! What a pull reads: a new scan or an unfinished one, and its listings in order.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::info;
 
-use super::{Ask, Context, Range};
+use super::{Ask, Begin, Context, Limits, Purpose};
 use crate::object::Object;
 use crate::planhat::Listing;
-use crate::store::{self, Scan, ScanKind};
+use crate::store::{self, Cursor, Scan, ScanKind};
 use crate::sweep::Sweep;
 use crate::window::Window;
+
+/// A full scan that was begun longer ago begins anew: who asks for one wants to know how things are now.
+const FULL_SCAN_LASTS: TimeDelta = TimeDelta::days(1);
 
 /// Which scan to make or to go on with.
 pub(super) struct Plan {
     pub(super) kind: ScanKind,
+    pub(super) window: Window,
     pub(super) scan: Scan,
     pub(super) resumed: bool,
     /// Whether the end of this scan says that the object is complete.
     pub(super) completes: bool,
+    /// Whether it also says that everything has been compared.
+    pub(super) reconciles: bool,
 }
 
 /// Decides it.
 pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask) -> Result<Plan, store::Error> {
-    let mut tx = ctx.store.begin().await?;
-    let workspace = &ctx.store.schema;
-    if !store::table_exists(&mut tx, workspace, object.name).await? {
-        store::forget_object(&mut tx, workspace, object).await?;
-    }
-    let watermark = store::watermark(&mut tx, workspace, object).await?;
-    let usual_since = ctx.now - ctx.limits.history;
-    let (kind, since) = match (ask, watermark) {
-        (Ask::Changes, Some(watermark)) => (ScanKind::Changes, Some(watermark - ctx.limits.lookback)),
-        (Ask::Changes | Ask::History(Range::Usual), _) => (ScanKind::History, Some(usual_since)),
-        (Ask::History(Range::Since(since)), _) => (ScanKind::History, Some(since)),
-        (Ask::History(Range::Everything), _) => (ScanKind::History, None),
+    let history = ctx.now - ctx.limits.history;
+    let Known { cursor, unfinished } = known(ctx, object).await?;
+    let unfinished_full = unfinished.iter().any(|(kind, scan)| *kind == ScanKind::Full && still_lasts(scan, ctx.now));
+    let (kind, since, until) = match (ask, cursor) {
+        (Ask::Full, _) => (ScanKind::Full, Some(history), None),
+        (Ask::Changes, Some(cursor)) if unfinished_full || is_due(cursor, ctx.limits, ctx.now) => {
+            (ScanKind::Full, Some(history), None)
+        }
+        (Ask::Changes, Some(cursor)) => (ScanKind::Changes, Some(cursor.watermark - ctx.limits.lookback), None),
+        (Ask::Changes, None) => (ScanKind::History, Some(history), None),
+        (Ask::History(range), _) => match range.from {
+            Begin::Usual => (ScanKind::History, Some(history), range.until),
+            Begin::Since(since) => (ScanKind::History, Some(since), range.until),
+            Begin::TheBeginning => (ScanKind::History, None, range.until),
+        },
     };
-    // A scan that goes back at least as far will do, and is further ahead.
-    let unfinished = store::unfinished_scan(&mut tx, workspace, object, kind).await?.filter(|scan| scan.since <= since);
-    store::commit(tx).await?;
-
+    // A scan that goes as far, back and forth, will do, and is further ahead.
+    let will_do = |scan: &Scan| match kind {
+        ScanKind::Full => still_lasts(scan, ctx.now),
+        ScanKind::History | ScanKind::Changes => {
+            scan.since <= since && scan.until.is_none_or(|end| until.is_some_and(|until| until <= end))
+        }
+    };
+    let unfinished = unfinished.into_iter().find(|(of, scan)| *of == kind && will_do(scan)).map(|(_, scan)| scan);
     let resumed = unfinished.is_some();
-    let scan = unfinished.unwrap_or(Scan::starting(ctx.now, since));
+    let scan = unfinished.unwrap_or(Scan::starting(ctx.now, since, until));
     if resumed {
         info!(object = object.name, offset = scan.offset, "going on with the scan begun at {}", scan.started_at);
     }
-    // A history that is shorter than usual leaves the rest to a later one, unless that has been read already.
-    let goes_back_far_enough = scan.since.is_none_or(|since| since <= usual_since + TimeDelta::days(1));
-    Ok(Plan { kind, completes: watermark.is_some() || goes_back_far_enough, scan, resumed })
+    let window = match (kind, scan.since) {
+        (ScanKind::Changes, Some(since)) => Window::Changes { since, history },
+        (ScanKind::Full, Some(history)) => Window::Full { history },
+        (_, since) => Window::History { since, until: scan.until },
+    };
+    // A history that is shorter leaves the rest to a later one, unless that has been read already.
+    let needed_from = cursor.map_or(history + TimeDelta::days(1), |cursor| cursor.watermark - ctx.limits.lookback);
+    let completes = kind != ScanKind::History || (scan.until.is_none() && scan.since.is_none_or(|since| since <= needed_from));
+    // A first load finds an empty table, so that nothing can be gone from it.
+    let reconciles = kind == ScanKind::Full || (kind == ScanKind::History && cursor.is_none());
+    Ok(Plan { kind, window, scan, resumed, completes, reconciles })
+}
+
+/// What the tool's own tables know of an object.
+struct Known {
+    cursor: Option<Cursor>,
+    unfinished: Vec<(ScanKind, Scan)>,
+}
+
+async fn known(ctx: &Context<'_>, object: &Object) -> Result<Known, store::Error> {
+    let workspace = &ctx.store.schema;
+    if ctx.purpose.is_preview() {
+        if !ctx.store.is_set_up().await? {
+            return Ok(Known { cursor: None, unfinished: Vec::new() });
+        }
+        let mut tx = ctx.store.begin_to_look().await?;
+        let there = store::table_exists(&mut tx, workspace, object.name).await?;
+        let cursor = if there { store::cursor(&mut tx, workspace, object).await? } else { None };
+        store::commit(tx).await?;
+        // Where a load was stopped is not where a preview begins.
+        return Ok(Known { cursor, unfinished: Vec::new() });
+    }
+    let mut tx = ctx.store.begin().await?;
+    if !store::table_exists(&mut tx, workspace, object.name).await? {
+        store::forget_object(&mut tx, workspace, object).await?;
+    }
+    let cursor = store::cursor(&mut tx, workspace, object).await?;
+    let unfinished = store::unfinished_scans(&mut tx, workspace, object).await?;
+    store::commit(tx).await?;
+    Ok(Known { cursor, unfinished })
+}
+
+impl Purpose {
+    pub(super) fn is_preview(self) -> bool {
+        matches!(self, Purpose::Preview { .. })
+    }
+}
+
+fn still_lasts(full: &Scan, now: DateTime<Utc>) -> bool {
+    full.started_at > now - FULL_SCAN_LASTS
+}
+
+/// Whether it is time again to compare everything.
+fn is_due(cursor: Cursor, limits: &Limits, now: DateTime<Utc>) -> bool {
+    let every = limits.reconcile_every;
+    !every.is_zero() && cursor.reconciled_at.is_none_or(|last| last + every <= now)
 }
 
 /// What a scan reads, in order: each sweep, or the whole listing by id, and again for hidden records.
 ///
 /// Ids are unique and growing, so a listing by id neither loses nor repeats a row over ties, and new
-/// records land on its last page. Sweeps are for changes only: a history has to reach the records that
-/// lack the time it would be sorted by.
-pub(super) fn listings(object: &'static Object, kind: ScanKind, window: Window) -> Vec<(Listing, Option<Sweep>)> {
-    let sweeps: Vec<Option<&'static str>> = match (kind, window.since()) {
-        (ScanKind::Changes, Some(_)) if !object.sweeps.is_empty() => object.sweeps.iter().copied().map(Some).collect(),
-        _ => vec![None],
+/// records land on its last page. Sweeps are for changes only: everything else has to reach the records
+/// that lack the time it would be sorted by.
+pub(super) fn listings(object: &'static Object, window: Window, sorted: &[&str]) -> Vec<(Listing, Option<Sweep>)> {
+    let is_sorted = sorted.contains(&object.name);
+    let (sweeps, since): (Vec<Option<&'static str>>, _) = match window {
+        Window::Changes { since, .. } if is_sorted => (object.sweeps().iter().copied().map(Some).collect(), Some(since)),
+        _ => (vec![None], None),
     };
     let hidden = if object.hidden.is_some() { vec![false, true] } else { vec![false] };
     let listing = |field: Option<&str>, hidden| Listing {
@@ -68,7 +135,7 @@ pub(super) fn listings(object: &'static Object, kind: ScanKind, window: Window) 
         .into_iter()
         .flat_map(|hidden| sweeps.iter().enumerate().map(move |(rank, field)| (rank, *field, hidden)))
         .map(|(rank, field, hidden)| {
-            let sweep = field.zip(window.since()).map(|(field, since)| Sweep::new(object.name, field, since, rank == 0));
+            let sweep = field.zip(since).map(|(field, since)| Sweep::new(object.name, field, since, rank == 0));
             (listing(field, hidden), sweep)
         })
         .collect()

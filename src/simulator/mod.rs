@@ -49,6 +49,14 @@ pub struct Options {
     pub latency: Duration,
 }
 
+/// What happens at the source at the moment of a request, before it is answered.
+type Meanwhile = Box<dyn FnMut(&mut Source<'_>, &str) + Send>;
+
+/// The records of all objects, to be worked on by [`Simulator::meanwhile`].
+pub struct Source<'a> {
+    shelves: &'a mut BTreeMap<&'static str, workspace::Shelf>,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -149,9 +157,56 @@ impl Simulator {
         self.site.now().answers.entry(object.to_owned()).or_default().extend(answers);
     }
 
+    /// Sets the clock of the server, which every answer shows. Without it, it is that of this machine.
+    pub fn set_clock(&self, at: DateTime<Utc>) {
+        self.site.now().clock = Some(at);
+    }
+
+    /// From now on the server clamps every limit to this; none for the documented maxima.
+    pub fn clamp_limits(&self, most: Option<usize>) {
+        self.site.now().max_limit = most;
+    }
+
+    /// What happens at the source at every request from now on, before it is answered: it gets the path
+    /// without its leading slash.
+    pub fn meanwhile(&self, happens: impl FnMut(&mut Source<'_>, &str) + Send + 'static) {
+        self.site.now().meanwhile = Some(Box::new(happens));
+    }
+
+    /// From now on nothing happens meanwhile.
+    pub fn calm(&self) {
+        self.site.now().meanwhile = None;
+    }
+
     /// A change by a user: moves the object's modification date to `at` where it has one. Returns
     /// whether the record exists. `change` must not call the simulator.
     pub fn edit(&self, object: &str, id: &str, at: DateTime<Utc>, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
+        self.site.now().source().edit(object, id, at, change)
+    }
+
+    /// A contact with a customer: moves `lastTouch` of a company or an end user to `at`, and
+    /// nothing else. Returns whether the record exists.
+    pub fn touch(&self, object: &str, id: &str, at: DateTime<Utc>) -> bool {
+        self.site.now().source().touch(object, id, at)
+    }
+
+    /// A new record, last in the order of creation.
+    ///
+    /// # Panics
+    /// When Planhat has no such endpoint.
+    pub fn add(&self, object: &str, record: Value) {
+        self.site.now().source().add(object, &record);
+    }
+
+    /// Returns whether the record existed. It is no longer listed, without a trace.
+    pub fn delete(&self, object: &str, id: &str) -> bool {
+        self.site.now().source().delete(object, id).is_some()
+    }
+}
+
+impl Source<'_> {
+    /// See [`Simulator::edit`].
+    pub fn edit(&mut self, object: &str, id: &str, at: DateTime<Utc>, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
         let modified = endpoint::endpoint(object).and_then(|endpoint| endpoint.modified);
         self.change(object, id, |record| {
             change(record);
@@ -161,9 +216,8 @@ impl Simulator {
         })
     }
 
-    /// A contact with a customer: moves `lastTouch` of a company or an end user to `at`, and
-    /// nothing else. Returns whether the record exists.
-    pub fn touch(&self, object: &str, id: &str, at: DateTime<Utc>) -> bool {
+    /// See [`Simulator::touch`].
+    pub fn touch(&mut self, object: &str, id: &str, at: DateTime<Utc>) -> bool {
         self.change(object, id, |record| {
             if ["companies", "endusers"].contains(&object) {
                 record.insert("lastTouch".to_owned(), date(at));
@@ -171,23 +225,23 @@ impl Simulator {
         })
     }
 
-    /// A new record, last in the order of creation.
+    /// See [`Simulator::add`].
     ///
     /// # Panics
     /// When Planhat has no such endpoint.
-    pub fn add(&self, object: &str, record: Value) {
-        let mut now = self.site.now();
-        let shelf = now.shelves.get_mut(object).unwrap_or_else(|| panic!("Planhat has no /{object}"));
-        shelf.add(&record);
+    pub fn add(&mut self, object: &str, record: &Value) {
+        let shelf = self.shelves.get_mut(object).unwrap_or_else(|| panic!("Planhat has no /{object}"));
+        shelf.add(record);
     }
 
-    /// Returns whether the record existed. It is no longer listed, without a trace.
-    pub fn delete(&self, object: &str, id: &str) -> bool {
-        self.site.now().shelves.get_mut(object).is_some_and(|shelf| shelf.delete(id))
+    /// The record that is no longer listed, as it may come back from the trash.
+    pub fn delete(&mut self, object: &str, id: &str) -> Option<Value> {
+        self.shelves.get_mut(object)?.delete(id)
     }
 
-    fn change(&self, object: &str, id: &str, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
-        self.site.now().shelves.get_mut(object).is_some_and(|shelf| shelf.change(id, change))
+    /// A change that moves no time, as Planhat makes when it computes a value anew.
+    pub fn change(&mut self, object: &str, id: &str, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
+        self.shelves.get_mut(object).is_some_and(|shelf| shelf.change(id, change))
     }
 }
 

@@ -14,14 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request as HttpRequest, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use chrono::{DateTime, Utc};
 
 use super::endpoint::{Endpoint, Hides};
 use super::workspace::{Filter, Shelf, Wanted};
-use super::{Answer, Options, Request};
+use super::{Answer, Meanwhile, Options, Request, Source};
 
 /// What the server and the [`Simulator`](super::Simulator) that holds it share.
 pub(super) struct Site {
@@ -36,6 +37,22 @@ pub(super) struct Now {
     /// Scripted answers by path without its leading slash, first come, first served.
     pub(super) answers: BTreeMap<String, VecDeque<Answer>>,
     pub(super) requests: Vec<Request>,
+    /// What the server thinks the time is, if not what this machine thinks.
+    pub(super) clock: Option<DateTime<Utc>>,
+    pub(super) max_limit: Option<usize>,
+    pub(super) meanwhile: Option<Meanwhile>,
+}
+
+impl Now {
+    pub(super) fn source(&mut self) -> Source<'_> {
+        Source { shelves: &mut self.shelves }
+    }
+
+    fn happen(&mut self, path: &str) {
+        if let Some(happens) = &mut self.meanwhile {
+            happens(&mut Source { shelves: &mut self.shelves }, path);
+        }
+    }
 }
 
 type QueryMap = BTreeMap<String, String>;
@@ -43,7 +60,15 @@ type QueryMap = BTreeMap<String, String>;
 impl Site {
     pub(super) fn new(options: Options, shelves: BTreeMap<&'static str, Shelf>) -> Self {
         let forbidden = options.forbidden.clone();
-        let now = Now { shelves, forbidden, answers: BTreeMap::new(), requests: Vec::new() };
+        let now = Now {
+            shelves,
+            forbidden,
+            answers: BTreeMap::new(),
+            requests: Vec::new(),
+            clock: None,
+            max_limit: options.max_limit,
+            meanwhile: None,
+        };
         Self { options, state: Mutex::new(now) }
     }
 
@@ -71,13 +96,16 @@ async fn door(State(site): State<Arc<Site>>, request: HttpRequest, next: Next) -
     let path = request.uri().path().to_owned();
     let query = Query::<QueryMap>::try_from_uri(request.uri()).map(|Query(query)| query).unwrap_or_default();
 
-    let response = match site.refusal(&request) {
+    site.now().happen(path.trim_start_matches('/'));
+    let mut response = match site.refusal(&request) {
         Some(refusal) => refusal,
         None => next.run(request).await,
     };
 
     let status = response.status().as_u16();
-    site.now().requests.push(Request { path, query, status });
+    if let Some(date) = site.note(Request { path, query, status }) {
+        response.headers_mut().insert(header::DATE, date);
+    }
     if !site.options.latency.is_zero() {
         tokio::time::sleep(site.options.latency).await;
     }
@@ -86,8 +114,9 @@ async fn door(State(site): State<Arc<Site>>, request: HttpRequest, next: Next) -
 
 async fn list(State(site): State<Arc<Site>>, Path(object): Path<String>, Query(query): Query<QueryMap>) -> Response {
     let mut now = site.now();
+    let max_limit = now.max_limit;
     let Some(shelf) = now.shelves.get_mut(object.as_str()) else { return not_found() };
-    let wanted = site.wanted(shelf.endpoint, &query);
+    let wanted = site.wanted(shelf.endpoint, &query, max_limit);
     json(shelf.page(&wanted))
 }
 
@@ -98,6 +127,13 @@ async fn one(State(site): State<Arc<Site>>, Path((object, id)): Path<(String, St
 }
 
 impl Site {
+    /// Notes a request, and tells the time at which it was answered, where that is not this machine's.
+    fn note(&self, request: Request) -> Option<HeaderValue> {
+        let mut now = self.now();
+        now.requests.push(request);
+        HeaderValue::from_str(&httpdate::fmt_http_date(now.clock?.into())).ok()
+    }
+
     /// The answer to those who do not come through the door.
     fn refusal(&self, request: &HttpRequest) -> Option<Response> {
         let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -120,10 +156,10 @@ impl Site {
         self.options.missing.contains(object).then(not_found)
     }
 
-    fn wanted(&self, endpoint: &Endpoint, query: &QueryMap) -> Wanted {
+    fn wanted(&self, endpoint: &Endpoint, query: &QueryMap, max_limit: Option<usize>) -> Wanted {
         let number = |name: &str| query.get(name).and_then(|value| value.parse::<usize>().ok());
         let limit = number("limit").filter(|&limit| limit > 0).unwrap_or(endpoint.default_limit);
-        let most = self.options.max_limit.unwrap_or(usize::MAX).min(endpoint.max_limit);
+        let most = max_limit.unwrap_or(usize::MAX).min(endpoint.max_limit);
         Wanted {
             sort: query.get("sort").filter(|_| self.options.honours_sort).cloned(),
             hidden: match endpoint.hides {

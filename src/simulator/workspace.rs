@@ -192,11 +192,10 @@ impl Shelf {
         self.orders.clear();
     }
 
-    pub(super) fn delete(&mut self, id: &str) -> bool {
-        let before = self.records.len();
-        self.records.retain(|record| record.id.as_deref() != Some(id));
+    pub(super) fn delete(&mut self, id: &str) -> Option<Value> {
+        let position = self.records.iter().position(|record| record.id.as_deref() == Some(id))?;
         self.orders.clear();
-        self.records.len() < before
+        Some(self.records.remove(position).value())
     }
 
     /// Positions of the listed records in the order asked for, sorted on first use.

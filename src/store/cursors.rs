@@ -3,6 +3,9 @@
 //! A scan's position is saved in the transaction of the page it stands for, so that the next run goes on
 //! exactly behind what is stored. The watermark moves when a scan has completed, and only forward. History and changes have
 //! a scan each, so a long historical load and the daily run do not get in each other's way.
+//!
+//! A full scan also notes the ids that it was shown, with the position they belong to: what is in the
+//! table and was not shown may be gone.
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
@@ -19,6 +22,8 @@ pub enum ScanKind {
     History,
     /// A daily run.
     Changes,
+    /// Everything compared, and what is gone found out.
+    Full,
 }
 
 impl ScanKind {
@@ -26,6 +31,7 @@ impl ScanKind {
         match self {
             ScanKind::History => "history",
             ScanKind::Changes => "changes",
+            ScanKind::Full => "full",
         }
     }
 }
@@ -37,8 +43,10 @@ pub struct Scan {
     pub started_at: DateTime<Utc>,
     /// Older records are left out.
     pub since: Option<DateTime<Utc>>,
-    /// Which of the object's listings is being read.
-    pub listing: i32,
+    /// Records of this time and later are left out.
+    pub until: Option<DateTime<Utc>>,
+    /// Which of the object's listings is being read; empty before the first.
+    pub listing: String,
     pub offset: i64,
     /// The record that the next page has to begin with.
     pub seam: Option<String>,
@@ -47,14 +55,22 @@ pub struct Scan {
 }
 
 impl Scan {
-    pub fn starting(now: DateTime<Utc>, since: Option<DateTime<Utc>>) -> Scan {
-        Scan { started_at: now, since, listing: 0, offset: 0, seam: None, newest: None }
+    pub fn starting(now: DateTime<Utc>, since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Scan {
+        Scan { started_at: now, since, until, listing: String::new(), offset: 0, seam: None, newest: None }
     }
 }
 
-/// The instant before which every change of an object is stored.
-pub async fn watermark(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, Error> {
-    query_scalar("select watermark from planhat_sync.cursors where workspace = $1 and object = $2")
+/// How far an object is known to be complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+pub struct Cursor {
+    /// The instant before which every change is stored.
+    pub watermark: DateTime<Utc>,
+    /// When everything was last compared.
+    pub reconciled_at: Option<DateTime<Utc>>,
+}
+
+pub async fn cursor(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<Cursor>, Error> {
+    query_as("select watermark, reconciled_at from planhat_sync.cursors where workspace = $1 and object = $2")
         .bind(workspace)
         .bind(object.name)
         .fetch_optional(db)
@@ -62,22 +78,34 @@ pub async fn watermark(db: &mut PgConnection, workspace: &str, object: &Object) 
         .map_err(could_not("read the watermark"))
 }
 
-pub async fn unfinished_scan(
+/// The scans of an object that were begun and not ended, at most one of a kind.
+pub async fn unfinished_scans(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
-    kind: ScanKind,
-) -> Result<Option<Scan>, Error> {
-    query_as(
-        "select started_at, since, listing, \"offset\", seam, newest from planhat_sync.scans
-         where workspace = $1 and object = $2 and scan = $3",
+) -> Result<Vec<(ScanKind, Scan)>, Error> {
+    #[derive(FromRow)]
+    struct Unfinished {
+        kind: String,
+        #[sqlx(flatten)]
+        scan: Scan,
+    }
+    let scans: Vec<Unfinished> = query_as(
+        "select scan as kind, started_at, since, until, listing, \"offset\", seam, newest from planhat_sync.scans
+         where workspace = $1 and object = $2",
     )
     .bind(workspace)
     .bind(object.name)
-    .bind(kind.as_str())
-    .fetch_optional(db)
+    .fetch_all(db)
     .await
-    .map_err(could_not("read the position of an unfinished scan"))
+    .map_err(could_not("read the position of an unfinished scan"))?;
+    scans
+        .into_iter()
+        .map(|Unfinished { kind, scan }| {
+            let known = [ScanKind::History, ScanKind::Changes, ScanKind::Full].into_iter().find(|known| known.as_str() == kind);
+            Ok((known.ok_or(Error::Unknown { column: "scans.scan", value: kind })?, scan))
+        })
+        .collect()
 }
 
 /// Saves the position of a scan, if the run still holds the lease: a run that was taken for dead must
@@ -91,47 +119,60 @@ pub async fn save_scan(
     run_id: i64,
 ) -> Result<(), Error> {
     let saved = query(
-        "insert into planhat_sync.scans (workspace, object, scan, started_at, since, listing, \"offset\", seam, newest)
-         select $1, $2, $3, $4, $5, $6, $7, $8, $9
+        "insert into planhat_sync.scans
+             (workspace, object, scan, started_at, since, listing, \"offset\", seam, newest, until)
+         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $11
          where exists (select from planhat_sync.leases where workspace = $1 and run_id = $10)
          on conflict (workspace, object, scan) do update set started_at = excluded.started_at, since = excluded.since,
-             listing = excluded.listing, \"offset\" = excluded.\"offset\", seam = excluded.seam, newest = excluded.newest",
+             listing = excluded.listing, \"offset\" = excluded.\"offset\", seam = excluded.seam, newest = excluded.newest,
+             until = excluded.until",
     )
     .bind(workspace)
     .bind(object.name)
     .bind(kind.as_str())
     .bind(scan.started_at)
     .bind(scan.since)
-    .bind(scan.listing)
+    .bind(&scan.listing)
     .bind(scan.offset)
     .bind(&scan.seam)
     .bind(scan.newest)
     .bind(run_id)
+    .bind(scan.until)
     .execute(db)
     .await
     .map_err(could_not("save the position of a scan"))?;
     if saved.rows_affected() == 1 { Ok(()) } else { Err(Error::LeaseLost { run_id }) }
 }
 
-/// Moves the watermark, never backwards. Returns where it stands.
-pub async fn move_watermark(
+/// Moves the cursor, never backwards, and writes nothing if it does not move. Returns where the watermark
+/// stands.
+pub async fn move_cursor(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
-    watermark: DateTime<Utc>,
+    Cursor { watermark, reconciled_at }: Cursor,
 ) -> Result<DateTime<Utc>, Error> {
-    query_scalar(
-        "insert into planhat_sync.cursors as old (workspace, object, watermark) values ($1, $2, $3)
+    query(
+        "insert into planhat_sync.cursors as old (workspace, object, watermark, reconciled_at) values ($1, $2, $3, $4)
          on conflict (workspace, object) do update
-         set watermark = greatest(old.watermark, excluded.watermark), updated_at = now()
-         returning watermark",
+         set watermark = greatest(old.watermark, excluded.watermark),
+             reconciled_at = greatest(old.reconciled_at, excluded.reconciled_at), updated_at = now()
+         where old.watermark < excluded.watermark
+             or old.reconciled_at is distinct from greatest(old.reconciled_at, excluded.reconciled_at)",
     )
     .bind(workspace)
     .bind(object.name)
     .bind(watermark)
-    .fetch_one(db)
+    .bind(reconciled_at)
+    .execute(&mut *db)
     .await
-    .map_err(could_not("move the watermark"))
+    .map_err(could_not("move the watermark"))?;
+    query_scalar("select watermark from planhat_sync.cursors where workspace = $1 and object = $2")
+        .bind(workspace)
+        .bind(object.name)
+        .fetch_one(db)
+        .await
+        .map_err(could_not("read the watermark"))
 }
 
 /// Ends a scan, so that the next one starts from the beginning.
@@ -140,6 +181,31 @@ pub async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, k
         .bind(workspace)
         .bind(object.name)
         .bind(kind.as_str())
+        .execute(&mut *db)
+        .await
+        .map_err(could_not("end a scan"))?;
+    if kind == ScanKind::Full {
+        query("delete from planhat_sync.seen where workspace = $1 and object = $2")
+            .bind(workspace)
+            .bind(object.name)
+            .execute(db)
+            .await
+            .map_err(could_not("forget what a scan has seen"))?;
+    }
+    Ok(())
+}
+
+/// Ends the historical load, if there is one, that asks for nothing older than what has now been read.
+pub async fn end_covered_history(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    since: Option<DateTime<Utc>>,
+) -> Result<(), Error> {
+    query("delete from planhat_sync.scans where workspace = $1 and object = $2 and scan = 'history' and since >= $3")
+        .bind(workspace)
+        .bind(object.name)
+        .bind(since)
         .execute(db)
         .await
         .map_err(could_not("end a scan"))?;
@@ -148,7 +214,7 @@ pub async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, k
 
 /// Forgets how far an object was read: its table is gone, so it is loaded from the beginning.
 pub async fn forget_object(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<(), Error> {
-    for kind in [ScanKind::History, ScanKind::Changes] {
+    for kind in [ScanKind::History, ScanKind::Changes, ScanKind::Full] {
         end_scan(&mut *db, workspace, object, kind).await?;
     }
     query("delete from planhat_sync.cursors where workspace = $1 and object = $2")

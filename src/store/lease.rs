@@ -12,7 +12,7 @@ use super::error::{Error, could_not};
 use super::sql::{query, query_as, query_scalar};
 
 /// How often a run says that it is alive.
-pub const HEARTBEAT: Duration = Duration::from_secs(15);
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A lease without a heartbeat for this long may be taken over.
 pub const STALE_AFTER: Duration = Duration::from_secs(90);
 
@@ -20,6 +20,7 @@ pub const STALE_AFTER: Duration = Duration::from_secs(90);
 #[derive(Debug, Clone, FromRow)]
 pub struct Held {
     pub run_id: i64,
+    pub command: String,
     pub holder: String,
     pub taken_at: DateTime<Utc>,
     pub heartbeat_at: DateTime<Utc>,
@@ -48,7 +49,7 @@ pub async fn take_lease(
     let taken = query(
         "insert into planhat_sync.leases as old (workspace, run_id, holder) values ($1, $2, $3)
          on conflict (workspace) do update
-         set run_id = excluded.run_id, holder = excluded.holder, taken_at = now(), heartbeat_at = now()
+         set run_id = excluded.run_id, holder = excluded.holder, taken_at = now(), heartbeat_at = now(), wanted_at = null
          where $4 or old.heartbeat_at < now() - make_interval(secs => $5)",
     )
     .bind(workspace)
@@ -62,6 +63,12 @@ pub async fn take_lease(
     if taken.rows_affected() == 0 {
         return holder_of(db, workspace).await.map(Err);
     }
+    mark_interrupted(db, workspace, run_id).await?;
+    Ok(Ok(run_id))
+}
+
+/// Runs that seem to be at work beside the one that holds the lease have died.
+async fn mark_interrupted(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), Error> {
     query(
         "update planhat_sync.runs set status = 'interrupted', finished_at = now(), error = 'its process ended without a word'
          where workspace = $1 and status = 'running' and id <> $2",
@@ -71,31 +78,114 @@ pub async fn take_lease(
     .execute(db)
     .await
     .map_err(could_not("mark an interrupted run"))?;
-    Ok(Ok(run_id))
+    Ok(())
 }
 
 async fn holder_of(db: &mut PgConnection, workspace: &str) -> Result<Held, Error> {
-    query_as("select run_id, holder, taken_at, heartbeat_at from planhat_sync.leases where workspace = $1")
-        .bind(workspace)
-        .fetch_one(db)
-        .await
-        .map_err(could_not("see who holds the lease"))
+    query_as(
+        "select run_id, command, holder, taken_at, heartbeat_at
+         from planhat_sync.leases join planhat_sync.runs on runs.id = run_id where leases.workspace = $1",
+    )
+    .bind(workspace)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("see who holds the lease"))
 }
 
-/// Says that the run is alive. False when the lease is no longer its own.
-pub async fn beat(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, Error> {
-    let kept = query("update planhat_sync.leases set heartbeat_at = now() where workspace = $1 and run_id = $2")
-        .bind(workspace)
-        .bind(run_id)
-        .execute(db)
-        .await
-        .map_err(could_not("keep the lease"))?;
-    Ok(kept.rows_affected() == 1)
+/// A lease as its holder finds it.
+#[derive(Debug, Clone, Copy, FromRow)]
+pub struct Lease {
+    /// Another run has asked for it.
+    pub is_wanted: bool,
+}
+
+/// Says that the run is alive. None when the lease is no longer its own.
+pub async fn beat(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<Lease>, Error> {
+    query_as(
+        "update planhat_sync.leases set heartbeat_at = now() where workspace = $1 and run_id = $2
+         returning wanted_at is not null as is_wanted",
+    )
+    .bind(workspace)
+    .bind(run_id)
+    .fetch_optional(db)
+    .await
+    .map_err(could_not("keep the lease"))
 }
 
 /// Beats, and fails if the lease is lost, so that what follows in the transaction is not done.
 pub async fn keep_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), Error> {
-    if beat(db, workspace, run_id).await? { Ok(()) } else { Err(Error::LeaseLost { run_id }) }
+    beat(db, workspace, run_id).await?.map(|_| ()).ok_or(Error::LeaseLost { run_id })
+}
+
+/// Asks a run for its lease. False when there is nothing to wait for: it is free, or another run's.
+pub async fn ask_for_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, Error> {
+    let asked = query(
+        "update planhat_sync.leases set wanted_at = now()
+         where workspace = $1 and run_id = $2 and heartbeat_at >= now() - make_interval(secs => $3)",
+    )
+    .bind(workspace)
+    .bind(run_id)
+    .bind(STALE_AFTER.as_secs_f64())
+    .execute(db)
+    .await
+    .map_err(could_not("ask for the lease"))?;
+    Ok(asked.rows_affected() == 1)
+}
+
+/// Leaves the lease to whoever takes it, and the run as it is should nobody give it back. False when it was
+/// lost before.
+pub async fn free_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, Error> {
+    query(
+        "update planhat_sync.runs set status = 'interrupted', finished_at = now(),
+             error = 'made way for another run; goes on when that has ended'
+         where id = $1 and status = 'running'",
+    )
+    .bind(run_id)
+    .execute(&mut *db)
+    .await
+    .map_err(could_not("note that a run makes way"))?;
+    let freed = query("update planhat_sync.leases set heartbeat_at = to_timestamp(0) where workspace = $1 and run_id = $2")
+        .bind(workspace)
+        .bind(run_id)
+        .execute(db)
+        .await
+        .map_err(could_not("free the lease"))?;
+    Ok(freed.rows_affected() == 1)
+}
+
+/// Takes the lease back for a run that made way. False while another run has it; or while nobody has
+/// taken it yet, unless that is no longer waited for.
+pub async fn take_lease_back(
+    db: &mut PgConnection,
+    workspace: &str,
+    run_id: i64,
+    holder: &str,
+    untaken: bool,
+) -> Result<bool, Error> {
+    let taken = query(
+        "insert into planhat_sync.leases as old (workspace, run_id, holder) values ($1, $2, $3)
+         on conflict (workspace) do update
+         set run_id = excluded.run_id, holder = excluded.holder, taken_at = now(), heartbeat_at = now(), wanted_at = null
+         where ($4 or old.run_id <> $2) and old.heartbeat_at < now() - make_interval(secs => $5)",
+    )
+    .bind(workspace)
+    .bind(run_id)
+    .bind(holder)
+    .bind(untaken)
+    .bind(STALE_AFTER.as_secs_f64())
+    .execute(&mut *db)
+    .await
+    .map_err(could_not("take the lease back"))?;
+    if taken.rows_affected() == 0 {
+        return Ok(false);
+    }
+    query("update planhat_sync.runs set status = 'running', finished_at = null, error = null where id = $1")
+        .bind(run_id)
+        .execute(&mut *db)
+        .await
+        .map_err(could_not("note that a run goes on"))?;
+    mark_interrupted(db, workspace, run_id).await?;
+    Ok(true)
 }
 
 pub(super) async fn release(db: &mut PgConnection, run_id: i64) -> Result<(), Error> {

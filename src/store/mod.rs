@@ -3,6 +3,7 @@
 //! ```text
 //! tables (schema of the data) -> rows (upsert) -+- one transaction per page
 //! cursors (watermark, unfinished scan) ---------+
+//! gone (what a full scan was not shown, and what Planhat then says is not there)
 //! runs, lease, quarantine: the tool's own tables, schema planhat_sync
 //! ```
 //!
@@ -13,6 +14,7 @@ mod cursors;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
+mod gone;
 mod health;
 mod lease;
 mod quarantine;
@@ -28,18 +30,22 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
+pub use sqlx::PgConnection;
+use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
-pub use cursors::{Scan, ScanKind, end_scan, forget_object, move_watermark, save_scan, unfinished_scan, watermark};
+pub use cursors::{Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, forget_object, move_cursor, save_scan, unfinished_scans};
 #[cfg(feature = "embedded")]
 pub use embedded::Place;
 pub use error::Error;
+pub use gone::{Presence, has_rows, mark_deleted, note_seen, presence, some_seen, stored_among, unseen};
 pub use health::{Health, health};
-pub use lease::{HEARTBEAT, Held, STALE_AFTER, beat, keep_lease, take_lease};
+pub use lease::{
+    HEARTBEAT, Held, Lease, STALE_AFTER, ask_for_lease, beat, free_lease, keep_lease, take_lease, take_lease_back,
+};
 pub use quarantine::{ids_in_quarantine, put_in_quarantine, quarantined, release_stored, release_unseen};
 pub use retype::{Retyped, retype};
-pub use rows::{Refused, Written, upsert, upsert_in_halves};
+pub use rows::{Compared, Difference, Refused, Target, Written, compare, differences, upsert, upsert_in_halves};
 pub use runs::{
     Figures, LatestRun, ObjectRun, ObjectState, ObjectStatus, RunStatus, finish_run, latest_run, object_states, record_object_run,
 };
@@ -152,6 +158,13 @@ impl Store {
             .execute(&mut *tx)
             .await
             .map_err(could_not("set the limits of a transaction"))?;
+        Ok(tx)
+    }
+
+    /// Begins a transaction that cannot write.
+    pub async fn begin_to_look(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        let mut tx = self.begin().await?;
+        sqlx::raw_sql("set transaction read only").execute(&mut *tx).await.map_err(could_not("set the limits of a transaction"))?;
         Ok(tx)
     }
 

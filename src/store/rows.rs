@@ -7,8 +7,10 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::types::Json;
+use sqlx::{Connection as _, FromRow, PgConnection};
 
 use super::error::{Error, could_not};
 use super::sql::{Sql, query, query_as};
@@ -20,6 +22,8 @@ use crate::object::Object;
 pub struct Written {
     pub inserted: u64,
     pub updated: u64,
+    /// Rows that were marked as deleted.
+    pub restored: u64,
     pub unchanged: u64,
 }
 
@@ -31,21 +35,27 @@ pub struct Refused {
     pub sqlstate: String,
 }
 
+/// The table that rows go to.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    pub schema: &'a str,
+    pub object: &'a Object,
+    pub columns: &'a Columns,
+    pub run_id: i64,
+}
+
 /// Stores rows as `upsert` does, and where PostgreSQL refuses, halves them until it is known which.
 pub async fn upsert_in_halves(
     db: &mut PgConnection,
-    schema: &str,
-    object: &Object,
-    columns: &Columns,
+    target: Target<'_>,
     rows: &[Row],
-    run_id: i64,
 ) -> Result<(Written, Vec<Refused>), Error> {
     let (mut written, mut refused) = (Written::default(), Vec::new());
     let mut parts = vec![rows];
     while let Some(part) = parts.pop() {
-        match (attempt(db, schema, object, columns, part, run_id).await?, part) {
+        match (attempt(db, target, part).await?, part) {
             (Ok(of_part), _) => written += of_part,
-            (Err(refusal), [row]) => match narrowed(db, schema, object, columns, row, refusal, run_id).await? {
+            (Err(refusal), [row]) => match narrowed(db, target, row, refusal).await? {
                 Ok(of_row) => written += of_row,
                 Err((reason, sqlstate)) => refused.push(Refused { id: row.id.clone(), reason, sqlstate }),
             },
@@ -60,16 +70,9 @@ pub async fn upsert_in_halves(
 type Refusal = (String, String);
 
 /// Stores rows behind a savepoint, so that a refusal costs nothing else.
-async fn attempt(
-    db: &mut PgConnection,
-    schema: &str,
-    object: &Object,
-    columns: &Columns,
-    rows: &[Row],
-    run_id: i64,
-) -> Result<Result<Written, Refusal>, Error> {
+async fn attempt(db: &mut PgConnection, target: Target<'_>, rows: &[Row]) -> Result<Result<Written, Refusal>, Error> {
     let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
-    match upsert(&mut savepoint, schema, object, columns, rows, run_id).await {
+    match upsert(&mut savepoint, target, rows).await {
         Ok(written) => {
             savepoint.commit().await.map_err(could_not("release a savepoint"))?;
             Ok(Ok(written))
@@ -84,20 +87,17 @@ async fn attempt(
 /// A row that is too wide for the database goes in with less in its columns and more in `_overflow`.
 async fn narrowed(
     db: &mut PgConnection,
-    schema: &str,
-    object: &Object,
-    columns: &Columns,
+    target: Target<'_>,
     row: &Row,
     mut refusal: Refusal,
-    run_id: i64,
 ) -> Result<Result<Written, Refusal>, Error> {
     const TOO_LARGE: &str = "54000";
     for room in [5_000, 2_500, 0] {
         if refusal.1 != TOO_LARGE {
             break;
         }
-        let narrowed = row.narrowed(columns, room);
-        match attempt(db, schema, object, columns, std::slice::from_ref(&narrowed), run_id).await? {
+        let narrowed = row.narrowed(target.columns, room);
+        match attempt(db, target, std::slice::from_ref(&narrowed)).await? {
             Ok(written) => return Ok(Ok(written)),
             Err(again) => refusal = again,
         }
@@ -105,94 +105,147 @@ async fn narrowed(
     Ok(Err(refusal))
 }
 
+impl Written {
+    /// Whether the table is as it was.
+    pub fn is_nothing(self) -> bool {
+        Written { unchanged: 0, ..self } == Written::default()
+    }
+}
+
 impl std::ops::AddAssign for Written {
     fn add_assign(&mut self, other: Written) {
         self.inserted += other.inserted;
         self.updated += other.updated;
+        self.restored += other.restored;
         self.unchanged += other.unchanged;
     }
 }
 
 /// Stores rows by id. Of rows with the same id the last one counts.
-pub async fn upsert(
-    db: &mut PgConnection,
-    schema: &str,
-    object: &Object,
-    columns: &Columns,
-    rows: &[Row],
-    run_id: i64,
-) -> Result<Written, Error> {
-    let latest: HashMap<&str, &Row> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
-    let stored = stored_hashes(db, schema, object, latest.keys().map(|id| (*id).to_owned()).collect()).await?;
+pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row]) -> Result<Written, Error> {
+    let compared = compare(db, target, rows).await?;
+    if !compared.to_write.is_empty() {
+        write(db, target, &compared.to_write).await?;
+    }
+    Ok(compared.written)
+}
 
-    let mut written = Written::default();
-    let mut changed = Vec::new();
+/// What storing some rows comes to.
+#[derive(Debug)]
+pub struct Compared<'a> {
+    pub written: Written,
+    /// What is new or changed.
+    pub to_write: Vec<&'a Row>,
+    /// The ids of those that have no row yet.
+    pub new: Vec<&'a str>,
+}
+
+/// Compares rows with what is stored.
+pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row]) -> Result<Compared<'a>, Error> {
+    let latest: HashMap<&str, &Row> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
+    let stored = stored_hashes(db, target, latest.keys().map(|id| (*id).to_owned()).collect()).await?;
+    let mut compared = Compared { written: Written::default(), to_write: Vec::new(), new: Vec::new() };
+    let written = &mut compared.written;
     for (id, row) in latest {
         match stored.get(id) {
-            Some(before) if *before == Some(row.hash) => {
+            Some(Some(before)) if *before == row.hash => {
                 written.unchanged += 1;
                 continue;
             }
-            Some(_) => written.updated += 1,
-            None => written.inserted += 1,
+            Some(Some(_)) => written.updated += 1,
+            Some(None) => written.restored += 1,
+            None => {
+                written.inserted += 1;
+                compared.new.push(id);
+            }
         }
-        changed.push(as_json(row));
+        compared.to_write.push(row);
     }
-    if !changed.is_empty() {
-        write(db, schema, object, columns, changed, run_id).await?;
-    }
-    Ok(written)
+    Ok(compared)
 }
 
 /// Id to hash. A row marked as deleted has no hash here: its record is back, so it has changed.
 async fn stored_hashes(
     db: &mut PgConnection,
-    schema: &str,
-    object: &Object,
+    target: Target<'_>,
     ids: Vec<String>,
 ) -> Result<HashMap<String, Option<i64>>, Error> {
     let sql = Sql::new("select planhat__id, case when _deleted_at is null then _row_hash end from ")
-        .table(schema, object.name)
+        .table(target.schema, target.object.name)
         .text(" where planhat__id = any($1)");
     let rows: Vec<(String, Option<i64>)> =
         query_as(sql.safe()).bind(ids).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
     Ok(rows.into_iter().collect())
 }
 
-/// A row as the statement takes it.
-fn as_json(row: &Row) -> Value {
-    let mut fields = row.cells.clone();
-    fields.insert("_row_hash".to_owned(), json!(row.hash));
-    for (column, values) in [("_misfits", &row.misfits), ("_overflow", &row.overflow)] {
-        if !values.is_empty() {
-            fields.insert(column.to_owned(), Value::Object(Map::clone(values)));
-        }
-    }
-    Value::Object(fields)
+/// A value that storing a row would change, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
+pub struct Difference {
+    pub id: String,
+    pub column: String,
+    pub old: Option<Json<Value>>,
+    pub new: Option<Json<Value>>,
 }
 
-async fn write(
-    db: &mut PgConnection,
-    schema: &str,
-    object: &Object,
-    columns: &Columns,
-    rows: Vec<Value>,
-    run_id: i64,
-) -> Result<(), Error> {
-    let sent: Vec<(&str, &'static str)> = columns
+/// What storing these rows would change, column by column. A row that is not there yet has no differences.
+pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row]) -> Result<Vec<Difference>, Error> {
+    let sent = sent(target.columns);
+    let sql = Sql::new(
+        "select new.planhat__id as id, field.key as column, nullif(stored.fields -> field.key, 'null') as old,
+             nullif(field.value, 'null') as new
+         from json_to_recordset($1::text::json) as new (",
+    );
+    let sql = sql
+        .list(&sent, |sql, (name, kind)| sql.name(name).text(" ").text(kind))
+        .text(") join lateral (select to_jsonb(old) as fields from ")
+        .table(target.schema, target.object.name)
+        .text(
+            " old where old.planhat__id = new.planhat__id offset 0) stored on true, jsonb_each(to_jsonb(new)) as field
+             where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')
+             order by new.planhat__id, field.key",
+        );
+    query_as(sql.safe())
+        .bind(as_json(rows))
+        .fetch_all(db)
+        .await
+        .map_err(could_not("compare a page with its table"))
+}
+
+/// The columns that a row brings, with their types.
+fn sent(columns: &Columns) -> Vec<(&str, &'static str)> {
+    columns
         .iter()
         .map(|column| (column.name.as_str(), column.kind.sql()))
         .chain([("_row_hash", "bigint"), ("_misfits", "jsonb"), ("_overflow", "jsonb")])
-        .collect();
+        .collect()
+}
+
+/// Rows as a statement takes them.
+fn as_json(rows: &[&Row]) -> String {
+    let fields_of = |row: &&Row| {
+        let mut fields = row.cells.clone();
+        fields.insert("_row_hash".to_owned(), json!(row.hash));
+        for (column, values) in [("_misfits", &row.misfits), ("_overflow", &row.overflow)] {
+            if !values.is_empty() {
+                fields.insert(column.to_owned(), Value::Object(Map::clone(values)));
+            }
+        }
+        Value::Object(fields)
+    };
+    Value::Array(rows.iter().map(fields_of).collect()).to_string()
+}
+
+async fn write(db: &mut PgConnection, target: Target<'_>, rows: &[&Row]) -> Result<(), Error> {
+    let sent = sent(target.columns);
     let names = |sql: Sql| sql.list(&sent, |sql, (name, _)| sql.name(name));
 
-    let mut sql = Sql::new("insert into ").table(schema, object.name).text(" (");
+    let mut sql = Sql::new("insert into ").table(target.schema, target.object.name).text(" (");
     sql = names(sql).text(", _run_id) select ");
     sql = names(sql).text(", $2 from json_to_recordset($1::text::json) as new (");
     sql = sql.list(&sent, |sql, (name, kind)| sql.name(name).text(" ").text(kind));
     sql = sql
         .text(") on conflict (planhat__id) do update set _synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ");
     sql = sql.list(&sent, |sql, (name, _)| sql.name(name).text(" = excluded.").name(name));
-    query(sql.safe()).bind(Value::Array(rows).to_string()).bind(run_id).execute(db).await.map_err(could_not("store a page"))?;
+    query(sql.safe()).bind(as_json(rows)).bind(target.run_id).execute(db).await.map_err(could_not("store a page"))?;
     Ok(())
 }

@@ -61,6 +61,8 @@ pub struct Figures {
     pub fetched: i64,
     pub inserted: i64,
     pub updated: i64,
+    pub restored: i64,
+    pub deleted: i64,
     pub unchanged: i64,
     pub too_old: i64,
     pub misfits: i64,
@@ -84,16 +86,20 @@ pub struct ObjectRun {
     pub finished_at: DateTime<Utc>,
     #[serde(flatten)]
     pub figures: Figures,
+    /// The time of the oldest record that was taken.
+    pub oldest: Option<DateTime<Utc>>,
     pub watermark: Option<DateTime<Utc>>,
 }
 
 pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), Error> {
-    let Figures { fetched, inserted, updated, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls } =
-        of.figures;
+    let Figures {
+        fetched, inserted, updated, restored, deleted, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls,
+    } = of.figures;
     query(
         "insert into planhat_sync.object_runs (run_id, object, scan, status, reason, started_at, finished_at, watermark,
-             fetched, inserted, updated, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+             fetched, inserted, updated, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls,
+             restored, deleted, oldest)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
     )
     .bind(run_id)
     .bind(of.object)
@@ -114,6 +120,9 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     .bind(quarantined)
     .bind(pages)
     .bind(calls)
+    .bind(restored)
+    .bind(deleted)
+    .bind(of.oldest)
     .execute(db)
     .await
     .map_err(could_not("note what became of an object"))?;
@@ -166,6 +175,8 @@ pub struct ObjectState {
     #[serde(flatten)]
     pub figures: Figures,
     pub watermark: Option<DateTime<Utc>>,
+    /// When everything was last compared, and what is gone found out.
+    pub reconciled_at: Option<DateTime<Utc>>,
     /// A historical load has begun and is not complete.
     pub load_unfinished: bool,
 }
@@ -174,13 +185,13 @@ pub struct ObjectState {
 pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec<ObjectState>, Error> {
     query_as(
         "select distinct on (of.object) of.*, extract(epoch from of.finished_at - of.started_at)::float8 as seconds,
-             cursors.watermark,
+             cursors.watermark, cursors.reconciled_at,
              (select max(good.finished_at) from planhat_sync.object_runs good join planhat_sync.runs on runs.id = good.run_id
               where runs.workspace = $1 and good.object = of.object and good.status in ('succeeded', 'partial')) as last_success_at,
              exists (select from planhat_sync.scans
                      where scans.workspace = $1 and scans.object = of.object and scans.scan = 'history') as load_unfinished
          from (select object_runs.run_id, object_runs.object, object_runs.status, reason, object_runs.started_at,
-                   object_runs.finished_at, fetched, inserted, updated, unchanged, too_old, misfits, overflowed, mended,
+                   object_runs.finished_at, fetched, inserted, updated, restored, deleted, unchanged, too_old, misfits, overflowed, mended,
                    quarantined, pages, calls
                from planhat_sync.object_runs join planhat_sync.runs on runs.id = object_runs.run_id
                where runs.workspace = $1) as of

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use planhat_sync::catalog;
 use planhat_sync::object::Object;
 use planhat_sync::planhat::{Budget, Client, Connection, Retry, Token};
-use planhat_sync::pull::{Ask, Limits, Range};
+use planhat_sync::pull::{Ask, Begin, Brake, Limits, Range};
 use planhat_sync::run::{self, ObjectSummary, Order, Summary};
 use planhat_sync::simulator::{Options, Simulator, Workspace};
 use planhat_sync::store::Store;
@@ -71,6 +71,9 @@ impl Sync {
             overlap: true,
             lookback: Duration::from_secs(72 * 3600),
             history: Duration::from_secs(4 * 365 * 86_400),
+            sorted: vec!["companies", "endusers"],
+            reconcile_every: Duration::from_secs(7 * 86_400),
+            brake: Brake { on: true, percent: 20, rows: 100 },
         };
         Sync { simulator, store, limits, now: at(TODAY), stop: CancellationToken::new() }
     }
@@ -89,13 +92,26 @@ impl Sync {
         self.run(Ask::Changes, &[catalog::object(object).unwrap()]).await.objects.remove(0)
     }
 
-    pub(crate) async fn backfill_one(&self, object: &str, range: Range) -> ObjectSummary {
-        self.run(Ask::History(range), &[catalog::object(object).unwrap()]).await.objects.remove(0)
+    pub(crate) async fn backfill_one(&self, object: &str, from: Begin) -> ObjectSummary {
+        self.backfill_until(object, from, None).await
+    }
+
+    pub(crate) async fn backfill_until(&self, object: &str, from: Begin, until: Option<DateTime<Utc>>) -> ObjectSummary {
+        self.run(Ask::History(Range { from, until }), &[catalog::object(object).unwrap()]).await.objects.remove(0)
+    }
+
+    /// One run of `sync --full` over one object.
+    pub(crate) async fn full_sync_one(&self, object: &str) -> ObjectSummary {
+        self.run(Ask::Full, &[catalog::object(object).unwrap()]).await.objects.remove(0)
     }
 
     pub(crate) async fn run(&self, ask: Ask, objects: &[&'static Object]) -> Summary {
-        let order = Order { command: "test", objects, ask, limits: self.limits, now: self.now, concurrency: 4 };
-        run::run(&self.client(), &self.store, &order, &self.stop).await.unwrap()
+        self.simulator.set_clock(self.now);
+        run::run(&self.client(), &self.store, &self.order(ask, objects), &self.stop).await.unwrap()
+    }
+
+    pub(crate) fn order<'a>(&self, ask: Ask, objects: &'a [&'static Object]) -> Order<'a> {
+        Order { command: "test", objects, ask, limits: self.limits.clone(), now: self.now, concurrency: 4 }
     }
 
     /// How often a listing was asked for since the last time this was called.
@@ -165,7 +181,8 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) async fn read(store: &Store, name: &str) -> Table {
-        let select = sqlx::AssertSqlSafe(format!("select planhat__id, to_json(t)::text from planhat.{name} t"));
+        let select =
+            sqlx::AssertSqlSafe(format!("select planhat__id, to_json(t)::text from planhat.{name} t where _deleted_at is null"));
         let rows: Vec<(String, String)> = sqlx::query_as(select).fetch_all(store.pool()).await.unwrap();
         let columns: Vec<(String, String, String, String)> =
             sqlx::query_as("select origin, planhat_name, column_name, type from planhat_sync.columns where object = $1")

@@ -1,7 +1,7 @@
 //! Runs: one at a time, resumable, on record.
 
 use planhat_sync::catalog;
-use planhat_sync::pull::{Ask, Range};
+use planhat_sync::pull::{Ask, Begin};
 use planhat_sync::run::{self, Order};
 use planhat_sync::simulator::{Answer, Workspace};
 use planhat_sync::store::{self, ObjectStatus, RunStatus};
@@ -54,7 +54,7 @@ async fn a_second_run_is_told_who_is_at_work() {
 
     let objects = catalog::default_objects();
     let order =
-        Order { command: "sync", objects: &objects, ask: Ask::Changes, limits: sync.limits, now: sync.now, concurrency: 1 };
+        Order { command: "sync", objects: &objects, ask: Ask::Changes, limits: sync.limits.clone(), now: sync.now, concurrency: 1 };
     let refused = run::run(&sync.client(), &sync.store, &order, &sync.stop).await.unwrap_err();
 
     assert!(
@@ -113,8 +113,8 @@ async fn a_backfill_adds_older_records_and_blanks_nothing() {
     sync.sync_one("tasks").await;
     let first_seen = sync.one("select min(_first_seen_at)::text from planhat.tasks").await;
 
-    let since = sync.backfill_one("tasks", Range::Since(day(-2500))).await;
-    let all = sync.backfill_one("tasks", Range::Everything).await;
+    let since = sync.backfill_one("tasks", Begin::Since(day(-2500))).await;
+    let all = sync.backfill_one("tasks", Begin::TheBeginning).await;
 
     assert_eq!((since.run.figures.inserted, since.run.figures.unchanged), (1, 2));
     assert_eq!((all.run.figures.inserted, all.run.figures.unchanged), (1, 3));
@@ -165,7 +165,7 @@ async fn a_first_load_that_saw_nothing_is_made_again() {
 async fn a_short_backfill_leaves_the_rest_of_history_to_the_next_sync() {
     let sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 300, 900]))).await;
 
-    let short = sync.backfill_one("tasks", Range::Since(day(-30))).await;
+    let short = sync.backfill_one("tasks", Begin::Since(day(-30))).await;
     let rest = sync.sync_one("tasks").await;
 
     assert_eq!((short.run.figures.inserted, short.run.watermark), (1, None));
@@ -189,7 +189,7 @@ async fn a_run_that_ends_yesterdays_scan_also_looks_for_what_changed_since() {
 #[tokio::test]
 async fn a_run_that_was_taken_for_dead_moves_no_position() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
-    let (tasks, scan) = (catalog::object("tasks").unwrap(), store::Scan::starting(day(0), None));
+    let (tasks, scan) = (catalog::object("tasks").unwrap(), store::Scan::starting(day(0), None, None));
     let mut tx = sync.store.begin().await.unwrap();
     let run_id = store::take_lease(&mut tx, "planhat", "sync", "us", false).await.unwrap().unwrap();
 

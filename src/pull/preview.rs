@@ -1,0 +1,104 @@
+//! A dry run's page: compared with what is stored, and nothing written.
+
+use serde::Serialize;
+
+use super::Pull;
+use super::page::Sorted;
+use crate::flatten::{Columns, flatten};
+use crate::store::{self, Compared, Target, Written};
+
+/// Records that are shown one by one; the figures have them all.
+const MOST_SHOWN: usize = 1000;
+
+/// What a run would do to one table.
+#[derive(Debug, Default, Serialize)]
+pub struct Preview {
+    pub makes_the_table: bool,
+    pub columns: Vec<NewColumn>,
+    /// With `--diff`: what would be inserted or updated.
+    pub records: Vec<Would>,
+    /// Those that were too many to show.
+    pub not_shown: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub struct NewColumn {
+    pub column: String,
+    pub r#type: &'static str,
+    pub planhat_name: String,
+    pub origin: &'static str,
+}
+
+/// What would become of a record.
+#[derive(Debug, Serialize)]
+pub struct Would {
+    pub id: String,
+    pub inserted: bool,
+    /// Empty for one that would be inserted.
+    pub changes: Vec<store::Difference>,
+}
+
+impl Pull<'_> {
+    /// The columns there are, of a table that may not be there yet.
+    pub(super) async fn look_at_table(&mut self) -> Result<(), store::Error> {
+        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        let mut columns = Columns::default();
+        if self.ctx.store.is_set_up().await? {
+            let mut tx = self.ctx.store.begin_to_look().await?;
+            self.table_exists = store::table_exists(&mut tx, workspace, object.name).await?;
+            columns = store::load_columns(&mut tx, workspace, object).await?;
+            store::commit(tx).await?;
+        }
+        self.report.preview.makes_the_table = !self.table_exists;
+        self.columns = Some(columns);
+        Ok(())
+    }
+
+    /// Says what storing a page would do.
+    pub(super) async fn preview(&mut self, page: Sorted, diff: bool) -> Result<(), store::Error> {
+        let mut columns = self.columns.take().unwrap_or_default();
+        let added = columns.grow(self.object, &page.taken, self.ctx.declared);
+        let rows: Vec<_> = page.taken.iter().map(|record| flatten(&columns, record)).collect();
+        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id: 0 };
+
+        let mut tx = self.ctx.store.begin_to_look().await?;
+        let Compared { written, to_write, new } = if self.table_exists {
+            store::compare(&mut tx, target, &rows).await?
+        } else {
+            let new: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+            let written = Written { inserted: new.len() as u64, ..Written::default() };
+            Compared { written, to_write: rows.iter().collect(), new }
+        };
+        let changed: Vec<_> = to_write.iter().copied().filter(|row| !new.contains(&row.id.as_str())).collect();
+        let room = MOST_SHOWN.saturating_sub(self.report.preview.records.len());
+        let differences = if diff && !changed.is_empty() && room > 0 {
+            store::differences(&mut tx, target, &changed).await?
+        } else {
+            Vec::new()
+        };
+        store::commit(tx).await?;
+
+        if diff {
+            let mut would: Vec<Would> = to_write
+                .iter()
+                .map(|row| Would {
+                    id: row.id.clone(),
+                    inserted: new.contains(&row.id.as_str()),
+                    changes: differences.iter().filter(|difference| difference.id == row.id).cloned().collect(),
+                })
+                .collect();
+            would.sort_by(|one, other| one.id.cmp(&other.id));
+            self.report.preview.not_shown += would.len().saturating_sub(room);
+            self.report.preview.records.extend(would.into_iter().take(room));
+        }
+        self.report.preview.columns.extend(added.into_iter().map(|column| NewColumn {
+            column: column.name,
+            r#type: column.kind.sql(),
+            planhat_name: column.planhat_name,
+            origin: column.origin.as_str(),
+        }));
+        self.columns = Some(columns);
+        self.report.add(self.object, &page, &rows, written);
+        Ok(())
+    }
+}

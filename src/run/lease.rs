@@ -1,0 +1,157 @@
+//! One run at a time on a workspace: taking the lease, keeping it, and making way with it.
+//!
+//! A backfill may take hours, so it makes way for any other run: its scans save their positions, the lease
+//! goes to the other run, and when that has ended the backfill takes it back and goes on.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, select};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::Error;
+use crate::error::Chain;
+use crate::pull::Turns;
+use crate::store::{self, Held, RunStatus, Store};
+
+/// The command that makes way.
+const MAKES_WAY: &str = "backfill";
+/// How often is looked whether the lease is free.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A page in hand may take its retries before its run makes way.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// What the lease is kept free for, should who asked for it be gone.
+const FREE_FOR: Duration = Duration::from_secs(30);
+
+/// Starts a run and takes the lease, for which a backfill is asked to make way.
+pub async fn begin(store: &Store, command: &str, stop: &CancellationToken) -> Result<i64, Error> {
+    let mut waiting_since = None;
+    loop {
+        let mut tx = store.begin().await?;
+        let taken = store::take_lease(&mut tx, &store.schema, command, &holder(), store.is_ours_alone()).await?;
+        match taken {
+            Ok(run_id) => {
+                store::commit(tx).await?;
+                return Ok(run_id);
+            }
+            Err(held) => {
+                drop(tx);
+                let since = *waiting_since.get_or_insert_with(Instant::now);
+                if held.command != MAKES_WAY || command == MAKES_WAY || since.elapsed() > PATIENCE {
+                    return Err(Error::Busy(held));
+                }
+                wait_for(store, &held, stop).await?;
+            }
+        }
+    }
+}
+
+/// Asks the holder to make way, and waits until the lease is free or somebody else's.
+async fn wait_for(store: &Store, held: &Held, stop: &CancellationToken) -> Result<(), Error> {
+    info!("waiting for the backfill of run {} to make way", held.run_id);
+    let asked = Instant::now();
+    loop {
+        let mut tx = store.begin().await?;
+        let still_held = store::ask_for_lease(&mut tx, &store.schema, held.run_id).await?;
+        store::commit(tx).await?;
+        if !still_held {
+            return Ok(());
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(Error::Busy(held.clone())),
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        if asked.elapsed() > PATIENCE {
+            return Ok(());
+        }
+    }
+}
+
+/// Ends a run and gives the lease back.
+pub async fn end(store: &Store, run_id: i64, status: RunStatus, error: Option<String>) -> Result<(), Error> {
+    let mut tx = store.begin().await?;
+    store::finish_run(&mut tx, run_id, status, error.as_deref()).await?;
+    Ok(store::commit(tx).await?)
+}
+
+/// Who we are, for the person who finds the lease taken.
+fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "this host".to_owned());
+    format!("process {} on {}", std::process::id(), host.trim())
+}
+
+/// Does the work while the lease's heart beats.
+pub async fn beside_heartbeat<T>(
+    store: &Store,
+    run_id: i64,
+    command: &str,
+    turns: &Turns,
+    halt: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> T {
+    let (work, heartbeat) = (pin!(work), pin!(heartbeat(store, run_id, command, turns)));
+    match select(work, heartbeat).await {
+        Either::Left((done, _)) => done,
+        Either::Right(((), work)) => {
+            halt.cancel();
+            work.await
+        }
+    }
+}
+
+/// Beats until the lease is lost. A database that is away for a moment is the pulls' business.
+async fn heartbeat(store: &Store, run_id: i64, command: &str, turns: &Turns) {
+    loop {
+        tokio::time::sleep(store::HEARTBEAT).await;
+        let beat = async {
+            let mut tx = store.begin().await?;
+            let lease = store::beat(&mut tx, &store.schema, run_id).await?;
+            store::commit(tx).await.map(|()| lease)
+        };
+        let kept = match beat.await {
+            Ok(Some(lease)) if lease.is_wanted && command == MAKES_WAY => make_way(store, run_id, turns).await,
+            Ok(Some(_)) => Ok(true),
+            Ok(None) => Ok(false),
+            Err(error) => Err(error),
+        };
+        match kept {
+            Ok(true) => {}
+            Ok(false) => {
+                error!(run_id, "another run has taken the lease: stopping");
+                return;
+            }
+            Err(error) => warn!(run_id, error = %Chain(&error), "could not keep the lease"),
+        }
+    }
+}
+
+/// Lets another run have its turn, and comes back with the lease.
+async fn make_way(store: &Store, run_id: i64, turns: &Turns) -> Result<bool, store::Error> {
+    let _way = turns.make_way().await;
+    info!(run_id, "another run is due: making way for it");
+    let mut tx = store.begin().await?;
+    if !store::free_lease(&mut tx, &store.schema, run_id).await? {
+        return Ok(false);
+    }
+    store::commit(tx).await?;
+    let freed = Instant::now();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let take_it_untaken = freed.elapsed() > FREE_FOR;
+        match take_back(store, run_id, take_it_untaken).await {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(error) => warn!(run_id, error = %Chain(&error), "could not take the lease back yet"),
+        }
+    }
+    info!(run_id, "the other run has ended: going on");
+    Ok(true)
+}
+
+async fn take_back(store: &Store, run_id: i64, take_it_untaken: bool) -> Result<bool, store::Error> {
+    let mut tx = store.begin().await?;
+    let taken = store::take_lease_back(&mut tx, &store.schema, run_id, &holder(), take_it_untaken).await?;
+    store::commit(tx).await?;
+    Ok(taken)
+}

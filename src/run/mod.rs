@@ -1,0 +1,176 @@
+//! One run over a workspace: the lease, the objects side by side, the summary.
+//!
+//! What goes wrong with one object stays with it; only a refused token, or an end that is out of reach, ends
+//! the whole run, because no other object could fare better.
+
+mod lease;
+mod objects;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::catalog;
+use crate::error::Chain;
+use crate::flatten::Declared;
+use crate::object::Object;
+use crate::planhat::{Client, Listing, Pager, Position};
+use crate::pull::{Ask, Failure, Limits, Preview, Purpose, Turns};
+use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
+
+pub use lease::{begin, beside_heartbeat, end};
+
+/// What a run is asked to do.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// The command that ordered it, for the records.
+    pub command: &'a str,
+    pub objects: &'a [&'static Object],
+    pub ask: Ask,
+    pub limits: Limits,
+    pub now: DateTime<Utc>,
+    pub concurrency: usize,
+}
+
+/// What came of a run.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// None for a dry run, which is no run.
+    pub run_id: Option<i64>,
+    pub status: RunStatus,
+    pub seconds: f64,
+    pub objects: Vec<ObjectSummary>,
+}
+
+/// What came of one object.
+#[derive(Debug, Serialize)]
+pub struct ObjectSummary {
+    #[serde(flatten)]
+    pub run: ObjectRun,
+    /// Misfits by column.
+    pub misfit_columns: BTreeMap<String, u64>,
+    /// Planhat names of properties that went to `_overflow`.
+    pub overflowing: BTreeSet<String>,
+    pub warnings: Vec<String>,
+    /// What a dry run found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
+    #[serde(skip)]
+    pub failure: Option<Failure>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "another run is at work on this workspace: run {} of {}, since {}, last seen {}",
+        .0.run_id, .0.holder, .0.taken_at.format("%Y-%m-%d %H:%M:%S UTC"), .0.heartbeat_at.format("%H:%M:%S UTC")
+    )]
+    Busy(Held),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Runs over the objects of an order. A cancelled `stop` ends it after the pages in hand.
+pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &CancellationToken) -> Result<Summary, Error> {
+    let started = Instant::now();
+    let run_id = begin(store, order.command, stop).await?;
+    info!(run_id, command = order.command, objects = order.objects.len(), "run {run_id} begins");
+
+    // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
+    let (halt, turns) = (stop.child_token(), Turns::default());
+    let pulls = pull_objects(client, store, order, Purpose::Store { run_id }, &turns, &halt);
+    let objects = beside_heartbeat(store, run_id, order.command, &turns, &halt, pulls).await;
+
+    let status = status_of(&objects, stop.is_cancelled());
+    end(store, run_id, status, why(status, &objects)).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
+    Ok(Summary { run_id: Some(run_id), status, seconds, objects })
+}
+
+/// Says what a run would do, and writes nothing: no lease is taken, so another run may be at work.
+pub async fn preview(client: &Client, store: &Store, order: &Order<'_>, diff: bool, stop: &CancellationToken) -> Summary {
+    let started = Instant::now();
+    let (halt, turns) = (stop.child_token(), Turns::default());
+    let objects = pull_objects(client, store, order, Purpose::Preview { diff }, &turns, &halt).await;
+    let status = status_of(&objects, stop.is_cancelled());
+    Summary { run_id: None, status, seconds: started.elapsed().as_secs_f64(), objects }
+}
+
+/// All objects of an order, several side by side, in its order.
+async fn pull_objects(
+    client: &Client,
+    store: &Store,
+    order: &Order<'_>,
+    purpose: Purpose,
+    turns: &Turns,
+    halt: &CancellationToken,
+) -> Vec<ObjectSummary> {
+    let declared = tokio::select! {
+        () = halt.cancelled() => Declared::default(),
+        declared = declared_fields(client, &order.limits) => declared,
+    };
+    let shared = objects::Shared { client, store, order, purpose, declared: &declared, turns, halt };
+    let mut objects: Vec<ObjectSummary> = stream::iter(order.objects)
+        .map(|object| objects::one_object(shared, object))
+        .buffer_unordered(order.concurrency)
+        .collect()
+        .await;
+    objects.sort_by_key(|summary| order.objects.iter().position(|object| object.name == summary.run.object));
+    objects
+}
+
+/// The types of custom fields, as far as the token may know them. Without, values decide.
+async fn declared_fields(client: &Client, limits: &Limits) -> Declared {
+    let Some(object) = catalog::object("customfields") else { return Declared::default() };
+    let (calls, listing) = (AtomicU64::new(0), Listing { object, sort: "_id".to_owned(), hidden: false });
+    let mut pager = Pager::new(client, listing, limits.page_size, limits.overlap, Position::default(), &calls);
+    let mut records = Vec::new();
+    loop {
+        match pager.next().await {
+            Ok(Some(page)) => records.extend(page.records),
+            Ok(None) => return Declared::from_records(&records),
+            Err(error) => {
+                info!(error = %Chain(&error), "custom fields take their types from values: their declarations could not be read");
+                return Declared::from_records(&records);
+            }
+        }
+    }
+}
+
+/// What stands for a run that did not succeed: the first thing that failed; what was skipped counts
+/// only where nothing else happened.
+fn why(status: RunStatus, objects: &[ObjectSummary]) -> Option<String> {
+    let first = |wanted: ObjectStatus| {
+        let found = objects.iter().find(|summary| summary.run.status == wanted)?;
+        found.failure.as_ref().map(|failure| Chain(failure).to_string())
+    };
+    match status {
+        RunStatus::Succeeded | RunStatus::Interrupted => None,
+        RunStatus::Partial => first(ObjectStatus::Failed),
+        RunStatus::Failed => first(ObjectStatus::Failed).or_else(|| first(ObjectStatus::Skipped)),
+    }
+}
+
+fn status_of(objects: &[ObjectSummary], signalled: bool) -> RunStatus {
+    let any = |status| objects.iter().any(|summary| summary.run.status == status);
+    let token_refused = objects.iter().filter_map(|summary| summary.failure.as_ref()).any(Failure::is_token_refused);
+    let something_landed = any(ObjectStatus::Succeeded) || any(ObjectStatus::Partial);
+    if token_refused {
+        RunStatus::Failed
+    } else if signalled && any(ObjectStatus::Interrupted) {
+        RunStatus::Interrupted
+    } else if !something_landed {
+        RunStatus::Failed
+    } else if any(ObjectStatus::Failed) || any(ObjectStatus::Partial) || any(ObjectStatus::Interrupted) {
+        RunStatus::Partial
+    } else {
+        RunStatus::Succeeded
+    }
+}
