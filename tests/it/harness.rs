@@ -13,7 +13,7 @@ use planhat_sync::run::{self, ObjectSummary, Order, Summary};
 use planhat_sync::simulator::{Options, Simulator, Workspace};
 use planhat_sync::store::Store;
 use serde_json::Value;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 /// The day on which the fixtures are as fresh as they say.
@@ -112,6 +112,13 @@ impl Sync {
 
     pub(crate) fn order<'a>(&self, ask: Ask, objects: &'a [&'static Object]) -> Order<'a> {
         Order { command: "test", objects, ask, limits: self.limits.clone(), now: self.now, concurrency: 4 }
+    }
+
+    /// Closes all connections and opens others.
+    pub(crate) async fn reconnect(&mut self) {
+        let url = self.store.pool().connect_options().to_url_lossy().to_string();
+        let again = Store::connect(&url.into(), "planhat", 3).await.unwrap();
+        std::mem::replace(&mut self.store, again).close().await;
     }
 
     /// How often a listing was asked for since the last time this was called.

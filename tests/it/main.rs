@@ -14,6 +14,7 @@ mod house;
 mod landing;
 mod paging;
 mod permissions;
+mod reconcile;
 mod runs;
 mod without_embedded;
 mod workspaces;

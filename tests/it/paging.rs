@@ -278,6 +278,7 @@ async fn a_quiet_weekend_costs_one_page_per_sweep() {
     // The newest contact is as old as the lookback, so that the first page is past the window.
     sync.now = day(30);
     sync.limits.lookback = std::time::Duration::ZERO;
+    sync.limits.reconcile_every = std::time::Duration::ZERO;
     let untouched = sync.sync_one("companies").await;
 
     assert_eq!((untouched.run.figures.inserted, untouched.run.figures.updated), (0, 0));

@@ -122,6 +122,91 @@ async fn a_backfill_adds_older_records_and_blanks_nothing() {
 }
 
 #[tokio::test]
+async fn a_backfill_may_end_before_a_day_and_so_go_back_in_parts() {
+    let sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 1000, 2000, 3000]))).await;
+
+    let middle = sync.backfill_until("tasks", Begin::Since(day(-2500)), Some(day(-500))).await;
+    let stored = "select string_agg(planhat__id, ' ' order by planhat__id) from planhat.tasks";
+    assert_eq!((sync.one(stored).await.as_str(), middle.run.watermark), ("01000 02000", None));
+    let oldest = "select to_char(oldest at time zone 'utc', 'YYYY-MM-DD') from planhat_sync.object_runs";
+    assert_eq!(sync.one(oldest).await, day(-2000).format("%Y-%m-%d").to_string());
+    let early = sync.backfill_until("tasks", Begin::TheBeginning, Some(day(-2500))).await;
+    assert_eq!((sync.one(stored).await.as_str(), early.run.watermark), ("01000 02000 03000", None));
+    sync.sync_one("tasks").await;
+
+    assert_eq!(sync.one(stored).await, "00001 01000 02000 03000");
+}
+
+#[tokio::test]
+async fn a_backfill_of_a_part_does_not_move_the_watermark_over_what_it_left_out() {
+    let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 40]))).await;
+    sync.sync_one("tasks").await;
+    // Nobody ran it for a month.
+    sync.simulator.edit("tasks", "00040", day(5), |task| _ = task.insert("action".into(), json!("edited")));
+    sync.simulator.edit("tasks", "00001", day(29), |task| _ = task.insert("action".into(), json!("edited")));
+    sync.now = day(30);
+    sync.limits.reconcile_every = std::time::Duration::ZERO;
+
+    let part = sync.backfill_one("tasks", Begin::Since(day(20))).await;
+    let until = sync.backfill_until("tasks", Begin::Usual, Some(day(3))).await;
+    let daily = sync.sync_one("tasks").await;
+
+    assert_eq!((part.run.figures.updated, part.run.watermark, until.run.watermark), (1, None, None));
+    assert_eq!(daily.run.figures.updated, 1);
+    sync.assert_equals_workspace(&[catalog::object("tasks").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_clock_of_ours_that_is_ahead_costs_no_change() {
+    let meeting = json!({"_id": "a", "updatedAt": written(day(-9)), "lastTouch": written(day(20))});
+    let sync = Sync::new(Workspace::empty().with("companies", vec![meeting])).await;
+    sync.simulator.set_clock(day(0));
+    let companies = [catalog::object("companies").unwrap()];
+    let ahead = Order { now: day(30), ..sync.order(Ask::Changes, &companies) };
+    run::run(&sync.client(), &sync.store, &ahead, &sync.stop).await.unwrap();
+    assert_eq!(sync.one("select to_char(watermark at time zone 'utc', 'YYYY-MM-DD') from planhat_sync.cursors").await, "2026-11-21");
+}
+
+#[tokio::test]
+async fn a_listing_that_is_suddenly_empty_moves_no_watermark() {
+    let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 2]))).await;
+    sync.sync_one("tasks").await;
+    let before = sync.one("select watermark::text from planhat_sync.cursors").await;
+    let nothing = || Answer::json(200, json!([]));
+    sync.simulator.answer_next("tasks", vec![nothing(), nothing()]);
+    sync.now = day(1);
+
+    let empty = sync.sync_one("tasks").await;
+
+    assert!(empty.warnings[0].contains("Planhat lists nothing, though there are rows"), "{:?}", empty.warnings);
+    assert_eq!(sync.one("select watermark::text from planhat_sync.cursors").await, before);
+}
+
+#[tokio::test]
+async fn an_idle_day_writes_nothing_but_the_run_log_and_cursors() {
+    let mut sync = Sync::new(Workspace::generated(11, 2000)).await;
+    sync.sync().await;
+    let written = "select sum(n_tup_ins + n_tup_upd + n_tup_del)::text from pg_stat_user_tables
+                   where schemaname = 'planhat' or relname in ('scans', 'seen', 'columns', 'quarantine')";
+    // What a connection has counted is shown to others when it closes, at the latest.
+    sync.reconnect().await;
+    let before = sync.one(written).await;
+    sync.now = day(1);
+    sync.simulator.forget_requests();
+
+    let idle = sync.sync().await;
+
+    sync.reconnect().await;
+    assert_eq!(sync.one(written).await, before);
+    for object in &idle.objects {
+        let sweeps = sync.simulator.requests().into_iter().filter(|request| {
+            request.path == format!("/{}", object.run.object) && request.query["sort"].starts_with('-') && request.query["offset"] != "0"
+        });
+        assert!(sweeps.count() <= 4, "a second page for each of two sweeps over two listings: {}", object.run.object);
+    }
+}
+
+#[tokio::test]
 async fn a_daily_run_filters_on_the_client_and_takes_the_lookback() {
     let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[0, 2, 5, 9]))).await;
     sync.sync_one("tasks").await;

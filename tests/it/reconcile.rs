@@ -1,0 +1,235 @@
+//! Full scans: everything compared, what is gone marked, what is back restored.
+
+use planhat_sync::catalog;
+use planhat_sync::pull::Begin;
+use planhat_sync::simulator::{Answer, Workspace};
+use planhat_sync::store::ObjectStatus;
+use serde_json::{Value, json};
+
+use crate::harness::{Sync, day, written};
+
+fn numbered(count: usize) -> Vec<Value> {
+    (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect()
+}
+
+async fn loaded(object: &str, records: Vec<Value>) -> Sync {
+    let sync = Sync::new(Workspace::empty().with(object, records)).await;
+    sync.sync_one(object).await;
+    sync.simulator.forget_requests();
+    sync
+}
+
+const DELETED: &str = "select string_agg(planhat__id, ' ' order by planhat__id) from planhat.projects where _deleted_at is not null";
+
+/// Ids that were asked for one by one.
+fn asked_for(sync: &Sync, object: &str) -> Vec<String> {
+    let prefix = format!("/{object}/");
+    sync.simulator.requests().iter().filter_map(|request| Some(request.path.strip_prefix(&prefix)?.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn what_was_deleted_at_planhat_is_marked_and_its_row_kept() {
+    let sync = loaded("projects", numbered(250)).await;
+    assert!(sync.simulator.delete("projects", "00007") && sync.simulator.delete("projects", "00249"));
+
+    let daily = sync.sync_one("projects").await;
+    assert_eq!((daily.run.figures.deleted, sync.one(DELETED).await.as_str()), (0, ""));
+    let full = sync.full_sync_one("projects").await;
+
+    assert_eq!((full.run.figures.deleted, full.run.figures.unchanged), (2, 248));
+    assert_eq!(sync.one(DELETED).await, "00007 00249");
+    sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+    assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "250");
+    assert_eq!(sync.one("select deleted::text from planhat_sync.object_runs order by run_id desc limit 1").await, "2");
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.seen").await, "0");
+}
+
+#[tokio::test]
+async fn a_row_that_is_marked_stays_marked_and_is_not_asked_for_again() {
+    let sync = loaded("projects", numbered(20)).await;
+    sync.simulator.delete("projects", "00007");
+    sync.full_sync_one("projects").await;
+    let marked = "select _deleted_at::text from planhat.projects where planhat__id = '00007'";
+    let before = sync.one(marked).await;
+    sync.simulator.forget_requests();
+
+    assert_eq!(sync.full_sync_one("projects").await.run.figures.deleted, 0);
+    assert_eq!(sync.one(marked).await, before);
+    assert!(asked_for(&sync, "projects").is_empty());
+}
+
+#[tokio::test]
+async fn a_record_that_is_back_from_the_trash_is_restored_however_old_it_is() {
+    for object in ["tasks", "projects", "companies"] {
+        let old = json!({"_id": "old", "updatedAt": written(day(-900)), "lastTouch": written(day(-900))});
+        let new = json!({"_id": "new", "updatedAt": written(day(-1)), "lastTouch": written(day(-1))});
+        let sync = loaded(object, vec![old.clone(), new]).await;
+        sync.simulator.delete(object, "old");
+        assert_eq!(sync.full_sync_one(object).await.run.figures.deleted, 1);
+        sync.simulator.add(object, old);
+
+        let back = sync.sync_one(object).await;
+
+        assert_eq!((back.run.figures.restored, back.run.figures.updated), (1, 0), "{object}");
+        sync.assert_equals_workspace(&[catalog::object(object).unwrap()]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_only_slipped_by_the_listing_is_not_marked() {
+    let sync = loaded("projects", numbered(5)).await;
+    let listed = Answer::json(200, json!([{"_id": "00000"}, {"_id": "00001"}, {"_id": "00002"}]));
+    sync.simulator.answer_next("projects", vec![listed, Answer::json(200, json!([{"_id": "00002"}]))]);
+
+    let full = sync.full_sync_one("projects").await;
+
+    assert_eq!((full.run.figures.fetched, full.run.figures.deleted), (3, 0));
+    assert_eq!(asked_for(&sync, "projects")[3..], ["00003", "00004"]);
+}
+
+#[tokio::test]
+async fn an_archived_contact_is_there_though_the_plain_listing_hides_it() {
+    let contacts = (0..30).map(|number| json!({"_id": format!("{number:05}"), "archived": number % 3 == 0})).collect();
+    let sync = loaded("endusers", contacts).await;
+    sync.simulator.delete("endusers", "00003");
+
+    assert_eq!(sync.full_sync_one("endusers").await.run.figures.deleted, 1);
+    sync.assert_equals_workspace(&[catalog::object("endusers").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn more_deletions_than_are_likely_are_held_back_until_somebody_says_so() {
+    let mut sync = loaded("projects", numbered(400)).await;
+    (0..150).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
+
+    let held = sync.full_sync_one("projects").await;
+    assert_eq!((held.run.status, held.run.figures.deleted), (ObjectStatus::Succeeded, 0));
+    assert!(held.warnings[0].contains("150 of 400 rows were not listed") && held.warnings[0].contains("--allow-deletes"));
+    assert!(asked_for(&sync, "projects").is_empty());
+
+    sync.limits.brake.on = false;
+    assert_eq!(sync.full_sync_one("projects").await.run.figures.deleted, 150);
+    sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_finds_no_record_by_its_id_deletes_nothing() {
+    let sync = loaded("projects", numbered(50)).await;
+    sync.simulator.delete("projects", "00007");
+    for listed in ["projects/00049", "projects/00048", "projects/00000", "projects/00001", "projects/00002"] {
+        sync.simulator.answer_next(listed, vec![Answer::status(404); 9]);
+    }
+
+    let full = sync.full_sync_one("projects").await;
+
+    assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Succeeded, 0));
+    assert!(full.warnings[0].contains("even those that are listed are not found by their ids"), "{:?}", full.warnings);
+}
+
+#[tokio::test]
+async fn a_token_that_may_only_list_finds_no_deletions_and_says_so() {
+    let sync = loaded("projects", numbered(50)).await;
+    sync.simulator.delete("projects", "00007");
+    for listed in 0..50 {
+        sync.simulator.answer_next(&format!("projects/{listed:05}"), vec![Answer::status(403); 9]);
+    }
+
+    let full = sync.full_sync_one("projects").await;
+
+    assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Succeeded, 0));
+    assert!(full.warnings[0].contains("none can be asked for by its id"), "{:?}", full.warnings);
+    assert!(full.run.watermark.is_some());
+}
+
+#[tokio::test]
+async fn a_listing_that_shows_nothing_any_more_deletes_nothing_and_moves_nothing() {
+    let sync = loaded("projects", numbered(30)).await;
+    let before = sync.one("select watermark::text from planhat_sync.cursors").await;
+    sync.simulator.answer_next("projects", vec![Answer::json(200, json!([]))]);
+    let later = Sync { now: day(1), ..sync };
+
+    let full = later.full_sync_one("projects").await;
+
+    assert_eq!(full.run.figures.deleted, 0);
+    assert!(full.warnings.iter().any(|warning| warning.contains("Planhat lists nothing")), "{:?}", full.warnings);
+    assert_eq!(later.one("select watermark::text from planhat_sync.cursors").await, before);
+}
+
+#[tokio::test]
+async fn a_value_that_planhat_computes_is_refreshed_by_a_full_scan() {
+    let old = written(day(-100));
+    let mut records: Vec<_> =
+        (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": old, "lastTouch": old})).collect();
+    records.push(json!({"_id": "new", "updatedAt": written(day(-1)), "lastTouch": written(day(-1))}));
+    let sync = loaded("companies", records).await;
+    sync.simulator.meanwhile(|source, _| {
+        source.change("companies", "00003", |company| _ = company.insert("renewalDaysFromNow".into(), json!(12)));
+    });
+
+    assert_eq!(sync.sync_one("companies").await.run.figures.updated, 0);
+    assert_eq!(sync.full_sync_one("companies").await.run.figures.updated, 1);
+    sync.assert_equals_workspace(&[catalog::object("companies").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn rows_from_before_the_usual_history_are_kept_true_too() {
+    let records = (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": written(day(-3000))})).collect();
+    let sync = loaded("tasks", records).await;
+    assert_eq!(sync.one("select count(*)::text from planhat.tasks").await, "0");
+    sync.backfill_one("tasks", Begin::TheBeginning).await;
+    sync.simulator.meanwhile(|source, _| _ = source.change("tasks", "00003", |task| _ = task.insert("action".into(), json!("x"))));
+
+    let full = sync.full_sync_one("tasks").await;
+
+    assert_eq!((full.run.figures.updated, full.run.figures.unchanged, full.run.figures.too_old), (1, 299, 0));
+}
+
+#[tokio::test]
+async fn a_sync_compares_everything_when_a_week_has_passed_and_not_before() {
+    let scans = "select string_agg(scan, ' ' order by run_id) from planhat_sync.object_runs";
+    let mut sync = loaded("tasks", vec![json!({"_id": "a", "updatedAt": written(day(-9))})]).await;
+    for days in [1, 6, 7, 8, 14] {
+        sync.now = day(days);
+        sync.sync_one("tasks").await;
+    }
+    assert_eq!(sync.one(scans).await, "history changes changes full changes full");
+
+    sync.limits.reconcile_every = std::time::Duration::ZERO;
+    sync.now = day(100);
+    sync.sync_one("tasks").await;
+    assert_eq!(sync.one(scans).await, "history changes changes full changes full changes");
+}
+
+#[tokio::test]
+async fn a_full_scan_that_broke_off_goes_on_and_still_knows_what_it_was_shown() {
+    let sync = loaded("projects", numbered(5000)).await;
+    sync.simulator.delete("projects", "00100");
+    sync.simulator.delete("projects", "04999");
+    let whole = |from: usize| Answer::json(200, Value::Array(sync.simulator.records("projects")[from..from + 100].to_vec()));
+    let pages: Vec<_> = (0..30).map(|page| whole(page * 99)).collect();
+    sync.simulator.answer_next("projects", [pages, vec![Answer::status(500); 4]].concat());
+
+    assert_eq!(sync.full_sync_one("projects").await.run.status, ObjectStatus::Failed);
+    sync.simulator.forget_requests();
+    let resumed = sync.sync_one("projects").await;
+
+    assert_eq!((resumed.run.status, resumed.run.figures.deleted), (ObjectStatus::Succeeded, 2));
+    let first = sync.simulator.requests().into_iter().find(|request| request.path == "/projects").unwrap();
+    assert_eq!(first.query["offset"], "2970");
+    assert_eq!(asked_for(&sync, "projects").len(), 2 + 3, "the two that are gone, and three to try");
+    sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_full_scan_begun_days_ago_begins_anew() {
+    let sync = loaded("projects", numbered(300)).await;
+    let whole = Answer::json(200, Value::Array(numbered(100)));
+    sync.simulator.answer_next("projects", [vec![whole], vec![Answer::status(500); 4]].concat());
+    assert_eq!(sync.full_sync_one("projects").await.run.status, ObjectStatus::Failed);
+    sync.simulator.forget_requests();
+    let later = Sync { now: day(2), ..sync };
+
+    later.full_sync_one("projects").await;
+
+    assert_eq!(later.simulator.requests().iter().find(|request| request.path == "/projects").unwrap().query["offset"], "0");
+}
