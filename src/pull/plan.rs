@@ -56,6 +56,12 @@ pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask) -> Result
     if resumed {
         info!(object = object.name, offset = scan.offset, "going on with the scan begun at {}", scan.started_at);
     }
+    if kind == ScanKind::Full && !resumed && !ctx.purpose.is_preview() {
+        // What an older one was shown says nothing of how things are now.
+        let mut tx = ctx.store.begin().await?;
+        store::end_scan(&mut tx, &ctx.store.schema, object, kind).await?;
+        store::commit(tx).await?;
+    }
     let window = match (kind, scan.since) {
         (ScanKind::Changes, Some(since)) => Window::Changes { since, history },
         (ScanKind::Full, Some(history)) => Window::Full { history },
@@ -64,7 +70,7 @@ pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask) -> Result
     // A history that is shorter leaves the rest to a later one, unless that has been read already.
     let needed_from = cursor.map_or(history + TimeDelta::days(1), |cursor| cursor.watermark - ctx.limits.lookback);
     let completes = kind != ScanKind::History || (scan.until.is_none() && scan.since.is_none_or(|since| since <= needed_from));
-    // A first load finds an empty table, so that nothing can be gone from it.
+    // What a first load has not seen, it has not stored.
     let reconciles = kind == ScanKind::Full || (kind == ScanKind::History && cursor.is_none());
     Ok(Plan { kind, window, scan, resumed, completes, reconciles })
 }

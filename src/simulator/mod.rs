@@ -173,9 +173,16 @@ impl Simulator {
         self.site.now().meanwhile = Some(Box::new(happens));
     }
 
-    /// From now on nothing happens meanwhile.
+    /// Several changes at once, with nothing served in between.
+    pub fn at_the_source(&self, work: impl FnOnce(&mut Source<'_>)) {
+        work(&mut self.site.now().source());
+    }
+
+    /// From now on nothing happens meanwhile, and no answer is scripted.
     pub fn calm(&self) {
-        self.site.now().meanwhile = None;
+        let mut now = self.site.now();
+        now.meanwhile = None;
+        now.answers.clear();
     }
 
     /// A change by a user: moves the object's modification date to `at` where it has one. Returns

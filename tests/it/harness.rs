@@ -204,7 +204,7 @@ impl Table {
         }
     }
 
-    fn assert_holds(&self, id: &str, record: &Value) {
+    pub(crate) fn assert_holds(&self, id: &str, record: &Value) {
         let row = &self.rows[id];
         let mut used = 0;
         for (origin, name, value) in values_of(record) {

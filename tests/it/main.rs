@@ -6,12 +6,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cli;
-mod completeness;
 mod embedded;
 mod faults;
 mod harness;
 mod house;
 mod landing;
+mod model;
 mod paging;
 mod permissions;
 mod reconcile;

@@ -1,0 +1,246 @@
+//! A workspace that is worked in at random before, between and while it is read, by runs that are killed
+//! at random: what may be missing when, and what never is.
+//!
+//! Every history follows from a seed. `PLANHAT_SYNC_SEED=42` replays one, `PLANHAT_SYNC_SEEDS=1000` tries
+//! more of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fastrand::Rng;
+use planhat_sync::catalog;
+use planhat_sync::object::Object;
+use planhat_sync::pull::{Ask, Begin, Range};
+use planhat_sync::run;
+use planhat_sync::simulator::{Answer, Source, Workspace};
+use planhat_sync::store::ObjectStatus;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::harness::{Sync, Table, day, written};
+
+/// Sorted by two times, the same with hidden records, filtered with hidden records, and without any time.
+const OBJECTS: [&str; 4] = ["companies", "endusers", "tasks", "licenses"];
+const HISTORIES: u64 = 40;
+
+/// What people do in Planhat.
+struct World {
+    rng: Rng,
+    clock: DateTime<Utc>,
+    /// Ids of the records there are.
+    there: BTreeMap<&'static str, Vec<String>>,
+    /// What can be restored.
+    trash: Vec<(&'static str, Value)>,
+    made: u32,
+    /// What was worked on since this was emptied.
+    changed: BTreeSet<(&'static str, String)>,
+    /// How many requests the run has left to live.
+    lives: Option<u32>,
+    dead: Arc<Notify>,
+}
+
+impl World {
+    fn new(seed: u64, dead: Arc<Notify>) -> World {
+        let there = OBJECTS.map(|object| (object, Vec::new())).into();
+        let rng = Rng::with_seed(seed);
+        World { rng, clock: day(0), there, trash: Vec::new(), made: 0, changed: BTreeSet::new(), lives: None, dead }
+    }
+
+    /// A moment later.
+    fn tick(&mut self) -> DateTime<Utc> {
+        self.clock += TimeDelta::milliseconds(self.rng.i64(0..5000));
+        self.clock
+    }
+
+    /// What happens at the moment of a request.
+    fn meanwhile(&mut self, source: &mut Source<'_>) {
+        if self.rng.u8(0..4) == 0 {
+            (0..self.rng.u8(1..4)).for_each(|_| self.work(source));
+        }
+        if let Some(lives) = &mut self.lives {
+            *lives = lives.saturating_sub(1);
+            if *lives == 0 {
+                self.dead.notify_one();
+            }
+        }
+    }
+
+    fn work(&mut self, source: &mut Source<'_>) {
+        let object = OBJECTS[self.rng.usize(0..OBJECTS.len())];
+        let at = self.tick();
+        match self.rng.u8(0..20) {
+            0..5 => self.add(source, object, at),
+            5..7 => self.delete(source, object),
+            7..9 => self.restore(source),
+            9..12 => self.some(object, |id| source.touch(object, id, at)),
+            12..16 => self.some(object, |id| source.edit(object, id, at, |record| _ = record.insert("name".into(), json!(at.to_string())))),
+            16..18 => {
+                let mark = if object == "tasks" { "isArchived" } else { "archived" };
+                self.some(object, |id| {
+                    source.edit(object, id, at, |record| {
+                        let was = record.get(mark) == Some(&json!(true));
+                        record.insert(mark.into(), json!(!was));
+                    })
+                });
+            }
+            18 => self.some(object, |id| source.change(object, id, |record| _ = record.insert("computed".into(), json!(at.to_string())))),
+            // A bulk edit: many records with the very same time.
+            _ => (0..30).for_each(|_| {
+                self.some(object, |id| source.edit(object, id, at, |record| _ = record.insert("bulk".into(), json!(at.to_string()))));
+            }),
+        }
+    }
+
+    fn add(&mut self, source: &mut Source<'_>, object: &'static str, at: DateTime<Utc>) {
+        self.made += 1;
+        let id = format!("{:08}", self.made);
+        let mut record = json!({"_id": id, "name": at.to_string()});
+        // What has no time is only promised to objects that are read to the end.
+        if object != "licenses" && (object == "tasks" || self.rng.u8(0..8) > 0) {
+            record["updatedAt"] = json!(written(at));
+        }
+        source.add(object, &record);
+        self.note(object, &id);
+        self.there.get_mut(object).unwrap().push(id);
+    }
+
+    fn delete(&mut self, source: &mut Source<'_>, object: &'static str) {
+        let Some(ids) = self.there.get_mut(object).filter(|ids| !ids.is_empty()) else { return };
+        let id = ids.swap_remove(self.rng.usize(0..ids.len()));
+        self.note(object, &id);
+        self.trash.push((object, source.delete(object, &id).unwrap()));
+    }
+
+    fn restore(&mut self, source: &mut Source<'_>) {
+        if self.trash.is_empty() {
+            return;
+        }
+        let (object, record) = self.trash.swap_remove(self.rng.usize(0..self.trash.len()));
+        let id = record["_id"].as_str().unwrap().to_owned();
+        source.add(object, &record);
+        self.note(object, &id);
+        self.there.get_mut(object).unwrap().push(id);
+    }
+
+    fn some(&mut self, object: &'static str, does: impl FnOnce(&str) -> bool) {
+        let Some(id) = self.rng.choice(&self.there[object]).cloned() else { return };
+        assert!(does(&id));
+        self.note(object, &id);
+    }
+
+    fn note(&mut self, object: &'static str, id: &str) {
+        self.changed.insert((object, id.to_owned()));
+    }
+}
+
+fn objects() -> Vec<&'static Object> {
+    OBJECTS.map(|name| catalog::object(name).unwrap()).to_vec()
+}
+
+/// Years of one workspace and the runs over it.
+async fn live_through(seed: u64) {
+    let dead = Arc::new(Notify::new());
+    let world = Arc::new(Mutex::new(World::new(seed, Arc::clone(&dead))));
+    let mut rng = Rng::with_seed(seed ^ 0x5eed);
+    let mut sync = Sync::new(Workspace::empty()).await;
+    let begun = rng.usize(0..500);
+    sync.simulator.at_the_source(|source| (0..begun).for_each(|_| world.lock().unwrap().work(source)));
+    let hook = Arc::clone(&world);
+    sync.simulator.meanwhile(move |source, _| hook.lock().unwrap().meanwhile(source));
+
+    for _ in 0..rng.usize(3..10) {
+        let pause = TimeDelta::minutes(rng.i64(0..3 * 24 * 60));
+        sync.simulator.at_the_source(|source| {
+            let mut world = world.lock().unwrap();
+            world.clock += pause;
+            let work = world.rng.usize(0..60);
+            (0..work).for_each(|_| world.work(source));
+            world.changed.clear();
+            world.lives = (rng.u8(0..3) == 0).then(|| rng.u32(1..60));
+            sync.now = world.tick();
+        });
+        sync.limits.page_size = rng.u32(2..60);
+        if rng.u8(0..4) == 0 {
+            let faults = (0..rng.usize(1..6)).map(|_| Answer::status(503)).collect();
+            sync.simulator.answer_next(OBJECTS[rng.usize(0..OBJECTS.len())], faults);
+        }
+        let ask = match rng.u8(0..8) {
+            0 => Ask::History(Range { from: Begin::TheBeginning, until: None }),
+            1 => Ask::Full,
+            _ => Ask::Changes,
+        };
+        run_or_die(&mut sync, ask, &world, &dead).await;
+    }
+
+    sync.simulator.calm();
+    // Longer than a full scan that was killed is gone on with.
+    sync.now = world.lock().unwrap().clock + TimeDelta::days(2);
+    sync.limits.brake.on = false;
+    let last = sync.run(Ask::Full, &objects()).await;
+    assert!(last.objects.iter().all(|summary| summary.run.status == ObjectStatus::Succeeded), "{last:?}");
+    sync.assert_equals_workspace(&objects()).await;
+}
+
+/// A run that may be killed, and what has to be true when it was not.
+async fn run_or_die(sync: &mut Sync, ask: Ask, world: &Mutex<World>, dead: &Notify) {
+    sync.simulator.set_clock(sync.now);
+    let (client, objects) = (sync.client(), objects());
+    let order = sync.order(ask, &objects);
+    let summary = tokio::select! {
+        biased;
+        () = dead.notified() => None,
+        summary = run::run(&client, &sync.store, &order, &sync.stop) => Some(summary.unwrap()),
+    };
+    let Some(summary) = summary else {
+        // Its connections are gone, and its heart does not beat: the next run need not wait to see that.
+        sync.reconnect().await;
+        let stopped = "update planhat_sync.leases set heartbeat_at = now() - interval '1 hour'";
+        sqlx::raw_sql(stopped).execute(sync.store.pool()).await.unwrap();
+        return;
+    };
+    if ask == Ask::Changes {
+        for of in summary.objects.iter().filter(|of| of.run.status == ObjectStatus::Succeeded) {
+            assert_shows_what_could_be_seen(sync, of.run.object, world).await;
+        }
+    }
+}
+
+/// After a sync no change of the last days is missing, unless it was made meanwhile.
+async fn assert_shows_what_could_be_seen(sync: &Sync, object: &'static str, world: &Mutex<World>) {
+    let table = Table::read(&sync.store, object).await;
+    let changed = world.lock().unwrap().changed.clone();
+    let lately = sync.now - sync.limits.lookback;
+    let happened = |record: &Value, field: &str| record[field].as_str().and_then(|text| text.parse::<DateTime<Utc>>().ok());
+    for record in sync.simulator.records(object) {
+        let id = record["_id"].as_str().unwrap().to_owned();
+        let shows = match object {
+            "licenses" => true,
+            "tasks" => happened(&record, "updatedAt").is_none_or(|at| at >= lately),
+            _ => ["updatedAt", "lastTouch"].iter().any(|field| happened(&record, field).is_some_and(|at| at >= lately)),
+        };
+        if shows && !changed.contains(&(object, id.clone())) {
+            assert!(table.rows.contains_key(&id), "{object} {id} is missing: {record}");
+            table.assert_holds(&id, &record);
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_meanwhile_nothing_that_could_be_seen_is_missing() {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let mut seeds = match number("PLANHAT_SYNC_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("PLANHAT_SYNC_SEEDS").unwrap_or(HISTORIES),
+    };
+    let live = |seed| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(live_through(seed));
+    };
+    let mut failed = Vec::new();
+    while !seeds.is_empty() {
+        let side_by_side: Vec<_> = seeds.by_ref().take(6).map(|seed| (seed, std::thread::spawn(move || live(seed)))).collect();
+        failed.extend(side_by_side.into_iter().filter_map(|(seed, life)| life.join().err().map(|_| seed)));
+    }
+    assert!(failed.is_empty(), "replay with PLANHAT_SYNC_SEED= one of {failed:?}");
+}
