@@ -128,7 +128,9 @@ fn notes(summary: &ObjectSummary) -> Vec<String> {
         let count = run.figures.quarantined;
         notes.push(format!("warning: {count} records of {object} could not be stored and are kept in planhat_sync.quarantine"));
     }
-    for (count, what) in [(run.figures.deleted, "marked as deleted"), (run.figures.restored, "back, and no longer marked as deleted")] {
+    for (count, what) in
+        [(run.figures.deleted, "marked as deleted"), (run.figures.restored, "back, and no longer marked as deleted")]
+    {
         if count > 0 {
             notes.push(format!("{object}: {count} rows {what}"));
         }
@@ -160,9 +162,12 @@ fn would_do(object: &str, preview: &Preview) -> Vec<String> {
     for record in &preview.records {
         lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, record.id));
         let value = |value: &Option<Json<Value>>| value.as_ref().map_or("null".to_owned(), |Json(value)| value.to_string());
-        lines.extend(record.changes.iter().map(|change| {
-            format!("    {}: {} -> {}", change.column, value(&change.old), value(&change.new))
-        }));
+        lines.extend(
+            record
+                .changes
+                .iter()
+                .map(|change| format!("    {}: {} -> {}", change.column, value(&change.old), value(&change.new))),
+        );
     }
     if preview.not_shown > 0 {
         lines.push(format!("{object}: and {} more records", preview.not_shown));

@@ -156,13 +156,7 @@ impl Pull<'_> {
 
     /// Commits rows, quarantined records and the scan's position. `in_halves` finds the rows that the
     /// database refuses and puts them into quarantine too.
-    async fn commit(
-        &self,
-        target: Target<'_>,
-        page: &Sorted,
-        rows: &[Row],
-        in_halves: bool,
-    ) -> Result<Committed, store::Error> {
+    async fn commit(&self, target: Target<'_>, page: &Sorted, rows: &[Row], in_halves: bool) -> Result<Committed, store::Error> {
         let Target { schema: workspace, object, run_id, .. } = target;
         let mut tx = self.ctx.store.begin().await?;
         let (written, refused) = if in_halves {

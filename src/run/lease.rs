@@ -102,8 +102,9 @@ pub async fn beside_heartbeat<T>(
 
 /// Beats until the lease is lost. A database that is away for a moment is the pulls' business.
 async fn heartbeat(store: &Store, run_id: i64, command: &str, turns: &Turns) {
+    let interval = if command == MAKES_WAY { LOOK_EVERY } else { store::HEARTBEAT };
     loop {
-        tokio::time::sleep(store::HEARTBEAT).await;
+        tokio::time::sleep(interval).await;
         let beat = async {
             let mut tx = store.begin().await?;
             let lease = store::beat(&mut tx, &store.schema, run_id).await?;

@@ -79,11 +79,7 @@ pub async fn cursor(db: &mut PgConnection, workspace: &str, object: &Object) -> 
 }
 
 /// The scans of an object that were begun and not ended, at most one of a kind.
-pub async fn unfinished_scans(
-    db: &mut PgConnection,
-    workspace: &str,
-    object: &Object,
-) -> Result<Vec<(ScanKind, Scan)>, Error> {
+pub async fn unfinished_scans(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Vec<(ScanKind, Scan)>, Error> {
     #[derive(FromRow)]
     struct Unfinished {
         kind: String,

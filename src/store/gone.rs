@@ -88,12 +88,17 @@ async fn join_by_hash(db: &mut PgConnection) -> Result<(), Error> {
 }
 
 /// Marks rows as deleted, as a version of their own. Returns how many.
-pub async fn mark_deleted(db: &mut PgConnection, schema: &str, object: &Object, ids: &[String], run_id: i64) -> Result<u64, Error> {
+pub async fn mark_deleted(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    ids: &[String],
+    run_id: i64,
+) -> Result<u64, Error> {
     let sql = Sql::new("update ")
         .table(schema, object.name)
         .text(" set _deleted_at = now(), _synced_at = now(), _run_id = $2 where planhat__id = any($1) and _deleted_at is null");
-    let marked =
-        query(sql.safe()).bind(ids).bind(run_id).execute(db).await.map_err(could_not("mark rows as deleted"))?;
+    let marked = query(sql.safe()).bind(ids).bind(run_id).execute(db).await.map_err(could_not("mark rows as deleted"))?;
     Ok(marked.rows_affected())
 }
 

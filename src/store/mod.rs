@@ -28,21 +28,21 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+pub use sqlx::PgConnection;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-pub use sqlx::PgConnection;
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
-pub use cursors::{Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, forget_object, move_cursor, save_scan, unfinished_scans};
+pub use cursors::{
+    Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, forget_object, move_cursor, save_scan, unfinished_scans,
+};
 #[cfg(feature = "embedded")]
 pub use embedded::Place;
 pub use error::Error;
 pub use gone::{Presence, has_rows, mark_deleted, note_seen, presence, some_seen, stored_among, unseen};
 pub use health::{Health, health};
-pub use lease::{
-    HEARTBEAT, Held, Lease, STALE_AFTER, ask_for_lease, beat, free_lease, keep_lease, take_lease, take_lease_back,
-};
+pub use lease::{HEARTBEAT, Held, Lease, STALE_AFTER, ask_for_lease, beat, free_lease, keep_lease, take_lease, take_lease_back};
 pub use quarantine::{ids_in_quarantine, put_in_quarantine, quarantined, release_stored, release_unseen};
 pub use retype::{Retyped, retype};
 pub use rows::{Compared, Difference, Refused, Target, Written, compare, differences, upsert, upsert_in_halves};
@@ -164,7 +164,10 @@ impl Store {
     /// Begins a transaction that cannot write.
     pub async fn begin_to_look(&self) -> Result<Transaction<'static, Postgres>, Error> {
         let mut tx = self.begin().await?;
-        sqlx::raw_sql("set transaction read only").execute(&mut *tx).await.map_err(could_not("set the limits of a transaction"))?;
+        sqlx::raw_sql("set transaction read only")
+            .execute(&mut *tx)
+            .await
+            .map_err(could_not("set the limits of a transaction"))?;
         Ok(tx)
     }
 

@@ -45,11 +45,7 @@ pub struct Target<'a> {
 }
 
 /// Stores rows as `upsert` does, and where PostgreSQL refuses, halves them until it is known which.
-pub async fn upsert_in_halves(
-    db: &mut PgConnection,
-    target: Target<'_>,
-    rows: &[Row],
-) -> Result<(Written, Vec<Refused>), Error> {
+pub async fn upsert_in_halves(db: &mut PgConnection, target: Target<'_>, rows: &[Row]) -> Result<(Written, Vec<Refused>), Error> {
     let (mut written, mut refused) = (Written::default(), Vec::new());
     let mut parts = vec![rows];
     while let Some(part) = parts.pop() {
@@ -204,11 +200,7 @@ pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row
              where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')
              order by new.planhat__id, field.key",
         );
-    query_as(sql.safe())
-        .bind(as_json(rows))
-        .fetch_all(db)
-        .await
-        .map_err(could_not("compare a page with its table"))
+    query_as(sql.safe()).bind(as_json(rows)).fetch_all(db).await.map_err(could_not("compare a page with its table"))
 }
 
 /// The columns that a row brings, with their types.

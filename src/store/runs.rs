@@ -93,7 +93,19 @@ pub struct ObjectRun {
 
 pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), Error> {
     let Figures {
-        fetched, inserted, updated, restored, deleted, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls,
+        fetched,
+        inserted,
+        updated,
+        restored,
+        deleted,
+        unchanged,
+        too_old,
+        misfits,
+        overflowed,
+        mended,
+        quarantined,
+        pages,
+        calls,
     } = of.figures;
     query(
         "insert into planhat_sync.object_runs (run_id, object, scan, status, reason, started_at, finished_at, watermark,

@@ -5,7 +5,7 @@ use std::process::Command;
 use planhat_sync::simulator::{Options, Simulator, Workspace};
 use serde_json::{Value, json};
 
-use crate::harness::fresh_database;
+use crate::harness::{fresh_database, written};
 
 /// The tool with nothing in its environment but what a test sets.
 pub(crate) struct Tool {
@@ -47,11 +47,16 @@ impl Tool {
         url.unwrap().to_str().unwrap().to_owned()
     }
 
-    pub(crate) fn run(&mut self, arguments: &[&str]) -> Ran {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.command.get_program());
         command.env_clear().args(arguments);
         command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = command.current_dir(self.home.path()).output().unwrap();
+        command.current_dir(self.home.path());
+        command
+    }
+
+    pub(crate) fn run(&mut self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -318,4 +323,113 @@ async fn check_says_ok_warn_or_fail_for_each_thing() {
     assert_eq!(tool.set_and_run("PLANHAT_API_TOKEN", "another", &["check"]).code, 4);
     assert_eq!(tool.set_and_run("PLANHAT_API_TOKEN", "simulated-token", &["check"]).code, 0);
     assert_eq!(tool.set_and_run("DATABASE_URL", "postgres://u:p@127.0.0.1:9/d", &["check"]).code, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+
+    let before = tool.run(&["sync", "--dry-run", "companies"]);
+    insta::with_settings!({filters => times()}, { insta::assert_snapshot!(before.all(), @"
+    exit 0
+    ┌───────────┬───────────┬─────────┬───────────┬───────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
+    │ object    ┆ result    ┆ fetched ┆ to insert ┆ to update ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
+    ╞═══════════╪═══════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
+    │ companies ┆ succeeded ┆       3 ┆         3 ┆         0 ┆         0 ┆       0 ┆       0 ┆     1 ┆     2 ┆ [time] │
+    └───────────┴───────────┴─────────┴───────────┴───────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
+    companies: would make the table, with 3 columns: planhat__id text, planhat__name text, planhat__tier__custom text
+    dry run succeeded in [time]: nothing was written
+    ") });
+    assert_eq!(tool.run(&["status"]).stdout, "nothing was synced yet; `planhat-sync sync` begins\n");
+
+    tool.run(&["sync"]);
+    let now = chrono::Utc::now();
+    simulator.edit("companies", "c1", now, |company| {
+        company.insert("name".into(), json!("Renamed"));
+        company.insert("custom".into(), json!({"Seats": 12}));
+    });
+    simulator.add("companies", json!({"_id": "c9", "name": "New", "updatedAt": written(now)}));
+    let changed = tool.run(&["sync", "--dry-run", "--diff", "companies"]);
+    insta::with_settings!({filters => times()}, { insta::assert_snapshot!(changed.all(), @r#"
+    exit 0
+    ┌───────────┬───────────┬─────────┬───────────┬───────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
+    │ object    ┆ result    ┆ fetched ┆ to insert ┆ to update ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
+    ╞═══════════╪═══════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
+    │ companies ┆ succeeded ┆       4 ┆         1 ┆         1 ┆         2 ┆       0 ┆       0 ┆     1 ┆     2 ┆ [time] │
+    └───────────┴───────────┴─────────┴───────────┴───────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
+    companies: would add 2 columns: planhat__updated_at timestamptz, planhat__seats__custom numeric
+    ~ companies c1
+        planhat__name: "Company 1" -> "Renamed"
+        planhat__seats__custom: null -> 12
+        planhat__tier__custom: "A" -> null
+        planhat__updated_at: null -> "[instant]"
+    + companies c9
+    dry run succeeded in [time]: nothing was written
+    "#) });
+    let json = tool.run(&["sync", "--dry-run", "--diff", "--json", "companies"]).json();
+    assert_eq!(json["objects"][0]["preview"]["records"][0]["changes"][0]["new"], json!("Renamed"));
+    assert_eq!(json["run_id"], Value::Null);
+
+    let synced = tool.run(&["sync", "--json", "companies"]).json();
+    let figures = |of: &Value| (of["inserted"].clone(), of["updated"].clone());
+    assert_eq!(figures(&json["objects"][0]), figures(&synced["objects"][0]));
+    assert_eq!(synced["run_id"], 2);
+}
+
+/// What differs from run to run.
+fn times() -> Vec<(&'static str, &'static str)> {
+    vec![(r"\d+\.\d s", "[time]"), (r"\d{4}-\d\d-\d\dT[0-9:.]+\+00:00", "[instant]")]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them() {
+    let records = (0..300).map(|number| json!({"_id": format!("{number:05}")})).collect();
+    let simulator = Simulator::start(Workspace::empty().with("projects", records), Options::default()).await.unwrap();
+    let mut tool = Tool::for_workspace(&simulator).await;
+    tool.run(&["sync", "projects"]);
+    (0..200).for_each(|number| assert!(simulator.delete("projects", &format!("{number:05}"))));
+
+    let held = tool.run(&["sync", "--full", "projects"]);
+    insta::with_settings!({filters => times()}, { insta::assert_snapshot!(held.all(), @"
+    exit 0
+    ┌──────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
+    │ object   ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
+    ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
+    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆     2 ┆ [time] │
+    └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
+    warning: projects: 200 of 300 rows were not listed, more than is likely; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
+    run 2 succeeded in [time]
+    ") });
+    let said = tool.run(&["sync", "--full", "--allow-deletes", "projects"]);
+    insta::with_settings!({filters => times()}, { insta::assert_snapshot!(said.all(), @"
+    exit 0
+    ┌──────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
+    │ object   ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
+    ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
+    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆   205 ┆ [time] │
+    └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
+    projects: 200 rows marked as deleted
+    run 3 succeeded in [time]
+    ") });
+}
+
+#[test]
+fn a_history_that_ends_before_it_begins_is_refused() {
+    let ran = Tool::new().set("PLANHAT_API_TOKEN", "x").run(&["backfill", "--since", "2024-01-01", "--until", "2023-01-01"]);
+    insta::assert_snapshot!(ran.all(), @"
+    exit 2
+    error: nothing lies between 2024-01-01 and 2023-01-01
+    hint: --until has to be later than where the history begins
+    ");
+}
+
+#[test]
+fn an_object_that_cannot_be_sorted_is_refused() {
+    let ran = Tool::new().set("PLANHAT_SYNC__SYNC__SORTED", "companies,licenses").run(&["status"]);
+    insta::assert_snapshot!(ran.all(), @r#"
+    exit 2
+    error: setting "sync.sorted" names licenses, whose records have no time of their last edit to sort by
+    hint: config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones
+    "#);
 }

@@ -10,6 +10,7 @@ mod embedded;
 mod faults;
 mod harness;
 mod house;
+mod kills;
 mod landing;
 mod model;
 mod paging;

@@ -74,7 +74,8 @@ impl World {
             5..7 => self.delete(source, object),
             7..9 => self.restore(source),
             9..12 => self.some(object, |id| source.touch(object, id, at)),
-            12..16 => self.some(object, |id| source.edit(object, id, at, |record| _ = record.insert("name".into(), json!(at.to_string())))),
+            12..16 => self
+                .some(object, |id| source.edit(object, id, at, |record| _ = record.insert("name".into(), json!(at.to_string())))),
             16..18 => {
                 let mark = if object == "tasks" { "isArchived" } else { "archived" };
                 self.some(object, |id| {
@@ -84,10 +85,14 @@ impl World {
                     })
                 });
             }
-            18 => self.some(object, |id| source.change(object, id, |record| _ = record.insert("computed".into(), json!(at.to_string())))),
+            18 => self.some(object, |id| {
+                source.change(object, id, |record| _ = record.insert("computed".into(), json!(at.to_string())))
+            }),
             // A bulk edit: many records with the very same time.
             _ => (0..30).for_each(|_| {
-                self.some(object, |id| source.edit(object, id, at, |record| _ = record.insert("bulk".into(), json!(at.to_string()))));
+                self.some(object, |id| {
+                    source.edit(object, id, at, |record| _ = record.insert("bulk".into(), json!(at.to_string())))
+                });
             }),
         }
     }

@@ -61,6 +61,16 @@ async fn a_server_that_clamps_the_limit_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_that_changes_its_page_size_midway_loses_nothing() {
+    let simulator = simulator(numbered(300), Options::default()).await;
+    let sizes = [Some(50), Some(3), None, Some(1), Some(7), None];
+
+    let ids = read(&simulator, 40, |page| simulator.clamp_limits(sizes[page % sizes.len()])).await.unwrap();
+
+    assert_eq!(ids, ids_of(&numbered(300)));
+}
+
+#[tokio::test]
 async fn an_empty_listing_and_one_of_one_record_end() {
     for count in [0, 1] {
         let simulator = simulator(numbered(count), Options::default()).await;
@@ -268,6 +278,45 @@ async fn a_second_sync_asks_for_a_page_or_two_of_sorted_objects_only() {
     sync.sync_one("endusers").await;
     // Both sweeps over both listings, the archived one included.
     assert_eq!(sync.calls_of("endusers"), 8);
+}
+
+#[tokio::test]
+async fn any_object_with_a_time_of_its_last_edit_can_be_read_newest_first() {
+    for (object, time) in [("tasks", "updatedAt"), ("tickets", "updateDate"), ("invoices", "lastUpdated"), ("users", "updatedAt")]
+    {
+        let records = (0..800).map(|age| json!({"_id": format!("{age:05}"), time: written(day(-age))})).collect();
+        let mut sync = Sync::new(Workspace::empty().with(object, records)).await;
+        sync.limits.sorted = vec![object];
+        sync.sync_one(object).await;
+        sync.simulator.edit(object, "00700", day(1), |record| _ = record.insert("description".into(), json!("edited")));
+        (sync.now, _) = (day(2), sync.simulator.forget_requests());
+
+        let summary = sync.sync_one(object).await;
+
+        let listings = if object == "tasks" { 2 } else { 1 };
+        let sorts: BTreeSet<_> =
+            sync.simulator.requests().into_iter().filter_map(|request| request.query.get("sort").cloned()).collect();
+        assert_eq!(sorts, BTreeSet::from(["_id".to_owned(), format!("-{time}")]), "by id are the declared fields");
+        assert_eq!(summary.run.figures.updated, 1, "{object}");
+        assert!(sync.calls_of(object) <= 2 * listings, "{object}");
+        sync.assert_equals_workspace(&[catalog::object(object).unwrap()]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_need_not_be_sorted_is_read_to_the_end_and_settings_may_change_in_mid_scan() {
+    let mut sync = Sync::new(Workspace::empty().with("companies", touched_daily(500))).await;
+    sync.sync_one("companies").await;
+    let fails = || vec![Answer::status(500); 4];
+    sync.simulator.answer_next("companies", fails());
+    sync.sync_one("companies").await;
+    sync.limits.sorted = Vec::new();
+    sync.simulator.forget_requests();
+
+    let whole = sync.sync_one("companies").await;
+
+    assert_eq!(whole.run.figures.fetched, 500);
+    assert!(sync.simulator.requests().iter().all(|request| request.query["sort"] == "_id"));
 }
 
 #[tokio::test]

@@ -19,7 +19,8 @@ async fn loaded(object: &str, records: Vec<Value>) -> Sync {
     sync
 }
 
-const DELETED: &str = "select string_agg(planhat__id, ' ' order by planhat__id) from planhat.projects where _deleted_at is not null";
+const DELETED: &str =
+    "select string_agg(planhat__id, ' ' order by planhat__id) from planhat.projects where _deleted_at is not null";
 
 /// Ids that were asked for one by one.
 fn asked_for(sync: &Sync, object: &str) -> Vec<String> {
@@ -177,7 +178,8 @@ async fn rows_from_before_the_usual_history_are_kept_true_too() {
     let sync = loaded("tasks", records).await;
     assert_eq!(sync.one("select count(*)::text from planhat.tasks").await, "0");
     sync.backfill_one("tasks", Begin::TheBeginning).await;
-    sync.simulator.meanwhile(|source, _| _ = source.change("tasks", "00003", |task| _ = task.insert("action".into(), json!("x"))));
+    sync.simulator
+        .meanwhile(|source, _| _ = source.change("tasks", "00003", |task| _ = task.insert("action".into(), json!("x"))));
 
     let full = sync.full_sync_one("tasks").await;
 

@@ -1,11 +1,15 @@
 //! Runs: one at a time, resumable, on record.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use planhat_sync::catalog;
-use planhat_sync::pull::{Ask, Begin};
+use planhat_sync::pull::{Ask, Begin, Range};
 use planhat_sync::run::{self, Order};
-use planhat_sync::simulator::{Answer, Workspace};
+use planhat_sync::simulator::{Answer, Options, Workspace};
 use planhat_sync::store::{self, ObjectStatus, RunStatus};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::harness::{Sync, at, day, written};
 
@@ -45,6 +49,66 @@ async fn a_stopped_run_is_interrupted_and_the_next_one_ends_the_load() {
 }
 
 #[tokio::test]
+async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
+    let workspace = Workspace::empty().with("projects", numbered(600)).with("companies", numbered(5));
+    let options = Options { latency: Duration::from_millis(10), ..Options::default() };
+    let mut sync = Sync::with(workspace, options).await;
+    sync.limits.page_size = 2;
+    let begun = Arc::new(Notify::new());
+    let hook = Arc::clone(&begun);
+    sync.simulator.meanwhile(move |_, path| {
+        if path == "projects" {
+            hook.notify_one()
+        }
+    });
+    let (projects, companies) = ([catalog::object("projects").unwrap()], [catalog::object("companies").unwrap()]);
+    let everything = Ask::History(Range { from: Begin::TheBeginning, until: None });
+    let backfill = Order { command: "backfill", ..sync.order(everything, &projects) };
+    let daily = Order { command: "sync", ..sync.order(Ask::Changes, &companies) };
+
+    let client = sync.client();
+    let (backfill, daily) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), async {
+        begun.notified().await;
+        run::run(&client, &sync.store, &daily, &sync.stop).await
+    });
+
+    assert_eq!((daily.unwrap().status, backfill.unwrap().status), (RunStatus::Succeeded, RunStatus::Succeeded));
+    let order = "select string_agg(command || ' ' || status, ', ' order by finished_at) from planhat_sync.runs";
+    assert_eq!(sync.one(order).await, "sync succeeded, backfill succeeded");
+    assert_eq!(sync.one("select inserted::text from planhat_sync.object_runs where object = 'projects'").await, "600");
+    assert!(sync.calls_of("projects") <= 605, "it went on where it was");
+    sync.assert_equals_workspace(&[projects[0], companies[0]]).await;
+}
+
+#[tokio::test]
+async fn a_load_that_a_sync_has_ended_meanwhile_is_not_made_twice() {
+    let options = Options { latency: Duration::from_millis(10), ..Options::default() };
+    let mut sync = Sync::with(Workspace::empty().with("projects", numbered(600)), options).await;
+    sync.limits.page_size = 2;
+    let begun = Arc::new(Notify::new());
+    let hook = Arc::clone(&begun);
+    sync.simulator.meanwhile(move |_, path| {
+        if path == "projects" {
+            hook.notify_one()
+        }
+    });
+    let projects = [catalog::object("projects").unwrap()];
+    let backfill =
+        Order { command: "backfill", ..sync.order(Ask::History(Range { from: Begin::Usual, until: None }), &projects) };
+    let daily = sync.order(Ask::Changes, &projects);
+
+    let client = sync.client();
+    let (backfill, daily) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), async {
+        begun.notified().await;
+        run::run(&client, &sync.store, &daily, &sync.stop).await
+    });
+
+    assert_eq!((daily.unwrap().status, backfill.unwrap().status), (RunStatus::Succeeded, RunStatus::Succeeded));
+    assert_eq!(sync.one("select sum(inserted)::text from planhat_sync.object_runs").await, "600");
+    sync.assert_equals_workspace(&projects).await;
+}
+
+#[tokio::test]
 async fn a_second_run_is_told_who_is_at_work() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
     let mut tx = sync.store.begin().await.unwrap();
@@ -53,8 +117,14 @@ async fn a_second_run_is_told_who_is_at_work() {
     assert!(taken.is_ok());
 
     let objects = catalog::default_objects();
-    let order =
-        Order { command: "sync", objects: &objects, ask: Ask::Changes, limits: sync.limits.clone(), now: sync.now, concurrency: 1 };
+    let order = Order {
+        command: "sync",
+        objects: &objects,
+        ask: Ask::Changes,
+        limits: sync.limits.clone(),
+        now: sync.now,
+        concurrency: 1,
+    };
     let refused = run::run(&sync.client(), &sync.store, &order, &sync.stop).await.unwrap_err();
 
     assert!(
@@ -164,7 +234,10 @@ async fn a_clock_of_ours_that_is_ahead_costs_no_change() {
     let companies = [catalog::object("companies").unwrap()];
     let ahead = Order { now: day(30), ..sync.order(Ask::Changes, &companies) };
     run::run(&sync.client(), &sync.store, &ahead, &sync.stop).await.unwrap();
-    assert_eq!(sync.one("select to_char(watermark at time zone 'utc', 'YYYY-MM-DD') from planhat_sync.cursors").await, "2026-11-21");
+    assert_eq!(
+        sync.one("select to_char(watermark at time zone 'utc', 'YYYY-MM-DD') from planhat_sync.cursors").await,
+        "2026-11-21"
+    );
 }
 
 #[tokio::test]
@@ -200,7 +273,9 @@ async fn an_idle_day_writes_nothing_but_the_run_log_and_cursors() {
     assert_eq!(sync.one(written).await, before);
     for object in &idle.objects {
         let sweeps = sync.simulator.requests().into_iter().filter(|request| {
-            request.path == format!("/{}", object.run.object) && request.query["sort"].starts_with('-') && request.query["offset"] != "0"
+            request.path == format!("/{}", object.run.object)
+                && request.query["sort"].starts_with('-')
+                && request.query["offset"] != "0"
         });
         assert!(sweeps.count() <= 4, "a second page for each of two sweeps over two listings: {}", object.run.object);
     }

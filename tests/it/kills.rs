@@ -1,0 +1,81 @@
+//! The binary, killed at random moments of a load.
+//!
+//! `PLANHAT_SYNC_KILLS=50 PLANHAT_SYNC_RECORDS=50000` makes it a longer one.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use planhat_sync::simulator::{Options, Simulator, Workspace};
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::Notify;
+
+use crate::cli::Tool;
+
+fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).map_or(usual, |text| text.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
+    let (kills, records) = (number("PLANHAT_SYNC_KILLS", 6), number("PLANHAT_SYNC_RECORDS", 6000));
+    let numbered = (0..records).map(|number| json!({"_id": format!("{number:06}"), "number": number})).collect();
+    let simulator = Simulator::start(Workspace::empty().with("projects", numbered), Options::default()).await.unwrap();
+    let tool = Tool::for_workspace(&simulator).await;
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = Rng::with_seed(seed);
+
+    // How many pages the process may still ask for, and who is told when it has.
+    let (left, dead) = (Arc::new(Mutex::new(usize::MAX)), Arc::new(Notify::new()));
+    let (hook, told) = (Arc::clone(&left), Arc::clone(&dead));
+    simulator.meanwhile(move |_, path| {
+        let mut left = hook.lock().unwrap();
+        if path == "projects" {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                told.notify_one();
+            }
+        }
+    });
+    let mut database = None;
+    let mut killed = 0;
+    for _ in 0..kills {
+        *left.lock().unwrap() = rng.usize(1..(2 * records / 100 / kills).max(3));
+        let mut command = tool.command(&["backfill", "projects", "--all"]);
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        dead.notified().await;
+        // Anywhere between this page's question and a later page's commit.
+        tokio::time::sleep(Duration::from_micros(rng.u64(0..15_000))).await;
+        process.kill().unwrap();
+        killed += usize::from(process.wait().unwrap().code().is_none());
+        let database = match &mut database {
+            Some(database) => database,
+            None => database.insert(PgConnection::connect(&tool.database()).await.unwrap()),
+        };
+        let stopped = "update planhat_sync.leases set heartbeat_at = now() - interval '1 hour'";
+        // The very first one may have died before there was a lease.
+        let _ = sqlx::raw_sql(stopped).execute(database).await;
+    }
+    assert_eq!(killed, kills, "some ended before their time");
+    *left.lock().unwrap() = usize::MAX;
+    let last = tool.command(&["backfill", "projects", "--all"]).output().unwrap();
+    assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
+
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    let counts = "select count(*), count(distinct planhat__number), min(planhat__number)::bigint, max(planhat__number)::bigint from planhat.projects";
+    let (rows, distinct, min, max): (i64, i64, i64, i64) = sqlx::query_as(counts).fetch_one(&mut database).await.unwrap();
+    let expected = i64::try_from(records).unwrap();
+    assert_eq!((rows, distinct, min, max), (expected, expected, 0, expected - 1));
+
+    let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+    for request in simulator.requests().into_iter().filter(|request| request.path == "/projects") {
+        *asked.entry(request.query["offset"].clone()).or_default() += 1;
+    }
+    let pages = asked.len();
+    let calls: usize = asked.values().sum();
+    assert!(calls <= pages + 2 * kills, "{calls} calls for {pages} pages with {kills} kills");
+}
