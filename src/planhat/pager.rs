@@ -87,7 +87,11 @@ pub struct Pager<'a> {
     furthest: u64,
     steps_back: u32,
     steps_back_in_a_row: u32,
+    /// Rows have moved since the last page that was handed out.
+    moved: bool,
     last_page: Vec<u64>,
+    /// Rows of the longest page but the last one.
+    longest_but_last: usize,
     same_pages: u32,
     /// Rows in a row that were all seen before.
     barren_rows: usize,
@@ -120,7 +124,9 @@ impl<'a> Pager<'a> {
             seen,
             steps_back: 0,
             steps_back_in_a_row: 0,
+            moved: false,
             last_page: Vec::new(),
+            longest_but_last: 0,
             same_pages: 0,
             barren_rows: 0,
             calls,
@@ -141,7 +147,7 @@ impl<'a> Pager<'a> {
             }
             let anything_new = entries.iter().any(|entry| !self.seen.knows(entry.key));
             if !anything_new && entries.len() <= 1 {
-                if self.limit > 1 || self.position.seam.is_none() {
+                if self.position.seam.is_none() || !self.pages_may_be_cut() {
                     return Ok(None);
                 }
                 // With a single row to a page the seam fills it: what follows is on the next one.
@@ -154,10 +160,18 @@ impl<'a> Pager<'a> {
                 self.bear_repetition(&entries)?;
             }
             let page = self.accept(entries, served_at);
-            if anything_new {
+            if anything_new || !page.records.is_empty() {
+                self.moved = false;
                 return Ok(Some(page));
             }
         }
+    }
+
+    /// Whether a page of one row says nothing about the end: the page before was as long as the server makes
+    /// them, and it may make them shorter from one moment to the next.
+    fn pages_may_be_cut(&self) -> bool {
+        let rows = self.last_page.len();
+        rows <= 1 || rows >= self.limit as usize || rows == self.longest_but_last
     }
 
     /// A page without anything new is fine after an insertion before it or a step back, but not for
@@ -217,8 +231,10 @@ impl<'a> Pager<'a> {
 
     fn accept(&mut self, entries: Vec<Entry>, served_at: Option<DateTime<Utc>>) -> Page {
         let seam = self.position.seam.as_deref().map(key_of_id);
-        let moved = seam.is_some() && entries.first().map(|first| first.key) != seam || self.steps_back_in_a_row > 0;
+        let begins_as_it_ended = entries.first().is_some_and(|first| Some(first.key) == seam && self.seen.has(first));
+        self.moved |= seam.is_some() && !begins_as_it_ended || self.steps_back_in_a_row > 0;
         self.steps_back_in_a_row = 0;
+        self.longest_but_last = self.longest_but_last.max(self.last_page.len());
         self.last_page = entries.iter().map(|entry| entry.key).collect();
         self.position = self.after(&entries);
         let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), Vec::new());
@@ -236,7 +252,7 @@ impl<'a> Pager<'a> {
             self.furthest = self.position.offset;
             self.steps_back = 0;
         }
-        Page { records, rejected, moved, next: self.position.clone(), served_at }
+        Page { records, rejected, moved: self.moved, next: self.position.clone(), served_at }
     }
 
     /// The next page begins with the last record of this one that can be recognised by its id.
@@ -284,6 +300,10 @@ struct Seen {
 impl Seen {
     fn knows(&self, key: u64) -> bool {
         self.content.contains_key(&key)
+    }
+
+    fn has(&self, entry: &Entry) -> bool {
+        self.content.get(&entry.key) == Some(&entry.content)
     }
 
     /// Remembers a record; true if it was known with the same content.
