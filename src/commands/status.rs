@@ -49,17 +49,23 @@ fn text_of(status: &Status) -> String {
     if let Some(error) = &run.error {
         text.push_str(&format!("\n  {error}"));
     }
-    let header = ["object", "result", "last success", "watermark", "fetched", "inserted", "updated", "unchanged", "time"];
+    let header = [
+        "object", "result", "last success", "watermark", "all compared", "fetched", "inserted", "updated", "deleted",
+        "unchanged", "time",
+    ];
     let rows = status.objects.iter().map(|state| {
         let or_never = |instant: Option<_>| instant.map_or_else(|| "never".to_owned(), print::instant);
         let result = if state.load_unfinished { format!("{}, load unfinished", state.status) } else { state.status.clone() };
         let figures = state.figures;
-        [state.object.clone(), result, or_never(state.last_success_at), or_never(state.watermark)]
+        let counts = [figures.fetched, figures.inserted, figures.updated, figures.deleted, figures.unchanged];
+        let times = [state.last_success_at, state.watermark, state.reconciled_at];
+        [state.object.clone(), result]
             .into_iter()
-            .chain([figures.fetched, figures.inserted, figures.updated, figures.unchanged].map(|count| count.to_string()))
+            .chain(times.map(or_never))
+            .chain(counts.map(|count| count.to_string()))
             .chain([print::seconds(state.seconds)])
     });
-    text.push_str(&format!("\n{}", print::table(&header, 4, rows)));
+    text.push_str(&format!("\n{}", print::table(&header, 5, rows)));
     for state in &status.objects {
         if let Some(reason) = &state.reason {
             text.push_str(&format!("\n{} {}: {reason}", state.object, state.status));
