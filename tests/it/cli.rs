@@ -396,7 +396,7 @@ async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them(
     ┌──────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
     │ object   ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
     ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
-    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆     2 ┆ [time] │
+    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆     3 ┆ [time] │
     └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
     warning: projects: 200 of 300 rows were not listed, more than is likely; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
     run 2 succeeded in [time]
@@ -407,7 +407,7 @@ async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them(
     ┌──────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
     │ object   ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
     ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
-    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆   205 ┆ [time] │
+    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆   206 ┆ [time] │
     └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
     projects: 200 rows marked as deleted
     run 3 succeeded in [time]
