@@ -67,11 +67,8 @@ impl Pull<'_> {
     }
 
     async fn ask_for_them(&mut self, run_id: i64) -> Result<Listed, Failure> {
-        if !self.listed_ones_are_found().await? {
-            self.report.warn(format!(
-                "{}: deleted records cannot be told, because even those that are listed are not found by their ids",
-                self.object.name
-            ));
+        if let Some(reason) = self.why_ids_prove_nothing().await? {
+            self.report.warn(format!("{}: deleted records cannot be told, because {reason}", self.object.name));
             return Ok(Listed::ToTheEnd);
         }
         loop {
@@ -89,9 +86,14 @@ impl Pull<'_> {
     }
 
     /// A server that knows no record by its id answers 404 to all of them.
-    async fn listed_ones_are_found(&mut self) -> Result<bool, Failure> {
+    async fn why_ids_prove_nothing(&mut self) -> Result<Option<&'static str>, Failure> {
         let listed = self.ids(store::some_seen, LISTED_ONES).await?;
-        Ok(self.ask_for(listed).await?.into_iter().any(|(_, is_there)| is_there))
+        if listed.is_empty() {
+            let reason = "nothing is listed that could be found by its id; if all are gone, --allow-deletes marks them";
+            return Ok(self.ctx.limits.brake.on.then_some(reason));
+        }
+        let found = self.ask_for(listed).await?.into_iter().any(|(_, is_there)| is_there);
+        Ok((!found).then_some("even those that are listed are not found by their ids"))
     }
 
     async fn ids(

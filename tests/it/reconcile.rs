@@ -157,6 +157,19 @@ async fn a_listing_that_shows_nothing_any_more_deletes_nothing_and_moves_nothing
 }
 
 #[tokio::test]
+async fn when_all_records_are_gone_it_takes_a_persons_word_to_mark_them() {
+    let mut sync = loaded("projects", numbered(3)).await;
+    (0..3).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
+
+    let held = sync.full_sync_one("projects").await;
+    assert_eq!(held.run.figures.deleted, 0);
+    assert!(held.warnings[0].contains("nothing is listed that could be found by its id"), "{:?}", held.warnings);
+
+    sync.limits.brake.on = false;
+    assert_eq!(sync.full_sync_one("projects").await.run.figures.deleted, 3);
+}
+
+#[tokio::test]
 async fn a_value_that_planhat_computes_is_refreshed_by_a_full_scan() {
     let old = written(day(-100));
     let mut records: Vec<_> =
