@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::object::Kind;
 
@@ -65,8 +66,22 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Stay up, sync on a schedule (daemon.schedule), serve health and metrics.
+    Daemon,
+    /// Ask the daemon on this machine whether it lives.
+    Health,
     /// Show how fresh each object is and what the last run did.
     Status(Output),
+    /// List the latest runs, or show one.
+    Runs {
+        #[command(subcommand)]
+        one: Option<OneRun>,
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        count: u32,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show tables and columns with the Planhat field behind each.
     Schema {
         #[command(flatten)]
@@ -86,6 +101,21 @@ pub enum Command {
         /// text, numeric, boolean, timestamptz or jsonb.
         #[arg(value_name = "TYPE", value_parser = parse_kind)]
         kind: Kind,
+    },
+    /// Print the completions for a shell, e.g. into /etc/bash_completion.d/planhat-sync.
+    Completions { shell: Shell },
+    /// Print the man page.
+    Man,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OneRun {
+    /// Show one run, object by object.
+    Show {
+        /// Its number, as `runs` lists it.
+        id: i64,
+        #[command(flatten)]
+        output: Output,
     },
 }
 

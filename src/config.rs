@@ -6,16 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat, Source, Value, ValueKind};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use crate::catalog;
 use crate::object::Object;
+use crate::schedule::{self, Schedule};
 use crate::store;
 
 const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -26,16 +28,18 @@ const PREFIX: &str = "PLANHAT_SYNC";
 const LONGEST_HISTORY: Duration = Duration::from_secs(200 * 366 * 86_400);
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
     pub planhat: Planhat,
     pub pages: Pages,
     pub sync: Sync,
+    pub daemon: Daemon,
+    pub notify: Notify,
     pub database: Database,
     pub log: Log,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Planhat {
     pub base_url: Url,
     #[serde(deserialize_with = "secret")]
@@ -55,12 +59,12 @@ pub struct Planhat {
     pub max_page_bytes: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Pages {
     pub overlap: u8,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Sync {
     pub concurrency: usize,
     #[serde(deserialize_with = "duration")]
@@ -73,18 +77,47 @@ pub struct Sync {
     pub reconcile_every: Duration,
     pub brake_percent: u8,
     pub brake_rows: u32,
+    #[serde(deserialize_with = "duration")]
+    pub keep_runs: Duration,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
+pub struct Daemon {
+    pub schedule: String,
+    pub time_zone: String,
+    #[serde(deserialize_with = "duration")]
+    pub jitter: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub retry_after: Duration,
+    #[serde(deserialize_with = "address")]
+    pub listen: Option<SocketAddr>,
+    #[serde(deserialize_with = "duration")]
+    pub stuck_after: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Notify {
+    #[serde(deserialize_with = "secret")]
+    pub webhook_url: Option<SecretString>,
+    #[serde(deserialize_with = "secret")]
+    pub webhook_secret: Option<SecretString>,
+    #[serde(deserialize_with = "secret")]
+    pub ping_url: Option<SecretString>,
+    #[serde(deserialize_with = "duration")]
+    pub stale_after: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
 pub struct Database {
     #[serde(deserialize_with = "secret")]
     pub url: Option<SecretString>,
+    password_file: PathBuf,
     pub schema: String,
     pub max_connections: u32,
     pub data_dir: PathBuf,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
@@ -114,6 +147,10 @@ pub enum Error {
     UnknownObject(String),
     #[error("could not read the token from {}", path.display())]
     TokenFile { path: PathBuf, source: std::io::Error },
+    #[error("could not read the password from {}", path.display())]
+    PasswordFile { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Schedule(#[from] schedule::Error),
     #[error("setting {key:?} {problem}")]
     Bad { key: &'static str, problem: String },
 }
@@ -157,6 +194,9 @@ fn merge(file: Option<(&Path, bool)>, environment: HashMap<String, String>) -> R
     let mut settings: Settings = merged.map_err(unreadable)?.try_deserialize().map_err(unreadable)?;
     if settings.planhat.token.is_none() && !settings.planhat.token_file.as_os_str().is_empty() {
         settings.planhat.token = Some(token_in(&settings.planhat.token_file)?.into());
+    }
+    if !settings.database.password_file.as_os_str().is_empty() {
+        settings.database.url = with_password(settings.database.url, &settings.database.password_file)?;
     }
     if settings.database.data_dir.as_os_str().is_empty() {
         settings.database.data_dir = usual_data_dir(&home);
@@ -204,12 +244,16 @@ fn take_customary_names(variables: &mut HashMap<String, String>) -> Result<(), E
             variables.entry(ours.to_owned()).or_insert(value);
         }
     }
+    let credentials = variables.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let credential = |name: &str| credentials.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists());
+    if let Some(path) = credential("database_password") {
+        variables.entry("PLANHAT_SYNC__DATABASE__PASSWORD_FILE".to_owned()).or_insert(path.to_string_lossy().into_owned());
+    }
     if variables.contains_key(TOKEN) {
         return Ok(());
     }
     let named = ["PLANHAT_SYNC__PLANHAT__TOKEN_FILE", "PLANHAT_API_TOKEN_FILE"].iter().find_map(|name| variables.get(*name));
-    let credential = variables.get("CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join("planhat_api_token"));
-    let file = named.filter(|path| !path.is_empty()).map(PathBuf::from).or(credential.filter(|path| path.exists()));
+    let file = named.filter(|path| !path.is_empty()).map(PathBuf::from).or(credential("planhat_api_token"));
     if let Some(path) = file {
         variables.insert(TOKEN.to_owned(), token_in(&path)?);
     }
@@ -218,6 +262,17 @@ fn take_customary_names(variables: &mut HashMap<String, String>) -> Result<(), E
 
 fn token_in(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::TokenFile { path: path.to_owned(), source })
+}
+
+/// The URL with the password of a file; one that has its own, or is none, stays as it is.
+fn with_password(url: Option<SecretString>, path: &Path) -> Result<Option<SecretString>, Error> {
+    let password = std::fs::read_to_string(path).map_err(|source| Error::PasswordFile { path: path.to_owned(), source })?;
+    let with = |url: &SecretString| {
+        let mut parsed = Url::parse(url.expose_secret()).ok().filter(|url| url.password().is_none())?;
+        parsed.set_password(Some(password.trim_end_matches(['\r', '\n']))).ok()?;
+        Some(String::from(parsed).into())
+    };
+    Ok(url.map(|url| with(&url).unwrap_or(url)))
 }
 
 fn usual_data_dir(environment: &HashMap<String, String>) -> PathBuf {
@@ -333,6 +388,20 @@ impl Settings {
         if self.sync.reconcile_every > LONGEST_HISTORY {
             return bad("sync.reconcile_every", "is longer than 200 years; \"0s\" turns it off");
         }
+        if [self.daemon.jitter, self.daemon.retry_after, self.daemon.stuck_after, self.sync.keep_runs, self.notify.stale_after]
+            .iter()
+            .any(|duration| *duration > LONGEST_HISTORY)
+        {
+            return bad("daemon, sync.keep_runs or notify.stale_after", "has a duration of more than 200 years");
+        }
+        self.schedule("")?;
+        for (key, url) in [("notify.webhook_url", &self.notify.webhook_url), ("notify.ping_url", &self.notify.ping_url)] {
+            let is_web =
+                |url: &SecretString| Url::parse(url.expose_secret()).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
+            if !url.as_ref().is_none_or(is_web) {
+                return bad(key, "has to begin with https:// or http://");
+            }
+        }
         let is_level = |part: &str| part.contains('=') || LEVELS.contains(&part.trim().to_lowercase().as_str());
         if !self.log.level.split(',').all(is_level) {
             return bad("log.level", "is error, warn, info, debug or trace, or a filter like \"info,sqlx=debug\"");
@@ -343,6 +412,25 @@ impl Settings {
         }
         Ok(self)
     }
+}
+
+impl Settings {
+    /// When the daemon runs. `host` and the workspace tell an installation from others.
+    pub fn schedule(&self, host: &str) -> Result<Schedule, schedule::Error> {
+        let Daemon { schedule, time_zone, jitter, .. } = &self.daemon;
+        let installation = format!("{host} {} {}", self.planhat.base_url, self.database.schema);
+        Schedule::new(schedule, time_zone, *jitter, &installation)
+    }
+}
+
+/// An empty text is no address.
+fn address<'de, D: Deserializer<'de>>(input: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(input)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| serde::de::Error::custom(format!("{text:?} is no address like \"127.0.0.1:9437\""));
+    text.parse().map(Some).map_err(wrong)
 }
 
 /// An empty text is no secret.
@@ -393,7 +481,6 @@ fn names<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
     use std::io::Write;
 
     fn with(variables: &[(&str, &str)]) -> Result<Settings, Error> {

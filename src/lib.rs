@@ -6,8 +6,10 @@
 //!
 //! main, cli, config, telemetry, signals      the rim: what is typed, set, logged
 //! commands                                   what each command prints, and its exit code
+//! schedule, notify, http                     for the daemon: when, whom it tells, what it shows
 //! run                                        one run over a workspace: lease, objects side by side
 //! pull                                       one object from API to table, the story in one page
+//! progress                                   how far each object is, for whoever shows it
 //! planhat | store                            HTTP that knows no table | SQL that knows no HTTP
 //! flatten, sweep, window, record, object     the pure core; catalog: the objects, as data
 //! simulator                                  a simulated Planhat for demo, tests and benchmark
@@ -22,11 +24,15 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod flatten;
+pub mod http;
+pub mod notify;
 pub mod object;
 pub mod planhat;
+pub mod progress;
 pub mod pull;
 pub mod record;
 pub mod run;
+pub mod schedule;
 pub mod signals;
 pub mod simulator;
 pub mod store;

@@ -20,11 +20,12 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let rust_log = environment.get("RUST_LOG").filter(|filter| !filter.is_empty()).cloned();
     let no_color = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
 
-    let mut settings = config::load(cli.config.as_deref(), environment)?;
+    let load = || config::load(cli.config.as_deref(), environment.clone());
+    let mut settings = load()?;
     if matches!(cli.command, Command::Demo) {
         // The demo tells its story on stdout; only what goes wrong may interrupt it.
         settings.log.level = "warn".to_owned();
     }
     telemetry::start(&settings.log, rust_log.as_deref(), no_color).map_err(anyhow::Error::new)?;
-    commands::execute(cli.command, &settings).await
+    commands::execute(cli.command, &settings, load).await
 }

@@ -1,6 +1,9 @@
-//! Logs: to stderr, as text or as JSON, filtered by RUST_LOG or `log.level`.
+//! Logs: to stderr, as text or as JSON, filtered by RUST_LOG or `log.level`; progress steps aside for them.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+
+use indicatif::MultiProgress;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::layer;
@@ -23,8 +26,27 @@ pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool) -> Result<(), Tr
     match log.format {
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal() && !no_color;
-            registry.with(layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false)).try_init()
+            registry.with(layer().with_writer(|| BesideBars).with_ansi(colour).with_target(false)).try_init()
         }
-        LogFormat::Json => registry.with(layer().json().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Json => registry.with(layer().json().with_writer(|| BesideBars)).try_init(),
+    }
+}
+
+/// The progress that is drawn on stderr, if any is.
+pub fn bars() -> &'static MultiProgress {
+    static BARS: OnceLock<MultiProgress> = OnceLock::new();
+    BARS.get_or_init(MultiProgress::new)
+}
+
+/// Stderr, with the progress out of the way while a line is written.
+struct BesideBars;
+
+impl Write for BesideBars {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        bars().suspend(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }

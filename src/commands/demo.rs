@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -108,6 +109,7 @@ async fn sync_once(client: &Client, settings: &Settings, store: &Store, stop: &S
         limits: sync::limits(settings),
         now: today(),
         concurrency: settings.sync.concurrency,
+        board: Arc::default(),
     };
     Ok(run::run(client, store, &order, &stop.token).await?)
 }

@@ -4,20 +4,27 @@
 //! its causes, a hint, and the exit code that scripts rely on.
 
 mod check;
+mod daemon;
 #[cfg(feature = "embedded")]
 mod demo;
+mod health;
 mod print;
+mod progress;
 mod retype;
+mod runs;
 mod schema;
 mod status;
 mod sync;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use chrono::{DateTime, Months, Utc};
+use clap::CommandFactory;
 
-use crate::cli::{Command, HistoryRange};
+use crate::cli::{Cli, Command, HistoryRange, OneRun};
 use crate::config::{self, Settings};
+use crate::notify::Notifier;
 use crate::object::Object;
 use crate::planhat::{self, BadToken, Budget, Client, Connection, Retry, Token};
 use crate::pull::{Ask, Begin, Range};
@@ -126,8 +133,12 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// Executes a command and says with which code to exit.
-pub async fn execute(command: Command, settings: &Settings) -> Result<ExitCode, Failure> {
+/// Executes a command and says with which code to exit. `reload` reads the settings again.
+pub async fn execute(
+    command: Command,
+    settings: &Settings,
+    reload: impl Fn() -> Result<Settings, config::Error>,
+) -> Result<ExitCode, Failure> {
     match command {
         #[cfg(feature = "embedded")]
         Command::Demo => demo::demo().await,
@@ -136,6 +147,8 @@ pub async fn execute(command: Command, settings: &Settings) -> Result<ExitCode, 
             let missing = anyhow::anyhow!("the demo needs the embedded PostgreSQL, which this build does not have");
             Err(Failure::new(exit::CONFIGURATION, missing, Some("build with default features: cargo run --release -- demo")))
         }
+        Command::Daemon => daemon::daemon(settings.clone(), reload).await,
+        Command::Health => health::health(settings).await,
         Command::Check(output) => check::check(settings, output).await,
         Command::Sync { objects, full, allow_deletes, dry_run, diff, output } => {
             let objects = named_or_configured(&objects.objects, settings)?;
@@ -152,6 +165,17 @@ pub async fn execute(command: Command, settings: &Settings) -> Result<ExitCode, 
             sync::sync(&sync::order("backfill", Ask::History(range), &objects, settings), settings, output).await
         }
         Command::Status(output) => status::status(settings, output).await,
+        Command::Runs { one: Some(OneRun::Show { id, output }), .. } => runs::show(settings, id, output).await,
+        Command::Runs { one: None, count, output } => runs::list(settings, count, output).await,
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "planhat-sync", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => {
+            let page = clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout());
+            page.map(|()| ExitCode::SUCCESS).map_err(|error| anyhow::Error::new(error).into())
+        }
         Command::Schema { objects, output, sql } => {
             let objects = config::objects_named(&objects.objects)?;
             schema::schema(settings, &objects, output, sql).await
@@ -203,6 +227,12 @@ fn client(settings: &Settings) -> Result<Client, Failure> {
     };
     let budget = Budget::per_minute(settings.planhat.calls_per_minute);
     Client::new(connection, budget).map_err(|error| Failure::from(anyhow::Error::new(error).context("could not set up HTTP")))
+}
+
+/// Whom to tell how runs end.
+fn notifier(settings: &Settings) -> Result<Notifier, Failure> {
+    let config::Notify { webhook_url, webhook_secret, ping_url, .. } = &settings.notify;
+    Ok(Notifier::new(webhook_url.clone(), webhook_secret.clone(), ping_url.clone()).context("could not set up HTTP")?)
 }
 
 /// The configured database, or the embedded one.

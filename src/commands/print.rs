@@ -1,6 +1,6 @@
 //! Printing: the one place that writes to stdout and stderr.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use chrono::{DateTime, Utc};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -35,6 +35,12 @@ where
         }));
     }
     table.trim_fmt()
+}
+
+/// For a terminal; elsewhere, and where NO_COLOR is set, as it is.
+pub(super) fn red(text: &str) -> String {
+    let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if std::io::stdout().is_terminal() && !colourless { format!("\x1b[31m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 pub(super) fn instant(instant: DateTime<Utc>) -> String {

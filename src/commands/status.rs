@@ -1,51 +1,54 @@
 //! `status`: is my data fresh?
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use serde::Serialize;
+use chrono::{DateTime, Utc};
 
 use super::{Failure, print, with_store};
 use crate::cli::Output;
 use crate::config::Settings;
-use crate::store::{self, LatestRun, ObjectState};
-
-#[derive(Debug, Default, Serialize)]
-struct Status {
-    latest_run: Option<LatestRun>,
-    objects: Vec<ObjectState>,
-    /// Records in quarantine, by object.
-    quarantine: std::collections::BTreeMap<String, i64>,
-}
+use crate::store::{self, ObjectState, Overview};
 
 pub(super) async fn status(settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
-    let status = with_store(settings, async |store| {
+    let overview = with_store(settings, async |store| {
         if !store.is_set_up().await? {
-            return Ok(Status::default());
+            return Ok(Overview::default());
         }
-        let mut tx = store.begin().await?;
-        let status = Status {
-            latest_run: store::latest_run(&mut tx, &store.schema).await?,
-            objects: store::object_states(&mut tx, &store.schema).await?,
-            quarantine: store::quarantined(&mut tx, &store.schema).await?.into_iter().collect(),
-        };
+        let mut tx = store.begin_to_look().await?;
+        let overview = store::overview(&mut tx, &store.schema).await?;
         store::commit(tx).await?;
-        Ok(status)
+        Ok(overview)
     })
     .await?;
     if output.json {
-        print::json(&status)?;
+        print::json(&overview)?;
     } else {
-        print::to_stdout(&text_of(&status));
+        print::to_stdout(&text_of(&overview, Utc::now(), settings.notify.stale_after));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn text_of(status: &Status) -> String {
-    let Some(run) = &status.latest_run else {
+fn text_of(overview: &Overview, now: DateTime<Utc>, stale_after: Duration) -> String {
+    let Some(run) = &overview.latest_run else {
         return "nothing was synced yet; `planhat-sync sync` begins".to_owned();
     };
+    let stale: Vec<&ObjectState> = overview.objects.iter().filter(|state| is_stale(state, now, stale_after)).collect();
+    let hours = humantime::format_duration(stale_after);
+    let mut text = if stale.is_empty() {
+        format!("fresh: synced within the last {hours}")
+    } else {
+        let names: Vec<_> = stale.iter().map(|state| state.object.as_str()).collect();
+        print::red(&format!("STALE: not synced within the last {hours}: {}", names.join(", ")))
+    };
     let ended = run.finished_at.map_or_else(|| "still at work".to_owned(), print::instant);
-    let mut text = format!("last run: {} {} ({}), {}, {ended}", run.command, run.id, run.status, print::instant(run.started_at));
+    text.push_str(&format!(
+        "\nlast run: {} {} ({}), {}, {ended}",
+        run.command,
+        run.id,
+        run.status,
+        print::instant(run.started_at)
+    ));
     if let Some(error) = &run.error {
         text.push_str(&format!("\n  {error}"));
     }
@@ -53,7 +56,7 @@ fn text_of(status: &Status) -> String {
         "object", "result", "last success", "watermark", "all compared", "fetched", "inserted", "updated", "deleted",
         "unchanged", "time",
     ];
-    let rows = status.objects.iter().map(|state| {
+    let rows = overview.objects.iter().map(|state| {
         let or_never = |instant: Option<_>| instant.map_or_else(|| "never".to_owned(), print::instant);
         let result = if state.load_unfinished { format!("{}, load unfinished", state.status) } else { state.status.clone() };
         let figures = state.figures;
@@ -66,13 +69,18 @@ fn text_of(status: &Status) -> String {
             .chain([print::seconds(state.seconds)])
     });
     text.push_str(&format!("\n{}", print::table(&header, 5, rows)));
-    for state in &status.objects {
+    for state in &overview.objects {
         if let Some(reason) = &state.reason {
             text.push_str(&format!("\n{} {}: {reason}", state.object, state.status));
         }
     }
-    for (object, count) in &status.quarantine {
+    for (object, count) in &overview.quarantine {
         text.push_str(&format!("\n{count} records of {object} are in planhat_sync.quarantine"));
     }
     text
+}
+
+/// What may not be read is no staleness.
+fn is_stale(state: &ObjectState, now: DateTime<Utc>, stale_after: Duration) -> bool {
+    state.status != "skipped" && state.last_success_at.is_none_or(|last| last + stale_after < now)
 }

@@ -1,14 +1,18 @@
 //! `sync` and `backfill`: one run, its summary, its exit code.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use anyhow::Context;
 use chrono::Utc;
 use serde_json::Value;
 use sqlx::types::Json;
 
-use super::{Failure, client, exit, listen_for_signals, print, with_store};
+use super::{Failure, client, exit, listen_for_signals, notifier, print, progress, with_store};
 use crate::cli::Output;
 use crate::config::Settings;
+use crate::error::Chain;
+use crate::notify::Notifier;
 use crate::object::Object;
 use crate::pull::{Ask, Brake, Failure as PullFailure, Limits, Preview};
 use crate::run::{self, ObjectSummary, Order, Summary};
@@ -17,16 +21,40 @@ use crate::store::{ObjectStatus, RunStatus};
 
 /// What is to be done, as far as the settings say.
 pub(super) fn order<'a>(command: &'a str, ask: Ask, objects: &'a [&'static Object], settings: &Settings) -> Order<'a> {
-    Order { command, objects, ask, limits: limits(settings), now: Utc::now(), concurrency: settings.sync.concurrency }
+    Order {
+        command,
+        objects,
+        ask,
+        limits: limits(settings),
+        now: Utc::now(),
+        concurrency: settings.sync.concurrency,
+        board: Arc::default(),
+    }
 }
 
 pub(super) async fn sync(order: &Order<'_>, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
     // A mistake in the token shows before the database is touched.
     let client = client(settings)?;
+    // A one-off load is not what somebody watches for every day.
+    let notifier = if matches!(order.ask, Ask::History(_)) {
+        Notifier::new(None, None, None).context("could not set up HTTP")?
+    } else {
+        notifier(settings)?
+    };
     let (summary, stop) = with_store(settings, async |store| {
         store.migrate().await?;
         let stop = listen_for_signals()?;
-        Ok((run::run(&client, store, order, &stop.token).await?, stop))
+        let run = run::run(&client, store, order, &stop.token);
+        let (result, ()) = tokio::join!(progress::beside(&order.board, &client, run), notifier.began());
+        let summary = match result {
+            Ok(summary) => summary,
+            Err(error) => {
+                notifier.failed(&Chain(&error).to_string()).await;
+                return Err(error.into());
+            }
+        };
+        notifier.ended(&summary).await;
+        Ok((summary, stop))
     })
     .await?;
     show(&summary, &stop, output)
@@ -37,7 +65,8 @@ pub(super) async fn preview(order: &Order<'_>, diff: bool, settings: &Settings, 
     let client = client(settings)?;
     let (summary, stop) = with_store(settings, async |store| {
         let stop = listen_for_signals()?;
-        Ok((run::preview(&client, store, order, diff, &stop.token).await, stop))
+        let preview = run::preview(&client, store, order, diff, &stop.token);
+        Ok((progress::beside(&order.board, &client, preview).await, stop))
     })
     .await?;
     show(&summary, &stop, output)
@@ -60,6 +89,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         history: settings.sync.history,
         sorted: settings.sync.sorted.iter().map(|object| object.name).collect(),
         reconcile_every: settings.sync.reconcile_every,
+        keep_runs: settings.sync.keep_runs,
         brake: Brake { on: true, percent: settings.sync.brake_percent, rows: settings.sync.brake_rows },
     }
 }

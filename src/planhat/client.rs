@@ -2,12 +2,14 @@
 //! whether a record is still there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use backon::Retryable;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
+use metrics::{counter, histogram};
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, redirect};
 use secrecy::{ExposeSecret, SecretString};
@@ -85,6 +87,8 @@ pub struct Client {
     http: reqwest::Client,
     connection: Connection,
     budget: Budget,
+    /// Until when Planhat has us wait.
+    waits_until: Mutex<Option<Instant>>,
 }
 
 impl Client {
@@ -102,7 +106,7 @@ impl Client {
             // Plain HTTP is for this machine only; a proxy would carry the token elsewhere.
             builder = builder.no_proxy();
         }
-        Ok(Client { http: builder.build()?, connection, budget })
+        Ok(Client { http: builder.build()?, connection, budget, waits_until: Mutex::default() })
     }
 
     /// One page of a listing. Every attempt adds one to `calls`.
@@ -120,7 +124,9 @@ impl Client {
         F: Future<Output = Result<T, Error>>,
     {
         let attempt = || async {
+            let asked = Instant::now();
             self.budget.call().await;
+            histogram!("planhat_sync_throttled_seconds").record(asked.elapsed().as_secs_f64());
             calls.fetch_add(1, Ordering::Relaxed);
             ask().await
         };
@@ -128,8 +134,23 @@ impl Client {
             .retry(self.connection.retry.delays())
             .when(Error::is_transient)
             .adjust(|error, delay| delay.map(|delay| at_least(error.retry_after(), delay)))
-            .notify(|error, delay| warn!(error = %Chain(error), wait_ms = delay.as_millis(), "asking /{object} again"))
+            .notify(|error, delay| {
+                warn!(error = %Chain(error), wait_ms = delay.as_millis(), "asking /{object} again");
+                histogram!("planhat_sync_throttled_seconds").record(delay.as_secs_f64());
+                self.wait(delay);
+            })
             .await
+    }
+
+    fn wait(&self, delay: Duration) {
+        let mut until = self.waits_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = until.max(Some(Instant::now() + delay));
+    }
+
+    /// How long a request that Planhat has put off still waits.
+    pub fn waits_for(&self) -> Option<Duration> {
+        let until = self.waits_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.and_then(|until| until.checked_duration_since(Instant::now()))
     }
 
     async fn list_once(&self, object: &str, query: &[(&str, String)]) -> Result<Listed, Error> {
@@ -156,8 +177,12 @@ impl Client {
         let Some(url) = url else { return Err(Error::NoPath { path: path.to_owned() }) };
         let response = match self.http.get(url).query(query).send().await {
             Ok(response) => response,
-            Err(source) => return Err(Error::Unreachable { path: path.to_owned(), source: source.without_url() }),
+            Err(source) => {
+                counter!("planhat_sync_api_calls_total", "status" => "none").increment(1);
+                return Err(Error::Unreachable { path: path.to_owned(), source: source.without_url() });
+            }
         };
+        counter!("planhat_sync_api_calls_total", "status" => response.status().as_u16().to_string()).increment(1);
         debug!(path, ?query, status = response.status().as_u16(), "asked Planhat");
         self.accepted(path, response).await
     }

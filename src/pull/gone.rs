@@ -5,6 +5,7 @@
 //! rather the answers that are wrong, and nothing is marked until a person says so.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use metrics::counter;
 use tracing::info;
 
 use super::{Brake, Failure, Listed, Pull, Purpose};
@@ -130,6 +131,7 @@ impl Pull<'_> {
         store::save_scan(&mut tx, workspace, self.object, ScanKind::Full, &self.scan, run_id).await?;
         store::commit(tx).await?;
         self.report.figures.deleted += marked.cast_signed();
+        counter!("planhat_sync_rows_total", "object" => self.object.name, "operation" => "deleted").increment(marked);
         Ok(())
     }
 }

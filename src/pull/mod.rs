@@ -27,6 +27,7 @@ use tracing::debug;
 use crate::flatten::{Columns, Declared};
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Pager, Position};
+use crate::progress::Board;
 use crate::store::{self, Cursor, ObjectStatus, Scan, ScanKind, Store};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
@@ -51,6 +52,8 @@ pub struct Context<'a> {
     pub stop: &'a CancellationToken,
     /// Whose turn it is, should another run want the workspace meanwhile.
     pub turns: &'a Turns,
+    /// Where it tells how far it is.
+    pub board: &'a Board,
 }
 
 /// What becomes of the pages.
@@ -75,6 +78,8 @@ pub struct Limits {
     pub sorted: Vec<&'static str>,
     /// How often everything is compared; zero for never, unless it is asked for.
     pub reconcile_every: Duration,
+    /// How long what became of a run is kept.
+    pub keep_runs: Duration,
     pub brake: Brake,
 }
 
@@ -343,7 +348,7 @@ impl<'a> Pull<'a> {
             let order = sweep.as_mut().map(|sweep| sweep.see(&page.records, page.moved));
             self.take(page).await.map_err(|source| self.store_failed(source))?;
             debug!(object = self.object.name, offset = self.scan.offset, "took a page");
-            self.report.tell_progress(self.object);
+            self.ctx.board.note(self.object.name, self.report.progress());
 
             match order {
                 Some(Order::Past) => return Ok(Listed::Early),

@@ -1,20 +1,20 @@
 //! What a pull has done: the figures of a run, and what a person should know of.
+//!
+//! Counters for monitoring move here too, since here is counted what has been committed; without a daemon
+//! nobody collects them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tracing::info;
+use metrics::counter;
 
 use super::page::Sorted;
 use crate::flatten::Row;
 use crate::object::Object;
+use crate::progress::Progress;
 use crate::store::{Figures, ScanKind, Written};
 
 pub use super::preview::Preview;
-
-/// A scan that takes longer says so often how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// What a pull has done, complete or not.
 #[derive(Debug, Default)]
@@ -32,7 +32,6 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// What a dry run found.
     pub preview: Preview,
-    told_at: Option<Instant>,
 }
 
 impl Report {
@@ -40,6 +39,8 @@ impl Report {
     pub(super) fn add(&mut self, object: &Object, page: &Sorted, rows: &[Row], written: Written) {
         let figures = &mut self.figures;
         figures.pages += 1;
+        counter!("planhat_sync_pages_total", "object" => object.name).increment(1);
+        counter!("planhat_sync_quarantined_total", "object" => object.name).increment(page.rejected.len() as u64);
         figures.fetched += as_figure(page.fetched);
         figures.too_old += as_figure(page.too_old);
         figures.quarantined += as_figure(page.rejected.len());
@@ -47,9 +48,11 @@ impl Report {
         figures.updated += written.updated.cast_signed();
         figures.restored += written.restored.cast_signed();
         figures.unchanged += written.unchanged.cast_signed();
+        count_rows(object, written);
         figures.mended += page.taken.iter().map(|record| record.mended_values.cast_signed()).sum::<i64>();
         for row in rows {
             figures.misfits += as_figure(row.misfits.len());
+            counter!("planhat_sync_misfits_total", "object" => object.name).increment(row.misfits.len() as u64);
             figures.overflowed += i64::from(!row.overflow.is_empty());
             for column in row.misfits.keys() {
                 *self.misfits.entry(column.clone()).or_default() += 1;
@@ -64,26 +67,16 @@ impl Report {
         self.warnings.push(warning);
     }
 
-    /// Says now and then how far a long scan is.
-    pub(super) fn tell_progress(&mut self, object: &Object) {
-        if self.told_at.get_or_insert_with(Instant::now).elapsed() < PROGRESS_EVERY {
-            return;
-        }
-        self.told_at = Some(Instant::now());
-        let Figures { pages, fetched, inserted, updated, .. } = self.figures;
-        let oldest = self.oldest.map(|oldest| oldest.format("%Y-%m-%d").to_string());
-        info!(
-            object = object.name,
-            pages,
-            rows.fetched = fetched,
-            rows.inserted = inserted,
-            rows.updated = updated,
-            oldest,
-            "{}: {pages} pages, {fetched} records, {} of them new or changed{}",
-            object.name,
-            inserted + updated,
-            oldest.as_ref().map(|oldest| format!(", the oldest of {oldest}")).unwrap_or_default()
-        );
+    pub(super) fn progress(&self) -> Progress {
+        let Figures { pages, fetched, inserted, updated, restored, .. } = self.figures;
+        Progress { pages, fetched, written: inserted + updated + restored, oldest: self.oldest, ended: false }
+    }
+}
+
+fn count_rows(object: &Object, written: Written) {
+    let Written { inserted, updated, restored, unchanged } = written;
+    for (operation, rows) in [("inserted", inserted), ("updated", updated), ("restored", restored), ("unchanged", unchanged)] {
+        counter!("planhat_sync_rows_total", "object" => object.name, "operation" => operation).increment(rows);
     }
 }
 

@@ -7,6 +7,7 @@ mod lease;
 mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
@@ -14,13 +15,14 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::catalog;
 use crate::error::Chain;
 use crate::flatten::Declared;
 use crate::object::Object;
 use crate::planhat::{Client, Listing, Pager, Position};
+use crate::progress::Board;
 use crate::pull::{Ask, Failure, Limits, Preview, Purpose, Turns};
 use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
 
@@ -36,6 +38,8 @@ pub struct Order<'a> {
     pub limits: Limits,
     pub now: DateTime<Utc>,
     pub concurrency: usize,
+    /// Where it tells how far it is.
+    pub board: Arc<Board>,
 }
 
 /// What came of a run.
@@ -89,9 +93,22 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
 
     let status = status_of(&objects, stop.is_cancelled());
     end(store, run_id, status, why(status, &objects)).await?;
+    forget_old_runs(store, order).await;
     let seconds = started.elapsed().as_secs_f64();
     info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
     Ok(Summary { run_id: Some(run_id), status, seconds, objects })
+}
+
+/// The record of runs does not grow without end; that is nothing a run could fail for.
+async fn forget_old_runs(store: &Store, order: &Order<'_>) {
+    let forget = async {
+        let mut tx = store.begin().await?;
+        store::forget_runs(&mut tx, &store.schema, order.now - order.limits.keep_runs).await?;
+        store::commit(tx).await
+    };
+    if let Err(error) = forget.await {
+        warn!(error = %Chain(&error), "could not forget old runs");
+    }
 }
 
 /// Says what a run would do, and writes nothing: no lease is taken, so another run may be at work.

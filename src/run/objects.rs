@@ -32,9 +32,20 @@ pub(super) async fn one_object(shared: Shared<'_>, object: &'static Object) -> O
     let result = if was_halted {
         Ok(Ending::Stopped)
     } else {
-        let ctx = Context { client, store, limits: &order.limits, purpose, now: order.now, declared, stop: halt, turns };
+        let ctx = Context {
+            client,
+            store,
+            limits: &order.limits,
+            purpose,
+            now: order.now,
+            declared,
+            stop: halt,
+            turns,
+            board: &order.board,
+        };
         pull::pull(&ctx, object, order.ask, &mut report).await
     };
+    order.board.end(object.name);
     let (status, failure) = match result {
         Ok(Ending::Stopped) => (ObjectStatus::Interrupted, None),
         Ok(Ending::Complete) if report.figures.quarantined > 0 => (ObjectStatus::Partial, None),

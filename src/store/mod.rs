@@ -43,11 +43,12 @@ pub use error::Error;
 pub use gone::{Presence, has_rows, mark_deleted, note_seen, presence, some_seen, stored_among, unseen};
 pub use health::{Health, health};
 pub use lease::{HEARTBEAT, Held, Lease, STALE_AFTER, ask_for_lease, beat, free_lease, keep_lease, take_lease, take_lease_back};
-pub use quarantine::{ids_in_quarantine, put_in_quarantine, quarantined, release_stored, release_unseen};
+pub use quarantine::{ids_in_quarantine, put_in_quarantine, release_stored, release_unseen};
 pub use retype::{Retyped, retype};
 pub use rows::{Compared, Difference, Refused, Target, Written, compare, differences, upsert, upsert_in_halves};
 pub use runs::{
-    Figures, LatestRun, ObjectRun, ObjectState, ObjectStatus, RunStatus, finish_run, latest_run, object_states, record_object_run,
+    Figures, ObjectRun, ObjectState, ObjectStatus, Overview, PastObjectRun, PastRun, RunStatus, finish_run, forget_runs,
+    last_good_start, objects_of_run, overview, recent_runs, record_object_run, run_of,
 };
 pub use tables::{
     add_columns, create_table, load_columns, lock_columns, mend_columns, row_count, sample, table_exists, table_sql,

@@ -86,7 +86,7 @@ pub async fn ids_in_quarantine(
 }
 
 /// How many records of each object are in quarantine.
-pub async fn quarantined(db: &mut PgConnection, workspace: &str) -> Result<Vec<(String, i64)>, Error> {
+pub(super) async fn quarantined(db: &mut PgConnection, workspace: &str) -> Result<Vec<(String, i64)>, Error> {
     query_as("select object, count(*) from planhat_sync.quarantine where workspace = $1 group by object order by object")
         .bind(workspace)
         .fetch_all(db)

@@ -1,5 +1,7 @@
 //! What ran, and what came of it: the figures that `status` shows.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
@@ -7,7 +9,8 @@ use sqlx::{FromRow, PgConnection};
 use super::cursors::ScanKind;
 use super::error::{Error, could_not};
 use super::lease;
-use super::sql::{query, query_as};
+use super::quarantine::quarantined;
+use super::sql::{query, query_as, query_scalar};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -153,8 +156,9 @@ pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, e
     lease::release(db, run_id).await
 }
 
+/// A run as it is on record.
 #[derive(Debug, Clone, Serialize, FromRow)]
-pub struct LatestRun {
+pub struct PastRun {
     pub id: i64,
     pub command: String,
     pub status: String,
@@ -163,15 +167,101 @@ pub struct LatestRun {
     pub error: Option<String>,
 }
 
-pub async fn latest_run(db: &mut PgConnection, workspace: &str) -> Result<Option<LatestRun>, Error> {
+/// The latest runs, the last one first.
+pub async fn recent_runs(db: &mut PgConnection, workspace: &str, count: i64) -> Result<Vec<PastRun>, Error> {
     query_as(
         "select id, command, status, started_at, finished_at, error from planhat_sync.runs
-         where workspace = $1 order by id desc limit 1",
+         where workspace = $1 order by id desc limit $2",
     )
     .bind(workspace)
-    .fetch_optional(db)
+    .bind(count)
+    .fetch_all(db)
     .await
-    .map_err(could_not("read the latest run"))
+    .map_err(could_not("read the latest runs"))
+}
+
+/// One object in one run, as it is on record.
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct PastObjectRun {
+    pub object: String,
+    pub scan: Option<String>,
+    pub status: String,
+    pub reason: Option<String>,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: DateTime<Utc>,
+    #[sqlx(flatten)]
+    #[serde(flatten)]
+    pub figures: Figures,
+    pub oldest: Option<DateTime<Utc>>,
+    pub watermark: Option<DateTime<Utc>>,
+}
+
+/// What a run did, object by object in the order in which they began.
+pub async fn objects_of_run(db: &mut PgConnection, run_id: i64) -> Result<Vec<PastObjectRun>, Error> {
+    query_as(
+        "select object, scan, status, reason, started_at, finished_at, fetched, inserted, updated, restored, deleted, unchanged,
+             too_old, misfits, overflowed, mended, quarantined, pages, calls, oldest, watermark
+         from planhat_sync.object_runs where run_id = $1 order by started_at, object",
+    )
+    .bind(run_id)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read what a run did"))
+}
+
+/// One run of this workspace.
+pub async fn run_of(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<PastRun>, Error> {
+    query_as("select id, command, status, started_at, finished_at, error from planhat_sync.runs where workspace = $1 and id = $2")
+        .bind(workspace)
+        .bind(run_id)
+        .fetch_optional(db)
+        .await
+        .map_err(could_not("read a run"))
+}
+
+/// When the last run of that command began that was good, at least in part.
+pub async fn last_good_start(db: &mut PgConnection, workspace: &str, command: &str) -> Result<Option<DateTime<Utc>>, Error> {
+    query_scalar(
+        "select max(started_at) from planhat_sync.runs
+         where workspace = $1 and command = $2 and status in ('succeeded', 'partial')",
+    )
+    .bind(workspace)
+    .bind(command)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("read when the last run was"))
+}
+
+/// Forgets runs that ended before `instant`, but for the last good one of each object. Returns how many.
+pub async fn forget_runs(db: &mut PgConnection, workspace: &str, instant: DateTime<Utc>) -> Result<u64, Error> {
+    let forgotten = query(
+        "delete from planhat_sync.runs where workspace = $1 and status <> 'running' and finished_at < $2 and id not in
+             (select max(run_id) from planhat_sync.object_runs join planhat_sync.runs as of on of.id = run_id
+              where of.workspace = $1 and object_runs.status in ('succeeded', 'partial') group by object)",
+    )
+    .bind(workspace)
+    .bind(instant)
+    .execute(db)
+    .await
+    .map_err(could_not("forget old runs"))?;
+    Ok(forgotten.rows_affected())
+}
+
+/// How a workspace stands.
+#[derive(Debug, Default, Serialize)]
+pub struct Overview {
+    pub latest_run: Option<PastRun>,
+    pub objects: Vec<ObjectState>,
+    /// Records in quarantine, by object.
+    pub quarantine: BTreeMap<String, i64>,
+}
+
+pub async fn overview(db: &mut PgConnection, workspace: &str) -> Result<Overview, Error> {
+    Ok(Overview {
+        latest_run: recent_runs(db, workspace, 1).await?.pop(),
+        objects: object_states(db, workspace).await?,
+        quarantine: quarantined(db, workspace).await?.into_iter().collect(),
+    })
 }
 
 /// Where an object stands: what its latest run did, and how complete it is.
@@ -194,7 +284,7 @@ pub struct ObjectState {
 }
 
 /// One state per object that ever ran, by name.
-pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec<ObjectState>, Error> {
+async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec<ObjectState>, Error> {
     query_as(
         "select distinct on (of.object) of.*, extract(epoch from of.finished_at - of.started_at)::float8 as seconds,
              cursors.watermark, cursors.reconciled_at,

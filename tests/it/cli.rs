@@ -41,6 +41,11 @@ impl Tool {
         self
     }
 
+    pub(crate) fn set_log(&mut self, level: &str) -> &mut Tool {
+        self.command.env("RUST_LOG", level);
+        self
+    }
+
     /// The address of its database.
     pub(crate) fn database(&self) -> String {
         let url = self.command.get_envs().find(|(name, _)| *name == "DATABASE_URL").and_then(|(_, value)| value);

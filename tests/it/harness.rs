@@ -1,6 +1,7 @@
 //! A database, a simulated Planhat and the tool between them; and the comparison of the two ends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -73,6 +74,7 @@ impl Sync {
             history: Duration::from_secs(4 * 365 * 86_400),
             sorted: vec!["companies", "endusers"],
             reconcile_every: Duration::from_secs(7 * 86_400),
+            keep_runs: Duration::from_secs(180 * 86_400),
             brake: Brake { on: true, percent: 20, rows: 100 },
         };
         Sync { simulator, store, limits, now: at(TODAY), stop: CancellationToken::new() }
@@ -111,7 +113,7 @@ impl Sync {
     }
 
     pub(crate) fn order<'a>(&self, ask: Ask, objects: &'a [&'static Object]) -> Order<'a> {
-        Order { command: "test", objects, ask, limits: self.limits.clone(), now: self.now, concurrency: 4 }
+        Order { command: "test", objects, ask, limits: self.limits.clone(), now: self.now, concurrency: 4, board: Arc::default() }
     }
 
     /// Closes all connections and opens others.

@@ -78,14 +78,7 @@ async fn a_refused_token_ends_the_run_and_moves_nothing() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
     let client = client_of(&sync.simulator, "wrong");
     let objects = catalog::default_objects();
-    let order = Order {
-        command: "test",
-        objects: &objects,
-        ask: Ask::Changes,
-        limits: sync.limits.clone(),
-        now: sync.now,
-        concurrency: 2,
-    };
+    let order = Order { concurrency: 2, ..sync.order(Ask::Changes, &objects) };
 
     let summary = run::run(&client, &sync.store, &order, &sync.stop).await.unwrap();
 

@@ -117,14 +117,7 @@ async fn a_second_run_is_told_who_is_at_work() {
     assert!(taken.is_ok());
 
     let objects = catalog::default_objects();
-    let order = Order {
-        command: "sync",
-        objects: &objects,
-        ask: Ask::Changes,
-        limits: sync.limits.clone(),
-        now: sync.now,
-        concurrency: 1,
-    };
+    let order = sync.order(Ask::Changes, &objects);
     let refused = run::run(&sync.client(), &sync.store, &order, &sync.stop).await.unwrap_err();
 
     assert!(
@@ -189,6 +182,23 @@ async fn a_backfill_adds_older_records_and_blanks_nothing() {
     assert_eq!((since.run.figures.inserted, since.run.figures.unchanged), (1, 2));
     assert_eq!((all.run.figures.inserted, all.run.figures.unchanged), (1, 3));
     assert_eq!(sync.one("select min(_first_seen_at)::text from planhat.tasks").await, first_seen);
+}
+
+#[tokio::test]
+async fn old_runs_are_forgotten_but_for_the_last_good_one_of_each_object() {
+    let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[1])).with("projects", numbered(2))).await;
+    sync.sync_one("projects").await;
+    for _ in 0..3 {
+        sync.sync_one("tasks").await;
+    }
+    let aged = "update planhat_sync.runs set finished_at = finished_at - interval '200 days'";
+    sqlx::raw_sql(aged).execute(sync.store.pool()).await.unwrap();
+    sync.now = chrono::Utc::now();
+
+    sync.sync_one("tasks").await;
+
+    assert_eq!(sync.one("select string_agg(id::text, ' ' order by id) from planhat_sync.runs").await, "1 5");
+    assert_eq!(sync.one("select count(*)::text from planhat.tasks").await, "1");
 }
 
 #[tokio::test]

@@ -1,0 +1,38 @@
+//! `health`: asks the daemon on this machine whether it lives, for containers without another tool to ask.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use super::{Failure, exit, print};
+use crate::config::Settings;
+
+pub(super) async fn health(settings: &Settings) -> Result<ExitCode, Failure> {
+    let Some(address) = settings.daemon.listen else {
+        return Err(Failure::new(exit::CONFIGURATION, anyhow!("the daemon serves nothing"), Some("set daemon.listen")));
+    };
+    let url = format!("http://{}/healthz", reachable(address));
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
+    let answer = match http {
+        Ok(http) => http.get(&url).send().await.and_then(reqwest::Response::error_for_status),
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(_) => {
+            print::to_stdout("ok");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => Err(anyhow::Error::new(error).context(format!("no daemon answers at {url}")).into()),
+    }
+}
+
+/// What listens on all addresses is asked on this machine's own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    }
+}

@@ -1,0 +1,112 @@
+//! `runs`: what ran, and what each run did.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use serde::Serialize;
+
+use super::{Failure, exit, print, with_store};
+use crate::cli::Output;
+use crate::config::Settings;
+use crate::store::{self, PastObjectRun, PastRun};
+
+/// One run with its objects.
+#[derive(Debug, Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    run: PastRun,
+    objects: Vec<PastObjectRun>,
+}
+
+/// The latest runs, one line each.
+pub(super) async fn list(settings: &Settings, count: u32, output: Output) -> Result<ExitCode, Failure> {
+    let runs = with_store(settings, async |store| {
+        if !store.is_set_up().await? {
+            return Ok(Vec::new());
+        }
+        let mut tx = store.begin_to_look().await?;
+        let runs = store::recent_runs(&mut tx, &store.schema, count.into()).await?;
+        store::commit(tx).await?;
+        Ok(runs)
+    })
+    .await?;
+    if output.json {
+        print::json(&runs)?;
+    } else if runs.is_empty() {
+        print::to_stdout("nothing ran yet; `planhat-sync sync` begins");
+    } else {
+        let rows = runs.iter().map(line_of);
+        print::to_stdout(&print::table(&["run", "command", "status", "began", "time", "why"], 6, rows));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One run, object by object.
+pub(super) async fn show(settings: &Settings, run_id: i64, output: Output) -> Result<ExitCode, Failure> {
+    let whole = with_store(settings, async |store| {
+        if !store.is_set_up().await? {
+            return Ok(None);
+        }
+        let mut tx = store.begin_to_look().await?;
+        let run = store::run_of(&mut tx, &store.schema, run_id).await?;
+        let objects = store::objects_of_run(&mut tx, run_id).await?;
+        store::commit(tx).await?;
+        Ok(run.map(|run| Whole { run, objects }))
+    })
+    .await?;
+    let Some(whole) = whole else {
+        return Err(Failure::new(
+            exit::CONFIGURATION,
+            anyhow!("there is no run {run_id}"),
+            Some("`planhat-sync runs` lists them"),
+        ));
+    };
+    if output.json {
+        print::json(&whole)?;
+    } else {
+        print::to_stdout(&text_of(&whole));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line_of(run: &PastRun) -> [String; 6] {
+    [
+        run.id.to_string(),
+        run.command.clone(),
+        run.status.clone(),
+        print::instant(run.started_at),
+        run.finished_at.map_or_else(String::new, |end| print::seconds((end - run.started_at).as_seconds_f64())),
+        run.error.clone().unwrap_or_default(),
+    ]
+}
+
+fn text_of(Whole { run, objects }: &Whole) -> String {
+    let [id, command, status, began, time, why] = line_of(run);
+    let mut text = format!("run {id}: {command}, {status}, {began}, {time}");
+    if !why.is_empty() {
+        text.push_str(&format!("\n  {why}"));
+    }
+    let header = [
+        "object", "scan", "result", "fetched", "inserted", "updated", "restored", "deleted", "unchanged", "too old", "misfits",
+        "pages", "calls", "time",
+    ];
+    let rows = objects.iter().map(|of| {
+        let figures = of.figures;
+        let counts = [
+            figures.fetched, figures.inserted, figures.updated, figures.restored, figures.deleted, figures.unchanged,
+            figures.too_old, figures.misfits, figures.pages, figures.calls,
+        ];
+        let time = (of.finished_at - of.started_at).as_seconds_f64();
+        [of.object.clone(), of.scan.clone().unwrap_or_default(), of.status.clone()]
+            .into_iter()
+            .chain(counts.map(|count| count.to_string()))
+            .chain([print::seconds(time)])
+    });
+    text.push_str(&format!("\n{}", print::table(&header, 3, rows)));
+    for of in objects {
+        if let Some(reason) = &of.reason {
+            text.push_str(&format!("\n{} {}: {reason}", of.object, of.status));
+        }
+    }
+    text
+}

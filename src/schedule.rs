@@ -1,0 +1,116 @@
+//! When a run is due.
+//!
+//! A cron expression in a time zone, plus a delay that is drawn once for an installation, so that not all of
+//! them ask Planhat at the same minute. A run that was missed while the daemon was down is due at once.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use xxhash_rust::xxh3::xxh3_64;
+
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    cron: Cron,
+    zone: Tz,
+    delay: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{text:?} is no cron expression like \"0 3 * * *\" (minute, hour, day, month, weekday): {problem}")]
+    Cron { text: String, problem: String },
+    #[error("{0:?} is no time zone like \"UTC\" or \"Europe/Stockholm\"")]
+    Zone(String),
+    #[error("{0:?} never comes")]
+    Never(String),
+}
+
+impl Schedule {
+    /// `installation` tells this one from others; the same one always gets the same delay below `jitter`.
+    pub fn new(cron: &str, zone: &str, jitter: Duration, installation: &str) -> Result<Schedule, Error> {
+        let parsed = Cron::from_str(cron).map_err(|error| Error::Cron { text: cron.to_owned(), problem: error.to_string() })?;
+        let zone = zone.parse().map_err(|_| Error::Zone(zone.to_owned()))?;
+        let delay = xxh3_64(installation.as_bytes()).checked_rem(jitter.as_secs()).unwrap_or_default();
+        let schedule = Schedule { cron: parsed, zone, delay: Duration::from_secs(delay) };
+        match schedule.next_after(Utc::now()) {
+            Some(_) => Ok(schedule),
+            None => Err(Error::Never(cron.to_owned())),
+        }
+    }
+
+    /// The first time after `instant` that a run is due.
+    pub fn next_after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let wall_clock = (instant - self.delay).with_timezone(&self.zone);
+        let next = self.cron.find_next_occurrence(&wall_clock, false).ok()?;
+        Some(next.to_utc() + self.delay)
+    }
+
+    /// When the next run is due if the last one began then; a moment that has passed means at once.
+    pub fn due(&self, last: Option<DateTime<Utc>>, now: DateTime<Utc>) -> DateTime<Utc> {
+        last.map_or(Some(now), |last| self.next_after(last)).unwrap_or(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn daily(zone: &str) -> Schedule {
+        Schedule::new("0 3 * * *", zone, Duration::ZERO, "").unwrap()
+    }
+
+    #[test]
+    fn it_is_due_every_day_at_that_hour_of_the_zone() {
+        assert_eq!(daily("UTC").next_after(at("2026-11-21T03:00:00Z")), Some(at("2026-11-22T03:00:00Z")));
+        assert_eq!(daily("UTC").next_after(at("2026-11-21T02:59:59Z")), Some(at("2026-11-21T03:00:00Z")));
+        assert_eq!(daily("Europe/Stockholm").next_after(at("2026-07-01T12:00:00Z")), Some(at("2026-07-02T01:00:00Z")));
+        assert_eq!(daily("Europe/Stockholm").next_after(at("2026-12-01T12:00:00Z")), Some(at("2026-12-02T02:00:00Z")));
+    }
+
+    #[test]
+    fn an_hour_that_a_clock_change_leaves_out_costs_no_day() {
+        let schedule = Schedule::new("30 2 * * *", "Europe/Stockholm", Duration::ZERO, "").unwrap();
+        let next = schedule.next_after(at("2026-03-28T12:00:00Z")).unwrap();
+        assert!((at("2026-03-29T00:00:00Z")..at("2026-03-29T02:00:00Z")).contains(&next), "{next}");
+    }
+
+    #[test]
+    fn what_was_missed_is_due_at_once_and_a_first_run_too() {
+        let now = at("2026-11-21T09:00:00Z");
+        assert_eq!(daily("UTC").due(None, now), now);
+        assert!(daily("UTC").due(Some(at("2026-11-20T03:00:00Z")), now) < now);
+        assert_eq!(daily("UTC").due(Some(at("2026-11-21T03:00:00Z")), now), at("2026-11-22T03:00:00Z"));
+    }
+
+    #[test]
+    fn the_delay_is_below_the_jitter_and_stays_the_same() {
+        let delay = |installation| {
+            let schedule = Schedule::new("0 3 * * *", "UTC", Duration::from_secs(600), installation).unwrap();
+            let next = schedule.next_after(at("2026-11-21T12:00:00Z")).unwrap();
+            // The next one follows from the one before.
+            assert_eq!(schedule.next_after(next), Some(next + chrono::TimeDelta::days(1)));
+            next - at("2026-11-22T03:00:00Z")
+        };
+        for installation in ["a", "b", "c"] {
+            assert!((0..600).contains(&delay(installation).num_seconds()));
+            assert_eq!(delay(installation), delay(installation));
+        }
+        assert_ne!(delay("a"), delay("b"));
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_refused() {
+        let refused = |cron, zone| Schedule::new(cron, zone, Duration::ZERO, "").unwrap_err().to_string();
+        assert!(refused("every day", "UTC").contains("is no cron expression"));
+        assert!(refused("0 25 * * *", "UTC").contains("is no cron expression"));
+        assert!(refused("0 3 * * *", "Mars/Olympus").contains("is no time zone"));
+        assert_eq!(refused("0 3 31 2 *", "UTC"), "\"0 3 31 2 *\" never comes");
+    }
+}

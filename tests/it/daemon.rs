@@ -1,0 +1,343 @@
+//! The daemon: on a schedule, under a service manager, watched from outside.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use planhat_sync::simulator::{Answer, Simulator};
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::cli::{Tool, simulator};
+
+/// A daemon at work, and what it logs.
+struct Daemon {
+    process: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Daemon {
+    fn start(tool: &Tool, arguments: &[&str]) -> Daemon {
+        let mut command = tool.command(arguments);
+        let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        let mut daemon = Daemon { process, log, address: String::new() };
+        daemon.address = daemon.until("serving")["address"].as_str().unwrap().to_owned();
+        daemon
+    }
+
+    /// Reads the log up to a line with this text.
+    fn until(&mut self, text: &str) -> Value {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the log ended before {text:?}:\n{seen}");
+            seen.push_str(&line);
+            let entry: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+            if entry["fields"]["message"].as_str().unwrap().contains(text) {
+                return entry["fields"].clone();
+            }
+        }
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("http://{}{path}", self.address)).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.process.id(), name);
+    }
+
+    /// Its exit code, and the rest of its log.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        (self.process.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+    }
+}
+
+fn signal(process: u32, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap().success());
+}
+
+async fn tool(simulator: &Simulator, schedule: &str) -> Tool {
+    Tool::for_workspace(simulator)
+        .await
+        .set("RUST_LOG", "info")
+        .set("PLANHAT_SYNC__LOG__FORMAT", "json")
+        .set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0")
+        .set("PLANHAT_SYNC__DAEMON__JITTER", "0s")
+        .set("PLANHAT_SYNC__DAEMON__SCHEDULE", schedule)
+}
+
+/// The value of a metric with these labels.
+fn metric(scraped: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let scrape = prometheus_parse::Scrape::parse(scraped.lines().map(|line| Ok(line.to_owned()))).unwrap();
+    let found = scrape
+        .samples
+        .into_iter()
+        .find(|sample| sample.metric == name && labels.iter().all(|(label, value)| sample.labels.get(label) == Some(value)))?;
+    match found.value {
+        prometheus_parse::Value::Counter(value) | prometheus_parse::Value::Gauge(value) => Some(value),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_runs_on_its_schedule_and_shows_what_it_does() {
+    let simulator = simulator().await;
+    simulator.forbid("nps");
+    let tool = tool(&simulator, "* * * * * *").await;
+    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    for _ in 0..3 {
+        daemon.until("the next run is due");
+    }
+
+    assert_eq!(daemon.get("/healthz").await, (200, "ok\n".to_owned()));
+    assert_eq!(daemon.get("/readyz").await, (200, "ready\n".to_owned()));
+    let (status, scraped) = daemon.get("/metrics").await;
+    assert_eq!(status, 200);
+    let companies = ("object", "companies");
+    assert_eq!(metric(&scraped, "planhat_sync_rows_total", &[companies, ("operation", "inserted")]), Some(3.0));
+    assert_eq!(metric(&scraped, "planhat_sync_rows_total", &[companies, ("operation", "updated")]), Some(0.0));
+    assert!(metric(&scraped, "planhat_sync_runs_total", &[("status", "succeeded")]) >= Some(2.0));
+    assert!(metric(&scraped, "planhat_sync_api_calls_total", &[("status", "200")]) > Some(13.0));
+    assert!(metric(&scraped, "planhat_sync_api_calls_total", &[("status", "403")]) > Some(0.0));
+    assert!(metric(&scraped, "planhat_sync_pages_total", &[companies]) >= Some(2.0));
+    let now = chrono::Utc::now().timestamp() as f64;
+    assert!(metric(&scraped, "planhat_sync_last_success_timestamp_seconds", &[companies]).unwrap() > now - 60.0);
+    assert!(metric(&scraped, "planhat_sync_watermark_age_seconds", &[companies]).unwrap() < 60.0);
+    assert_eq!(metric(&scraped, "planhat_sync_skipped", &[("object", "nps")]), Some(1.0));
+    assert_eq!(metric(&scraped, "planhat_sync_skipped", &[companies]), Some(0.0));
+    assert_eq!(metric(&scraped, "planhat_sync_database_up", &[]), Some(1.0));
+    assert!(
+        scraped.contains("planhat_sync_run_duration_seconds_count") && scraped.contains("planhat_sync_throttled_seconds_sum")
+    );
+    assert!(!scraped.contains("ann@example.org") && !scraped.contains(simulator.token()));
+
+    let runs: Value = serde_json::from_str(&daemon.get("/api/runs").await.1).unwrap();
+    assert!(runs.as_array().unwrap().iter().any(|run| run["command"] == "daemon" && run["status"] == "succeeded"), "{runs}");
+    let status: Value = serde_json::from_str(&daemon.get("/api/status").await.1).unwrap();
+    assert_eq!(status["overview"]["objects"].as_array().unwrap().len(), 13, "{status}");
+    assert!(status["next_run"].is_string());
+
+    daemon.signal("TERM");
+    assert_eq!(daemon.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_takes_over_changed_settings_and_not_broken_ones() {
+    let simulator = simulator().await;
+    let tool = tool(&simulator, "* * * * * *").await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "[planhat]\nobjects = [\"companies\", \"users\"]").unwrap();
+    let mut daemon = Daemon::start(&tool, &["--config", file.path().to_str().unwrap(), "daemon"]);
+    assert_eq!(daemon.until("begins")["objects"], 2);
+
+    std::fs::write(file.path(), "[planhat]\nobjects = [\"users\"]\n").unwrap();
+    daemon.signal("HUP");
+    daemon.until("the settings have been read again");
+    assert_eq!(daemon.until("begins")["objects"], 1);
+
+    std::fs::write(file.path(), "[planhat]\nobject = []\n").unwrap();
+    daemon.signal("HUP");
+    let refused = daemon.until("the settings are not taken over");
+    assert!(refused["error"].as_str().unwrap().contains("did you mean \"planhat.objects\"?"), "{refused}");
+    assert_eq!(daemon.until("begins")["objects"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_in_mid_run_ends_it_and_what_was_missed_is_made_up_at_the_next_start() {
+    let simulator = simulator().await;
+    let tool = tool(&simulator, "* * * * * *").await;
+    let process = Arc::new(AtomicU32::new(0));
+    let victim = Arc::clone(&process);
+    simulator.meanwhile(move |_, path| match victim.swap(0, Ordering::Relaxed) {
+        0 => {}
+        process if path == "companies" => signal(process, "TERM"),
+        process => victim.store(process, Ordering::Relaxed),
+    });
+    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    daemon.until("run 1 succeeded");
+    process.store(daemon.process.id(), Ordering::Relaxed);
+    let (code, log) = daemon.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("stopping after the pages in hand") && log.contains("interrupted"), "{log}");
+
+    // Once a year is not before long, unless one was missed.
+    let yearly = tool.set("PLANHAT_SYNC__DAEMON__SCHEDULE", "0 0 1 1 *");
+    let mut database = PgConnection::connect(&yearly.database()).await.unwrap();
+    let long_ago = "update planhat_sync.runs set started_at = started_at - interval '2 years'";
+    sqlx::raw_sql(long_ago).execute(&mut database).await.unwrap();
+    let mut again = Daemon::start(&yearly, &["daemon"]);
+    again.until("succeeded");
+    let due = again.until("the next run is due")["message"].as_str().unwrap().to_owned();
+    assert!(due.contains("-01-01 00:00:00 UTC"), "{due}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_failed_is_tried_again_alone() {
+    let simulator = simulator().await;
+    let tool = tool(&simulator, "0 0 1 1 *").await.set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "1s");
+    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    let mut daemon = Daemon::start(&tool, &["daemon"]);
+
+    assert_eq!(daemon.until("begins")["objects"], 13);
+    daemon.until("run 1 partial");
+    assert_eq!(daemon.until("begins")["objects"], 1);
+    daemon.until("run 2 succeeded");
+    assert!(daemon.until("the next run is due")["message"].as_str().unwrap().contains("-01-01"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_manager_hears_that_it_is_ready_lives_and_stops() {
+    let simulator = simulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let tool = tool(&simulator, "0 0 1 1 *")
+        .await
+        .set("NOTIFY_SOCKET", folder.path().join("notify").to_str().unwrap())
+        .set("WATCHDOG_USEC", "600000");
+    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let until = |wanted: &str| {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = socket.recv(&mut buffer).unwrap();
+            if String::from_utf8_lossy(&buffer[..length]).contains(wanted) {
+                return;
+            }
+        }
+    };
+    until("READY=1");
+    until("STATUS=syncing");
+    until("STATUS=next run at");
+    until("WATCHDOG=1");
+    daemon.until("the next run is due");
+    daemon.signal("HUP");
+    until("RELOADING=1");
+    until("READY=1");
+    daemon.signal("TERM");
+    until("STOPPING=1");
+    assert_eq!(daemon.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_goes_away_makes_it_not_ready_and_does_not_end_it() {
+    let simulator = simulator().await;
+    let tool = tool(&simulator, "0 0 1 1 *").await;
+    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    daemon.until("run 1 succeeded");
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    sqlx::raw_sql("alter table planhat_sync.migrations rename to elsewhere").execute(&mut database).await.unwrap();
+
+    assert_eq!(daemon.get("/readyz").await.0, 503);
+    assert_eq!(daemon.get("/healthz").await.0, 200);
+    assert_eq!(metric(&daemon.get("/metrics").await.1, "planhat_sync_database_up", &[]), Some(0.0));
+
+    sqlx::raw_sql("alter table planhat_sync.elsewhere rename to migrations").execute(&mut database).await.unwrap();
+    assert_eq!(daemon.get("/readyz").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_asks_the_daemon_and_says_so_by_its_exit_code() {
+    let simulator = simulator().await;
+    let tool = tool(&simulator, "0 0 1 1 *").await;
+    let daemon = Daemon::start(&tool, &["daemon"]);
+
+    let mut asks = Tool::new().set("PLANHAT_SYNC__DAEMON__LISTEN", &daemon.address.replace("127.0.0.1", "0.0.0.0"));
+    assert_eq!(asks.run(&["health"]).all(), "exit 0\nok\n");
+    drop(daemon);
+    let nobody = Tool::new().set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:1").run(&["health"]);
+    assert_eq!(nobody.code, 1);
+    assert!(nobody.stderr.contains("no daemon answers at http://127.0.0.1:1/healthz"), "{}", nobody.stderr);
+}
+
+type Heard = Arc<Mutex<Vec<(String, HeaderMap, String)>>>;
+
+/// Somebody who listens, and what they hear.
+async fn listener() -> (String, Heard) {
+    let heard = Heard::default();
+    let hear = async |State(heard): State<Heard>, request: Request| {
+        let what = format!("{} {}", request.method(), request.uri().path());
+        let headers = request.headers().clone();
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        heard.lock().unwrap().push((what, headers, String::from_utf8(body.to_vec()).unwrap()));
+    };
+    let router = Router::new().fallback(hear).with_state(Arc::clone(&heard));
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(axum::serve(socket, router).into_future());
+    (format!("http://{address}"), heard)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_not_good_is_told_and_signed_and_a_good_one_pings() {
+    let simulator = simulator().await;
+    let (url, heard) = listener().await;
+    let mut tool = Tool::for_workspace(&simulator)
+        .await
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{url}/hook"))
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_SECRET", "key")
+        .set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{url}/ping"));
+    let said = || heard.lock().unwrap().iter().map(|(what, ..)| what.clone()).collect::<Vec<_>>();
+
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    assert_eq!(said(), ["GET /ping/start", "GET /ping"]);
+    heard.lock().unwrap().clear();
+
+    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    assert_eq!(tool.run(&["sync"]).code, 3);
+    let mut all = said();
+    all.sort();
+    assert_eq!(all, ["GET /ping/fail", "GET /ping/start", "POST /hook"]);
+    let (_, headers, body) = heard.lock().unwrap().iter().find(|(what, ..)| what.starts_with("POST")).cloned().unwrap();
+    let news: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&news["event"], &news["run_id"], &news["objects"][0]["object"]), (&json!("partial"), &json!(2), &json!("tasks")));
+    assert!(headers["x-planhat-sync-signature"].to_str().unwrap().starts_with("sha256="));
+
+    // Nobody there: the run is as good as ever.
+    let mut alone = tool.set("PLANHAT_SYNC__NOTIFY__PING_URL", "http://127.0.0.1:1/secret-path");
+    let ran = alone.set_log("warn").run(&["sync"]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.stderr.contains("could not reach the ping of notify") && !ran.stderr.contains("secret-path"), "{}", ran.stderr);
+    heard.lock().unwrap().clear();
+    assert_eq!(alone.run(&["backfill", "tasks"]).code, 0);
+    assert!(said().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_gets_old_is_told_once() {
+    let simulator = simulator().await;
+    let (url, heard) = listener().await;
+    simulator.answer_next("companies", vec![Answer::status(401)]);
+    let tool = tool(&simulator, "0 0 1 1 *")
+        .await
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{url}/hook"))
+        .set("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "1s")
+        .set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies")
+        .set("WATCHDOG_USEC", "600000");
+    let mut daemon = Daemon::start(&tool, &["daemon"]);
+
+    daemon.until("run 1 failed");
+    daemon.until("there was no good run for 1s");
+    daemon.signal("TERM");
+    assert_eq!(daemon.end().0, Some(0));
+    let events: Vec<String> = heard.lock().unwrap().iter().map(|(_, _, body)| body.clone()).collect();
+    assert_eq!(events.iter().filter(|body| body.contains("\"stale\"")).count(), 1, "{events:?}");
+    assert_eq!(events.iter().filter(|body| body.contains("\"failed\"")).count(), 1, "{events:?}");
+}
