@@ -4,7 +4,7 @@
 delete from planhat_sync.scans where scan = 'changes';
 alter table planhat_sync.scans
     drop constraint scans_scan_check,
-    add constraint scans_scan_check check (scan in ('history', 'changes', 'full')),
+    add constraint scans_scan_check check (scan in ('history', 'backfill', 'changes', 'full')),
     alter column listing type text using case listing when 0 then '_id' else '_id, with hidden ones' end,
     add column until timestamptz;
 comment on column planhat_sync.scans.listing is 'which of the object''s listings is being read, by its order; "gone" when what was not listed is asked for by id';
@@ -23,11 +23,11 @@ comment on column planhat_sync.cursors.reconciled_at is 'when the last full comp
 
 alter table planhat_sync.object_runs
     drop constraint object_runs_scan_check,
-    add constraint object_runs_scan_check check (scan in ('history', 'changes', 'full')),
+    add constraint object_runs_scan_check check (scan in ('history', 'backfill', 'changes', 'full')),
     add column restored bigint not null default 0,
     add column deleted bigint not null default 0,
     add column oldest timestamptz;
-comment on column planhat_sync.object_runs.scan is 'history: a first load or backfill; changes: a daily run; full: everything compared, deletions found; null if it ended before that was known';
+comment on column planhat_sync.object_runs.scan is 'history: a first load, or a backfill that goes as far; backfill: one of another part of history; changes: a daily run; full: everything compared, deletions found; null if it ended before that was known';
 comment on column planhat_sync.object_runs.restored is 'rows that were marked as deleted and whose record is back';
 comment on column planhat_sync.object_runs.deleted is 'rows marked as deleted: Planhat answered 404 to their id';
 comment on column planhat_sync.object_runs.oldest is 'time of the oldest record that was taken';

@@ -234,6 +234,7 @@ impl Daemon<'_> {
         self.vitals.run_ends();
         match result {
             Ok(summary) => self.run_ended(&summary).await,
+            Err(run::Error::Stopped) => {}
             Err(run::Error::Busy(held)) => {
                 info!("{}", run::Error::Busy(held));
                 self.retry = Some((Utc::now() + SOON, objects));

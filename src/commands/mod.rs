@@ -116,6 +116,7 @@ impl From<run::Error> for Failure {
     fn from(error: run::Error) -> Failure {
         match error {
             run::Error::Store(error) => error.into(),
+            stopped @ run::Error::Stopped => Failure::new(exit::FAILED, stopped, None),
             busy @ run::Error::Busy(_) => {
                 let patience = format!(
                     "wait for it to end; if it was killed, its lease is free {} s after it was last seen",
@@ -161,7 +162,7 @@ pub async fn execute(
         }
         Command::Backfill { objects, range, until, output } => {
             let objects = named_or_configured(&objects.objects, settings)?;
-            let range = range_of(&range, until)?;
+            let range = range_of(&range, until, settings)?;
             sync::sync(&sync::order("backfill", Ask::History(range), &objects, settings), settings, output).await
         }
         Command::Status(output) => status::status(settings, output).await,
@@ -194,20 +195,26 @@ fn named_or_configured(names: &[String], settings: &Settings) -> Result<Vec<&'st
     Ok(config::objects_named(names)?)
 }
 
-fn range_of(range: &HistoryRange, until: Option<DateTime<Utc>>) -> Result<Range, Failure> {
+fn range_of(range: &HistoryRange, until: Option<DateTime<Utc>>, settings: &Settings) -> Result<Range, Failure> {
     let years_ago = |years: u32| Utc::now().checked_sub_months(Months::new(12 * years));
     let from = match (range.all, range.since, range.years.and_then(years_ago)) {
         (true, ..) => Begin::TheBeginning,
         (_, Some(since), _) | (_, _, Some(since)) => Begin::Since(since),
         _ => Begin::Usual,
     };
-    match (from, until) {
-        (Begin::Since(since), Some(until)) if until <= since => {
-            let empty = anyhow::anyhow!("nothing lies between {} and {}", since.date_naive(), until.date_naive());
-            Err(Failure::new(exit::CONFIGURATION, empty, Some("--until has to be later than where the history begins")))
-        }
-        _ => Ok(Range { from, until }),
+    let since = match from {
+        Begin::Since(since) => Some(since),
+        Begin::Usual => Some(Utc::now() - settings.sync.history),
+        Begin::TheBeginning => None,
+    };
+    if let (Some(since), Some(until)) = (since, until)
+        && until <= since
+    {
+        let empty = anyhow::anyhow!("nothing lies between {} and {}", since.date_naive(), until.date_naive());
+        let hint = "--until has to be later than where the history begins: say --since or --all";
+        return Err(Failure::new(exit::CONFIGURATION, empty, Some(hint)));
     }
+    Ok(Range { from, until })
 }
 
 /// The client for the configured workspace.

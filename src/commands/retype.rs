@@ -45,6 +45,7 @@ async fn change(store: &Store, run_id: i64, object: &'static Object, column: &st
     let retyped = store::patiently(async || {
         let mut tx = store.begin().await?;
         let retyped = store::retype(&mut tx, &store.schema, object, column, kind).await?;
+        store::end_scans(&mut tx, &store.schema, object).await?;
         store::keep_lease(&mut tx, &store.schema, run_id).await?;
         store::commit(tx).await?;
         Ok(retyped)

@@ -41,23 +41,23 @@ pub(super) async fn sync(order: &Order<'_>, settings: &Settings, output: Output)
     } else {
         notifier(settings)?
     };
-    let (summary, stop) = with_store(settings, async |store| {
+    with_store(settings, async |store| {
         store.migrate().await?;
         let stop = listen_for_signals()?;
         let run = run::run(&client, store, order, &stop.token);
         let (result, ()) = tokio::join!(progress::beside(&order.board, &client, run), notifier.began());
         let summary = match result {
             Ok(summary) => summary,
+            Err(run::Error::Stopped) => return Ok(ExitCode::from(stop.exit_code())),
             Err(error) => {
                 notifier.failed(&Chain(&error).to_string()).await;
                 return Err(error.into());
             }
         };
         notifier.ended(&summary).await;
-        Ok((summary, stop))
+        show(&summary, &stop, output)
     })
-    .await?;
-    show(&summary, &stop, output)
+    .await
 }
 
 /// A dry run.

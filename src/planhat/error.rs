@@ -50,15 +50,6 @@ impl Error {
         }
     }
 
-    /// Whether the API has no answer to this question at all, rather than to this one request.
-    pub fn is_a_refusal(&self) -> bool {
-        match self {
-            Error::Forbidden { .. } | Error::NoPath { .. } => true,
-            Error::Status { .. } => !self.is_transient(),
-            _ => false,
-        }
-    }
-
     /// How long the server asked us to wait at least.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -33,6 +33,8 @@ const SMALL_STEPS_BACK: u32 = 8;
 /// Times the very same page may come again before a listing counts as repeating itself: once can be
 /// chance, when as many rows were inserted before it.
 const MAX_SAME_PAGES: u32 = 2;
+/// Rows that are in order by chance once in a few million times.
+const TELLING_ROWS: usize = 10;
 /// No workspace has so many records of a kind.
 const MAX_OFFSET: u64 = 100_000_000;
 
@@ -93,6 +95,8 @@ pub struct Pager<'a> {
     /// Rows of the longest page but the last one.
     longest_but_last: usize,
     same_pages: u32,
+    /// Pages in a row of a single row that was seen before.
+    single_rows: u32,
     /// Rows in a row that were all seen before.
     barren_rows: usize,
     calls: &'a AtomicU64,
@@ -128,6 +132,7 @@ impl<'a> Pager<'a> {
             last_page: Vec::new(),
             longest_but_last: 0,
             same_pages: 0,
+            single_rows: 0,
             barren_rows: 0,
             calls,
         }
@@ -147,13 +152,20 @@ impl<'a> Pager<'a> {
             }
             let anything_new = entries.iter().any(|entry| !self.seen.knows(entry.key));
             if !anything_new && entries.len() <= 1 {
-                if self.position.seam.is_none() || !self.pages_may_be_cut() {
+                let is_the_end = match self.position.seam {
+                    Some(_) => !self.pages_may_be_cut(),
+                    // A row that was inserted before brings the last one again, but not without end.
+                    None => entries.is_empty() || self.single_rows >= MAX_SAME_PAGES,
+                };
+                if is_the_end {
                     return Ok(None);
                 }
                 // With a single row to a page the seam fills it: what follows is on the next one.
+                self.single_rows += u32::from(self.position.seam.is_none());
                 self.position = Position { offset: self.position.offset + 1, seam: None };
                 continue;
             }
+            self.single_rows = 0;
             if anything_new {
                 (self.same_pages, self.barren_rows) = (0, 0);
             } else {
@@ -211,7 +223,18 @@ impl<'a> Pager<'a> {
     /// Whether nothing can be missing between the page before and this one.
     fn continues(&self, entries: &[Entry]) -> bool {
         let seam = self.position.seam.as_deref().map(key_of_id);
-        entries.first().is_some_and(|first| self.seen.knows(first.key)) || entries.iter().any(|entry| Some(entry.key) == seam)
+        entries.first().is_some_and(|first| self.seen.knows(first.key))
+            || entries.iter().any(|entry| Some(entry.key) == seam)
+            || self.reaches_over_the_seam(entries)
+    }
+
+    /// In the order of ids rows do not move, so a page that begins before the place of a seam that is gone
+    /// leaves nothing out. That the listing is in this order is seen by the page itself.
+    fn reaches_over_the_seam(&self, entries: &[Entry]) -> bool {
+        let ids: Option<Vec<&str>> = entries.iter().map(|entry| entry.id.as_deref()).collect();
+        let (Some(ids), Some(seam)) = (ids, self.position.seam.as_deref()) else { return false };
+        let in_order = ids.len() >= TELLING_ROWS && ids.is_sorted_by(|one, next| one < next);
+        self.listing.sort == "_id" && in_order && ids.first().is_some_and(|first| *first <= seam)
     }
 
     fn step_back(&mut self) -> Result<(), Error> {

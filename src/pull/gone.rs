@@ -4,9 +4,9 @@
 //! record, that was listed, is found by its id. When an unlikely share of a table seems gone, it is
 //! rather the answers that are wrong, and nothing is marked until a person says so.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use metrics::counter;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Brake, Failure, Listed, Pull, Purpose};
 use crate::error::Chain;
@@ -18,6 +18,10 @@ pub(super) const LISTING: &str = "gone";
 /// Ids between two commits, and requests side by side among them.
 const BATCH: i32 = 40;
 const AT_ONCE: usize = 4;
+/// After so many ids without an answer, and after so many answers of which nearly all say that the record is
+/// there, no more are asked for.
+const MOST_UNKNOWN: usize = 20;
+const ENOUGH: usize = 200;
 /// Records that were listed, to try whether any can be found by its id.
 const LISTED_ONES: i32 = 3;
 
@@ -42,17 +46,7 @@ impl Pull<'_> {
             return Ok(Listed::ToTheEnd);
         }
         info!(object = self.object.name, "asking for {} records that were not listed", presence.unseen);
-        match self.ask_for_them(run_id).await {
-            Err(Failure::Fetch { source, .. }) if source.is_a_refusal() => {
-                self.report.warn(format!(
-                    "{}: deleted records cannot be told, because none can be asked for by its id: {}",
-                    self.object.name,
-                    Chain(&source)
-                ));
-                Ok(Listed::ToTheEnd)
-            }
-            asked => asked,
-        }
+        self.ask_for_them(run_id).await
     }
 
     /// Saves that all listings have been read, and counts.
@@ -72,18 +66,29 @@ impl Pull<'_> {
             self.report.warn(format!("{}: deleted records cannot be told, because {reason}", self.object.name));
             return Ok(Listed::ToTheEnd);
         }
-        loop {
-            if self.ctx.stop.is_cancelled() {
-                return Ok(Listed::Stopped);
-            }
+        let mut answers = Answers::default();
+        let reason = loop {
             let unseen = self.ids(store::unseen, BATCH).await?;
             if unseen.is_empty() {
-                return Ok(Listed::ToTheEnd);
+                break None;
             }
-            let (there, gone): (Vec<_>, Vec<_>) = self.ask_for(unseen).await?.into_iter().partition(|(_, is_there)| *is_there);
-            let ids = |of: Vec<(String, bool)>| of.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
-            self.settle(&ids(there), &ids(gone), run_id).await.map_err(|source| self.store_failed(source))?;
+            let asked = tokio::select! {
+                biased;
+                () = self.ctx.stop.cancelled() => return Ok(Listed::Stopped),
+                asked = self.ask_for(unseen) => asked?,
+            };
+            self.settle(&asked, run_id).await.map_err(|source| self.store_failed(source))?;
+            answers += asked;
+            if let Some(reason) = answers.why_to_stop_asking() {
+                break Some(reason);
+            }
+        };
+        let without_an_answer =
+            (answers.unknown > 0).then(|| format!("{} ids were asked for without an answer", answers.unknown));
+        for reason in reason.into_iter().chain(without_an_answer) {
+            self.report.warn(format!("{}: not all deleted records can be told: {reason}", self.object.name));
         }
+        Ok(Listed::ToTheEnd)
     }
 
     /// A server that knows no record by its id answers 404 to all of them.
@@ -93,8 +98,8 @@ impl Pull<'_> {
             let reason = "nothing is listed that could be found by its id; if all are gone, --allow-deletes marks them";
             return Ok(self.ctx.limits.brake.on.then_some(reason));
         }
-        let found = self.ask_for(listed).await?.into_iter().any(|(_, is_there)| is_there);
-        Ok((!found).then_some("even those that are listed are not found by their ids"))
+        let asked = self.ask_for(listed).await?;
+        Ok(asked.there.is_empty().then_some("even those that are listed cannot be found by their ids"))
     }
 
     async fn ids(
@@ -111,28 +116,82 @@ impl Pull<'_> {
         ids.await.map_err(|source| self.store_failed(source))
     }
 
-    /// Each id with whether Planhat has it.
-    async fn ask_for(&self, ids: Vec<String>) -> Result<Vec<(String, bool)>, Failure> {
+    /// What Planhat says of each id. Only what no other id would fare better with is a failure.
+    async fn ask_for(&self, ids: Vec<String>) -> Result<Asked, Failure> {
         let (client, name, calls) = (self.ctx.client, self.object.name, self.calls);
-        let answers = stream::iter(ids).map(async |id| {
-            let is_there = client.has(name, &id, calls).await?;
-            Ok((id, is_there))
-        });
-        let failed = |source: planhat::Error| Failure::Fetch { object: name, offset: self.scan.offset, source };
-        answers.buffer_unordered(AT_ONCE).try_collect().await.map_err(failed)
+        let mut answers = stream::iter(ids)
+            .map(async |id| {
+                let answer = client.has(name, &id, calls).await;
+                (id, answer)
+            })
+            .buffer_unordered(AT_ONCE);
+        let mut asked = Asked::default();
+        while let Some((id, answer)) = answers.next().await {
+            match answer {
+                Ok(true) => asked.there.push(id),
+                Ok(false) => asked.gone.push(id),
+                Err(source @ (planhat::Error::Unauthorized { .. } | planhat::Error::Unreachable { .. })) => {
+                    return Err(Failure::Fetch { object: name, offset: self.scan.offset, source });
+                }
+                Err(error) => {
+                    warn!(object = name, error = %Chain(&error), "a record could not be asked for by its id");
+                    asked.unknown.push(id);
+                }
+            }
+        }
+        Ok(asked)
     }
 
-    /// What is there counts as seen, so that it is not asked for again; what is gone is marked.
-    async fn settle(&mut self, there: &[String], gone: &[String], run_id: i64) -> Result<(), store::Error> {
+    /// What is gone is marked; the rest counts as seen, so that this scan does not ask for it again.
+    async fn settle(&mut self, asked: &Asked, run_id: i64) -> Result<(), store::Error> {
         let workspace = &self.ctx.store.schema;
         let mut tx = self.ctx.store.begin().await?;
-        store::note_seen(&mut tx, workspace, self.object, there).await?;
-        let marked = store::mark_deleted(&mut tx, workspace, self.object, gone, run_id).await?;
+        store::note_seen(&mut tx, workspace, self.object, &asked.there).await?;
+        store::note_seen(&mut tx, workspace, self.object, &asked.unknown).await?;
+        let marked = store::mark_deleted(&mut tx, workspace, self.object, &asked.gone, run_id).await?;
         store::save_scan(&mut tx, workspace, self.object, ScanKind::Full, &self.scan, run_id).await?;
         store::commit(tx).await?;
         self.report.figures.deleted += marked.cast_signed();
         counter!("planhat_sync_rows_total", "object" => self.object.name, "operation" => "deleted").increment(marked);
         Ok(())
+    }
+}
+
+/// Ids by what Planhat says of them.
+#[derive(Debug, Default)]
+struct Asked {
+    there: Vec<String>,
+    gone: Vec<String>,
+    unknown: Vec<String>,
+}
+
+/// How many answers of each kind there were.
+#[derive(Debug, Default)]
+struct Answers {
+    there: usize,
+    gone: usize,
+    unknown: usize,
+}
+
+impl std::ops::AddAssign<Asked> for Answers {
+    fn add_assign(&mut self, asked: Asked) {
+        self.there += asked.there.len();
+        self.gone += asked.gone.len();
+        self.unknown += asked.unknown.len();
+    }
+}
+
+impl Answers {
+    /// Questions cost calls, and some are not worth any more of them.
+    fn why_to_stop_asking(&self) -> Option<String> {
+        let asked = self.there + self.gone + self.unknown;
+        if self.unknown >= MOST_UNKNOWN {
+            Some("there are too many ids without an answer".to_owned())
+        } else if asked >= ENOUGH && self.there * 10 >= asked * 9 {
+            Some(format!("{} of {asked} that were not listed are there all the same, so the rest was not asked for", self.there))
+        } else {
+            None
+        }
     }
 }
 

@@ -35,7 +35,7 @@ use crate::window::Window;
 use page::Unsaved;
 use plan::{Plan, listings, plan};
 pub use report::{Preview, Report};
-pub use turns::Turns;
+pub use turns::{Turns, Way};
 
 /// What a pull works with.
 #[derive(Debug)]
@@ -150,6 +150,14 @@ impl Failure {
         }
     }
 
+    /// Another listing of the same object may fare better.
+    fn concerns_a_page(&self) -> bool {
+        self.status() == ObjectStatus::Failed
+            && !self.is_token_refused()
+            && matches!(self, Failure::Fetch { .. })
+            && !self.is_out_of_reach()
+    }
+
     /// What the failure means for its object: what may not be read is skipped, the rest has failed.
     pub fn status(&self) -> ObjectStatus {
         match self {
@@ -185,26 +193,33 @@ async fn pull_all(
     let mut ask = ask;
     // There is a position of ours from before another run had its turn.
     let mut made_way = false;
+    // Why a full scan that was due could not be made.
+    let mut held_up = None;
     loop {
         let _turn = tokio::select! {
             biased;
             () = ctx.stop.cancelled() => return Ok(Ending::Stopped),
             turn = ctx.turns.take() => turn,
         };
-        let plan = plan(ctx, object, ask).await.map_err(|source| Failure::Store { object: object.name, source })?;
-        if made_way && !plan.resumed {
-            // The other run has ended our scan.
+        let plan =
+            plan(ctx, object, ask, held_up.is_none()).await.map_err(|source| Failure::Store { object: object.name, source })?;
+        if made_way && !plan.resumed && plan.another_run_may_end_it {
+            // It has.
             return Ok(Ending::Complete);
         }
         let begun_earlier = plan.resumed && !made_way;
-        match Pull::of(ctx, object, plan, report, calls).read_everything().await? {
-            Ended::Stopped => return Ok(Ending::Stopped),
-            Ended::MadeWay { saved } => made_way = saved,
+        let is_due_full = plan.kind == ScanKind::Full && ask == Ask::Changes;
+        match Pull::of(ctx, object, plan, report, calls).read_everything().await {
+            Ok(Ended::Stopped) => return Ok(Ending::Stopped),
+            Ok(Ended::MadeWay { saved }) => made_way = saved,
             // A scan that was begun in an earlier run vouches for nothing that changed since then.
-            Ended::Complete if begun_earlier && !matches!(ask, Ask::History(_)) && report.watermark.is_some() => {
+            Ok(Ended::Complete) if begun_earlier && !matches!(ask, Ask::History(_)) && report.watermark.is_some() => {
                 ask = Ask::Changes;
             }
-            Ended::Complete => return Ok(Ending::Complete),
+            Ok(Ended::Complete) => return held_up.map_or(Ok(Ending::Complete), Err),
+            // What a comparison of everything cannot get past must not keep the changes of the day away.
+            Err(failure) if is_due_full && failure.concerns_a_page() => held_up = Some(failure),
+            Err(failure) => return Err(held_up.unwrap_or(failure)),
         }
     }
 }
@@ -260,7 +275,7 @@ enum Listed {
 
 impl<'a> Pull<'a> {
     fn of(ctx: &'a Context<'a>, object: &'static Object, plan: Plan, report: &'a mut Report, calls: &'a AtomicU64) -> Pull<'a> {
-        let Plan { kind, window, scan, resumed, completes, reconciles } = plan;
+        let Plan { kind, window, scan, resumed, completes, reconciles, .. } = plan;
         report.scan = Some(kind);
         Pull {
             ctx,
@@ -390,7 +405,7 @@ impl<'a> Pull<'a> {
             }
         } else if self.completes {
             if self.kind == ScanKind::Full {
-                store::end_covered_history(&mut tx, workspace, object, self.scan.since).await?;
+                store::end_covered_history(&mut tx, workspace, object, self.ctx.limits.history).await?;
             }
             if self.saw_everything {
                 store::release_unseen(&mut tx, workspace, object, run_id).await?;

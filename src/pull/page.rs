@@ -87,7 +87,7 @@ impl Pull<'_> {
         }
         self.scan.newest = self.scan.newest.max(newest_in(self.object, &page.records));
         (self.scan.offset, self.scan.seam) = (page.next.offset.cast_signed(), page.next.seam.clone());
-        if self.kind == ScanKind::Full {
+        if self.kind == ScanKind::Full && !self.ctx.purpose.is_preview() {
             let rejected = page.rejected.iter().filter_map(|rejected| rejected.id.as_ref());
             self.unsaved.seen.extend(page.records.iter().map(|record| &record.id).chain(rejected).cloned());
         }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::info;
 
-use super::{Ask, Begin, Context, Limits, Purpose};
+use super::{Ask, Begin, Context, Limits, Purpose, Range};
 use crate::object::Object;
 use crate::planhat::Listing;
 use crate::store::{self, Cursor, Scan, ScanKind};
@@ -11,7 +11,8 @@ use crate::sweep::Sweep;
 use crate::window::Window;
 
 /// A full scan that was begun longer ago begins anew: who asks for one wants to know how things are now.
-const FULL_SCAN_LASTS: TimeDelta = TimeDelta::days(1);
+const FULL_SCAN_LASTS: TimeDelta = A_DAY;
+const A_DAY: TimeDelta = TimeDelta::days(1);
 
 /// Which scan to make or to go on with.
 pub(super) struct Plan {
@@ -23,30 +24,36 @@ pub(super) struct Plan {
     pub(super) completes: bool,
     /// Whether it also says that everything has been compared.
     pub(super) reconciles: bool,
+    /// Whether a sync that has its turn meanwhile may read the rest of it.
+    pub(super) another_run_may_end_it: bool,
 }
 
-/// Decides it.
-pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask) -> Result<Plan, store::Error> {
+/// Decides it. Changes may become a full scan, when one is due or unfinished, only if that `may_be_full`.
+pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask, may_be_full: bool) -> Result<Plan, store::Error> {
     let history = ctx.now - ctx.limits.history;
     let Known { cursor, unfinished } = known(ctx, object).await?;
     let unfinished_full = unfinished.iter().any(|(kind, scan)| *kind == ScanKind::Full && still_lasts(scan, ctx.now));
     let (kind, since, until) = match (ask, cursor) {
         (Ask::Full, _) => (ScanKind::Full, Some(history), None),
-        (Ask::Changes, Some(cursor)) if unfinished_full || is_due(cursor, ctx.limits, ctx.now) => {
+        (Ask::Changes, Some(cursor)) if may_be_full && (unfinished_full || is_due(cursor, ctx.limits, ctx.now)) => {
             (ScanKind::Full, Some(history), None)
         }
         (Ask::Changes, Some(cursor)) => (ScanKind::Changes, Some(cursor.watermark - ctx.limits.lookback), None),
         (Ask::Changes, None) => (ScanKind::History, Some(history), None),
-        (Ask::History(range), _) => match range.from {
-            Begin::Usual => (ScanKind::History, Some(history), range.until),
-            Begin::Since(since) => (ScanKind::History, Some(since), range.until),
-            Begin::TheBeginning => (ScanKind::History, None, range.until),
-        },
+        (Ask::History(Range { from, until }), _) => {
+            let since = match from {
+                Begin::Usual => Some(history),
+                Begin::Since(since) => Some(since),
+                Begin::TheBeginning => None,
+            };
+            let is_a_load = until.is_none() && goes_back_to(history, since);
+            (if is_a_load { ScanKind::History } else { ScanKind::Backfill }, since, until)
+        }
     };
     // A scan that goes as far, back and forth, will do, and is further ahead.
     let will_do = |scan: &Scan| match kind {
         ScanKind::Full => still_lasts(scan, ctx.now),
-        ScanKind::History | ScanKind::Changes => {
+        ScanKind::History | ScanKind::Backfill | ScanKind::Changes => {
             scan.since <= since && scan.until.is_none_or(|end| until.is_some_and(|until| until <= end))
         }
     };
@@ -59,6 +66,9 @@ pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask) -> Result
     if kind == ScanKind::Full && !resumed && !ctx.purpose.is_preview() {
         // What an older one was shown says nothing of how things are now.
         let mut tx = ctx.store.begin().await?;
+        if let Purpose::Store { run_id } = ctx.purpose {
+            store::keep_lease(&mut tx, &ctx.store.schema, run_id).await?;
+        }
         store::end_scan(&mut tx, &ctx.store.schema, object, kind).await?;
         store::commit(tx).await?;
     }
@@ -68,11 +78,25 @@ pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask) -> Result
         (_, since) => Window::History { since, until: scan.until },
     };
     // A history that is shorter leaves the rest to a later one, unless that has been read already.
-    let needed_from = cursor.map_or(history + TimeDelta::days(1), |cursor| cursor.watermark - ctx.limits.lookback);
-    let completes = kind != ScanKind::History || (scan.until.is_none() && scan.since.is_none_or(|since| since <= needed_from));
+    let completes = match (kind, cursor) {
+        (ScanKind::Changes | ScanKind::Full, _) => true,
+        (ScanKind::History, None) => true,
+        (ScanKind::Backfill, None) => false,
+        (ScanKind::History | ScanKind::Backfill, Some(cursor)) => {
+            let needed_from = cursor.watermark - ctx.limits.lookback;
+            scan.until.is_none() && scan.since.is_none_or(|since| since <= needed_from)
+        }
+    };
     // What a first load has not seen, it has not stored.
     let reconciles = kind == ScanKind::Full || (kind == ScanKind::History && cursor.is_none());
-    Ok(Plan { kind, window, scan, resumed, completes, reconciles })
+    // A sync that goes on with a load goes back as far as is usual.
+    let another_run_may_end_it = kind == ScanKind::History && scan.since.is_some_and(|since| since + A_DAY >= history);
+    Ok(Plan { kind, window, scan, resumed, completes, reconciles, another_run_may_end_it })
+}
+
+/// Whether this is as far back as a history goes, give or take what a load of hours may.
+fn goes_back_to(history: DateTime<Utc>, since: Option<DateTime<Utc>>) -> bool {
+    since.is_none_or(|since| since <= history + A_DAY)
 }
 
 /// What the tool's own tables know of an object.

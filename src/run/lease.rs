@@ -12,8 +12,8 @@ use tracing::{error, info, warn};
 
 use super::Error;
 use crate::error::Chain;
-use crate::pull::Turns;
-use crate::store::{self, Held, RunStatus, Store};
+use crate::pull::{Turns, Way};
+use crate::store::{self, Held, Lease, RunStatus, Store};
 
 /// The command that makes way.
 const MAKES_WAY: &str = "backfill";
@@ -59,7 +59,7 @@ async fn wait_for(store: &Store, held: &Held, stop: &CancellationToken) -> Resul
             return Ok(());
         }
         tokio::select! {
-            () = stop.cancelled() => return Err(Error::Busy(held.clone())),
+            () = stop.cancelled() => return Err(Error::Stopped),
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         if asked.elapsed() > PATIENCE {
@@ -105,12 +105,7 @@ async fn heartbeat(store: &Store, run_id: i64, command: &str, turns: &Turns) {
     let interval = if command == MAKES_WAY { LOOK_EVERY } else { store::HEARTBEAT };
     loop {
         tokio::time::sleep(interval).await;
-        let beat = async {
-            let mut tx = store.begin().await?;
-            let lease = store::beat(&mut tx, &store.schema, run_id).await?;
-            store::commit(tx).await.map(|()| lease)
-        };
-        let kept = match beat.await {
+        let kept = match beat(store, run_id).await {
             Ok(Some(lease)) if lease.is_wanted && command == MAKES_WAY => make_way(store, run_id, turns).await,
             Ok(Some(_)) => Ok(true),
             Ok(None) => Ok(false),
@@ -127,9 +122,16 @@ async fn heartbeat(store: &Store, run_id: i64, command: &str, turns: &Turns) {
     }
 }
 
+async fn beat(store: &Store, run_id: i64) -> Result<Option<Lease>, store::Error> {
+    let mut tx = store.begin().await?;
+    let lease = store::beat(&mut tx, &store.schema, run_id).await?;
+    store::commit(tx).await?;
+    Ok(lease)
+}
+
 /// Lets another run have its turn, and comes back with the lease.
 async fn make_way(store: &Store, run_id: i64, turns: &Turns) -> Result<bool, store::Error> {
-    let _way = turns.make_way().await;
+    let Some(_way) = way_made(store, run_id, turns).await else { return Ok(false) };
     info!(run_id, "another run is due: making way for it");
     let mut tx = store.begin().await?;
     if !store::free_lease(&mut tx, &store.schema, run_id).await? {
@@ -148,6 +150,23 @@ async fn make_way(store: &Store, run_id: i64, turns: &Turns) -> Result<bool, sto
     }
     info!(run_id, "the other run has ended: going on");
     Ok(true)
+}
+
+/// Waits until all scans rest, and keeps the lease meanwhile: a page may take its time in the database.
+async fn way_made<'a>(store: &Store, run_id: i64, turns: &'a Turns) -> Option<Way<'a>> {
+    let mut way = pin!(turns.make_way());
+    loop {
+        tokio::select! {
+            way = &mut way => return Some(way),
+            () = tokio::time::sleep(store::HEARTBEAT) => {
+                match beat(store, run_id).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return None,
+                    Err(error) => warn!(run_id, error = %Chain(&error), "could not keep the lease"),
+                }
+            }
+        }
+    }
 }
 
 async fn take_back(store: &Store, run_id: i64, take_it_untaken: bool) -> Result<bool, store::Error> {

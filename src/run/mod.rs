@@ -76,6 +76,8 @@ pub enum Error {
         .0.run_id, .0.holder, .0.taken_at.format("%Y-%m-%d %H:%M:%S UTC"), .0.heartbeat_at.format("%H:%M:%S UTC")
     )]
     Busy(Held),
+    #[error("stopped before the run began")]
+    Stopped,
     #[error(transparent)]
     Store(#[from] store::Error),
 }

@@ -7,6 +7,8 @@
 //! A full scan also notes the ids that it was shown, with the position they belong to: what is in the
 //! table and was not shown may be gone.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
 
@@ -18,8 +20,10 @@ use crate::object::Object;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScanKind {
-    /// A first load or a backfill: from the beginning of a listing to its end.
+    /// A first load, or a backfill that goes back as far: from the beginning of a listing to its end.
     History,
+    /// A backfill of another part of history, with which no sync can go on.
+    Backfill,
     /// A daily run.
     Changes,
     /// Everything compared, and what is gone found out.
@@ -27,9 +31,12 @@ pub enum ScanKind {
 }
 
 impl ScanKind {
+    const ALL: [ScanKind; 4] = [ScanKind::History, ScanKind::Backfill, ScanKind::Changes, ScanKind::Full];
+
     pub fn as_str(self) -> &'static str {
         match self {
             ScanKind::History => "history",
+            ScanKind::Backfill => "backfill",
             ScanKind::Changes => "changes",
             ScanKind::Full => "full",
         }
@@ -98,7 +105,7 @@ pub async fn unfinished_scans(db: &mut PgConnection, workspace: &str, object: &O
     scans
         .into_iter()
         .map(|Unfinished { kind, scan }| {
-            let known = [ScanKind::History, ScanKind::Changes, ScanKind::Full].into_iter().find(|known| known.as_str() == kind);
+            let known = ScanKind::ALL.into_iter().find(|known| known.as_str() == kind);
             Ok((known.ok_or(Error::Unknown { column: "scans.scan", value: kind })?, scan))
         })
         .collect()
@@ -191,28 +198,38 @@ pub async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, k
     Ok(())
 }
 
-/// Ends the historical load, if there is one, that asks for nothing older than what has now been read.
+/// Ends the historical load, if there is one, that asked for no more than the usual history when it began: now
+/// all of that has been read.
 pub async fn end_covered_history(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
-    since: Option<DateTime<Utc>>,
+    history: Duration,
 ) -> Result<(), Error> {
-    query("delete from planhat_sync.scans where workspace = $1 and object = $2 and scan = 'history' and since >= $3")
-        .bind(workspace)
-        .bind(object.name)
-        .bind(since)
-        .execute(db)
-        .await
-        .map_err(could_not("end a scan"))?;
+    query(
+        "delete from planhat_sync.scans
+         where workspace = $1 and object = $2 and scan = 'history' and since >= started_at - make_interval(secs => $3)",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(history.as_secs_f64())
+    .execute(db)
+    .await
+    .map_err(could_not("end a scan"))?;
+    Ok(())
+}
+
+/// Ends all scans of an object: what they have read has to be read again.
+pub async fn end_scans(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<(), Error> {
+    for kind in ScanKind::ALL {
+        end_scan(&mut *db, workspace, object, kind).await?;
+    }
     Ok(())
 }
 
 /// Forgets how far an object was read: its table is gone, so it is loaded from the beginning.
 pub async fn forget_object(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<(), Error> {
-    for kind in [ScanKind::History, ScanKind::Changes, ScanKind::Full] {
-        end_scan(&mut *db, workspace, object, kind).await?;
-    }
+    end_scans(&mut *db, workspace, object).await?;
     query("delete from planhat_sync.cursors where workspace = $1 and object = $2")
         .bind(workspace)
         .bind(object.name)

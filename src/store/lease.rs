@@ -132,12 +132,11 @@ pub async fn ask_for_lease(db: &mut PgConnection, workspace: &str, run_id: i64) 
     Ok(asked.rows_affected() == 1)
 }
 
-/// Leaves the lease to whoever takes it, and the run as it is should nobody give it back. False when it was
-/// lost before.
+/// Leaves the lease to whoever takes it, and the run as it is should nobody give it back: interrupted, but not
+/// finished. False when it was lost before.
 pub async fn free_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, Error> {
     query(
-        "update planhat_sync.runs set status = 'interrupted', finished_at = now(),
-             error = 'made way for another run; goes on when that has ended'
+        "update planhat_sync.runs set status = 'interrupted', error = 'made way for another run; goes on when that has ended'
          where id = $1 and status = 'running'",
     )
     .bind(run_id)

@@ -35,7 +35,8 @@ use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
 pub use cursors::{
-    Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, forget_object, move_cursor, save_scan, unfinished_scans,
+    Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, forget_object, move_cursor, save_scan,
+    unfinished_scans,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::Place;

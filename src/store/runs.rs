@@ -144,9 +144,9 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     Ok(())
 }
 
-/// Ends a run and releases its lease. One that was marked as interrupted meanwhile stays so.
+/// Ends a run and releases its lease. One that was taken for dead meanwhile stays so.
 pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, error: Option<&str>) -> Result<(), Error> {
-    query("update planhat_sync.runs set status = $2, error = $3, finished_at = now() where id = $1 and status = 'running'")
+    query("update planhat_sync.runs set status = $2, error = $3, finished_at = now() where id = $1 and finished_at is null")
         .bind(run_id)
         .bind(status.as_str())
         .bind(error)
@@ -291,7 +291,8 @@ async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec<Obj
              (select max(good.finished_at) from planhat_sync.object_runs good join planhat_sync.runs on runs.id = good.run_id
               where runs.workspace = $1 and good.object = of.object and good.status in ('succeeded', 'partial')) as last_success_at,
              exists (select from planhat_sync.scans
-                     where scans.workspace = $1 and scans.object = of.object and scans.scan = 'history') as load_unfinished
+                     where scans.workspace = $1 and scans.object = of.object and scans.scan in ('history', 'backfill'))
+                 as load_unfinished
          from (select object_runs.run_id, object_runs.object, object_runs.status, reason, object_runs.started_at,
                    object_runs.finished_at, fetched, inserted, updated, restored, deleted, unchanged, too_old, misfits, overflowed, mended,
                    quarantined, pages, calls

@@ -134,7 +134,8 @@ pub async fn add_columns(
     register(db, schema, object, position, columns).await
 }
 
-/// Makes columns again that the map knows and a user has dropped.
+/// Makes columns again that the map knows and a user has dropped. The rows lose their hashes, so that they are
+/// written again, with what the columns held, when their records are next read.
 pub async fn mend_columns(db: &mut PgConnection, schema: &str, object: &Object, columns: &Columns) -> Result<(), Error> {
     let there: Vec<String> = query_scalar(
         "select attname::text from pg_attribute join pg_class on pg_class.oid = attrelid
@@ -151,7 +152,10 @@ pub async fn mend_columns(db: &mut PgConnection, schema: &str, object: &Object, 
     if missing.is_empty() {
         return Ok(());
     }
-    execute(db, with_columns(Sql::default(), schema, object, &missing)).await.map_err(could_not("add columns to a table"))
+    let sql = with_columns(Sql::default(), schema, object, &missing);
+    execute(&mut *db, sql).await.map_err(could_not("add columns to a table"))?;
+    let sql = Sql::new("update ").table(schema, object.name).text(" set _row_hash = 0");
+    execute(db, sql).await.map_err(could_not("have rows written again"))
 }
 
 /// Lets only one transaction at a time make columns of an object, and none wait long for readers of the

@@ -425,8 +425,15 @@ fn a_history_that_ends_before_it_begins_is_refused() {
     insta::assert_snapshot!(ran.all(), @"
     exit 2
     error: nothing lies between 2024-01-01 and 2023-01-01
-    hint: --until has to be later than where the history begins
+    hint: --until has to be later than where the history begins: say --since or --all
     ");
+}
+
+#[test]
+fn an_end_of_history_before_the_usual_one_begins_is_refused() {
+    let ran = Tool::new().set("PLANHAT_API_TOKEN", "x").run(&["backfill", "--until", "2001-01-01"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("2001-01-01\nhint: --until has to be later than where the history begins"), "{}", ran.stderr);
 }
 
 #[test]

@@ -124,7 +124,65 @@ async fn a_server_that_finds_no_record_by_its_id_deletes_nothing() {
     let full = sync.full_sync_one("projects").await;
 
     assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Succeeded, 0));
-    assert!(full.warnings[0].contains("even those that are listed are not found by their ids"), "{:?}", full.warnings);
+    assert!(full.warnings[0].contains("even those that are listed cannot be found by their ids"), "{:?}", full.warnings);
+}
+
+#[tokio::test]
+async fn an_id_without_an_answer_keeps_its_row_and_nothing_else() {
+    for status in [500, 403, 400] {
+        let sync = loaded("projects", numbered(50)).await;
+        (7..10).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
+        sync.simulator.answer_next("projects/00007", vec![Answer::status(status); 4]);
+
+        let full = sync.full_sync_one("projects").await;
+
+        assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Succeeded, 2), "{status}");
+        assert!(full.warnings[0].contains("1 ids were asked for without an answer"), "{:?}", full.warnings);
+        assert!(full.run.watermark.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_listing_that_hides_records_which_are_there_does_not_cost_a_call_for_each() {
+    let mut sync = loaded("projects", numbered(3000)).await;
+    sync.limits.brake.on = false;
+    let shown = Answer::json(200, Value::Array(numbered(60)));
+    sync.simulator.answer_next("projects", vec![shown, Answer::json(200, json!([{"_id": "00059"}]))]);
+
+    let full = sync.full_sync_one("projects").await;
+
+    assert_eq!(full.run.figures.deleted, 0);
+    assert!(full.warnings[0].contains("200 of 200 that were not listed are there all the same"), "{:?}", full.warnings);
+    assert_eq!(asked_for(&sync, "projects").len(), 203);
+}
+
+#[tokio::test]
+async fn a_full_scan_that_cannot_get_past_a_page_does_not_keep_the_changes_of_the_day_away() {
+    let old = written(day(-100));
+    let companies = (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": old, "lastTouch": old})).collect();
+    let sync = loaded("companies", companies).await;
+    let later = Sync { now: day(8), ..sync };
+    later.simulator.edit("companies", "00299", day(7), |company| _ = company.insert("name".into(), json!("edited")));
+    later.simulator.answer_next("companies", vec![Answer::status(500); 4]);
+
+    let run = later.sync_one("companies").await;
+
+    assert_eq!((run.run.status, run.run.figures.updated), (ObjectStatus::Failed, 1));
+    assert!(run.run.watermark.is_some());
+    later.assert_equals_workspace(&[catalog::object("companies").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_full_scan_ends_the_load_that_it_has_made_needless() {
+    let sync = Sync::new(Workspace::empty().with("projects", numbered(300))).await;
+    let whole = Answer::json(200, Value::Array(numbered(100)));
+    sync.simulator.answer_next("projects", [vec![whole], vec![Answer::status(500); 4]].concat());
+    assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Failed);
+    let later = Sync { now: day(3), ..sync };
+
+    assert_eq!(later.full_sync_one("projects").await.run.status, ObjectStatus::Succeeded);
+
+    assert_eq!(later.one("select count(*)::text from planhat_sync.scans").await, "0");
 }
 
 #[tokio::test]
@@ -138,7 +196,7 @@ async fn a_token_that_may_only_list_finds_no_deletions_and_says_so() {
     let full = sync.full_sync_one("projects").await;
 
     assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Succeeded, 0));
-    assert!(full.warnings[0].contains("none can be asked for by its id"), "{:?}", full.warnings);
+    assert!(full.warnings[0].contains("even those that are listed cannot be found by their ids"), "{:?}", full.warnings);
     assert!(full.run.watermark.is_some());
 }
 

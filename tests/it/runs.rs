@@ -109,6 +109,67 @@ async fn a_load_that_a_sync_has_ended_meanwhile_is_not_made_twice() {
 }
 
 #[tokio::test]
+async fn a_part_of_history_is_read_to_its_end_whatever_a_sync_loads_meanwhile() {
+    let options = Options { latency: Duration::from_millis(10), ..Options::default() };
+    let mut records = dated(&[1, 2, 3]);
+    records.extend((0..400).map(|number| json!({"_id": format!("old-{number:05}"), "updatedAt": written(day(-2000))})));
+    let mut sync = Sync::with(Workspace::empty().with("tasks", records), options).await;
+    sync.limits.page_size = 3;
+    let begun = Arc::new(Notify::new());
+    let hook = Arc::clone(&begun);
+    sync.simulator.meanwhile(move |_, path| {
+        if path == "tasks" {
+            hook.notify_one()
+        }
+    });
+    let tasks = [catalog::object("tasks").unwrap()];
+    let part = Ask::History(Range { from: Begin::TheBeginning, until: Some(day(-1500)) });
+    let backfill = Order { command: "backfill", ..sync.order(part, &tasks) };
+    let daily = sync.order(Ask::Changes, &tasks);
+
+    let client = sync.client();
+    let (backfill, daily) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), async {
+        begun.notified().await;
+        run::run(&client, &sync.store, &daily, &sync.stop).await
+    });
+
+    assert_eq!((daily.unwrap().status, backfill.unwrap().status), (RunStatus::Succeeded, RunStatus::Succeeded));
+    assert_eq!(sync.one("select count(*)::text from planhat.tasks").await, "403");
+    assert_eq!(sync.one("select string_agg(status, ' ') from planhat_sync.runs").await, "succeeded succeeded");
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "0");
+}
+
+#[tokio::test]
+async fn a_load_goes_on_where_it_was_though_the_record_there_was_deleted_meanwhile() {
+    let sync = Sync::new(Workspace::empty().with("projects", numbered(2000))).await;
+    let pages = (0..10).map(|page| Answer::json(200, Value::Array(numbered(2000)[page * 99..page * 99 + 100].to_vec())));
+    sync.simulator.answer_next("projects", pages.chain(vec![Answer::status(500); 4]).collect());
+    assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Failed);
+    let seam = sync.one("select seam from planhat_sync.scans").await;
+    assert!(sync.simulator.delete("projects", &seam));
+    sync.simulator.forget_requests();
+
+    sync.sync_one("projects").await;
+
+    assert!(sync.calls_of("projects") <= 15 + 22, "the rest, and then the changes since");
+    assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "2000");
+}
+
+#[tokio::test]
+async fn a_dropped_column_is_made_again_and_filled_when_its_records_are_read() {
+    let records =
+        (0..5).map(|number| json!({"_id": format!("{number}"), "name": "Ann", "updatedAt": written(day(-100))})).collect();
+    let sync = Sync::new(Workspace::empty().with("projects", records)).await;
+    sync.sync_one("projects").await;
+    sqlx::raw_sql("alter table planhat.projects drop column planhat__name").execute(sync.store.pool()).await.unwrap();
+
+    sync.sync_one("projects").await;
+
+    sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+    assert_eq!(sync.one("select count(planhat__name)::text from planhat.projects").await, "5");
+}
+
+#[tokio::test]
 async fn a_second_run_is_told_who_is_at_work() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
     let mut tx = sync.store.begin().await.unwrap();
