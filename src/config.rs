@@ -114,6 +114,8 @@ pub struct Database {
     password_file: PathBuf,
     pub schema: String,
     pub max_connections: u32,
+    #[serde(deserialize_with = "duration")]
+    pub patience: Duration,
     pub data_dir: PathBuf,
 }
 

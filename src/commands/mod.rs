@@ -244,6 +244,12 @@ fn notifier(settings: &Settings) -> Result<Notifier, Failure> {
 
 /// The configured database, or the embedded one.
 async fn open_store(settings: &Settings) -> Result<Store, Failure> {
+    let mut store = connect(settings).await?;
+    store.patience = settings.database.patience;
+    Ok(store)
+}
+
+async fn connect(settings: &Settings) -> Result<Store, Failure> {
     match &settings.database.url {
         Some(url) => Ok(Store::connect(url, &settings.database.schema, settings.database.max_connections).await?),
         #[cfg(feature = "embedded")]

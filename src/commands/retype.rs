@@ -42,12 +42,10 @@ async fn change(store: &Store, run_id: i64, object: &'static Object, column: &st
     if column.kind == kind {
         return Ok(format!("{place} is {} already", kind.sql()));
     }
-    let retyped = store::patiently(async || {
-        let mut tx = store.begin().await?;
-        let retyped = store::retype(&mut tx, &store.schema, object, column, kind).await?;
-        store::end_scans(&mut tx, &store.schema, object).await?;
-        store::keep_lease(&mut tx, &store.schema, run_id).await?;
-        store::commit(tx).await?;
+    let retyped = store.transaction(async |db| {
+        let retyped = store::retype(&mut *db, &store.schema, object, column, kind).await?;
+        store::end_scans(&mut *db, &store.schema, object).await?;
+        store::keep_lease(db, &store.schema, run_id).await?;
         Ok(retyped)
     });
     let retyped = retyped.await.map_err(failure)?;
@@ -69,9 +67,7 @@ async fn look_up(store: &Store, object: &Object, column: &str) -> Result<Column,
         let missing = anyhow!("{} has no table yet", object.name);
         return Err(Failure::new(exit::CONFIGURATION, missing, Some("`planhat-sync sync` makes it")));
     }
-    let mut tx = store.begin().await?;
-    let columns = store::load_columns(&mut tx, &store.schema, object).await?;
-    store::commit(tx).await?;
+    let columns = store.transaction(async |db| store::load_columns(db, &store.schema, object).await).await?;
     find(&columns, object, column).cloned()
 }
 

@@ -55,10 +55,8 @@ impl Pull<'_> {
             self.go_to(LISTING.to_owned());
             self.save_position().await?;
         }
-        let mut tx = self.ctx.store.begin().await?;
-        let presence = store::presence(&mut tx, &self.ctx.store.schema, self.object).await?;
-        store::commit(tx).await?;
-        Ok(presence)
+        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        self.ctx.store.transaction(async |db| store::presence(db, workspace, object).await).await
     }
 
     async fn ask_for_them(&mut self, run_id: i64) -> Result<Listed, Failure> {
@@ -107,12 +105,8 @@ impl Pull<'_> {
         which: impl AsyncFn(&mut store::PgConnection, &str, &crate::object::Object, i32) -> Result<Vec<String>, store::Error>,
         count: i32,
     ) -> Result<Vec<String>, Failure> {
-        let ids = async {
-            let mut tx = self.ctx.store.begin().await?;
-            let ids = which(&mut tx, &self.ctx.store.schema, self.object, count).await?;
-            store::commit(tx).await?;
-            Ok(ids)
-        };
+        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        let ids = self.ctx.store.transaction(async |db| which(db, workspace, object, count).await);
         ids.await.map_err(|source| self.store_failed(source))
     }
 
@@ -144,13 +138,15 @@ impl Pull<'_> {
 
     /// What is gone is marked; the rest counts as seen, so that this scan does not ask for it again.
     async fn settle(&mut self, asked: &Asked, run_id: i64) -> Result<(), store::Error> {
-        let workspace = &self.ctx.store.schema;
-        let mut tx = self.ctx.store.begin().await?;
-        store::note_seen(&mut tx, workspace, self.object, &asked.there).await?;
-        store::note_seen(&mut tx, workspace, self.object, &asked.unknown).await?;
-        let marked = store::mark_deleted(&mut tx, workspace, self.object, &asked.gone, run_id).await?;
-        store::save_scan(&mut tx, workspace, self.object, ScanKind::Full, &self.scan, run_id).await?;
-        store::commit(tx).await?;
+        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        let settled = self.ctx.store.transaction(async |db| {
+            store::note_seen(&mut *db, workspace, object, &asked.there).await?;
+            store::note_seen(&mut *db, workspace, object, &asked.unknown).await?;
+            let marked = store::mark_deleted(&mut *db, workspace, object, &asked.gone, run_id).await?;
+            store::save_scan(db, workspace, object, ScanKind::Full, &self.scan, run_id).await?;
+            Ok(marked)
+        });
+        let marked = settled.await?;
         self.report.figures.deleted += marked.cast_signed();
         counter!("planhat_sync_rows_total", "object" => self.object.name, "operation" => "deleted").increment(marked);
         Ok(())

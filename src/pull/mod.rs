@@ -395,29 +395,33 @@ impl<'a> Pull<'a> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);
         let saw_nothing = !self.resumed && self.report.figures.fetched == self.fetched_before;
         let watermark = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
-        let mut tx = self.ctx.store.begin().await?;
-        store::keep_lease(&mut tx, workspace, run_id).await?;
-        store::end_scan(&mut tx, workspace, object, self.kind).await?;
-        if saw_nothing {
-            if store::has_rows(&mut tx, workspace, object).await? {
+        let finished = self.ctx.store.transaction(async |db| {
+            store::keep_lease(&mut *db, workspace, run_id).await?;
+            store::end_scan(&mut *db, workspace, object, self.kind).await?;
+            if saw_nothing {
                 let warning = "Planhat lists nothing, though there are rows of earlier days: the watermark stays where it is";
-                self.report.warn(format!("{}: {warning}", object.name));
+                return Ok((None, store::has_rows(db, workspace, object).await?.then_some(warning)));
             }
-        } else if self.completes {
+            if !self.completes {
+                let warning = "only a part of the usual history was asked for; the next sync loads the rest (see sync.history)";
+                return Ok((None, store::cursor(db, workspace, object).await?.is_none().then_some(warning)));
+            }
             if self.kind == ScanKind::Full {
-                store::end_covered_history(&mut tx, workspace, object, self.ctx.limits.history).await?;
+                store::end_covered_history(&mut *db, workspace, object, self.ctx.limits.history).await?;
             }
             if self.saw_everything {
-                store::release_unseen(&mut tx, workspace, object, run_id).await?;
+                store::release_unseen(&mut *db, workspace, object, run_id).await?;
             }
             let reconciled_at = self.reconciles.then_some(self.scan.started_at);
-            let moved = store::move_cursor(&mut tx, workspace, object, Cursor { watermark, reconciled_at }).await?;
-            self.report.watermark = Some(moved);
-        } else if store::cursor(&mut tx, workspace, object).await?.is_none() {
-            let warning = "only a part of the usual history was asked for; the next sync loads the rest (see sync.history)";
+            let moved = store::move_cursor(db, workspace, object, Cursor { watermark, reconciled_at }).await?;
+            Ok((Some(moved), None))
+        });
+        let (moved, warning) = finished.await?;
+        self.report.watermark = moved.or(self.report.watermark);
+        if let Some(warning) = warning {
             self.report.warn(format!("{}: {warning}", object.name));
         }
-        store::commit(tx).await
+        Ok(())
     }
 
     fn store_failed(&self, source: store::Error) -> Failure {

@@ -33,15 +33,13 @@ impl Pull<'_> {
             return self.look_at_table().await;
         }
         let (workspace, object) = (&self.ctx.store.schema, self.object);
-        let prepared = store::patiently(async || {
-            let mut tx = self.ctx.store.begin().await?;
-            if !store::table_exists(&mut tx, workspace, object.name).await? {
-                store::create_table(&mut tx, workspace, object).await?;
+        let prepared = self.ctx.store.transaction(async |db| {
+            if !store::table_exists(&mut *db, workspace, object.name).await? {
+                store::create_table(&mut *db, workspace, object).await?;
             }
-            let columns = store::load_columns(&mut tx, workspace, object).await?;
-            store::mend_columns(&mut tx, workspace, object, &columns).await?;
-            let quarantined = store::ids_in_quarantine(&mut tx, workspace, object).await?;
-            store::commit(tx).await?;
+            let columns = store::load_columns(&mut *db, workspace, object).await?;
+            store::mend_columns(&mut *db, workspace, object, &columns).await?;
+            let quarantined = store::ids_in_quarantine(db, workspace, object).await?;
             Ok((columns, quarantined))
         });
         let (columns, quarantined) = prepared.await?;
@@ -57,15 +55,13 @@ impl Pull<'_> {
         if self.table_is_full || !columns.would_grow(records) {
             return Ok(columns);
         }
-        let grown = store::patiently(async || {
-            let mut tx = self.ctx.store.begin().await?;
-            store::lock_columns(&mut tx, workspace, object).await?;
+        let grown = self.ctx.store.transaction(async |db| {
+            store::lock_columns(&mut *db, workspace, object).await?;
             // Somebody else may have made some meanwhile.
-            let mut columns = store::load_columns(&mut tx, workspace, object).await?;
+            let mut columns = store::load_columns(&mut *db, workspace, object).await?;
             let known = columns.len();
             let added = columns.grow(object, records, declared);
-            store::add_columns(&mut tx, workspace, object, known, &added).await?;
-            store::commit(tx).await?;
+            store::add_columns(db, workspace, object, known, &added).await?;
             Ok(columns)
         });
         match grown.await {
@@ -107,9 +103,8 @@ impl Pull<'_> {
             return Ok(page);
         }
         let ids: Vec<&str> = page.older.iter().map(|(record, _)| record.id.as_str()).collect();
-        let mut tx = self.ctx.store.begin().await?;
-        let stored = store::stored_among(&mut tx, &self.ctx.store.schema, self.object, &ids).await?;
-        store::commit(tx).await?;
+        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        let stored = self.ctx.store.transaction(async |db| store::stored_among(db, workspace, object, &ids).await).await?;
         let stored: HashMap<String, bool> = stored.into_iter().collect();
         for (record, verdict) in std::mem::take(&mut page.older) {
             match (stored.get(&record.id), verdict) {
@@ -157,37 +152,44 @@ impl Pull<'_> {
     /// Commits rows, quarantined records and the scan's position. `in_halves` finds the rows that the
     /// database refuses and puts them into quarantine too.
     async fn commit(&self, target: Target<'_>, page: &Sorted, rows: &[Row], in_halves: bool) -> Result<Committed, store::Error> {
+        self.ctx.store.transaction(async |db| self.commit_once(db, target, page, rows, in_halves).await).await
+    }
+
+    async fn commit_once(
+        &self,
+        db: &mut PgConnection,
+        target: Target<'_>,
+        page: &Sorted,
+        rows: &[Row],
+        in_halves: bool,
+    ) -> Result<Committed, store::Error> {
         let Target { schema: workspace, object, run_id, .. } = target;
-        let mut tx = self.ctx.store.begin().await?;
         let (written, refused) = if in_halves {
-            store::upsert_in_halves(&mut tx, target, rows).await?
+            store::upsert_in_halves(&mut *db, target, rows).await?
         } else {
-            (store::upsert(&mut tx, target, rows).await?, Vec::new())
+            (store::upsert(&mut *db, target, rows).await?, Vec::new())
         };
         let refused: Vec<Rejected> = refused.into_iter().filter_map(|refused| page.refuse(refused)).collect();
         if self.quarantined.is_some() {
             let stored = rows.iter().map(|row| row.id.as_str());
             let stored: Vec<&str> =
                 stored.filter(|id| !refused.iter().any(|refused| refused.id.as_deref() == Some(id))).collect();
-            store::release_stored(&mut tx, workspace, object, &stored).await?;
+            store::release_stored(&mut *db, workspace, object, &stored).await?;
         }
-        store::put_in_quarantine(&mut tx, workspace, object, run_id, &page.rejected).await?;
-        store::put_in_quarantine(&mut tx, workspace, object, run_id, &refused).await?;
+        store::put_in_quarantine(&mut *db, workspace, object, run_id, &page.rejected).await?;
+        store::put_in_quarantine(&mut *db, workspace, object, run_id, &refused).await?;
         let nothing_new = written.is_nothing() && self.quarantined.is_none() && page.rejected.is_empty() && refused.is_empty();
         let saved = !nothing_new || self.unsaved.pages >= UNSAVED_PAGES;
         if saved {
-            self.save(&mut tx, run_id).await?;
+            self.save(db, run_id).await?;
         }
-        store::commit(tx).await?;
         Ok(Committed { written, refused, saved })
     }
 
     /// Saves the position alone.
     pub(super) async fn save_position(&mut self) -> Result<(), store::Error> {
         let Purpose::Store { run_id } = self.ctx.purpose else { return Ok(()) };
-        let mut tx = self.ctx.store.begin().await?;
-        self.save(&mut tx, run_id).await?;
-        store::commit(tx).await?;
+        self.ctx.store.transaction(async |db| self.save(db, run_id).await).await?;
         self.is_saved();
         Ok(())
     }

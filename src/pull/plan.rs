@@ -63,14 +63,16 @@ pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask, may_be_fu
     if resumed {
         info!(object = object.name, offset = scan.offset, "going on with the scan begun at {}", scan.started_at);
     }
-    if kind == ScanKind::Full && !resumed && !ctx.purpose.is_preview() {
+    if let Purpose::Store { run_id } = ctx.purpose
+        && kind == ScanKind::Full
+        && !resumed
+    {
         // What an older one was shown says nothing of how things are now.
-        let mut tx = ctx.store.begin().await?;
-        if let Purpose::Store { run_id } = ctx.purpose {
-            store::keep_lease(&mut tx, &ctx.store.schema, run_id).await?;
-        }
-        store::end_scan(&mut tx, &ctx.store.schema, object, kind).await?;
-        store::commit(tx).await?;
+        let anew = ctx.store.transaction(async |db| {
+            store::keep_lease(&mut *db, &ctx.store.schema, run_id).await?;
+            store::end_scan(db, &ctx.store.schema, object, kind).await
+        });
+        anew.await?;
     }
     let window = match (kind, scan.since) {
         (ScanKind::Changes, Some(since)) => Window::Changes { since, history },
@@ -118,14 +120,15 @@ async fn known(ctx: &Context<'_>, object: &Object) -> Result<Known, store::Error
         // Where a load was stopped is not where a preview begins.
         return Ok(Known { cursor, unfinished: Vec::new() });
     }
-    let mut tx = ctx.store.begin().await?;
-    if !store::table_exists(&mut tx, workspace, object.name).await? {
-        store::forget_object(&mut tx, workspace, object).await?;
-    }
-    let cursor = store::cursor(&mut tx, workspace, object).await?;
-    let unfinished = store::unfinished_scans(&mut tx, workspace, object).await?;
-    store::commit(tx).await?;
-    Ok(Known { cursor, unfinished })
+    let known = ctx.store.transaction(async |db| {
+        if !store::table_exists(&mut *db, workspace, object.name).await? {
+            store::forget_object(&mut *db, workspace, object).await?;
+        }
+        let cursor = store::cursor(&mut *db, workspace, object).await?;
+        let unfinished = store::unfinished_scans(db, workspace, object).await?;
+        Ok(Known { cursor, unfinished })
+    });
+    known.await
 }
 
 impl Purpose {

@@ -52,10 +52,8 @@ async fn wait_for(store: &Store, held: &Held, stop: &CancellationToken) -> Resul
     info!("waiting for the backfill of run {} to make way", held.run_id);
     let asked = Instant::now();
     loop {
-        let mut tx = store.begin().await?;
-        let still_held = store::ask_for_lease(&mut tx, &store.schema, held.run_id).await?;
-        store::commit(tx).await?;
-        if !still_held {
+        let still_held = store.transaction(async |db| store::ask_for_lease(db, &store.schema, held.run_id).await);
+        if !still_held.await? {
             return Ok(());
         }
         tokio::select! {
@@ -70,9 +68,7 @@ async fn wait_for(store: &Store, held: &Held, stop: &CancellationToken) -> Resul
 
 /// Ends a run and gives the lease back.
 pub async fn end(store: &Store, run_id: i64, status: RunStatus, error: Option<String>) -> Result<(), Error> {
-    let mut tx = store.begin().await?;
-    store::finish_run(&mut tx, run_id, status, error.as_deref()).await?;
-    Ok(store::commit(tx).await?)
+    Ok(store.transaction(async |db| store::finish_run(db, run_id, status, error.as_deref()).await).await?)
 }
 
 /// Who we are, for the person who finds the lease taken.

@@ -103,12 +103,9 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
 
 /// The record of runs does not grow without end; that is nothing a run could fail for.
 async fn forget_old_runs(store: &Store, order: &Order<'_>) {
-    let forget = async {
-        let mut tx = store.begin().await?;
-        store::forget_runs(&mut tx, &store.schema, order.now - order.limits.keep_runs).await?;
-        store::commit(tx).await
-    };
-    if let Err(error) = forget.await {
+    let before = order.now - order.limits.keep_runs;
+    let forgotten = store.transaction(async |db| store::forget_runs(db, &store.schema, before).await);
+    if let Err(error) = forgotten.await {
         warn!(error = %Chain(&error), "could not forget old runs");
     }
 }

@@ -119,7 +119,5 @@ fn tell(object: &Object, status: ObjectStatus, reason: Option<&str>, report: &Re
 }
 
 async fn record(store: &Store, run_id: i64, run: &ObjectRun) -> Result<(), store::Error> {
-    let mut tx = store.begin().await?;
-    store::record_object_run(&mut tx, run_id, run).await?;
-    store::commit(tx).await
+    store.transaction(async |db| store::record_object_run(db, run_id, run).await).await
 }

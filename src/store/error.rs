@@ -53,20 +53,42 @@ impl Error {
     pub fn is_out_of_reach(&self) -> bool {
         match self {
             Error::Connect { .. } | Error::NoAnswer { .. } => true,
-            Error::Statement { source, .. } => {
-                matches!(source, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_))
-            }
-            _ => false,
+            Error::Statement { source: sqlx::Error::PoolClosed, .. } => true,
+            _ => self.is_lost_connection(),
         }
     }
 
-    /// Whether somebody else's lock was in the way, which may be gone the next moment.
-    pub fn is_lock_conflict(&self) -> bool {
+    /// Whether the same transaction may well succeed a moment later: somebody else's lock was in the way, or the
+    /// connection broke, as it does when the server is restarted.
+    pub fn is_transient(&self) -> bool {
+        self.is_lock_conflict() || self.is_lost_connection()
+    }
+
+    /// A lock timeout, a deadlock, a conflict of transactions.
+    pub(super) fn is_lock_conflict(&self) -> bool {
+        self.code().is_some_and(|code| matches!(code.as_str(), "55P03" | "40P01" | "40001"))
+    }
+
+    /// The server ended the connection, takes none just now, or cannot be reached.
+    fn is_lost_connection(&self) -> bool {
+        let source = match self {
+            Error::Statement { source, .. } => source,
+            _ => return false,
+        };
+        match source {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => true,
+            // What PostgreSQL says no more of after it has gone.
+            sqlx::Error::Protocol(_) => true,
+            _ => self
+                .code()
+                .is_some_and(|code| code.starts_with("08") || matches!(code.as_str(), "57P01" | "57P02" | "57P03" | "53300")),
+        }
+    }
+
+    fn code(&self) -> Option<String> {
         match self {
-            Error::Statement { source: sqlx::Error::Database(error), .. } => {
-                matches!(error.code().as_deref(), Some("55P03" | "40P01" | "40001"))
-            }
-            _ => false,
+            Error::Statement { source: sqlx::Error::Database(error), .. } => error.code().map(|code| code.into_owned()),
+            _ => None,
         }
     }
 
@@ -106,6 +128,7 @@ impl Error {
                 "3D000" => Some("create the database first, or correct its name in DATABASE_URL"),
                 "42501" => Some("`planhat-sync check` names the missing privileges and the GRANT for each"),
                 "55P03" => Some("another session holds a lock on the table; try again when it is done"),
+                "57014" => Some("the server took too long over a statement: see what else it is doing, then run it again"),
                 "53100" => Some("free disk space on the database server; nothing committed is lost"),
                 _ => None,
             },

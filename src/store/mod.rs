@@ -25,7 +25,7 @@ mod sql;
 mod tables;
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
 pub use sqlx::PgConnection;
@@ -55,6 +55,7 @@ pub use tables::{
     add_columns, create_table, load_columns, lock_columns, mend_columns, row_count, sample, table_exists, table_sql,
 };
 
+use crate::error::Chain;
 use error::could_not;
 use sql::{query, query_scalar};
 
@@ -62,9 +63,10 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 /// Any number does, as long as every version of the tool locks the same one while it migrates.
 const MIGRATION_LOCK: i64 = 0x706c_616e_6861_7401;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// For a connection of the pool, and so for a server that is being restarted. With a single connection,
-/// pages of several objects wait for each other.
+/// For a connection of the pool: with a single one, pages of several objects wait for each other.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
+/// As long as a restart takes, unless the settings say otherwise.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// The schema of the tool's own tables.
 pub const OWN_SCHEMA: &str = "planhat_sync";
 
@@ -74,6 +76,8 @@ pub struct Store {
     pool: PgPool,
     /// Name of the data schema, which is also what the tool's tables call the workspace.
     pub schema: String,
+    /// How long a server that has gone is waited for.
+    pub patience: Duration,
     #[cfg(feature = "embedded")]
     embedded: Option<embedded::Server>,
 }
@@ -92,6 +96,7 @@ impl Store {
         Ok(Store {
             pool: pool(options, connections),
             schema: schema.to_owned(),
+            patience: PATIENCE,
             #[cfg(feature = "embedded")]
             embedded: None,
         })
@@ -102,7 +107,7 @@ impl Store {
     pub async fn embedded(place: Place, schema: &str) -> Result<Store, Error> {
         let server = embedded::Server::start(place).await?;
         let pool = pool(server.options(), 1);
-        Ok(Store { pool, schema: schema.to_owned(), embedded: Some(server) })
+        Ok(Store { pool, schema: schema.to_owned(), patience: PATIENCE, embedded: Some(server) })
     }
 
     /// Whether no other process can be using this database.
@@ -163,6 +168,17 @@ impl Store {
         Ok(tx)
     }
 
+    /// Does something in a transaction of its own, and again while that may help.
+    pub async fn transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
+        patiently(self.patience, async || {
+            let mut tx = self.begin().await?;
+            let done = work(&mut tx).await?;
+            commit(tx).await?;
+            Ok(done)
+        })
+        .await
+    }
+
     /// Begins a transaction that cannot write.
     pub async fn begin_to_look(&self) -> Result<Transaction<'static, Postgres>, Error> {
         let mut tx = self.begin().await?;
@@ -188,20 +204,25 @@ pub async fn commit(tx: Transaction<'static, Postgres>) -> Result<(), Error> {
     tx.commit().await.map_err(could_not("commit"))
 }
 
-/// Does it again while somebody's lock on a table is in the way: for a minute or two, since whoever waits
-/// for a lock also holds up the readers behind it.
-pub async fn patiently<T>(attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+/// Does a transaction again while that may help. A lock of somebody else is waited for a dozen times, since
+/// whoever waits for one also holds up the readers behind it; a server that has gone, for as long as a restart
+/// takes, on a new connection.
+async fn patiently<T>(patience: Duration, attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
     const ATTEMPTS: u32 = 12;
-    let mut attempts = 0;
+    let (begun, mut attempts, mut wait) = (Instant::now(), 0, Duration::from_millis(250));
     loop {
         attempts += 1;
-        match attempt().await {
-            Err(error) if error.is_lock_conflict() && attempts < ATTEMPTS => {
-                tracing::warn!(%error, "somebody holds a lock on the table: trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+        let error = match attempt().await {
+            Err(error) if error.is_transient() => error,
             result => return result,
+        };
+        let is_over = if error.is_lock_conflict() { attempts >= ATTEMPTS } else { begun.elapsed() + wait > patience };
+        if is_over {
+            return Err(error);
         }
+        tracing::warn!(error = %Chain(&error), wait_ms = wait.as_millis(), "the database could not: trying again");
+        tokio::time::sleep(wait).await;
+        wait = if error.is_lock_conflict() { Duration::from_secs(1) } else { (wait * 2).min(Duration::from_secs(15)) };
     }
 }
 

@@ -114,7 +114,8 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
         "insert into planhat_sync.object_runs (run_id, object, scan, status, reason, started_at, finished_at, watermark,
              fetched, inserted, updated, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls,
              restored, deleted, oldest)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+         on conflict do nothing",
     )
     .bind(run_id)
     .bind(of.object)

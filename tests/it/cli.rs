@@ -41,6 +41,15 @@ impl Tool {
         self
     }
 
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        self.command.get_envs().find(|(set, _)| *set == name).and_then(|(_, value)| Some(value?.to_str()?.to_owned()))
+    }
+
+    pub(crate) fn unset(mut self, name: &str) -> Tool {
+        self.command.env_remove(name);
+        self
+    }
+
     pub(crate) fn set_log(&mut self, level: &str) -> &mut Tool {
         self.command.env("RUST_LOG", level);
         self
@@ -48,8 +57,7 @@ impl Tool {
 
     /// The address of its database.
     pub(crate) fn database(&self) -> String {
-        let url = self.command.get_envs().find(|(name, _)| *name == "DATABASE_URL").and_then(|(_, value)| value);
-        url.unwrap().to_str().unwrap().to_owned()
+        self.get("DATABASE_URL").unwrap()
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

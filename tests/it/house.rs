@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sweep", &["record"]),
     ("flatten", &["object", "record"]),
     ("planhat", &["error", "object", "record"]),
-    ("store", &["object", "record", "flatten"]),
+    ("store", &["error", "object", "record", "flatten"]),
     ("progress", &[]),
     ("pull", &["error", "object", "record", "window", "sweep", "flatten", "planhat", "progress", "store"]),
     ("run", &["error", "object", "catalog", "flatten", "planhat", "progress", "store", "pull"]),

@@ -7,6 +7,7 @@
 
 mod cli;
 mod daemon;
+mod database;
 mod embedded;
 mod faults;
 mod harness;
@@ -18,5 +19,6 @@ mod paging;
 mod permissions;
 mod reconcile;
 mod runs;
+mod secrets;
 mod without_embedded;
 mod workspaces;

@@ -1,0 +1,300 @@
+//! What goes wrong between us and PostgreSQL, and that nothing is lost by it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use planhat_sync::catalog;
+use planhat_sync::object::Object;
+use planhat_sync::simulator::{Options, Workspace};
+use planhat_sync::store::{ObjectStatus, RunStatus, Store};
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use crate::cli::Tool;
+use crate::harness::{Sync, fresh_database};
+
+fn numbered(count: usize) -> Vec<Value> {
+    (0..count).map(|number| json!({"_id": format!("{number:05}"), "number": number})).collect()
+}
+
+fn projects() -> [&'static Object; 1] {
+    [catalog::object("projects").unwrap()]
+}
+
+/// Tells somebody at the nth requests from now.
+fn at_requests(sync: &Sync, when: &'static [usize]) -> Arc<Notify> {
+    let (told, count) = (Arc::new(Notify::new()), AtomicUsize::new(0));
+    let hook = Arc::clone(&told);
+    sync.simulator.meanwhile(move |_, path| {
+        if path == "projects" && when.contains(&(count.fetch_add(1, Ordering::Relaxed) + 1)) {
+            hook.notify_one();
+        }
+    });
+    told
+}
+
+#[tokio::test]
+async fn connections_that_are_killed_in_mid_run_are_made_again() {
+    let sync = Sync::new(Workspace::empty().with("projects", numbered(1500))).await;
+    let told = at_requests(&sync, &[3, 7, 12]);
+    let killer = async {
+        let mut admin = PgConnection::connect(&std::env::var("TEST_DATABASE_URL").unwrap()).await.unwrap();
+        let name = sync.one("select current_database()").await;
+        let all = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
+        loop {
+            told.notified().await;
+            sqlx::query_scalar::<_, i64>(all).bind(&name).fetch_one(&mut admin).await.unwrap();
+        }
+    };
+
+    let summary = tokio::select! {
+        summary = sync.sync_one("projects") => summary,
+        () = killer => unreachable!(),
+    };
+
+    assert_eq!((summary.run.status, summary.run.figures.inserted), (ObjectStatus::Succeeded, 1500));
+    sync.assert_equals_workspace(&projects()).await;
+}
+
+/// A way to the server that can be cut.
+struct Way {
+    url: String,
+    open: Arc<AtomicBool>,
+    cut: Arc<Notify>,
+    refused: Arc<AtomicUsize>,
+}
+
+impl Way {
+    async fn to(url: &str) -> Way {
+        let mut url: url::Url = url.parse().unwrap();
+        let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+        let (open, cut, refused) = (Arc::new(AtomicBool::new(true)), Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+        let way = Way { url: url.to_string(), open: Arc::clone(&open), cut: Arc::clone(&cut), refused: Arc::clone(&refused) };
+        tokio::spawn(async move {
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                if !open.load(Ordering::Relaxed) {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                let mut server = TcpStream::connect(&server).await.unwrap();
+                let cut = Arc::clone(&cut);
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        () = cut.notified() => {}
+                    }
+                });
+            }
+        });
+        way
+    }
+
+    fn cut(&self) {
+        self.open.store(false, Ordering::Relaxed);
+        self.cut.notify_waiters();
+    }
+
+    fn mend(&self) {
+        self.open.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn over(way: &Way) -> Sync {
+    let store = Store::connect(&way.url.as_str().into(), "planhat", 3).await.unwrap();
+    Sync::into(store, Workspace::empty().with("projects", numbered(1500)), Options::default()).await
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_for_a_while_is_waited_for() {
+    let way = Way::to(&fresh_database().await).await;
+    let sync = over(&way).await;
+    let told = at_requests(&sync, &[5]);
+    let restart = async {
+        told.notified().await;
+        way.cut();
+        while way.refused.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        way.mend();
+        std::future::pending::<()>().await;
+    };
+
+    let summary = tokio::select! {
+        summary = sync.sync_one("projects") => summary,
+        () = restart => unreachable!(),
+    };
+
+    assert_eq!((summary.run.status, summary.run.figures.inserted), (ObjectStatus::Succeeded, 1500));
+    sync.assert_equals_workspace(&projects()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_stays_away_ends_the_run_and_the_next_one_goes_on() {
+    let way = Way::to(&fresh_database().await).await;
+    let mut sync = over(&way).await;
+    sync.store.patience = Duration::ZERO;
+    let told = at_requests(&sync, &[5]);
+    let cut = async {
+        told.notified().await;
+        way.cut();
+        // What waits for the pool is refused again and again, until that gives up.
+        std::future::pending::<()>().await;
+    };
+    let objects = projects();
+    let (client, order) = (sync.client(), sync.order(planhat_sync::pull::Ask::Changes, &objects));
+
+    let ended = tokio::select! {
+        ended = planhat_sync::run::run(&client, &sync.store, &order, &sync.stop) => ended,
+        () = cut => unreachable!(),
+    };
+
+    assert!(ended.is_err(), "the run's end could not be noted either");
+    way.mend();
+    sync.simulator.calm();
+    sync.simulator.forget_requests();
+    let stopped = "update planhat_sync.leases set heartbeat_at = now() - interval '1 hour'";
+    sqlx::raw_sql(stopped).execute(sync.store.pool()).await.unwrap();
+    assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
+    assert_ne!(sync.simulator.requests().iter().find(|request| request.path == "/projects").unwrap().query["offset"], "0");
+    sync.assert_equals_workspace(&projects()).await;
+}
+
+/// A table that refuses rows: the first so many times, with this SQLSTATE.
+async fn refuses(sync: &Sync, times: i32, sqlstate: &str) {
+    sync.simulator.answer_next("projects", Vec::new());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "create sequence attempts;
+         create function refuse() returns trigger language plpgsql as $$ begin
+             if nextval('attempts') <= {times} then raise exception 'as a test wants it' using errcode = '{sqlstate}'; end if;
+             return null;
+         end $$;
+         create trigger refuse before insert on planhat.projects for each statement execute function refuse();"
+    )))
+    .execute(sync.store.pool())
+    .await
+    .unwrap();
+}
+
+async fn with_a_table() -> Sync {
+    let sync = Sync::new(Workspace::empty().with("projects", numbered(1))).await;
+    sync.sync_one("projects").await;
+    (1..350).for_each(|number| sync.simulator.add("projects", json!({"_id": format!("{number:05}"), "number": number})));
+    sync
+}
+
+#[tokio::test]
+async fn a_lock_a_deadlock_and_a_conflict_are_tried_again() {
+    for sqlstate in ["55P03", "40P01", "40001"] {
+        let sync = with_a_table().await;
+        refuses(&sync, 2, sqlstate).await;
+        let summary = sync.sync_one("projects").await;
+        assert_eq!((summary.run.status, summary.run.figures.inserted), (ObjectStatus::Succeeded, 349), "{sqlstate}");
+        sync.assert_equals_workspace(&projects()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_a_statement_that_takes_too_long_and_a_lack_of_memory_fail_the_object_until_they_are_over() {
+    for (sqlstate, hint) in [("53100", Some("free disk space")), ("57014", Some("took too long")), ("53200", None)] {
+        let sync = with_a_table().await;
+        refuses(&sync, 1, sqlstate).await;
+
+        let failed = sync.sync_one("projects").await;
+        assert_eq!((failed.run.status, failed.run.figures.inserted), (ObjectStatus::Failed, 0), "{sqlstate}");
+        let said = failed.failure.unwrap().hint().unwrap_or_default();
+        assert!(said.contains(hint.unwrap_or_default()), "{said}");
+        assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "0");
+
+        assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
+        sync.assert_equals_workspace(&projects()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_whole_run_works_behind_a_pooler_in_transaction_mode() {
+    let pooler: url::Url = std::env::var("TEST_PGBOUNCER_URL").unwrap().parse().unwrap();
+    let mut url = pooler;
+    let direct = fresh_database().await;
+    url.set_path(direct.parse::<url::Url>().unwrap().path());
+    let pooled = Store::connect(&url.as_str().into(), "planhat", 5).await.unwrap();
+    let mut sync = Sync::into(pooled, Workspace::generated(5, 3000), Options::default()).await;
+    // The tests' own look at the tables would not work over a pooler.
+    let look = async |sync: &mut Sync| {
+        let direct = Store::connect(&direct.as_str().into(), "planhat", 1).await.unwrap();
+        let pooled = std::mem::replace(&mut sync.store, direct);
+        sync.assert_equals_workspace(&catalog::default_objects()).await;
+        sync.store = pooled;
+    };
+
+    assert_eq!(sync.sync().await.status, RunStatus::Succeeded);
+    look(&mut sync).await;
+
+    sync.simulator.edit("projects", sync.simulator.records("projects")[0]["_id"].as_str().unwrap(), sync.now, |project| {
+        project.insert("custom".into(), json!({"A new field": 1}));
+    });
+    let gone = sync.simulator.records("licenses")[0]["_id"].as_str().unwrap().to_owned();
+    assert!(sync.simulator.delete("licenses", &gone));
+    sync.now = crate::harness::day(8);
+    assert_eq!(sync.sync().await.status, RunStatus::Succeeded);
+    look(&mut sync).await;
+}
+
+async fn small() -> planhat_sync::simulator::Simulator {
+    let workspace = Workspace::empty().with("projects", numbered(3));
+    planhat_sync::simulator::Simulator::start(workspace, Options::default()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_server_is_told_with_what_to_do() {
+    let simulator = small().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    let url = tool.database();
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let name = url.rsplit('/').next().unwrap();
+    let setting = |value: &str| sqlx::AssertSqlSafe(format!("alter database {name} set default_transaction_read_only = {value}"));
+    sqlx::raw_sql(setting("on")).execute(&mut database).await.unwrap();
+
+    insta::with_settings!({filters => vec![(r" at line \d+", "")]}, {
+        insta::assert_snapshot!(tool.run(&["sync", "projects"]).all(), @"
+        exit 5
+        error: could not create a schema
+          Caused by: error returned from database: cannot execute CREATE SCHEMA in a read-only transaction
+        hint: the server is read-only: name the primary in DATABASE_URL
+        ");
+    });
+
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("set transaction read write; {}", setting("off").0)))
+        .execute(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(tool.run(&["sync", "projects"]).code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_a_newer_version_are_refused() {
+    let simulator = small().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    assert_eq!(tool.run(&["sync", "projects"]).code, 0);
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    let newer = "insert into planhat_sync.migrations (version, description, success, checksum, execution_time)
+                 values (9999, 'from the future', true, '', 0)";
+    sqlx::raw_sql(newer).execute(&mut database).await.unwrap();
+
+    insta::assert_snapshot!(tool.run(&["sync", "projects"]).all(), @"
+    exit 5
+    error: could not bring the tables of schema planhat_sync up to date
+      Caused by: migration 9999 was previously applied but is missing in the resolved migrations
+    hint: the tables were made by a newer planhat-sync: use that version or a later one
+    ");
+    insta::assert_snapshot!(tool.run(&["status"]).all(), @"
+    exit 5
+    error: the tables of schema planhat_sync are of another version of planhat-sync
+    hint: run `planhat-sync sync` once with this version, or use the version that made them
+    ");
+}

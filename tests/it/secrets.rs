@@ -1,0 +1,127 @@
+//! Secrets stay secret: whatever the tool emits, at its most talkative and when everything goes wrong.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::cli::Tool;
+
+const TOKEN: &str = "token-nobody-may-see";
+const WEBHOOK: &str = "webhook-secret-nobody-may-see";
+const PATH: &str = "ping-path-nobody-may-see";
+
+/// What must be found nowhere.
+struct Secrets(Vec<String>);
+
+impl Secrets {
+    fn assert_not_in(&self, what: &str, text: &str) {
+        assert!(!text.is_empty(), "{what} says nothing");
+        for secret in &self.0 {
+            assert!(!text.contains(secret), "{what} tells {secret}: {}", around(text, secret));
+        }
+    }
+}
+
+fn around<'a>(text: &'a str, secret: &str) -> &'a str {
+    let at = text.find(secret).unwrap();
+    let from = text[..at].rfind('\n').map_or(0, |line| line + 1);
+    text[from..].lines().next().unwrap()
+}
+
+async fn talkative() -> (Simulator, Tool, Secrets) {
+    let options = Options { token: TOKEN.to_owned(), ..Options::default() };
+    let simulator = Simulator::start(Workspace::from_fixtures(), options).await.unwrap();
+    let tool = Tool::for_workspace(&simulator)
+        .await
+        .set("RUST_LOG", "trace,sqlx=trace,hyper=trace,reqwest=trace,rustls=trace")
+        .set("RUST_BACKTRACE", "full")
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("http://127.0.0.1:1/{PATH}"))
+        .set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("http://127.0.0.1:1/{PATH}"))
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_SECRET", WEBHOOK);
+    let password = tool.database().parse::<url::Url>().unwrap().password().unwrap().to_owned();
+    (simulator, tool, Secrets([TOKEN, WEBHOOK, PATH].map(str::to_owned).into_iter().chain([password]).collect()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_tells_a_secret_at_its_most_talkative() {
+    let (simulator, mut tool, secrets) = talkative().await;
+    let sends_it_back = |status| Answer::text(status, "text/plain", &format!("no access with {TOKEN}"));
+    simulator.answer_next("companies", vec![sends_it_back(503), sends_it_back(400)]);
+    simulator.answer_next("tasks", vec![sends_it_back(200); 9]);
+    let commands = [
+        &["check"][..],
+        &["sync"],
+        &["sync", "--full", "--dry-run", "--diff"],
+        &["backfill", "companies", "--json"],
+        &["status", "--json"],
+        &["runs", "--json"],
+        &["runs", "show", "1"],
+        &["schema", "--sql"],
+        &["retype", "companies", "planhat__name", "jsonb"],
+        &["health"],
+    ];
+    for command in commands {
+        secrets.assert_not_in(&command.join(" "), &tool.run(command).all());
+    }
+    simulator.answer_next("companies", vec![sends_it_back(401)]);
+    secrets.assert_not_in("a refused token", &tool.run(&["sync", "companies"]).all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_error_tells_a_secret() {
+    let (_simulator, tool, secrets) = talkative().await;
+    let url = tool.database();
+    let mut wrong = tool;
+    for (what, name, value) in [
+        ("a database that is not there", "DATABASE_URL", format!("{url}_and_more")),
+        ("a server that is not there", "DATABASE_URL", url.replace("127.0.0.1", "127.0.0.2")),
+        ("a broken URL", "DATABASE_URL", url.replace("127.0.0.1", "[")),
+        ("a URL of another kind", "DATABASE_URL", url.replace("postgres://", "mysql://")),
+        ("a misspelt parameter", "DATABASE_URL", format!("{url}?sslmod=require")),
+        ("a token with a line end", "PLANHAT_API_TOKEN", format!("{TOKEN}\n{TOKEN}")),
+        ("an unknown setting", "PLANHAT_SYNC__PLANHAT__TOKENS", TOKEN.to_owned()),
+        ("a ping that is no address", "PLANHAT_SYNC__NOTIFY__PING_URL", PATH.to_owned()),
+    ] {
+        let before = wrong.get(name);
+        wrong = wrong.set(name, &value);
+        secrets.assert_not_in(what, &wrong.run(&["sync"]).all());
+        wrong = match before {
+            Some(before) => wrong.set(name, &before),
+            None => wrong.unset(name),
+        };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_table_no_metric_and_no_answer_of_the_daemon_tells_a_secret() {
+    let (simulator, tool, secrets) = talkative().await;
+    simulator.answer_next("companies", vec![Answer::text(400, "text/plain", &format!("no access with {TOKEN}"))]);
+    let tool = tool.set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0").set("PLANHAT_SYNC__DAEMON__SCHEDULE", "0 0 1 1 *");
+    let mut process = tool.command(&["daemon"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut log = std::io::BufReader::new(process.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("run 1 partial") {
+        assert_ne!(std::io::BufRead::read_line(&mut log, &mut said).unwrap(), 0, "{said}");
+    }
+    let (_, after) = said.split_once("address=").unwrap();
+    let address = after.split_whitespace().next().unwrap().to_owned();
+    for path in ["/metrics", "/api/status", "/api/runs", "/readyz"] {
+        let answer = reqwest::get(format!("http://{address}{path}")).await.unwrap().text().await.unwrap();
+        secrets.assert_not_in(path, &answer);
+    }
+    process.kill().unwrap();
+    log.read_to_string(&mut said).unwrap();
+    secrets.assert_not_in("the log of the daemon", &said);
+
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    let tables = "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname like 'planhat%'";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut database).await.unwrap();
+    assert!(tables.len() > 15);
+    for table in tables {
+        let rows = sqlx::AssertSqlSafe(format!("select coalesce(string_agg(to_json(t)::text, ' '), 'none') from {table} t"));
+        let rows: String = sqlx::query_scalar(rows).fetch_one(&mut database).await.unwrap();
+        secrets.assert_not_in(&table, &rows);
+    }
+}
