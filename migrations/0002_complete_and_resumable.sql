@@ -32,5 +32,15 @@ comment on column planhat_sync.object_runs.restored is 'rows that were marked as
 comment on column planhat_sync.object_runs.deleted is 'rows marked as deleted: Planhat answered 404 to their id';
 comment on column planhat_sync.object_runs.oldest is 'time of the oldest record that was taken';
 
-alter table planhat_sync.leases add column wanted_at timestamptz;
+alter table planhat_sync.leases add column wanted_at timestamptz, add column process text not null default '';
+comment on column planhat_sync.leases.process is 'which process that is, so that its death can be told on the same machine';
 comment on column planhat_sync.leases.wanted_at is 'when another run asked the holder, a backfill, to step aside for it';
+
+create table planhat_sync.daemons (
+    workspace text primary key,
+    holder text not null,
+    process text not null,
+    up_since timestamptz not null default now(),
+    heartbeat_at timestamptz not null default now()
+);
+comment on table planhat_sync.daemons is 'The daemon that looks after a workspace; another one does not start beside it.';

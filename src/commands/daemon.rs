@@ -16,7 +16,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Failure, client, listen_for_signals, notifier, open_store, sync};
+use super::{Failure, client, exit, listen_for_signals, notifier, open_store, sync};
 use crate::catalog;
 use crate::config::{self, Settings};
 use crate::error::Chain;
@@ -28,7 +28,7 @@ use crate::pull::Ask;
 use crate::run::{self, Summary};
 use crate::schedule::Schedule;
 use crate::signals::Stop;
-use crate::store::{self, ObjectStatus, Store};
+use crate::store::{self, Holder, ObjectStatus, Store};
 
 /// What its runs are called in `planhat_sync.runs`; those that try again what has failed count for nothing else.
 const DAEMON: &str = "daemon";
@@ -75,6 +75,7 @@ async fn live(
     reload: impl Fn() -> Result<Settings, config::Error>,
 ) -> Result<ExitCode, Failure> {
     store.migrate().await?;
+    let holder = take_post(store).await?;
     let stop = listen_for_signals()?;
     let hangups = signal(SignalKind::hangup()).context("could not listen for signals")?;
     let vitals = Arc::new(Vitals::new(equipment.settings.daemon.stuck_after));
@@ -93,6 +94,7 @@ async fn live(
 
     let mut daemon = Daemon {
         store,
+        holder,
         equipment,
         stop,
         hangups,
@@ -104,14 +106,56 @@ async fn live(
         told_stale: false,
     };
     daemon.work(reload).await;
+    let holder = &daemon.holder;
+    let left = store.transaction(async |db| store::leave_post(db, &store.schema, holder).await).await;
 
     tell_systemd(&[NotifyState::Stopping]);
     http.cancel();
     if let Some(serving) = serving {
         serving.end().await;
     }
+    left?;
     info!("stopped; everything committed is kept");
     Ok(ExitCode::SUCCESS)
+}
+
+/// One daemon looks after a workspace: two would do everything twice.
+async fn take_post(store: &Store) -> Result<Holder, Failure> {
+    let holder = run::this_process();
+    let take =
+        async |dead: Option<&str>| store.transaction(async |db| store::take_post(db, &store.schema, &holder, dead).await).await;
+    let mut taken = take(None).await?;
+    if let Err(post) = &taken
+        && run::is_dead(&post.process)
+    {
+        taken = take(Some(&post.process)).await?;
+    }
+    match taken {
+        Ok(()) => Ok(holder),
+        Err(post) => {
+            let since = post.up_since.format("%Y-%m-%d %H:%M:%S UTC");
+            let busy = anyhow::anyhow!("another daemon looks after this workspace: {}, since {since}", post.holder);
+            let hint = format!("stop it first; if it was killed, its place is free {} s later", store::STALE_AFTER.as_secs());
+            Err(Failure::new(exit::BUSY, busy, Some(&hint)))
+        }
+    }
+}
+
+/// Keeps it. A database that is away for a moment takes it from nobody.
+async fn keep_post(store: &Store, holder: &Holder, stop: &Stop) {
+    let kept = async {
+        let mut tx = store.begin().await?;
+        let kept = store::keep_post(&mut tx, &store.schema, holder).await?;
+        store::commit(tx).await.map(|()| kept)
+    };
+    match kept.await {
+        Ok(true) => {}
+        Ok(false) => {
+            error!("another daemon has taken this one's place: stopping");
+            stop.token.cancel();
+        }
+        Err(error) => warn!(error = %Chain(&error), "could not tell the database that the daemon is there"),
+    }
 }
 
 fn ticks() -> Interval {
@@ -123,6 +167,7 @@ fn ticks() -> Interval {
 
 struct Daemon<'a> {
     store: &'a Store,
+    holder: Holder,
     equipment: Equipment,
     stop: Stop,
     hangups: Signal,
@@ -226,7 +271,10 @@ impl Daemon<'_> {
             loop {
                 tokio::select! {
                     result = &mut run => break result,
-                    _ = self.ticks.tick() => beat(&self.vitals),
+                    _ = self.ticks.tick() => {
+                        beat(&self.vitals);
+                        keep_post(self.store, &self.holder, &self.stop).await;
+                    }
                     _ = self.hangups.recv() => reload_wanted = true,
                 }
             }
@@ -286,6 +334,7 @@ impl Daemon<'_> {
     /// While it waits: systemd hears that it lives, others that the data gets old.
     async fn sign_of_life(&mut self) {
         beat(&self.vitals);
+        keep_post(self.store, &self.holder, &self.stop).await;
         let Ok(last_good) = self.last_good().await else { return };
         let is_stale = last_good.unwrap_or(self.up_since) + self.equipment.settings.notify.stale_after < Utc::now();
         if is_stale && !self.told_stale {

@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::Error;
+use super::process::{is_dead, this_process};
 use crate::error::Chain;
 use crate::pull::{Turns, Way};
-use crate::store::{self, Held, Lease, RunStatus, Store};
+use crate::store::{self, Held, Lease, MayTake, RunStatus, Store};
 
 /// The command that makes way.
 const MAKES_WAY: &str = "backfill";
@@ -27,16 +28,20 @@ const FREE_FOR: Duration = Duration::from_secs(30);
 /// Starts a run and takes the lease, for which a backfill is asked to make way.
 pub async fn begin(store: &Store, command: &str, stop: &CancellationToken) -> Result<i64, Error> {
     let mut waiting_since = None;
+    let mut may = if store.is_ours_alone() { MayTake::FromAnybody } else { MayTake::FromTheSilent };
     loop {
         let mut tx = store.begin().await?;
-        let taken = store::take_lease(&mut tx, &store.schema, command, &holder(), store.is_ours_alone()).await?;
-        match taken {
+        match store::take_lease(&mut tx, &store.schema, command, &this_process(), may).await? {
             Ok(run_id) => {
                 store::commit(tx).await?;
                 return Ok(run_id);
             }
             Err(held) => {
                 drop(tx);
+                if is_dead(&held.process) && may != MayTake::FromTheDead(held.run_id) {
+                    may = MayTake::FromTheDead(held.run_id);
+                    continue;
+                }
                 let since = *waiting_since.get_or_insert_with(Instant::now);
                 if held.command != MAKES_WAY || command == MAKES_WAY || since.elapsed() > PATIENCE {
                     return Err(Error::Busy(held));
@@ -69,12 +74,6 @@ async fn wait_for(store: &Store, held: &Held, stop: &CancellationToken) -> Resul
 /// Ends a run and gives the lease back.
 pub async fn end(store: &Store, run_id: i64, status: RunStatus, error: Option<String>) -> Result<(), Error> {
     Ok(store.transaction(async |db| store::finish_run(db, run_id, status, error.as_deref()).await).await?)
-}
-
-/// Who we are, for the person who finds the lease taken.
-fn holder() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "this host".to_owned());
-    format!("process {} on {}", std::process::id(), host.trim())
 }
 
 /// Does the work while the lease's heart beats.
@@ -167,7 +166,7 @@ async fn way_made<'a>(store: &Store, run_id: i64, turns: &'a Turns) -> Option<Wa
 
 async fn take_back(store: &Store, run_id: i64, take_it_untaken: bool) -> Result<bool, store::Error> {
     let mut tx = store.begin().await?;
-    let taken = store::take_lease_back(&mut tx, &store.schema, run_id, &holder(), take_it_untaken).await?;
+    let taken = store::take_lease_back(&mut tx, &store.schema, run_id, &this_process(), take_it_untaken).await?;
     store::commit(tx).await?;
     Ok(taken)
 }

@@ -5,6 +5,7 @@
 
 mod lease;
 mod objects;
+mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::pull::{Ask, Failure, Limits, Preview, Purpose, Turns};
 use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
 
 pub use lease::{begin, beside_heartbeat, end};
+pub use process::{is_dead, this_process};
 
 /// What a run is asked to do.
 #[derive(Debug)]

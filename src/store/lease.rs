@@ -16,26 +16,46 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A lease without a heartbeat for this long may be taken over.
 pub const STALE_AFTER: Duration = Duration::from_secs(90);
 
+/// A process that wants a lease.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    /// For the person who finds the lease taken.
+    pub name: String,
+    /// Which process that is, for another one on the same machine.
+    pub process: String,
+}
+
+/// Whose lease may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayTake {
+    /// The lease of a run without a heartbeat.
+    FromTheSilent,
+    /// That run's too: its process is known to be dead.
+    FromTheDead(i64),
+    /// Anybody's: no other process can be using this database.
+    FromAnybody,
+}
+
 /// Who is at work.
 #[derive(Debug, Clone, FromRow)]
 pub struct Held {
     pub run_id: i64,
     pub command: String,
     pub holder: String,
+    pub process: String,
     pub taken_at: DateTime<Utc>,
     pub heartbeat_at: DateTime<Utc>,
 }
 
 /// Starts a run and takes the lease for it; `Err(held)` inside when another run has it.
 ///
-/// `alone` says that no other process can be using this database, so that whoever still holds the
-/// lease is dead. Call it in a transaction of its own and commit only when the lease is taken.
+/// Call it in a transaction of its own and commit only when the lease is taken.
 pub async fn take_lease(
     db: &mut PgConnection,
     workspace: &str,
     command: &str,
-    holder: &str,
-    alone: bool,
+    holder: &Holder,
+    may: MayTake,
 ) -> Result<Result<i64, Held>, Error> {
     let run_id: i64 = query_scalar(
         "insert into planhat_sync.runs (workspace, command, status, version) values ($1, $2, 'running', $3) returning id",
@@ -47,15 +67,18 @@ pub async fn take_lease(
     .await
     .map_err(could_not("start a run"))?;
     let taken = query(
-        "insert into planhat_sync.leases as old (workspace, run_id, holder) values ($1, $2, $3)
+        "insert into planhat_sync.leases as old (workspace, run_id, holder, process) values ($1, $2, $3, $4)
          on conflict (workspace) do update
-         set run_id = excluded.run_id, holder = excluded.holder, taken_at = now(), heartbeat_at = now(), wanted_at = null
-         where $4 or old.heartbeat_at < now() - make_interval(secs => $5)",
+         set run_id = excluded.run_id, holder = excluded.holder, process = excluded.process, taken_at = now(),
+             heartbeat_at = now(), wanted_at = null
+         where $5 or old.run_id = $6 or old.heartbeat_at < now() - make_interval(secs => $7)",
     )
     .bind(workspace)
     .bind(run_id)
-    .bind(holder)
-    .bind(alone)
+    .bind(&holder.name)
+    .bind(&holder.process)
+    .bind(may == MayTake::FromAnybody)
+    .bind(if let MayTake::FromTheDead(run_id) = may { Some(run_id) } else { None })
     .bind(STALE_AFTER.as_secs_f64())
     .execute(&mut *db)
     .await
@@ -83,7 +106,7 @@ async fn mark_interrupted(db: &mut PgConnection, workspace: &str, run_id: i64) -
 
 async fn holder_of(db: &mut PgConnection, workspace: &str) -> Result<Held, Error> {
     query_as(
-        "select run_id, command, holder, taken_at, heartbeat_at
+        "select run_id, command, holder, process, taken_at, heartbeat_at
          from planhat_sync.leases join planhat_sync.runs on runs.id = run_id where leases.workspace = $1",
     )
     .bind(workspace)
@@ -158,18 +181,20 @@ pub async fn take_lease_back(
     db: &mut PgConnection,
     workspace: &str,
     run_id: i64,
-    holder: &str,
+    holder: &Holder,
     untaken: bool,
 ) -> Result<bool, Error> {
     let taken = query(
-        "insert into planhat_sync.leases as old (workspace, run_id, holder) values ($1, $2, $3)
+        "insert into planhat_sync.leases as old (workspace, run_id, holder, process) values ($1, $2, $3, $4)
          on conflict (workspace) do update
-         set run_id = excluded.run_id, holder = excluded.holder, taken_at = now(), heartbeat_at = now(), wanted_at = null
-         where ($4 or old.run_id <> $2) and old.heartbeat_at < now() - make_interval(secs => $5)",
+         set run_id = excluded.run_id, holder = excluded.holder, process = excluded.process, taken_at = now(),
+             heartbeat_at = now(), wanted_at = null
+         where ($5 or old.run_id <> $2) and old.heartbeat_at < now() - make_interval(secs => $6)",
     )
     .bind(workspace)
     .bind(run_id)
-    .bind(holder)
+    .bind(&holder.name)
+    .bind(&holder.process)
     .bind(untaken)
     .bind(STALE_AFTER.as_secs_f64())
     .execute(&mut *db)
@@ -193,5 +218,67 @@ pub(super) async fn release(db: &mut PgConnection, run_id: i64) -> Result<(), Er
         .execute(db)
         .await
         .map_err(could_not("release the lease"))?;
+    Ok(())
+}
+
+/// The daemon that looks after a workspace.
+#[derive(Debug, Clone, FromRow)]
+pub struct Post {
+    pub holder: String,
+    pub process: String,
+    pub up_since: DateTime<Utc>,
+}
+
+/// Makes this the daemon of the workspace; `Err(post)` inside when another one is, unless that is silent, or
+/// the process that is known to be `dead`.
+pub async fn take_post(
+    db: &mut PgConnection,
+    workspace: &str,
+    holder: &Holder,
+    dead: Option<&str>,
+) -> Result<Result<(), Post>, Error> {
+    let taken = query(
+        "insert into planhat_sync.daemons as old (workspace, holder, process) values ($1, $2, $3)
+         on conflict (workspace) do update
+         set holder = excluded.holder, process = excluded.process, up_since = now(), heartbeat_at = now()
+         where old.process in ($3, $4) or old.heartbeat_at < now() - make_interval(secs => $5)",
+    )
+    .bind(workspace)
+    .bind(&holder.name)
+    .bind(&holder.process)
+    .bind(dead)
+    .bind(STALE_AFTER.as_secs_f64())
+    .execute(&mut *db)
+    .await
+    .map_err(could_not("become the daemon of a workspace"))?;
+    if taken.rows_affected() == 1 {
+        return Ok(Ok(()));
+    }
+    query_as("select holder, process, up_since from planhat_sync.daemons where workspace = $1")
+        .bind(workspace)
+        .fetch_one(db)
+        .await
+        .map(Err)
+        .map_err(could_not("see which daemon looks after a workspace"))
+}
+
+/// Says that the daemon is there. False when another one has taken its place.
+pub async fn keep_post(db: &mut PgConnection, workspace: &str, holder: &Holder) -> Result<bool, Error> {
+    let kept = query("update planhat_sync.daemons set heartbeat_at = now() where workspace = $1 and process = $2")
+        .bind(workspace)
+        .bind(&holder.process)
+        .execute(db)
+        .await
+        .map_err(could_not("keep the place of the daemon"))?;
+    Ok(kept.rows_affected() == 1)
+}
+
+pub async fn leave_post(db: &mut PgConnection, workspace: &str, holder: &Holder) -> Result<(), Error> {
+    query("delete from planhat_sync.daemons where workspace = $1 and process = $2")
+        .bind(workspace)
+        .bind(&holder.process)
+        .execute(db)
+        .await
+        .map_err(could_not("leave the place of the daemon"))?;
     Ok(())
 }

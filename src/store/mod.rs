@@ -43,7 +43,10 @@ pub use embedded::Place;
 pub use error::Error;
 pub use gone::{Presence, has_rows, mark_deleted, note_seen, presence, some_seen, stored_among, unseen};
 pub use health::{Health, health};
-pub use lease::{HEARTBEAT, Held, Lease, STALE_AFTER, ask_for_lease, beat, free_lease, keep_lease, take_lease, take_lease_back};
+pub use lease::{
+    HEARTBEAT, Held, Holder, Lease, MayTake, Post, STALE_AFTER, ask_for_lease, beat, free_lease, keep_lease, keep_post,
+    leave_post, take_lease, take_lease_back, take_post,
+};
 pub use quarantine::{ids_in_quarantine, put_in_quarantine, release_stored, release_unseen};
 pub use retype::{Retyped, retype};
 pub use rows::{Compared, Difference, Refused, Target, Written, compare, differences, upsert, upsert_in_halves};

@@ -190,6 +190,28 @@ async fn a_signal_in_mid_run_ends_it_and_what_was_missed_is_made_up_at_the_next_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_daemon_is_told_who_is_there_unless_that_one_is_dead() {
+    let simulator = simulator().await;
+    let mut tool = tool(&simulator, "0 0 1 1 *").await;
+    let first = Daemon::start(&tool, &["daemon"]);
+    let process = first.process.id();
+
+    let refused = tool.set_log("error").run(&["daemon"]);
+    assert_eq!(refused.code, 75);
+    assert!(
+        refused.stderr.contains(&format!("another daemon looks after this workspace: process {process} on")),
+        "{}",
+        refused.stderr
+    );
+    tool.set_log("info");
+
+    first.signal("KILL");
+    assert_eq!(first.end().0, None);
+    let mut next = Daemon::start(&tool, &["daemon"]);
+    next.until("the next run is due");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_failed_is_tried_again_alone() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "0 0 1 1 *").await.set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "1s");

@@ -41,7 +41,6 @@ async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
             }
         }
     });
-    let mut database = None;
     let mut killed = 0;
     for _ in 0..kills {
         *left.lock().unwrap() = rng.usize(1..(2 * records / 100 / kills).max(3));
@@ -52,13 +51,6 @@ async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
         tokio::time::sleep(Duration::from_micros(rng.u64(0..15_000))).await;
         process.kill().unwrap();
         killed += usize::from(process.wait().unwrap().code().is_none());
-        let database = match &mut database {
-            Some(database) => database,
-            None => database.insert(PgConnection::connect(&tool.database()).await.unwrap()),
-        };
-        let stopped = "update planhat_sync.leases set heartbeat_at = now() - interval '1 hour'";
-        // The very first one may have died before there was a lease.
-        let _ = sqlx::raw_sql(stopped).execute(database).await;
     }
     assert_eq!(killed, kills, "some ended before their time");
     *left.lock().unwrap() = usize::MAX;

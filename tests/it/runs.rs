@@ -17,6 +17,11 @@ fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect()
 }
 
+/// A process on another machine.
+fn elsewhere() -> store::Holder {
+    store::Holder { name: "process 1 on elsewhere".into(), process: "another-boot pid:[1] 1 1".into() }
+}
+
 #[tokio::test]
 async fn a_load_that_broke_off_goes_on_where_it_was() {
     let sync = Sync::new(Workspace::empty().with("projects", numbered(1000))).await;
@@ -173,7 +178,7 @@ async fn a_dropped_column_is_made_again_and_filled_when_its_records_are_read() {
 async fn a_second_run_is_told_who_is_at_work() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
     let mut tx = sync.store.begin().await.unwrap();
-    let taken = store::take_lease(&mut tx, "planhat", "sync", "process 1 on elsewhere", false).await.unwrap();
+    let taken = store::take_lease(&mut tx, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await.unwrap();
     store::commit(tx).await.unwrap();
     assert!(taken.is_ok());
 
@@ -193,7 +198,7 @@ async fn a_second_run_is_told_who_is_at_work() {
 async fn a_lease_without_a_heartbeat_is_taken_over_and_its_run_marked_interrupted() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
     let mut tx = sync.store.begin().await.unwrap();
-    store::take_lease(&mut tx, "planhat", "sync", "process 1 on elsewhere", false).await.unwrap().unwrap();
+    store::take_lease(&mut tx, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await.unwrap().unwrap();
     store::commit(tx).await.unwrap();
     sqlx::raw_sql("update planhat_sync.leases set heartbeat_at = now() - interval '10 minutes'")
         .execute(sync.store.pool())
@@ -422,7 +427,8 @@ async fn a_run_that_was_taken_for_dead_moves_no_position() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
     let (tasks, scan) = (catalog::object("tasks").unwrap(), store::Scan::starting(day(0), None, None));
     let mut tx = sync.store.begin().await.unwrap();
-    let run_id = store::take_lease(&mut tx, "planhat", "sync", "us", false).await.unwrap().unwrap();
+    let run_id =
+        store::take_lease(&mut tx, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await.unwrap().unwrap();
 
     assert!(store::save_scan(&mut tx, "planhat", tasks, store::ScanKind::Changes, &scan, run_id).await.is_ok());
     let refused = store::save_scan(&mut tx, "planhat", tasks, store::ScanKind::Changes, &scan, run_id + 1).await.unwrap_err();
