@@ -1,4 +1,4 @@
-.PHONY: help demo test lint fmt ci
+.PHONY: help demo test soak lint fmt ci
 
 help: ## List the recipes
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -9,6 +9,9 @@ demo: ## Show the main job on a simulated workspace: no token, no database
 test: ## Run all tests against a private PostgreSQL (installs Debian's package where there is none)
 	scripts/with-postgres cargo test --locked --no-default-features --test it -- without_embedded
 	scripts/with-postgres cargo test --locked --lib --test it
+
+soak: ## Half an hour of faults of all kinds at once, on an optimised build
+	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture soak
 
 lint: ## Check formatting, lints and docs, with warnings denied
 	cargo fmt --check

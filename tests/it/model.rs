@@ -2,7 +2,7 @@
 //! at random: what may be missing when, and what never is.
 //!
 //! Every history follows from a seed. `PLANHAT_SYNC_SEED=42` replays one, `PLANHAT_SYNC_SEEDS=1000` tries
-//! more of them.
+//! more of them; `make soak` lives through half an hour of them, with faults of all kinds on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,7 @@ use planhat_sync::run;
 use planhat_sync::simulator::{Answer, Source, Workspace};
 use planhat_sync::store::ObjectStatus;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
 use crate::harness::{Sync, Table, day, written};
@@ -23,6 +24,35 @@ use crate::harness::{Sync, Table, day, written};
 /// Sorted by two times, the same with hidden records, filtered with hidden records, and without any time.
 const OBJECTS: [&str; 4] = ["companies", "endusers", "tasks", "licenses"];
 const HISTORIES: u64 = 40;
+
+/// What goes wrong besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Faults {
+    /// Planhat is away for a moment.
+    Few,
+    OfAllKinds,
+}
+
+impl Faults {
+    fn one(self, rng: &mut Rng) -> Answer {
+        let html = "<html><body><h1>Bad Gateway</h1></body></html>";
+        match self {
+            Faults::Few => Answer::status(503),
+            Faults::OfAllKinds => match rng.u8(0..10) {
+                0 => Answer::status(429).with_header("retry-after", "0"),
+                1 => Answer::text(502, "text/html", html),
+                2 => Answer::text(200, "text/html", html),
+                3 => Answer::json(200, json!({"message": "try later"})),
+                4 => Answer::json(200, json!("try later")),
+                5 => Answer::text(200, "application/json", ""),
+                6 => Answer::text(200, "application/json", "[{\"_id\": \"1\"}, {\"_id"),
+                7 => Answer::status(400),
+                8 => Answer::status(408),
+                _ => Answer::status(500),
+            },
+        }
+    }
+}
 
 /// What people do in Planhat.
 struct World {
@@ -144,7 +174,7 @@ fn objects() -> Vec<&'static Object> {
 }
 
 /// Years of one workspace and the runs over it.
-async fn live_through(seed: u64) {
+async fn live_through(seed: u64, faults: Faults) {
     let dead = Arc::new(Notify::new());
     let world = Arc::new(Mutex::new(World::new(seed, Arc::clone(&dead))));
     let mut rng = Rng::with_seed(seed ^ 0x5eed);
@@ -166,19 +196,26 @@ async fn live_through(seed: u64) {
             sync.now = world.tick();
         });
         sync.limits.page_size = rng.u32(2..60);
-        if rng.u8(0..4) == 0 {
-            let faults = (0..rng.usize(1..6)).map(|_| Answer::status(503)).collect();
-            sync.simulator.answer_next(OBJECTS[rng.usize(0..OBJECTS.len())], faults);
+        let faulty = if faults == Faults::OfAllKinds { 3 } else { u8::from(rng.u8(0..4) == 0) };
+        for _ in 0..faulty {
+            let answers = (0..rng.usize(1..6)).map(|_| faults.one(&mut rng)).collect();
+            sync.simulator.answer_next(OBJECTS[rng.usize(0..OBJECTS.len())], answers);
+        }
+        if faults == Faults::OfAllKinds {
+            let object = OBJECTS[rng.usize(0..OBJECTS.len())];
+            if rng.bool() { sync.simulator.forbid(object) } else { sync.simulator.allow(object) }
         }
         let ask = match rng.u8(0..8) {
             0 => Ask::History(Range { from: Begin::TheBeginning, until: None }),
             1 => Ask::Full,
             _ => Ask::Changes,
         };
-        run_or_die(&mut sync, ask, &world, &dead).await;
+        let kills_connections = faults == Faults::OfAllKinds && rng.bool();
+        run_or_die(&mut sync, ask, &world, &dead, kills_connections).await;
     }
 
     sync.simulator.calm();
+    OBJECTS.iter().for_each(|object| sync.simulator.allow(object));
     // Longer than a full scan that was killed is gone on with.
     sync.now = world.lock().unwrap().clock + TimeDelta::days(2);
     sync.limits.brake.on = false;
@@ -188,14 +225,21 @@ async fn live_through(seed: u64) {
 }
 
 /// A run that may be killed, and what has to be true when it was not.
-async fn run_or_die(sync: &mut Sync, ask: Ask, world: &Mutex<World>, dead: &Notify) {
+async fn run_or_die(sync: &mut Sync, ask: Ask, world: &Mutex<World>, dead: &Notify, kills_connections: bool) {
     sync.simulator.set_clock(sync.now);
     let (client, objects) = (sync.client(), objects());
     let order = sync.order(ask, &objects);
+    let killer = async {
+        match kills_connections {
+            true => kill_connections(sync).await,
+            false => std::future::pending().await,
+        }
+    };
     let summary = tokio::select! {
         biased;
         () = dead.notified() => None,
         summary = run::run(&client, &sync.store, &order, &sync.stop) => Some(summary.unwrap()),
+        () = killer => unreachable!(),
     };
     let Some(summary) = summary else {
         // Its connections are gone, and its heart does not beat: the next run need not wait to see that.
@@ -208,6 +252,20 @@ async fn run_or_die(sync: &mut Sync, ask: Ask, world: &Mutex<World>, dead: &Noti
         for of in summary.objects.iter().filter(|of| of.run.status == ObjectStatus::Succeeded) {
             assert_shows_what_could_be_seen(sync, of.run.object, world).await;
         }
+    }
+}
+
+/// Ends the run's connections to the database again and again.
+async fn kill_connections(sync: &Sync) {
+    let mut admin = PgConnection::connect(&std::env::var("TEST_DATABASE_URL").unwrap()).await.unwrap();
+    let name = sync.store.pool().connect_options().get_database().unwrap().to_owned();
+    let all = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
+    loop {
+        let asked = sync.simulator.requests().len();
+        while sync.simulator.requests().len() < asked + 10 {
+            tokio::task::yield_now().await;
+        }
+        sqlx::query_scalar::<_, i64>(all).bind(&name).fetch_one(&mut admin).await.unwrap();
     }
 }
 
@@ -238,14 +296,55 @@ fn whatever_happens_meanwhile_nothing_that_could_be_seen_is_missing() {
         Some(seed) => seed..seed + 1,
         None => 0..number("PLANHAT_SYNC_SEEDS").unwrap_or(HISTORIES),
     };
-    let live = |seed| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(live_through(seed));
-    };
     let mut failed = Vec::new();
     while !seeds.is_empty() {
-        let side_by_side: Vec<_> = seeds.by_ref().take(6).map(|seed| (seed, std::thread::spawn(move || live(seed)))).collect();
-        failed.extend(side_by_side.into_iter().filter_map(|(seed, life)| life.join().err().map(|_| seed)));
+        failed.extend(live_side_by_side(&seeds.by_ref().take(6).collect::<Vec<_>>(), Faults::Few));
     }
     assert!(failed.is_empty(), "replay with PLANHAT_SYNC_SEED= one of {failed:?}");
+}
+
+/// Lives through these and says which came to a bad end.
+fn live_side_by_side(seeds: &[u64], faults: Faults) -> Vec<u64> {
+    let live = |seed| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(live_through(seed, faults));
+    };
+    std::thread::scope(|scope| {
+        let lives: Vec<_> = seeds.iter().map(|seed| (*seed, scope.spawn(move || live(*seed)))).collect();
+        lives.into_iter().filter_map(|(seed, life)| life.join().err().map(|_| seed)).collect()
+    })
+}
+
+/// `make soak`: PLANHAT_SYNC_SOAK_SECONDS of histories with faults of all kinds, connections killed on the way.
+#[test]
+#[ignore = "takes half an hour"]
+fn soak() {
+    let seconds = std::env::var("PLANHAT_SYNC_SOAK_SECONDS").map_or(1800, |text| text.parse().unwrap());
+    let begun = std::time::Instant::now();
+    let mut seed = fastrand::u64(0..1 << 40);
+    let (mut histories, mut at_first) = (0, 0);
+    println!("from seed {seed} on");
+    while begun.elapsed().as_secs() < seconds {
+        let seeds: Vec<u64> = (seed..seed + 4).collect();
+        let failed = live_side_by_side(&seeds, Faults::OfAllKinds);
+        assert!(failed.is_empty(), "came to a bad end: {failed:?}");
+        (seed, histories) = (seed + 4, histories + 4);
+        // The first ones fill caches and pools.
+        if histories <= 40 {
+            at_first = memory();
+        }
+        if histories % 40 == 0 {
+            println!("{histories} histories, {} kB, after {} s", memory(), begun.elapsed().as_secs());
+        }
+    }
+    let now = memory();
+    println!("{histories} histories; {at_first} kB after the first 40, {now} kB at the end");
+    assert!(now < at_first + at_first / 2, "memory grows: {at_first} kB, then {now} kB");
+}
+
+/// What this process holds of memory, in kB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

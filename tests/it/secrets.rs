@@ -112,6 +112,7 @@ async fn no_table_no_metric_and_no_answer_of_the_daemon_tells_a_secret() {
         secrets.assert_not_in(path, &answer);
     }
     process.kill().unwrap();
+    process.wait().unwrap();
     log.read_to_string(&mut said).unwrap();
     secrets.assert_not_in("the log of the daemon", &said);
 
