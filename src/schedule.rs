@@ -48,9 +48,10 @@ impl Schedule {
         Some(next.to_utc() + self.delay)
     }
 
-    /// When the next run is due if the last one began then; a moment that has passed means at once.
+    /// When the next run is due if the last one began then; a moment that has passed means at once. A last one
+    /// in the future means that the clock was set back since.
     pub fn due(&self, last: Option<DateTime<Utc>>, now: DateTime<Utc>) -> DateTime<Utc> {
-        last.map_or(Some(now), |last| self.next_after(last)).unwrap_or(now)
+        last.map_or(Some(now), |last| self.next_after(last.min(now))).unwrap_or(now)
     }
 }
 
@@ -87,6 +88,12 @@ mod tests {
         assert_eq!(daily("UTC").due(None, now), now);
         assert!(daily("UTC").due(Some(at("2026-11-20T03:00:00Z")), now) < now);
         assert_eq!(daily("UTC").due(Some(at("2026-11-21T03:00:00Z")), now), at("2026-11-22T03:00:00Z"));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_costs_no_more_than_a_day() {
+        let now = at("2026-11-21T09:00:00Z");
+        assert_eq!(daily("UTC").due(Some(at("2027-11-21T03:00:00Z")), now), at("2026-11-22T03:00:00Z"));
     }
 
     #[test]

@@ -144,7 +144,8 @@ fn still_lasts(full: &Scan, now: DateTime<Utc>) -> bool {
 /// Whether it is time again to compare everything.
 fn is_due(cursor: Cursor, limits: &Limits, now: DateTime<Utc>) -> bool {
     let every = limits.reconcile_every;
-    !every.is_zero() && cursor.reconciled_at.is_none_or(|last| last + every <= now)
+    // One in the future was made before the clock was set back.
+    !every.is_zero() && cursor.reconciled_at.is_none_or(|last| last + every <= now || last > now + A_DAY)
 }
 
 /// What a scan reads, in order: each sweep, or the whole listing by id, and again for hidden records.

@@ -20,5 +20,6 @@ mod permissions;
 mod reconcile;
 mod runs;
 mod secrets;
+mod signals;
 mod without_embedded;
 mod workspaces;

@@ -1,0 +1,76 @@
+//! Signals: the first one ends a run after the page in hand, the second one at once.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use planhat_sync::simulator::{Options, Simulator, Workspace};
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::Notify;
+
+use crate::cli::Tool;
+
+/// A workspace that says when it was asked for projects for the nth time.
+async fn told_at(request: usize) -> (Simulator, Arc<Notify>) {
+    let records = (0..2000).map(|number| json!({"_id": format!("{number:05}")})).collect();
+    let simulator = Simulator::start(Workspace::empty().with("projects", records), Options::default()).await.unwrap();
+    let (told, count) = (Arc::new(Notify::new()), AtomicUsize::new(0));
+    let hook = Arc::clone(&told);
+    simulator.meanwhile(move |_, path| {
+        if path == "projects" && count.fetch_add(1, Ordering::Relaxed) + 1 == request {
+            hook.notify_one();
+        }
+    });
+    (simulator, told)
+}
+
+fn signal(name: &str, process: u32) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap().success());
+}
+
+async fn rows(database: &mut PgConnection) -> i64 {
+    sqlx::query_scalar("select count(*) from planhat.projects").fetch_one(database).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_keeps_what_it_has_says_so_by_its_code_and_goes_on() {
+    for (name, code) in [("TERM", 143), ("INT", 130)] {
+        let (simulator, told) = told_at(8).await;
+        let mut tool = Tool::for_workspace(&simulator).await;
+        let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        told.notified().await;
+        signal(name, process.id());
+
+        assert_eq!(process.wait().unwrap().code(), Some(code), "{name}");
+        let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+        let kept = rows(&mut database).await;
+        assert!((600..2000).contains(&kept), "{kept}");
+        let status: String = sqlx::query_scalar("select status from planhat_sync.runs").fetch_one(&mut database).await.unwrap();
+        assert_eq!(status, "interrupted");
+        let next = tool.run(&["sync", "projects", "--json"]).json();
+        assert_eq!(next["objects"][0]["inserted"], 2000 - kept);
+        assert_eq!(rows(&mut database).await, 2000);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_does_not_wait_for_a_page_that_the_database_holds_up() {
+    let (simulator, told) = told_at(8).await;
+    let tool = Tool::for_workspace(&simulator).await;
+    let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    told.notified().await;
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    let mut lock = database.begin().await.unwrap();
+    sqlx::raw_sql("lock table planhat.projects in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let held_up = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(held_up).fetch_one(&mut *lock).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    signal("TERM", process.id());
+    assert_eq!(process.try_wait().unwrap(), None, "the page in hand is not done");
+    signal("TERM", process.id());
+
+    assert_eq!(process.wait().unwrap().code(), Some(143));
+}
