@@ -9,10 +9,11 @@
 //! It does what the API is known to do: bare arrays, limits that differ by endpoint and are
 //! clamped, archived records left out until asked for, dates that sort with missing ones at the
 //! end, refusals in plain sentences. It also does, on request, what the API may do to a client:
-//! ignore the sort or the offset, forbid an object, fail for a while. It never repeats a record by
-//! itself and knows no rate limit; a test that wants either scripts it with
+//! ignore the sort or the offset, forbid an object, enforce a quota, fail for a while. It never repeats
+//! a record by itself; a test that wants that, or an answer that is broken, scripts it with
 //! [`answer_next`](Simulator::answer_next).
 
+mod content;
 mod endpoint;
 mod generate;
 mod serve;
@@ -21,13 +22,14 @@ mod workspace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use content::Content;
 use serve::Site;
 pub use workspace::Workspace;
 
@@ -47,6 +49,17 @@ pub struct Options {
     pub honours_offset: bool,
     /// How long every answer takes.
     pub latency: Duration,
+    /// More calls than this are answered with 429.
+    pub quota: Option<Quota>,
+}
+
+/// How many calls the server answers in any stretch of time of a given length.
+#[derive(Debug, Clone, Copy)]
+pub struct Quota {
+    pub calls: usize,
+    pub within: Duration,
+    /// Whether a 429 says, in `Retry-After`, when the next call will be answered.
+    pub says_when: bool,
 }
 
 /// What happens at the source at the moment of a request, before it is answered.
@@ -67,6 +80,7 @@ impl Default for Options {
             honours_sort: true,
             honours_offset: true,
             latency: Duration::ZERO,
+            quota: None,
         }
     }
 }
@@ -86,6 +100,8 @@ pub struct Request {
     pub query: BTreeMap<String, String>,
     /// What the server answered.
     pub status: u16,
+    /// When it came.
+    pub at: Instant,
 }
 
 /// A scripted answer, for the moments when the API does not do what it should.
@@ -93,7 +109,7 @@ pub struct Request {
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub content: Content,
 }
 
 impl Simulator {
@@ -132,6 +148,21 @@ impl Simulator {
     /// Begins the list of [`requests`](Self::requests) anew.
     pub fn forget_requests(&self) {
         self.site.now().requests.clear();
+    }
+
+    /// How many requests came in the busiest stretch of time of this length.
+    #[must_use]
+    pub fn busiest(&self, within: Duration) -> usize {
+        let mut came: Vec<Instant> = self.site.now().requests.iter().map(|request| request.at).collect();
+        came.sort_unstable();
+        let stretch = |(index, begin): (usize, &Instant)| came[index..].partition_point(|at| *at - *begin < within);
+        came.iter().enumerate().map(stretch).max().unwrap_or(0)
+    }
+
+    /// How much of bodies that never end, or are huge, the server got rid of so far.
+    #[must_use]
+    pub fn streamed_bytes(&self) -> u64 {
+        self.site.streamed_bytes()
     }
 
     /// The records of an object as they are now, archived ones included.
@@ -262,14 +293,20 @@ impl Answer {
     /// A JSON body of any shape.
     #[must_use]
     pub fn json(status: u16, body: Value) -> Self {
-        Self::text(status, "application/json; charset=utf-8", &body.to_string())
+        Self::text(status, "application/json; charset=utf-8", body.to_string())
     }
 
     /// Any body, sent under any content type; broken ones too.
     #[must_use]
-    pub fn text(status: u16, content_type: &str, body: &str) -> Self {
+    pub fn text(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let headers = vec![("content-type".to_owned(), content_type.to_owned())];
-        Self { status, headers, body: body.as_bytes().to_vec() }
+        Self { status, headers, content: Content::Whole(body.into()) }
+    }
+
+    /// A 200 with a body that is no whole one.
+    #[must_use]
+    pub fn of(content: Content) -> Self {
+        Self { content, ..Self::text(200, "application/json; charset=utf-8", "") }
     }
 
     #[must_use]
@@ -428,9 +465,31 @@ mod tests {
 
         let statuses: Vec<u16> = simulator.requests().iter().map(|request| request.status).collect();
         assert_eq!(statuses, [401, 405, 503, 200, 403, 404, 200]);
+        assert_eq!(simulator.busiest(Duration::from_secs(3600)), 7);
+        assert_eq!(simulator.busiest(Duration::ZERO), 0);
         assert_eq!(simulator.requests()[3].query, BTreeMap::from([("limit".to_owned(), "1".to_owned())]));
         simulator.forget_requests();
         assert_eq!(simulator.requests(), []);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn calls_beyond_the_quota_are_refused_until_the_oldest_is_old_enough() {
+        let quota = Quota { calls: 2, within: Duration::from_millis(200), says_when: true };
+        let simulator = start(Options { quota: Some(quota), ..Options::default() }).await;
+        let statuses: Vec<u16> = (0..3).map(|_| get(&simulator, "/nps").0).collect();
+        assert_eq!(statuses, [200, 200, 429]);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while get(&simulator, "/nps").0 != 200 {
+            assert!(Instant::now() < deadline, "refused for ever");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_body_that_is_cut_off_shows_what_came_before() {
+        let simulator = simulated().await;
+        simulator.answer_next("nps", vec![Answer::of(Content::CutOff(b"[{\"_id\"".to_vec()))]);
+        let (status, body) = get(&simulator, "/nps");
+        assert!(status == 200 && body.contains("[{\"_id\"") && !body.ends_with("0\r\n\r\n"), "{body:?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

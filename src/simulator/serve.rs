@@ -1,7 +1,7 @@
 //! The HTTP side: who may come in, which page they get, and a note of every request.
 //!
 //! ```text
-//! door (note, token, method, scripted answers, permissions) -> list | one -> shelf
+//! door (note, token, method, quota, scripted answers, permissions) -> list | one -> shelf
 //! ```
 //!
 //! The door stands before every path, known or not, as the real API refuses a bad token before it
@@ -9,7 +9,9 @@
 //! the real API report.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -22,12 +24,14 @@ use chrono::{DateTime, Utc};
 
 use super::endpoint::{Endpoint, Hides};
 use super::workspace::{Filter, Shelf, Wanted};
-use super::{Answer, Meanwhile, Options, Request, Source};
+use super::{Answer, Meanwhile, Options, Quota, Request, Source};
 
 /// What the server and the [`Simulator`](super::Simulator) that holds it share.
 pub(super) struct Site {
     options: Options,
     state: Mutex<Now>,
+    /// Bytes of bodies that are not whole.
+    streamed: Arc<AtomicU64>,
 }
 
 /// Everything that changes while the server runs.
@@ -37,6 +41,8 @@ pub(super) struct Now {
     /// Scripted answers by path without its leading slash, first come, first served.
     pub(super) answers: BTreeMap<String, VecDeque<Answer>>,
     pub(super) requests: Vec<Request>,
+    /// When the calls came that count towards the quota, oldest first.
+    pub(super) let_in: VecDeque<Instant>,
     /// What the server thinks the time is, if not what this machine thinks.
     pub(super) clock: Option<DateTime<Utc>>,
     pub(super) max_limit: Option<usize>,
@@ -65,15 +71,20 @@ impl Site {
             forbidden,
             answers: BTreeMap::new(),
             requests: Vec::new(),
+            let_in: VecDeque::new(),
             clock: None,
             max_limit: options.max_limit,
             meanwhile: None,
         };
-        Self { options, state: Mutex::new(now) }
+        Self { options, state: Mutex::new(now), streamed: Arc::default() }
     }
 
     pub(super) fn token(&self) -> &str {
         &self.options.token
+    }
+
+    pub(super) fn streamed_bytes(&self) -> u64 {
+        self.streamed.load(Ordering::Relaxed)
     }
 
     /// A test that panics in the middle of an edit should fail by that panic and no other.
@@ -93,6 +104,7 @@ pub(super) fn router(site: &Arc<Site>) -> Router {
 
 /// Notes the request before the latency begins, so that one whose client gave up is noted too.
 async fn door(State(site): State<Arc<Site>>, request: HttpRequest, next: Next) -> Response {
+    let at = Instant::now();
     let path = request.uri().path().to_owned();
     let query = Query::<QueryMap>::try_from_uri(request.uri()).map(|Query(query)| query).unwrap_or_default();
 
@@ -103,7 +115,7 @@ async fn door(State(site): State<Arc<Site>>, request: HttpRequest, next: Next) -
     };
 
     let status = response.status().as_u16();
-    if let Some(date) = site.note(Request { path, query, status }) {
+    if let Some(date) = site.note(Request { path, query, status, at }) {
         response.headers_mut().insert(header::DATE, date);
     }
     if !site.options.latency.is_zero() {
@@ -147,13 +159,24 @@ impl Site {
         let path = request.uri().path().trim_start_matches('/');
         let object = path.split('/').next().unwrap_or_default();
         let mut now = self.now();
+        if let Some(refusal) = self.options.quota.and_then(|quota| over(quota, &mut now.let_in)) {
+            return Some(refusal);
+        }
         if let Some(answer) = now.answers.get_mut(path).and_then(VecDeque::pop_front) {
-            return Some(answer.into_response());
+            return Some(self.scripted(answer));
         }
         if now.forbidden.contains(object) {
             return Some(sentence(StatusCode::FORBIDDEN, "This app has no permission to view this model."));
         }
         self.options.missing.contains(object).then(not_found)
+    }
+
+    fn scripted(&self, answer: Answer) -> Response {
+        let bare = Response::builder().status(answer.status);
+        let response = answer.headers.into_iter().fold(bare, |response, (name, value)| response.header(name, value));
+        response
+            .body(answer.content.body(Arc::clone(&self.streamed)))
+            .unwrap_or_else(|_| sentence(StatusCode::INTERNAL_SERVER_ERROR, "The scripted answer is not valid HTTP."))
     }
 
     fn wanted(&self, endpoint: &Endpoint, query: &QueryMap, max_limit: Option<usize>) -> Wanted {
@@ -172,6 +195,24 @@ impl Site {
             limit: limit.min(most),
         }
     }
+}
+
+/// A 429 if this call is one too many; else it is noted as one that is answered.
+fn over(quota: Quota, let_in: &mut VecDeque<Instant>) -> Option<Response> {
+    let now = Instant::now();
+    while let_in.front().is_some_and(|oldest| now - *oldest >= quota.within) {
+        let_in.pop_front();
+    }
+    if let_in.len() < quota.calls {
+        let_in.push_back(now);
+        return None;
+    }
+    let mut response = sentence(StatusCode::TOO_MANY_REQUESTS, "You have made too many requests.");
+    if let Some(oldest) = let_in.front().filter(|_| quota.says_when) {
+        let seconds = (quota.within - (now - *oldest)).as_secs_f64().ceil() as u64;
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    Some(response)
 }
 
 fn filters(endpoint: &Endpoint, query: &QueryMap) -> Vec<Filter> {
@@ -199,14 +240,4 @@ fn not_found() -> Response {
 
 fn sentence(status: StatusCode, text: &'static str) -> Response {
     (status, text).into_response()
-}
-
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        let bare = Response::builder().status(self.status);
-        let response = self.headers.into_iter().fold(bare, |response, (name, value)| response.header(name, value));
-        response
-            .body(Body::from(self.body))
-            .unwrap_or_else(|_| sentence(StatusCode::INTERNAL_SERVER_ERROR, "The scripted answer is not valid HTTP."))
-    }
 }

@@ -108,8 +108,12 @@ impl Sync {
     }
 
     pub(crate) async fn run(&self, ask: Ask, objects: &[&'static Object]) -> Summary {
+        self.run_with(&self.client(), ask, objects).await
+    }
+
+    pub(crate) async fn run_with(&self, client: &Client, ask: Ask, objects: &[&'static Object]) -> Summary {
         self.simulator.set_clock(self.now);
-        run::run(&self.client(), &self.store, &self.order(ask, objects), &self.stop).await.unwrap()
+        run::run(client, &self.store, &self.order(ask, objects), &self.stop).await.unwrap()
     }
 
     pub(crate) fn order<'a>(&self, ask: Ask, objects: &'a [&'static Object]) -> Order<'a> {
@@ -168,15 +172,19 @@ pub(crate) fn client_of(simulator: &Simulator, token: &str) -> Client {
 }
 
 pub(crate) fn client_with(simulator: &Simulator, token: &str, max_page_bytes: u64) -> Client {
-    let connection = Connection {
-        base_url: simulator.url().parse().unwrap(),
+    let connection = connection_to(&simulator.url(), token);
+    Client::new(Connection { max_page_bytes, ..connection }, Budget::per_minute(0)).unwrap()
+}
+
+pub(crate) fn connection_to(url: &str, token: &str) -> Connection {
+    Connection {
+        base_url: url.parse().unwrap(),
         token: Token::new(&token.into()).unwrap(),
         connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_secs(30),
         retry: Retry { times: 3, first_delay: Duration::ZERO },
-        max_page_bytes,
-    };
-    Client::new(connection, Budget::per_minute(0)).unwrap()
+        max_page_bytes: 64 << 20,
+    }
 }
 
 /// A table as it stands: rows as JSON, and the map of its columns.
