@@ -77,6 +77,8 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Listed {
     pub records: Vec<Box<RawValue>>,
+    /// How long it was.
+    pub bytes: u64,
     /// The time at Planhat, if it says so.
     pub served_at: Option<DateTime<Utc>>,
 }
@@ -147,6 +149,10 @@ impl Client {
         *until = until.max(Some(Instant::now() + delay));
     }
 
+    pub(super) fn max_page_bytes(&self) -> u64 {
+        self.connection.max_page_bytes
+    }
+
     /// How long a request that Planhat has put off still waits.
     pub fn waits_for(&self) -> Option<Duration> {
         let until = self.waits_until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +166,7 @@ impl Client {
         let body = self.body_of(&path, query, response).await?;
         let records =
             serde_json::from_slice(&body).map_err(|error| Error::NotAList { found: self.found_instead(&body, &error), path })?;
-        Ok(Listed { records, served_at })
+        Ok(Listed { records, bytes: body.len() as u64, served_at })
     }
 
     async fn has_once(&self, object: &str, id: &str) -> Result<bool, Error> {

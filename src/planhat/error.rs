@@ -22,7 +22,7 @@ pub enum Error {
     BrokenOff { path: String, source: reqwest::Error },
     #[error("{path} answered with something that is not a list of records: {found}")]
     NotAList { path: String, found: String },
-    #[error("{path} answered with more than {limit_bytes} bytes at limit={limit}")]
+    #[error("{path} answered with more than planhat.max_page_bytes ({limit_bytes}) at limit={limit}")]
     TooBig { path: String, limit: u32, limit_bytes: u64 },
     #[error("{path} lists the same records again and again from offset {offset} on")]
     Repeats { path: String, offset: u64 },
@@ -75,7 +75,7 @@ impl Error {
                 "the workspace's quota is used up: lower planhat.calls_per_minute if others use the API too"
             }
             Error::NotAList { .. } => "check that planhat.base_url is the API host (https://api.planhat.com or a regional one)",
-            Error::TooBig { .. } => "lower planhat.page_size or raise planhat.max_page_bytes",
+            Error::TooBig { .. } => "raise planhat.max_page_bytes: even single records of this object were larger",
             Error::Unstable { .. } => {
                 "run it again when less is deleted in Planhat; if it stays so, pages.overlap = 0 reads without this check, and may miss records"
             }

@@ -7,6 +7,9 @@
 //! since a server may clamp `limit`; and a listing ends with the page that brings no new record, since
 //! a short page may not be the last.
 //!
+//! A page that is too big is asked for again in smaller portions, and a record that is too big by itself is left
+//! out and reported, once a row behind it was answered. Where pages are small again, the portions grow again.
+//!
 //! This is sound where the order of rows does not change under us: by `_id`, always. In a sweep by
 //! time, rows that move down without being deleted can still hide one behind them.
 
@@ -35,6 +38,11 @@ const SMALL_STEPS_BACK: u32 = 8;
 const MAX_SAME_PAGES: u32 = 2;
 /// Rows that are in order by chance once in a few million times.
 const TELLING_ROWS: usize = 10;
+/// Pages in a row with room for four times as much, before twice as much is asked for again: so a few calls are in
+/// vain wherever pages get big, and none among pages that stay big.
+const ROOMY_PAGES: u32 = 3;
+/// Records in a row that no page has room for: where there are more, it is rather the answers that are wrong.
+const MAX_OVERSIZED: usize = 3;
 /// No workspace has so many records of a kind.
 const MAX_OFFSET: u64 = 100_000_000;
 
@@ -83,6 +91,12 @@ pub struct Pager<'a> {
     client: &'a Client,
     listing: Listing,
     limit: u32,
+    /// What the limit is where no page is too big.
+    full_limit: u32,
+    /// Pages in a row that were small at a lowered limit.
+    roomy_pages: u32,
+    /// Records that no page had room for, on the way to the next page.
+    oversized: Vec<Rejected>,
     overlap: bool,
     position: Position,
     seen: Seen,
@@ -92,6 +106,8 @@ pub struct Pager<'a> {
     /// Rows have moved since the last page that was handed out.
     moved: bool,
     last_page: Vec<u64>,
+    /// The limit that the last page was asked for with.
+    last_limit: u32,
     /// Rows of the longest page but the last one.
     longest_but_last: usize,
     same_pages: u32,
@@ -122,6 +138,9 @@ impl<'a> Pager<'a> {
             client,
             listing,
             limit,
+            full_limit: limit,
+            roomy_pages: 0,
+            oversized: Vec::new(),
             overlap,
             furthest: position.offset,
             position,
@@ -130,6 +149,7 @@ impl<'a> Pager<'a> {
             steps_back_in_a_row: 0,
             moved: false,
             last_page: Vec::new(),
+            last_limit: limit,
             longest_but_last: 0,
             same_pages: 0,
             single_rows: 0,
@@ -144,7 +164,7 @@ impl<'a> Pager<'a> {
             if self.position.offset > MAX_OFFSET {
                 return Err(Error::Endless { path: self.path(), offset: self.position.offset });
             }
-            let Listed { records, served_at } = self.fetch().await?;
+            let (asked, Listed { records, served_at, .. }) = self.fetch().await?;
             let entries: Vec<Entry> = records.into_iter().map(Entry::read).collect();
             if self.position.seam.is_some() && !self.continues(&entries) {
                 self.step_back()?;
@@ -153,12 +173,15 @@ impl<'a> Pager<'a> {
             let anything_new = entries.iter().any(|entry| !self.seen.knows(entry.key));
             if !anything_new && entries.len() <= 1 {
                 let is_the_end = match self.position.seam {
-                    Some(_) => !self.pages_may_be_cut(),
+                    Some(_) => !self.pages_may_be_cut(asked),
                     // A row that was inserted before brings the last one again, but not without end.
                     None => entries.is_empty() || self.single_rows >= MAX_SAME_PAGES,
                 };
-                if is_the_end {
+                if is_the_end && self.oversized.is_empty() {
                     return Ok(None);
+                }
+                if is_the_end {
+                    return Ok(Some(self.accept(entries, asked, served_at)));
                 }
                 // With a single row to a page the seam fills it: what follows is on the next one.
                 self.single_rows += u32::from(self.position.seam.is_none());
@@ -171,8 +194,8 @@ impl<'a> Pager<'a> {
             } else {
                 self.bear_repetition(&entries)?;
             }
-            let page = self.accept(entries, served_at);
-            if anything_new || !page.records.is_empty() {
+            let page = self.accept(entries, asked, served_at);
+            if anything_new || !page.records.is_empty() || !page.rejected.is_empty() {
                 self.moved = false;
                 return Ok(Some(page));
             }
@@ -181,9 +204,9 @@ impl<'a> Pager<'a> {
 
     /// Whether a page of one row says nothing about the end: the page before was as long as the server makes
     /// them, and it may make them shorter from one moment to the next.
-    fn pages_may_be_cut(&self) -> bool {
+    fn pages_may_be_cut(&self, asked: u32) -> bool {
         let rows = self.last_page.len();
-        rows <= 1 || rows >= self.limit as usize || rows == self.longest_but_last
+        rows <= 1 || rows >= asked.min(self.last_limit) as usize || rows == self.longest_but_last
     }
 
     /// A page without anything new is fine after an insertion before it or a step back, but not for
@@ -198,14 +221,46 @@ impl<'a> Pager<'a> {
         Ok(())
     }
 
-    async fn fetch(&mut self) -> Result<Listed, Error> {
+    /// The page at the position, with the limit that it was asked for with: records can be huge (source SB), but the
+    /// same rows in smaller portions are fine.
+    async fn fetch(&mut self) -> Result<(u32, Listed), Error> {
         loop {
+            let asked = self.limit;
             match self.client.list(self.listing.object.name, &self.query(), self.calls).await {
-                // Records can be huge (source SB); the same rows in smaller portions are fine.
-                Err(Error::TooBig { .. }) if self.limit > 1 => self.limit = self.limit.div_ceil(4),
-                answer => return answer,
+                Err(Error::TooBig { .. }) if self.limit > 1 => {
+                    (self.limit, self.roomy_pages) = (self.limit.div_ceil(4), 0);
+                    debug!(path = self.path(), limit = self.limit, "a page was too big: asking for less");
+                }
+                Err(Error::TooBig { .. }) if self.oversized.len() < MAX_OVERSIZED => self.leave_out(),
+                Err(error) => return Err(error),
+                Ok(listed) => {
+                    self.ask_for_more(listed.bytes);
+                    return Ok((asked, listed));
+                }
             }
         }
+    }
+
+    /// Doubles a lowered limit after some pages in a row that had room for that and more.
+    fn ask_for_more(&mut self, bytes: u64) {
+        if self.limit == self.full_limit {
+            return;
+        }
+        self.roomy_pages = if bytes <= self.client.max_page_bytes() / 4 { self.roomy_pages + 1 } else { 0 };
+        if self.roomy_pages >= ROOMY_PAGES {
+            (self.limit, self.roomy_pages) = (self.limit.saturating_mul(2).min(self.full_limit), 0);
+            debug!(path = self.path(), limit = self.limit, "pages are small again: asking for more");
+        }
+    }
+
+    /// Goes past a record that no page has room for. That it is the record, and not any answer at all, shows
+    /// when the rows behind it are answered: only with their page it is reported.
+    fn leave_out(&mut self) {
+        let (offset, max) = (self.position.offset, self.client.max_page_bytes());
+        let place = format!("offset {offset} of {} by {}", self.path(), self.listing.name());
+        let reason = format!("larger than planhat.max_page_bytes ({max}), at {place}");
+        self.oversized.push(Rejected { id: None, raw: format!("(not read: {place})"), reason, sqlstate: None });
+        self.position = Position { offset: offset + 1, seam: None };
     }
 
     fn query(&self) -> Vec<(&'static str, String)> {
@@ -252,15 +307,16 @@ impl<'a> Pager<'a> {
         Ok(())
     }
 
-    fn accept(&mut self, entries: Vec<Entry>, served_at: Option<DateTime<Utc>>) -> Page {
+    fn accept(&mut self, entries: Vec<Entry>, asked: u32, served_at: Option<DateTime<Utc>>) -> Page {
         let seam = self.position.seam.as_deref().map(key_of_id);
         let begins_as_it_ended = entries.first().is_some_and(|first| Some(first.key) == seam && self.seen.has(first));
         self.moved |= seam.is_some() && !begins_as_it_ended || self.steps_back_in_a_row > 0;
         self.steps_back_in_a_row = 0;
         self.longest_but_last = self.longest_but_last.max(self.last_page.len());
         self.last_page = entries.iter().map(|entry| entry.key).collect();
+        self.last_limit = asked;
         self.position = self.after(&entries);
-        let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), Vec::new());
+        let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), std::mem::take(&mut self.oversized));
         for entry in entries {
             // The row that pages share is dropped, unless it was edited between the two.
             if self.seen.note(entry.key, entry.content) {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use planhat_sync::catalog;
 use planhat_sync::planhat::{Client, Error, Listing, Pager, Position};
-use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
+use planhat_sync::simulator::{Answer, Options, Request, Simulator, Workspace};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -170,13 +170,96 @@ async fn a_page_over_the_byte_bound_is_asked_for_again_in_smaller_portions() {
     assert_eq!(ids, ids_of(&numbered(50)));
 }
 
+/// Reads projects to their end where no page may be longer than this: the ids, and what was said of the rest.
+async fn read_within(simulator: &Simulator, page_size: u32, max_page_bytes: u64) -> Result<(Vec<String>, Vec<String>), Error> {
+    let (client, calls) = (client_with(simulator, simulator.token(), max_page_bytes), AtomicU64::new(0));
+    let mut pager = pager(&client, page_size, Position::default(), &calls);
+    let (mut ids, mut reasons) = (Vec::new(), Vec::new());
+    while let Some(page) = pager.next().await? {
+        ids.extend(page.records.into_iter().map(|record| record.id));
+        reasons.extend(page.rejected.into_iter().map(|rejected| rejected.reason));
+    }
+    Ok((ids, reasons))
+}
+
+fn number(request: &Request, name: &str) -> u64 {
+    request.query[name].parse().unwrap()
+}
+
+/// Calls that had to be made again for less.
+fn in_vain(requests: &[Request]) -> usize {
+    let is_again = |two: &&[Request]| {
+        number(&two[0], "offset") == number(&two[1], "offset") && number(&two[0], "limit") > number(&two[1], "limit")
+    };
+    requests.windows(2).filter(is_again).count()
+}
+
+/// As many records, each with so much text.
+fn weighing(texts: &[usize]) -> Vec<Value> {
+    let mut records = numbered(texts.len());
+    for (record, text) in records.iter_mut().zip(texts) {
+        record["description"] = json!("x".repeat(*text));
+    }
+    records
+}
+
 #[tokio::test]
-async fn a_record_that_no_page_has_room_for_is_an_error() {
-    let heavy = vec![json!({"_id": "a", "description": "x".repeat(60_000)})];
-    let simulator = simulator(heavy, Options::default()).await;
-    let (client, calls) = (client_with(&simulator, simulator.token(), 10_000), AtomicU64::new(0));
-    let error = pager(&client, 100, Position::default(), &calls).next().await.unwrap_err();
-    assert!(matches!(error, Error::TooBig { limit: 1, .. }), "{error}");
+async fn behind_a_few_huge_records_pages_grow_again() {
+    let mut texts = [0; 3000];
+    // One alone fits into a page, two side by side do not.
+    [500, 501, 1200, 2000, 2001].into_iter().for_each(|heavy: usize| texts[heavy] = 60_000);
+    let simulator = simulator(weighing(&texts), Options::default()).await;
+
+    let (ids, reasons) = read_within(&simulator, 100, 100_000).await.unwrap();
+
+    assert_eq!((ids, reasons), (ids_of(&numbered(3000)), vec![]));
+    let requests = simulator.requests();
+    assert_eq!(number(requests.last().unwrap(), "limit"), 100);
+    assert!(in_vain(&requests) <= 8, "{} calls in vain", in_vain(&requests));
+    assert!(requests.len() <= 31 + 2 * 30, "{} calls", requests.len());
+}
+
+#[tokio::test]
+async fn a_workspace_of_large_records_keeps_to_the_limit_that_works() {
+    let simulator = simulator(weighing(&[1000; 500]), Options::default()).await;
+
+    let (ids, _) = read_within(&simulator, 100, 40_000).await.unwrap();
+
+    assert_eq!(ids, ids_of(&numbered(500)));
+    assert_eq!(in_vain(&simulator.requests()), 1);
+}
+
+#[tokio::test]
+async fn a_record_that_no_page_has_room_for_is_left_out_and_reported() {
+    for (place, left_out) in
+        [("the first", vec![0]), ("amid others", vec![20]), ("in a row", vec![20, 21, 22]), ("the last", vec![49])]
+    {
+        let mut texts = [0; 50];
+        left_out.iter().for_each(|heavy| texts[*heavy] = 60_000);
+        let simulator = simulator(weighing(&texts), Options::default()).await;
+
+        let (ids, reasons) = read_within(&simulator, 100, 10_000).await.unwrap();
+
+        let rest: Vec<_> = (0..50).filter(|number| !left_out.contains(number)).map(|number| format!("{number:05}")).collect();
+        assert_eq!(ids, rest, "{place}");
+        let said = |offset| format!("larger than planhat.max_page_bytes (10000), at offset {offset} of /projects by _id");
+        assert_eq!(reasons, left_out.into_iter().map(said).collect::<Vec<_>>(), "{place}");
+    }
+}
+
+#[tokio::test]
+async fn a_listing_of_nothing_but_one_huge_record_ends() {
+    let simulator = simulator(weighing(&[60_000]), Options::default()).await;
+    let (ids, reasons) = read_within(&simulator, 100, 10_000).await.unwrap();
+    assert_eq!((ids.len(), reasons.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn answers_that_are_too_big_whatever_is_asked_are_an_error() {
+    let simulator = simulator(weighing(&[60_000; 10]), Options::default()).await;
+    let error = read_within(&simulator, 100, 10_000).await.unwrap_err();
+    assert_eq!(error.to_string(), "/projects answered with more than planhat.max_page_bytes (10000) at limit=1");
+    assert!(error.hint().unwrap().contains("raise planhat.max_page_bytes"));
 }
 
 #[tokio::test]
@@ -247,6 +330,35 @@ proptest! {
             let read: BTreeSet<String> = read.unwrap().into_iter().collect();
             assert!(read.is_superset(&untouched), "lost: {:?}", untouched.difference(&read).collect::<Vec<_>>());
             assert!(read.is_subset(&ever), "invented: {:?}", read.difference(&ever).collect::<Vec<_>>());
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever the sizes of records: each is read once, or reported if no page has room for it, and few calls
+    /// are in vain.
+    #[test]
+    fn records_of_all_sizes_are_read_or_reported(
+        sizes in proptest::collection::vec(prop_oneof![20 => Just(0), 4 => Just(30), 2 => Just(70), 1 => Just(120)], 0..300),
+        page_size in 1u32..120,
+    ) {
+        let row = sizes.windows(4).all(|four| four.iter().any(|percent| *percent < 100));
+        prop_assume!(row);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let texts: Vec<usize> = sizes.iter().map(|percent| percent * 100).collect();
+            let simulator = simulator(weighing(&texts), Options::default()).await;
+
+            let (ids, reasons) = read_within(&simulator, page_size, 10_000).await.unwrap();
+
+            let fits = |number: &usize| sizes[*number] < 100;
+            let expected: Vec<_> = (0..sizes.len()).filter(fits).map(|number| format!("{number:05}")).collect();
+            assert_eq!(ids, expected);
+            assert_eq!(reasons.len(), sizes.len() - expected.len());
+            let requests = simulator.requests();
+            assert!(4 * in_vain(&requests) <= requests.len() + 20, "{} of {}", in_vain(&requests), requests.len());
         });
     }
 }
