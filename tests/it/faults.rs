@@ -1,92 +1,469 @@
-//! What goes wrong on the way, and that it is mended or said.
+//! What goes wrong between the API and us, and that it is sat out or said: one test per fault.
+//!
+//! Each ends where the fault is gone again, with every record in its row.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use planhat_sync::catalog;
-use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
-use planhat_sync::store::ObjectStatus;
-use serde_json::json;
+use planhat_sync::planhat::{Budget, Client, Connection, Retry};
+use planhat_sync::pull::{Ask, Failure};
+use planhat_sync::run::{ObjectSummary, Summary};
+use planhat_sync::simulator::{Answer, Content, Options, Quota, Simulator, Workspace};
+use planhat_sync::store::{ObjectStatus, RunStatus};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_util::sync::CancellationToken;
 
-use crate::harness::Sync;
+use crate::harness::{Sync, client_with, connection_to};
 
-async fn after(answers: Vec<Answer>) -> (Sync, planhat_sync::run::ObjectSummary) {
+const RECORDS: usize = 250;
+/// One attempt and its repetitions.
+const ATTEMPTS: usize = 4;
+const MAX_PAGE_BYTES: u64 = 1 << 20;
+
+fn records() -> Vec<Value> {
+    (0..RECORDS).map(|number| json!({"_id": format!("{number:05}"), "name": format!("Project {number}")})).collect()
+}
+
+/// Three pages of projects.
+async fn projects() -> Sync {
+    Sync::new(Workspace::empty().with("projects", records())).await
+}
+
+fn first_page() -> Answer {
+    Answer::json(200, Value::Array(records()[..100].to_vec()))
+}
+
+/// Little patience, and little room for a page.
+fn strict(sync: &Sync) -> Client {
+    let connection = Connection {
+        request_timeout: Duration::from_millis(300),
+        retry: Retry { times: ATTEMPTS - 1, first_delay: Duration::ZERO },
+        max_page_bytes: MAX_PAGE_BYTES,
+        ..connection_to(&sync.simulator.url(), sync.simulator.token())
+    };
+    Client::new(connection, Budget::per_minute(0)).unwrap()
+}
+
+async fn sync_projects(sync: &Sync, client: &Client) -> ObjectSummary {
+    sync.run_with(client, Ask::Changes, &[catalog::object("projects").unwrap()]).await.objects.remove(0)
+}
+
+async fn assert_whole(sync: &Sync) {
+    sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+}
+
+/// A fault that passes is not noticed.
+async fn is_sat_out(faults: Vec<Answer>) {
+    let sync = projects().await;
+    sync.simulator.answer_next("projects", [vec![first_page()], faults].concat());
+    let client = Client::new(connection_to(&sync.simulator.url(), sync.simulator.token()), Budget::per_minute(0)).unwrap();
+
+    let run = sync_projects(&sync, &client).await.run;
+
+    assert_eq!((run.status, run.reason), (ObjectStatus::Succeeded, None));
+    assert_whole(&sync).await;
+}
+
+/// A fault that stays for longer than our patience fails its object and says how. The page before it is kept, the
+/// watermark does not move, and once it is gone the next run goes on behind that page.
+async fn is_said(fault: Answer, said: &str) {
+    let sync = projects().await;
+    sync.simulator.answer_next("projects", [vec![first_page()], vec![fault; 40]].concat());
+
+    let failed = sync_projects(&sync, &strict(&sync)).await.run;
+
+    assert_eq!(failed.status, ObjectStatus::Failed);
+    let reason = failed.reason.unwrap();
+    assert!(reason.contains(said), "{reason}");
+    assert!(reason.contains("could not read projects from offset 99"), "{reason}");
+    assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "100");
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors").await, "0");
+
+    sync.simulator.calm();
+    sync.simulator.forget_requests();
+    assert_eq!(sync_projects(&sync, &sync.client()).await.run.status, ObjectStatus::Succeeded);
+    let next = sync.simulator.requests().into_iter().find(|request| request.path == "/projects").unwrap();
+    assert_eq!(next.query["offset"], "99");
+    assert_whole(&sync).await;
+}
+
+async fn is_sat_out_or_said(fault: Answer, said: &str) {
+    is_sat_out(vec![fault.clone(), fault.clone()]).await;
+    is_said(fault, said).await;
+}
+
+fn html(status: u16) -> Answer {
+    Answer::text(status, "text/html", "<html>\n<body>\n<h1>oops</h1></body></html>")
+}
+
+fn body(bytes: impl Into<Vec<u8>>) -> Answer {
+    Answer::text(200, "application/json", bytes)
+}
+
+// ---- Statuses ----
+
+#[tokio::test]
+async fn a_429_that_asks_for_seconds_is_waited_for() {
+    let begun = Instant::now();
+    is_sat_out(vec![Answer::status(429).with_header("retry-after", "1")]).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_429_that_names_a_date_is_waited_for() {
+    let until = Utc::now() + TimeDelta::seconds(2);
+    is_sat_out(vec![Answer::status(429).with_header("retry-after", &httpdate::fmt_http_date(until.into()))]).await;
+    // The header has whole seconds.
+    assert!(Utc::now() >= DateTime::from_timestamp(until.timestamp(), 0).unwrap());
+}
+
+#[tokio::test]
+async fn a_429_that_does_not_say_when_is_asked_again() {
+    is_sat_out_or_said(Answer::status(429), "/projects answered 429 Too Many Requests").await;
+}
+
+#[tokio::test]
+async fn a_429_that_asks_for_a_day_gets_two_minutes() {
+    let mut sync = projects().await;
+    let fault = Answer::status(429).with_header("retry-after", "86400");
+    sync.simulator.answer_next("projects", vec![first_page(), fault]);
+    let client = sync.client();
+    let look = async {
+        while client.waits_for().is_none() {
+            tokio::task::yield_now().await;
+        }
+        sync.stop.cancel();
+        client.waits_for().unwrap()
+    };
+
+    let (summary, wait) = tokio::join!(sync_projects(&sync, &client), look);
+
+    assert!(wait > Duration::from_secs(110) && wait <= Duration::from_secs(120), "{wait:?}");
+    assert_eq!(summary.run.status, ObjectStatus::Interrupted);
+    sync.stop = CancellationToken::new();
+    sync_projects(&sync, &sync.client()).await;
+    assert_whole(&sync).await;
+}
+
+#[tokio::test]
+async fn a_server_that_enforces_a_quota_is_obeyed() {
+    let quota = Quota { calls: 2, within: Duration::from_millis(900), says_when: true };
+    let workspace = Workspace::empty().with("projects", records());
+    let sync = Sync::with(workspace, Options { quota: Some(quota), ..Options::default() }).await;
+
+    let run = sync.sync_one("projects").await.run;
+
+    assert_eq!(run.status, ObjectStatus::Succeeded);
+    assert!(sync.simulator.requests().iter().any(|request| request.status == 429));
+    assert_whole(&sync).await;
+}
+
+#[tokio::test]
+async fn a_burst_of_408_is_sat_out() {
+    is_sat_out(vec![Answer::status(408); ATTEMPTS - 1]).await;
+}
+
+#[tokio::test]
+async fn a_burst_of_500_with_html_is_sat_out() {
+    is_sat_out(vec![html(500); ATTEMPTS - 1]).await;
+}
+
+#[tokio::test]
+async fn a_burst_of_502_with_html_is_sat_out() {
+    is_sat_out(vec![html(502); ATTEMPTS - 1]).await;
+}
+
+#[tokio::test]
+async fn a_burst_of_503_that_says_when_is_sat_out() {
+    is_sat_out(vec![html(503).with_header("retry-after", "Wed, 01 Jan 2020 00:00:00 GMT"); ATTEMPTS - 1]).await;
+}
+
+#[tokio::test]
+async fn a_burst_of_504_is_sat_out() {
+    is_sat_out(vec![Answer::status(504); ATTEMPTS - 1]).await;
+}
+
+#[tokio::test]
+async fn one_fault_after_the_other_is_sat_out() {
+    is_sat_out(vec![Answer::status(503), Answer::of(Content::CutOff(b"[".to_vec())), body("")]).await;
+}
+
+#[tokio::test]
+async fn an_outage_with_an_html_page_is_said_on_one_line() {
+    is_said(html(503), "/projects answered 503 Service Unavailable: <html> <body> <h1>oops</h1></body></html>").await;
+}
+
+#[tokio::test]
+async fn any_other_status_fails_its_object_at_once() {
+    is_said(Answer::status(400), "/projects answered 400 Bad Request").await;
+}
+
+// ---- Bodies ----
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_asked_for_again() {
+    is_sat_out_or_said(Answer::of(Content::CutOff(b"[{\"_id\": \"00100\"},".to_vec())), "/projects broke off its answer").await;
+}
+
+#[tokio::test]
+async fn truncated_json_is_asked_for_again() {
+    is_sat_out_or_said(body("[{\"_id\": \"00100\"},{\"_i"), "a list that is not whole").await;
+}
+
+#[tokio::test]
+async fn invalid_utf8_is_asked_for_again() {
+    is_sat_out_or_said(body(*b"[{\"_id\": \"00100\", \"name\": \"\xff\xfe\"}]"), "not a list of records").await;
+}
+
+#[tokio::test]
+async fn an_object_for_a_list_is_asked_for_again() {
+    is_sat_out_or_said(Answer::json(200, json!({"data": [], "total": 1})), "not a list of records: an object with data, total")
+        .await;
+}
+
+#[tokio::test]
+async fn an_object_with_a_message_for_a_list_is_asked_for_again() {
+    is_sat_out_or_said(Answer::json(200, json!({"message": "odd"})), "not a list of records: odd").await;
+}
+
+#[tokio::test]
+async fn a_string_for_a_list_is_asked_for_again() {
+    is_sat_out_or_said(Answer::json(200, json!("Private Person")), "not a list of records: a string").await;
+}
+
+#[tokio::test]
+async fn null_for_a_list_is_asked_for_again() {
+    is_sat_out_or_said(Answer::json(200, Value::Null), "not a list of records: null").await;
+}
+
+#[tokio::test]
+async fn html_for_a_list_is_asked_for_again() {
+    is_sat_out_or_said(html(200), "not a list of records: <html> <body>").await;
+}
+
+#[tokio::test]
+async fn an_empty_body_is_asked_for_again() {
+    is_sat_out_or_said(body(""), "not a list of records: (empty)").await;
+}
+
+#[tokio::test]
+async fn gzip_that_is_none_is_asked_for_again() {
+    let lie = body("[{\"_id\": \"00100\"}]").with_header("content-encoding", "gzip");
+    is_sat_out_or_said(lie, "/projects broke off its answer").await;
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_runs_into_the_request_timeout() {
+    let begun = Instant::now();
+    is_said(Answer::of(Content::Trickling), "/projects broke off its answer").await;
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_read_up_to_the_bound() {
+    is_said(Answer::of(Content::Endless), "more than planhat.max_page_bytes (1048576) at limit=1").await;
+}
+
+#[tokio::test]
+async fn a_body_of_500_megabytes_is_not_read_beyond_the_bound() {
+    let sync = projects().await;
+    sync.simulator.answer_next("projects", vec![Answer::of(Content::Megabytes(500))]);
+
+    let run = sync_projects(&sync, &client_with(&sync.simulator, sync.simulator.token(), MAX_PAGE_BYTES)).await.run;
+
+    assert_eq!(run.status, ObjectStatus::Succeeded);
+    // What is on its way is in buffers of the two sockets.
+    assert!(sync.simulator.streamed_bytes() < 50 << 20, "{} bytes", sync.simulator.streamed_bytes());
+    assert_whole(&sync).await;
+}
+
+#[tokio::test]
+async fn a_record_larger_than_any_page_is_quarantined_until_it_is_smaller() {
+    let sync = projects().await;
+    let describe =
+        |text: String| move |record: &mut serde_json::Map<String, Value>| _ = record.insert("description".into(), json!(text));
+    sync.simulator.edit("projects", "00120", sync.now, describe("x".repeat(2 << 20)));
+
+    let run = sync_projects(&sync, &strict(&sync)).await.run;
+
+    assert_eq!((run.status, run.figures.inserted, run.figures.quarantined), (ObjectStatus::Partial, 249, 1));
+    let reason = sync.one("select reason from planhat_sync.quarantine").await;
+    assert_eq!(reason, "larger than planhat.max_page_bytes (1048576), at offset 120 of /projects by _id");
+
+    sync.simulator.edit("projects", "00120", sync.now, describe("short".to_owned()));
+    assert_eq!(sync_projects(&sync, &strict(&sync)).await.run.status, ObjectStatus::Succeeded);
+    sync.full_sync_one("projects").await;
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "0");
+    assert_whole(&sync).await;
+}
+
+#[tokio::test]
+async fn a_row_whose_record_grew_beyond_any_page_is_not_taken_for_deleted() {
+    let sync = projects().await;
+    sync.sync_one("projects").await;
+    let grow = |record: &mut serde_json::Map<String, Value>| _ = record.insert("name".into(), json!("x".repeat(2 << 20)));
+    sync.simulator.edit("projects", "00120", sync.now, grow);
+
+    let summary = sync.run_with(&strict(&sync), Ask::Full, &[catalog::object("projects").unwrap()]).await;
+
+    assert_eq!(summary.objects[0].run.figures.quarantined, 1);
+    assert_eq!(sync.one("select count(*)::text from planhat.projects where _deleted_at is not null").await, "0");
+    sync.full_sync_one("projects").await;
+    assert_whole(&sync).await;
+}
+
+#[tokio::test]
+async fn a_fault_in_the_answer_of_one_object_leaves_the_others_alone() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
-    sync.simulator.answer_next("tasks", answers);
-    let summary = sync.sync_one("tasks").await;
-    (sync, summary)
-}
+    sync.simulator.answer_next("companies", vec![Answer::status(500); ATTEMPTS]);
 
-#[tokio::test]
-async fn what_is_transient_is_asked_again() {
-    for answer in [
-        Answer::status(429).with_header("retry-after", "0"),
-        Answer::status(408),
-        Answer::text(500, "text/html", "<html>oops</html>"),
-        Answer::status(502),
-        Answer::status(503).with_header("retry-after", "Wed, 01 Jan 2020 00:00:00 GMT"),
-        Answer::status(504),
-        Answer::json(200, json!({"message": "try later"})),
-        Answer::text(200, "application/json", "[{\"_id\": \"a\""),
-        Answer::text(200, "application/json", ""),
-    ] {
-        let (sync, summary) = after(vec![answer.clone(), answer]).await;
-        assert_eq!(summary.run.status, ObjectStatus::Succeeded);
-        sync.assert_equals_workspace(&[catalog::object("tasks").unwrap()]).await;
-    }
-}
+    let first = sync.sync().await;
+    let second = sync.sync().await;
 
-#[tokio::test]
-async fn what_stays_broken_fails_its_object_and_says_how() {
-    for (answer, said) in [
-        (
-            Answer::text(503, "text/html", "<h1>down for\n maintenance</h1>"),
-            "/tasks answered 503 Service Unavailable: <h1>down for maintenance</h1>",
-        ),
-        (Answer::json(200, json!({"message": "odd"})), "something that is not a list of records: odd"),
-        (Answer::json(200, json!({"data": [{"name": "Private Person"}], "total": 1})), "an object with data, total"),
-        (Answer::status(301).with_header("location", "http://elsewhere.example"), "/tasks answered 301 Moved Permanently"),
-        (Answer::status(400), "/tasks answered 400 Bad Request"),
-    ] {
-        let (sync, summary) = after(vec![answer; 8]).await;
-        assert_eq!(summary.run.status, ObjectStatus::Failed);
-        let reason = summary.run.reason.unwrap();
-        assert!(reason.contains(said), "{reason}");
-        assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors").await, "0");
-    }
+    assert_eq!(first.status, RunStatus::Partial);
+    assert_eq!(second.status, RunStatus::Succeeded);
+    sync.assert_equals_workspace(&catalog::default_objects()).await;
 }
 
 #[tokio::test]
 async fn customer_data_of_a_broken_list_stays_out_of_the_message() {
-    let (_, summary) =
-        after(vec![Answer::text(200, "application/json", "[{\"_id\": \"a\", \"name\": \"Private Person\""); 8]).await;
-    let reason = summary.run.reason.unwrap();
+    let sync = projects().await;
+    sync.simulator.answer_next("projects", vec![body("[{\"_id\": \"a\", \"name\": \"Private Person\""); ATTEMPTS]);
+    let reason = sync.sync_one("projects").await.run.reason.unwrap();
     assert!(!reason.contains("Private Person"), "{reason}");
 }
 
 #[tokio::test]
 async fn a_token_that_the_server_sends_back_is_masked() {
-    let echo = Answer::text(500, "text/plain", "bad token simulated-token!");
-    let (_, summary) = after(vec![echo; 8]).await;
-    let reason = summary.run.reason.unwrap();
+    let sync = projects().await;
+    sync.simulator.answer_next("projects", vec![Answer::text(500, "text/plain", "bad token simulated-token!"); ATTEMPTS]);
+    let reason = sync.sync_one("projects").await.run.reason.unwrap();
     assert!(reason.contains("bad token [token]!"), "{reason}");
 }
 
-#[tokio::test]
-async fn one_object_that_fails_leaves_the_others_alone_and_goes_on_next_time() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
-    sync.simulator.answer_next("companies", vec![Answer::status(500); 4]);
+// ---- Connections ----
 
-    let first = sync.sync().await;
-    let second = sync.sync().await;
+/// A run against another address, one attempt to a call.
+async fn sync_at(sync: &Sync, url: &str) -> Summary {
+    let connection = Connection {
+        retry: Retry { times: 0, first_delay: Duration::ZERO },
+        connect_timeout: Duration::from_millis(500),
+        ..connection_to(url, sync.simulator.token())
+    };
+    let client = Client::new(connection, Budget::per_minute(0)).unwrap();
+    sync.run_with(&client, Ask::Changes, &catalog::default_objects()).await
+}
 
-    assert_eq!(first.status, planhat_sync::store::RunStatus::Partial);
-    assert_eq!(second.status, planhat_sync::store::RunStatus::Succeeded);
+/// The run ended early and said why; with the server back, the next one brings everything.
+async fn assert_out_of_reach(sync: &Sync, summary: Summary, said: &str) {
+    assert_eq!(summary.status, RunStatus::Failed);
+    let reasons: Vec<String> = summary.objects.iter().filter_map(|object| object.run.reason.clone()).collect();
+    assert!(reasons.iter().all(|reason| reason.contains("could not be reached") && reason.contains(said)), "{reasons:?}");
+    assert!((1..=4).contains(&reasons.len()), "objects that were tried: {}", reasons.len());
+
+    assert_eq!(sync.sync().await.status, RunStatus::Succeeded);
     sync.assert_equals_workspace(&catalog::default_objects()).await;
 }
 
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
-    let elsewhere = Simulator::start(Workspace::from_fixtures(), Options::default()).await.unwrap();
-    let redirect = Answer::status(302).with_header("location", &format!("{}/tasks", elsewhere.url()));
-    let (_, summary) = after(vec![redirect]).await;
-    assert_eq!(summary.run.status, ObjectStatus::Failed);
-    assert!(elsewhere.requests().is_empty(), "the token went elsewhere");
+async fn a_server_that_is_gone_ends_the_run() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let (listener, address) = listen().await;
+    drop(listener);
+    let summary = sync_at(&sync, &format!("http://{address}")).await;
+    assert_out_of_reach(&sync, summary, "").await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_without_an_answer_ends_the_run() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let (listener, address) = listen().await;
+    let server = tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await);
+        }
+    });
+    let summary = sync_at(&sync, &format!("http://{address}")).await;
+    server.abort();
+    assert_out_of_reach(&sync, summary, "").await;
+}
+
+#[tokio::test]
+async fn https_to_a_server_that_speaks_http_ends_the_run() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let summary = sync_at(&sync, &sync.simulator.url().replace("http:", "https:")).await;
+    assert_eq!(sync.simulator.requests(), []);
+    assert_out_of_reach(&sync, summary, "received corrupt message").await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_ends_the_run_before_the_token_is_sent() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let (listener, address) = listen().await;
+    // For localhost and 127.0.0.1, made with openssl; it guards nothing.
+    let certificate = include_bytes!("self-signed.cert.der").to_vec().into();
+    let key = PrivateKeyDer::try_from(include_bytes!("self-signed.key.der").to_vec()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let server = tokio::spawn(async move {
+        let mut received = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            if let Ok(mut connection) = acceptor.accept(connection).await {
+                _ = connection.read_to_end(&mut received).await;
+                _ = connection.shutdown().await;
+            }
+            assert_eq!(received, b"");
+        }
+    });
+
+    let summary = sync_at(&sync, &format!("https://{address}")).await;
+
+    assert!(!server.is_finished(), "something was sent to a server that nobody vouches for");
+    server.abort();
+    assert_out_of_reach(&sync, summary, "invalid peer certificate").await;
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed_and_the_token_does_not_leave() {
+    let elsewhere = Simulator::start(Workspace::empty().with("projects", records()), Options::default()).await.unwrap();
+    for (status, said) in [
+        (301, "/projects answered 301 Moved Permanently"),
+        (302, "/projects answered 302 Found"),
+        (303, "/projects answered 303 See Other"),
+        (307, "/projects answered 307 Temporary Redirect"),
+        (308, "/projects answered 308 Permanent Redirect"),
+    ] {
+        for host in ["127.0.0.1", "localhost"] {
+            let location = format!("{}/projects", elsewhere.url().replace("127.0.0.1", host));
+            is_said(Answer::status(status).with_header("location", &location), said).await;
+        }
+    }
+    assert_eq!(elsewhere.requests(), [], "the token went elsewhere");
+}
+
+#[tokio::test]
+async fn a_redirect_comes_with_a_hint() {
+    let sync = projects().await;
+    sync.simulator.answer_next("projects", vec![Answer::status(308).with_header("location", "https://elsewhere.example")]);
+    let hint = sync.sync_one("projects").await.failure.as_ref().and_then(Failure::hint);
+    assert!(hint.is_some_and(|hint| hint.contains("set planhat.base_url to the API host itself")), "{hint:?}");
 }

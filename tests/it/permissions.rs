@@ -7,7 +7,7 @@ use planhat_sync::simulator::{Answer, Options, Workspace};
 use planhat_sync::store::{ObjectStatus, RunStatus};
 use serde_json::json;
 
-use crate::harness::{Sync, client_of};
+use crate::harness::{Sync, client_of, day};
 
 #[tokio::test]
 async fn objects_that_the_token_may_not_read_are_skipped_and_the_rest_lands() {
@@ -102,5 +102,33 @@ async fn a_token_revoked_between_two_pages_keeps_what_was_committed() {
     assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors").await, "0");
 
     sync.sync_one("projects").await;
+    sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_permission_taken_away_between_two_pages_keeps_what_was_committed_and_the_watermark() {
+    let records = (0..250).map(|number| json!({"_id": format!("{number:05}")})).collect();
+    let mut sync = Sync::new(Workspace::empty().with("projects", records)).await;
+    sync.sync_one("projects").await;
+    let before = sync.one("select watermark::text from planhat_sync.cursors").await;
+    sync.now = day(1);
+    let edit = |id: &str| {
+        sync.simulator.edit("projects", id, day(1), |record| _ = record.insert("name".into(), json!("edited")));
+    };
+    ["00050", "00150", "00249"].into_iter().for_each(edit);
+    let first_page = serde_json::Value::Array(sync.simulator.records("projects")[..100].to_vec());
+    sync.simulator.answer_next("projects", vec![Answer::json(200, first_page), Answer::status(403)]);
+
+    let summary = sync.sync_one("projects").await;
+
+    assert_eq!((summary.run.status, summary.run.figures.updated), (ObjectStatus::Skipped, 1));
+    assert_eq!(summary.run.reason.unwrap(), "could not read projects from offset 99: /projects answered 403 Forbidden");
+    assert_eq!(sync.one("select watermark::text from planhat_sync.cursors").await, before);
+
+    sync.simulator.forget_requests();
+    assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
+    let next = sync.simulator.requests().into_iter().find(|request| request.path == "/projects").unwrap();
+    assert_eq!(next.query["offset"], "99");
+    assert_ne!(sync.one("select watermark::text from planhat_sync.cursors").await, before);
     sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
 }
