@@ -1,0 +1,76 @@
+//! The call budget as the server sees it: never more calls than configured, and nearly all of them while there
+//! is work.
+
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use planhat_sync::catalog;
+use planhat_sync::planhat::{Budget, Client};
+use planhat_sync::pull::Ask;
+use planhat_sync::simulator::{Options, Quota, Workspace};
+use planhat_sync::store::RunStatus;
+use serde_json::json;
+
+use crate::harness::{Sync, connection_to};
+
+const CALLS: u32 = 200;
+const OBJECTS: [&str; 4] = ["projects", "objectives", "invoices", "sales"];
+
+/// A server that enforces the quota, and a client that may use it up.
+async fn within(period: Duration, records: usize) -> (Sync, Client) {
+    let quota = Quota { calls: CALLS as usize, within: period, says_when: false };
+    let numbered = || (0..records).map(|number| json!({"_id": format!("{number:05}")})).collect();
+    let workspace = OBJECTS.iter().fold(Workspace::empty(), |workspace, object| workspace.with(object, numbered()));
+    let sync = Sync::with(workspace, Options { quota: Some(quota), ..Options::default() }).await;
+    let connection = connection_to(&sync.simulator.url(), sync.simulator.token());
+    let client = Client::new(connection, Budget::within(CALLS, period)).unwrap();
+    (sync, client)
+}
+
+fn assert_used_but_not_exceeded(sync: &Sync, period: Duration) {
+    assert!(sync.simulator.requests().iter().all(|request| request.status == 200), "the server refused a call");
+    let busiest = sync.simulator.busiest(period);
+    assert!(busiest <= CALLS as usize && busiest >= CALLS as usize * 95 / 100, "{busiest} calls of {CALLS}");
+}
+
+/// A minute of five seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_is_used_to_95_percent_and_never_exceeded() {
+    let period = Duration::from_secs(5);
+    let (sync, client) = within(period, 1).await;
+    let (end, calls) = (Instant::now() + period.mul_f64(1.3), AtomicU64::new(0));
+    let reader = |object| {
+        let (client, calls) = (&client, &calls);
+        async move {
+            while Instant::now() < end {
+                client.list(object, &[], calls).await.unwrap();
+            }
+        }
+    };
+
+    join_all(OBJECTS.map(reader)).await;
+
+    assert_used_but_not_exceeded(&sync, period);
+}
+
+/// The real thing; it takes three minutes: `scripts/with-postgres cargo test --test it -- --ignored two_hundred`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes three minutes"]
+async fn two_hundred_calls_a_minute_are_used_to_95_percent_and_never_exceeded() {
+    let period = Duration::from_secs(60);
+    let (mut sync, client) = within(period, 140).await;
+    // A page brings one new record: 140 calls an object.
+    sync.limits.page_size = 2;
+    let objects = OBJECTS.map(|object| catalog::object(object).unwrap());
+    let begun = Instant::now();
+
+    let summary = sync.run_with(&client, Ask::Changes, &objects).await;
+
+    assert_eq!(summary.status, RunStatus::Succeeded);
+    assert_used_but_not_exceeded(&sync, period);
+    let minutes = begun.elapsed().as_secs_f64() / 60.0;
+    let calls = sync.simulator.requests().len();
+    assert!(calls as f64 >= 0.95 * f64::from(CALLS) * minutes, "{calls} calls in {minutes} minutes");
+    sync.assert_equals_workspace(&objects).await;
+}
