@@ -260,6 +260,30 @@ async fn gzip_that_is_none_is_asked_for_again() {
     is_sat_out_or_said(lie, "/projects broke off its answer").await;
 }
 
+/// A few bytes of gzip for so many: a letter, and again and again the letter before it 258 times.
+fn gzip_bomb(bytes: usize) -> Vec<u8> {
+    let (letter, again) = ("10101000", "1100010100000");
+    let bits: Vec<u8> = ["110", letter].into_iter().chain(vec![again; bytes / 258]).flat_map(str::bytes).collect();
+    let byte = |bits: &[u8]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
+    let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    header.into_iter().chain(bits.chunks(8).map(byte)).collect()
+}
+
+#[tokio::test]
+async fn a_gzip_bomb_is_unpacked_no_further_than_the_bound() {
+    let sync = projects().await;
+    let bomb = gzip_bomb(100 << 20);
+    assert!((bomb.len() as u64) < MAX_PAGE_BYTES);
+    sync.simulator.answer_next("projects", vec![body(bomb).with_header("content-encoding", "gzip")]);
+
+    let run = sync_projects(&sync, &client_with(&sync.simulator, sync.simulator.token(), MAX_PAGE_BYTES)).await.run;
+
+    assert_eq!(run.status, ObjectStatus::Succeeded);
+    let limits: Vec<_> = sync.simulator.requests().iter().filter_map(|request| request.query.get("limit").cloned()).collect();
+    assert!(limits.contains(&"25".to_owned()), "asked for the same again: {limits:?}");
+    assert_whole(&sync).await;
+}
+
 #[tokio::test]
 async fn a_body_that_trickles_runs_into_the_request_timeout() {
     let begun = Instant::now();
@@ -270,6 +294,17 @@ async fn a_body_that_trickles_runs_into_the_request_timeout() {
 #[tokio::test]
 async fn a_body_that_never_ends_is_read_up_to_the_bound() {
     is_said(Answer::of(Content::Endless), "more than planhat.max_page_bytes (1048576) at limit=1").await;
+}
+
+#[tokio::test]
+async fn an_error_whose_body_trickles_is_said_by_its_status() {
+    is_said(Answer { status: 503, ..Answer::of(Content::Trickling) }, "/projects answered 503 Service Unavailable: [").await;
+}
+
+#[tokio::test]
+async fn an_error_whose_body_never_ends_is_said_by_its_status() {
+    let fault = Answer { status: 500, ..Answer::of(Content::Endless) };
+    is_said(fault, "/projects answered 500 Internal Server Error: [").await;
 }
 
 #[tokio::test]
