@@ -245,7 +245,9 @@ fn notifier(settings: &Settings) -> Result<Notifier, Failure> {
 /// The configured database, or the embedded one.
 async fn open_store(settings: &Settings) -> Result<Store, Failure> {
     let mut store = connect(settings).await?;
-    store.patience = settings.database.patience;
+    if settings.database.url.is_some() {
+        store.patience = settings.database.patience;
+    }
     Ok(store)
 }
 

@@ -2,7 +2,8 @@
 //! not wait until the heartbeat counts as stopped.
 //!
 //! A process is told by the boot of its machine, its namespace of process ids, its id and when it began. Where
-//! any of this differs, or there is no `/proc`, nothing is known, and the heartbeat decides.
+//! any of this differs, or `/proc` is not there or does not show the processes of others, nothing is known, and
+//! the heartbeat decides.
 
 use std::fs;
 
@@ -21,7 +22,9 @@ pub fn is_dead(process: &str) -> bool {
     let Some((world_and_id, beginning)) = process.rsplit_once(' ') else { return false };
     let Some((its_world, id)) = world_and_id.rsplit_once(' ') else { return false };
     let Ok(id) = id.parse() else { return false };
-    world().is_some_and(|world| world == its_world) && began(id).is_none_or(|began| began != beginning)
+    // The first process is somebody else's, unless we are it and all others are our children.
+    let sees_others = began(1).is_some();
+    sees_others && world().is_some_and(|world| world == its_world) && began(id).is_none_or(|began| began != beginning)
 }
 
 /// The boot, and the namespace in which process ids mean something.

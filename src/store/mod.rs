@@ -79,7 +79,7 @@ pub struct Store {
     pool: PgPool,
     /// Name of the data schema, which is also what the tool's tables call the workspace.
     pub schema: String,
-    /// How long a server that has gone is waited for.
+    /// How long a server that has gone is waited for; the embedded one does not come back.
     pub patience: Duration,
     #[cfg(feature = "embedded")]
     embedded: Option<embedded::Server>,
@@ -110,7 +110,7 @@ impl Store {
     pub async fn embedded(place: Place, schema: &str) -> Result<Store, Error> {
         let server = embedded::Server::start(place).await?;
         let pool = pool(server.options(), 1);
-        Ok(Store { pool, schema: schema.to_owned(), patience: PATIENCE, embedded: Some(server) })
+        Ok(Store { pool, schema: schema.to_owned(), patience: Duration::ZERO, embedded: Some(server) })
     }
 
     /// Whether no other process can be using this database.

@@ -47,7 +47,7 @@ async fn talkative() -> (Simulator, Tool, Secrets) {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_tells_a_secret_at_its_most_talkative() {
     let (simulator, mut tool, secrets) = talkative().await;
-    let sends_it_back = |status| Answer::text(status, "text/plain", &format!("no access with {TOKEN}"));
+    let sends_it_back = |status| Answer::text(status, "text/plain", format!("no access with {TOKEN}"));
     simulator.answer_next("companies", vec![sends_it_back(503), sends_it_back(400)]);
     simulator.answer_next("tasks", vec![sends_it_back(200); 9]);
     let commands = [
@@ -97,7 +97,7 @@ async fn no_error_tells_a_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_table_no_metric_and_no_answer_of_the_daemon_tells_a_secret() {
     let (simulator, tool, secrets) = talkative().await;
-    simulator.answer_next("companies", vec![Answer::text(400, "text/plain", &format!("no access with {TOKEN}"))]);
+    simulator.answer_next("companies", vec![Answer::text(400, "text/plain", format!("no access with {TOKEN}"))]);
     let tool = tool.set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0").set("PLANHAT_SYNC__DAEMON__SCHEDULE", "0 0 1 1 *");
     let mut process = tool.command(&["daemon"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut log = std::io::BufReader::new(process.stderr.take().unwrap());
