@@ -12,8 +12,9 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{Log, LogFormat};
 
-/// Starts logging for the whole process. `rust_log` and `no_color` are the customary variables.
-pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool) -> Result<(), TryInitError> {
+/// Starts logging for the whole process. `rust_log` and `no_color` are the customary variables; a journal
+/// knows the time itself.
+pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool, to_journal: bool) -> Result<(), TryInitError> {
     // The embedded server's runtime and the database's notices have a lot to say that is of no use here.
     let wanted = rust_log.map_or_else(
         || format!("{},wasmer=error,wasmer_wasix=error,pglite_oxide=warn,sqlx::postgres::notice=warn", log.level),
@@ -26,7 +27,8 @@ pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool) -> Result<(), Tr
     match log.format {
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal() && !no_color;
-            registry.with(layer().with_writer(|| BesideBars).with_ansi(colour).with_target(false)).try_init()
+            let lines = layer().with_writer(|| BesideBars).with_ansi(colour).with_target(false);
+            if to_journal { registry.with(lines.without_time()).try_init() } else { registry.with(lines).try_init() }
         }
         LogFormat::Json => registry.with(layer().json().with_writer(|| BesideBars)).try_init(),
     }

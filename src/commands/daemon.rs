@@ -62,7 +62,9 @@ struct Equipment {
 
 impl Equipment {
     fn of(settings: Settings) -> Result<Equipment, Failure> {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        // Either may be hidden from a service.
+        let of_host = ["/proc/sys/kernel/hostname", "/etc/machine-id"];
+        let host = of_host.iter().find_map(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
         let schedule = settings.schedule(host.trim()).map_err(config::Error::from)?;
         Ok(Equipment { client: client(&settings)?, notifier: notifier(&settings)?, schedule, settings })
     }
