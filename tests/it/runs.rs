@@ -53,31 +53,36 @@ async fn a_stopped_run_is_interrupted_and_the_next_one_ends_the_load() {
     again.assert_equals_workspace(&catalog::default_objects()).await;
 }
 
+/// A backfill, and a sync that comes when the backfill has asked for its first page.
+async fn both_succeed(sync: &Sync, backfill: Order<'_>, daily: Order<'_>) {
+    let begun = Arc::new(Notify::new());
+    let (hook, path_of_backfill) = (Arc::clone(&begun), backfill.objects[0].name);
+    sync.simulator.meanwhile(move |_, path| {
+        if path == path_of_backfill {
+            hook.notify_one();
+        }
+    });
+    let client = sync.client();
+    let (backfill, daily) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), async {
+        begun.notified().await;
+        run::run(&client, &sync.store, &daily, &sync.stop).await
+    });
+    assert_eq!((daily.unwrap().status, backfill.unwrap().status), (RunStatus::Succeeded, RunStatus::Succeeded));
+}
+
 #[tokio::test]
 async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
     let workspace = Workspace::empty().with("projects", numbered(600)).with("companies", numbered(5));
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut sync = Sync::with(workspace, options).await;
     sync.limits.page_size = 2;
-    let begun = Arc::new(Notify::new());
-    let hook = Arc::clone(&begun);
-    sync.simulator.meanwhile(move |_, path| {
-        if path == "projects" {
-            hook.notify_one()
-        }
-    });
     let (projects, companies) = ([catalog::object("projects").unwrap()], [catalog::object("companies").unwrap()]);
     let everything = Ask::History(Range { from: Begin::TheBeginning, until: None });
     let backfill = Order { command: "backfill", ..sync.order(everything, &projects) };
     let daily = Order { command: "sync", ..sync.order(Ask::Changes, &companies) };
 
-    let client = sync.client();
-    let (backfill, daily) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), async {
-        begun.notified().await;
-        run::run(&client, &sync.store, &daily, &sync.stop).await
-    });
+    both_succeed(&sync, backfill, daily).await;
 
-    assert_eq!((daily.unwrap().status, backfill.unwrap().status), (RunStatus::Succeeded, RunStatus::Succeeded));
     let order = "select string_agg(command || ' ' || status, ', ' order by finished_at) from planhat_sync.runs";
     assert_eq!(sync.one(order).await, "sync succeeded, backfill succeeded");
     assert_eq!(sync.one("select inserted::text from planhat_sync.object_runs where object = 'projects'").await, "600");
@@ -90,25 +95,13 @@ async fn a_load_that_a_sync_has_ended_meanwhile_is_not_made_twice() {
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut sync = Sync::with(Workspace::empty().with("projects", numbered(600)), options).await;
     sync.limits.page_size = 2;
-    let begun = Arc::new(Notify::new());
-    let hook = Arc::clone(&begun);
-    sync.simulator.meanwhile(move |_, path| {
-        if path == "projects" {
-            hook.notify_one()
-        }
-    });
     let projects = [catalog::object("projects").unwrap()];
     let backfill =
         Order { command: "backfill", ..sync.order(Ask::History(Range { from: Begin::Usual, until: None }), &projects) };
     let daily = sync.order(Ask::Changes, &projects);
 
-    let client = sync.client();
-    let (backfill, daily) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), async {
-        begun.notified().await;
-        run::run(&client, &sync.store, &daily, &sync.stop).await
-    });
+    both_succeed(&sync, backfill, daily).await;
 
-    assert_eq!((daily.unwrap().status, backfill.unwrap().status), (RunStatus::Succeeded, RunStatus::Succeeded));
     assert_eq!(sync.one("select sum(inserted)::text from planhat_sync.object_runs").await, "600");
     sync.assert_equals_workspace(&projects).await;
 }
@@ -120,25 +113,13 @@ async fn a_part_of_history_is_read_to_its_end_whatever_a_sync_loads_meanwhile() 
     records.extend((0..400).map(|number| json!({"_id": format!("old-{number:05}"), "updatedAt": written(day(-2000))})));
     let mut sync = Sync::with(Workspace::empty().with("tasks", records), options).await;
     sync.limits.page_size = 3;
-    let begun = Arc::new(Notify::new());
-    let hook = Arc::clone(&begun);
-    sync.simulator.meanwhile(move |_, path| {
-        if path == "tasks" {
-            hook.notify_one()
-        }
-    });
     let tasks = [catalog::object("tasks").unwrap()];
     let part = Ask::History(Range { from: Begin::TheBeginning, until: Some(day(-1500)) });
     let backfill = Order { command: "backfill", ..sync.order(part, &tasks) };
     let daily = sync.order(Ask::Changes, &tasks);
 
-    let client = sync.client();
-    let (backfill, daily) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), async {
-        begun.notified().await;
-        run::run(&client, &sync.store, &daily, &sync.stop).await
-    });
+    both_succeed(&sync, backfill, daily).await;
 
-    assert_eq!((daily.unwrap().status, backfill.unwrap().status), (RunStatus::Succeeded, RunStatus::Succeeded));
     assert_eq!(sync.one("select count(*)::text from planhat.tasks").await, "403");
     assert_eq!(sync.one("select string_agg(status, ' ') from planhat_sync.runs").await, "succeeded succeeded");
     assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "0");
