@@ -108,10 +108,7 @@ impl Site {
             if !self.store.is_set_up().await? {
                 return Err(store::Error::OtherVersion);
             }
-            let mut tx = self.store.begin_to_look().await?;
-            let read = what(&mut tx, &self.store.schema).await?;
-            store::commit(tx).await?;
-            Ok(read)
+            self.store.look(async |db| what(db, &self.store.schema).await).await
         };
         match timeout(PATIENCE, read).await {
             Ok(read) => read.map_err(|error| Chain(&error).to_string()),
@@ -229,4 +226,23 @@ fn describe() {
     describe_gauge!("planhat_sync_quarantine_records", "Records that wait in quarantine.");
     describe_gauge!("planhat_sync_database_up", "Whether the database answered this time.");
     describe_gauge!("planhat_sync_run_in_progress", "Whether a run is at work.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_in_which_nothing_moves_is_stuck() {
+        let impatient = Vitals::new(Duration::ZERO);
+        assert!(!impatient.is_stuck(), "nothing is at work");
+        impatient.run_begins(Arc::default());
+        assert!(impatient.is_stuck());
+        impatient.run_ends();
+        assert!(!impatient.is_stuck());
+
+        let patient = Vitals::new(Duration::from_secs(3600));
+        patient.run_begins(Arc::default());
+        assert!(!patient.is_stuck());
+    }
 }

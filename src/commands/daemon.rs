@@ -228,10 +228,7 @@ impl Daemon<'_> {
     }
 
     async fn last_good(&self) -> Result<Option<DateTime<Utc>>, store::Error> {
-        let mut tx = self.store.begin_to_look().await?;
-        let last = store::last_good_start(&mut tx, &self.store.schema, DAEMON).await?;
-        store::commit(tx).await?;
-        Ok(last)
+        self.store.look(async |db| store::last_good_start(db, &self.store.schema, DAEMON).await).await
     }
 
     async fn wait_until(&mut self, due: DateTime<Utc>) -> Woken {

@@ -24,10 +24,7 @@ pub(super) async fn list(settings: &Settings, count: u32, output: Output) -> Res
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
-        let mut tx = store.begin_to_look().await?;
-        let runs = store::recent_runs(&mut tx, &store.schema, count.into()).await?;
-        store::commit(tx).await?;
-        Ok(runs)
+        Ok(store.look(async |db| store::recent_runs(db, &store.schema, count.into()).await).await?)
     })
     .await?;
     if output.json {
@@ -47,11 +44,12 @@ pub(super) async fn show(settings: &Settings, run_id: i64, output: Output) -> Re
         if !store.is_set_up().await? {
             return Ok(None);
         }
-        let mut tx = store.begin_to_look().await?;
-        let run = store::run_of(&mut tx, &store.schema, run_id).await?;
-        let objects = store::objects_of_run(&mut tx, run_id).await?;
-        store::commit(tx).await?;
-        Ok(run.map(|run| Whole { run, objects }))
+        let looked = store.look(async |db| {
+            let run = store::run_of(&mut *db, &store.schema, run_id).await?;
+            let objects = store::objects_of_run(db, run_id).await?;
+            Ok(run.map(|run| Whole { run, objects }))
+        });
+        Ok(looked.await?)
     })
     .await?;
     let Some(whole) = whole else {

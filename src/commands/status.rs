@@ -15,10 +15,7 @@ pub(super) async fn status(settings: &Settings, output: Output) -> Result<ExitCo
         if !store.is_set_up().await? {
             return Ok(Overview::default());
         }
-        let mut tx = store.begin_to_look().await?;
-        let overview = store::overview(&mut tx, &store.schema).await?;
-        store::commit(tx).await?;
-        Ok(overview)
+        Ok(store.look(async |db| store::overview(db, &store.schema).await).await?)
     })
     .await?;
     if output.json {

@@ -10,8 +10,9 @@ use tracing::{info, warn};
 
 use super::{Brake, Failure, Listed, Pull, Purpose};
 use crate::error::Chain;
+use crate::object::Object;
 use crate::planhat;
-use crate::store::{self, Presence, ScanKind};
+use crate::store::{self, PgConnection, Presence, ScanKind};
 
 /// Where a scan stands while records are asked for by id, in place of a listing.
 pub(super) const LISTING: &str = "gone";
@@ -102,7 +103,7 @@ impl Pull<'_> {
 
     async fn ids(
         &self,
-        which: impl AsyncFn(&mut store::PgConnection, &str, &crate::object::Object, i32) -> Result<Vec<String>, store::Error>,
+        which: impl AsyncFn(&mut PgConnection, &str, &Object, i32) -> Result<Vec<String>, store::Error>,
         count: i32,
     ) -> Result<Vec<String>, Failure> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);

@@ -113,12 +113,12 @@ async fn known(ctx: &Context<'_>, object: &Object) -> Result<Known, store::Error
         if !ctx.store.is_set_up().await? {
             return Ok(Known { cursor: None, unfinished: Vec::new() });
         }
-        let mut tx = ctx.store.begin_to_look().await?;
-        let there = store::table_exists(&mut tx, workspace, object.name).await?;
-        let cursor = if there { store::cursor(&mut tx, workspace, object).await? } else { None };
-        store::commit(tx).await?;
+        let looked = ctx.store.look(async |db| {
+            let there = store::table_exists(&mut *db, workspace, object.name).await?;
+            if there { store::cursor(db, workspace, object).await } else { Ok(None) }
+        });
         // Where a load was stopped is not where a preview begins.
-        return Ok(Known { cursor, unfinished: Vec::new() });
+        return Ok(Known { cursor: looked.await?, unfinished: Vec::new() });
     }
     let known = ctx.store.transaction(async |db| {
         if !store::table_exists(&mut *db, workspace, object.name).await? {

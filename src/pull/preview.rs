@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Pull;
 use super::page::Sorted;
-use crate::flatten::{Columns, flatten};
+use crate::flatten::{Columns, Row, flatten};
 use crate::store::{self, Compared, Target, Written};
 
 /// Records that are shown one by one; the figures have them all.
@@ -44,10 +44,11 @@ impl Pull<'_> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);
         let mut columns = Columns::default();
         if self.ctx.store.is_set_up().await? {
-            let mut tx = self.ctx.store.begin_to_look().await?;
-            self.table_exists = store::table_exists(&mut tx, workspace, object.name).await?;
-            columns = store::load_columns(&mut tx, workspace, object).await?;
-            store::commit(tx).await?;
+            let looked = self.ctx.store.look(async |db| {
+                let there = store::table_exists(&mut *db, workspace, object.name).await?;
+                Ok((there, store::load_columns(db, workspace, object).await?))
+            });
+            (self.table_exists, columns) = looked.await?;
         }
         self.report.preview.makes_the_table = !self.table_exists;
         self.columns = Some(columns);
@@ -61,22 +62,21 @@ impl Pull<'_> {
         let rows: Vec<_> = page.taken.iter().map(|record| flatten(&columns, record)).collect();
         let target = Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id: 0 };
 
-        let mut tx = self.ctx.store.begin_to_look().await?;
-        let Compared { written, to_write, new } = if self.table_exists {
-            store::compare(&mut tx, target, &rows).await?
-        } else {
-            let new: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-            let written = Written { inserted: new.len() as u64, ..Written::default() };
-            Compared { written, to_write: rows.iter().collect(), new }
-        };
-        let changed: Vec<_> = to_write.iter().copied().filter(|row| !new.contains(&row.id.as_str())).collect();
         let room = MOST_SHOWN.saturating_sub(self.report.preview.records.len());
-        let differences = if diff && !changed.is_empty() && room > 0 {
-            store::differences(&mut tx, target, &changed).await?
-        } else {
-            Vec::new()
-        };
-        store::commit(tx).await?;
+        let looked = self.ctx.store.look(async |db| {
+            if !self.table_exists {
+                let new: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+                let written = Written { inserted: new.len() as u64, ..Written::default() };
+                return Ok((Compared { written, to_write: rows.iter().collect(), new }, Vec::new()));
+            }
+            let compared = store::compare(&mut *db, target, &rows).await?;
+            let is_new = |row: &&&Row| compared.new.contains(&row.id.as_str());
+            let changed: Vec<_> = compared.to_write.iter().filter(|row| !is_new(row)).copied().collect();
+            let shown = diff && !changed.is_empty() && room > 0;
+            let differences = if shown { store::differences(db, target, &changed).await? } else { Vec::new() };
+            Ok((compared, differences))
+        });
+        let (Compared { written, to_write, new }, differences) = looked.await?;
 
         if diff {
             let mut would: Vec<Would> = to_write

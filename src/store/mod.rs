@@ -182,14 +182,16 @@ impl Store {
         .await
     }
 
-    /// Begins a transaction that cannot write.
-    pub async fn begin_to_look(&self) -> Result<Transaction<'static, Postgres>, Error> {
+    /// Reads something in a transaction that cannot write, once: who looks wants to know how things are now.
+    pub async fn look<T>(&self, read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
         let mut tx = self.begin().await?;
         sqlx::raw_sql("set transaction read only")
             .execute(&mut *tx)
             .await
             .map_err(could_not("set the limits of a transaction"))?;
-        Ok(tx)
+        let seen = read(&mut tx).await?;
+        commit(tx).await?;
+        Ok(seen)
     }
 
     /// Closes all connections and stops the embedded server, which would otherwise wait for them.

@@ -167,7 +167,6 @@ async fn a_server_that_stays_away_ends_the_run_and_the_next_one_goes_on() {
 
 /// A table that refuses rows: the first so many times, with this SQLSTATE.
 async fn refuses(sync: &Sync, times: i32, sqlstate: &str) {
-    sync.simulator.answer_next("projects", Vec::new());
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
         "create sequence attempts;
          create function refuse() returns trigger language plpgsql as $$ begin
