@@ -12,6 +12,7 @@
 //! progress                                   how far each object is, for whoever shows it
 //! planhat | store                            HTTP that knows no table | SQL that knows no HTTP
 //! flatten, sweep, window, record, object     the pure core; catalog: the objects, as data
+//! instant, json                              points in time and values, where they stand in a text
 //! simulator                                  a simulated Planhat for demo, tests and benchmark
 //! ```
 //!
@@ -25,6 +26,8 @@ pub mod config;
 pub mod error;
 pub mod flatten;
 pub mod http;
+pub mod instant;
+pub mod json;
 pub mod notify;
 pub mod object;
 pub mod planhat;

@@ -62,7 +62,7 @@ mod tests {
         let mut fields = fields;
         fields["_id"] = json!("a");
         let record = record_of(&fields);
-        assert_eq!(window.judge(catalog::object(object).unwrap(), &record), expected, "{object} {:?}", record.fields);
+        assert_eq!(window.judge(catalog::object(object).unwrap(), &record), expected, "{object} {fields}");
     }
 
     fn day(text: &str) -> DateTime<Utc> {

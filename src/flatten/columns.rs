@@ -5,13 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde_json::Value;
-
 use super::declared::Declared;
 use super::names::column_name;
 use super::types::kind_for;
+use crate::json::Json;
 use crate::object::{Kind, Object};
-use crate::record::Record;
+use crate::record::{Origin, Record};
 
 /// PostgreSQL allows 1,600 columns, dropped ones included; beyond this many of ours further
 /// properties go to `_overflow`.
@@ -19,28 +18,6 @@ pub const MAX_COLUMNS: usize = 1200;
 
 /// A name longer than this is no name; its value goes to `_overflow`.
 const MAX_NAME_BYTES: usize = 1000;
-
-/// Where Planhat keeps a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Origin {
-    /// On the record itself.
-    Property,
-    /// In the record's `custom` object.
-    Custom,
-}
-
-impl Origin {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Origin::Property => "property",
-            Origin::Custom => "custom",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Origin> {
-        [Origin::Property, Origin::Custom].into_iter().find(|origin| origin.as_str() == text)
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -81,31 +58,37 @@ impl Columns {
         self.all.is_empty()
     }
 
+    /// The column at a place in the table.
+    pub fn at(&self, place: usize) -> &Column {
+        &self.all[place]
+    }
+
     /// The column of that name.
     pub fn named(&self, name: &str) -> Option<&Column> {
         self.all.iter().find(|column| column.name == name)
     }
 
-    pub(super) fn find(&self, origin: Origin, planhat_name: &str) -> Option<&Column> {
-        let index = match origin {
-            Origin::Property => self.properties.get(planhat_name),
-            Origin::Custom => self.custom.get(planhat_name),
+    /// The column of a property or custom field, by its place in the table.
+    pub(super) fn find(&self, origin: Origin, planhat_name: &str) -> Option<usize> {
+        let places = match origin {
+            Origin::Property => &self.properties,
+            Origin::Custom => &self.custom,
         };
-        index.map(|index| &self.all[*index])
+        places.get(planhat_name).copied()
     }
 
     /// Whether these records have a property that wants a column and has none yet.
     pub fn would_grow(&self, records: &[Record]) -> bool {
-        let wants = |(origin, name, value): (Origin, &str, &Value)| {
+        let wants = |(origin, name, value): (Origin, &str, Json<'_>)| {
             !value.is_null() && name.len() <= MAX_NAME_BYTES && self.find(origin, name).is_none()
         };
-        self.len() < MAX_COLUMNS && records.iter().flat_map(values).any(wants)
+        self.len() < MAX_COLUMNS && records.iter().flat_map(Record::values).any(wants)
     }
 
     /// Adds a column for every property in these records that has none yet, and says which.
     pub fn grow(&mut self, object: &Object, records: &[Record], declared: &Declared) -> Vec<Column> {
-        let mut unknown: BTreeMap<(Origin, &str), Vec<&Value>> = BTreeMap::new();
-        for (origin, name, value) in records.iter().flat_map(values) {
+        let mut unknown: BTreeMap<(Origin, &str), Vec<Json<'_>>> = BTreeMap::new();
+        for (origin, name, value) in records.iter().flat_map(Record::values) {
             if name.len() <= MAX_NAME_BYTES && self.find(origin, name).is_none() {
                 unknown.entry((origin, name)).or_default().push(value);
             }
@@ -140,17 +123,4 @@ impl Columns {
         self.taken.insert(column.name.clone());
         self.all.push(column);
     }
-}
-
-/// Every value of a record with where it came from: its properties, and the fields of `custom` in
-/// place of `custom` itself.
-pub(super) fn values(record: &Record) -> impl Iterator<Item = (Origin, &str, &Value)> {
-    let custom = record.fields.get("custom").and_then(Value::as_object);
-    let properties = record
-        .fields
-        .iter()
-        .filter(move |(name, _)| custom.is_none() || *name != "custom")
-        .map(|(name, value)| (Origin::Property, name.as_str(), value));
-    let custom_fields = custom.into_iter().flatten().map(|(name, value)| (Origin::Custom, name.as_str(), value));
-    properties.chain(custom_fields)
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use crate::json::Json;
 use crate::object::{Kind, Object};
 use crate::record::Record;
 
@@ -21,14 +22,15 @@ impl Declared {
     pub fn from_records<'a>(records: impl IntoIterator<Item = &'a Record>) -> Declared {
         let mut declared = Declared::default();
         for record in records {
-            let text = |property: &str| record.fields.get(property).and_then(|value| value.as_str());
-            let (Some(model), Some(name), Some(kind)) = (text("parent"), text("name"), text("type").and_then(kind_of_type))
+            let text = |property: &str| record.get(property).and_then(Json::string);
+            let (Some(model), Some(name), Some(kind)) =
+                (text("parent"), text("name"), text("type").and_then(|declared| kind_of_type(&declared)))
             else {
                 continue;
             };
             declared
                 .kinds
-                .entry((model.to_lowercase(), name.to_owned()))
+                .entry((model.to_lowercase(), name.into_owned()))
                 .and_modify(|known| *known = known.filter(|known| *known == kind))
                 .or_insert(Some(kind));
         }

@@ -14,7 +14,7 @@ mod names;
 mod rows;
 mod types;
 
-pub use columns::{Column, Columns, MAX_COLUMNS, Origin};
+pub use columns::{Column, Columns, MAX_COLUMNS};
 pub use declared::Declared;
-pub use rows::{Row, flatten};
+pub use rows::{Cell, Row, flatten};
 pub use types::{Fit, fit};

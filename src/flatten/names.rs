@@ -8,7 +8,7 @@
 use heck::ToSnakeCase;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::columns::Origin;
+use crate::record::Origin;
 
 const PREFIX: &str = "planhat__";
 const CUSTOM_SUFFIX: &str = "__custom";

@@ -1,12 +1,15 @@
 //! A record as its table takes it.
 
-use serde_json::{Map, Value};
-use xxhash_rust::xxh3::Xxh3;
+use std::borrow::Cow;
 
-use super::columns::{Columns, Origin, values};
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::columns::Columns;
 use super::types::{Fit, fit};
+use crate::json::{Json, Shape};
 use crate::object::Kind;
-use crate::record::Record;
+use crate::record::{Origin, Record};
 
 /// What PostgreSQL has for the values of one row: a page of 8,160 bytes, less the row's own header and
 /// columns.
@@ -16,50 +19,61 @@ const POINTER_BYTES: usize = 18;
 /// The longest value that it does not move out.
 const MAX_INLINE_BYTES: usize = 24;
 
-/// One row, ready to be written.
+/// One row, ready to be written. Its values stand where they came, in the record.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    pub id: String,
-    /// Column name to value; a column that is not here is NULL.
-    pub cells: Map<String, Value>,
-    /// Column name to a value that the column has no room for.
-    pub misfits: Map<String, Value>,
-    /// Values without a column, or for which the row has no room: properties by name, custom fields
-    /// under `custom`.
-    pub overflow: Map<String, Value>,
+pub struct Row<'a> {
+    pub id: &'a str,
+    /// In the order of the columns; a column that is not here is NULL.
+    pub cells: Vec<Cell<'a>>,
+    /// Column name and a value that the column has no room for.
+    pub misfits: Vec<(&'a str, Json<'a>)>,
+    /// Values without a column, or for which the row has no room.
+    pub overflow: Vec<(Origin, &'a str, Json<'a>)>,
     /// Equal for equal records, whatever the order of their keys and wherever their values landed: a
     /// row whose hash is in the table already is not written again.
     pub hash: i64,
 }
 
+/// What goes into a column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell<'a> {
+    /// The column's place in the table.
+    pub column: usize,
+    /// As PostgreSQL reads a value of the column's type.
+    pub text: Cow<'a, str>,
+    name: &'a str,
+    value: Json<'a>,
+}
+
 /// Sorts the values of a record into its row.
-pub fn flatten(columns: &Columns, record: &Record) -> Row {
+pub fn flatten<'a>(columns: &'a Columns, record: &'a Record) -> Row<'a> {
     let mut row = Row {
-        id: record.id.clone(),
-        cells: Map::new(),
-        misfits: Map::new(),
-        overflow: Map::new(),
-        hash: hash_of(&record.fields),
+        id: &record.id,
+        cells: Vec::with_capacity(columns.len().min(64)),
+        misfits: Vec::new(),
+        overflow: Vec::new(),
+        hash: hash_of(record),
     };
-    for (origin, name, value) in values(record) {
-        match columns.find(origin, name) {
-            Some(column) => match fit(column.kind, value) {
-                Fit::Cell(cell) => drop(row.cells.insert(column.name.clone(), cell)),
-                Fit::Misfit => drop(row.misfits.insert(column.name.clone(), value.clone())),
+    for (origin, name, value) in record.values() {
+        match columns.find(origin, name).map(|place| (place, columns.at(place))) {
+            Some((place, column)) => match fit(column.kind, value) {
+                Fit::Cell(text) => row.cells.push(Cell { column: place, text, name, value }),
+                Fit::Misfit => row.misfits.push((&column.name, value)),
                 Fit::Nothing => {}
             },
             // Nothing but null has been seen of it: there is nothing to keep.
             None if value.is_null() => {}
-            None => row.overflow(origin, name, value.clone()),
+            None => row.overflow.push((origin, name, value)),
         }
     }
+    row.cells.sort_unstable_by_key(|cell| cell.column);
     row.make_room(columns, MAX_ROW_BYTES);
     row
 }
 
-impl Row {
+impl<'a> Row<'a> {
     /// The row with less in its columns and more in `_overflow`, should the database find it too wide.
-    pub fn narrowed(&self, columns: &Columns, bytes: usize) -> Row {
+    pub fn narrowed(&self, columns: &Columns, bytes: usize) -> Row<'a> {
         let mut narrowed = self.clone();
         narrowed.make_room(columns, bytes);
         narrowed
@@ -72,98 +86,115 @@ impl Row {
         if self.cells.len() * MAX_INLINE_BYTES <= room {
             return;
         }
-        let filled = columns.iter().filter(|column| column.planhat_name != "_id");
-        let mut sizes: Vec<_> =
-            filled.filter_map(|column| Some((column, bytes_of(column.kind, self.cells.get(&column.name)?)))).collect();
-        let mut bytes: usize = sizes.iter().map(|(_, bytes)| bytes).sum();
+        let size = |cell: &Cell<'_>| bytes_of(columns.at(cell.column).kind, cell);
+        let mut bytes: usize = self.cells.iter().map(size).sum();
         while bytes > room
-            && let Some((column, of_cell)) = sizes.pop()
+            && let Some(latest) = self.cells.iter().rposition(|cell| cell.name != "_id")
         {
-            bytes -= of_cell;
-            if let Some(cell) = self.cells.remove(&column.name) {
-                self.overflow(column.origin, &column.planhat_name, cell);
-            }
+            let cell = self.cells.remove(latest);
+            bytes -= size(&cell);
+            self.overflow.push((columns.at(cell.column).origin, cell.name, cell.value));
         }
     }
 
     /// Planhat names of what went to `_overflow`.
     pub fn overflowing(&self) -> impl Iterator<Item = &str> {
-        let custom = self.overflow.get("custom").and_then(Value::as_object);
-        let properties = self.overflow.keys().filter(move |name| custom.is_none() || *name != "custom");
-        properties.chain(custom.into_iter().flat_map(Map::keys)).map(String::as_str)
+        self.overflow.iter().map(|(_, name, _)| *name)
     }
 
-    fn overflow(&mut self, origin: Origin, name: &str, value: Value) {
-        let fields = match origin {
-            Origin::Property => &mut self.overflow,
-            Origin::Custom => {
-                let custom = self.overflow.entry("custom").or_insert_with(|| Value::Object(Map::new()));
-                match custom {
-                    Value::Object(fields) => fields,
-                    // `custom` is only ever inserted above: a property of that name has no custom fields.
-                    _ => return,
-                }
-            }
-        };
-        fields.insert(name.to_owned(), value);
+    /// What `_misfits` holds: an object by column name. None if there is nothing.
+    pub fn misfits_as_json(&self) -> Option<String> {
+        object_of(self.misfits.iter().map(|(name, value)| (*name, value.as_written())))
     }
+
+    /// What `_overflow` holds: an object with properties by name, and custom fields under `custom`. None if there is
+    /// nothing.
+    pub fn overflow_as_json(&self) -> Option<String> {
+        let of = |wanted| self.overflow.iter().filter(move |(origin, ..)| *origin == wanted);
+        let fields = |origin| of(origin).map(|(_, name, value)| (*name, value.as_written()));
+        let custom = object_of(fields(Origin::Custom));
+        object_of(fields(Origin::Property).chain(custom.as_deref().map(|custom| ("custom", custom))))
+    }
+}
+
+/// An object of values that are written already; none if it would be empty.
+fn object_of<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
+    let mut object = String::new();
+    for (name, value) in fields {
+        object.push(if object.is_empty() { '{' } else { ',' });
+        object.push_str(&Value::from(name).to_string());
+        object.push(':');
+        object.push_str(value);
+    }
+    (!object.is_empty()).then(|| object + "}")
 }
 
 /// What a cell takes of its row, by PostgreSQL's rules of storage. An estimate: where it is too low the
 /// database refuses the row, and it is narrowed.
-fn bytes_of(kind: Kind, cell: &Value) -> usize {
+fn bytes_of(kind: Kind, cell: &Cell<'_>) -> usize {
     let stored = |bytes: usize| if bytes > MAX_INLINE_BYTES { POINTER_BYTES } else { bytes };
-    match (kind, cell) {
-        (Kind::Boolean, _) => 1,
-        (Kind::Time, _) => 10,
-        (Kind::Number, number) => (7 + number.to_string().len() / 2).min(MAX_INLINE_BYTES),
-        (Kind::Text, Value::String(text)) => stored(1 + text.len()),
-        (Kind::Json, Value::String(text)) => stored(9 + text.len()),
-        (Kind::Text | Kind::Json, _) => MAX_INLINE_BYTES,
+    let bytes = cell.text.len();
+    match kind {
+        Kind::Boolean => 1,
+        Kind::Time => 10,
+        Kind::Number => (7 + bytes / 2).min(MAX_INLINE_BYTES),
+        Kind::Text => stored(1 + bytes),
+        Kind::Json if cell.value.shape() == Shape::String => stored(7 + bytes),
+        Kind::Json => MAX_INLINE_BYTES,
     }
 }
 
-fn hash_of(fields: &Map<String, Value>) -> i64 {
-    let mut hasher = Xxh3::new();
-    feed_fields(&mut hasher, fields);
-    hasher.digest().cast_signed()
-}
-
-/// Each value is fed with a mark of its kind and, where it has one, its length, so that no two
-/// values feed the same bytes.
-fn feed(hasher: &mut Xxh3, value: &Value) {
-    match value {
-        Value::Null => hasher.update(b"n"),
-        Value::Bool(true) => hasher.update(b"t"),
-        Value::Bool(false) => hasher.update(b"f"),
-        Value::Number(number) => feed_text(hasher, b'#', number.as_str()),
-        Value::String(text) => feed_text(hasher, b'"', text),
-        Value::Array(items) => {
-            feed_length(hasher, b'[', items.len());
-            items.iter().for_each(|item| feed(hasher, item));
+/// Each value is fed with a mark of its kind and, where it has one, its length, so that no two records feed the
+/// same bytes. Null is no value.
+fn hash_of(record: &Record) -> i64 {
+    let mut fed = Vec::with_capacity(1024);
+    for (origin, name, value) in record.values().filter(|(_, _, value)| !value.is_null()) {
+        let mark = match origin {
+            Origin::Property => b'p',
+            Origin::Custom => b'c',
+        };
+        feed_text(&mut fed, mark, name);
+        match value.shape() {
+            Shape::Number => feed_text(&mut fed, b'#', value.as_written()),
+            Shape::EmptyString | Shape::String => feed_text(&mut fed, b'"', &value.string().unwrap_or_default()),
+            // Inside, the order of keys may differ.
+            Shape::Null | Shape::Boolean | Shape::Array | Shape::Object => feed(&mut fed, &value.tree()),
         }
-        Value::Object(fields) => feed_fields(hasher, fields),
+    }
+    xxh3_64(&fed).cast_signed()
+}
+
+fn feed(fed: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => fed.push(b'n'),
+        Value::Bool(true) => fed.push(b't'),
+        Value::Bool(false) => fed.push(b'f'),
+        Value::Number(number) => feed_text(fed, b'#', number.as_str()),
+        Value::String(text) => feed_text(fed, b'"', text),
+        Value::Array(items) => {
+            feed_length(fed, b'[', items.len());
+            items.iter().for_each(|item| feed(fed, item));
+        }
+        Value::Object(fields) => {
+            feed_length(fed, b'{', fields.len());
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_unstable_by_key(|(name, _)| *name);
+            for (name, value) in sorted {
+                feed_text(fed, b'"', name);
+                feed(fed, value);
+            }
+        }
     }
 }
 
-fn feed_fields(hasher: &mut Xxh3, fields: &Map<String, Value>) {
-    feed_length(hasher, b'{', fields.len());
-    let mut sorted: Vec<_> = fields.iter().collect();
-    sorted.sort_unstable_by_key(|(name, _)| *name);
-    for (name, value) in sorted {
-        feed_text(hasher, b'"', name);
-        feed(hasher, value);
-    }
+fn feed_text(fed: &mut Vec<u8>, mark: u8, text: &str) {
+    feed_length(fed, mark, text.len());
+    fed.extend_from_slice(text.as_bytes());
 }
 
-fn feed_text(hasher: &mut Xxh3, mark: u8, text: &str) {
-    feed_length(hasher, mark, text.len());
-    hasher.update(text.as_bytes());
-}
-
-fn feed_length(hasher: &mut Xxh3, mark: u8, length: usize) {
-    hasher.update(&[mark]);
-    hasher.update(&(length as u64).to_le_bytes());
+fn feed_length(fed: &mut Vec<u8>, mark: u8, length: usize) {
+    fed.push(mark);
+    fed.extend_from_slice(&(length as u64).to_le_bytes());
 }
 
 #[cfg(test)]
@@ -172,7 +203,8 @@ mod tests {
     use crate::catalog;
     use crate::flatten::Declared;
     use crate::record::record_of;
-    use serde_json::json;
+    use serde_json::value::RawValue;
+    use serde_json::{Map, json};
 
     fn columns_of(object: &str, fields: &Value) -> Columns {
         let mut columns = Columns::default();
@@ -180,45 +212,60 @@ mod tests {
         columns
     }
 
-    fn row_of(object: &str, fields: Value) -> Row {
-        flatten(&columns_of(object, &fields), &record_of(&fields))
+    /// Checks the cells by column name, and what is beside them.
+    fn check(
+        object: &str,
+        fields: Value,
+        expected_cells: Value,
+        expected_misfits: Option<&str>,
+        expected_overflow: Option<&str>,
+    ) {
+        let (columns, record) = (columns_of(object, &fields), record_of(&fields));
+        let row = flatten(&columns, &record);
+        let cells: Value = row.cells.iter().map(|cell| (columns.at(cell.column).name.clone(), json!(cell.text))).collect();
+        assert_eq!(cells, expected_cells);
+        assert_eq!(row.misfits_as_json().as_deref(), expected_misfits);
+        assert_eq!(row.overflow_as_json().as_deref(), expected_overflow);
+    }
+
+    fn hash(fields: &str) -> i64 {
+        let record = Record::parse(RawValue::from_string(fields.to_owned()).unwrap()).unwrap();
+        flatten(&Columns::default(), &record).hash
     }
 
     #[test]
     fn properties_and_custom_fields_become_columns() {
-        let row = row_of(
+        check(
             "companies",
             json!({"_id": "a", "h": 7, "lastTouch": "2023-07-20T09:00:00.000Z", "custom": {"My Field": "x"}}),
-        );
-        assert_eq!(
-            Value::Object(row.cells),
-            json!({"planhat__id": "a", "planhat__health": 7, "planhat__last_touch": "2023-07-20T09:00:00Z", "planhat__my_field__custom": "x"})
+            json!({"planhat__id": "a", "planhat__health": "7", "planhat__last_touch": "2023-07-20T09:00:00.000Z", "planhat__my_field__custom": "x"}),
+            None,
+            None,
         );
     }
 
     #[test]
     fn a_value_that_does_not_fit_is_kept_under_its_column() {
-        let row = row_of("companies", json!({"_id": "a", "mrr": "a lot"}));
-        assert_eq!(Value::Object(row.misfits), json!({"planhat__mrr": "a lot"}));
-        assert!(!row.cells.contains_key("planhat__mrr"));
+        let fields = json!({"_id": "a", "mrr": "a lot"});
+        check("companies", fields, json!({"planhat__id": "a"}), Some(r#"{"planhat__mrr":"a lot"}"#), None);
     }
 
     #[test]
     fn what_has_no_column_overflows() {
         let record = record_of(&json!({"_id": "a", "x": 1, "custom": {"y": [2], "z": null}}));
-        let row = flatten(&Columns::default(), &record);
-        assert_eq!(Value::Object(row.overflow), json!({"_id": "a", "x": 1, "custom": {"y": [2]}}));
+        let columns = Columns::default();
+        let row = flatten(&columns, &record);
+        assert_eq!(row.overflow_as_json().as_deref(), Some(r#"{"_id":"a","x":1,"custom":{"y":[2]}}"#));
     }
 
     #[test]
     fn a_custom_that_is_no_object_is_a_property_like_any_other() {
-        let row = row_of("companies", json!({"_id": "a", "custom": ["odd"]}));
-        assert_eq!(row.cells["planhat__custom"], json!(["odd"]));
+        let fields = json!({"_id": "a", "custom": ["odd"]});
+        check("companies", fields, json!({"planhat__id": "a", "planhat__custom": "[\"odd\"]"}), None, None);
     }
 
     #[test]
     fn the_hash_sees_content_and_nothing_else() {
-        let hash = |text: &str| row_of("companies", serde_json::from_str(text).unwrap()).hash;
         let first = hash(r#"{"_id":"a","usage":{"x":1,"y":2},"mrr":10}"#);
         assert_eq!(first, hash(r#"{"mrr":10,"usage":{"y":2,"x":1},"_id":"a"}"#));
         assert_ne!(first, hash(r#"{"_id":"a","usage":{"x":1,"y":3},"mrr":10}"#));
@@ -227,22 +274,29 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_does_not_see_how_a_value_is_written_and_null_is_no_value() {
+        assert_eq!(hash(r#"{"_id":"a","x":"é","custom":{}}"#), hash(r#"{"_id" : "a","x":"\u00e9","y":null}"#));
+        assert_ne!(hash(r#"{"_id":"a","x":1}"#), hash(r#"{"_id":"a","custom":{"x":1}}"#));
+    }
+
+    #[test]
     fn the_hash_does_not_depend_on_where_values_land() {
-        let record = record_of(&json!({"_id": "a", "mrr": "a lot"}));
-        let with_columns = row_of("companies", json!({"_id": "a", "mrr": "a lot"}));
-        assert_eq!(flatten(&Columns::default(), &record).hash, with_columns.hash);
+        let fields = json!({"_id": "a", "mrr": "a lot"});
+        let (columns, record) = (columns_of("companies", &fields), record_of(&fields));
+        assert_eq!(flatten(&Columns::default(), &record).hash, flatten(&columns, &record).hash);
     }
 
     #[test]
     fn a_row_too_wide_for_the_database_leaves_its_latest_columns_to_overflow() {
         let custom: Map<String, Value> = (0..1000).map(|number| (format!("{number:04}"), json!("twelve bytes"))).collect();
         let fields = json!({"_id": "a", "custom": custom});
-        let row = row_of("companies", fields.clone());
-        let overflowed = row.overflow["custom"].as_object().unwrap();
-        assert_eq!(row.cells.len() + overflowed.len(), 1001);
-        assert!(row.cells.contains_key("planhat__id") && row.cells.contains_key("planhat__0000__custom"));
-        assert!(overflowed.contains_key("0999"));
-        let half = row.narrowed(&columns_of("companies", &fields), MAX_ROW_BYTES / 2);
+        let (columns, record) = (columns_of("companies", &fields), record_of(&fields));
+        let row = flatten(&columns, &record);
+        let has_cell = |name: &str| row.cells.iter().any(|cell| columns.at(cell.column).name == name);
+        assert_eq!(row.cells.len() + row.overflow.len(), 1001);
+        assert!(has_cell("planhat__id") && has_cell("planhat__0000__custom"));
+        assert!(row.overflowing().any(|name| name == "0999"));
+        let half = row.narrowed(&columns, MAX_ROW_BYTES / 2);
         assert!(half.cells.len() < row.cells.len() && half.cells.len() > 1);
     }
 }

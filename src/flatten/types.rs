@@ -4,23 +4,27 @@
 //! has several shapes. A scalar is taken over whenever its meaning is exact in the column's type;
 //! everything else is a misfit, which the row keeps elsewhere.
 
-use chrono::SecondsFormat;
-use serde_json::Value;
+use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
+use crate::instant::{spelled_for_database, with_time_of_day};
+use crate::json::{Json, Shape};
 use crate::object::Kind;
-use crate::record::{fits_numeric, instant, instant_with_time};
+use crate::record::fits_numeric;
 
 /// Where a value goes.
 #[derive(Debug, PartialEq)]
-pub enum Fit {
-    Cell(Value),
+pub enum Fit<'a> {
+    /// Into the column, as PostgreSQL reads a value of its type.
+    Cell(Cow<'a, str>),
     /// The property has no value: the column is NULL.
     Nothing,
     Misfit,
 }
 
 /// Where a value goes in a column of this type.
-pub fn fit(kind: Kind, value: &Value) -> Fit {
+pub fn fit(kind: Kind, value: Json<'_>) -> Fit<'_> {
     if value.is_null() || (kind != Kind::Text && means_nothing(value)) {
         return Fit::Nothing;
     }
@@ -28,39 +32,40 @@ pub fn fit(kind: Kind, value: &Value) -> Fit {
         Kind::Text => text(value),
         Kind::Number => number(value),
         Kind::Boolean => boolean(value),
-        // One spelling per instant, so that a change of spelling is no change of the row.
-        Kind::Time => instant(value).map(|instant| Value::String(instant.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
-        Kind::Json => Some(value.clone()),
+        Kind::Time => spelled_for_database(value),
+        Kind::Json => Some(Cow::Borrowed(value.as_written())),
     };
     cell.map_or(Fit::Misfit, Fit::Cell)
 }
 
-fn means_nothing(value: &Value) -> bool {
-    matches!(value.as_str(), Some("" | "undefined"))
+fn means_nothing(value: Json<'_>) -> bool {
+    matches!(value.as_written(), "\"\"" | "\"undefined\"")
 }
 
-fn text(value: &Value) -> Option<Value> {
-    match value {
-        Value::String(_) => Some(value.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(Value::String(value.to_string())),
-        _ => None,
+fn text(value: Json<'_>) -> Option<Cow<'_, str>> {
+    match value.shape() {
+        Shape::Number | Shape::Boolean => Some(Cow::Borrowed(value.as_written())),
+        _ => value.string(),
     }
 }
 
-fn number(value: &Value) -> Option<Value> {
-    match value {
-        Value::Number(_) => Some(value.clone()),
+fn number(value: Json<'_>) -> Option<Cow<'_, str>> {
+    match value.shape() {
+        Shape::Number => Some(Cow::Borrowed(value.as_written())),
         // JSON's own grammar decides what a number is: "0x10", "NaN" and "1,5" are none.
-        Value::String(text) if fits_numeric(text) => serde_json::from_str(text).ok().filter(|parsed: &Value| parsed.is_number()),
+        Shape::String => value.string().filter(|text| fits_numeric(text) && is_number(text)),
         _ => None,
     }
 }
 
-fn boolean(value: &Value) -> Option<Value> {
-    match value {
-        Value::Bool(_) => Some(value.clone()),
-        Value::String(text) if text == "true" => Some(Value::Bool(true)),
-        Value::String(text) if text == "false" => Some(Value::Bool(false)),
+fn is_number(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok_and(|raw| Json::of(raw).shape() == Shape::Number)
+}
+
+fn boolean(value: Json<'_>) -> Option<Cow<'_, str>> {
+    match value.as_written() {
+        "true" | "\"true\"" => Some(Cow::Borrowed("true")),
+        "false" | "\"false\"" => Some(Cow::Borrowed("false")),
         _ => None,
     }
 }
@@ -68,21 +73,23 @@ fn boolean(value: &Value) -> Option<Value> {
 /// The type that holds all these values; none while there is nothing but null to go by.
 ///
 /// A date alone stays text: only a full instant says that a field is a point in time.
-pub(super) fn kind_for<'a>(values: impl IntoIterator<Item = &'a Value>) -> Option<Kind> {
+pub(super) fn kind_for<'a>(values: impl IntoIterator<Item = Json<'a>>) -> Option<Kind> {
     let mut kind = None;
     let mut only_nothing = None;
     for value in values {
-        let seen = match value {
-            Value::Null => continue,
-            nothing if means_nothing(nothing) => {
+        let seen = match value.shape() {
+            Shape::Null => continue,
+            _ if means_nothing(value) => {
                 only_nothing = Some(Kind::Text);
                 continue;
             }
-            Value::Bool(_) => Kind::Boolean,
-            Value::Number(_) => Kind::Number,
-            Value::String(text) if instant_with_time(text).is_some() => Kind::Time,
-            Value::String(_) => Kind::Text,
-            Value::Array(_) | Value::Object(_) => Kind::Json,
+            Shape::Boolean => Kind::Boolean,
+            Shape::Number => Kind::Number,
+            Shape::EmptyString | Shape::String if value.string().is_some_and(|text| with_time_of_day(&text).is_some()) => {
+                Kind::Time
+            }
+            Shape::EmptyString | Shape::String => Kind::Text,
+            Shape::Array | Shape::Object => Kind::Json,
         };
         kind = match kind {
             None => Some(seen),
@@ -98,46 +105,59 @@ pub(super) fn kind_for<'a>(values: impl IntoIterator<Item = &'a Value>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    fn check(kind: Kind, value: Value, expected: Fit) {
-        assert_eq!(fit(kind, &value), expected, "{kind:?} {value}");
+    /// `None` for a misfit, an empty cell for nothing.
+    fn check(kind: Kind, value: Value, expected: Option<&str>) {
+        let written = value.to_string();
+        let found = match fit(kind, Json::trusted(&written)) {
+            Fit::Cell(cell) => Some(format!("={cell}")),
+            Fit::Nothing => Some(String::new()),
+            Fit::Misfit => None,
+        };
+        assert_eq!(found.as_deref(), expected, "{kind:?} {value}");
     }
 
     #[test]
     fn scalars_are_taken_over_where_their_meaning_is_exact() {
-        check(Kind::Text, json!("x"), Fit::Cell(json!("x")));
-        check(Kind::Text, json!(""), Fit::Cell(json!("")));
-        check(Kind::Text, json!(10), Fit::Cell(json!("10")));
-        check(Kind::Number, json!(8.5), Fit::Cell(json!(8.5)));
-        check(Kind::Number, json!("10"), Fit::Cell(json!(10)));
-        check(Kind::Boolean, json!("true"), Fit::Cell(json!(true)));
-        check(Kind::Time, json!("2023-07-11T08:00:00.000+0000"), Fit::Cell(json!("2023-07-11T08:00:00Z")));
-        check(Kind::Json, json!(["a"]), Fit::Cell(json!(["a"])));
+        check(Kind::Text, json!("x"), Some("=x"));
+        check(Kind::Text, json!(""), Some("="));
+        check(Kind::Text, json!("\"x\"\n"), Some("=\"x\"\n"));
+        check(Kind::Text, json!(10), Some("=10"));
+        check(Kind::Text, json!(true), Some("=true"));
+        check(Kind::Number, json!(8.5), Some("=8.5"));
+        check(Kind::Number, json!("10"), Some("=10"));
+        check(Kind::Boolean, json!("true"), Some("=true"));
+        check(Kind::Time, json!("2023-07-11T08:00:00.000+0000"), Some("=2023-07-11T08:00:00Z"));
+        check(Kind::Time, json!("2023-07-11T08:00:00.000Z"), Some("=2023-07-11T08:00:00.000Z"));
+        check(Kind::Json, json!(["a"]), Some(r#"=["a"]"#));
     }
 
     #[test]
     fn empty_and_undefined_mean_no_value_outside_text() {
         for kind in [Kind::Number, Kind::Boolean, Kind::Time, Kind::Json] {
-            check(kind, json!(""), Fit::Nothing);
-            check(kind, json!("undefined"), Fit::Nothing);
-            check(kind, json!(null), Fit::Nothing);
+            check(kind, json!(""), Some(""));
+            check(kind, json!("undefined"), Some(""));
+            check(kind, json!(null), Some(""));
         }
     }
 
     #[test]
     fn what_does_not_fit_is_a_misfit() {
-        check(Kind::Text, json!({"a": 1}), Fit::Misfit);
-        check(Kind::Number, json!("NaN"), Fit::Misfit);
-        check(Kind::Number, json!("1,5"), Fit::Misfit);
-        check(Kind::Number, json!("true"), Fit::Misfit);
-        check(Kind::Number, json!([1]), Fit::Misfit);
-        check(Kind::Boolean, json!(1), Fit::Misfit);
-        check(Kind::Time, json!("soon"), Fit::Misfit);
+        check(Kind::Text, json!({"a": 1}), None);
+        check(Kind::Number, json!("NaN"), None);
+        check(Kind::Number, json!("1 2"), None);
+        check(Kind::Number, json!("01"), None);
+        check(Kind::Number, json!("1,5"), None);
+        check(Kind::Number, json!("true"), None);
+        check(Kind::Number, json!([1]), None);
+        check(Kind::Boolean, json!(1), None);
+        check(Kind::Time, json!("soon"), None);
     }
 
     fn check_kind(values: &[Value], expected: Option<Kind>) {
-        assert_eq!(kind_for(values), expected, "{values:?}");
+        let written: Vec<String> = values.iter().map(Value::to_string).collect();
+        assert_eq!(kind_for(written.iter().map(|text| Json::trusted(text))), expected, "{values:?}");
     }
 
     #[test]

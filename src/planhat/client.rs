@@ -22,7 +22,7 @@ use super::budget::Budget;
 use super::error::Error;
 use super::retry::{Retry, at_least, retry_after};
 use crate::error::Chain;
-use crate::record::shape;
+use crate::json::Json;
 
 /// As much of an error's body as a log line takes.
 const EXCERPT_CHARS: usize = 200;
@@ -239,7 +239,7 @@ impl Client {
                 Some(message) => self.excerpt(message.as_bytes()),
                 None => format!("an object with {}", fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
             },
-            Ok(other) => shape(&other).to_owned(),
+            Ok(other) => Json::trusted(&other.to_string()).shape().name().to_owned(),
             Err(_) if body.trim_ascii_start().starts_with(b"[") => format!("a list that is not whole ({error})"),
             Err(_) if body.trim_ascii_start().starts_with(b"{") => "an object that is not whole".to_owned(),
             Err(_) => self.excerpt(body),

@@ -115,11 +115,17 @@ impl Pull<'_> {
         Ok(page)
     }
 
-    /// Everything about one page in one transaction.
-    async fn store(&mut self, mut page: Sorted, run_id: i64) -> Result<(), store::Error> {
+    async fn store(&mut self, page: Sorted, run_id: i64) -> Result<(), store::Error> {
         let columns = self.columns_for(&page.taken).await?;
-        let mut rows: Vec<_> = page.taken.iter().map(|record| flatten(&columns, record)).collect();
-        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id };
+        let stored = self.store_in(&columns, page, run_id).await;
+        self.columns = Some(columns);
+        stored
+    }
+
+    /// Everything about one page in one transaction.
+    async fn store_in(&mut self, columns: &Columns, page: Sorted, run_id: i64) -> Result<(), store::Error> {
+        let rows: Vec<_> = page.taken.iter().map(|record| flatten(columns, record)).collect();
+        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns, run_id };
 
         let committed = match self.commit(target, &page, &rows, false).await {
             Err(error) => match error.refusal() {
@@ -132,26 +138,29 @@ impl Pull<'_> {
             },
             committed => committed,
         };
-        self.columns = Some(columns);
         let Committed { written, refused, saved } = committed?;
         if saved {
             self.is_saved();
         } else {
             self.unsaved.pages += 1;
         }
-        rows.retain(|row| !refused.iter().any(|refused| refused.id.as_deref() == Some(&row.id)));
-        page.taken.retain(|record| !refused.iter().any(|refused| refused.id.as_deref() == Some(&record.id)));
-        page.rejected.extend(refused);
-        if !page.rejected.is_empty() {
-            self.quarantined.get_or_insert_default().extend(page.rejected.iter().filter_map(|rejected| rejected.id.clone()));
+        self.report.add(self.object, &page, &rows, written, &refused);
+        if !page.rejected.is_empty() || !refused.is_empty() {
+            let waiting = page.rejected.into_iter().chain(refused).filter_map(|rejected| rejected.id);
+            self.quarantined.get_or_insert_default().extend(waiting);
         }
-        self.report.add(self.object, &page, &rows, written);
         Ok(())
     }
 
     /// Commits rows, quarantined records and the scan's position. `in_halves` finds the rows that the
     /// database refuses and puts them into quarantine too.
-    async fn commit(&self, target: Target<'_>, page: &Sorted, rows: &[Row], in_halves: bool) -> Result<Committed, store::Error> {
+    async fn commit(
+        &self,
+        target: Target<'_>,
+        page: &Sorted,
+        rows: &[Row<'_>],
+        in_halves: bool,
+    ) -> Result<Committed, store::Error> {
         self.ctx.store.transaction(async |db| self.commit_once(db, target, page, rows, in_halves).await).await
     }
 
@@ -160,7 +169,7 @@ impl Pull<'_> {
         db: &mut PgConnection,
         target: Target<'_>,
         page: &Sorted,
-        rows: &[Row],
+        rows: &[Row<'_>],
         in_halves: bool,
     ) -> Result<Committed, store::Error> {
         let Target { schema: workspace, object, run_id, .. } = target;
@@ -171,7 +180,7 @@ impl Pull<'_> {
         };
         let refused: Vec<Rejected> = refused.into_iter().filter_map(|refused| page.refuse(refused)).collect();
         if self.quarantined.is_some() {
-            let stored = rows.iter().map(|row| row.id.as_str());
+            let stored = rows.iter().map(|row| row.id);
             let stored: Vec<&str> =
                 stored.filter(|id| !refused.iter().any(|refused| refused.id.as_deref() == Some(id))).collect();
             store::release_stored(&mut *db, workspace, object, &stored).await?;

@@ -65,28 +65,24 @@ impl Pull<'_> {
         let room = MOST_SHOWN.saturating_sub(self.report.preview.records.len());
         let looked = self.ctx.store.look(async |db| {
             if !self.table_exists {
-                let new: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-                let written = Written { inserted: new.len() as u64, ..Written::default() };
-                return Ok((Compared { written, to_write: rows.iter().collect(), new }, Vec::new()));
+                let written = Written { inserted: rows.len() as u64, ..Written::default() };
+                return Ok((Compared { written, new: rows.iter().collect(), changed: Vec::new() }, Vec::new()));
             }
             let compared = store::compare(&mut *db, target, &rows).await?;
-            let is_new = |row: &&&Row| compared.new.contains(&row.id.as_str());
-            let changed: Vec<_> = compared.to_write.iter().filter(|row| !is_new(row)).copied().collect();
-            let shown = diff && !changed.is_empty() && room > 0;
-            let differences = if shown { store::differences(db, target, &changed).await? } else { Vec::new() };
+            let shown = diff && !compared.changed.is_empty() && room > 0;
+            let differences = if shown { store::differences(db, target, &compared.changed).await? } else { Vec::new() };
             Ok((compared, differences))
         });
-        let (Compared { written, to_write, new }, differences) = looked.await?;
+        let (Compared { written, new, changed }, differences) = looked.await?;
 
         if diff {
-            let mut would: Vec<Would> = to_write
-                .iter()
-                .map(|row| Would {
-                    id: row.id.clone(),
-                    inserted: new.contains(&row.id.as_str()),
-                    changes: differences.iter().filter(|difference| difference.id == row.id).cloned().collect(),
-                })
-                .collect();
+            let inserted = |row: &&Row<'_>| Would { id: row.id.to_owned(), inserted: true, changes: Vec::new() };
+            let updated = |row: &&Row<'_>| Would {
+                id: row.id.to_owned(),
+                inserted: false,
+                changes: differences.iter().filter(|difference| difference.id == row.id).cloned().collect(),
+            };
+            let mut would: Vec<Would> = new.iter().map(inserted).chain(changed.iter().map(updated)).collect();
             would.sort_by(|one, other| one.id.cmp(&other.id));
             self.report.preview.not_shown += would.len().saturating_sub(room);
             self.report.preview.records.extend(would.into_iter().take(room));
@@ -97,8 +93,9 @@ impl Pull<'_> {
             planhat_name: column.planhat_name,
             origin: column.origin.as_str(),
         }));
+        self.report.add(self.object, &page, &rows, written, &[]);
+        drop(rows);
         self.columns = Some(columns);
-        self.report.add(self.object, &page, &rows, written);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! Counters for monitoring move here too, since here is counted what has been committed; without a daemon
 //! nobody collects them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use metrics::counter;
@@ -12,6 +12,7 @@ use super::page::Sorted;
 use crate::flatten::Row;
 use crate::object::Object;
 use crate::progress::Progress;
+use crate::record::Rejected;
 use crate::store::{Figures, ScanKind, Written};
 
 pub use super::preview::Preview;
@@ -35,32 +36,33 @@ pub struct Report {
 }
 
 impl Report {
-    /// Counts a page that has been committed.
-    pub(super) fn add(&mut self, object: &Object, page: &Sorted, rows: &[Row], written: Written) {
+    /// Counts a page that has been committed, its rows in the order of its records.
+    pub(super) fn add(&mut self, object: &Object, page: &Sorted, rows: &[Row<'_>], written: Written, refused: &[Rejected]) {
+        let quarantined = page.rejected.len() + refused.len();
+        let refused: HashSet<&str> = refused.iter().filter_map(|refused| refused.id.as_deref()).collect();
         let figures = &mut self.figures;
         figures.pages += 1;
         counter!("planhat_sync_pages_total", "object" => object.name).increment(1);
-        counter!("planhat_sync_quarantined_total", "object" => object.name).increment(page.rejected.len() as u64);
+        counter!("planhat_sync_quarantined_total", "object" => object.name).increment(quarantined as u64);
         figures.fetched += as_figure(page.fetched);
         figures.too_old += as_figure(page.too_old);
-        figures.quarantined += as_figure(page.rejected.len());
+        figures.quarantined += as_figure(quarantined);
         figures.inserted += written.inserted.cast_signed();
         figures.updated += written.updated.cast_signed();
         figures.restored += written.restored.cast_signed();
         figures.unchanged += written.unchanged.cast_signed();
         count_rows(object, written);
-        figures.mended += page.taken.iter().map(|record| record.mended_values.cast_signed()).sum::<i64>();
-        for row in rows {
+        for (record, row) in page.taken.iter().zip(rows).filter(|(record, _)| !refused.contains(&*record.id)) {
+            figures.mended += record.mended_values.cast_signed();
             figures.misfits += as_figure(row.misfits.len());
-            counter!("planhat_sync_misfits_total", "object" => object.name).increment(row.misfits.len() as u64);
             figures.overflowed += i64::from(!row.overflow.is_empty());
-            for column in row.misfits.keys() {
-                *self.misfits.entry(column.clone()).or_default() += 1;
+            for (column, _) in &row.misfits {
+                counter!("planhat_sync_misfits_total", "object" => object.name).increment(1);
+                *self.misfits.entry((*column).to_owned()).or_default() += 1;
             }
             self.overflowing.extend(row.overflowing().map(str::to_owned));
+            self.oldest = self.oldest.into_iter().chain(record.newest_of(object.modified.iter().chain(object.dated))).min();
         }
-        let times = page.taken.iter().filter_map(|record| record.newest_of(object.modified.iter().chain(object.dated)));
-        self.oldest = self.oldest.into_iter().chain(times).min();
     }
 
     pub(super) fn warn(&mut self, warning: String) {

@@ -10,6 +10,7 @@
 //! One function per statement, the connection passed in, so that the caller decides what is committed
 //! together. Everything works with a single connection: the embedded PostgreSQL has just one.
 
+mod copy;
 mod cursors;
 #[cfg(feature = "embedded")]
 mod embedded;

@@ -8,13 +8,13 @@
 //! become text. So all rows forget their hash, and the next time their records are read they are written
 //! again as Planhat has them.
 
-use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::error::{Error, could_not};
 use super::sql::{Sql, query, query_as, query_scalar};
 use super::tables::{lock_columns, with_columns};
 use crate::flatten::{Column, Fit, fit};
+use crate::json::Json;
 use crate::object::{Kind, Object};
 
 /// Rows that are moved back at a time.
@@ -128,28 +128,32 @@ async fn move_back(db: &mut PgConnection, schema: &str, object: &Object, column:
         let Some((id, _)) = batch.last() else { return Ok(retyped) };
         last.clone_from(id);
 
-        let mut back = Vec::new();
+        let (mut ids, mut cells) = (Vec::new(), Vec::new());
         for (id, value) in &batch {
-            let value: Value = serde_json::from_str(value).unwrap_or(Value::Null);
-            match fit(kind, &value) {
+            match fit(kind, Json::trusted(value)) {
                 Fit::Cell(cell) => {
                     retyped.fitting += 1;
-                    back.push(json!({"id": id, "value": cell}));
+                    cells.push(Some(cell));
                 }
-                Fit::Nothing => back.push(json!({"id": id, "value": null})),
-                Fit::Misfit => retyped.misfits += 1,
+                Fit::Nothing => cells.push(None),
+                Fit::Misfit => {
+                    retyped.misfits += 1;
+                    continue;
+                }
             }
+            ids.push(id.as_str());
         }
         let sql = Sql::new("update ")
             .table(schema, object.name)
             .text(" as old set _misfits = nullif(old._misfits - $1, '{}'), ")
             .name(&column.name)
-            .text(" = new.value from json_to_recordset($2::text::json) as new (id text, value ")
+            .text(" = new.value::")
             .text(kind.sql())
-            .text(") where old.planhat__id = new.id");
+            .text(" from unnest($2::text[], $3::text[]) as new (id, value) where old.planhat__id = new.id");
         query(sql.safe())
             .bind(&column.name)
-            .bind(Value::Array(back).to_string())
+            .bind(ids)
+            .bind(cells)
             .execute(&mut *db)
             .await
             .map_err(could_not("move the values of a column back"))?;

@@ -1,21 +1,22 @@
 //! Writes the rows of a page, unchanged ones excepted.
 //!
 //! The hashes of the page's rows are asked for first: an idle day then writes nothing at all, no row,
-//! no WAL, no bloat. New and changed rows go over in one statement as one JSON parameter, whose digits
-//! PostgreSQL reads exactly. A column that a row does not mention becomes NULL: the record is whole, so
-//! what it lacks was cleared at Planhat.
+//! no WAL, no bloat. New rows are copied straight into the table, since it has one writer; changed ones
+//! go over in one statement as one JSON parameter, whose digits PostgreSQL reads exactly. A column that a row
+//! does not mention becomes NULL: the record is whole, so what it lacks was cleared at Planhat.
 
 use std::collections::HashMap;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection as _, FromRow, PgConnection};
 
+use super::copy::{CopyText, copy_in};
 use super::error::{Error, could_not};
 use super::sql::{Sql, query, query_as};
 use crate::flatten::{Columns, Row};
-use crate::object::Object;
+use crate::object::{Kind, Object};
 
 /// What became of the rows of a page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,7 +46,11 @@ pub struct Target<'a> {
 }
 
 /// Stores rows as `upsert` does, and where PostgreSQL refuses, halves them until it is known which.
-pub async fn upsert_in_halves(db: &mut PgConnection, target: Target<'_>, rows: &[Row]) -> Result<(Written, Vec<Refused>), Error> {
+pub async fn upsert_in_halves(
+    db: &mut PgConnection,
+    target: Target<'_>,
+    rows: &[Row<'_>],
+) -> Result<(Written, Vec<Refused>), Error> {
     let (mut written, mut refused) = (Written::default(), Vec::new());
     let mut parts = vec![rows];
     while let Some(part) = parts.pop() {
@@ -53,7 +58,7 @@ pub async fn upsert_in_halves(db: &mut PgConnection, target: Target<'_>, rows: &
             (Ok(of_part), _) => written += of_part,
             (Err(refusal), [row]) => match narrowed(db, target, row, refusal).await? {
                 Ok(of_row) => written += of_row,
-                Err((reason, sqlstate)) => refused.push(Refused { id: row.id.clone(), reason, sqlstate }),
+                Err((reason, sqlstate)) => refused.push(Refused { id: row.id.to_owned(), reason, sqlstate }),
             },
             // The first half comes next: of rows with the same id the last one counts.
             (Err(_), _) => parts.extend([&part[part.len() / 2..], &part[..part.len() / 2]]),
@@ -66,9 +71,9 @@ pub async fn upsert_in_halves(db: &mut PgConnection, target: Target<'_>, rows: &
 type Refusal = (String, String);
 
 /// Stores rows behind a savepoint, so that a refusal costs nothing else.
-async fn attempt(db: &mut PgConnection, target: Target<'_>, rows: &[Row]) -> Result<Result<Written, Refusal>, Error> {
+async fn attempt(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<Result<Written, Refusal>, Error> {
     let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
-    match upsert(&mut savepoint, target, rows).await {
+    match upsert_by_statement(&mut savepoint, target, rows).await {
         Ok(written) => {
             savepoint.commit().await.map_err(could_not("release a savepoint"))?;
             Ok(Ok(written))
@@ -84,7 +89,7 @@ async fn attempt(db: &mut PgConnection, target: Target<'_>, rows: &[Row]) -> Res
 async fn narrowed(
     db: &mut PgConnection,
     target: Target<'_>,
-    row: &Row,
+    row: &Row<'_>,
     mut refusal: Refusal,
 ) -> Result<Result<Written, Refusal>, Error> {
     const TOO_LARGE: &str = "54000";
@@ -118,32 +123,45 @@ impl std::ops::AddAssign for Written {
 }
 
 /// Stores rows by id. Of rows with the same id the last one counts.
-pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row]) -> Result<Written, Error> {
-    let compared = compare(db, target, rows).await?;
-    if !compared.to_write.is_empty() {
-        write(db, target, &compared.to_write).await?;
+pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<Written, Error> {
+    let Compared { written, new, changed } = compare(db, target, rows).await?;
+    if !new.is_empty() {
+        insert(db, target, &new).await?;
     }
-    Ok(compared.written)
+    if !changed.is_empty() {
+        write(db, target, &changed).await?;
+    }
+    Ok(written)
+}
+
+/// The same without COPY, which a row that somebody else inserts meanwhile would end.
+async fn upsert_by_statement(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<Written, Error> {
+    let Compared { written, mut new, changed } = compare(db, target, rows).await?;
+    new.extend(changed);
+    if !new.is_empty() {
+        write(db, target, &new).await?;
+    }
+    Ok(written)
 }
 
 /// What storing some rows comes to.
 #[derive(Debug)]
 pub struct Compared<'a> {
     pub written: Written,
-    /// What is new or changed.
-    pub to_write: Vec<&'a Row>,
-    /// The ids of those that have no row yet.
-    pub new: Vec<&'a str>,
+    /// Those that have no row yet.
+    pub new: Vec<&'a Row<'a>>,
+    /// Those whose row is another, or is marked as deleted.
+    pub changed: Vec<&'a Row<'a>>,
 }
 
 /// Compares rows with what is stored.
-pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row]) -> Result<Compared<'a>, Error> {
-    let latest: HashMap<&str, &Row> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
-    let stored = stored_hashes(db, target, latest.keys().map(|id| (*id).to_owned()).collect()).await?;
-    let mut compared = Compared { written: Written::default(), to_write: Vec::new(), new: Vec::new() };
+pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row<'a>]) -> Result<Compared<'a>, Error> {
+    let latest: HashMap<&str, usize> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
+    let stored = stored_hashes(db, target, latest.keys().copied().collect()).await?;
+    let mut compared = Compared { written: Written::default(), new: Vec::new(), changed: Vec::new() };
     let written = &mut compared.written;
-    for (id, row) in latest {
-        match stored.get(id) {
+    for row in rows.iter().enumerate().filter(|(index, row)| latest[row.id] == *index).map(|(_, row)| row) {
+        match stored.get(row.id) {
             Some(Some(before)) if *before == row.hash => {
                 written.unchanged += 1;
                 continue;
@@ -152,20 +170,17 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
             Some(None) => written.restored += 1,
             None => {
                 written.inserted += 1;
-                compared.new.push(id);
+                compared.new.push(row);
+                continue;
             }
         }
-        compared.to_write.push(row);
+        compared.changed.push(row);
     }
     Ok(compared)
 }
 
 /// Id to hash. A row marked as deleted has no hash here: its record is back, so it has changed.
-async fn stored_hashes(
-    db: &mut PgConnection,
-    target: Target<'_>,
-    ids: Vec<String>,
-) -> Result<HashMap<String, Option<i64>>, Error> {
+async fn stored_hashes(db: &mut PgConnection, target: Target<'_>, ids: Vec<&str>) -> Result<HashMap<String, Option<i64>>, Error> {
     let sql = Sql::new("select planhat__id, case when _deleted_at is null then _row_hash end from ")
         .table(target.schema, target.object.name)
         .text(" where planhat__id = any($1)");
@@ -184,7 +199,7 @@ pub struct Difference {
 }
 
 /// What storing these rows would change, column by column. A row that is not there yet has no differences.
-pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row]) -> Result<Vec<Difference>, Error> {
+pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<Vec<Difference>, Error> {
     let sent = sent(target.columns);
     let sql = Sql::new(
         "select new.planhat__id as id, field.key as column, nullif(stored.fields -> field.key, 'null') as old,
@@ -200,7 +215,11 @@ pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row
              where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')
              order by new.planhat__id, field.key",
         );
-    query_as(sql.safe()).bind(as_json(rows)).fetch_all(db).await.map_err(could_not("compare a page with its table"))
+    query_as(sql.safe())
+        .bind(as_json(target.columns, rows))
+        .fetch_all(db)
+        .await
+        .map_err(could_not("compare a page with its table"))
 }
 
 /// The columns that a row brings, with their types.
@@ -213,21 +232,54 @@ fn sent(columns: &Columns) -> Vec<(&str, &'static str)> {
 }
 
 /// Rows as a statement takes them.
-fn as_json(rows: &[&Row]) -> String {
-    let fields_of = |row: &&Row| {
-        let mut fields = row.cells.clone();
-        fields.insert("_row_hash".to_owned(), json!(row.hash));
-        for (column, values) in [("_misfits", &row.misfits), ("_overflow", &row.overflow)] {
-            if !values.is_empty() {
-                fields.insert(column.to_owned(), Value::Object(Map::clone(values)));
+fn as_json(columns: &Columns, rows: &[&Row<'_>]) -> String {
+    let mut json = String::from("[");
+    for row in rows {
+        json.push_str(if json.len() > 1 { ",{" } else { "{" });
+        for cell in &row.cells {
+            let column = columns.at(cell.column);
+            // PostgreSQL reads a text as it reads one of a COPY, whatever the type.
+            let value =
+                if column.kind == Kind::Json { cell.text.clone().into_owned() } else { Value::from(&*cell.text).to_string() };
+            json.push_str(&format!("{}:{value},", Value::from(&*column.name)));
+        }
+        for (column, values) in [("_misfits", row.misfits_as_json()), ("_overflow", row.overflow_as_json())] {
+            if let Some(values) = values {
+                json.push_str(&format!("\"{column}\":{values},"));
             }
         }
-        Value::Object(fields)
-    };
-    Value::Array(rows.iter().map(fields_of).collect()).to_string()
+        json.push_str(&format!("\"_row_hash\":{}}}", row.hash));
+    }
+    json + "]"
 }
 
-async fn write(db: &mut PgConnection, target: Target<'_>, rows: &[&Row]) -> Result<(), Error> {
+/// Copies rows that are not there yet, in no more columns than they fill.
+async fn insert(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), Error> {
+    let mut filled = vec![false; target.columns.len()];
+    rows.iter().flat_map(|row| &row.cells).for_each(|cell| filled[cell.column] = true);
+    let filled: Vec<usize> = (0..filled.len()).filter(|place| filled[*place]).collect();
+
+    let sql = Sql::new("copy ").table(target.schema, target.object.name).text(" (");
+    let sql = filled.iter().fold(sql, |sql, place| sql.name(&target.columns.at(*place).name).text(", "));
+    let sql = sql.text("_row_hash, _misfits, _overflow, _run_id) from stdin");
+
+    let mut copied = CopyText::default();
+    let run_id = target.run_id.to_string();
+    for row in rows {
+        let mut cells = row.cells.iter().peekable();
+        for place in &filled {
+            copied.value(cells.next_if(|cell| cell.column == *place).map(|cell| &*cell.text));
+        }
+        copied.value(Some(&row.hash.to_string()));
+        copied.value(row.misfits_as_json().as_deref());
+        copied.value(row.overflow_as_json().as_deref());
+        copied.value(Some(&run_id));
+        copied.end_row();
+    }
+    copy_in(db, &sql, &copied).await
+}
+
+async fn write(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), Error> {
     let sent = sent(target.columns);
     let names = |sql: Sql| sql.list(&sent, |sql, (name, _)| sql.name(name));
 
@@ -238,6 +290,11 @@ async fn write(db: &mut PgConnection, target: Target<'_>, rows: &[&Row]) -> Resu
     sql = sql
         .text(") on conflict (planhat__id) do update set _synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ");
     sql = sql.list(&sent, |sql, (name, _)| sql.name(name).text(" = excluded.").name(name));
-    query(sql.safe()).bind(as_json(rows)).bind(target.run_id).execute(db).await.map_err(could_not("store a page"))?;
+    query(sql.safe())
+        .bind(as_json(target.columns, rows))
+        .bind(target.run_id)
+        .execute(db)
+        .await
+        .map_err(could_not("store a page"))?;
     Ok(())
 }

@@ -52,6 +52,10 @@ impl Sql {
         self
     }
 
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     pub(super) fn safe(self) -> AssertSqlSafe<String> {
         AssertSqlSafe(self.0)
     }

@@ -9,8 +9,9 @@ use sqlx::{FromRow, PgConnection};
 
 use super::error::{Error, could_not};
 use super::sql::{Sql, query, query_as, query_scalar};
-use crate::flatten::{Column, Columns, Origin};
+use crate::flatten::{Column, Columns};
 use crate::object::{Kind, Object};
+use crate::record::Origin;
 
 /// Creates a schema unless it is there. Asking first matters: PostgreSQL wants the privilege to
 /// create one even when there is nothing to create.
