@@ -2,7 +2,7 @@
 //! whether a record is still there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::Retryable;
@@ -83,14 +83,14 @@ pub struct Listed {
     pub served_at: Option<DateTime<Utc>>,
 }
 
-/// Reads listings. Shared by all objects of a run, with one budget.
-#[derive(Debug)]
+/// Reads listings. Shared by all objects of a run, with one budget; a clone is the same client.
+#[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    connection: Connection,
-    budget: Budget,
+    connection: Arc<Connection>,
+    budget: Arc<Budget>,
     /// Until when Planhat has us wait.
-    waits_until: Mutex<Option<Instant>>,
+    waits_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Client {
@@ -108,7 +108,12 @@ impl Client {
             // Plain HTTP is for this machine only; a proxy would carry the token elsewhere.
             builder = builder.no_proxy();
         }
-        Ok(Client { http: builder.build()?, connection, budget, waits_until: Mutex::default() })
+        Ok(Client {
+            http: builder.build()?,
+            connection: Arc::new(connection),
+            budget: Arc::new(budget),
+            waits_until: Arc::default(),
+        })
     }
 
     /// One page of a listing. Every attempt adds one to `calls`.
@@ -218,7 +223,8 @@ impl Client {
 
     async fn body_of(&self, path: &str, query: &[(&str, String)], response: Response) -> Result<Bytes, Error> {
         let limit_bytes = self.connection.max_page_bytes;
-        let mut body = BytesMut::new();
+        let expected = response.content_length().unwrap_or_default().min(limit_bytes);
+        let mut body = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|source| Error::BrokenOff { path: path.to_owned(), source: source.without_url() })?;

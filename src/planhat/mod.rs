@@ -6,6 +6,7 @@
 //!
 //! The client issues GET and nothing else, so nothing here can change a workspace.
 
+mod ahead;
 mod budget;
 mod client;
 mod error;

@@ -14,14 +14,15 @@
 //! time, rows that move down without being deleted can still hide one behind them.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use chrono::{DateTime, Utc};
-use serde_json::value::RawValue;
+use futures_util::FutureExt;
 use tracing::debug;
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::client::{Client, Listed};
+use super::ahead::{Ahead, Answer, Asked, Entry, how_many, key_of_id};
+use super::client::Client;
 use super::error::Error;
 use crate::object::Object;
 use crate::record::{Record, Rejected};
@@ -72,9 +73,10 @@ pub struct Position {
     pub seam: Option<String>,
 }
 
-/// The new records of one page.
+/// The new records of one page, or of some that came together.
 #[derive(Debug)]
 pub struct Page {
+    pub pages: u32,
     pub records: Vec<Record>,
     pub rejected: Vec<Rejected>,
     /// Rows had moved, so this page begins somewhere before the end of the last one.
@@ -90,9 +92,14 @@ pub struct Page {
 pub struct Pager<'a> {
     client: &'a Client,
     listing: Listing,
+    ahead: Ahead,
     limit: u32,
     /// What the limit is where no page is too big.
     full_limit: u32,
+    /// Pages in a row that were as long as they were asked for.
+    full_pages: u32,
+    /// What the last page came in.
+    last_bytes: u64,
     /// Pages in a row that were small at a lowered limit.
     roomy_pages: u32,
     /// Records that no page had room for, on the way to the next page.
@@ -115,7 +122,7 @@ pub struct Pager<'a> {
     single_rows: u32,
     /// Rows in a row that were all seen before.
     barren_rows: usize,
-    calls: &'a AtomicU64,
+    calls: &'a Arc<AtomicU64>,
 }
 
 impl<'a> Pager<'a> {
@@ -126,7 +133,7 @@ impl<'a> Pager<'a> {
         page_size: u32,
         overlap: bool,
         position: Position,
-        calls: &'a AtomicU64,
+        calls: &'a Arc<AtomicU64>,
     ) -> Pager<'a> {
         // With less than two rows a page could not bring both the seam and something new.
         let limit = page_size.min(listing.object.max_limit).max(if overlap { 2 } else { 1 });
@@ -137,8 +144,11 @@ impl<'a> Pager<'a> {
         Pager {
             client,
             listing,
+            ahead: Ahead::default(),
             limit,
             full_limit: limit,
+            full_pages: 0,
+            last_bytes: 0,
             roomy_pages: 0,
             oversized: Vec::new(),
             overlap,
@@ -164,13 +174,12 @@ impl<'a> Pager<'a> {
             if self.position.offset > MAX_OFFSET {
                 return Err(Error::Endless { path: self.path(), offset: self.position.offset });
             }
-            let (asked, Listed { records, served_at, .. }) = self.fetch().await?;
-            let entries: Vec<Entry> = records.into_iter().map(Entry::read).collect();
+            let (asked, Answer { entries, served_at, .. }) = self.fetch().await?;
             if self.position.seam.is_some() && !self.continues(&entries) {
                 self.step_back()?;
                 continue;
             }
-            let anything_new = entries.iter().any(|entry| !self.seen.knows(entry.key));
+            let anything_new = self.brings_anything_new(&entries);
             if !anything_new && entries.len() <= 1 {
                 let is_the_end = match self.position.seam {
                     Some(_) => !self.pages_may_be_cut(asked),
@@ -188,18 +197,61 @@ impl<'a> Pager<'a> {
                 self.position = Position { offset: self.position.offset + 1, seam: None };
                 continue;
             }
-            self.single_rows = 0;
-            if anything_new {
-                (self.same_pages, self.barren_rows) = (0, 0);
-            } else {
+            if !anything_new {
                 self.bear_repetition(&entries)?;
             }
             let page = self.accept(entries, asked, served_at);
+            if anything_new {
+                (self.same_pages, self.barren_rows) = (0, 0);
+            }
             if anything_new || !page.records.is_empty() || !page.rejected.is_empty() {
                 self.moved = false;
                 return Ok(Some(page));
             }
         }
+    }
+
+    /// The page after that, if it is here already and there is nothing unusual about it.
+    pub fn next_if_here(&mut self) -> Option<Page> {
+        let asked = Asked { offset: self.position.offset, limit: self.limit };
+        if !self.ahead.goes_on_with(asked) || !self.oversized.is_empty() {
+            return None;
+        }
+        let Answer { entries, .. } = self.ahead.here()?;
+        let begins_with_seam = entries.first().is_some_and(|first| first.id.is_some() && first.id == self.position.seam);
+        if !begins_with_seam || !entries.iter().any(|entry| !self.seen.knows(entry.key)) {
+            return None;
+        }
+        let Answer { entries, bytes, served_at } = self.ahead.next().now_or_never()??.ok()?;
+        self.last_bytes = bytes;
+        self.ask_for_more(bytes);
+        (self.same_pages, self.barren_rows) = (0, 0);
+        let page = self.accept(entries, asked.limit, served_at);
+        self.moved = false;
+        Some(page)
+    }
+
+    /// Asks for the pages to come, so that they are on their way while the last one is stored. Only worth it where the
+    /// listing is read on.
+    pub fn read_ahead(&mut self) {
+        let mut asked = Asked { offset: self.position.offset, limit: self.limit };
+        self.ahead.goes_on_with(asked);
+        let stride = u64::from(self.limit - u32::from(self.overlap));
+        for place in 0..how_many(self.full_pages, self.last_bytes) {
+            if place as usize >= self.ahead.len() {
+                self.ask(asked);
+            }
+            asked.offset += stride;
+        }
+    }
+
+    fn ask(&mut self, asked: Asked) {
+        let query = self.query(asked);
+        self.ahead.ask(self.client, self.listing.object.name, asked, query, self.calls);
+    }
+
+    fn brings_anything_new(&self, entries: &[Entry]) -> bool {
+        entries.iter().any(|entry| !self.seen.knows(entry.key))
     }
 
     /// Whether a page of one row says nothing about the end: the page before was as long as the server makes
@@ -223,19 +275,24 @@ impl<'a> Pager<'a> {
 
     /// The page at the position, with the limit that it was asked for with: records can be huge (source SB), but the
     /// same rows in smaller portions are fine.
-    async fn fetch(&mut self) -> Result<(u32, Listed), Error> {
+    async fn fetch(&mut self) -> Result<(u32, Answer), Error> {
         loop {
-            let asked = self.limit;
-            match self.client.list(self.listing.object.name, &self.query(), self.calls).await {
+            let asked = Asked { offset: self.position.offset, limit: self.limit };
+            if !self.ahead.goes_on_with(asked) {
+                self.ask(asked);
+            }
+            let Some(answer) = self.ahead.next().await else { continue };
+            match answer {
                 Err(Error::TooBig { .. }) if self.limit > 1 => {
                     (self.limit, self.roomy_pages) = (self.limit.div_ceil(4), 0);
                     debug!(path = self.path(), limit = self.limit, "a page was too big: asking for less");
                 }
                 Err(Error::TooBig { .. }) if self.oversized.len() < MAX_OVERSIZED => self.leave_out(),
                 Err(error) => return Err(error),
-                Ok(listed) => {
-                    self.ask_for_more(listed.bytes);
-                    return Ok((asked, listed));
+                Ok(answer) => {
+                    self.last_bytes = answer.bytes;
+                    self.ask_for_more(answer.bytes);
+                    return Ok((asked.limit, answer));
                 }
             }
         }
@@ -263,12 +320,9 @@ impl<'a> Pager<'a> {
         self.position = Position { offset: offset + 1, seam: None };
     }
 
-    fn query(&self) -> Vec<(&'static str, String)> {
-        let mut query = vec![
-            ("limit", self.limit.to_string()),
-            ("offset", self.position.offset.to_string()),
-            ("sort", self.listing.sort.clone()),
-        ];
+    fn query(&self, asked: Asked) -> Vec<(&'static str, String)> {
+        let mut query =
+            vec![("limit", asked.limit.to_string()), ("offset", asked.offset.to_string()), ("sort", self.listing.sort.clone())];
         if let Some(parameter) = self.listing.object.hidden.filter(|_| self.listing.hidden) {
             query.push((parameter, "true".to_owned()));
         }
@@ -297,6 +351,7 @@ impl<'a> Pager<'a> {
             return Err(Error::Unstable { path: self.path(), offset: self.position.offset });
         }
         self.steps_back += 1;
+        self.full_pages = 0;
         let rows = u64::from(self.limit) << self.steps_back_in_a_row.saturating_sub(SMALL_STEPS_BACK);
         self.steps_back_in_a_row += 1;
         self.position.offset = self.position.offset.saturating_sub(rows);
@@ -311,7 +366,8 @@ impl<'a> Pager<'a> {
         let seam = self.position.seam.as_deref().map(key_of_id);
         let begins_as_it_ended = entries.first().is_some_and(|first| Some(first.key) == seam && self.seen.has(first));
         self.moved |= seam.is_some() && !begins_as_it_ended || self.steps_back_in_a_row > 0;
-        self.steps_back_in_a_row = 0;
+        (self.steps_back_in_a_row, self.single_rows) = (0, 0);
+        self.full_pages = if entries.len() == asked as usize { self.full_pages + 1 } else { 0 };
         self.longest_but_last = self.longest_but_last.max(self.last_page.len());
         self.last_page = entries.iter().map(|entry| entry.key).collect();
         self.last_limit = asked;
@@ -331,7 +387,7 @@ impl<'a> Pager<'a> {
             self.furthest = self.position.offset;
             self.steps_back = 0;
         }
-        Page { records, rejected, moved: self.moved, next: self.position.clone(), served_at }
+        Page { pages: 1, records, rejected, moved: self.moved, next: self.position.clone(), served_at }
     }
 
     /// The next page begins with the last record of this one that can be recognised by its id.
@@ -346,27 +402,15 @@ impl<'a> Pager<'a> {
     }
 }
 
-/// One element of a page.
-struct Entry {
-    key: u64,
-    content: u64,
-    id: Option<String>,
-    parsed: Result<Record, Rejected>,
-}
-
-impl Entry {
-    fn read(raw: Box<RawValue>) -> Entry {
-        let content = xxh3_64(raw.get().as_bytes());
-        let parsed = Record::parse(raw);
-        let id = parsed.as_ref().ok().map(|record| record.id.clone());
-        // What has no id is recognised by its content.
-        let key = id.as_deref().map_or(content, key_of_id);
-        Entry { key, content, id, parsed }
+impl Page {
+    /// Puts the page that follows behind this one.
+    pub fn append(&mut self, mut following: Page) {
+        self.pages += following.pages;
+        self.records.append(&mut following.records);
+        self.rejected.append(&mut following.rejected);
+        self.moved |= following.moved;
+        self.next = following.next;
     }
-}
-
-fn key_of_id(id: &str) -> u64 {
-    xxh3_64(id.as_bytes())
 }
 
 /// The records seen last: who they were and what they held.

@@ -12,7 +12,7 @@ use super::{Brake, Failure, Listed, Pull, Purpose};
 use crate::error::Chain;
 use crate::object::Object;
 use crate::planhat;
-use crate::store::{self, PgConnection, Presence, ScanKind};
+use crate::store::{self, PgConnection, Presence};
 
 /// Where a scan stands while records are asked for by id, in place of a listing.
 pub(super) const LISTING: &str = "gone";
@@ -144,10 +144,11 @@ impl Pull<'_> {
             store::note_seen(&mut *db, workspace, object, &asked.there).await?;
             store::note_seen(&mut *db, workspace, object, &asked.unknown).await?;
             let marked = store::mark_deleted(&mut *db, workspace, object, &asked.gone, run_id).await?;
-            store::save_scan(db, workspace, object, ScanKind::Full, &self.scan, run_id).await?;
+            self.save(db, run_id).await?;
             Ok(marked)
         });
         let marked = settled.await?;
+        self.is_saved();
         self.report.figures.deleted += marked.cast_signed();
         counter!("planhat_sync_rows_total", "object" => self.object.name, "operation" => "deleted").increment(marked);
         Ok(())

@@ -17,18 +17,19 @@ mod report;
 mod turns;
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::flatten::{Columns, Declared};
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::progress::Board;
-use crate::store::{self, Cursor, ObjectStatus, Scan, ScanKind, Store};
+use crate::store::{self, Cursor, ObjectStatus, Reached, Scan, ScanKind, Store};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
@@ -36,6 +37,9 @@ use page::Unsaved;
 use plan::{Plan, listings, plan};
 pub use report::{Preview, Report};
 pub use turns::{Turns, Way};
+
+/// Crashes of the database that a pull puts up with.
+const MOST_TIMES_LOST: u32 = 5;
 
 /// What a pull works with.
 #[derive(Debug)]
@@ -150,6 +154,10 @@ impl Failure {
         }
     }
 
+    fn is_lost_position(&self) -> bool {
+        matches!(self, Failure::Store { source: store::Error::PositionLost { .. }, .. })
+    }
+
     /// Another listing of the same object may fare better.
     fn concerns_a_page(&self) -> bool {
         self.status() == ObjectStatus::Failed
@@ -177,9 +185,9 @@ impl Failure {
 
 /// Pulls `object`, noting in `report` what was done even if it fails half-way.
 pub async fn pull(ctx: &Context<'_>, object: &'static Object, ask: Ask, report: &mut Report) -> Result<Ending, Failure> {
-    let calls = AtomicU64::new(0);
+    let calls = Arc::new(AtomicU64::new(0));
     let ending = pull_all(ctx, object, ask, report, &calls).await;
-    report.figures.calls = calls.into_inner().cast_signed();
+    report.figures.calls = calls.load(Ordering::Relaxed).cast_signed();
     ending
 }
 
@@ -188,11 +196,13 @@ async fn pull_all(
     object: &'static Object,
     ask: Ask,
     report: &mut Report,
-    calls: &AtomicU64,
+    calls: &Arc<AtomicU64>,
 ) -> Result<Ending, Failure> {
     let mut ask = ask;
     // There is a position of ours from before another run had its turn.
     let mut made_way = false;
+    // Times that the database forgot pages that it had not brought to its disk when it died.
+    let mut times_lost = 0;
     // Why a full scan that was due could not be made.
     let mut held_up = None;
     loop {
@@ -207,7 +217,7 @@ async fn pull_all(
             // It has.
             return Ok(Ending::Complete);
         }
-        let begun_earlier = plan.resumed && !made_way;
+        let begun_earlier = plan.resumed && !made_way && times_lost == 0;
         let is_due_full = plan.kind == ScanKind::Full && ask == Ask::Changes;
         match Pull::of(ctx, object, plan, report, calls).read_everything().await {
             Ok(Ended::Stopped) => return Ok(Ending::Stopped),
@@ -217,6 +227,10 @@ async fn pull_all(
                 ask = Ask::Changes;
             }
             Ok(Ended::Complete) => return held_up.map_or(Ok(Ending::Complete), Err),
+            Err(failure) if failure.is_lost_position() && times_lost < MOST_TIMES_LOST => {
+                warn!(object = object.name, "{failure}: going on from what the database has kept");
+                (times_lost, made_way) = (times_lost + 1, false);
+            }
             // What a comparison of everything cannot get past must not keep the changes of the day away.
             Err(failure) if is_due_full && failure.concerns_a_page() => held_up = Some(failure),
             Err(failure) => return Err(held_up.unwrap_or(failure)),
@@ -250,8 +264,8 @@ struct Pull<'a> {
     fetched_before: i64,
     /// What was read since the position was last saved.
     unsaved: Unsaved,
-    /// The position stands in the database.
-    saved: bool,
+    /// How far the position in the database is; none if it has none of this scan.
+    saved: Option<Reached>,
     /// Records of this object in quarantine, to be released when they arrive whole; none if it is empty.
     quarantined: Option<HashSet<String>>,
     table_exists: bool,
@@ -260,7 +274,7 @@ struct Pull<'a> {
     /// Known from the first answer on: only then is it known that the object can be read at all.
     columns: Option<Columns>,
     report: &'a mut Report,
-    calls: &'a AtomicU64,
+    calls: &'a Arc<AtomicU64>,
 }
 
 /// How a listing came to its end.
@@ -274,9 +288,16 @@ enum Listed {
 }
 
 impl<'a> Pull<'a> {
-    fn of(ctx: &'a Context<'a>, object: &'static Object, plan: Plan, report: &'a mut Report, calls: &'a AtomicU64) -> Pull<'a> {
+    fn of(
+        ctx: &'a Context<'a>,
+        object: &'static Object,
+        plan: Plan,
+        report: &'a mut Report,
+        calls: &'a Arc<AtomicU64>,
+    ) -> Pull<'a> {
         let Plan { kind, window, scan, resumed, completes, reconciles, .. } = plan;
         report.scan = Some(kind);
+        let saved = resumed.then(|| scan.reached());
         Pull {
             ctx,
             object,
@@ -289,7 +310,7 @@ impl<'a> Pull<'a> {
             saw_everything: !resumed,
             fetched_before: report.figures.fetched,
             unsaved: Unsaved::default(),
-            saved: resumed,
+            saved,
             quarantined: None,
             table_exists: false,
             table_is_full: false,
@@ -320,7 +341,7 @@ impl<'a> Pull<'a> {
             }
             match self.read(listing, sweep).await? {
                 Listed::Stopped => return Ok(Ended::Stopped),
-                Listed::MadeWay => return Ok(Ended::MadeWay { saved: self.saved }),
+                Listed::MadeWay => return Ok(Ended::MadeWay { saved: self.saved.is_some() }),
                 listed => read_to_the_end = listed == Listed::ToTheEnd,
             }
             self.saw_everything &= read_to_the_end;
@@ -358,9 +379,14 @@ impl<'a> Pull<'a> {
             if self.columns.is_none() {
                 self.prepare_table().await.map_err(|source| self.store_failed(source))?;
             }
-            let Some(page) = page else { return Ok(Listed::ToTheEnd) };
-
+            let Some(mut page) = page else { return Ok(Listed::ToTheEnd) };
+            while let Some(following) = pager.next_if_here() {
+                page.append(following);
+            }
             let order = sweep.as_mut().map(|sweep| sweep.see(&page.records, page.moved));
+            if order != Some(Order::Past) {
+                pager.read_ahead();
+            }
             self.take(page).await.map_err(|source| self.store_failed(source))?;
             debug!(object = self.object.name, offset = self.scan.offset, "took a page");
             self.ctx.board.note(self.object.name, self.report.progress());
@@ -397,6 +423,9 @@ impl<'a> Pull<'a> {
         let watermark = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
         let finished = self.ctx.store.transaction(async |db| {
             store::keep_lease(&mut *db, workspace, run_id).await?;
+            if let Some(saved) = &self.saved {
+                store::expect_position(&mut *db, workspace, object, self.kind, saved).await?;
+            }
             store::end_scan(&mut *db, workspace, object, self.kind).await?;
             if saw_nothing {
                 let warning = "Planhat lists nothing, though there are rows of earlier days: the watermark stays where it is";

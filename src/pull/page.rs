@@ -124,6 +124,7 @@ impl Pull<'_> {
 
     /// Everything about one page in one transaction.
     async fn store_in(&mut self, columns: &Columns, page: Sorted, run_id: i64) -> Result<(), store::Error> {
+        let pages = page.pages;
         let rows: Vec<_> = page.taken.iter().map(|record| flatten(columns, record)).collect();
         let target = Target { schema: &self.ctx.store.schema, object: self.object, columns, run_id };
 
@@ -142,7 +143,7 @@ impl Pull<'_> {
         if saved {
             self.is_saved();
         } else {
-            self.unsaved.pages += 1;
+            self.unsaved.pages += pages;
         }
         self.report.add(self.object, &page, &rows, written, &refused);
         if !page.rejected.is_empty() || !refused.is_empty() {
@@ -161,7 +162,7 @@ impl Pull<'_> {
         rows: &[Row<'_>],
         in_halves: bool,
     ) -> Result<Committed, store::Error> {
-        self.ctx.store.transaction(async |db| self.commit_once(db, target, page, rows, in_halves).await).await
+        self.ctx.store.page_transaction(async |db| self.commit_once(db, target, page, rows, in_halves).await).await
     }
 
     async fn commit_once(
@@ -207,11 +208,11 @@ impl Pull<'_> {
     pub(super) async fn save(&self, db: &mut PgConnection, run_id: i64) -> Result<(), store::Error> {
         let workspace = &self.ctx.store.schema;
         store::note_seen(&mut *db, workspace, self.object, &self.unsaved.seen).await?;
-        store::save_scan(db, workspace, self.object, self.kind, &self.scan, run_id).await
+        store::save_scan(db, workspace, self.object, self.kind, &self.scan, self.saved.as_ref(), run_id).await
     }
 
-    fn is_saved(&mut self) {
-        (self.unsaved, self.saved) = (Unsaved::default(), true);
+    pub(super) fn is_saved(&mut self) {
+        (self.unsaved, self.saved) = (Unsaved::default(), Some(self.scan.reached()));
     }
 }
 
@@ -232,6 +233,7 @@ pub(super) struct Sorted {
     pub(super) too_old: usize,
     pub(super) rejected: Vec<Rejected>,
     pub(super) fetched: usize,
+    pub(super) pages: u32,
 }
 
 impl Sorted {
@@ -252,7 +254,7 @@ impl Sorted {
             }
         }
         taken.reverse();
-        Sorted { taken, older, too_old: 0, rejected: page.rejected, fetched }
+        Sorted { taken, older, too_old: 0, rejected: page.rejected, fetched, pages: page.pages }
     }
 
     /// The record behind a row that the database refused.

@@ -41,8 +41,8 @@ impl Report {
         let quarantined = page.rejected.len() + refused.len();
         let refused: HashSet<&str> = refused.iter().filter_map(|refused| refused.id.as_deref()).collect();
         let figures = &mut self.figures;
-        figures.pages += 1;
-        counter!("planhat_sync_pages_total", "object" => object.name).increment(1);
+        figures.pages += i64::from(page.pages);
+        counter!("planhat_sync_pages_total", "object" => object.name).increment(page.pages.into());
         counter!("planhat_sync_quarantined_total", "object" => object.name).increment(quarantined as u64);
         figures.fetched += as_figure(page.fetched);
         figures.too_old += as_figure(page.too_old);

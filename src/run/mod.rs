@@ -9,7 +9,6 @@ mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -147,7 +146,7 @@ async fn pull_objects(
 /// The types of custom fields, as far as the token may know them. Without, values decide.
 async fn declared_fields(client: &Client, limits: &Limits) -> Declared {
     let Some(object) = catalog::object("customfields") else { return Declared::default() };
-    let (calls, listing) = (AtomicU64::new(0), Listing { object, sort: "_id".to_owned(), hidden: false });
+    let (calls, listing) = (Arc::default(), Listing { object, sort: "_id".to_owned(), hidden: false });
     let mut pager = Pager::new(client, listing, limits.page_size, limits.overlap, Position::default(), &calls);
     let mut records = Vec::new();
     loop {

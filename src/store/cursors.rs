@@ -1,7 +1,8 @@
 //! How far each object has been read: its watermark and its unfinished scans.
 //!
 //! A scan's position is saved in the transaction of the page it stands for, so that the next run goes on
-//! exactly behind what is stored. The watermark moves when a scan has completed, and only forward. History and changes have
+//! exactly behind what is stored. These transactions do not wait for the disk, so a database that dies may forget the
+//! latest of them while the run lives on: so each says which position it follows, and what ends a scan waits. The watermark moves when a scan has completed, and only forward. History and changes have
 //! a scan each, so a long historical load and the daily run do not get in each other's way.
 //!
 //! A full scan also notes the ids that it was shown, with the position they belong to: what is in the
@@ -13,6 +14,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
 
 use super::error::{Error, could_not};
+use super::lease::keep_lease;
 use super::sql::{query, query_as, query_scalar};
 use crate::object::Object;
 
@@ -62,6 +64,10 @@ pub struct Scan {
 }
 
 impl Scan {
+    pub fn reached(&self) -> Reached {
+        Reached { listing: self.listing.clone(), offset: self.offset }
+    }
+
     pub fn starting(now: DateTime<Utc>, since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Scan {
         Scan { started_at: now, since, until, listing: String::new(), offset: 0, seam: None, newest: None }
     }
@@ -111,24 +117,36 @@ pub async fn unfinished_scans(db: &mut PgConnection, workspace: &str, object: &O
         .collect()
 }
 
+/// How far a scan had been read when its position was last saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    pub listing: String,
+    pub offset: i64,
+}
+
 /// Saves the position of a scan, if the run still holds the lease: a run that was taken for dead must
-/// not move the position of its successor.
+/// not move the position of its successor. `last` is what it saved before.
 pub async fn save_scan(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
     kind: ScanKind,
     scan: &Scan,
+    last: Option<&Reached>,
     run_id: i64,
 ) -> Result<(), Error> {
     let saved = query(
-        "insert into planhat_sync.scans
+        "insert into planhat_sync.scans as scans
              (workspace, object, scan, started_at, since, listing, \"offset\", seam, newest, until)
          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $11
          where exists (select from planhat_sync.leases where workspace = $1 and run_id = $10)
+             and ($12::text is null or exists (
+                 select from planhat_sync.scans
+                 where workspace = $1 and object = $2 and scan = $3 and listing = $12 and \"offset\" = $13))
          on conflict (workspace, object, scan) do update set started_at = excluded.started_at, since = excluded.since,
              listing = excluded.listing, \"offset\" = excluded.\"offset\", seam = excluded.seam, newest = excluded.newest,
-             until = excluded.until",
+             until = excluded.until
+         where $12::text is null or (scans.listing = $12 and scans.\"offset\" = $13)",
     )
     .bind(workspace)
     .bind(object.name)
@@ -141,10 +159,39 @@ pub async fn save_scan(
     .bind(scan.newest)
     .bind(run_id)
     .bind(scan.until)
-    .execute(db)
+    .bind(last.map(|last| &last.listing))
+    .bind(last.map(|last| last.offset))
+    .execute(&mut *db)
     .await
     .map_err(could_not("save the position of a scan"))?;
-    if saved.rows_affected() == 1 { Ok(()) } else { Err(Error::LeaseLost { run_id }) }
+    if saved.rows_affected() == 1 {
+        return Ok(());
+    }
+    keep_lease(db, workspace, run_id).await?;
+    Err(Error::PositionLost { object: object.name })
+}
+
+/// An error unless the position of a scan is what was saved last.
+pub async fn expect_position(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    kind: ScanKind,
+    last: &Reached,
+) -> Result<(), Error> {
+    let stands: bool = query_scalar(
+        "select exists (select from planhat_sync.scans
+             where workspace = $1 and object = $2 and scan = $3 and listing = $4 and \"offset\" = $5)",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(kind.as_str())
+    .bind(&last.listing)
+    .bind(last.offset)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("read the position of an unfinished scan"))?;
+    if stands { Ok(()) } else { Err(Error::PositionLost { object: object.name }) }
 }
 
 /// Moves the cursor, never backwards, and writes nothing if it does not move. Returns where the watermark

@@ -18,6 +18,8 @@ pub enum Error {
     Migrate { source: MigrateError },
     #[error("run {run_id} no longer holds the lease: another run has taken it")]
     LeaseLost { run_id: i64 },
+    #[error("the database no longer knows how far {object} had been read")]
+    PositionLost { object: &'static str },
     #[error("views depend on {column}: {views}")]
     Viewed { column: String, views: String },
     #[error("the tables of schema planhat_sync are of another version of planhat-sync")]
@@ -109,6 +111,9 @@ impl Error {
             }
             Error::Viewed { .. } => return Some("drop them, retype, and make them again; nothing was changed"),
             Error::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
+            Error::PositionLost { .. } => {
+                return Some("it has crashed more than once meanwhile: see its log; the next run goes on from what it has kept");
+            }
             Error::Migrate { .. } | Error::Unknown { .. } => return None,
             #[cfg(feature = "embedded")]
             Error::EmbeddedInUse => return Some("wait for it to end: only one process can use it at a time, even to look"),

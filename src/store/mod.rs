@@ -36,8 +36,8 @@ use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
 pub use cursors::{
-    Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, forget_object, move_cursor, save_scan,
-    unfinished_scans,
+    Cursor, Reached, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_position, forget_object,
+    move_cursor, save_scan, unfinished_scans,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::Place;
@@ -163,24 +163,25 @@ impl Store {
 
     /// Begins a transaction in which the server lets neither a statement nor a lock wait without end.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
-        let mut tx = self.pool.begin().await.map_err(could_not("reach the database"))?;
         // Local to the transaction, so that a connection pooler in between does no harm.
-        sqlx::raw_sql("set local lock_timeout = '30s'; set local statement_timeout = '10min'")
-            .execute(&mut *tx)
-            .await
-            .map_err(could_not("set the limits of a transaction"))?;
-        Ok(tx)
+        self.begin_with("begin; set local lock_timeout = '30s'; set local statement_timeout = '10min'").await
+    }
+
+    async fn begin_with(&self, begin: &'static str) -> Result<Transaction<'static, Postgres>, Error> {
+        self.pool.begin_with(begin).await.map_err(could_not("reach the database"))
     }
 
     /// Does something in a transaction of its own, and again while that may help.
     pub async fn transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        patiently(self.patience, async || {
-            let mut tx = self.begin().await?;
-            let done = work(&mut tx).await?;
-            commit(tx).await?;
-            Ok(done)
-        })
-        .await
+        patiently(self.patience, async || in_transaction(self.begin().await?, &work).await).await
+    }
+
+    /// Stores a page: a transaction that does not wait for the disk. Whoever uses it has to notice when a
+    /// database that died has forgotten it, as scans do.
+    pub async fn page_transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
+        const BEGIN: &str = "begin; set local lock_timeout = '30s'; set local statement_timeout = '10min'; \
+            set local synchronous_commit = off";
+        patiently(self.patience, async || in_transaction(self.begin_with(BEGIN).await?, &work).await).await
     }
 
     /// Reads something in a transaction that cannot write, once: who looks wants to know how things are now.
@@ -203,6 +204,15 @@ impl Store {
             server.stop().await;
         }
     }
+}
+
+async fn in_transaction<T>(
+    mut tx: Transaction<'static, Postgres>,
+    work: &impl AsyncFn(&mut PgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let done = work(&mut tx).await?;
+    commit(tx).await?;
+    Ok(done)
 }
 
 /// Commits what a transaction has done.

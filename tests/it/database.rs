@@ -105,6 +105,37 @@ impl Way {
     }
 }
 
+/// Loads, and has the database forget what it has committed but the first pages, as one does that dies before they are on
+/// its disk.
+async fn loaded_while_the_database_forgets(position: &'static str) {
+    let options = Options { latency: Duration::from_millis(2), ..Options::default() };
+    let sync = Sync::with(Workspace::empty().with("projects", numbered(1500)), options).await;
+    let forget = async {
+        while sync.one("select max(\"offset\")::text from planhat_sync.scans").await.parse().unwrap_or(0) < 500 {}
+        let mut tx = sync.store.begin().await.unwrap();
+        for statement in [position, "delete from planhat.projects where planhat__id > '00150'"] {
+            sqlx::raw_sql(statement).execute(&mut *tx).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    };
+
+    let (summary, ()) = tokio::join!(sync.sync_one("projects"), forget);
+
+    assert_eq!(summary.run.status, ObjectStatus::Succeeded);
+    assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "1500");
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "0");
+}
+
+#[tokio::test]
+async fn pages_that_the_database_forgot_when_it_died_are_read_again() {
+    loaded_while_the_database_forgets("update planhat_sync.scans set \"offset\" = 99, seam = '00099'").await;
+}
+
+#[tokio::test]
+async fn a_scan_that_the_database_forgot_when_it_died_begins_anew() {
+    loaded_while_the_database_forgets("delete from planhat_sync.scans").await;
+}
+
 async fn over(way: &Way) -> Sync {
     let store = Store::connect(&way.url.as_str().into(), "planhat", 3).await.unwrap();
     Sync::into(store, Workspace::empty().with("projects", numbered(1500)), Options::default()).await

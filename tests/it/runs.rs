@@ -86,7 +86,8 @@ async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
     let order = "select string_agg(command || ' ' || status, ', ' order by finished_at) from planhat_sync.runs";
     assert_eq!(sync.one(order).await, "sync succeeded, backfill succeeded");
     assert_eq!(sync.one("select inserted::text from planhat_sync.object_runs where object = 'projects'").await, "600");
-    assert!(sync.calls_of("projects") <= 605, "it went on where it was");
+    // But for pages that were on their way, when it made way and at the end.
+    assert!(sync.calls_of("projects") <= 620, "it went on where it was");
     sync.assert_equals_workspace(&[projects[0], companies[0]]).await;
 }
 
@@ -411,8 +412,9 @@ async fn a_run_that_was_taken_for_dead_moves_no_position() {
     let run_id =
         store::take_lease(&mut tx, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await.unwrap().unwrap();
 
-    assert!(store::save_scan(&mut tx, "planhat", tasks, store::ScanKind::Changes, &scan, run_id).await.is_ok());
-    let refused = store::save_scan(&mut tx, "planhat", tasks, store::ScanKind::Changes, &scan, run_id + 1).await.unwrap_err();
+    assert!(store::save_scan(&mut tx, "planhat", tasks, store::ScanKind::Changes, &scan, None, run_id).await.is_ok());
+    let refused =
+        store::save_scan(&mut tx, "planhat", tasks, store::ScanKind::Changes, &scan, None, run_id + 1).await.unwrap_err();
 
     assert!(matches!(refused, store::Error::LeaseLost { .. }), "{refused}");
 }

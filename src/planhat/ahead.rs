@@ -1,0 +1,179 @@
+//! Pages of a listing that are asked for before it is their turn.
+//!
+//! The next page is on its way while the last one is being stored, and in a long listing several are, since
+//! otherwise every page would cost the time that an answer takes. They are asked for by where they will probably begin;
+//! one that begins elsewhere after all is thrown away, so only calls can be lost by it, and no more than a few in a hundred.
+//! A page is read where it arrives, on a task of its own.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
+use serde_json::value::RawValue;
+use tokio_util::task::AbortOnDropHandle;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::client::{Client, Listed};
+use super::error::Error;
+use crate::record::{Record, Rejected};
+
+/// Pages on their way at the same time, in one listing.
+const MOST_PAGES: u32 = 8;
+/// For so many full pages in a row one more is asked for ahead: where a listing ends, that many calls at most
+/// are in vain for each that was not.
+const PAGES_PER_CALL: u32 = 16;
+/// What pages on their way may take together, going by the last one.
+const MOST_BYTES: u64 = 2 * 1024 * 1024;
+
+/// How many pages may be on their way after so many full ones, the last of which was of this size.
+pub(super) fn how_many(full_pages: u32, bytes: u64) -> u32 {
+    let by_size = u32::try_from(MOST_BYTES / bytes.max(1)).unwrap_or(u32::MAX);
+    (1 + full_pages / PAGES_PER_CALL).min(MOST_PAGES).min(by_size).max(1)
+}
+
+/// A page as it came, its records read.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) entries: Vec<Entry>,
+    pub(super) bytes: u64,
+    pub(super) served_at: Option<DateTime<Utc>>,
+}
+
+/// One element of a page.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: u64,
+    pub(super) content: u64,
+    pub(super) id: Option<String>,
+    pub(super) parsed: Result<Record, Rejected>,
+}
+
+/// What is on its way, in the order of the listing.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    pages: VecDeque<OnItsWay>,
+}
+
+#[derive(Debug)]
+struct OnItsWay {
+    asked: Asked,
+    answer: Awaited,
+}
+
+/// Which part of the listing was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) offset: u64,
+    pub(super) limit: u32,
+}
+
+#[derive(Debug)]
+enum Awaited {
+    Still(AbortOnDropHandle<Result<Answer, Error>>),
+    Here(Result<Answer, Error>),
+}
+
+impl Ahead {
+    /// Whether this page is the next one to come. If not, what is on its way is of no use.
+    pub(super) fn goes_on_with(&mut self, wanted: Asked) -> bool {
+        let goes_on = self.pages.front().is_some_and(|page| page.asked == wanted);
+        if !goes_on {
+            self.pages.clear();
+        }
+        goes_on
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Asks for a page behind those that are on their way.
+    pub(super) fn ask(
+        &mut self,
+        client: &Client,
+        object: &'static str,
+        asked: Asked,
+        query: Vec<(&'static str, String)>,
+        calls: &Arc<AtomicU64>,
+    ) {
+        let (client, calls) = (client.clone(), Arc::clone(calls));
+        let answer = async move { client.list(object, &query, &calls).await.map(Answer::read) };
+        self.pages.push_back(OnItsWay { asked, answer: Awaited::Still(AbortOnDropHandle::new(tokio::spawn(answer))) });
+    }
+
+    /// The next page, once it is here; none if none is on its way.
+    pub(super) async fn next(&mut self) -> Option<Result<Answer, Error>> {
+        let answer = match &mut self.pages.front_mut()?.answer {
+            Awaited::Still(task) => Some(finished(task.await).await),
+            Awaited::Here(_) => None,
+        };
+        match (answer, self.pages.pop_front()?.answer) {
+            (None, Awaited::Here(answer)) => Some(answer),
+            (answer, _) => answer,
+        }
+    }
+
+    /// A look at the next page, if it is here.
+    pub(super) fn here(&mut self) -> Option<&Answer> {
+        let page = self.pages.front_mut()?;
+        if let Awaited::Still(task) = &mut page.answer {
+            let answer = task.now_or_never()?;
+            page.answer = Awaited::Here(finished(answer).now_or_never()?);
+        }
+        match &page.answer {
+            Awaited::Here(answer) => answer.as_ref().ok(),
+            Awaited::Still(_) => None,
+        }
+    }
+}
+
+/// What a task came to. It panics if the task did, and waits for ever if the runtime is going down.
+async fn finished<T>(result: Result<T, tokio::task::JoinError>) -> T {
+    match result {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+impl Answer {
+    fn read(listed: Listed) -> Answer {
+        let Listed { records, bytes, served_at } = listed;
+        Answer { entries: records.into_iter().map(Entry::read).collect(), bytes, served_at }
+    }
+}
+
+impl Entry {
+    fn read(raw: Box<RawValue>) -> Entry {
+        let content = xxh3_64(raw.get().as_bytes());
+        let parsed = Record::parse(raw);
+        let id = parsed.as_ref().ok().map(|record| record.id.clone());
+        // What has no id is recognised by its content.
+        let key = id.as_deref().map_or(content, key_of_id);
+        Entry { key, content, id, parsed }
+    }
+}
+
+pub(super) fn key_of_id(id: &str) -> u64 {
+    xxh3_64(id.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_a_listing_the_more_pages_are_asked_for_ahead() {
+        assert_eq!([0, 15, 16, 47, 48, 10_000].map(|full_pages| how_many(full_pages, 1000)), [1, 1, 2, 3, 4, 8]);
+    }
+
+    #[test]
+    fn of_large_pages_fewer_are_asked_for_ahead() {
+        assert_eq!(how_many(10_000, MOST_BYTES / 3), 3);
+        assert_eq!(how_many(10_000, u64::MAX), 1);
+    }
+}
