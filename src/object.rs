@@ -55,6 +55,11 @@ impl Object {
             .map(|(_, kind)| kind)
     }
 
+    /// All times in the life of a record.
+    pub fn times(&self) -> impl Iterator<Item = &'static &'static str> {
+        self.modified.iter().chain(self.dated)
+    }
+
     /// What to walk the listing by where the user wants it sorted: by the time of an edit where nothing
     /// better is known. Empty if there is no such time.
     pub fn sweeps(&self) -> &'static [&'static str] {

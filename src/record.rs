@@ -138,6 +138,11 @@ impl Record {
         self.fields.iter().map(|field| (field.origin, field.name.within(self.text()), self.json(field)))
     }
 
+    /// How many values it has.
+    pub fn count(&self) -> usize {
+        self.fields.len()
+    }
+
     /// The value of a property.
     pub fn get(&self, property: &str) -> Option<Json<'_>> {
         let text = self.text();

@@ -32,8 +32,8 @@ pub enum Verdict {
 }
 
 impl Window {
-    pub fn judge(self, object: &Object, record: &Record) -> Verdict {
-        let newest = record.newest_of(object.modified.iter().chain(object.dated));
+    /// Judges a record by the newest of its times.
+    pub fn judge(self, object: &Object, record: &Record, newest: Option<DateTime<Utc>>) -> Verdict {
         let in_history = |history| if newest.is_none_or(|newest| newest >= history) { Verdict::In } else { Verdict::IfStored };
         let in_if = |is_in| if is_in { Verdict::In } else { Verdict::Out };
         match self {
@@ -62,7 +62,9 @@ mod tests {
         let mut fields = fields;
         fields["_id"] = json!("a");
         let record = record_of(&fields);
-        assert_eq!(window.judge(catalog::object(object).unwrap(), &record), expected, "{object} {fields}");
+        let object = catalog::object(object).unwrap();
+        let newest = record.newest_of(object.times());
+        assert_eq!(window.judge(object, &record, newest), expected, "{} {fields}", object.name);
     }
 
     fn day(text: &str) -> DateTime<Utc> {

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use foldhash::fast::RandomState;
+
 use super::declared::Declared;
 use super::names::column_name;
 use super::types::kind_for;
@@ -32,8 +34,9 @@ pub struct Column {
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
     all: Vec<Column>,
-    properties: HashMap<String, usize>,
-    custom: HashMap<String, usize>,
+    // Every value of every record is looked up here, so by a quick hash.
+    properties: HashMap<String, usize, RandomState>,
+    custom: HashMap<String, usize, RandomState>,
     taken: HashSet<String>,
 }
 

@@ -41,23 +41,27 @@ pub struct Cell<'a> {
     pub column: usize,
     /// As PostgreSQL reads a value of the column's type.
     pub text: Cow<'a, str>,
-    name: &'a str,
     value: Json<'a>,
 }
 
-/// Sorts the values of a record into its row.
-pub fn flatten<'a>(columns: &'a Columns, record: &'a Record) -> Row<'a> {
+/// Sorts the values of records into their rows, one each and in the same order.
+pub fn flatten<'a>(columns: &'a Columns, records: &'a [Record]) -> Vec<Row<'a>> {
+    let mut fed = Vec::new();
+    records.iter().map(|record| row(columns, record, hash_of(record, &mut fed))).collect()
+}
+
+fn row<'a>(columns: &'a Columns, record: &'a Record, hash: i64) -> Row<'a> {
     let mut row = Row {
         id: &record.id,
-        cells: Vec::with_capacity(columns.len().min(64)),
+        cells: Vec::with_capacity(columns.len().min(record.count())),
         misfits: Vec::new(),
         overflow: Vec::new(),
-        hash: hash_of(record),
+        hash,
     };
     for (origin, name, value) in record.values() {
         match columns.find(origin, name).map(|place| (place, columns.at(place))) {
             Some((place, column)) => match fit(column.kind, value) {
-                Fit::Cell(text) => row.cells.push(Cell { column: place, text, name, value }),
+                Fit::Cell(text) => row.cells.push(Cell { column: place, text, value }),
                 Fit::Misfit => row.misfits.push((&column.name, value)),
                 Fit::Nothing => {}
             },
@@ -73,7 +77,7 @@ pub fn flatten<'a>(columns: &'a Columns, record: &'a Record) -> Row<'a> {
 
 impl<'a> Row<'a> {
     /// The row with less in its columns and more in `_overflow`, should the database find it too wide.
-    pub fn narrowed(&self, columns: &Columns, bytes: usize) -> Row<'a> {
+    pub fn narrowed(&self, columns: &'a Columns, bytes: usize) -> Row<'a> {
         let mut narrowed = self.clone();
         narrowed.make_room(columns, bytes);
         narrowed
@@ -81,7 +85,7 @@ impl<'a> Row<'a> {
 
     /// Moves values to `_overflow`, the latest columns first, until the row fits into a page of the
     /// database: hundreds of short values would otherwise make it refuse the row.
-    fn make_room(&mut self, columns: &Columns, room: usize) {
+    fn make_room(&mut self, columns: &'a Columns, room: usize) {
         // No cell takes more than this, so that few rows are looked at closely.
         if self.cells.len() * MAX_INLINE_BYTES <= room {
             return;
@@ -89,11 +93,12 @@ impl<'a> Row<'a> {
         let size = |cell: &Cell<'_>| bytes_of(columns.at(cell.column).kind, cell);
         let mut bytes: usize = self.cells.iter().map(size).sum();
         while bytes > room
-            && let Some(latest) = self.cells.iter().rposition(|cell| cell.name != "_id")
+            && let Some(latest) = self.cells.iter().rposition(|cell| columns.at(cell.column).planhat_name != "_id")
         {
             let cell = self.cells.remove(latest);
             bytes -= size(&cell);
-            self.overflow.push((columns.at(cell.column).origin, cell.name, cell.value));
+            let column = columns.at(cell.column);
+            self.overflow.push((column.origin, &column.planhat_name, cell.value));
         }
     }
 
@@ -145,23 +150,23 @@ fn bytes_of(kind: Kind, cell: &Cell<'_>) -> usize {
 }
 
 /// Each value is fed with a mark of its kind and, where it has one, its length, so that no two records feed the
-/// same bytes. Null is no value.
-fn hash_of(record: &Record) -> i64 {
-    let mut fed = Vec::with_capacity(1024);
+/// same bytes. Null is no value. `fed` is where the bytes are put together.
+fn hash_of(record: &Record, fed: &mut Vec<u8>) -> i64 {
+    fed.clear();
     for (origin, name, value) in record.values().filter(|(_, _, value)| !value.is_null()) {
         let mark = match origin {
             Origin::Property => b'p',
             Origin::Custom => b'c',
         };
-        feed_text(&mut fed, mark, name);
+        feed_text(fed, mark, name);
         match value.shape() {
-            Shape::Number => feed_text(&mut fed, b'#', value.as_written()),
-            Shape::EmptyString | Shape::String => feed_text(&mut fed, b'"', &value.string().unwrap_or_default()),
+            Shape::Number => feed_text(fed, b'#', value.as_written()),
+            Shape::EmptyString | Shape::String => feed_text(fed, b'"', &value.string().unwrap_or_default()),
             // Inside, the order of keys may differ.
-            Shape::Null | Shape::Boolean | Shape::Array | Shape::Object => feed(&mut fed, &value.tree()),
+            Shape::Null | Shape::Boolean | Shape::Array | Shape::Object => feed(fed, &value.tree()),
         }
     }
-    xxh3_64(&fed).cast_signed()
+    xxh3_64(fed).cast_signed()
 }
 
 fn feed(fed: &mut Vec<u8>, value: &Value) {
@@ -221,16 +226,20 @@ mod tests {
         expected_overflow: Option<&str>,
     ) {
         let (columns, record) = (columns_of(object, &fields), record_of(&fields));
-        let row = flatten(&columns, &record);
+        let row = flatten(&columns, std::slice::from_ref(&record)).remove(0);
         let cells: Value = row.cells.iter().map(|cell| (columns.at(cell.column).name.clone(), json!(cell.text))).collect();
         assert_eq!(cells, expected_cells);
         assert_eq!(row.misfits_as_json().as_deref(), expected_misfits);
         assert_eq!(row.overflow_as_json().as_deref(), expected_overflow);
     }
 
+    fn hash_in(columns: &Columns, record: &Record) -> i64 {
+        flatten(columns, std::slice::from_ref(record))[0].hash
+    }
+
     fn hash(fields: &str) -> i64 {
         let record = Record::parse(RawValue::from_string(fields.to_owned()).unwrap()).unwrap();
-        flatten(&Columns::default(), &record).hash
+        hash_in(&Columns::default(), &record)
     }
 
     #[test]
@@ -254,7 +263,7 @@ mod tests {
     fn what_has_no_column_overflows() {
         let record = record_of(&json!({"_id": "a", "x": 1, "custom": {"y": [2], "z": null}}));
         let columns = Columns::default();
-        let row = flatten(&columns, &record);
+        let row = flatten(&columns, std::slice::from_ref(&record)).remove(0);
         assert_eq!(row.overflow_as_json().as_deref(), Some(r#"{"_id":"a","x":1,"custom":{"y":[2]}}"#));
     }
 
@@ -283,7 +292,7 @@ mod tests {
     fn the_hash_does_not_depend_on_where_values_land() {
         let fields = json!({"_id": "a", "mrr": "a lot"});
         let (columns, record) = (columns_of("companies", &fields), record_of(&fields));
-        assert_eq!(flatten(&Columns::default(), &record).hash, flatten(&columns, &record).hash);
+        assert_eq!(hash_in(&Columns::default(), &record), hash_in(&columns, &record));
     }
 
     #[test]
@@ -291,7 +300,7 @@ mod tests {
         let custom: Map<String, Value> = (0..1000).map(|number| (format!("{number:04}"), json!("twelve bytes"))).collect();
         let fields = json!({"_id": "a", "custom": custom});
         let (columns, record) = (columns_of("companies", &fields), record_of(&fields));
-        let row = flatten(&columns, &record);
+        let row = flatten(&columns, std::slice::from_ref(&record)).remove(0);
         let has_cell = |name: &str| row.cells.iter().any(|cell| columns.at(cell.column).name == name);
         assert_eq!(row.cells.len() + row.overflow.len(), 1001);
         assert!(has_cell("planhat__id") && has_cell("planhat__0000__custom"));

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use chrono::{DateTime, Utc};
+use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use tracing::debug;
 
@@ -416,7 +417,7 @@ impl Page {
 /// The records seen last: who they were and what they held.
 #[derive(Debug, Default)]
 struct Seen {
-    content: HashMap<u64, u64>,
+    content: HashMap<u64, u64, RandomState>,
     oldest_first: VecDeque<u64>,
 }
 

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
+use foldhash::fast::RandomState;
 use tracing::warn;
 
 use super::{Pull, Purpose};
@@ -81,13 +82,14 @@ impl Pull<'_> {
             // A clock of ours that is ahead must not vouch for changes that are still to come.
             self.scan.started_at = page.served_at.map_or(self.scan.started_at, |at| at.min(self.scan.started_at));
         }
-        self.scan.newest = self.scan.newest.max(newest_in(self.object, &page.records));
+        let newest: Vec<_> = page.records.iter().map(|record| record.newest_of(self.object.times())).collect();
+        self.scan.newest = self.scan.newest.max(newest.iter().copied().max().flatten());
         (self.scan.offset, self.scan.seam) = (page.next.offset.cast_signed(), page.next.seam.clone());
         if self.kind == ScanKind::Full && !self.ctx.purpose.is_preview() {
             let rejected = page.rejected.iter().filter_map(|rejected| rejected.id.as_ref());
             self.unsaved.seen.extend(page.records.iter().map(|record| &record.id).chain(rejected).cloned());
         }
-        let page = self.sort(page).await?;
+        let page = self.sort(page, newest).await?;
         match self.ctx.purpose {
             Purpose::Store { run_id } => self.store(page, run_id).await,
             Purpose::Preview { diff } => self.preview(page, diff).await,
@@ -96,19 +98,19 @@ impl Pull<'_> {
 
     /// Sorts the records of a page. What is older than the window is compared all the same if it is
     /// stored and cannot be told unchanged otherwise, or is stored as deleted: it is back.
-    async fn sort(&self, page: Page) -> Result<Sorted, store::Error> {
-        let mut page = Sorted::by(self.window, self.object, self.quarantined.as_ref(), page);
+    async fn sort(&self, page: Page, newest: Vec<Option<DateTime<Utc>>>) -> Result<Sorted, store::Error> {
+        let mut page = Sorted::by(self.window, self.object, self.quarantined.as_ref(), page, newest);
         if page.older.is_empty() || !self.table_exists {
             page.too_old = page.older.len();
             return Ok(page);
         }
-        let ids: Vec<&str> = page.older.iter().map(|(record, _)| record.id.as_str()).collect();
+        let ids: Vec<&str> = page.older.iter().map(|(record, ..)| record.id.as_str()).collect();
         let (workspace, object) = (&self.ctx.store.schema, self.object);
         let stored = self.ctx.store.transaction(async |db| store::stored_among(db, workspace, object, &ids).await).await?;
         let stored: HashMap<String, bool> = stored.into_iter().collect();
-        for (record, verdict) in std::mem::take(&mut page.older) {
+        for (record, newest, verdict) in std::mem::take(&mut page.older) {
             match (stored.get(&record.id), verdict) {
-                (Some(true), _) | (Some(false), Verdict::IfStored) => page.taken.push(record),
+                (Some(true), _) | (Some(false), Verdict::IfStored) => page.take(record, newest),
                 _ => page.too_old += 1,
             }
         }
@@ -125,7 +127,7 @@ impl Pull<'_> {
     /// Everything about one page in one transaction.
     async fn store_in(&mut self, columns: &Columns, page: Sorted, run_id: i64) -> Result<(), store::Error> {
         let pages = page.pages;
-        let rows: Vec<_> = page.taken.iter().map(|record| flatten(columns, record)).collect();
+        let rows = flatten(columns, &page.taken);
         let target = Target { schema: &self.ctx.store.schema, object: self.object, columns, run_id };
 
         let committed = match self.commit(target, &page, &rows, false).await {
@@ -228,8 +230,10 @@ struct Committed {
 pub(super) struct Sorted {
     /// Each once: of records with the same id the last one counts.
     pub(super) taken: Vec<Record>,
-    /// Those that are older than the window.
-    older: Vec<(Record, Verdict)>,
+    /// The time of the oldest of those.
+    pub(super) oldest: Option<DateTime<Utc>>,
+    /// Those that are older than the window, with the newest of their times.
+    older: Vec<(Record, Option<DateTime<Utc>>, Verdict)>,
     pub(super) too_old: usize,
     pub(super) rejected: Vec<Rejected>,
     pub(super) fetched: usize,
@@ -238,23 +242,33 @@ pub(super) struct Sorted {
 
 impl Sorted {
     /// A record in quarantine is taken whatever its age, so that it is never lost sight of.
-    fn by(window: Window, object: &Object, quarantined: Option<&HashSet<String>>, page: Page) -> Sorted {
-        let fetched = page.records.len() + page.rejected.len();
+    fn by(
+        window: Window,
+        object: &Object,
+        quarantined: Option<&HashSet<String>>,
+        page: Page,
+        newest: Vec<Option<DateTime<Utc>>>,
+    ) -> Sorted {
+        let Page { records, rejected, pages, .. } = page;
+        let fetched = records.len() + rejected.len();
+        let mut sorted = Sorted { taken: Vec::new(), oldest: None, older: Vec::new(), too_old: 0, rejected, fetched, pages };
         let waits = |record: &Record| quarantined.is_some_and(|ids| ids.contains(&record.id));
-        let mut seen = HashSet::new();
-        let (mut taken, mut older) = (Vec::new(), Vec::new());
-        for record in page.records.into_iter().rev() {
-            if !seen.insert(record.id.clone()) {
-                continue;
-            }
-            match window.judge(object, &record) {
-                Verdict::In => taken.push(record),
-                _ if waits(&record) => taken.push(record),
-                verdict => older.push((record, verdict)),
+        let mut seen = HashSet::with_hasher(RandomState::default());
+        let is_last: Vec<bool> = records.iter().rev().map(|record| seen.insert(record.id.as_str())).collect();
+        let is_last: Vec<bool> = is_last.into_iter().rev().collect();
+        for ((record, newest), _) in records.into_iter().zip(newest).zip(is_last).filter(|(_, is_last)| *is_last) {
+            match window.judge(object, &record, newest) {
+                Verdict::In => sorted.take(record, newest),
+                _ if waits(&record) => sorted.take(record, newest),
+                verdict => sorted.older.push((record, newest, verdict)),
             }
         }
-        taken.reverse();
-        Sorted { taken, older, too_old: 0, rejected: page.rejected, fetched, pages: page.pages }
+        sorted
+    }
+
+    fn take(&mut self, record: Record, newest: Option<DateTime<Utc>>) {
+        self.oldest = self.oldest.into_iter().chain(newest).min();
+        self.taken.push(record);
     }
 
     /// The record behind a row that the database refused.
@@ -262,8 +276,4 @@ impl Sorted {
         let record = self.taken.iter().rfind(|record| record.id == refused.id)?;
         Some(record.refused(refused.reason, refused.sqlstate))
     }
-}
-
-fn newest_in(object: &Object, records: &[Record]) -> Option<DateTime<Utc>> {
-    records.iter().filter_map(|record| record.newest_of(object.modified.iter().chain(object.dated))).max()
 }

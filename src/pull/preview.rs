@@ -59,7 +59,7 @@ impl Pull<'_> {
     pub(super) async fn preview(&mut self, page: Sorted, diff: bool) -> Result<(), store::Error> {
         let mut columns = self.columns.take().unwrap_or_default();
         let added = columns.grow(self.object, &page.taken, self.ctx.declared);
-        let rows: Vec<_> = page.taken.iter().map(|record| flatten(&columns, record)).collect();
+        let rows = flatten(&columns, &page.taken);
         let target = Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id: 0 };
 
         let room = MOST_SHOWN.saturating_sub(self.report.preview.records.len());

@@ -61,8 +61,8 @@ impl Report {
                 *self.misfits.entry((*column).to_owned()).or_default() += 1;
             }
             self.overflowing.extend(row.overflowing().map(str::to_owned));
-            self.oldest = self.oldest.into_iter().chain(record.newest_of(object.modified.iter().chain(object.dated))).min();
         }
+        self.oldest = self.oldest.into_iter().chain(page.oldest).min();
     }
 
     pub(super) fn warn(&mut self, warning: String) {

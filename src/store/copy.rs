@@ -31,7 +31,7 @@ impl CopyText {
 
     fn escaped(&mut self, value: &str) {
         let mut rest = value;
-        while let Some(at) = rest.find(['\\', '\t', '\n', '\r']) {
+        while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r')) {
             self.text.push_str(&rest[..at]);
             self.text.push_str(match rest.as_bytes()[at] {
                 b'\t' => "\\t",

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::types::Json;
@@ -156,7 +157,7 @@ pub struct Compared<'a> {
 
 /// Compares rows with what is stored.
 pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row<'a>]) -> Result<Compared<'a>, Error> {
-    let latest: HashMap<&str, usize> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
+    let latest: HashMap<&str, usize, RandomState> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
     let stored = stored_hashes(db, target, latest.keys().copied().collect()).await?;
     let mut compared = Compared { written: Written::default(), new: Vec::new(), changed: Vec::new() };
     let written = &mut compared.written;
@@ -180,7 +181,11 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
 }
 
 /// Id to hash. A row marked as deleted has no hash here: its record is back, so it has changed.
-async fn stored_hashes(db: &mut PgConnection, target: Target<'_>, ids: Vec<&str>) -> Result<HashMap<String, Option<i64>>, Error> {
+async fn stored_hashes(
+    db: &mut PgConnection,
+    target: Target<'_>,
+    ids: Vec<&str>,
+) -> Result<HashMap<String, Option<i64>, RandomState>, Error> {
     let sql = Sql::new("select planhat__id, case when _deleted_at is null then _row_hash end from ")
         .table(target.schema, target.object.name)
         .text(" where planhat__id = any($1)");
