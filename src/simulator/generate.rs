@@ -1,18 +1,18 @@
 //! Makes a workspace of any size from a seed, for the benchmark and for tests that need many
 //! records.
 //!
-//! Records are as wide as real ones and as untidy: companies have some sixty properties and
-//! twenty-five custom fields, an owner is an object here and an id there, values are missing,
+//! Records are as wide as real ones and as untidy: companies have some sixty properties and up to
+//! twenty-six custom fields, an owner is an object here and an id there, values are missing,
 //! null, empty or `"undefined"`. References hold: every `companyId` is a company of the workspace.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, SecondsFormat, Utc};
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-/// Nothing in a generated workspace is newer: 2026-11-01T00:00:00Z, in milliseconds.
-const END: i64 = 1_793_491_200_000;
+/// Where nothing else is said, nothing in a generated workspace is newer: 2026-11-01T00:00:00Z, in milliseconds.
+pub(super) const END: i64 = 1_793_491_200_000;
 const DAY: i64 = 86_400_000;
-/// How far back records go. Inside the default history, so that a first load takes them all.
+/// How far back records go from there. Inside the default history, so that a first load takes them all.
 const SPAN: i64 = 3 * 365 * DAY;
 
 /// How many of every thousand records are of an object. End users are half of a real workspace,
@@ -33,16 +33,16 @@ const SHARES: [(&str, usize); 13] = [
     ("conversations", 150),
 ];
 
-/// About `records` records over the default objects, and the definitions of their custom fields.
-pub(super) fn objects(seed: u64, records: usize) -> Vec<(&'static str, Vec<Value>)> {
-    let mut workspace = Generator::new(seed);
-    let mut objects: Vec<(&'static str, Vec<Value>)> = SHARES
-        .iter()
-        .enumerate()
-        .map(|(kind, &(object, share))| (object, workspace.records(kind, count(records, share))))
-        .collect();
-    objects.push(("customfields", custom_field_definitions()));
-    objects
+/// About `records` records over the default objects, and the definitions of their custom fields, handed over one by
+/// one: as values they take many times what they take as text.
+pub(super) fn records(end: DateTime<Utc>, seed: u64, records: usize, mut hand_over: impl FnMut(&'static str, &Value)) {
+    let mut workspace = Generator::new(seed, end.timestamp_millis());
+    for (kind, (object, share)) in SHARES.into_iter().enumerate() {
+        for number in 0..count(records, share) {
+            hand_over(object, &workspace.record(kind, number));
+        }
+    }
+    custom_field_definitions().iter().for_each(|definition| hand_over("customfields", definition));
 }
 
 /// At least one, since the others refer to it.
@@ -52,6 +52,8 @@ fn count(records: usize, share: usize) -> usize {
 
 struct Generator {
     rng: Rng,
+    /// In milliseconds.
+    end: i64,
     companies: Vec<Reference>,
     endusers: Vec<Reference>,
     users: Vec<Reference>,
@@ -75,18 +77,14 @@ struct Dates {
 }
 
 impl Generator {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, end: i64) -> Self {
         let rng = Rng::with_seed(seed);
-        Self { rng, companies: vec![], endusers: vec![], users: vec![], shared_tickets: vec![] }
-    }
-
-    fn records(&mut self, kind: usize, count: usize) -> Vec<Value> {
-        (0..count).map(|number| self.record(kind, number)).collect()
+        Self { rng, end, companies: vec![], endusers: vec![], users: vec![], shared_tickets: vec![] }
     }
 
     fn record(&mut self, kind: usize, number: usize) -> Value {
-        let created = END - self.rng.i64(0..SPAN);
-        let updated = self.rng.i64(created..=END);
+        let created = self.end - self.rng.i64(0..SPAN);
+        let updated = self.rng.i64(created..=self.end);
         let dates = Dates { created, updated };
         // Like an ObjectId: the second of creation first, so that ids grow with time.
         let id = format!("{:08x}{kind:04x}{number:012x}", created / 1000);
@@ -137,7 +135,8 @@ impl Generator {
             self.company_revenue(),
             self.company_touches(dates),
             self.company_organisation(dates),
-            json!({"custom": self.custom(&COMPANY_FIELDS)}),
+            // One in ten has been looked after with care.
+            json!({"custom": if self.chance(10) { self.custom(&COMPANY_FIELDS, 100) } else { self.custom(&COMPANY_FIELDS, 66) }}),
         ])
     }
 
@@ -183,32 +182,32 @@ impl Generator {
 
     fn company_revenue(&mut self) -> Value {
         let mrr = self.amount(5_000);
-        let renewal = END + self.rng.i64(-30..365) * DAY;
+        let renewal = self.end + self.rng.i64(-30..365) * DAY;
         json!({
             "mr": mrr, "mrr": mrr, "arr": mrr * 12.0, "nrr30": self.amount(500), "mrTotal": mrr * 30.0,
             "mrrTotal": mrr * 28.0, "arrTotal": mrr * 336.0, "nrrTotal": self.amount(2_000),
             "renewalMrr": mrr, "renewalArr": mrr * 12.0, "renewalDate": iso(renewal),
-            "renewalDaysFromNow": (renewal - END) / DAY, "autoRenews": self.rng.bool(),
-            "customerFrom": iso(END - self.rng.i64(0..SPAN)),
+            "renewalDaysFromNow": (renewal - self.end) / DAY, "autoRenews": self.rng.bool(),
+            "customerFrom": iso(self.end - self.rng.i64(0..SPAN)),
         })
     }
 
     fn company_touches(&mut self, dates: &Dates) -> Value {
         let mut touches = Map::new();
         if self.chance(85) {
-            let last = iso(self.rng.i64(dates.created..=END));
+            let last = iso(self.rng.i64(dates.created..=self.end));
             let kind = self.pick(&TOUCHES);
             touches.insert("lastTouch".to_owned(), json!(last));
             touches.insert("lastTouchType".to_owned(), json!(kind));
             touches.insert("lastTouchByType".to_owned(), json!({kind: last}));
         }
         if self.chance(60) {
-            let next = END + self.rng.i64(0..90) * DAY;
+            let next = self.end + self.rng.i64(0..90) * DAY;
             let next = if self.rng.bool() { json!(next) } else { json!(iso(next)) };
             touches.insert("nextTouch".to_owned(), next);
         }
         if self.chance(70) {
-            touches.insert("lastActive".to_owned(), json!(iso(self.rng.i64(dates.created..=END))));
+            touches.insert("lastActive".to_owned(), json!(iso(self.rng.i64(dates.created..=self.end))));
         }
         Value::Object(touches)
     }
@@ -218,7 +217,7 @@ impl Generator {
             "orgPath": if self.rng.bool() { json!("") } else { json!([]) }, "orgLevel": "0", "orgUnits": "1",
             "orgMrr": self.amount(5_000), "orgArr": self.amount(60_000), "orgIndependent": true,
             "orgHealthTotal": self.rng.u32(0..=10), "links": [], "documents": [], "lastActivities": [],
-            "createDate": iso(dates.created), "lastUpdated": iso(self.rng.i64(dates.created..=END)), "__v": 0,
+            "createDate": iso(dates.created), "lastUpdated": iso(self.rng.i64(dates.created..=self.end)), "__v": 0,
         });
         if self.chance(98) {
             organisation["updatedAt"] = json!(iso(dates.updated));
@@ -241,10 +240,10 @@ impl Generator {
             "beats": self.rng.u32(0..300), "beatsTotal": self.rng.u32(0..9_000), "beatTrend": self.fraction(),
             "convs14": self.rng.u32(0..9), "convsTotal": self.rng.u32(0..90), "experience": self.fraction(),
             "createDate": iso(dates.created), "updatedAt": iso(dates.updated), "__v": 0,
-            "custom": self.custom(&ENDUSER_FIELDS),
+            "custom": self.custom(&ENDUSER_FIELDS, 66),
         });
         if self.chance(70) {
-            enduser["lastTouch"] = json!(iso(self.rng.i64(dates.created..=END)));
+            enduser["lastTouch"] = json!(iso(self.rng.i64(dates.created..=self.end)));
             enduser["lastTouchType"] = json!(self.pick(&TOUCHES));
         }
         if self.chance(20) {
@@ -257,7 +256,7 @@ impl Generator {
 
     fn license(&mut self, id: &str) -> Value {
         let company = self.company_reference();
-        let from = END - self.rng.i64(0..SPAN);
+        let from = self.end - self.rng.i64(0..SPAN);
         let mrr = self.amount(3_000);
         let length = f64::from(self.rng.u32(1..=72)) / 2.0;
         let mut license = json!({
@@ -269,7 +268,7 @@ impl Generator {
         });
         if self.chance(80) {
             license["toDate"] = json!(iso(from + 365 * DAY));
-            license["renewalDaysFromNow"] = json!((from + 365 * DAY - END) / DAY);
+            license["renewalDaysFromNow"] = json!((from + 365 * DAY - self.end) / DAY);
         }
         license
     }
@@ -289,7 +288,7 @@ impl Generator {
 
     fn project(&mut self, id: &str) -> Value {
         let company = self.company_reference();
-        let start = END - self.rng.i64(0..SPAN);
+        let start = self.end - self.rng.i64(0..SPAN);
         json!({
             "_id": id, "companyId": company.id, "companyName": company.name, "name": self.sentence(),
             "currency": self.pick(&CURRENCIES), "startDate": iso(start), "endDate": iso(start + 90 * DAY),
@@ -403,11 +402,11 @@ impl Generator {
 
 // Custom fields and their untidy values.
 impl Generator {
-    /// A third of the fields is not filled in. Of the rest, one in ten holds no sensible value.
-    fn custom(&mut self, fields: &[(&str, &str)]) -> Value {
+    /// So many of a hundred fields are filled in, one in ten of them with no sensible value.
+    fn custom(&mut self, fields: &[(&str, &str)], percent: u32) -> Value {
         let mut custom = Map::new();
         for (name, kind) in fields {
-            if self.chance(66) {
+            if self.chance(percent) {
                 let value = if self.chance(10) { self.no_value() } else { self.value(kind) };
                 custom.insert((*name).to_owned(), value);
             }
@@ -421,8 +420,8 @@ impl Generator {
             "number" => json!(self.fraction()),
             "rating" => json!(self.rng.u32(1..=5)),
             "checkbox" => json!(self.rng.bool()),
-            "day" => json!(iso((END - self.rng.i64(0..SPAN)) / DAY * DAY)),
-            "date" => json!(iso(END - self.rng.i64(0..SPAN)).replace('Z', "+0000")),
+            "day" => json!(iso((self.end - self.rng.i64(0..SPAN)) / DAY * DAY)),
+            "date" => json!(iso(self.end - self.rng.i64(0..SPAN)).replace('Z', "+0000")),
             "list" => json!(self.pick(&TAGS)),
             "multipicklist" => json!(self.some_of(&TAGS)),
             "rich text" => json!(format!("<p>{}</p>", self.sentence())),

@@ -171,6 +171,19 @@ impl Simulator {
         self.site.now().shelves.get(object).map(workspace::Shelf::records).unwrap_or_default()
     }
 
+    /// The ids of an object's records, which are less to hold than the records.
+    #[must_use]
+    pub fn ids(&self, object: &str) -> Vec<String> {
+        self.site.now().shelves.get(object).map(workspace::Shelf::ids).unwrap_or_default()
+    }
+
+    /// Sorts a listing before somebody asks for it: among many records that takes a moment.
+    pub fn sort(&self, object: &str, sort: &str) {
+        if let Some(shelf) = self.site.now().shelves.get_mut(object) {
+            shelf.sort(sort);
+        }
+    }
+
     /// Answers 403 for this object from now on.
     pub fn forbid(&self, object: &str) {
         self.site.now().forbidden.insert(object.to_owned());
@@ -534,5 +547,13 @@ mod tests {
         };
         assert_eq!(texts(7), texts(7));
         assert_ne!(texts(7), texts(8));
+    }
+
+    #[test]
+    fn a_generated_workspace_has_companies_as_wide_as_any() {
+        let companies = Workspace::generated(7, 1000).records("companies");
+        let is_wide =
+            |company: &Value| company.as_object().unwrap().len() > 60 && company["custom"].as_object().unwrap().len() > 25;
+        assert!(companies.iter().any(is_wide));
     }
 }

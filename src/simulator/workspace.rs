@@ -1,9 +1,9 @@
 //! The records of a simulated workspace, and the edits made to them at the source.
 //!
 //! A [`Workspace`] is plain data, made before the server starts. A [`Shelf`] is one endpoint of a
-//! running server: every record is kept as the JSON text it goes out as, so serving a page is
-//! copying, and the text of a number stays what it was. Orders are sorted once and kept until a
-//! record changes.
+//! running server. Both keep a record as the JSON text it goes out as, so a million of them fit into
+//! little more than their texts, serving a page is copying, and the text of a number stays what it was.
+//! Orders are sorted once and kept until a record changes; what they are sorted by is kept for good.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::generate;
 /// All records of a Planhat workspace, by endpoint (`companies`, `nps`, …).
 #[derive(Debug, Clone)]
 pub struct Workspace {
-    records: BTreeMap<&'static str, Vec<Value>>,
+    records: BTreeMap<&'static str, Vec<Stored>>,
 }
 
 impl Workspace {
@@ -35,21 +35,30 @@ impl Workspace {
     /// When a compiled-in fixture is no JSON array; a test reads them all.
     #[must_use]
     pub fn from_fixtures() -> Self {
-        let records = ENDPOINTS.iter().map(|endpoint| {
+        ENDPOINTS.iter().fold(Self::empty(), |workspace, endpoint| {
             let records =
                 serde_json::from_str(endpoint.fixture).unwrap_or_else(|error| panic!("fixtures/{}.json: {error}", endpoint.path));
-            (endpoint.path, records)
-        });
-        Self { records: records.collect() }
+            workspace.with(endpoint.path, records)
+        })
     }
 
     /// About `records` records over the default objects, half of them end users. The same seed
     /// gives the same workspace.
     #[must_use]
     pub fn generated(seed: u64, records: usize) -> Self {
-        generate::objects(seed, records)
-            .into_iter()
-            .fold(Self::empty(), |workspace, (object, records)| workspace.with(object, records))
+        Self::generated_until(DateTime::from_timestamp_millis(generate::END).unwrap_or_default(), seed, records)
+    }
+
+    /// The same with the last of three years of history at `end`.
+    #[must_use]
+    pub fn generated_until(end: DateTime<Utc>, seed: u64, records: usize) -> Self {
+        let mut workspace = Self::empty();
+        generate::records(end, seed, records, |object, record| {
+            if let Some((endpoint, records)) = endpoint(object).zip(workspace.records.get_mut(object)) {
+                records.push(Stored::new(endpoint, record));
+            }
+        });
+        workspace
     }
 
     /// Replaces the records of one object.
@@ -59,20 +68,20 @@ impl Workspace {
     #[must_use]
     pub fn with(mut self, object: &str, records: Vec<Value>) -> Self {
         let endpoint = endpoint(object).unwrap_or_else(|| panic!("Planhat has no /{object}"));
-        self.records.insert(endpoint.path, records);
+        self.records.insert(endpoint.path, records.iter().map(|record| Stored::new(endpoint, record)).collect());
         self
     }
 
     /// The records of one object, in the order they were made.
     #[must_use]
-    pub fn records(&self, object: &str) -> &[Value] {
-        self.records.get(object).map_or(&[], Vec::as_slice)
+    pub fn records(&self, object: &str) -> Vec<Value> {
+        self.records.get(object).into_iter().flatten().map(Stored::value).collect()
     }
 
     pub(super) fn into_shelves(self) -> BTreeMap<&'static str, Shelf> {
         let shelves = self.records.into_iter().filter_map(|(path, records)| {
             let endpoint = endpoint(path)?;
-            Some((path, Shelf::new(endpoint, records)))
+            Some((path, Shelf { endpoint, records, keys: HashMap::new(), orders: HashMap::new() }))
         });
         shelves.collect()
     }
@@ -82,17 +91,21 @@ impl Workspace {
 pub(super) struct Shelf {
     pub(super) endpoint: &'static Endpoint,
     records: Vec<Stored>,
+    /// What the records are sorted by, for every property that was asked for so far: to find it takes a look into
+    /// each of them.
+    keys: HashMap<String, Vec<SortKey>>,
     /// Positions in `records`, by what was asked for. Emptied by every edit.
     orders: HashMap<(Option<String>, Marked), Arc<[usize]>>,
 }
 
 /// A record as text, with the two things every request wants to know.
+#[derive(Debug, Clone)]
 struct Stored {
     /// Missing on the malformed records that some tests serve.
-    id: Option<String>,
+    id: Option<Box<str>>,
     /// Archived, in the way this endpoint hides.
     marked: bool,
-    text: String,
+    text: Box<str>,
 }
 
 /// What a client wants to see of a listing.
@@ -126,22 +139,21 @@ enum Marked {
 }
 
 impl Shelf {
-    fn new(endpoint: &'static Endpoint, records: Vec<Value>) -> Self {
-        let records = records.into_iter().map(|record| Stored::new(endpoint, &record)).collect();
-        Self { endpoint, records, orders: HashMap::new() }
-    }
-
     /// A page as the body of a response: a bare JSON array.
     pub(super) fn page(&mut self, wanted: &Wanted) -> Vec<u8> {
         let order = self.order(wanted);
-        let listed = order
-            .iter()
-            .map(|&position| &self.records[position])
-            .filter(|record| wanted.filters.iter().all(|filter| filter.admits(&record.text)))
-            .skip(wanted.offset)
-            .take(wanted.limit);
+        let records = order.iter().map(|&position| &self.records[position]);
+        let listed: Vec<&Stored> = match wanted.filters.as_slice() {
+            // Not so much as a look at those before the offset, which may be many.
+            [] => records.skip(wanted.offset).take(wanted.limit).collect(),
+            filters => {
+                let admitted = records.filter(|record| filters.iter().all(|filter| filter.admits(&record.text)));
+                admitted.skip(wanted.offset).take(wanted.limit).collect()
+            }
+        };
 
-        let mut body = vec![b'['];
+        let mut body = Vec::with_capacity(listed.iter().map(|record| record.text.len() + 1).sum::<usize>() + 2);
+        body.push(b'[');
         for record in listed {
             if body.len() > 1 {
                 body.push(b',');
@@ -166,7 +178,12 @@ impl Shelf {
             }),
             None => self.records.iter().find(|record| record.id.as_deref() == Some(key)),
         };
-        found.map(|record| record.text.as_str())
+        found.map(|record| &*record.text)
+    }
+
+    /// The ids of all records as they are now, archived ones included.
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.records.iter().filter_map(|record| record.id.as_deref().map(str::to_owned)).collect()
     }
 
     /// All records as they are now, archived ones included.
@@ -175,27 +192,47 @@ impl Shelf {
     }
 
     pub(super) fn change(&mut self, id: &str, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
-        let endpoint = self.endpoint;
-        let found = self.records.iter_mut().find(|record| record.id.as_deref() == Some(id));
-        let Some(stored) = found else { return false };
-        let mut value = stored.value();
+        let Some(position) = self.position(id) else { return false };
+        let mut value = self.records[position].value();
         if let Value::Object(properties) = &mut value {
             change(properties);
         }
-        *stored = Stored::new(endpoint, &value);
+        let changed = Stored::new(self.endpoint, &value);
+        for (property, keys) in &mut self.keys {
+            keys[position] = SortKey::of(&changed.text, property);
+        }
+        self.records[position] = changed;
         self.orders.clear();
         true
     }
 
     pub(super) fn add(&mut self, record: &Value) {
-        self.records.push(Stored::new(self.endpoint, record));
+        let added = Stored::new(self.endpoint, record);
+        for (property, keys) in &mut self.keys {
+            keys.push(SortKey::of(&added.text, property));
+        }
+        self.records.push(added);
         self.orders.clear();
     }
 
     pub(super) fn delete(&mut self, id: &str) -> Option<Value> {
-        let position = self.records.iter().position(|record| record.id.as_deref() == Some(id))?;
+        let position = self.position(id)?;
+        for keys in self.keys.values_mut() {
+            keys.remove(position);
+        }
         self.orders.clear();
         Some(self.records.remove(position).value())
+    }
+
+    fn position(&self, id: &str) -> Option<usize> {
+        self.records.iter().position(|record| record.id.as_deref() == Some(id))
+    }
+
+    /// Makes an order, with and without hidden records, before it is asked for.
+    pub(super) fn sort(&mut self, sort: &str) {
+        for hidden in [false, true] {
+            self.order(&Wanted { sort: Some(sort.to_owned()), hidden, ..Wanted::default() });
+        }
     }
 
     /// Positions of the listed records in the order asked for, sorted on first use.
@@ -205,12 +242,12 @@ impl Shelf {
             (Hides::UntilIncluded(_) | Hides::UntilAskedFor(_), false) => Marked::No,
             (Hides::UntilAskedFor(_), true) => Marked::Yes,
         };
-        let records = &self.records;
+        let (records, keys) = (&self.records, &mut self.keys);
         let order = self.orders.entry((wanted.sort.clone(), marked)).or_insert_with(|| {
             let mut positions: Vec<usize> =
                 (0..records.len()).filter(|&position| marked.admits(records[position].marked)).collect();
             if let Some(sort) = &wanted.sort {
-                sort_positions(&mut positions, records, sort);
+                sort_positions(&mut positions, records, keys, sort);
             }
             positions.into()
         });
@@ -224,7 +261,7 @@ impl Stored {
             Hides::Nothing => false,
             Hides::UntilIncluded(mark) | Hides::UntilAskedFor(mark) => record[mark] == Value::Bool(true),
         };
-        Self { id: record["_id"].as_str().map(str::to_owned), marked, text: record.to_string() }
+        Self { id: record["_id"].as_str().map(Box::from), marked, text: record.to_string().into() }
     }
 
     fn value(&self) -> Value {
@@ -264,12 +301,14 @@ enum SortKey {
 }
 
 /// The sort is stable in both directions: equal records stay in the order they were made.
-fn sort_positions(positions: &mut [usize], records: &[Stored], sort: &str) {
+fn sort_positions(positions: &mut [usize], records: &[Stored], keys: &mut HashMap<String, Vec<SortKey>>, sort: &str) {
     let (property, descending) = match sort.strip_prefix('-') {
         Some(property) => (property, true),
         None => (sort, false),
     };
-    let keys: Vec<SortKey> = records.iter().map(|record| SortKey::of(&record.text, property)).collect();
+    let keys = keys
+        .entry(property.to_owned())
+        .or_insert_with(|| records.iter().map(|record| SortKey::of(&record.text, property)).collect());
     positions.sort_by(|&a, &b| {
         let (a, b) = if descending { (b, a) } else { (a, b) };
         keys[a].partial_cmp(&keys[b]).unwrap_or(std::cmp::Ordering::Equal)
