@@ -1,4 +1,8 @@
-.PHONY: help demo test soak lint fmt ci
+.PHONY: help demo test soak bench lint fmt ci
+
+RECORDS ?= 100000,1000000
+LATENCY_MS ?= 20
+CALLS_PER_MINUTE ?= 0
 
 help: ## List the recipes
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -12,6 +16,11 @@ test: ## Run all tests against a private PostgreSQL (installs Debian's package w
 
 soak: ## Half an hour of faults of all kinds at once, on an optimised build
 	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture soak
+
+bench: ## Measure loads and daily runs of RECORDS=100000,1000000, and small ones at LATENCY_MS=20 or CALLS_PER_MINUTE=0
+	scripts/with-postgres --durable cargo bench --locked --no-default-features --bench load -- \
+		--records $(RECORDS) --latency-ms $(LATENCY_MS) --calls-per-minute $(CALLS_PER_MINUTE)
+	cargo bench --locked --no-default-features --bench flatten
 
 lint: ## Check formatting, lints and docs, with warnings denied
 	cargo fmt --check

@@ -16,5 +16,6 @@ mod types;
 
 pub use columns::{Column, Columns, MAX_COLUMNS};
 pub use declared::Declared;
+pub use names::column_name;
 pub use rows::{Cell, Row, flatten};
 pub use types::{Fit, fit};

@@ -16,7 +16,7 @@ const CUSTOM_SUFFIX: &str = "__custom";
 const MAX_BYTES: usize = 63;
 
 /// The column for `name`, different from all that `taken` knows.
-pub(super) fn column_name(origin: Origin, name: &str, taken: impl Fn(&str) -> bool) -> String {
+pub fn column_name(origin: Origin, name: &str, taken: impl Fn(&str) -> bool) -> String {
     let suffix = match origin {
         Origin::Property => "",
         Origin::Custom => CUSTOM_SUFFIX,

@@ -1,0 +1,104 @@
+//! The private PostgreSQL: a database for each load, and the time of `psql \copy` for the same rows.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+/// The server that `scripts/with-postgres` has started.
+pub(crate) struct Server {
+    url: String,
+    psql: PathBuf,
+}
+
+pub(crate) struct Database {
+    pub(crate) url: String,
+    psql: PathBuf,
+}
+
+/// What `psql \copy` wrote, and how long that took.
+pub(crate) struct Copied {
+    pub(crate) rows: usize,
+    pub(crate) seconds: f64,
+}
+
+impl Server {
+    pub(crate) fn from_environment() -> Result<Server> {
+        let url = std::env::var("TEST_DATABASE_URL").context("TEST_DATABASE_URL is not set: run this with `make bench`")?;
+        let psql = std::env::var_os("PG_BINDIR").map_or_else(PathBuf::new, PathBuf::from).join("psql");
+        Ok(Server { url, psql })
+    }
+
+    /// As in `PostgreSQL 17.2`.
+    pub(crate) fn version(&self) -> Result<String> {
+        Ok(format!("PostgreSQL {}", self.database(&self.url).psql("show server_version")?.trim()))
+    }
+
+    /// A new, empty database.
+    pub(crate) fn create(&self, name: &str) -> Result<Database> {
+        self.database(&self.url).psql(&format!("create database {name}"))?;
+        let (server, _) = self.url.rsplit_once('/').context("TEST_DATABASE_URL names no database")?;
+        Ok(self.database(&format!("{server}/{name}")))
+    }
+
+    pub(crate) fn drop(&self, name: &str) -> Result<()> {
+        self.database(&self.url).psql(&format!("drop database {name} with (force)")).map(drop)
+    }
+
+    fn database(&self, url: &str) -> Database {
+        Database { url: url.to_owned(), psql: self.psql.clone() }
+    }
+}
+
+impl Database {
+    /// Writes out what is still in memory, so that what is measured next does not pay for what came before.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.psql("checkpoint").map(drop)
+    }
+
+    /// Copies all rows of schema `planhat` out, and back into tables with the same columns and primary keys. The way back
+    /// is timed, all tables one after the other in one session.
+    pub(crate) fn copy(&self) -> Result<Copied> {
+        let folder = tempfile::tempdir()?;
+        let tables = self.psql("select relname from pg_class where relnamespace = 'planhat'::regnamespace and relkind = 'r'")?;
+        let tables: Vec<&str> = tables.lines().collect();
+        let for_each = |statement: &dyn Fn(&str, &str) -> String| {
+            let file = |table: &str| folder.path().join(table).display().to_string();
+            tables.iter().map(|table| statement(table, &file(table))).collect::<Vec<_>>().join("\n")
+        };
+        self.psql("create schema copied")?;
+        self.psql(&for_each(&|table, file| {
+            format!(
+                "\\copy (select * from planhat.{table}) to '{file}'\n\
+                 create table copied.{table} (like planhat.{table}, primary key (planhat__id));"
+            )
+        }))?;
+        self.settle()?;
+
+        let started = Instant::now();
+        self.psql(&for_each(&|table, file| format!("\\copy copied.{table} from '{file}'")))?;
+        let seconds = started.elapsed().as_secs_f64();
+
+        let counts = self.psql(&for_each(&|table, _| format!("select count(*) from copied.{table};")))?;
+        let rows = counts.lines().map(str::parse::<usize>).sum::<Result<_, _>>()?;
+        self.psql("drop schema copied cascade")?;
+        Ok(Copied { rows, seconds })
+    }
+
+    /// What psql prints for these statements, without ornament.
+    fn psql(&self, statements: &str) -> Result<String> {
+        let mut psql = Command::new(&self.psql)
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", &self.url])
+            .env("PGOPTIONS", "--client-min-messages=warning")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("could not start psql")?;
+        psql.stdin.take().context("psql does not listen")?.write_all(statements.as_bytes())?;
+        let output = psql.wait_with_output()?;
+        ensure!(output.status.success(), "psql failed at: {statements}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}

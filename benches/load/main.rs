@@ -1,0 +1,223 @@
+//! Measures the tool beside what no tool could do without. `make bench` runs it.
+//!
+//! ```text
+//! for each size: simulator -> parse, download -> sync -> psql \copy -> idle sync -> sync --full -> 500 edits, sync
+//! for small ones: a load at so many milliseconds a call, and on request one under a quota
+//! ```
+//!
+//! What is measured is the binary itself, in a process of its own, and so are the simulated Planhat, the baselines and
+//! PostgreSQL, which keeps its ordinary durability. What counts are ratios within one run: a slow or busy machine is slow for
+//! all of them. The last table says which of the promised figures hold.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that shows figures")]
+
+mod baseline;
+mod database;
+mod measured;
+mod report;
+mod simulated;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use database::{Copied, Database, Server};
+use measured::{Cost, measured};
+use simulated::{Address, Calls, SWEPT, Served, Simulated};
+
+const EDITS: usize = 500;
+/// Loads with a latency or a quota take their time; what they show does not depend on more records than this.
+const FEW: usize = 100_000;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// Sizes of workspaces, in records.
+    #[arg(long, value_delimiter = ',', default_value = "100000,1000000")]
+    records: Vec<usize>,
+    /// How long each call takes in the load that is made with a latency.
+    #[arg(long, default_value_t = 20)]
+    latency_ms: u64,
+    /// The quota of a load that is made with one; 0 for no such load.
+    #[arg(long, default_value_t = 0)]
+    calls_per_minute: usize,
+    /// Cargo says this to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What else this program is, to itself.
+#[derive(Debug, Subcommand)]
+#[command(hide = true)]
+enum Role {
+    Serve(Served),
+    Parse { url: String, token: String },
+    Download { url: String, token: String, pages: String },
+    Measure { command: Vec<OsString> },
+}
+
+impl Role {
+    const SERVE: &str = "serve";
+    const PARSE: &str = "parse";
+    const DOWNLOAD: &str = "download";
+    /// What stands behind it is not for this program.
+    const MEASURE: [&str; 2] = ["measure", "--"];
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let Some(role) = arguments.role else {
+        measure_all(&arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    match role {
+        Role::Serve(served) => runtime.block_on(simulated::serve(served))?,
+        Role::Parse { url, token } => {
+            println!("{}", serde_json::to_string(&runtime.block_on(baseline::parse(&url, &token))?)?);
+        }
+        Role::Download { url, token, pages } => {
+            runtime.block_on(baseline::download(&url, &token, &serde_json::from_str(&pages)?))?;
+        }
+        Role::Measure { command } => return Ok(ExitCode::from(measured::measure(&command)? as u8)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All runs over a workspace of one size.
+struct Measured {
+    records: usize,
+    parse: Run,
+    download: Run,
+    load: Run,
+    copy: Copied,
+    idle: Run,
+    full: Run,
+    daily: Run,
+    /// Edits and calls of the longest sweep, by object.
+    sweeps: Vec<(&'static str, usize, usize)>,
+}
+
+/// One run of the tool or of a baseline.
+struct Run {
+    cost: Cost,
+    /// How many records it was shown.
+    rows: usize,
+    calls: Calls,
+}
+
+/// A load of a workspace that takes its time.
+struct Slowed {
+    served: Served,
+    records: usize,
+    run: Run,
+}
+
+fn measure_all(arguments: &Arguments) -> Result<()> {
+    let server = Server::from_environment()?;
+    let mut sizes = Vec::new();
+    for &records in &arguments.records {
+        sizes.push(measure_size(&server, records)?);
+    }
+    let mut slowed = Vec::new();
+    for &records in arguments.records.iter().filter(|&&records| records <= FEW) {
+        slowed.push(measure_slowed(&server, Served { records, latency_ms: arguments.latency_ms, calls_per_minute: 0 })?);
+        if arguments.calls_per_minute > 0 {
+            let served = Served { records, latency_ms: 0, calls_per_minute: arguments.calls_per_minute };
+            slowed.push(measure_slowed(&server, served)?);
+        }
+    }
+    println!("{}", report::markdown(&server.version()?, &sizes, &slowed));
+    Ok(())
+}
+
+fn measure_size(server: &Server, records: usize) -> Result<Measured> {
+    say(&format!("a workspace of {records} records"));
+    let mut planhat = Simulated::start(Served { records, latency_ms: 0, calls_per_minute: 0 })?;
+    let records = planhat.address.records;
+    let database = server.create("load")?;
+
+    say("download and parse");
+    let (parse, pages) = run_baseline(&mut planhat, &[Role::PARSE])?;
+    say("download");
+    let (download, _) = run_baseline(&mut planhat, &[Role::DOWNLOAD, &pages])?;
+
+    say("planhat-sync sync");
+    let (load, of_load) = sync(&mut planhat, &database, &["sync"])?;
+    ensure!(of_load.inserted == records, "{} of {records} records were loaded", of_load.inserted);
+    say("psql \\copy");
+    let copy = database.copy()?;
+    ensure!(copy.rows == records, "{} of {records} rows were copied", copy.rows);
+
+    say("planhat-sync sync, nothing has changed");
+    let (idle, of_idle) = sync(&mut planhat, &database, &["sync"])?;
+    say("planhat-sync sync --full, nothing has changed");
+    let (full, of_full) = sync(&mut planhat, &database, &["sync", "--full"])?;
+    for idle in [of_idle, of_full] {
+        ensure!(idle.inserted + idle.updated == 0, "rows were written where nothing had changed");
+    }
+
+    say("planhat-sync sync, after edits");
+    let edits = planhat.edit(EDITS)?;
+    let (daily, of_daily) = sync(&mut planhat, &database, &["sync"])?;
+    let edited: usize = edits.values().sum();
+    ensure!(of_daily.updated == edited, "{} of {edited} edits arrived", of_daily.updated);
+    let sweeps = SWEPT.map(|object| (object, edits[object], daily.calls.longest_sweep(object))).to_vec();
+    server.drop("load")?;
+    let [parse, download, load, full] = [parse, download, load, full].map(|run| Run { rows: records, ..run });
+    Ok(Measured { records, parse, download, load, copy, idle, full, daily, sweeps })
+}
+
+fn measure_slowed(server: &Server, served: Served) -> Result<Slowed> {
+    let Served { records, latency_ms, calls_per_minute } = served;
+    say(&format!("a load of {records} records at {latency_ms} ms a call, {calls_per_minute} calls a minute (0: any)"));
+    let mut planhat = Simulated::start(served)?;
+    let database = server.create("slowed")?;
+    let (run, of_load) = sync(&mut planhat, &database, &["sync"])?;
+    let records = planhat.address.records;
+    ensure!(of_load.inserted == records, "{} of {records} records were loaded", of_load.inserted);
+    server.drop("slowed")?;
+    Ok(Slowed { served, records, run: Run { rows: records, ..run } })
+}
+
+fn run_baseline(planhat: &mut Simulated, role: &[&str]) -> Result<(Run, String)> {
+    let (program, Address { url, token, .. }) = (std::env::current_exe()?, &planhat.address);
+    let arguments = [&role[..1], &[url, token], &role[1..]].concat();
+    let (printed, cost) = measured(program.to_str().context("a path that is no text")?, &arguments, &[])?;
+    Ok((Run { cost, rows: 0, calls: planhat.calls()? }, printed))
+}
+
+/// What a run of the tool says it did.
+struct Figures {
+    fetched: usize,
+    inserted: usize,
+    updated: usize,
+}
+
+/// Runs the tool with its defaults, but for where Planhat and the database are, and the quota.
+fn sync(planhat: &mut Simulated, database: &Database, command: &[&str]) -> Result<(Run, Figures)> {
+    database.settle()?;
+    let calls_per_minute = planhat.served.calls_per_minute.to_string();
+    let variables = [
+        ("PLANHAT_API_URL", planhat.address.url.as_str()),
+        ("PLANHAT_API_TOKEN", &planhat.address.token),
+        ("DATABASE_URL", &database.url),
+        ("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", &calls_per_minute),
+        ("PLANHAT_SYNC__LOG__LEVEL", "warn"),
+    ];
+    let arguments = [command, &["--json", "--config", "/dev/null"]].concat();
+    let (printed, cost) = measured(env!("CARGO_BIN_EXE_planhat-sync"), &arguments, &variables)?;
+    let summary: Value = serde_json::from_str(&printed)?;
+    let objects = summary["objects"].as_array().context("no objects")?;
+    let total = |figure: &str| objects.iter().filter_map(|object| object[figure].as_u64()).sum::<u64>() as usize;
+    let figures = Figures { fetched: total("fetched"), inserted: total("inserted"), updated: total("updated") };
+    Ok((Run { cost, rows: figures.fetched, calls: planhat.calls()? }, figures))
+}
+
+/// How far it is, for those who wait.
+fn say(what: &str) {
+    eprintln!("bench: {what} …");
+}
