@@ -17,7 +17,7 @@ test: ## Run all tests against a private PostgreSQL (installs Debian's package w
 soak: ## Half an hour of faults of all kinds at once, on an optimised build
 	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture soak
 
-bench: ## Measure loads and daily runs of RECORDS=100000,1000000, and small ones at LATENCY_MS=20 or CALLS_PER_MINUTE=0
+bench: ## Measure loads and daily runs (RECORDS=100000,1000000 LATENCY_MS=20 CALLS_PER_MINUTE=0)
 	scripts/with-postgres --durable cargo bench --locked --no-default-features --bench load -- \
 		--records $(RECORDS) --latency-ms $(LATENCY_MS) --calls-per-minute $(CALLS_PER_MINUTE)
 	cargo bench --locked --no-default-features --bench flatten

@@ -33,22 +33,23 @@ impl Server {
 
     /// As in `PostgreSQL 17.2`.
     pub(crate) fn version(&self) -> Result<String> {
-        Ok(format!("PostgreSQL {}", self.database(&self.url).psql("show server_version")?.trim()))
+        Ok(format!("PostgreSQL {}", self.database("postgres")?.psql("show server_version")?.trim()))
     }
 
-    /// A new, empty database.
+    /// A new, empty database, in place of one of that name.
     pub(crate) fn create(&self, name: &str) -> Result<Database> {
-        self.database(&self.url).psql(&format!("create database {name}"))?;
-        let (server, _) = self.url.rsplit_once('/').context("TEST_DATABASE_URL names no database")?;
-        Ok(self.database(&format!("{server}/{name}")))
+        self.drop(name)?;
+        self.database("postgres")?.psql(&format!("create database {name}"))?;
+        self.database(name)
     }
 
     pub(crate) fn drop(&self, name: &str) -> Result<()> {
-        self.database(&self.url).psql(&format!("drop database {name} with (force)")).map(drop)
+        self.database("postgres")?.psql(&format!("drop database if exists {name} with (force)")).map(drop)
     }
 
-    fn database(&self, url: &str) -> Database {
-        Database { url: url.to_owned(), psql: self.psql.clone() }
+    pub(crate) fn database(&self, name: &str) -> Result<Database> {
+        let (server, _) = self.url.rsplit_once('/').context("TEST_DATABASE_URL names no database")?;
+        Ok(Database { url: format!("{server}/{name}"), psql: self.psql.clone() })
     }
 }
 
