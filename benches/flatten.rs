@@ -12,7 +12,7 @@ use serde_json::value::to_raw_value;
 const SEED: u64 = 7;
 const RECORDS: usize = 1000;
 
-/// The widest company there is, with some 70 properties and 26 custom fields, and an end user.
+/// The widest company there is, with more than 60 properties and all custom fields, and an end user.
 fn records(bench: &mut Criterion) {
     let workspace = Workspace::generated(SEED, RECORDS);
     let mut group = bench.benchmark_group("flatten");
