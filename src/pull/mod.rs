@@ -28,7 +28,7 @@ use crate::flatten::{Columns, Declared};
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::progress::Board;
-use crate::store::{self, Cursor, ObjectStatus, Scan, ScanKind, Store};
+use crate::store::{self, Cursor, ObjectStatus, Scan, ScanKind, Store, Timeline};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
@@ -80,6 +80,7 @@ pub struct Limits {
     pub reconcile_every: Duration,
     /// How long what became of a run is kept.
     pub keep_runs: Duration,
+    pub timeline: Timeline,
     pub brake: Brake,
 }
 

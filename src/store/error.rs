@@ -20,6 +20,8 @@ pub enum Error {
     LeaseLost { run_id: i64 },
     #[error("views depend on {column}: {views}")]
     Viewed { column: String, views: String },
+    #[error("{relation} is not the table of actions: somebody else has made it")]
+    Taken { relation: String },
     #[error("the tables of schema planhat_sync are of another version of planhat-sync")]
     OtherVersion,
     #[error("could not read {value:?} in planhat_sync.{column}")]
@@ -108,6 +110,7 @@ impl Error {
                 return Some("run `planhat-sync sync` once with this version, or use the version that made them");
             }
             Error::Viewed { .. } => return Some("drop them, retype, and make them again; nothing was changed"),
+            Error::Taken { .. } => return Some("give it another name, or set actions.enabled = false"),
             Error::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
             Error::Migrate { .. } | Error::Unknown { .. } => return None,
             #[cfg(feature = "embedded")]

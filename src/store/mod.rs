@@ -1,7 +1,8 @@
 //! PostgreSQL: all SQL there is. Knows no HTTP.
 //!
 //! ```text
-//! tables (schema of the data) -> rows (upsert) -+- one transaction per page
+//! tables (schema of the data) -> rows (upsert) -+
+//! actions (what changed) -----------------------+- one transaction per page
 //! cursors (watermark, unfinished scan) ---------+
 //! gone (what a full scan was not shown, and what Planhat then says is not there)
 //! runs, lease, quarantine: the tool's own tables, schema planhat_sync
@@ -10,6 +11,7 @@
 //! One function per statement, the connection passed in, so that the caller decides what is committed
 //! together. Everything works with a single connection: the embedded PostgreSQL has just one.
 
+mod actions;
 mod cursors;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -34,6 +36,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
+pub use actions::{Timeline, actions_sql, forget_actions, make_actions};
 pub use cursors::{
     Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, forget_object, move_cursor, save_scan,
     unfinished_scans,
