@@ -1,7 +1,7 @@
 //! Pulls one object from Planhat into its table.
 //!
 //! ```text
-//! plan -> pager -> window -> flatten -> one transaction: rows, quarantine, position -> … -> gone -> watermark
+//! plan -> pager -> window -> flatten -> one transaction: rows, actions, quarantine, position -> … -> gone -> watermark
 //! ```
 //!
 //! A page is committed together with the position it stands for, so a scan goes on after a crash
@@ -245,6 +245,8 @@ struct Pull<'a> {
     resumed: bool,
     completes: bool,
     reconciles: bool,
+    /// What it finds new has not just been created: it is being loaded.
+    is_load: bool,
     /// Whether this run has read all listings to their ends.
     saw_everything: bool,
     /// Records fetched before this scan.
@@ -276,7 +278,7 @@ enum Listed {
 
 impl<'a> Pull<'a> {
     fn of(ctx: &'a Context<'a>, object: &'static Object, plan: Plan, report: &'a mut Report, calls: &'a AtomicU64) -> Pull<'a> {
-        let Plan { kind, window, scan, resumed, completes, reconciles, .. } = plan;
+        let Plan { kind, window, scan, resumed, completes, reconciles, is_load, .. } = plan;
         report.scan = Some(kind);
         Pull {
             ctx,
@@ -287,6 +289,7 @@ impl<'a> Pull<'a> {
             resumed,
             completes,
             reconciles,
+            is_load,
             saw_everything: !resumed,
             fetched_before: report.figures.fetched,
             unsaved: Unsaved::default(),

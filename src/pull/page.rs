@@ -119,7 +119,8 @@ impl Pull<'_> {
     async fn store(&mut self, mut page: Sorted, run_id: i64) -> Result<(), store::Error> {
         let columns = self.columns_for(&page.taken).await?;
         let mut rows: Vec<_> = page.taken.iter().map(|record| flatten(&columns, record)).collect();
-        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id };
+        let noted = self.ctx.limits.timeline.noted(self.is_load);
+        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id, noted };
 
         let committed = match self.commit(target, &page, &rows, false).await {
             Err(error) => match error.refusal() {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Pull;
 use super::page::Sorted;
 use crate::flatten::{Columns, Row, flatten};
-use crate::store::{self, Compared, Target, Written};
+use crate::store::{self, Compared, Noted, Target, Written};
 
 /// Records that are shown one by one; the figures have them all.
 const MOST_SHOWN: usize = 1000;
@@ -60,14 +60,16 @@ impl Pull<'_> {
         let mut columns = self.columns.take().unwrap_or_default();
         let added = columns.grow(self.object, &page.taken, self.ctx.declared);
         let rows: Vec<_> = page.taken.iter().map(|record| flatten(&columns, record)).collect();
-        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id: 0 };
+        let target =
+            Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id: 0, noted: Noted::Nothing };
 
         let room = MOST_SHOWN.saturating_sub(self.report.preview.records.len());
         let looked = self.ctx.store.look(async |db| {
             if !self.table_exists {
                 let new: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
                 let written = Written { inserted: new.len() as u64, ..Written::default() };
-                return Ok((Compared { written, to_write: rows.iter().collect(), new }, Vec::new()));
+                let compared = Compared { written, to_write: rows.iter().collect(), new, restored: Vec::new() };
+                return Ok((compared, Vec::new()));
             }
             let compared = store::compare(&mut *db, target, &rows).await?;
             let is_new = |row: &&&Row| compared.new.contains(&row.id.as_str());
@@ -76,7 +78,7 @@ impl Pull<'_> {
             let differences = if shown { store::differences(db, target, &changed).await? } else { Vec::new() };
             Ok((compared, differences))
         });
-        let (Compared { written, to_write, new }, differences) = looked.await?;
+        let (Compared { written, to_write, new, .. }, differences) = looked.await?;
 
         if diff {
             let mut would: Vec<Would> = to_write

@@ -7,15 +7,23 @@
 //! Ids are given out one transaction at a time, the last thing before it commits: who reads everything behind an id
 //! has not missed what another transaction was still writing.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::error::{Error, could_not};
+use super::rows::{self, Compared, Target};
 use super::sql::{Sql, query, query_as};
+use crate::flatten::{Origin, Row};
+use crate::record::instant;
 
 /// The table in the data schema.
 pub(super) const TABLE: &str = "actions";
+/// What `listen` wants to know.
+pub(super) const CHANNEL: &str = "planhat_actions";
 
 /// How the timeline is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +39,286 @@ impl Default for Timeline {
     fn default() -> Timeline {
         Timeline { on: true, initial: true, keep: Duration::ZERO }
     }
+}
+
+/// Which changes become actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    Nothing,
+    /// A load whose new rows are not news.
+    AllButNew,
+    Everything,
+}
+
+impl Timeline {
+    pub fn noted(self, is_load: bool) -> Noted {
+        match self {
+            Timeline { on: false, .. } => Noted::Nothing,
+            Timeline { initial: false, .. } if is_load => Noted::AllButNew,
+            _ => Noted::Everything,
+        }
+    }
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Created,
+    Updated,
+    Deleted,
+    Restored,
+}
+
+impl What {
+    pub const ALL: [What; 4] = [What::Created, What::Updated, What::Deleted, What::Restored];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            What::Created => "created",
+            What::Updated => "updated",
+            What::Deleted => "deleted",
+            What::Restored => "restored",
+        }
+    }
+}
+
+/// An action to be written.
+#[derive(Debug)]
+pub(super) struct Action {
+    what: What,
+    record_id: String,
+    company_id: Option<String>,
+    end_user_id: Option<String>,
+    /// None where only we know: when it was seen.
+    happened_at: Option<DateTime<Utc>>,
+    /// JSON: column to old and new value.
+    changes: Option<String>,
+}
+
+/// The actions that storing a page comes to; to be asked for before its rows are written. A row that is written
+/// again without a change in any column is none.
+pub(super) async fn of(db: &mut PgConnection, target: Target<'_>, compared: &Compared<'_>) -> Result<Vec<Action>, Error> {
+    if target.noted == Noted::Nothing {
+        return Ok(Vec::new());
+    }
+    let new: HashSet<&str> = compared.new.iter().copied().collect();
+    let restored: HashSet<&str> = compared.restored.iter().copied().collect();
+    let (created, stored): (Vec<&Row>, Vec<&Row>) = compared.to_write.iter().partition(|row| new.contains(row.id.as_str()));
+    let reader = Reader::of(target);
+
+    let mut actions = Vec::new();
+    if target.noted == Noted::Everything {
+        actions.extend(created.into_iter().map(|row| reader.action(What::Created, row, None)));
+    }
+    let mut changed = changes(db, target, &stored).await?;
+    for row in stored {
+        let changed = changed.remove(&row.id);
+        match (restored.contains(row.id.as_str()), changed) {
+            (true, changed) => actions.push(reader.action(What::Restored, row, changed)),
+            (false, Some(changed)) => actions.push(reader.action(What::Updated, row, Some(changed))),
+            (false, None) => {}
+        }
+    }
+    actions.sort_by(|one, other| (one.order(), &one.record_id).cmp(&(other.order(), &other.record_id)));
+    Ok(actions)
+}
+
+/// What changes in one row.
+struct Changed {
+    changes: String,
+    columns: HashSet<String>,
+}
+
+/// By id what storing these rows changes; without those that stay the same.
+async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row]) -> Result<HashMap<String, Changed>, Error> {
+    if rows.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = Sql::new(
+        "select id, jsonb_object_agg(difference.column, jsonb_build_object('old', old, 'new', new))::text,
+             array_agg(difference.column)
+         from (",
+    );
+    let sql = rows::differing(sql, target).text(") as difference group by id");
+    let changes: Vec<(String, String, Vec<String>)> =
+        query_as(sql.safe()).bind(rows::as_json(rows)).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
+    let changed = |(id, changes, columns): (_, _, Vec<String>)| (id, Changed { changes, columns: columns.into_iter().collect() });
+    Ok(changes.into_iter().map(changed).collect())
+}
+
+/// Reads off rows what their actions say besides.
+struct Reader<'a> {
+    /// The record's own times in order of preference: of the event it stands for, of its creation.
+    occurred: Vec<Property<'a>>,
+    created: Vec<Property<'a>>,
+    /// Times that a change may move.
+    moving: Vec<Property<'a>>,
+    company: Vec<Property<'a>>,
+    end_user: Vec<Property<'a>>,
+}
+
+/// A property and its column, if it has one.
+struct Property<'a> {
+    planhat_name: &'static str,
+    column: Option<&'a str>,
+}
+
+impl<'a> Reader<'a> {
+    fn of(target: Target<'a>) -> Reader<'a> {
+        let object = target.object;
+        Reader {
+            occurred: properties(target, object.occurred),
+            created: properties(target, object.created),
+            moving: [object.modified, object.dated].into_iter().flat_map(|names| properties(target, names)).collect(),
+            company: properties(target, object.company),
+            end_user: properties(target, object.end_user),
+        }
+    }
+
+    fn action(&self, what: What, row: &Row, changed: Option<Changed>) -> Action {
+        let reference = |properties: &[Property]| properties.iter().find_map(|property| reference(property.value(row)?));
+        let first_of = |properties: &[Property]| properties.iter().find_map(|property| instant(property.value(row)?));
+        let happened_at = match what {
+            What::Created => first_of(&self.occurred)
+                .or_else(|| first_of(&self.created))
+                .or_else(|| time_of_id(&row.id))
+                .or_else(|| newest(&self.moving, row)),
+            // A time that this change has not moved is that of an earlier one.
+            What::Updated => first_of(&self.occurred).or_else(|| {
+                let moved = self.moving.iter().filter(|property| {
+                    let is_among = |column| changed.as_ref().is_some_and(|changed| changed.columns.contains(column));
+                    property.column.is_some_and(is_among)
+                });
+                newest(moved, row)
+            }),
+            What::Deleted | What::Restored => None,
+        };
+        Action {
+            what,
+            record_id: row.id.clone(),
+            company_id: reference(&self.company),
+            end_user_id: reference(&self.end_user),
+            happened_at,
+            changes: changed.map(|changed| changed.changes),
+        }
+    }
+}
+
+fn properties<'a>(target: Target<'a>, names: &'static [&'static str]) -> Vec<Property<'a>> {
+    let column_of = |name: &str| {
+        let found = target.columns.iter().find(|column| column.origin == Origin::Property && column.planhat_name == name);
+        found.map(|column| column.name.as_str())
+    };
+    names.iter().map(|name| Property { planhat_name: name, column: column_of(name) }).collect()
+}
+
+impl Property<'_> {
+    fn value<'r>(&self, row: &'r Row) -> Option<&'r Value> {
+        let cell = self.column.and_then(|column| row.cells.get(column));
+        cell.or_else(|| row.overflow.get(self.planhat_name))
+    }
+}
+
+fn newest<'p>(properties: impl IntoIterator<Item = &'p Property<'p>>, row: &Row) -> Option<DateTime<Utc>> {
+    properties.into_iter().filter_map(|property| instant(property.value(row)?)).max()
+}
+
+/// What an index has room for, and far more than an id has.
+const MAX_REFERENCE_BYTES: usize = 255;
+
+/// The one id that a property names: of several, none is more than the others.
+fn reference(value: &Value) -> Option<String> {
+    match value {
+        Value::String(id) => (1..=MAX_REFERENCE_BYTES).contains(&id.len()).then(|| id.clone()),
+        Value::Array(items) => match items.as_slice() {
+            [only] => reference(only),
+            _ => None,
+        },
+        Value::Object(fields) => fields.get("id").or_else(|| fields.get("_id")).and_then(reference),
+        _ => None,
+    }
+}
+
+/// An id of 24 hexadecimal digits begins with the second in which it was made.
+fn time_of_id(id: &str) -> Option<DateTime<Utc>> {
+    /// No Planhat before that.
+    const FIRST: i64 = 1_262_304_000;
+    if id.len() != 24 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let made = i64::from_str_radix(id.get(..8)?, 16).ok()?;
+    let last = (Utc::now() + TimeDelta::days(1)).timestamp();
+    (FIRST..=last).contains(&made).then(|| DateTime::from_timestamp(made, 0)).flatten()
+}
+
+impl Action {
+    /// `references` are those of the row, by property.
+    pub(super) fn deleted(target: Target<'_>, record_id: &str, references: &Map<String, Value>) -> Action {
+        let the_one = |names: &[&str]| names.iter().find_map(|name| reference(references.get(*name)?));
+        Action {
+            what: What::Deleted,
+            record_id: record_id.to_owned(),
+            company_id: the_one(target.object.company),
+            end_user_id: the_one(target.object.end_user),
+            happened_at: None,
+            changes: None,
+        }
+    }
+
+    /// What has no time of its own comes last: it was seen just now.
+    fn order(&self) -> DateTime<Utc> {
+        self.happened_at.unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+/// An expression for what a stored row says of company and end user.
+pub(super) fn references(sql: Sql, target: Target<'_>) -> Sql {
+    let all = [target.object.company, target.object.end_user].into_iter().flat_map(|names| properties(target, names));
+    let sql = sql.text("jsonb_build_object(").list(all, |sql, property| {
+        let sql = sql.literal(property.planhat_name).text("::text, coalesce(");
+        let sql = match property.column {
+            Some(column) => sql.text("to_jsonb(").name(column).text("), "),
+            None => sql,
+        };
+        sql.text("_overflow -> ").literal(property.planhat_name).text(")")
+    });
+    sql.text(")")
+}
+
+/// Writes actions and tells who listens, at commit. It should come shortly before that: whoever else has actions to
+/// write waits.
+pub(super) async fn note(db: &mut PgConnection, target: Target<'_>, actions: &[Action]) -> Result<(), Error> {
+    if target.noted == Noted::Nothing || actions.is_empty() {
+        return Ok(());
+    }
+    lock(&mut *db, target.schema).await?;
+    let text = |of: fn(&Action) -> Option<&str>| actions.iter().map(of).collect::<Vec<_>>();
+    let sql = Sql::new("with noted as (insert into ").table(target.schema, TABLE).text(
+        " (action, kind, object, record_id, company_id, end_user_id, happened_at, seen_at, run_id, changes)
+         select $3, kind, $2, record_id, company_id, end_user_id, coalesce(happened_at, statement_timestamp()),
+             statement_timestamp(), $4, changes::jsonb
+         from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::text[]) with ordinality
+             as new (kind, record_id, company_id, end_user_id, happened_at, changes, position)
+         order by position returning id)
+         select pg_notify($11, json_build_object('schema', $1::text, 'object', $2::text, 'count', count(*),
+             'last_id', max(id))::text) from noted",
+    );
+    query(sql.safe())
+        .bind(target.schema)
+        .bind(target.object.name)
+        .bind(target.object.action)
+        .bind(target.run_id)
+        .bind(text(|action| Some(action.what.as_str())))
+        .bind(text(|action| Some(&action.record_id)))
+        .bind(text(|action| action.company_id.as_deref()))
+        .bind(text(|action| action.end_user_id.as_deref()))
+        .bind(actions.iter().map(|action| action.happened_at).collect::<Vec<_>>())
+        .bind(text(|action| action.changes.as_deref()))
+        .bind(CHANNEL)
+        .execute(db)
+        .await
+        .map_err(could_not("write actions"))?;
+    Ok(())
 }
 
 /// Until the end of the transaction nobody else gives out ids of actions.
@@ -142,4 +430,42 @@ pub async fn forget_actions(db: &mut PgConnection, schema: &str, keep: Duration)
         .text(" where seen_at < now() - make_interval(secs => $1) order by seen_at, id limit $2)");
     let forgotten = query(sql.safe()).bind(keep.as_secs_f64()).bind(PORTION).execute(db).await;
     Ok(forgotten.map_err(could_not("forget old actions"))?.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+    use serde_json::json;
+
+    #[test]
+    fn a_reference_is_the_one_id_that_is_named() {
+        let check = |value: Value, expected: Option<&str>| assert_eq!(reference(&value).as_deref(), expected, "{value}");
+        check(json!("a"), Some("a"));
+        check(json!(["a"]), Some("a"));
+        check(json!([{"id": "a", "name": "Kim"}]), Some("a"));
+        check(json!({"_id": "a"}), Some("a"));
+        check(json!(["a", "b"]), None);
+        check(json!([]), None);
+        check(json!(""), None);
+        check(json!(7), None);
+        check(json!("a".repeat(256)), None);
+    }
+
+    #[test]
+    fn an_id_tells_when_it_was_made() {
+        let check = |id: &str, expected: Option<&str>| {
+            assert_eq!(time_of_id(id).map(|at| at.to_rfc3339()).as_deref(), expected, "{id}");
+        };
+        check("64b000000000000000000001", Some("2023-07-13T13:45:36+00:00"));
+        check("000000000000000000000001", None);
+        check("ffffffffffffffffffffffff", None);
+        check("64b0000000000000000000zz", None);
+        check("64b0", None);
+    }
+
+    #[test]
+    fn no_object_is_called_as_the_timeline_is() {
+        assert!(!catalog::OBJECTS.iter().any(|object| [TABLE, "timeline"].contains(&object.name)));
+    }
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use sqlx::types::Json;
 use sqlx::{Connection as _, FromRow, PgConnection};
 
+use super::actions::{self, Noted};
 use super::error::{Error, could_not};
 use super::sql::{Sql, query, query_as};
 use crate::flatten::{Columns, Row};
@@ -42,6 +43,8 @@ pub struct Target<'a> {
     pub object: &'a Object,
     pub columns: &'a Columns,
     pub run_id: i64,
+    /// Which changes become actions.
+    pub noted: Noted,
 }
 
 /// Stores rows as `upsert` does, and where PostgreSQL refuses, halves them until it is known which.
@@ -117,11 +120,13 @@ impl std::ops::AddAssign for Written {
     }
 }
 
-/// Stores rows by id. Of rows with the same id the last one counts.
+/// Stores rows by id, and each change as an action. Of rows with the same id the last one counts.
 pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row]) -> Result<Written, Error> {
-    let compared = compare(db, target, rows).await?;
+    let compared = compare(&mut *db, target, rows).await?;
     if !compared.to_write.is_empty() {
-        write(db, target, &compared.to_write).await?;
+        let actions = actions::of(&mut *db, target, &compared).await?;
+        write(&mut *db, target, &compared.to_write).await?;
+        actions::note(db, target, &actions).await?;
     }
     Ok(compared.written)
 }
@@ -134,13 +139,15 @@ pub struct Compared<'a> {
     pub to_write: Vec<&'a Row>,
     /// The ids of those that have no row yet.
     pub new: Vec<&'a str>,
+    /// The ids of those whose row is marked as deleted.
+    pub restored: Vec<&'a str>,
 }
 
 /// Compares rows with what is stored.
 pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row]) -> Result<Compared<'a>, Error> {
     let latest: HashMap<&str, &Row> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let stored = stored_hashes(db, target, latest.keys().map(|id| (*id).to_owned()).collect()).await?;
-    let mut compared = Compared { written: Written::default(), to_write: Vec::new(), new: Vec::new() };
+    let mut compared = Compared { written: Written::default(), to_write: Vec::new(), new: Vec::new(), restored: Vec::new() };
     let written = &mut compared.written;
     for (id, row) in latest {
         match stored.get(id) {
@@ -149,7 +156,10 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
                 continue;
             }
             Some(Some(_)) => written.updated += 1,
-            Some(None) => written.restored += 1,
+            Some(None) => {
+                written.restored += 1;
+                compared.restored.push(id);
+            }
             None => {
                 written.inserted += 1;
                 compared.new.push(id);
@@ -185,22 +195,24 @@ pub struct Difference {
 
 /// What storing these rows would change, column by column. A row that is not there yet has no differences.
 pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row]) -> Result<Vec<Difference>, Error> {
-    let sent = sent(target.columns);
-    let sql = Sql::new(
+    let sql = differing(Sql::default(), target).text(" order by new.planhat__id, field.key");
+    query_as(sql.safe()).bind(as_json(rows)).fetch_all(db).await.map_err(could_not("compare a page with its table"))
+}
+
+/// The statement for it, whose one parameter are the rows.
+pub(super) fn differing(sql: Sql, target: Target<'_>) -> Sql {
+    sql.text(
         "select new.planhat__id as id, field.key as column, nullif(stored.fields -> field.key, 'null') as old,
              nullif(field.value, 'null') as new
          from json_to_recordset($1::text::json) as new (",
-    );
-    let sql = sql
-        .list(&sent, |sql, (name, kind)| sql.name(name).text(" ").text(kind))
-        .text(") join lateral (select to_jsonb(old) as fields from ")
-        .table(target.schema, target.object.name)
-        .text(
-            " old where old.planhat__id = new.planhat__id offset 0) stored on true, jsonb_each(to_jsonb(new)) as field
-             where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')
-             order by new.planhat__id, field.key",
-        );
-    query_as(sql.safe()).bind(as_json(rows)).fetch_all(db).await.map_err(could_not("compare a page with its table"))
+    )
+    .list(&sent(target.columns), |sql, (name, kind)| sql.name(name).text(" ").text(kind))
+    .text(") join lateral (select to_jsonb(old) as fields from ")
+    .table(target.schema, target.object.name)
+    .text(
+        " old where old.planhat__id = new.planhat__id offset 0) stored on true, jsonb_each(to_jsonb(new)) as field
+             where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')",
+    )
 }
 
 /// The columns that a row brings, with their types.
@@ -213,7 +225,7 @@ fn sent(columns: &Columns) -> Vec<(&str, &'static str)> {
 }
 
 /// Rows as a statement takes them.
-fn as_json(rows: &[&Row]) -> String {
+pub(super) fn as_json(rows: &[&Row]) -> String {
     let fields_of = |row: &&Row| {
         let mut fields = row.cells.clone();
         fields.insert("_row_hash".to_owned(), json!(row.hash));
