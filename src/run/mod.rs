@@ -89,6 +89,7 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     let started = Instant::now();
     if order.limits.timeline.on {
         store.transaction(async |db| store::make_actions(db, &store.schema).await).await?;
+        renew_timeline(store).await;
     }
     let run_id = begin(store, order.command, stop).await?;
     info!(run_id, command = order.command, objects = order.objects.len(), "run {run_id} begins");
@@ -102,6 +103,10 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     end(store, run_id, status, why(status, &objects)).await?;
     forget_old_runs(store, order).await;
     forget_old_actions(store, order, stop).await;
+    if order.limits.timeline.on {
+        // Now that all tables have been made.
+        renew_timeline(store).await;
+    }
     let seconds = started.elapsed().as_secs_f64();
     info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
     Ok(Summary { run_id: Some(run_id), status, seconds, objects })
@@ -113,6 +118,19 @@ async fn forget_old_runs(store: &Store, order: &Order<'_>) {
     let forgotten = store.transaction(async |db| store::forget_runs(db, &store.schema, before).await);
     if let Err(error) = forgotten.await {
         warn!(error = %Chain(&error), "could not forget old runs");
+    }
+}
+
+/// The view for people follows the tables. It is not what a run is for: a lock in its way is left alone until the next
+/// time, and so is what a user has made by that name.
+async fn renew_timeline(store: &Store) {
+    let renewed = async {
+        let mut tx = store.begin().await?;
+        store::make_timeline(&mut tx, &store.schema).await?;
+        store::commit(tx).await
+    };
+    if let Err(error) = renewed.await {
+        warn!(error = %Chain(&error), "could not make the view {}.timeline", store.schema);
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Error {
     LeaseLost { run_id: i64 },
     #[error("views depend on {column}: {views}")]
     Viewed { column: String, views: String },
-    #[error("{relation} is not the table of actions: somebody else has made it")]
+    #[error("{relation} is not what planhat-sync would make by that name: somebody else has made it")]
     Taken { relation: String },
     #[error("the tables of schema planhat_sync are of another version of planhat-sync")]
     OtherVersion,

@@ -5,6 +5,7 @@
 //! actions (what changed) -----------------------+- one transaction per page
 //! cursors (watermark, unfinished scan) ---------+
 //! gone (what a full scan was not shown, and what Planhat then says is not there)
+//! timeline: the actions as they are read, and by whom how far
 //! runs, lease, quarantine: the tool's own tables, schema planhat_sync
 //! ```
 //!
@@ -25,6 +26,7 @@ mod rows;
 mod runs;
 mod sql;
 mod tables;
+mod timeline;
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -59,6 +61,10 @@ pub use runs::{
 };
 pub use tables::{
     add_columns, create_table, load_columns, lock_columns, mend_columns, row_count, sample, table_exists, table_sql,
+};
+pub use timeline::{
+    Bell, PastAction, Wanted, last_action_before, latest_action, make_timeline, newest_actions, next_actions, position,
+    save_position,
 };
 
 use crate::error::Chain;
