@@ -63,6 +63,10 @@ async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
     let expected = i64::try_from(records).unwrap();
     assert_eq!((rows, distinct, min, max), (expected, expected, 0, expected - 1));
 
+    let actions = "select count(*), count(distinct record_id), count(*) filter (where kind = 'created') from planhat.actions";
+    let (all, of, created): (i64, i64, i64) = sqlx::query_as(actions).fetch_one(&mut database).await.unwrap();
+    assert_eq!((all, of, created), (expected, expected, expected));
+
     let mut asked: BTreeMap<String, usize> = BTreeMap::new();
     for request in simulator.requests().into_iter().filter(|request| request.path == "/projects") {
         *asked.entry(request.query["offset"].clone()).or_default() += 1;
