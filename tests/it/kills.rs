@@ -43,7 +43,7 @@ async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
     });
     let mut killed = 0;
     for _ in 0..kills {
-        *left.lock().unwrap() = rng.usize(1..(2 * records / 100 / kills).max(3));
+        *left.lock().unwrap() = rng.usize(1..(records / 100 / kills).max(2));
         let mut command = tool.command(&["backfill", "projects", "--all"]);
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         dead.notified().await;
