@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::catalog;
 use crate::error::Chain;
@@ -89,7 +89,9 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     let started = Instant::now();
     if order.limits.timeline.on {
         store.transaction(async |db| store::make_actions(db, &store.schema).await).await?;
-        renew_timeline(store).await;
+        if let Err(error) = renew_timeline(store).await {
+            debug!(error = %Chain(&error), "could not make the timeline at the start");
+        }
     }
     let run_id = begin(store, order.command, stop).await?;
     info!(run_id, command = order.command, objects = order.objects.len(), "run {run_id} begins");
@@ -103,9 +105,11 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     end(store, run_id, status, why(status, &objects)).await?;
     forget_old_runs(store, order).await;
     forget_old_actions(store, order, stop).await;
-    if order.limits.timeline.on {
-        // Now that all tables have been made.
-        renew_timeline(store).await;
+    // Now that all tables have been made.
+    if order.limits.timeline.on
+        && let Err(error) = renew_timeline(store).await
+    {
+        warn!(error = %Chain(&error), "could not make the view {}.timeline", store.schema);
     }
     let seconds = started.elapsed().as_secs_f64();
     info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
@@ -123,15 +127,10 @@ async fn forget_old_runs(store: &Store, order: &Order<'_>) {
 
 /// The view for people follows the tables. It is not what a run is for: a lock in its way is left alone until the next
 /// time, and so is what a user has made by that name.
-async fn renew_timeline(store: &Store) {
-    let renewed = async {
-        let mut tx = store.begin().await?;
-        store::make_timeline(&mut tx, &store.schema).await?;
-        store::commit(tx).await
-    };
-    if let Err(error) = renewed.await {
-        warn!(error = %Chain(&error), "could not make the view {}.timeline", store.schema);
-    }
+async fn renew_timeline(store: &Store) -> Result<(), store::Error> {
+    let mut tx = store.begin().await?;
+    store::make_timeline(&mut tx, &store.schema).await?;
+    store::commit(tx).await
 }
 
 /// Nor does the timeline, if the user says so.

@@ -62,7 +62,7 @@ impl Timeline {
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+enum What {
     Created,
     Updated,
     Deleted,
@@ -70,9 +70,7 @@ pub enum What {
 }
 
 impl What {
-    pub const ALL: [What; 4] = [What::Created, What::Updated, What::Deleted, What::Restored];
-
-    pub fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             What::Created => "created",
             What::Updated => "updated",

@@ -12,6 +12,7 @@ mod daemon;
 mod database;
 mod embedded;
 mod faults;
+mod follower;
 mod harness;
 mod house;
 mod kills;
