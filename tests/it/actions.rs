@@ -9,7 +9,7 @@ use planhat_sync::object::{Kind, Object};
 use planhat_sync::pull::{Ask, Begin};
 use planhat_sync::record::Record;
 use planhat_sync::run;
-use planhat_sync::simulator::{Options, Workspace};
+use planhat_sync::simulator::Workspace;
 use planhat_sync::store::{self, Noted, ObjectStatus, Target, Timeline};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgListener;
@@ -542,7 +542,7 @@ async fn a_dropped_view_is_made_again_and_one_of_the_users_own_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_database_keeps_a_timeline_too() {
     let store = store::Store::embedded(store::Place::Temporary, "planhat").await.unwrap();
-    let sync = Sync::into(store, small(), Options::default()).await;
+    let sync = Sync::into(store, small(), planhat_sync::simulator::Options::default()).await;
     sync.sync().await;
     sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
 
