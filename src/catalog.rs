@@ -22,6 +22,10 @@ const PLAIN: Object = Object {
     by_default: false,
     modified: &[],
     dated: &[],
+    occurred: &[],
+    created: &["createdAt", "createDate", "createAt"],
+    company: &["companyId"],
+    end_user: &[],
     sweeps: &[],
     hidden: None,
     renamed: &[],
@@ -42,6 +46,7 @@ pub static OBJECTS: &[Object] = &[
         // `lastTouch` is the last customer contact, so an edit does not move it; the second sweep sees edits.
         sweeps: &["lastTouch", "updatedAt"],
         renamed: &[("h", "health"), ("hProfile", "healthProfile"), ("hDiff", "healthDiff"), ("hDiffDate", "healthDiffDate")],
+        company: &["_id"],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "name", "slug", "phase", "status", "hProfile", "description", "address",
@@ -77,6 +82,7 @@ pub static OBJECTS: &[Object] = &[
         dated: &["lastTouch", "lastTouchTime", "lastActive", "npsDate", "createdAt", "createDate"],
         sweeps: &["lastTouch", "updatedAt"],
         hidden: ARCHIVED,
+        end_user: &["_id"],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "email", "emailMd5", "firstName", "lastName", "name", "position", "phone",
@@ -161,6 +167,7 @@ pub static OBJECTS: &[Object] = &[
         modified: &["updatedAt"],
         dated: &["createdAt"],
         hidden: IS_ARCHIVED,
+        end_user: &["endusers"],
         properties: Properties {
             text: &[
                 "_id", "sourceId", "companyId", "companyName", "ownerId", "ownerName", "ownerType", "mainType", "type", "action",
@@ -184,6 +191,7 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         modified: &["updateDate", "updatedAt"],
         dated: &["createDate", "createdAt"],
+        end_user: &["endusers"],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "companyExternalId", "source", "type", "subType",
@@ -206,6 +214,10 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         // An answer can be completed later without any of its dates moving.
         dated: &["dateAnswered", "dateSent", "npsDate"],
+        occurred: &["dateAnswered", "npsDate"],
+        created: &["dateSent"],
+        company: &["cId", "companyId"],
+        end_user: &["euId", "enduserId"],
         properties: Properties {
             text: &["_id", "cId", "euId", "email", "comment", "npsComment", "campaignId", "source", "sourceId", "scoreType"],
             number: &["score", "nps", "__v"],
@@ -222,6 +234,7 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt", "createDate"],
+        end_user: &["endusers"],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "companySourceId", "type", "subject", "description",
@@ -287,6 +300,8 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt"],
+        company: &["companyIds"],
+        end_user: &["enduserIds"],
         properties: Properties {
             text: &["_id", "sourceId", "source", "sourceUrl", "title", "description", "status", "priority", "issueType"],
             number: &["mrrCombined", "arrCombined", "__v"],
@@ -332,6 +347,7 @@ pub static OBJECTS: &[Object] = &[
         action: "Invoice Updated",
         max_limit: 2000,
         modified: &["lastUpdated"],
+        company: &["cId"],
         properties: Properties {
             text: &[
                 "_id", "sourceId", "extId", "cId", "cName", "currency", "product", "invoiceCycle", "addressCountry", "status",

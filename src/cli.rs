@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -17,6 +17,12 @@ Settings come from config/default.toml (compiled in), a file, and the environmen
 
 Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partial, 4 token refused, 5 database,
 75 another run is at work, 130/143 stopped by a signal with everything committed.";
+
+const FOLLOWING: &str = "\
+--follow stays up until it is stopped by a signal or its output is closed, and waits for a database that is away
+(database.patience). With --consumer it goes on behind the last action that it has written out before: none is left
+out, and after a crash a few may come again, with the same ids. A new consumer begins with --since, or with what is new.
+One process at a time should go by a name; positions are kept in planhat_sync.consumers.";
 
 /// Copies a Planhat workspace into your own PostgreSQL.
 #[derive(Debug, Parser)]
@@ -82,6 +88,9 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Show what happened, the newest first; with --follow what happens from now on, as it is stored.
+    #[command(after_help = FOLLOWING)]
+    Actions(Actions),
     /// Show tables and columns with the Planhat field behind each.
     Schema {
         #[command(flatten)]
@@ -117,6 +126,34 @@ pub enum OneRun {
         #[command(flatten)]
         output: Output,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct Actions {
+    /// Only of this object, e.g. companies; several with commas.
+    #[arg(long = "object", value_name = "OBJECT", value_delimiter = ',')]
+    pub objects: Vec<String>,
+    /// Only of this kind; several with commas.
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',', value_parser = ["created", "updated", "deleted", "restored"])]
+    pub kinds: Vec<String>,
+    /// Only of the company with this id.
+    #[arg(long, value_name = "ID")]
+    pub company: Option<String>,
+    /// Only what was stored since: a day as in 2024-01-31, an instant as in 2024-01-31T08:00:00Z, or so long ago, as in 36h.
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    pub since: Option<DateTime<Utc>>,
+    /// How many.
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "follow")]
+    pub limit: u32,
+    /// Stay, and print new ones as they are stored.
+    #[arg(long)]
+    pub follow: bool,
+    /// Go on where this consumer was, also after a restart.
+    #[arg(long, value_name = "NAME", requires = "follow")]
+    pub consumer: Option<String>,
+    /// Print JSON for machines, one action a line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -157,4 +194,12 @@ fn parse_date(text: &str) -> Result<DateTime<Utc>, String> {
         .and_then(|date| date.and_hms_opt(0, 0, 0))
         .map(|midnight| midnight.and_utc())
         .ok_or_else(|| "not a date like 2024-01-31".to_owned())
+}
+
+fn parse_when(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(instant) = parse_date(text).or_else(|_| text.parse().map_err(|_| String::new())) {
+        return Ok(instant);
+    }
+    let ago = humantime::parse_duration(text).ok().and_then(|ago| Utc::now().checked_sub_signed(TimeDelta::from_std(ago).ok()?));
+    ago.ok_or_else(|| "not like 2024-01-31, 2024-01-31T08:00:00Z or 36h".to_owned())
 }

@@ -33,6 +33,7 @@ pub struct Settings {
     pub planhat: Planhat,
     pub pages: Pages,
     pub sync: Sync,
+    pub actions: Actions,
     pub daemon: Daemon,
     pub notify: Notify,
     pub database: Database,
@@ -79,6 +80,14 @@ pub struct Sync {
     pub brake_rows: u32,
     #[serde(deserialize_with = "duration")]
     pub keep_runs: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Actions {
+    pub enabled: bool,
+    pub initial: bool,
+    #[serde(deserialize_with = "duration")]
+    pub keep: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -390,11 +399,12 @@ impl Settings {
         if self.sync.reconcile_every > LONGEST_HISTORY {
             return bad("sync.reconcile_every", "is longer than 200 years; \"0s\" turns it off");
         }
-        if [self.daemon.jitter, self.daemon.retry_after, self.daemon.stuck_after, self.sync.keep_runs, self.notify.stale_after]
+        let Settings { daemon, sync, actions, notify, .. } = &self;
+        if [daemon.jitter, daemon.retry_after, daemon.stuck_after, sync.keep_runs, actions.keep, notify.stale_after]
             .iter()
             .any(|duration| *duration > LONGEST_HISTORY)
         {
-            return bad("daemon, sync.keep_runs or notify.stale_after", "has a duration of more than 200 years");
+            return bad("daemon, sync.keep_runs, actions.keep or notify.stale_after", "has a duration of more than 200 years");
         }
         self.schedule("")?;
         for (key, url) in [("notify.webhook_url", &self.notify.webhook_url), ("notify.ping_url", &self.notify.ping_url)] {
@@ -567,6 +577,9 @@ mod tests {
             ("PLANHAT_SYNC__LOG__LEVEL", "loud", "log.level"),
             ("PLANHAT_SYNC__SYNC__HISTORY", "300000years", "sync.history"),
             ("PLANHAT_SYNC__PLANHAT__REQUEST_TIMEOUT", "0s", "request_timeout"),
+            ("PLANHAT_SYNC__ACTIONS__INITIAL", "perhaps", "actions.initial"),
+            ("PLANHAT_SYNC__ACTIONS__KEEP", "a while", "actions.keep"),
+            ("PLANHAT_SYNC__ACTIONS__KEEP", "300years", "actions.keep"),
         ] {
             let message = message(with(&[(name, value)]));
             assert!(message.contains(key), "{name}={value}: {message}");

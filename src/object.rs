@@ -9,7 +9,8 @@
 pub struct Object {
     /// Name of the endpoint (`/companies`) and of the table.
     pub name: &'static str,
-    /// The name people know a change of it by; it stands in the table's comment.
+    /// The name people know a change of it by; it stands in the table's comment
+    /// and with each of its actions.
     pub action: &'static str,
     /// What Planhat calls one of them, as in the `parent` of a custom field.
     pub model: &'static str,
@@ -23,6 +24,13 @@ pub struct Object {
     /// Other times in a record's life (contact, activity, creation). They widen the window and date
     /// a record for the history limit, but their silence proves nothing.
     pub dated: &'static [&'static str],
+    /// Times of the event that a record stands for, if it stands for one: its actions happened then.
+    pub occurred: &'static [&'static str],
+    /// Times of its creation, in order of preference.
+    pub created: &'static [&'static str],
+    /// Properties that name its company, and its end user: an id, or a list of which only a single one counts.
+    pub company: &'static [&'static str],
+    pub end_user: &'static [&'static str],
     /// Properties to walk the listing by, newest first, so that a daily run can stop early; see
     /// [`Object::sweeps`].
     pub sweeps: &'static [&'static str],

@@ -134,6 +134,10 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
             Finding::fail("tables", failure.on_one_line(), failure.code)
         }
     });
+    if let Some(taken) = health.taken.filter(|_| settings.actions.enabled) {
+        let failure = Failure::from(taken);
+        findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
+    }
     if health.missing_grants.is_empty() {
         findings.push(Finding::ok("privileges", format!("can write schemas {} and planhat_sync", settings.database.schema)));
     }

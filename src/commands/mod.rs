@@ -3,6 +3,7 @@
 //! Results go to stdout, narration to stderr. What ends a command early is a [`Failure`]: an error with
 //! its causes, a hint, and the exit code that scripts rely on.
 
+mod actions;
 mod check;
 mod daemon;
 #[cfg(feature = "embedded")]
@@ -168,6 +169,7 @@ pub async fn execute(
         Command::Status(output) => status::status(settings, output).await,
         Command::Runs { one: Some(OneRun::Show { id, output }), .. } => runs::show(settings, id, output).await,
         Command::Runs { one: None, count, output } => runs::list(settings, count, output).await,
+        Command::Actions(asked) => actions::actions(settings, asked).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "planhat-sync", &mut std::io::stdout());

@@ -12,6 +12,13 @@ pub(super) fn to_stdout(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Results that somebody waits for: written out when this returns.
+pub(super) fn out_to_stdout(lines: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(lines.as_bytes())?;
+    stdout.flush()
+}
+
 pub(super) fn to_stderr(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

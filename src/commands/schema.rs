@@ -49,6 +49,9 @@ pub(super) async fn schema(
         print::json(&tables)?;
     } else if sql {
         tables.iter().for_each(|table| print::to_stdout(&table.sql));
+        if named.is_empty() && !tables.is_empty() && settings.actions.enabled {
+            print::to_stdout(&format!("{};\n", store::actions_sql(&settings.database.schema)));
+        }
     } else if named.is_empty() || tables.is_empty() {
         print::to_stdout(&overview(&tables));
     } else {

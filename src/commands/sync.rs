@@ -17,7 +17,7 @@ use crate::object::Object;
 use crate::pull::{Ask, Brake, Failure as PullFailure, Limits, Preview};
 use crate::run::{self, ObjectSummary, Order, Summary};
 use crate::signals::Stop;
-use crate::store::{ObjectStatus, RunStatus};
+use crate::store::{ObjectStatus, RunStatus, Timeline};
 
 /// What is to be done, as far as the settings say.
 pub(super) fn order<'a>(command: &'a str, ask: Ask, objects: &'a [&'static Object], settings: &Settings) -> Order<'a> {
@@ -90,6 +90,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         sorted: settings.sync.sorted.iter().map(|object| object.name).collect(),
         reconcile_every: settings.sync.reconcile_every,
         keep_runs: settings.sync.keep_runs,
+        timeline: Timeline { on: settings.actions.enabled, initial: settings.actions.initial, keep: settings.actions.keep },
         brake: Brake { on: true, percent: settings.sync.brake_percent, rows: settings.sync.brake_rows },
     }
 }

@@ -20,9 +20,10 @@ const POINTER_BYTES: usize = 18;
 const MAX_INLINE_BYTES: usize = 24;
 
 /// One row, ready to be written. Its values stand where they came, in the record.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Row<'a> {
     pub id: &'a str,
+    pub record: &'a Record,
     /// In the order of the columns; a column that is not here is NULL.
     pub cells: Vec<Cell<'a>>,
     /// Column name and a value that the column has no room for.
@@ -53,6 +54,7 @@ pub fn flatten<'a>(columns: &'a Columns, records: &'a [Record]) -> Vec<Row<'a>> 
 fn row<'a>(columns: &'a Columns, record: &'a Record, hash: i64) -> Row<'a> {
     let mut row = Row {
         id: &record.id,
+        record,
         cells: Vec::with_capacity(columns.len().min(record.count())),
         misfits: Vec::new(),
         overflow: Vec::new(),

@@ -12,7 +12,7 @@ use super::{Brake, Failure, Listed, Pull, Purpose};
 use crate::error::Chain;
 use crate::object::Object;
 use crate::planhat;
-use crate::store::{self, PgConnection, Presence};
+use crate::store::{self, PgConnection, Presence, Target};
 
 /// Where a scan stands while records are asked for by id, in place of a listing.
 pub(super) const LISTING: &str = "gone";
@@ -143,7 +143,10 @@ impl Pull<'_> {
         let settled = self.ctx.store.transaction(async |db| {
             store::note_seen(&mut *db, workspace, object, &asked.there).await?;
             store::note_seen(&mut *db, workspace, object, &asked.unknown).await?;
-            let marked = store::mark_deleted(&mut *db, workspace, object, &asked.gone, run_id).await?;
+            let columns = store::load_columns(&mut *db, workspace, object).await?;
+            let noted = self.ctx.limits.timeline.noted(self.is_load);
+            let target = Target { schema: workspace, object, columns: &columns, run_id, noted };
+            let marked = store::mark_deleted(&mut *db, target, &asked.gone).await?;
             self.save(db, run_id).await?;
             Ok(marked)
         });

@@ -1,7 +1,7 @@
 //! Pulls one object from Planhat into its table.
 //!
 //! ```text
-//! plan -> pager -> window -> flatten -> one transaction: rows, quarantine, position -> … -> gone -> watermark
+//! plan -> pager -> window -> flatten -> one transaction: rows, actions, quarantine, position -> … -> gone -> watermark
 //! ```
 //!
 //! A page is committed together with the position it stands for, so a scan goes on after a crash
@@ -29,7 +29,7 @@ use crate::flatten::{Columns, Declared};
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::progress::Board;
-use crate::store::{self, Cursor, ObjectStatus, Reached, Scan, ScanKind, Store};
+use crate::store::{self, Cursor, ObjectStatus, Reached, Scan, ScanKind, Store, Timeline};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
@@ -84,6 +84,7 @@ pub struct Limits {
     pub reconcile_every: Duration,
     /// How long what became of a run is kept.
     pub keep_runs: Duration,
+    pub timeline: Timeline,
     pub brake: Brake,
 }
 
@@ -258,6 +259,8 @@ struct Pull<'a> {
     resumed: bool,
     completes: bool,
     reconciles: bool,
+    /// What it finds new has not just been created: it is being loaded.
+    is_load: bool,
     /// Whether this run has read all listings to their ends.
     saw_everything: bool,
     /// Records fetched before this scan.
@@ -295,7 +298,7 @@ impl<'a> Pull<'a> {
         report: &'a mut Report,
         calls: &'a Arc<AtomicU64>,
     ) -> Pull<'a> {
-        let Plan { kind, window, scan, resumed, completes, reconciles, .. } = plan;
+        let Plan { kind, window, scan, resumed, completes, reconciles, is_load, .. } = plan;
         report.scan = Some(kind);
         let saved = resumed.then(|| scan.reached());
         Pull {
@@ -307,6 +310,7 @@ impl<'a> Pull<'a> {
             resumed,
             completes,
             reconciles,
+            is_load,
             saw_everything: !resumed,
             fetched_before: report.figures.fetched,
             unsaved: Unsaved::default(),

@@ -128,7 +128,8 @@ impl Pull<'_> {
     async fn store_in(&mut self, columns: &Columns, page: Sorted, run_id: i64) -> Result<(), store::Error> {
         let pages = page.pages;
         let rows = flatten(columns, &page.taken);
-        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns, run_id };
+        let noted = self.ctx.limits.timeline.noted(self.is_load);
+        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns, run_id, noted };
 
         let committed = match self.commit(target, &page, &rows, false).await {
             Err(error) => match error.refusal() {

@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) completes: bool,
     /// Whether it also says that everything has been compared.
     pub(super) reconciles: bool,
+    /// Whether what it finds new is loaded rather than created just now.
+    pub(super) is_load: bool,
     /// Whether a sync that has its turn meanwhile may read the rest of it.
     pub(super) another_run_may_end_it: bool,
 }
@@ -93,7 +95,8 @@ pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask, may_be_fu
     let reconciles = kind == ScanKind::Full || (kind == ScanKind::History && cursor.is_none());
     // A sync that goes on with a load goes back as far as is usual.
     let another_run_may_end_it = kind == ScanKind::History && scan.since.is_some_and(|since| since + A_DAY >= history);
-    Ok(Plan { kind, window, scan, resumed, completes, reconciles, another_run_may_end_it })
+    let is_load = matches!(kind, ScanKind::History | ScanKind::Backfill) || cursor.is_none();
+    Ok(Plan { kind, window, scan, resumed, completes, reconciles, is_load, another_run_may_end_it })
 }
 
 /// Whether this is as far back as a history goes, give or take what a load of hours may.

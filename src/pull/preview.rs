@@ -1,11 +1,13 @@
 //! A dry run's page: compared with what is stored, and nothing written.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::Pull;
 use super::page::Sorted;
 use crate::flatten::{Columns, Row, flatten};
-use crate::store::{self, Compared, Target, Written};
+use crate::store::{self, Compared, Noted, Target, Written};
 
 /// Records that are shown one by one; the figures have them all.
 const MOST_SHOWN: usize = 1000;
@@ -60,20 +62,22 @@ impl Pull<'_> {
         let mut columns = self.columns.take().unwrap_or_default();
         let added = columns.grow(self.object, &page.taken, self.ctx.declared);
         let rows = flatten(&columns, &page.taken);
-        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id: 0 };
+        let target =
+            Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id: 0, noted: Noted::Nothing };
 
         let room = MOST_SHOWN.saturating_sub(self.report.preview.records.len());
         let looked = self.ctx.store.look(async |db| {
             if !self.table_exists {
                 let written = Written { inserted: rows.len() as u64, ..Written::default() };
-                return Ok((Compared { written, new: rows.iter().collect(), changed: Vec::new() }, Vec::new()));
+                let compared = Compared { written, new: rows.iter().collect(), changed: Vec::new(), restored: HashSet::new() };
+                return Ok((compared, Vec::new()));
             }
             let compared = store::compare(&mut *db, target, &rows).await?;
             let shown = diff && !compared.changed.is_empty() && room > 0;
             let differences = if shown { store::differences(db, target, &compared.changed).await? } else { Vec::new() };
             Ok((compared, differences))
         });
-        let (Compared { written, new, changed }, differences) = looked.await?;
+        let (Compared { written, new, changed, .. }, differences) = looked.await?;
 
         if diff {
             let inserted = |row: &&Row<'_>| Would { id: row.id.to_owned(), inserted: true, changes: Vec::new() };

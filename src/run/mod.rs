@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::catalog;
 use crate::error::Chain;
@@ -24,7 +24,7 @@ use crate::object::Object;
 use crate::planhat::{Client, Listing, Pager, Position};
 use crate::progress::Board;
 use crate::pull::{Ask, Failure, Limits, Preview, Purpose, Turns};
-use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
+use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store, Timeline};
 
 pub use lease::{begin, beside_heartbeat, end};
 pub use process::{is_dead, this_process};
@@ -86,6 +86,12 @@ pub enum Error {
 /// Runs over the objects of an order. A cancelled `stop` ends it after the pages in hand.
 pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &CancellationToken) -> Result<Summary, Error> {
     let started = Instant::now();
+    if order.limits.timeline.on {
+        store.transaction(async |db| store::make_actions(db, &store.schema).await).await?;
+        if let Err(error) = renew_timeline(store).await {
+            debug!(error = %Chain(&error), "could not make the timeline at the start");
+        }
+    }
     let run_id = begin(store, order.command, stop).await?;
     info!(run_id, command = order.command, objects = order.objects.len(), "run {run_id} begins");
 
@@ -97,6 +103,13 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     let status = status_of(&objects, stop.is_cancelled());
     end(store, run_id, status, why(status, &objects)).await?;
     forget_old_runs(store, order).await;
+    forget_old_actions(store, order, stop).await;
+    // Now that all tables have been made.
+    if order.limits.timeline.on
+        && let Err(error) = renew_timeline(store).await
+    {
+        warn!(error = %Chain(&error), "could not make the view {}.timeline", store.schema);
+    }
     let seconds = started.elapsed().as_secs_f64();
     info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
     Ok(Summary { run_id: Some(run_id), status, seconds, objects })
@@ -108,6 +121,29 @@ async fn forget_old_runs(store: &Store, order: &Order<'_>) {
     let forgotten = store.transaction(async |db| store::forget_runs(db, &store.schema, before).await);
     if let Err(error) = forgotten.await {
         warn!(error = %Chain(&error), "could not forget old runs");
+    }
+}
+
+/// The view for people follows the tables. It is not what a run is for: a lock in its way is left alone until the next
+/// time, and so is what a user has made by that name.
+async fn renew_timeline(store: &Store) -> Result<(), store::Error> {
+    let mut tx = store.begin().await?;
+    store::make_timeline(&mut tx, &store.schema).await?;
+    store::commit(tx).await
+}
+
+/// Nor does the timeline, if the user says so.
+async fn forget_old_actions(store: &Store, order: &Order<'_>, stop: &CancellationToken) {
+    let Timeline { on, keep, .. } = order.limits.timeline;
+    if !on || keep.is_zero() {
+        return;
+    }
+    while !stop.is_cancelled() {
+        match store.transaction(async |db| store::forget_actions(db, &store.schema, keep).await).await {
+            Ok(0) => return,
+            Ok(forgotten) => info!(forgotten, "forgot {forgotten} old actions"),
+            Err(error) => return warn!(error = %Chain(&error), "could not forget old actions"),
+        }
     }
 }
 

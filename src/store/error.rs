@@ -22,6 +22,8 @@ pub enum Error {
     PositionLost { object: &'static str },
     #[error("views depend on {column}: {views}")]
     Viewed { column: String, views: String },
+    #[error("{relation} is not what planhat-sync would make by that name: somebody else has made it")]
+    Taken { relation: String },
     #[error("the tables of schema planhat_sync are of another version of planhat-sync")]
     OtherVersion,
     #[error("could not read {value:?} in planhat_sync.{column}")]
@@ -110,6 +112,7 @@ impl Error {
                 return Some("run `planhat-sync sync` once with this version, or use the version that made them");
             }
             Error::Viewed { .. } => return Some("drop them, retype, and make them again; nothing was changed"),
+            Error::Taken { .. } => return Some("give it another name, or set actions.enabled = false"),
             Error::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
             Error::PositionLost { .. } => {
                 return Some("it has crashed more than once meanwhile: see its log; the next run goes on from what it has kept");

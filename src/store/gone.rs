@@ -3,9 +3,13 @@
 //! The ids that were shown are kept in the database, a page to a row, with the position of the scan: so
 //! memory stays flat however many there are, and a scan that was killed goes on with all of them.
 
+use serde_json::{Map, Value};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
+use super::actions::{self, Action};
 use super::error::{Error, could_not};
+use super::rows::Target;
 use super::sql::{Sql, query, query_as, query_scalar};
 use crate::object::Object;
 
@@ -87,19 +91,21 @@ async fn join_by_hash(db: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Marks rows as deleted, as a version of their own. Returns how many.
-pub async fn mark_deleted(
-    db: &mut PgConnection,
-    schema: &str,
-    object: &Object,
-    ids: &[String],
-    run_id: i64,
-) -> Result<u64, Error> {
-    let sql = Sql::new("update ")
-        .table(schema, object.name)
-        .text(" set _deleted_at = now(), _synced_at = now(), _run_id = $2 where planhat__id = any($1) and _deleted_at is null");
-    let marked = query(sql.safe()).bind(ids).bind(run_id).execute(db).await.map_err(could_not("mark rows as deleted"))?;
-    Ok(marked.rows_affected())
+/// Marks rows as deleted, as a version of their own, each of them an action. Returns how many.
+pub async fn mark_deleted(db: &mut PgConnection, target: Target<'_>, ids: &[String]) -> Result<u64, Error> {
+    let sql = Sql::new("update ").table(target.schema, target.object.name).text(
+        " set _deleted_at = now(), _synced_at = now(), _run_id = $2 where planhat__id = any($1) and _deleted_at is null
+          returning planhat__id, ",
+    );
+    let marked: Vec<(String, Json<Map<String, Value>>)> = query_as(actions::references(sql, target).safe())
+        .bind(ids)
+        .bind(target.run_id)
+        .fetch_all(&mut *db)
+        .await
+        .map_err(could_not("mark rows as deleted"))?;
+    let deleted: Vec<_> = marked.iter().map(|(id, Json(references))| Action::deleted(target, id, references)).collect();
+    actions::note(db, target, &deleted).await?;
+    Ok(marked.len() as u64)
 }
 
 /// Which of these ids have a row, and whether it is marked as deleted.

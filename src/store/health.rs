@@ -2,9 +2,9 @@
 
 use sqlx::PgConnection;
 
-use super::OWN_SCHEMA;
 use super::error::{Error, could_not};
 use super::sql::{query_as, quoted};
+use super::{OWN_SCHEMA, actions};
 
 /// The oldest PostgreSQL that is tested.
 const OLDEST_VERSION: i32 = 150_000;
@@ -16,6 +16,8 @@ pub struct Health {
     /// UTF8 has room for every name and value; anything else has not.
     pub encoding: String,
     pub is_read_only: bool,
+    /// What stands where the table of actions would.
+    pub taken: Option<Error>,
     /// The statements with which an administrator gives us what is missing.
     pub missing_grants: Vec<String>,
 }
@@ -35,7 +37,11 @@ pub async fn health(db: &mut PgConnection, schema: &str) -> Result<Health, Error
     }
     missing_grants.extend(foreign_tables(db, schema).await?);
     missing_grants.dedup();
-    Ok(Health { version, version_is_supported: number >= OLDEST_VERSION, encoding, is_read_only, missing_grants })
+    let taken = match actions::is_there(&mut *db, schema).await {
+        Err(taken @ Error::Taken { .. }) => Some(taken),
+        there => there.map(|_| None)?,
+    };
+    Ok(Health { version, version_is_supported: number >= OLDEST_VERSION, encoding, is_read_only, taken, missing_grants })
 }
 
 /// A schema that is there has to let us in; one that is not, we have to be able to make.

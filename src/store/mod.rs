@@ -1,15 +1,18 @@
 //! PostgreSQL: all SQL there is. Knows no HTTP.
 //!
 //! ```text
-//! tables (schema of the data) -> rows (upsert) -+- one transaction per page
+//! tables (schema of the data) -> rows (upsert) -+
+//! actions (what changed) -----------------------+- one transaction per page
 //! cursors (watermark, unfinished scan) ---------+
 //! gone (what a full scan was not shown, and what Planhat then says is not there)
+//! timeline: the actions as they are read, and by whom how far
 //! runs, lease, quarantine: the tool's own tables, schema planhat_sync
 //! ```
 //!
 //! One function per statement, the connection passed in, so that the caller decides what is committed
 //! together. Everything works with a single connection: the embedded PostgreSQL has just one.
 
+mod actions;
 mod copy;
 mod cursors;
 #[cfg(feature = "embedded")]
@@ -24,6 +27,7 @@ mod rows;
 mod runs;
 mod sql;
 mod tables;
+mod timeline;
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -35,6 +39,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
+pub use actions::{Noted, Timeline, actions_sql, forget_actions, make_actions};
 pub use cursors::{
     Cursor, Reached, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_position, forget_object,
     move_cursor, save_scan, unfinished_scans,
@@ -57,6 +62,10 @@ pub use runs::{
 };
 pub use tables::{
     add_columns, create_table, load_columns, lock_columns, mend_columns, row_count, sample, table_exists, table_sql,
+};
+pub use timeline::{
+    Bell, PastAction, Wanted, last_action_before, latest_action, make_timeline, newest_actions, next_actions, position,
+    save_position,
 };
 
 use crate::error::Chain;

@@ -5,7 +5,7 @@
 //! go over in one statement as one JSON parameter, whose digits PostgreSQL reads exactly. A column that a row
 //! does not mention becomes NULL: the record is whole, so what it lacks was cleared at Planhat.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection as _, FromRow, PgConnection};
 
+use super::actions::{self, Noted};
 use super::copy::{CopyText, copy_in};
 use super::error::{Error, could_not};
 use super::sql::{Sql, query, query_as};
@@ -44,6 +45,8 @@ pub struct Target<'a> {
     pub object: &'a Object,
     pub columns: &'a Columns,
     pub run_id: i64,
+    /// Which changes become actions.
+    pub noted: Noted,
 }
 
 /// Stores rows as `upsert` does, and where PostgreSQL refuses, halves them until it is known which.
@@ -123,26 +126,30 @@ impl std::ops::AddAssign for Written {
     }
 }
 
-/// Stores rows by id. Of rows with the same id the last one counts.
+/// Stores rows by id, and each change as an action. Of rows with the same id the last one counts.
 pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<Written, Error> {
-    let Compared { written, new, changed } = compare(db, target, rows).await?;
-    if !new.is_empty() {
-        insert(db, target, &new).await?;
+    let compared = compare(&mut *db, target, rows).await?;
+    let actions = actions::of(&mut *db, target, &compared).await?;
+    if !compared.new.is_empty() {
+        insert(&mut *db, target, &compared.new).await?;
     }
-    if !changed.is_empty() {
-        write(db, target, &changed).await?;
+    if !compared.changed.is_empty() {
+        write(&mut *db, target, &compared.changed).await?;
     }
-    Ok(written)
+    actions::note(db, target, &actions).await?;
+    Ok(compared.written)
 }
 
 /// The same without COPY, which a row that somebody else inserts meanwhile would end.
 async fn upsert_by_statement(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<Written, Error> {
-    let Compared { written, mut new, changed } = compare(db, target, rows).await?;
-    new.extend(changed);
-    if !new.is_empty() {
-        write(db, target, &new).await?;
+    let compared = compare(&mut *db, target, rows).await?;
+    let actions = actions::of(&mut *db, target, &compared).await?;
+    let all = [&*compared.new, &compared.changed].concat();
+    if !all.is_empty() {
+        write(&mut *db, target, &all).await?;
     }
-    Ok(written)
+    actions::note(db, target, &actions).await?;
+    Ok(compared.written)
 }
 
 /// What storing some rows comes to.
@@ -153,13 +160,15 @@ pub struct Compared<'a> {
     pub new: Vec<&'a Row<'a>>,
     /// Those whose row is another, or is marked as deleted.
     pub changed: Vec<&'a Row<'a>>,
+    /// The ids of those whose row is marked as deleted.
+    pub restored: HashSet<&'a str>,
 }
 
 /// Compares rows with what is stored.
 pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row<'a>]) -> Result<Compared<'a>, Error> {
     let latest: HashMap<&str, usize, RandomState> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
     let stored = stored_hashes(db, target, latest.keys().copied().collect()).await?;
-    let mut compared = Compared { written: Written::default(), new: Vec::new(), changed: Vec::new() };
+    let mut compared = Compared { written: Written::default(), new: Vec::new(), changed: Vec::new(), restored: HashSet::new() };
     let written = &mut compared.written;
     for row in rows.iter().enumerate().filter(|(index, row)| latest[row.id] == *index).map(|(_, row)| row) {
         match stored.get(row.id) {
@@ -168,7 +177,10 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
                 continue;
             }
             Some(Some(_)) => written.updated += 1,
-            Some(None) => written.restored += 1,
+            Some(None) => {
+                written.restored += 1;
+                compared.restored.insert(row.id);
+            }
             None => {
                 written.inserted += 1;
                 compared.new.push(row);
@@ -205,26 +217,28 @@ pub struct Difference {
 
 /// What storing these rows would change, column by column. A row that is not there yet has no differences.
 pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<Vec<Difference>, Error> {
-    let sent = sent(target.columns);
-    let sql = Sql::new(
-        "select new.planhat__id as id, field.key as column, nullif(stored.fields -> field.key, 'null') as old,
-             nullif(field.value, 'null') as new
-         from json_to_recordset($1::text::json) as new (",
-    );
-    let sql = sql
-        .list(&sent, |sql, (name, kind)| sql.name(name).text(" ").text(kind))
-        .text(") join lateral (select to_jsonb(old) as fields from ")
-        .table(target.schema, target.object.name)
-        .text(
-            " old where old.planhat__id = new.planhat__id offset 0) stored on true, jsonb_each(to_jsonb(new)) as field
-             where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')
-             order by new.planhat__id, field.key",
-        );
+    let sql = differing(Sql::default(), target).text(" order by new.planhat__id, field.key");
     query_as(sql.safe())
         .bind(as_json(target.columns, rows))
         .fetch_all(db)
         .await
         .map_err(could_not("compare a page with its table"))
+}
+
+/// The statement for it, whose one parameter are the rows.
+pub(super) fn differing(sql: Sql, target: Target<'_>) -> Sql {
+    sql.text(
+        "select new.planhat__id as id, field.key as column, nullif(stored.fields -> field.key, 'null') as old,
+             nullif(field.value, 'null') as new
+         from json_to_recordset($1::text::json) as new (",
+    )
+    .list(&sent(target.columns), |sql, (name, kind)| sql.name(name).text(" ").text(kind))
+    .text(") join lateral (select to_jsonb(old) as fields from ")
+    .table(target.schema, target.object.name)
+    .text(
+        " old where old.planhat__id = new.planhat__id offset 0) stored on true, jsonb_each(to_jsonb(new)) as field
+             where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')",
+    )
 }
 
 /// The columns that a row brings, with their types.
@@ -237,7 +251,7 @@ fn sent(columns: &Columns) -> Vec<(&str, &'static str)> {
 }
 
 /// Rows as a statement takes them.
-fn as_json(columns: &Columns, rows: &[&Row<'_>]) -> String {
+pub(super) fn as_json(columns: &Columns, rows: &[&Row<'_>]) -> String {
     let mut json = String::from("[");
     for row in rows {
         json.push_str(if json.len() > 1 { ",{" } else { "{" });

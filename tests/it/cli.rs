@@ -290,7 +290,7 @@ async fn status_and_schema_show_what_landed() {
 async fn looking_changes_nothing() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
-    for command in ["status", "schema", "check"] {
+    for command in ["status", "schema", "actions", "check"] {
         assert_eq!(tool.run(&[command]).code, 0);
     }
     tool.run(&["sync", "companies"]);

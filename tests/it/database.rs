@@ -60,15 +60,15 @@ async fn connections_that_are_killed_in_mid_run_are_made_again() {
 }
 
 /// A way to the server that can be cut.
-struct Way {
-    url: String,
+pub(crate) struct Way {
+    pub(crate) url: String,
     open: Arc<AtomicBool>,
     cut: Arc<Notify>,
     refused: Arc<AtomicUsize>,
 }
 
 impl Way {
-    async fn to(url: &str) -> Way {
+    pub(crate) async fn to(url: &str) -> Way {
         let mut url: url::Url = url.parse().unwrap();
         let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -95,12 +95,17 @@ impl Way {
         way
     }
 
-    fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.open.store(false, Ordering::Relaxed);
         self.cut.notify_waiters();
     }
 
-    fn mend(&self) {
+    /// How many connections were asked for in vain.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn mend(&self) {
         self.open.store(true, Ordering::Relaxed);
     }
 }
@@ -149,7 +154,7 @@ async fn a_server_that_is_away_for_a_while_is_waited_for() {
     let restart = async {
         told.notified().await;
         way.cut();
-        while way.refused.load(Ordering::Relaxed) < 2 {
+        while way.refused() < 2 {
             tokio::task::yield_now().await;
         }
         way.mend();

@@ -12,7 +12,7 @@ use planhat_sync::planhat::{Budget, Client, Connection, Retry, Token};
 use planhat_sync::pull::{Ask, Begin, Brake, Limits, Range};
 use planhat_sync::run::{self, ObjectSummary, Order, Summary};
 use planhat_sync::simulator::{Options, Simulator, Workspace};
-use planhat_sync::store::Store;
+use planhat_sync::store::{Store, Timeline};
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,7 @@ impl Sync {
             sorted: vec!["companies", "endusers"],
             reconcile_every: Duration::from_secs(7 * 86_400),
             keep_runs: Duration::from_secs(180 * 86_400),
+            timeline: Timeline::default(),
             brake: Brake { on: true, percent: 20, rows: 100 },
         };
         Sync { simulator, store, limits, now: at(TODAY), stop: CancellationToken::new() }

@@ -43,7 +43,7 @@ async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
     });
     let mut killed = 0;
     for _ in 0..kills {
-        *left.lock().unwrap() = rng.usize(1..(2 * records / 100 / kills).max(3));
+        *left.lock().unwrap() = rng.usize(1..(records / 100 / kills).max(2));
         let mut command = tool.command(&["backfill", "projects", "--all"]);
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         dead.notified().await;
@@ -62,6 +62,10 @@ async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
     let (rows, distinct, min, max): (i64, i64, i64, i64) = sqlx::query_as(counts).fetch_one(&mut database).await.unwrap();
     let expected = i64::try_from(records).unwrap();
     assert_eq!((rows, distinct, min, max), (expected, expected, 0, expected - 1));
+
+    let actions = "select count(*), count(distinct record_id), count(*) filter (where kind = 'created') from planhat.actions";
+    let (all, of, created): (i64, i64, i64) = sqlx::query_as(actions).fetch_one(&mut database).await.unwrap();
+    assert_eq!((all, of, created), (expected, expected, expected));
 
     let mut asked: BTreeMap<String, usize> = BTreeMap::new();
     for request in simulator.requests().into_iter().filter(|request| request.path == "/projects") {

@@ -216,7 +216,7 @@ async fn a_users_view_survives_new_columns() {
 async fn a_table_that_was_dropped_is_loaded_again_from_the_beginning() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
     sync.sync_one("companies").await;
-    sqlx::raw_sql("drop table planhat.companies").execute(sync.store.pool()).await.unwrap();
+    sqlx::raw_sql("drop table planhat.companies cascade").execute(sync.store.pool()).await.unwrap();
 
     sync.sync_one("companies").await;
 

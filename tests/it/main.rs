@@ -5,12 +5,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod actions;
 mod budget;
 mod cli;
 mod daemon;
 mod database;
 mod embedded;
 mod faults;
+mod follower;
 mod harness;
 mod house;
 mod kills;

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
+use crate::actions::{assert_actions_tell_the_versions, keep_versions};
 use crate::harness::{Sync, Table, day, written};
 
 /// Sorted by two times, the same with hidden records, filtered with hidden records, and without any time.
@@ -99,7 +100,7 @@ impl World {
     fn work(&mut self, source: &mut Source<'_>) {
         let object = OBJECTS[self.rng.usize(0..OBJECTS.len())];
         let at = self.tick();
-        match self.rng.u8(0..20) {
+        match self.rng.u8(0..23) {
             0..5 => self.add(source, object, at),
             5..7 => self.delete(source, object),
             7..9 => self.restore(source),
@@ -118,6 +119,10 @@ impl World {
             18 => self.some(object, |id| {
                 source.change(object, id, |record| _ = record.insert("computed".into(), json!(at.to_string())))
             }),
+            19..22 => {
+                let (field, value) = (format!("Field {}", self.rng.u8(0..6)), self.value());
+                self.some(object, |id| source.edit(object, id, at, |record| set(record, field, value)));
+            }
             // A bulk edit: many records with the very same time.
             _ => (0..30).for_each(|_| {
                 self.some(object, |id| {
@@ -125,6 +130,22 @@ impl World {
                 });
             }),
         }
+    }
+
+    /// For a field whose type is what comes first, so that others do not fit; none takes the field away.
+    fn value(&mut self) -> Option<Value> {
+        let number = self.rng.i32(0..5);
+        Some(match self.rng.u8(0..9) {
+            0 => return None,
+            1 => Value::Null,
+            2 => json!(""),
+            3 => json!(number),
+            4 => json!(f64::from(number) + 0.25),
+            5 => json!(number == 0),
+            6 => json!(written(day(number.into()))),
+            7 => json!([{"number": number}, null]),
+            _ => json!(format!("text {number}")),
+        })
     }
 
     fn add(&mut self, source: &mut Source<'_>, object: &'static str, at: DateTime<Utc>) {
@@ -169,6 +190,14 @@ impl World {
     }
 }
 
+fn set(record: &mut serde_json::Map<String, Value>, field: String, value: Option<Value>) {
+    let Some(custom) = record.entry("custom").or_insert(json!({})).as_object_mut() else { return };
+    match value {
+        Some(value) => drop(custom.insert(field, value)),
+        None => drop(custom.remove(&field)),
+    }
+}
+
 fn objects() -> Vec<&'static Object> {
     OBJECTS.map(|name| catalog::object(name).unwrap()).to_vec()
 }
@@ -179,6 +208,7 @@ async fn live_through(seed: u64, faults: Faults) {
     let world = Arc::new(Mutex::new(World::new(seed, Arc::clone(&dead))));
     let mut rng = Rng::with_seed(seed ^ 0x5eed);
     let mut sync = Sync::new(Workspace::empty()).await;
+    keep_versions(&sync, &objects()).await;
     let begun = rng.usize(0..500);
     sync.simulator.at_the_source(|source| (0..begun).for_each(|_| world.lock().unwrap().work(source)));
     let hook = Arc::clone(&world);
@@ -222,6 +252,7 @@ async fn live_through(seed: u64, faults: Faults) {
     let last = sync.run(Ask::Full, &objects()).await;
     assert!(last.objects.iter().all(|summary| summary.run.status == ObjectStatus::Succeeded), "{last:?}");
     sync.assert_equals_workspace(&objects()).await;
+    assert_actions_tell_the_versions(&sync).await;
 }
 
 /// A run that may be killed, and what has to be true when it was not.

@@ -56,6 +56,7 @@ async fn no_command_tells_a_secret_at_its_most_talkative() {
         &["sync", "--full", "--dry-run", "--diff"],
         &["backfill", "companies", "--json"],
         &["status", "--json"],
+        &["actions", "--json"],
         &["runs", "--json"],
         &["runs", "show", "1"],
         &["schema", "--sql"],

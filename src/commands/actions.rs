@@ -1,0 +1,174 @@
+//! `actions`: what happened, and what happens.
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{Failure, listen_for_signals, print, with_store};
+use crate::cli;
+use crate::config::{self, Settings};
+use crate::store::{self, Bell, PastAction, Store, Wanted};
+
+/// Actions that are read, written out and noted as read at a time.
+const BATCH: i64 = 500;
+/// How often is looked for new ones where nobody rings.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+pub(super) async fn actions(settings: &Settings, asked: cli::Actions) -> Result<ExitCode, Failure> {
+    let cli::Actions { objects, kinds, company, since, limit, follow, consumer, json } = asked;
+    let objects = config::objects_named(&objects)?.into_iter().map(|object| object.name.to_owned()).collect();
+    let wanted = Wanted { objects, kinds, company };
+    if follow {
+        return with_store(settings, async |store| follow_them(store, &wanted, since, consumer.as_deref(), json).await).await;
+    }
+    let newest = with_store(settings, async |store| {
+        if !store.is_set_up().await? {
+            return Ok(Vec::new());
+        }
+        Ok(store.look(async |db| store::newest_actions(db, &store.schema, &wanted, since, limit.into()).await).await?)
+    })
+    .await?;
+    if json {
+        let _ = print::out_to_stdout(&lines(&newest, json)?);
+    } else if newest.is_empty() {
+        print::to_stdout("no such actions yet");
+    } else {
+        let header = ["id", "happened", "action", "kind", "record", "company", "end user", "what changed"];
+        print::to_stdout(&print::table(&header, header.len(), newest.iter().map(row_of)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes out new actions until somebody stops it or nobody reads on.
+async fn follow_them(
+    store: &Store,
+    wanted: &Wanted,
+    since: Option<DateTime<Utc>>,
+    consumer: Option<&str>,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let stop = listen_for_signals()?;
+    let bell = Bell::of(store);
+    let stopped = || Ok(ExitCode::from(stop.exit_code()));
+    let Some(mut position) = unless(&stop.token, begin(store, since, consumer, &stop.token)).await? else { return stopped() };
+    info!("following the timeline behind action {position}");
+    loop {
+        let read = store.transaction(async |db| {
+            // Everything up to this one is committed, so nothing can come in between later.
+            let latest = store::latest_action(&mut *db, &store.schema).await?.unwrap_or(position);
+            if latest <= position {
+                return Ok((position, Vec::new()));
+            }
+            Ok((latest, store::next_actions(db, &store.schema, wanted, position, latest, BATCH).await?))
+        });
+        let read = async { Ok(read.await?) };
+        let Some((latest, actions)) = unless(&stop.token, read).await? else { return stopped() };
+        match print::out_to_stdout(&lines(&actions, json)?) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            Err(error) => return Err(anyhow::Error::new(error).context("could not write to stdout").into()),
+        }
+        let is_full = actions.len() as i64 == BATCH;
+        let reached = if is_full { actions.last().map_or(latest, |last| last.id) } else { latest };
+        if reached > position {
+            position = reached;
+            // What has been written out is noted even if that was the last moment for it.
+            save(store, consumer, position).await?;
+        }
+        if is_full {
+            continue;
+        }
+        tokio::select! {
+            () = stop.token.cancelled() => return stopped(),
+            () = bell.rings() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Does something, unless it is stopped before.
+async fn unless<T>(stop: &CancellationToken, work: impl Future<Output = Result<T, Failure>>) -> Result<Option<T>, Failure> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(None),
+        done = work => done.map(Some),
+    }
+}
+
+/// Behind which action to begin; waits for the first sync, which makes the tables.
+async fn begin(
+    store: &Store,
+    since: Option<DateTime<Utc>>,
+    consumer: Option<&str>,
+    stop: &CancellationToken,
+) -> Result<i64, Failure> {
+    let mut waited = false;
+    while !stop.is_cancelled() {
+        if store.is_set_up().await? {
+            let known = match consumer {
+                Some(name) => store.transaction(async |db| store::position(db, &store.schema, name).await).await?,
+                None => None,
+            };
+            if let Some(position) = known {
+                return Ok(position);
+            }
+            let latest = store.transaction(async |db| store::latest_action(db, &store.schema).await).await?;
+            let position = match (latest, since) {
+                (Some(_), Some(since)) if !waited => {
+                    store.transaction(async |db| store::last_action_before(db, &store.schema, since).await).await?
+                }
+                // Whatever there is was not there when we came.
+                _ if waited => 0,
+                (latest, _) => latest.unwrap_or(0),
+            };
+            save(store, consumer, position).await?;
+            return Ok(position);
+        }
+        if !waited {
+            info!("nothing was synced yet: waiting for the first actions");
+            waited = true;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(0)
+}
+
+async fn save(store: &Store, consumer: Option<&str>, position: i64) -> Result<(), Failure> {
+    let Some(name) = consumer else { return Ok(()) };
+    Ok(store.transaction(async |db| store::save_position(db, &store.schema, name, position).await).await?)
+}
+
+/// One line each.
+fn lines(actions: &[PastAction], json: bool) -> Result<String, Failure> {
+    let line = |action: &PastAction| {
+        if json {
+            return serde_json::to_string(action).context("could not write an action as JSON");
+        }
+        let [id, happened, name, kind, record, company, end_user, changed] = row_of(action);
+        let who: Vec<_> = [company, end_user].into_iter().filter(|text| !text.is_empty()).collect();
+        let changed = if changed.is_empty() { changed } else { format!(": {changed}") };
+        Ok(format!("{id} {happened} {name} ({kind}) {record} [{}]{changed}", who.join(", ")))
+    };
+    let lines: Result<Vec<String>, anyhow::Error> = actions.iter().map(|action| Ok(line(action)? + "\n")).collect();
+    Ok(lines?.concat())
+}
+
+fn row_of(action: &PastAction) -> [String; 8] {
+    // What somebody typed at Planhat stays on its line.
+    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().replace(char::is_control, " ");
+    [
+        action.id.to_string(),
+        print::instant(action.happened_at),
+        action.action.clone(),
+        action.kind.clone(),
+        format!("{} {}", action.object, action.record_id.replace(char::is_control, " ")),
+        text(&action.company.clone().or(action.company_id.clone())),
+        text(&action.end_user.clone().or(action.end_user_id.clone())),
+        text(&action.changed),
+    ]
+}

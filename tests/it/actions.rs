@@ -1,0 +1,574 @@
+//! The timeline: one action for each change that is stored, with what changed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use planhat_sync::catalog;
+use planhat_sync::flatten::{Columns, Declared, flatten};
+use planhat_sync::object::{Kind, Object};
+use planhat_sync::pull::{Ask, Begin};
+use planhat_sync::record::Record;
+use planhat_sync::run;
+use planhat_sync::simulator::Workspace;
+use planhat_sync::store::{self, Noted, ObjectStatus, Target, Timeline};
+use serde_json::{Map, Value, json};
+use sqlx::postgres::PgListener;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::cli::Tool;
+use crate::harness::{Sync, day, written};
+
+/// A company, a contact of it, a license and an answer.
+fn small() -> Workspace {
+    Workspace::empty()
+        .with(
+            "companies",
+            vec![json!({"_id": "c", "name": "Acme", "phase": "Onboarding", "mrr": 100, "createdAt": written(day(-30)),
+                "updatedAt": written(day(-9)), "custom": {"Tier": "A", "Go live": "2026-11-01T00:00:00.000Z"}})],
+        )
+        .with("endusers", vec![json!({"_id": "e", "companyId": "c", "email": "kim@acme.example", "updatedAt": written(day(-8))})])
+        .with("licenses", vec![json!({"_id": "64b000000000000000000001", "companyId": "c", "mrr": 10.10})])
+        .with("nps", vec![json!({"_id": "n", "cId": "c", "euId": "e", "score": 9, "dateSent": written(day(-5)), "dateAnswered": written(day(-4))})])
+}
+
+/// Everything about the actions but their ids and when they were seen.
+async fn timeline(sync: &Sync) -> String {
+    sync.one(
+        "select string_agg(format('%s | %s | %s %s of %s, %s | %s | %s', action, kind, object, record_id, coalesce(company_id, '-'),
+             coalesce(end_user_id, '-'), case when happened_at = seen_at then 'seen' else to_char(happened_at, 'MM-DD HH24:MI') end,
+             changes), E'\n' order by id) from planhat.actions",
+    )
+    .await
+}
+
+async fn forget(sync: &Sync) {
+    sqlx::raw_sql("delete from planhat.actions").execute(sync.store.pool()).await.unwrap();
+}
+
+async fn count(sync: &Sync) -> String {
+    sync.one("select count(*)::text from planhat.actions").await
+}
+
+#[tokio::test]
+async fn a_first_load_notes_each_record_as_created_when_it_was_at_planhat() {
+    let sync = Sync::new(small()).await;
+
+    for object in ["companies", "endusers", "licenses", "nps"] {
+        sync.sync_one(object).await;
+    }
+
+    insta::assert_snapshot!(timeline(&sync).await, @"
+    Company Updated | created | companies c of c, - | 10-22 12:00 | 
+    Contact Updated | created | endusers e of c, e | 11-13 12:00 | 
+    License Updated | created | licenses 64b000000000000000000001 of c, - | 07-13 13:45 | 
+    NPS Response | created | nps n of c, e | 11-17 12:00 |
+    ");
+}
+
+#[tokio::test]
+async fn a_change_is_noted_with_the_old_and_the_new_value_of_each_column() {
+    let sync = Sync::new(small()).await;
+    sync.sync_one("companies").await;
+    forget(&sync).await;
+    sync.simulator.edit("companies", "c", day(0), |company| {
+        company.insert("phase".into(), json!("Live"));
+        company.insert("mrr".into(), json!("a lot"));
+        company.insert("tags".into(), json!(["new", {"deep": 1.50}]));
+        company.insert("custom".into(), json!({"Tier": null, "Seats": 12.50, "Go live": "2026-11-02T01:00:00.000+01:00"}));
+    });
+
+    sync.sync_one("companies").await;
+
+    insta::assert_snapshot!(timeline(&sync).await, @r#"Company Updated | updated | companies c of c, - | 11-21 12:00 | {"_misfits": {"new": {"planhat__mrr": "a lot"}, "old": null}, "planhat__mrr": {"new": null, "old": 100}, "planhat__tags": {"new": ["new", {"deep": 1.5}], "old": null}, "planhat__phase": {"new": "Live", "old": "Onboarding"}, "planhat__updated_at": {"new": "2026-11-21T12:00:00+00:00", "old": "2026-11-12T12:00:00+00:00"}, "planhat__tier__custom": {"new": null, "old": "A"}, "planhat__seats__custom": {"new": 12.5, "old": null}, "planhat__go_live__custom": {"new": "2026-11-02T00:00:00+00:00", "old": "2026-11-01T00:00:00+00:00"}}"#);
+}
+
+#[tokio::test]
+async fn an_unchanged_row_is_no_action_whatever_is_run() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.sync().await;
+    let before = count(&sync).await;
+
+    sync.sync().await;
+    sync.run(Ask::Full, &catalog::default_objects()).await;
+    for object in catalog::default_objects() {
+        sync.backfill_one(object.name, Begin::Usual).await;
+    }
+
+    assert_eq!(count(&sync).await, before);
+    let rows = "select (select count(*) from planhat.companies)::text || ' ' || count(*)
+        || ' ' || count(distinct record_id) from planhat.actions where object = 'companies'";
+    let [companies, actions, distinct] =
+        sync.one(rows).await.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!((&companies, &companies), (&actions, &distinct));
+}
+
+#[tokio::test]
+async fn another_spelling_of_the_same_values_is_no_action() {
+    let sync = Sync::new(small()).await;
+    sync.sync_one("companies").await;
+    forget(&sync).await;
+    sync.simulator.at_the_source(|source| {
+        source.change("companies", "c", |company| {
+            company.insert("mrr".into(), json!("100.00"));
+            company.insert("lastTouch".into(), json!(""));
+        });
+    });
+
+    let summary = sync.full_sync_one("companies").await;
+
+    assert_eq!((summary.run.figures.updated, count(&sync).await.as_str()), (1, "0"));
+}
+
+#[tokio::test]
+async fn what_is_deleted_and_restored_is_noted_with_its_company() {
+    let mut sync = Sync::new(small().with(
+        "tasks",
+        vec![json!({"_id": "t", "companyId": "c", "endusers": [{"id": "e"}], "name": "call"}), json!({"_id": "u"})],
+    ))
+    .await;
+    sync.sync_one("tasks").await;
+    forget(&sync).await;
+    let task = sync.simulator.records("tasks").remove(0);
+    sync.simulator.delete("tasks", "t");
+    sync.full_sync_one("tasks").await;
+    let mut changed = task.clone();
+    changed["name"] = json!("mail");
+
+    sync.simulator.add("tasks", task);
+    sync.now += chrono::TimeDelta::days(1);
+    sync.sync_one("tasks").await;
+    sync.simulator.delete("tasks", "t");
+    sync.full_sync_one("tasks").await;
+    sync.simulator.add("tasks", changed);
+    sync.full_sync_one("tasks").await;
+
+    insta::assert_snapshot!(timeline(&sync).await, @r#"
+    Task Updated | deleted | tasks t of c, e | seen | 
+    Task Updated | restored | tasks t of c, e | seen | 
+    Task Updated | deleted | tasks t of c, e | seen | 
+    Task Updated | restored | tasks t of c, e | seen | {"planhat__name": {"new": "mail", "old": "call"}}
+    "#);
+}
+
+#[tokio::test]
+async fn an_update_happened_when_the_record_says_so_and_else_when_it_was_seen() {
+    let sync = Sync::new(small()).await;
+    for object in ["companies", "nps", "licenses"] {
+        sync.sync_one(object).await;
+    }
+    forget(&sync).await;
+
+    // An edit, a contact, something computed, an answer that is completed, and a record without any time.
+    sync.simulator.edit("companies", "c", day(-1), |company| _ = company.insert("phase".into(), json!("Live")));
+    sync.full_sync_one("companies").await;
+    sync.simulator.touch("companies", "c", day(0));
+    sync.full_sync_one("companies").await;
+    sync.simulator
+        .at_the_source(|source| _ = source.change("companies", "c", |company| _ = company.insert("mrr".into(), json!(120))));
+    sync.full_sync_one("companies").await;
+    sync.simulator
+        .at_the_source(|source| _ = source.change("nps", "n", |answer| _ = answer.insert("comment".into(), json!("good"))));
+    sync.sync_one("nps").await;
+    sync.simulator.at_the_source(|source| {
+        source.change("licenses", "64b000000000000000000001", |license| _ = license.insert("mrr".into(), json!(11)));
+    });
+    sync.sync_one("licenses").await;
+
+    insta::assert_snapshot!(timeline(&sync).await, @r#"
+    Company Updated | updated | companies c of c, - | 11-20 12:00 | {"planhat__phase": {"new": "Live", "old": "Onboarding"}, "planhat__updated_at": {"new": "2026-11-20T12:00:00+00:00", "old": "2026-11-12T12:00:00+00:00"}}
+    Company Updated | updated | companies c of c, - | 11-21 12:00 | {"planhat__last_touch": {"new": "2026-11-21T12:00:00+00:00", "old": null}}
+    Company Updated | updated | companies c of c, - | seen | {"planhat__mrr": {"new": 120, "old": 100}}
+    NPS Response | updated | nps n of c, e | 11-17 12:00 | {"planhat__comment": {"new": "good", "old": null}}
+    License Updated | updated | licenses 64b000000000000000000001 of c, - | seen | {"planhat__mrr": {"new": 11, "old": 10.1}}
+    "#);
+}
+
+#[tokio::test]
+async fn who_wants_no_history_has_actions_from_the_first_load_on() {
+    for full in [false, true] {
+        let mut sync = Sync::new(small()).await;
+        sync.limits.timeline.initial = false;
+        if full {
+            sync.full_sync_one("companies").await
+        } else {
+            sync.sync_one("companies").await
+        };
+        sync.backfill_one("companies", Begin::TheBeginning).await;
+        assert_eq!(count(&sync).await, "0");
+
+        sync.simulator.add("companies", json!({"_id": "d", "updatedAt": written(day(0))}));
+        sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
+        sync.sync_one("companies").await;
+
+        assert_eq!(
+            sync.one("select string_agg(record_id || ' ' || kind, ', ' order by record_id) from planhat.actions").await,
+            "c updated, d created"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_timeline_can_be_turned_off_and_on_again() {
+    let mut sync = Sync::new(small()).await;
+    sync.limits.timeline.on = false;
+    sync.sync_one("companies").await;
+    assert_eq!(sync.one("select to_regclass('planhat.actions')::text").await, "");
+
+    sync.limits.timeline.on = true;
+    sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
+    sync.sync_one("companies").await;
+
+    assert_eq!(sync.one("select string_agg(record_id || ' ' || kind, ', ') from planhat.actions").await, "c updated");
+}
+
+#[tokio::test]
+async fn a_record_in_quarantine_is_no_action_and_the_rest_of_its_page_is_one_each() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let too_long: String = std::iter::repeat_with(|| random.alphanumeric()).take(5000).collect();
+    // This one fits its table, and not the index of the actions.
+    let nearly: String = std::iter::repeat_with(|| random.alphanumeric()).take(2680).collect();
+    let records: Vec<Value> =
+        [too_long.as_str(), nearly.as_str(), "a", "b", "c", "d"].iter().map(|id| json!({"_id": id})).collect();
+    let sync = Sync::new(Workspace::empty().with("licenses", records)).await;
+
+    let summary = sync.sync_one("licenses").await;
+
+    assert_eq!(summary.run.status, ObjectStatus::Partial);
+    assert_eq!((summary.run.figures.inserted, summary.run.figures.quarantined), (4, 2));
+    assert_eq!(sync.one("select string_agg(record_id, '' order by record_id) from planhat.actions").await, "abcd");
+    assert_eq!(sync.one("select string_agg(planhat__id, '' order by planhat__id) from planhat.licenses").await, "abcd");
+    sync.sync_one("licenses").await;
+    assert_eq!(count(&sync).await, "4");
+}
+
+#[tokio::test]
+async fn a_row_too_wide_for_the_database_changes_like_any_other() {
+    let custom: Map<String, Value> = (0..1150).map(|number| (format!("F{number:04}"), json!(1e20))).collect();
+    let sync =
+        Sync::new(Workspace::empty().with("licenses", vec![json!({"_id": "a", "custom": custom}), json!({"_id": "b"})])).await;
+    sync.sync_one("licenses").await;
+    sync.simulator.at_the_source(|source| {
+        source.change("licenses", "a", |license| _ = license["custom"].as_object_mut().unwrap().insert("F1149".into(), json!(2)));
+    });
+
+    sync.sync_one("licenses").await;
+
+    assert_eq!(
+        sync.one("select string_agg(record_id || kind, ' ' order by id) from planhat.actions").await,
+        "acreated bcreated aupdated"
+    );
+}
+
+#[tokio::test]
+async fn a_table_of_the_users_own_is_named_and_left_alone() {
+    let mut sync = Sync::new(small()).await;
+    sqlx::raw_sql("create table planhat.actions (id bigint, mine text)").execute(sync.store.pool()).await.unwrap();
+    let client = sync.client();
+    let objects = [catalog::object("companies").unwrap()];
+
+    let refused = run::run(&client, &sync.store, &sync.order(Ask::Changes, &objects), &sync.stop).await.unwrap_err();
+    sync.limits.timeline.on = false;
+
+    assert_eq!(
+        refused.to_string(),
+        "planhat.actions is not what planhat-sync would make by that name: somebody else has made it"
+    );
+    assert_eq!(sync.sync_one("companies").await.run.status, ObjectStatus::Succeeded);
+    assert_eq!(count(&sync).await, "0");
+}
+
+#[tokio::test]
+async fn a_dropped_table_of_actions_is_made_again_and_goes_on_with_its_ids() {
+    let sync = Sync::new(small()).await;
+    sync.sync_one("companies").await;
+    let drop = "insert into planhat_sync.consumers (workspace, name, last_id) values ('planhat', 'crm', 41); drop table planhat.actions cascade";
+    sqlx::raw_sql(drop).execute(sync.store.pool()).await.unwrap();
+    sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
+
+    sync.sync_one("companies").await;
+
+    assert_eq!(sync.one("select string_agg(id || kind, ' ') from planhat.actions").await, "42updated");
+}
+
+#[tokio::test]
+async fn actions_are_kept_as_long_as_the_settings_say() {
+    let mut sync = Sync::new(small()).await;
+    sync.sync_one("companies").await;
+    let old = "insert into planhat.actions (action, kind, object, record_id, happened_at, seen_at, run_id)
+        select 'x', 'updated', 'companies', 'x', now(), now() - interval '100 days', 1 from generate_series(1, 25000)";
+    sqlx::raw_sql(old).execute(sync.store.pool()).await.unwrap();
+
+    sync.sync_one("companies").await;
+    assert_eq!(count(&sync).await, "25001");
+    sync.limits.timeline = Timeline { keep: Duration::from_secs(99 * 86_400), ..Timeline::default() };
+    sync.sync_one("companies").await;
+
+    assert_eq!(count(&sync).await, "1");
+}
+
+/// Keeps every version of a row from now on, so that what the actions tell can be told otherwise.
+pub(crate) async fn keep_versions(sync: &Sync, objects: &[&'static Object]) {
+    let mut tx = sync.store.begin().await.unwrap();
+    let table = "create table public.versions (n bigint generated always as identity, object text, id text, row jsonb);
+        create function public.keep_version() returns trigger language plpgsql as
+            $$ begin insert into public.versions (object, id, row) values (tg_table_name, new.planhat__id, to_jsonb(new)); return null; end $$";
+    sqlx::raw_sql(table).execute(&mut *tx).await.unwrap();
+    for object in objects {
+        store::create_table(&mut tx, "planhat", object).await.unwrap();
+        let trigger = format!(
+            "create trigger keep_version after insert or update on planhat.{} for each row execute function public.keep_version()",
+            object.name
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&mut *tx).await.unwrap();
+    }
+    store::commit(tx).await.unwrap();
+}
+
+/// What a person sees of a row: its columns but our own, and whether it is marked as deleted.
+#[derive(Debug, Clone, PartialEq)]
+struct Version {
+    cells: Map<String, Value>,
+    is_deleted: bool,
+}
+
+impl Version {
+    fn of(row: &str) -> Version {
+        let row: Map<String, Value> = serde_json::from_str(row).unwrap();
+        let is_deleted = !row["_deleted_at"].is_null();
+        let own = ["_row_hash", "_first_seen_at", "_synced_at", "_deleted_at", "_run_id"];
+        let cells = row.into_iter().filter(|(column, value)| !value.is_null() && !own.contains(&column.as_str()));
+        Version { cells: cells.collect(), is_deleted }
+    }
+
+    fn after(mut self, kind: &str, changes: Option<String>) -> Version {
+        self.is_deleted = match kind {
+            "updated" => self.is_deleted,
+            kind => kind == "deleted",
+        };
+        let changes: Map<String, Value> = changes.map(|changes| serde_json::from_str(&changes).unwrap()).unwrap_or_default();
+        for (column, change) in changes {
+            assert_eq!(self.cells.get(&column).unwrap_or(&Value::Null), &change["old"], "the old value of {column}");
+            match &change["new"] {
+                Value::Null => drop(self.cells.remove(&column)),
+                new => drop(self.cells.insert(column, new.clone())),
+            }
+        }
+        self
+    }
+}
+
+/// Folds the actions of each record over its first version: step by step they give every version that there was, and
+/// in the end the row as it is.
+pub(crate) async fn assert_actions_tell_the_versions(sync: &Sync) {
+    let all = "select object, id, row::text from public.versions order by n";
+    let all: Vec<(String, String, String)> = sqlx::query_as(all).fetch_all(sync.store.pool()).await.unwrap();
+    let mut versions: BTreeMap<(String, String), Vec<Version>> = BTreeMap::new();
+    for (object, id, row) in all {
+        let version = Version::of(&row);
+        let of_record = versions.entry((object, id)).or_default();
+        if of_record.last() != Some(&version) {
+            of_record.push(version);
+        }
+    }
+    let all = "select object, record_id, kind, changes::text from planhat.actions order by id";
+    let all: Vec<(String, String, String, Option<String>)> = sqlx::query_as(all).fetch_all(sync.store.pool()).await.unwrap();
+    let mut actions = BTreeMap::<_, Vec<_>>::new();
+    for (object, id, kind, changes) in all {
+        actions.entry((object, id)).or_default().push((kind, changes));
+    }
+    assert_eq!(versions.keys().collect::<Vec<_>>(), actions.keys().collect::<Vec<_>>());
+    for (record, versions) in versions {
+        let mut told = actions.remove(&record).unwrap().into_iter();
+        assert_eq!(told.next(), Some(("created".to_owned(), None)), "{record:?}");
+        let mut folded = vec![versions[0].clone()];
+        for (kind, changes) in told {
+            folded.push(folded.last().unwrap().clone().after(&kind, changes));
+        }
+        assert_eq!(folded, versions, "{record:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_listens_is_told_at_commit_how_far_to_read() {
+    let sync = Sync::new(small()).await;
+    let mut listener = PgListener::connect_with(sync.store.pool()).await.unwrap();
+    listener.listen("planhat_actions").await.unwrap();
+
+    sync.sync_one("companies").await;
+
+    let told = listener.recv().await.unwrap();
+    let told: Value = serde_json::from_str(told.payload()).unwrap();
+    assert_eq!(told, json!({"schema": "planhat", "object": "companies", "count": 1, "last_id": 1}));
+}
+
+/// A project, and the columns it needs.
+fn project(id: &str) -> (Columns, Record) {
+    let object = catalog::object("projects").unwrap();
+    let record = Record::parse(serde_json::value::to_raw_value(&json!({"_id": id})).unwrap()).unwrap();
+    let mut columns = Columns::default();
+    columns.grow(object, std::slice::from_ref(&record), &Declared::default());
+    (columns, record)
+}
+
+#[tokio::test]
+async fn of_two_transactions_side_by_side_the_one_that_commits_first_has_the_smaller_ids() {
+    let sync = Sync::new(Workspace::empty()).await;
+    let (projects, issues) = (catalog::object("projects").unwrap(), catalog::object("issues").unwrap());
+    sync.sync_one("projects").await;
+    sync.sync_one("issues").await;
+    let (columns, record) = project("a");
+    let rows = flatten(&columns, std::slice::from_ref(&record));
+    let target = |object| Target { schema: "planhat", object, columns: &columns, run_id: 1, noted: Noted::Everything };
+    let mut slow = sync.store.begin().await.unwrap();
+    store::upsert(&mut slow, target(projects), &rows).await.unwrap();
+
+    let quick = async {
+        let mut quick = sync.store.begin().await.unwrap();
+        store::upsert(&mut quick, target(issues), &rows).await.unwrap();
+        store::commit(quick).await.unwrap();
+    };
+    let commit = async {
+        let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
+        while sync.one(waits).await == "0" {}
+        assert_eq!(count(&sync).await, "0");
+        store::commit(slow).await.unwrap();
+    };
+    tokio::join!(quick, commit);
+
+    assert_eq!(sync.one("select string_agg(object, ' ' order by id) from planhat.actions").await, "projects issues");
+}
+
+#[tokio::test]
+async fn the_questions_of_every_day_are_index_scans() {
+    let sync = Sync::new(small()).await;
+    sync.sync_one("companies").await;
+    let many = "insert into planhat.actions (action, kind, object, record_id, company_id, happened_at, seen_at, run_id)
+            select 'Company Updated', 'updated', 'companies', 'r' || n % 40000, 'c' || n % 40, now() - n * interval '1 minute',
+                now() - (200000 - n) * interval '1 minute', 1 from generate_series(1, 200000) n;
+        analyze planhat.actions";
+    sqlx::raw_sql(many).execute(sync.store.pool()).await.unwrap();
+    for (question, index) in [
+        ("select * from planhat.actions where company_id = 'c7' order by happened_at desc, id desc limit 50", "company_id"),
+        ("select * from planhat.actions where company_id = 'c7' order by happened_at desc, id desc", "company_id"),
+        ("select * from planhat.actions where seen_at >= now() - interval '1 day'", "seen_at"),
+        ("select * from planhat.actions where seen_at >= now() - interval '1 day' order by seen_at, id", "seen_at"),
+        ("select * from planhat.actions where object = 'companies' and record_id = 'r7' order by id", "record_id"),
+        ("select * from planhat.actions where id > 190000 order by id limit 500", "pkey"),
+        (
+            "select happened_at, kind, company, changed from planhat.timeline where company_id = 'c7' order by happened_at desc, id desc limit 50",
+            "company_id",
+        ),
+    ] {
+        let explain = sqlx::AssertSqlSafe(format!("explain {question}"));
+        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(sync.store.pool()).await.unwrap();
+        let plan = plan.join("\n");
+        assert!(plan.contains("Index Scan") && plan.contains(index), "{question}\n{plan}");
+        assert!(!plan.contains("Seq Scan on actions"), "{question}\n{plan}");
+        assert!(
+            !question.contains("limit") || !plan.contains("Sort Key: happened_at") && !plan.contains("Sort Key: action"),
+            "{question}\n{plan}"
+        );
+    }
+    let plan: Vec<String> = sqlx::query_scalar("explain select id, happened_at from planhat.timeline where company_id = 'c7'")
+        .fetch_all(sync.store.pool())
+        .await
+        .unwrap();
+    assert!(!plan.join("\n").contains("companies"), "{plan:?}");
+}
+
+#[tokio::test]
+async fn the_view_shows_people_what_happened_and_the_record_as_it_is() {
+    let sync = Sync::new(small()).await;
+    for object in ["companies", "endusers", "nps"] {
+        sync.sync_one(object).await;
+    }
+    sync.simulator.edit("companies", "c", day(0), |company| {
+        company.insert("phase".into(), json!("Live"));
+        company.insert("mrr".into(), json!(120));
+        company.insert("description".into(), json!("long ".repeat(100)));
+        company.insert("custom".into(), json!({"Tier": "A"}));
+    });
+    sync.sync_one("companies").await;
+
+    let view = "select string_agg(concat_ws(' | ', action, kind, company, end_user, changed, record ->> 'planhat__phase', record ->> 'planhat__score'), E'\n' order by id) from planhat.timeline";
+    insta::assert_snapshot!(sync.one(view).await, @"
+    Company Updated | created | Acme | Live
+    Contact Updated | created | Acme | kim@acme.example
+    NPS Response | created | Acme | kim@acme.example | 9
+    Company Updated | updated | Acme | description: – → long long long long long long long long long long long long…, go_live: 2026-11-01T00:00:00+00:00 → –, mrr: 100 → 120, phase: Onboarding → Live, updated_at: 2026-11-12T12:00:00+00:00 → 2026-11-21T12:00:00+00:00 | Live
+    ");
+    let columns = "select string_agg(attname || ' ' || format_type(atttypid, null), ', ' order by attnum) from pg_attribute where attrelid = 'planhat.timeline'::regclass";
+    insta::assert_snapshot!(sync.one(columns).await, @"happened_at timestamp with time zone, seen_at timestamp with time zone, action text, kind text, company text, end_user text, changed text, object text, record_id text, company_id text, end_user_id text, id bigint, run_id bigint, changes jsonb, record jsonb");
+    assert_eq!(sync.one("select string_agg(key, ' ' order by key) from planhat.timeline, jsonb_object_keys(record) as key where id = 1 and key like '\\_%'").await, "_deleted_at _misfits _overflow");
+}
+
+#[tokio::test]
+async fn the_view_is_in_nobodys_way() {
+    let sync = Sync::new(small()).await;
+    sync.sync_one("companies").await;
+    let by_hand =
+        "alter table planhat.companies drop column planhat__tier__custom; alter table planhat.companies add column mine text;
+        create view public.mine as select id, company, record from planhat.timeline";
+    sqlx::raw_sql(by_hand).execute(sync.store.pool()).await.unwrap();
+    let companies = catalog::object("companies").unwrap();
+    let mut tx = sync.store.begin().await.unwrap();
+    let columns = store::load_columns(&mut tx, "planhat", companies).await.unwrap();
+    store::retype(&mut tx, "planhat", companies, columns.named("planhat__mrr").unwrap(), Kind::Text).await.unwrap();
+    store::commit(tx).await.unwrap();
+
+    // A new table, and with it a new view.
+    sync.sync_one("licenses").await;
+
+    assert_eq!(sync.one("select record ->> 'planhat__mrr' from public.mine where id = 1").await, "100");
+    assert_eq!(sync.one("select record ->> 'planhat__mrr' from public.mine where id = 2").await, "10.1");
+}
+
+#[tokio::test]
+async fn a_dropped_view_is_made_again_and_one_of_the_users_own_left_alone() {
+    let sync = Sync::new(small()).await;
+    sync.sync_one("companies").await;
+    sqlx::raw_sql("drop table planhat.companies cascade").execute(sync.store.pool()).await.unwrap();
+    assert_eq!(sync.one("select to_regclass('planhat.timeline')::text").await, "");
+    sync.sync_one("companies").await;
+    assert_eq!(sync.one("select record ->> 'planhat__name' from planhat.timeline where id = 1").await, "Acme");
+
+    let mine = "drop view planhat.timeline; create view planhat.timeline as select 'mine' as whose";
+    sqlx::raw_sql(mine).execute(sync.store.pool()).await.unwrap();
+    assert_eq!(sync.sync_one("companies").await.run.status, ObjectStatus::Succeeded);
+    assert_eq!(sync.one("select whose from planhat.timeline").await, "mine");
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_database_keeps_a_timeline_too() {
+    let store = store::Store::embedded(store::Place::Temporary, "planhat").await.unwrap();
+    let sync = Sync::into(store, small(), planhat_sync::simulator::Options::default()).await;
+    sync.sync().await;
+    sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
+
+    sync.sync().await;
+
+    let told = sync.one("select string_agg(concat_ws(' ', action, kind, company, end_user, changed), '; ' order by id) filter (where object = 'companies') from planhat.timeline").await;
+    assert_eq!(
+        told,
+        "Company Updated created Acme; Company Updated updated Acme phase: Onboarding → Live, updated_at: 2026-11-12T12:00:00+00:00 → 2026-11-21T12:00:00+00:00"
+    );
+    sync.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_what_stands_where_the_actions_would() {
+    let simulator = crate::cli::simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    sqlx::raw_sql("create schema planhat; create view planhat.actions as select 1 as one").execute(&mut database).await.unwrap();
+
+    let checked = tool.run(&["check"]);
+    assert_eq!(checked.code, 5);
+    let said = "planhat.actions is not what planhat-sync would make by that name: somebody else has made it; give it another name, or set actions.enabled = false";
+    assert!(checked.stdout.contains(said), "{}", checked.stdout);
+    assert_eq!(tool.run(&["sync", "users"]).code, 5);
+
+    let mut tool = tool.set("PLANHAT_SYNC__ACTIONS__ENABLED", "false");
+    assert_eq!((tool.run(&["check"]).code, tool.run(&["sync", "users"]).code), (0, 0));
+}

@@ -1,0 +1,254 @@
+//! `planhat-sync actions`: what it prints, and that a follower misses nothing, whatever becomes of it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use planhat_sync::simulator::{Options, Simulator, Workspace};
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::cli::{Tool, simulator};
+use crate::database::Way;
+
+/// Long enough for the slowest machine; nothing waits for it to pass.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `actions --follow --json` at work.
+struct Follower {
+    process: Child,
+    lines: Receiver<String>,
+}
+
+impl Follower {
+    fn start(tool: &Tool, arguments: &[&str]) -> Follower {
+        let mut command = tool.command(&[&["actions", "--follow", "--json"], arguments].concat());
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        Follower { process, lines }
+    }
+
+    fn next(&self) -> Value {
+        serde_json::from_str(&self.lines.recv_timeout(PATIENCE).unwrap()).unwrap()
+    }
+
+    fn next_id(&self) -> i64 {
+        self.next()["id"].as_i64().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([&format!("-{name}"), &self.process.id().to_string()]).status().unwrap().success());
+    }
+
+    /// Ends it and says with which code, and what it has written out besides.
+    fn end(mut self, name: &str) -> (Option<i32>, Vec<i64>) {
+        self.signal(name);
+        let code = self.process.wait().unwrap().code();
+        // The last line of one that was killed may be half a line; it comes again.
+        let rest = self.lines.iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok()?["id"].as_i64());
+        (code, rest.collect())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn rename(simulator: &Simulator, id: &str, name: &str) {
+    assert!(simulator.edit("companies", id, chrono::Utc::now(), |company| _ = company.insert("name".into(), json!(name))));
+}
+
+/// Waits until it has taken its position.
+async fn until_it_follows(tool: &Tool, consumer: &str) {
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    let begun = "select count(*) from planhat_sync.consumers where name = $1";
+    while sqlx::query_scalar::<_, i64>(begun).bind(consumer).fetch_one(&mut database).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_prints_the_newest_actions_for_people_and_for_machines() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    assert_eq!(tool.run(&["actions"]).all(), "exit 0\nno such actions yet\n");
+    assert_eq!(tool.run(&["actions", "--json"]).all(), "exit 0\n");
+    tool.run(&["sync", "companies"]);
+    tool.run(&["sync", "users"]);
+    rename(&simulator, "c1", "Renamed\nby hand");
+    tool.run(&["sync", "companies"]);
+
+    let filters =
+        vec![(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[instant]"), (r"\d{4}-\d\d-\d\dT[0-9:.]+(\+00:00|Z)", "[instant]")];
+    insta::with_settings!({filters => filters}, {
+        insta::assert_snapshot!(tool.run(&["actions", "--limit", "2", "--object", "companies"]).all(), @"
+        exit 0
+        ┌────┬─────────────────────────┬─────────────────┬─────────┬──────────────┬─────────────────┬──────────┬──────────────────────────────────────────────────────────────────────────────────┐
+        │ id ┆ happened                ┆ action          ┆ kind    ┆ record       ┆ company         ┆ end user ┆ what changed                                                                     │
+        ╞════╪═════════════════════════╪═════════════════╪═════════╪══════════════╪═════════════════╪══════════╪══════════════════════════════════════════════════════════════════════════════════╡
+        │ 5  ┆ [instant] ┆ Company Updated ┆ updated ┆ companies c1 ┆ Renamed by hand ┆          ┆ name: Company 1 → Renamed by hand, updated_at: – → [instant] │
+        │ 3  ┆ [instant] ┆ Company Updated ┆ created ┆ companies c2 ┆ Company 2       ┆          ┆                                                                                  │
+        └────┴─────────────────────────┴─────────────────┴─────────┴──────────────┴─────────────────┴──────────┴──────────────────────────────────────────────────────────────────────────────────┘
+        ");
+        insta::assert_snapshot!(tool.run(&["actions", "--json", "--kind", "updated"]).all(), @r#"
+        exit 0
+        {"id":5,"happened_at":"[instant]","seen_at":"[instant]","action":"Company Updated","kind":"updated","object":"companies","record_id":"c1","company_id":"c1","company":"Renamed\nby hand","end_user_id":null,"end_user":null,"run_id":3,"changes":{"planhat__name": {"new": "Renamed\nby hand", "old": "Company 1"}, "planhat__updated_at": {"new": "[instant]", "old": null}},"changed":"name: Company 1 → Renamed\nby hand, updated_at: – → [instant]"}
+        "#);
+    });
+    let ids = |ran: crate::cli::Ran| -> Vec<i64> {
+        ran.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(ids(tool.run(&["actions", "--json", "--company", "c1"])), [5, 2]);
+    assert_eq!(ids(tool.run(&["actions", "--json", "--object", "users,companies", "--since", "1h"])), [5, 4, 3, 2, 1]);
+    assert_eq!(ids(tool.run(&["actions", "--json", "--since", "2999-01-01"])), Vec::<i64>::new());
+    for wrong in [
+        &["--object", "companys"][..],
+        &["--kind", "gone"],
+        &["--since", "soon"],
+        &["--consumer", "crm"],
+        &["--follow", "--limit", "3"],
+    ] {
+        assert_eq!(tool.run(&[&["actions"], wrong].concat()).code, 2, "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looking_takes_no_more_than_the_right_to_read() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    tool.run(&["sync", "companies"]);
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    let role = format!("reader_of_{}", tool.database().rsplit_once('/').unwrap().1);
+    let grants = format!(
+        "create role {role} login password 'reads'; grant usage on schema planhat, planhat_sync to {role};
+         grant select on all tables in schema planhat, planhat_sync to {role}"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(grants)).execute(&mut database).await.unwrap();
+    let mut url: url::Url = tool.database().parse().unwrap();
+    url.set_username(&role).unwrap();
+    url.set_password(Some("reads")).unwrap();
+    let mut reader = tool.set("DATABASE_URL", url.as_str());
+
+    assert_eq!(reader.run(&["actions", "--json"]).stdout.lines().count(), 3);
+    let follower = Follower::start(&reader, &["--since", "1h"]);
+    assert_eq!([follower.next_id(), follower.next_id(), follower.next_id()], [1, 2, 3]);
+    assert_eq!(follower.end("TERM").0, Some(143));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_hears_of_what_is_stored_and_ends_with_a_signal_or_its_reader() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    // It may be there before the first sync.
+    let early = Follower::start(&tool, &["--consumer", "early"]);
+    tool.run(&["sync", "companies"]);
+    assert_eq!([early.next_id(), early.next_id(), early.next_id()], [1, 2, 3]);
+
+    let late = Follower::start(&tool, &["--consumer", "late", "--kind", "updated"]);
+    until_it_follows(&tool, "late").await;
+    rename(&simulator, "c1", "Renamed");
+    tool.run(&["sync", "companies"]);
+
+    let told = late.next();
+    assert_eq!(
+        (&told["kind"], &told["company"], &told["changes"]["planhat__name"]),
+        (&json!("updated"), &json!("Renamed"), &json!({"old": "Company 1", "new": "Renamed"}))
+    );
+    assert_eq!(early.next(), told);
+    assert_eq!(late.end("TERM").0, Some(143));
+    assert_eq!(early.end("INT").0, Some(130));
+
+    // Nobody reads on.
+    let mut command = tool.command(&["actions", "--follow", "--json", "--since", "1h"]);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(process.stdout.take());
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_killed_again_and_again_misses_nothing() {
+    let records = |prefix: &str| (0..700).map(|number| json!({"_id": format!("{prefix}{number:04}")})).collect();
+    let objects = ["projects", "assets", "churn", "issues"];
+    let workspace = objects.iter().fold(Workspace::empty(), |workspace, object| workspace.with(object, records(object)));
+    let simulator = Simulator::start(workspace, Options::default()).await.unwrap();
+    let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__PAGE_SIZE", "20");
+    let mut follower = Follower::start(&tool, &["--consumer", "crm"]);
+    let mut sync = tool.command(&[&["sync"], &objects[..]].concat()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+
+    // While four objects are loaded side by side.
+    let (mut told, mut kills) = (Vec::new(), 0);
+    while told.last() != Some(&2800) {
+        told.push(follower.next_id());
+        if kills < 8 && told.len() > kills * 300 {
+            kills += 1;
+            let (_, rest) = follower.end("KILL");
+            assert!(rest.is_sorted());
+            told.extend(rest);
+            follower = Follower::start(&tool, &["--consumer", "crm"]);
+        }
+    }
+
+    assert!(sync.wait().unwrap().success());
+    let distinct: std::collections::BTreeSet<i64> = told.iter().copied().collect();
+    assert_eq!(distinct, (1..=2800).collect());
+    assert!(told.len() <= 2800 + kills * 500, "{} lines", told.len());
+    // One that is stopped in peace has nothing again.
+    until_noted(&tool, 2800).await;
+    assert_eq!(follower.end("TERM"), (Some(143), Vec::new()));
+    simulator.add("projects", json!({"_id": "new"}));
+    tool.run(&["sync", "projects"]);
+    let follower = Follower::start(&tool, &["--consumer", "crm"]);
+    assert_eq!(follower.next()["record_id"], "new");
+}
+
+async fn until_noted(tool: &Tool, id: i64) {
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    let noted = "select max(last_id) from planhat_sync.consumers";
+    while sqlx::query_scalar::<_, Option<i64>>(noted).fetch_one(&mut database).await.unwrap() != Some(id) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_waits_for_a_database_that_is_away() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    tool.run(&["sync", "users"]);
+    let way = Way::to(&tool.database()).await;
+    let direct = tool.database();
+    let tool = tool.set("DATABASE_URL", &way.url);
+    let follower = Follower::start(&tool, &["--consumer", "crm", "--since", "1h"]);
+    assert_eq!(follower.next_id(), 1);
+
+    way.cut();
+    let mut tool = tool.set("DATABASE_URL", &direct);
+    tool.run(&["sync", "companies"]);
+    while way.refused() == 0 {
+        tokio::task::yield_now().await;
+    }
+    way.mend();
+
+    assert_eq!([follower.next_id(), follower.next_id(), follower.next_id()], [2, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_works_behind_a_pooler_in_transaction_mode() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    tool.run(&["sync", "users"]);
+    let mut pooled: url::Url = std::env::var("TEST_PGBOUNCER_URL").unwrap().parse().unwrap();
+    pooled.set_path(tool.database().parse::<url::Url>().unwrap().path());
+    let mut tool = tool.set("DATABASE_URL", pooled.as_str());
+
+    let follower = Follower::start(&tool, &["--consumer", "crm", "--since", "1h"]);
+    assert_eq!(follower.next_id(), 1);
+    tool.run(&["sync", "companies"]);
+
+    assert_eq!([follower.next_id(), follower.next_id(), follower.next_id()], [2, 3, 4]);
+}
