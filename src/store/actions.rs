@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::error::{Error, could_not};
-use super::rows::{self, Compared, Target};
-use super::sql::{Sql, query, query_as};
+use super::rows::{self, ByColumn, Compared, Target};
+use super::sql::{Sql, query, query_as, query_as_with};
 use crate::flatten::Row;
 use crate::object::Object;
 use crate::record::Origin;
@@ -134,9 +134,9 @@ async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -
              array_agg(difference.column)
          from (",
     );
-    let sql = rows::differing(sql, target).text(") as difference group by id");
-    let changes: Vec<(String, String, Vec<String>)> = query_as(sql.safe())
-        .bind(rows::as_json(target.columns, rows))
+    let by_column = ByColumn::of(target.columns, rows);
+    let sql = rows::differing(sql, target, &by_column).text(") as difference group by id");
+    let changes: Vec<(String, String, Vec<String>)> = query_as_with(sql.safe(), by_column.arguments()?)
         .fetch_all(db)
         .await
         .map_err(could_not("compare a page with its table"))?;

@@ -13,7 +13,6 @@
 //! together. Everything works with a single connection: the embedded PostgreSQL has just one.
 
 mod actions;
-mod copy;
 mod cursors;
 #[cfg(feature = "embedded")]
 mod embedded;

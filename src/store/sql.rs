@@ -52,8 +52,10 @@ impl Sql {
         self
     }
 
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
+    /// `$n`.
+    pub(super) fn parameter(mut self, number: usize) -> Sql {
+        self.0.push_str(&format!("${number}"));
+        self
     }
 
     pub(super) fn safe(self) -> AssertSqlSafe<String> {
@@ -72,6 +74,17 @@ impl std::fmt::Display for Sql {
 
 pub(super) fn query<'q>(sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
     sqlx::query(sql).persistent(false)
+}
+
+pub(super) fn query_with<'q>(sql: impl SqlSafeStr, arguments: PgArguments) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query_with(sql, arguments).persistent(false)
+}
+
+pub(super) fn query_as_with<'q, T: for<'r> FromRow<'r, PgRow>>(
+    sql: impl SqlSafeStr,
+    arguments: PgArguments,
+) -> QueryAs<'q, Postgres, T, PgArguments> {
+    sqlx::query_as_with(sql, arguments).persistent(false)
 }
 
 pub(super) fn query_as<'q, T: for<'r> FromRow<'r, PgRow>>(sql: impl SqlSafeStr) -> QueryAs<'q, Postgres, T, PgArguments> {
