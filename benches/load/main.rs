@@ -1,7 +1,8 @@
 //! Measures the tool beside what no tool could do without. `make bench` runs it.
 //!
 //! ```text
-//! for each size: simulator -> parse, download -> sync -> psql \copy -> idle sync -> sync --full -> 500 edits, sync
+//! for each size: simulator -> parse, download -> sync with and without the timeline -> psql \copy
+//!                -> idle sync -> sync --full -> 500 edits, sync with and without the timeline
 //! for small ones: a load at so many milliseconds a call, and on request one under a quota
 //! ```
 //!
@@ -98,10 +99,13 @@ struct Measured {
     records: usize,
     parse: Run,
     download: Run,
+    /// The first load without the timeline, and as it is by default.
+    bare_load: Run,
     load: Run,
     copy: Copied,
     idle: Run,
     full: Run,
+    bare_daily: Run,
     daily: Run,
     /// Edits and calls of the longest sweep, by object.
     sweeps: Vec<(&'static str, usize, usize)>,
@@ -153,20 +157,21 @@ fn measure_size(server: &Server, records: usize) -> Result<Measured> {
     let (download, _) = middle(attempts, download, |(run, _)| run.cost.wall_seconds)?;
 
     say("planhat-sync sync");
-    let first = || {
-        let (run, of_load) = sync(&mut planhat, &server.create("load")?, &["sync"])?;
+    let mut first = |name: &str, timeline: Timeline| {
+        let (run, of_load) = sync(&mut planhat, &server.create(name)?, &["sync"], timeline)?;
         ensure!(of_load.inserted == records, "{} of {records} records were loaded", of_load.inserted);
         Ok(run)
     };
-    let load = middle(attempts, first, |run| run.cost.wall_seconds)?;
-    let database = server.database("load")?;
+    let bare_load = middle(attempts, || first("bare", Timeline::Off), |run| run.cost.wall_seconds)?;
+    let load = middle(attempts, || first("load", Timeline::On), |run| run.cost.wall_seconds)?;
+    let (bare, database) = (server.database("bare")?, server.database("load")?);
     say("psql \\copy");
     let copy = middle(attempts, || database.copy(), |copied| copied.seconds)?;
     ensure!(copy.rows == records, "{} of {records} rows were copied", copy.rows);
 
     say("planhat-sync sync, nothing has changed");
     let mut unchanged = |command: &[&str]| {
-        let (run, figures) = sync(&mut planhat, &database, command)?;
+        let (run, figures) = sync(&mut planhat, &database, command, Timeline::On)?;
         ensure!(figures.inserted + figures.updated == 0, "rows were written where nothing had changed");
         Ok(run)
     };
@@ -176,13 +181,20 @@ fn measure_size(server: &Server, records: usize) -> Result<Measured> {
 
     say("planhat-sync sync, after edits");
     let edits = planhat.edit(EDITS)?;
-    let (daily, of_daily) = sync(&mut planhat, &database, &["sync"])?;
     let edited: usize = edits.values().sum();
-    ensure!(of_daily.updated == edited, "{} of {edited} edits arrived", of_daily.updated);
+    let mut of_the_day = |database: &Database, timeline: Timeline| {
+        let (run, figures) = sync(&mut planhat, database, &["sync"], timeline)?;
+        ensure!(figures.updated == edited, "{} of {edited} edits arrived", figures.updated);
+        Ok(run)
+    };
+    let bare_daily = of_the_day(&bare, Timeline::Off)?;
+    let daily = of_the_day(&database, Timeline::On)?;
     let sweeps = SWEPT.map(|object| (object, edits[object], daily.calls.longest_sweep(object))).to_vec();
+    server.drop("bare")?;
     server.drop("load")?;
-    let [parse, download, load, full] = [parse, download, load, full].map(|run| Run { rows: records, ..run });
-    Ok(Measured { records, parse, download, load, copy, idle, full, daily, sweeps })
+    let [parse, download, bare_load, load, full] =
+        [parse, download, bare_load, load, full].map(|run| Run { rows: records, ..run });
+    Ok(Measured { records, parse, download, bare_load, load, copy, idle, full, bare_daily, daily, sweeps })
 }
 
 /// The one of some attempts that took neither long nor short.
@@ -197,7 +209,7 @@ fn measure_slowed(server: &Server, served: Served) -> Result<Slowed> {
     say(&format!("a load of {records} records at {latency_ms} ms a call, {calls_per_minute} calls a minute (0: any)"));
     let mut planhat = Simulated::start(served)?;
     let database = server.create("slowed")?;
-    let (run, of_load) = sync(&mut planhat, &database, &["sync"])?;
+    let (run, of_load) = sync(&mut planhat, &database, &["sync"], Timeline::On)?;
     let records = planhat.address.records;
     ensure!(of_load.inserted == records, "{} of {records} records were loaded", of_load.inserted);
     server.drop("slowed")?;
@@ -218,15 +230,27 @@ struct Figures {
     updated: usize,
 }
 
-/// Runs the tool with its defaults, but for where Planhat and the database are, and the quota.
-fn sync(planhat: &mut Simulated, database: &Database, command: &[&str]) -> Result<(Run, Figures)> {
+/// Whether changes become actions.
+#[derive(Debug, Clone, Copy)]
+enum Timeline {
+    On,
+    Off,
+}
+
+/// Runs the tool with its defaults, but for where Planhat and the database are, the quota, and maybe the timeline.
+fn sync(planhat: &mut Simulated, database: &Database, command: &[&str], timeline: Timeline) -> Result<(Run, Figures)> {
     database.settle()?;
+    let actions = match timeline {
+        Timeline::On => "true",
+        Timeline::Off => "false",
+    };
     let calls_per_minute = planhat.served.calls_per_minute.to_string();
     let variables = [
         ("PLANHAT_API_URL", planhat.address.url.as_str()),
         ("PLANHAT_API_TOKEN", &planhat.address.token),
         ("DATABASE_URL", &database.url),
         ("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", &calls_per_minute),
+        ("PLANHAT_SYNC__ACTIONS__ENABLED", actions),
         ("PLANHAT_SYNC__LOG__LEVEL", "warn"),
     ];
     let arguments = [command, &["--json", "--config", "/dev/null"]].concat();
