@@ -10,6 +10,8 @@
 //! A page that is too big is asked for again in smaller portions, and a record that is too big by itself is left
 //! out and reported, once a row behind it was answered. Where pages are small again, the portions grow again.
 //!
+//! While one page is stored the next ones are on their way, see `ahead`. They are judged when it is their turn.
+//!
 //! This is sound where the order of rows does not change under us: by `_id`, always. In a sweep by
 //! time, rows that move down without being deleted can still hide one behind them.
 
@@ -45,6 +47,8 @@ const TELLING_ROWS: usize = 10;
 const ROOMY_PAGES: u32 = 3;
 /// Records in a row that no page has room for: where there are more, it is rather the answers that are wrong.
 const MAX_OVERSIZED: usize = 3;
+/// The order in which rows stay where they are.
+const BY_ID: &str = "_id";
 /// No workspace has so many records of a kind.
 const MAX_OFFSET: u64 = 100_000_000;
 
@@ -238,12 +242,18 @@ impl<'a> Pager<'a> {
         let mut asked = Asked { offset: self.position.offset, limit: self.limit };
         self.ahead.goes_on_with(asked);
         let stride = u64::from(self.limit - u32::from(self.overlap));
-        for place in 0..how_many(self.full_pages, self.last_bytes) {
+        for place in 0..self.pages_ahead() {
             if place as usize >= self.ahead.len() {
                 self.ask(asked);
             }
             asked.offset += stride;
         }
+    }
+
+    /// In the order of ids rows do not move, so a later page may well be served before an earlier one. In a sweep it may
+    /// not: and most sweeps end soon.
+    fn pages_ahead(&self) -> u32 {
+        if self.listing.sort == BY_ID { how_many(self.full_pages, self.last_bytes) } else { 1 }
     }
 
     fn ask(&mut self, asked: Asked) {
@@ -344,7 +354,7 @@ impl<'a> Pager<'a> {
         let ids: Option<Vec<&str>> = entries.iter().map(|entry| entry.id.as_deref()).collect();
         let (Some(ids), Some(seam)) = (ids, self.position.seam.as_deref()) else { return false };
         let in_order = ids.len() >= TELLING_ROWS && ids.is_sorted_by(|one, next| one < next);
-        self.listing.sort == "_id" && in_order && ids.first().is_some_and(|first| *first <= seam)
+        self.listing.sort == BY_ID && in_order && ids.first().is_some_and(|first| *first <= seam)
     }
 
     fn step_back(&mut self) -> Result<(), Error> {

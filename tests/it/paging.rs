@@ -1,8 +1,9 @@
 //! Listings: how much is asked for, and that nothing slips through between two pages.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use planhat_sync::catalog;
 use planhat_sync::planhat::{Client, Error, Listing, Pager, Position};
@@ -519,4 +520,73 @@ async fn nothing_but_get_is_ever_sent() {
     sync.sync().await;
     sync.sync().await;
     assert!(sync.simulator.requests().iter().all(|request| request.status != 405));
+}
+
+/// Reads a listing as a pull does: with pages on their way while others are taken.
+async fn read_ahead(simulator: &Simulator, page_size: u32) -> Result<Vec<String>, Error> {
+    let (client, calls) = (client_of(simulator, simulator.token()), Arc::default());
+    let mut pager = pager(&client, page_size, Position::default(), &calls);
+    let mut ids = Vec::new();
+    while let Some(mut page) = pager.next().await? {
+        while let Some(following) = pager.next_if_here() {
+            page.append(following);
+        }
+        pager.read_ahead();
+        ids.extend(page.records.into_iter().map(|record| record.id));
+    }
+    Ok(ids)
+}
+
+#[tokio::test]
+async fn in_a_long_listing_pages_are_on_their_way_side_by_side_and_few_calls_are_in_vain() {
+    let latency = Duration::from_millis(40);
+    let simulator = simulator(numbered(1500), Options { latency, ..Options::default() }).await;
+
+    assert_eq!(read_ahead(&simulator, 21).await.unwrap(), ids_of(&numbered(1500)));
+
+    assert!(simulator.busiest(latency / 2) >= 3);
+    let calls = simulator.requests().len();
+    assert!(calls <= 76 + 76 / 16 + 1, "{calls} calls for 76 pages");
+}
+
+#[tokio::test]
+async fn in_a_short_listing_no_call_is_in_vain() {
+    let simulator = simulator(numbered(250), Options::default()).await;
+    assert_eq!(read_ahead(&simulator, 100).await.unwrap(), ids_of(&numbered(250)));
+    assert_eq!(simulator.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn rows_that_move_while_pages_are_on_their_way_are_neither_lost_nor_invented() {
+    let seed = std::env::var("PLANHAT_SYNC_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("PLANHAT_SYNC_SEED={seed}");
+    let simulator = simulator(numbered(1500), Options::default()).await;
+    let (mut rng, mut calls) = (fastrand::Rng::with_seed(seed), 0);
+    let (deleted, added) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(Mutex::new(BTreeSet::new())));
+    let (gone, new) = (Arc::clone(&deleted), Arc::clone(&added));
+    simulator.meanwhile(move |source, _| {
+        calls += 1;
+        if rng.u32(..3) == 0 {
+            let id = format!("{:05}", rng.usize(..1500));
+            source.delete("projects", &id);
+            gone.lock().unwrap().insert(id);
+        }
+        if calls % 20 == 0 {
+            // In the order of ids it belongs somewhere in the middle, as a restored record does.
+            let id = format!("{:05}-{calls}", rng.usize(..1500));
+            source.add("projects", &json!({"_id": id}));
+            new.lock().unwrap().insert(id);
+        }
+    });
+
+    let read: Vec<String> = read_ahead(&simulator, 15).await.unwrap();
+
+    let read_once: BTreeSet<String> = read.iter().cloned().collect();
+    assert_eq!(read.len(), read_once.len(), "a record came twice");
+    let (deleted, added) = (deleted.lock().unwrap(), added.lock().unwrap());
+    let lost: Vec<_> =
+        ids_of(&numbered(1500)).into_iter().filter(|id| !deleted.contains(id) && !read_once.contains(id)).collect();
+    assert_eq!(lost, Vec::<String>::new());
+    let known = |id: &String| added.contains(id) || ids_of(&numbered(1500)).contains(id);
+    assert!(read_once.iter().all(known));
 }
