@@ -59,11 +59,13 @@ impl Database {
         self.psql("checkpoint").map(drop)
     }
 
-    /// Copies all rows of schema `planhat` out, and back into tables with the same columns and primary keys. The way back
+    /// Copies all rows of the objects out, and back into tables with the same columns and primary keys. The way back
     /// is timed, all tables one after the other in one session.
     pub(crate) fn copy(&self) -> Result<Copied> {
         let folder = tempfile::tempdir()?;
-        let tables = self.psql("select relname from pg_class where relnamespace = 'planhat'::regnamespace and relkind = 'r'")?;
+        let tables = self.psql(
+            "select relname from pg_class where relnamespace = 'planhat'::regnamespace and relkind = 'r' and relname <> 'actions'",
+        )?;
         let tables: Vec<&str> = tables.lines().collect();
         let for_each = |statement: &dyn Fn(&str, &str) -> String| {
             let file = |table: &str| folder.path().join(table).display().to_string();
