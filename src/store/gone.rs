@@ -9,7 +9,7 @@ use sqlx::types::Json;
 
 use super::actions::{self, Action};
 use super::error::{Error, could_not};
-use super::rows::Target;
+use super::rows::{Target, look_up};
 use super::sql::{Sql, query, query_as, query_scalar};
 use crate::object::Object;
 
@@ -115,9 +115,7 @@ pub async fn stored_among(
     object: &Object,
     ids: &[&str],
 ) -> Result<Vec<(String, bool)>, Error> {
-    let sql = Sql::new("select planhat__id, _deleted_at is not null from ")
-        .table(schema, object.name)
-        .text(" where planhat__id = any($1)");
+    let sql = look_up(schema, object, "planhat__id, _deleted_at is not null");
     query_as(sql.safe()).bind(ids).fetch_all(db).await.map_err(could_not("look for rows"))
 }
 

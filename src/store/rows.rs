@@ -193,12 +193,20 @@ async fn stored_hashes(
     target: Target<'_>,
     ids: Vec<&str>,
 ) -> Result<HashMap<String, Option<i64>, RandomState>, Error> {
-    let sql = Sql::new("select planhat__id, case when _deleted_at is null then _row_hash end from ")
-        .table(target.schema, target.object.name)
-        .text(" where planhat__id = any($1)");
+    let sql = look_up(target.schema, target.object, "planhat__id, case when _deleted_at is null then _row_hash end");
     let rows: Vec<(String, Option<i64>)> =
         query_as(sql.safe()).bind(ids).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
     Ok(rows.into_iter().collect())
+}
+
+/// Asks for something of the rows with the ids in `$1`, by a look-up for each: for `= any($1)` PostgreSQL would rather read a
+/// whole table of some size, again for every page.
+pub(super) fn look_up(schema: &str, object: &Object, what: &'static str) -> Sql {
+    Sql::new("select stored.* from unnest($1::text[]) as asked (id) cross join lateral (select ")
+        .text(what)
+        .text(" from ")
+        .table(schema, object.name)
+        .text(" where planhat__id = asked.id offset 0) as stored")
 }
 
 /// A value that storing a row would change, as JSON.
