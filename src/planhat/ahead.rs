@@ -1,8 +1,9 @@
 //! Pages of a listing that are asked for before it is their turn.
 //!
 //! The next page is on its way while the last one is being stored, and in a long listing several are, since
-//! otherwise every page would cost the time that an answer takes. They are asked for by where they will probably begin;
-//! one that begins elsewhere after all is thrown away, so only calls can be lost by it, and no more than a few in a hundred.
+//! otherwise every page would cost the time that an answer takes. They are asked for by where they will probably begin; one that
+//! begins elsewhere after all is thrown away. So only calls can be lost by it, a few where a listing ends, and those are calls
+//! that nobody waited for: where the budget is used up, no more than the next page is asked for.
 //! A page is read where it arrives, on a task of its own.
 
 use std::collections::VecDeque;
@@ -21,9 +22,8 @@ use crate::record::{Record, Rejected};
 
 /// Pages on their way at the same time, in one listing.
 const MOST_PAGES: u32 = 8;
-/// For so many full pages in a row one more is asked for ahead: where a listing ends, that many calls at most
-/// are in vain for each that was not.
-const PAGES_PER_CALL: u32 = 16;
+/// For so many full pages in a row one more is asked for ahead, so that no more than one call in so many is in vain.
+const PAGES_PER_CALL: u32 = 8;
 /// What pages on their way may take together, going by the last one.
 const MOST_BYTES: u64 = 2 * 1024 * 1024;
 
@@ -89,7 +89,8 @@ impl Ahead {
         self.pages.len()
     }
 
-    /// Asks for a page behind those that are on their way.
+    /// Asks for a page behind those that are on their way: the next one as soon as there is a call for it, others only
+    /// if there is one at once. Whether it has.
     pub(super) fn ask(
         &mut self,
         client: &Client,
@@ -97,10 +98,21 @@ impl Ahead {
         asked: Asked,
         query: Vec<(&'static str, String)>,
         calls: &Arc<AtomicU64>,
-    ) {
+    ) -> bool {
         let (client, calls) = (client.clone(), Arc::clone(calls));
-        let answer = async move { client.list(object, &query, &calls).await.map(Answer::read) };
+        let is_next = self.pages.is_empty();
+        if !is_next && !client.take_spare_call() {
+            return false;
+        }
+        let answer = async move {
+            let listed = match is_next {
+                true => client.list(object, &query, &calls).await,
+                false => client.list_by_spare_call(object, &query, &calls).await,
+            };
+            listed.map(Answer::read)
+        };
         self.pages.push_back(OnItsWay { asked, answer: Awaited::Still(AbortOnDropHandle::new(tokio::spawn(answer))) });
+        true
     }
 
     /// The next page, once it is here; none if none is on its way.
@@ -168,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_longer_a_listing_the_more_pages_are_asked_for_ahead() {
-        assert_eq!([0, 15, 16, 47, 48, 10_000].map(|full_pages| how_many(full_pages, 1000)), [1, 1, 2, 3, 4, 8]);
+        assert_eq!([0, 7, 8, 23, 24, 10_000].map(|full_pages| how_many(full_pages, 1000)), [1, 1, 2, 3, 4, 8]);
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Budget {
             limiter.until_ready().await;
         }
     }
+
+    /// Permission to make a call if there is one at once.
+    pub(super) fn take_spare_call(&self) -> bool {
+        self.limiter.as_ref().is_none_or(|limiter| limiter.check().is_ok())
+    }
 }
 
 /// A fiftieth of the calls may come at once, and a fiftieth is kept back: calls that are longer on their way

@@ -1,7 +1,7 @@
 //! One GET request to Planhat, retried while that may help: a page of a listing, or the question
 //! whether a record is still there.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -118,21 +118,40 @@ impl Client {
 
     /// One page of a listing. Every attempt adds one to `calls`.
     pub async fn list(&self, object: &str, query: &[(&str, String)], calls: &AtomicU64) -> Result<Listed, Error> {
-        self.patiently(object, calls, || self.list_once(object, query)).await
+        self.patiently(object, calls, false, || self.list_once(object, query)).await
+    }
+
+    /// The same by a spare call, which need not be waited for.
+    pub(super) async fn list_by_spare_call(
+        &self,
+        object: &str,
+        query: &[(&str, String)],
+        calls: &AtomicU64,
+    ) -> Result<Listed, Error> {
+        self.patiently(object, calls, true, || self.list_once(object, query)).await
+    }
+
+    /// Takes a call that nobody waits for, if there is one.
+    pub(super) fn take_spare_call(&self) -> bool {
+        self.budget.take_spare_call()
     }
 
     /// Whether Planhat still has a record; it is gone only if Planhat says so, with a 404.
     pub async fn has(&self, object: &str, id: &str, calls: &AtomicU64) -> Result<bool, Error> {
-        self.patiently(object, calls, || self.has_once(object, id)).await
+        self.patiently(object, calls, false, || self.has_once(object, id)).await
     }
 
-    async fn patiently<T, F>(&self, object: &str, calls: &AtomicU64, ask: impl Fn() -> F) -> Result<T, Error>
+    /// The first attempt may be permitted already.
+    async fn patiently<T, F>(&self, object: &str, calls: &AtomicU64, permitted: bool, ask: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
+        let permitted = AtomicBool::new(permitted);
         let attempt = || async {
             let asked = Instant::now();
-            self.budget.call().await;
+            if !permitted.swap(false, Ordering::Relaxed) {
+                self.budget.call().await;
+            }
             histogram!("planhat_sync_throttled_seconds").record(asked.elapsed().as_secs_f64());
             calls.fetch_add(1, Ordering::Relaxed);
             ask().await

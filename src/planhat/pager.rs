@@ -243,8 +243,8 @@ impl<'a> Pager<'a> {
         self.ahead.goes_on_with(asked);
         let stride = u64::from(self.limit - u32::from(self.overlap));
         for place in 0..self.pages_ahead() {
-            if place as usize >= self.ahead.len() {
-                self.ask(asked);
+            if place as usize >= self.ahead.len() && !self.ask(asked) {
+                break;
             }
             asked.offset += stride;
         }
@@ -256,9 +256,9 @@ impl<'a> Pager<'a> {
         if self.listing.sort == BY_ID { how_many(self.full_pages, self.last_bytes) } else { 1 }
     }
 
-    fn ask(&mut self, asked: Asked) {
+    fn ask(&mut self, asked: Asked) -> bool {
         let query = self.query(asked);
-        self.ahead.ask(self.client, self.listing.object.name, asked, query, self.calls);
+        self.ahead.ask(self.client, self.listing.object.name, asked, query, self.calls)
     }
 
     fn brings_anything_new(&self, entries: &[Entry]) -> bool {
