@@ -25,7 +25,7 @@ const MOST_PAGES: u32 = 8;
 /// For so many full pages in a row one more is asked for ahead, so that no more than one call in so many is in vain.
 const PAGES_PER_CALL: u32 = 8;
 /// What pages on their way may take together, going by the last one.
-const MOST_BYTES: u64 = 2 * 1024 * 1024;
+const MOST_BYTES: u64 = 1024 * 1024;
 
 /// How many pages may be on their way after so many full ones, the last of which was of this size.
 pub(super) fn how_many(full_pages: u32, bytes: u64) -> u32 {
