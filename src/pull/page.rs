@@ -165,7 +165,9 @@ impl Pull<'_> {
         rows: &[Row<'_>],
         in_halves: bool,
     ) -> Result<Committed, store::Error> {
-        self.ctx.store.page_transaction(async |db| self.commit_once(db, target, page, rows, in_halves).await).await
+        let work = async |db: &mut PgConnection| self.commit_once(db, target, page, rows, in_halves).await;
+        // The changes of a day are few, and who follows the timeline hands them on at once.
+        if self.is_load { self.ctx.store.hasty_transaction(work).await } else { self.ctx.store.transaction(work).await }
     }
 
     async fn commit_once(

@@ -1,9 +1,10 @@
 //! How far each object has been read: its watermark and its unfinished scans.
 //!
 //! A scan's position is saved in the transaction of the page it stands for, so that the next run goes on
-//! exactly behind what is stored. These transactions do not wait for the disk, so a database that dies may forget the
-//! latest of them while the run lives on: so each says which position it follows, and what ends a scan waits. The watermark moves when a scan has completed, and only forward. History and changes have
-//! a scan each, so a long historical load and the daily run do not get in each other's way.
+//! exactly behind what is stored. The transactions of a load do not wait for the disk, so a database that dies may
+//! forget the latest of them while the run lives on: each says which position it follows, and what ends a scan waits.
+//! The watermark moves when a scan has completed, and only forward. History and changes have a scan each, so a long
+//! historical load and the daily run do not get in each other's way.
 //!
 //! A full scan also notes the ids that it was shown, with the position they belong to: what is in the
 //! table and was not shown may be gone.

@@ -184,9 +184,9 @@ impl Store {
         patiently(self.patience, async || in_transaction(self.begin().await?, &work).await).await
     }
 
-    /// Stores a page: a transaction that does not wait for the disk. Whoever uses it has to notice when a
-    /// database that died has forgotten it, as scans do.
-    pub async fn page_transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
+    /// The same without waiting for the disk. Whoever uses it has to notice when a database that died has
+    /// forgotten it, as scans do.
+    pub async fn hasty_transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
         const BEGIN: &str = "begin; set local lock_timeout = '30s'; set local statement_timeout = '10min'; \
             set local synchronous_commit = off";
         patiently(self.patience, async || in_transaction(self.begin_with(BEGIN).await?, &work).await).await
