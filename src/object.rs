@@ -4,6 +4,11 @@
 //! (pager, window, flatten, store) reads it. Field facts come from Planhat's reference, sections 4
 //! to 6.
 
+use std::collections::HashMap;
+
+/// Something for each of some objects, by their names.
+pub type ByObject<T> = HashMap<&'static str, T>;
+
 /// One kind of thing in a Planhat workspace, e.g. companies.
 #[derive(Debug)]
 pub struct Object {
@@ -38,6 +43,9 @@ pub struct Object {
     pub hidden: Option<&'static str>,
     /// Properties whose column has a clearer name than Planhat's own.
     pub renamed: &'static [(&'static str, &'static str)],
+    /// Properties that move with the calendar alone (days until, days since, counts within so many days): they do
+    /// not by themselves make a record another one.
+    pub volatile: &'static [&'static str],
     pub properties: Properties,
 }
 
