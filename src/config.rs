@@ -484,6 +484,15 @@ impl Settings {
         Ok(self)
     }
 
+    /// Every name in the rules for objects: setting, object, and the name as it is written there.
+    pub fn names_of_properties(&self) -> impl Iterator<Item = (String, &'static Object, &str)> {
+        self.objects.iter().filter_map(|(name, of)| Some((catalog::object(name)?, of))).flat_map(|(object, of)| {
+            of.lists().into_iter().flat_map(move |(list, names)| {
+                names.iter().map(move |name| (format!("objects.{}.{list}", object.name), object, name.as_str()))
+            })
+        })
+    }
+
     /// What is said of the properties of objects, as far as it makes sense.
     fn of_properties(&self) -> Result<(ByObject<Rules>, ByObject<Fields<()>>), Error> {
         let key = self.privacy.hash_key.as_ref();
@@ -513,6 +522,11 @@ impl OfProperties {
         self.include.as_deref().unwrap_or_default()
     }
 
+    fn lists(&self) -> [(&'static str, &[String]); 5] {
+        let OfProperties { exclude, hash, redact, volatile, .. } = self;
+        [("include", self.include()), ("exclude", exclude), ("hash", hash), ("redact", redact), ("volatile", volatile)]
+    }
+
     /// Looks for what makes no sense in a list by itself.
     fn check(&self, has_key: bool) -> Result<(), (&'static str, String)> {
         if self.include.is_some() && self.include().is_empty() {
@@ -522,9 +536,7 @@ impl OfProperties {
             let problem = "needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)";
             return Err(("hash", problem.to_owned()));
         }
-        for (list, names) in
-            OF_PROPERTIES.into_iter().zip([self.include(), &self.exclude, &self.hash, &self.redact, &self.volatile])
-        {
+        for (list, names) in self.lists() {
             if let Some((name, problem)) = names.iter().find_map(|name| Some((name, why_no_property(name)?))) {
                 return Err((list, format!("names {name:?}, {problem}")));
             }

@@ -51,7 +51,7 @@ pub struct Object {
 
 /// The documented properties of an object by the type of their column. What is not listed gets its
 /// type from the values seen.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Properties {
     pub text: &'static [&'static str],
     pub number: &'static [&'static str],
@@ -64,11 +64,17 @@ pub struct Properties {
 impl Object {
     /// The documented type of a property.
     pub fn kind_of(&self, property: &str) -> Option<Kind> {
-        let Properties { text, number, boolean, time, json } = &self.properties;
+        self.kinds().into_iter().find(|(names, _)| names.contains(&property)).map(|(_, kind)| kind)
+    }
+
+    /// All documented properties.
+    pub fn documented(&self) -> impl Iterator<Item = &'static str> {
+        self.kinds().into_iter().flat_map(|(names, _)| names.iter().copied())
+    }
+
+    fn kinds(&self) -> [(&'static [&'static str], Kind); 5] {
+        let Properties { text, number, boolean, time, json } = self.properties;
         [(text, Kind::Text), (number, Kind::Number), (boolean, Kind::Boolean), (time, Kind::Time), (json, Kind::Json)]
-            .into_iter()
-            .find(|(names, _)| names.contains(&property))
-            .map(|(_, kind)| kind)
     }
 
     /// All times in the life of a record.

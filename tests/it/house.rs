@@ -34,8 +34,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "error", "object", "catalog", "flatten", "planhat", "progress", "store", "pull", "run", "schedule", "notify", "http",
-            "config", "cli", "signals", "simulator", "telemetry",
+            "error", "object", "catalog", "record", "privacy", "flatten", "planhat", "progress", "store", "pull", "run",
+            "schedule", "notify", "http", "config", "cli", "signals", "simulator", "telemetry",
         ],
     ),
     ("lib", &[]),

@@ -416,6 +416,40 @@ async fn a_hash_without_a_key_ends_before_anything_is_read() {
     assert!(simulator.requests().is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn schema_shows_what_the_rules_do_and_check_which_names_are_probably_misspelt() {
+    let (_simulator, mut tool) = tool_with_rules().await;
+    tool.run(&["sync"]);
+    let mut tool = tool
+        .set("RUST_LOG", "off")
+        .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__EXCLUDE", "Phone, custom.age, custom.Secret, custom")
+        .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__HASH", "email")
+        .set("PLANHAT_SYNC__OBJECTS__COMPANIES__VOLATILE", "health");
+
+    let checked = tool.run(&["check"]);
+    let said: Vec<_> = checked.stdout.lines().filter(|line| line.contains("settings")).collect();
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    warn  settings       objects.companies.volatile names "health", which is neither documented nor stored; did you mean "h"?
+    warn  settings       objects.endusers.exclude names "Phone", which is neither documented nor stored; did you mean "phone"?
+    warn  settings       objects.endusers.exclude names "custom.age", which is neither documented nor stored; did you mean "custom.Age"?
+    "#);
+    assert_eq!(checked.code, 0);
+    insta::assert_snapshot!(tool.run(&["schema", "endusers"]).stdout, @"
+    planhat.endusers: 5 rows
+    ┌─────────────────────────────┬─────────┬──────────────┬──────────┬────────────┐
+    │ column                      ┆ type    ┆ Planhat name ┆ origin   ┆ rule       │
+    ╞═════════════════════════════╪═════════╪══════════════╪══════════╪════════════╡
+    │ planhat__id                 ┆ text    ┆ _id          ┆ property ┆            │
+    │ planhat__email              ┆ text    ┆ email        ┆ property ┆ hashed     │
+    │ planhat__name               ┆ text    ┆ name         ┆ property ┆            │
+    │ planhat__nps                ┆ numeric ┆ nps          ┆ property ┆            │
+    │ planhat__phone              ┆ text    ┆ phone        ┆ property ┆            │
+    │ planhat__age__custom        ┆ numeric ┆ Age          ┆ custom   ┆ not stored │
+    │ planhat__notes_more__custom ┆ text    ┆ Notes, more  ┆ custom   ┆ not stored │
+    └─────────────────────────────┴─────────┴──────────────┴──────────┴────────────┘
+    ");
+}
+
 /// Companies with a value that moves with the calendar, one of the user's own, and one of neither kind.
 async fn with_volatile_values() -> Sync {
     let company = json!({"_id": "c", "name": "Acme", "renewalDaysFromNow": 30, "daysInPhase": 4, "phase": "Live", "custom": {"Days left": 9},
