@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use planhat_sync::catalog;
-use planhat_sync::flatten::{Columns, Declared, column_name, flatten};
+use planhat_sync::flatten::{Columns, Declared, Volatile, column_name, flatten};
 use planhat_sync::record::{Origin, Record};
 use planhat_sync::simulator::Workspace;
 use serde_json::value::to_raw_value;
@@ -19,11 +19,15 @@ fn records(bench: &mut Criterion) {
     for (name, object) in [("a wide company", "companies"), ("an end user", "endusers")] {
         let records: Vec<Record> = workspace.records(object).iter().map(record).collect();
         let mut columns = Columns::default();
-        columns.grow(catalog::object(object).expect("an object of the catalogue"), &records, &Declared::default());
+        let object = catalog::object(object).expect("an object of the catalogue");
+        columns.grow(object, &records, &Declared::default());
+        let volatile = Volatile::of(object, None);
         let widest = records.iter().max_by_key(|record| record.count()).expect("there are records");
 
         group.throughput(Throughput::Elements(1));
-        group.bench_function(name, |bench| bench.iter(|| flatten(&columns, black_box(std::slice::from_ref(widest)))[0].hash));
+        group.bench_function(name, |bench| {
+            bench.iter(|| flatten(&columns, &volatile, black_box(std::slice::from_ref(widest)))[0].hash)
+        });
     }
     group.finish();
 }

@@ -1,7 +1,7 @@
 //! The objects, as data: one entry per list endpoint of Planhat.
 //!
 //! Everything here is read off the API reference: limits and parameters from its section 4, properties
-//! from section 5, modification times from section 6. Where the reference knows more than one shape
+//! and which of them move with the calendar from section 5, modification times from section 6. Where the reference knows more than one shape
 //! for a property, its column is `jsonb`, which takes them all. A property may be missing here: it then
 //! gets its column when it first appears.
 
@@ -29,6 +29,7 @@ const PLAIN: Object = Object {
     sweeps: &[],
     hidden: None,
     renamed: &[],
+    volatile: &[],
     properties: NONE,
 };
 const NONE: Properties = Properties { text: &[], number: &[], boolean: &[], time: &[], json: &[] };
@@ -47,6 +48,7 @@ pub static OBJECTS: &[Object] = &[
         sweeps: &["lastTouch", "updatedAt"],
         renamed: &[("h", "health"), ("hProfile", "healthProfile"), ("hDiff", "healthDiff"), ("hDiffDate", "healthDiffDate")],
         company: &["_id"],
+        volatile: &["renewalDaysFromNow", "daysInPhase", "nrr30"],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "name", "slug", "phase", "status", "hProfile", "description", "address",
@@ -83,6 +85,7 @@ pub static OBJECTS: &[Object] = &[
         sweeps: &["lastTouch", "updatedAt"],
         hidden: ARCHIVED,
         end_user: &["_id"],
+        volatile: &["convs14"],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "email", "emailMd5", "firstName", "lastName", "name", "position", "phone",
@@ -108,6 +111,7 @@ pub static OBJECTS: &[Object] = &[
         max_limit: 2000,
         by_default: true,
         // No record timestamp is documented or seen; the dates below are business dates.
+        volatile: &["renewalDaysFromNow"],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "parent", "product", "renewalUnit", "noticeUnit",
@@ -319,6 +323,10 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt", "createAt", "createDate"],
+        volatile: &[
+            "nrOverDueTasks", "nrTasksDue7Days", "nrTasksDue14Days", "nrTasksDue30Days", "nrTasksDue90Days", "lastTouch7",
+            "lastTouch30", "lastTouch90", "lastActive7", "lastActive30", "lastActive90",
+        ],
         properties: Properties {
             text: &[
                 "_id", "email", "nickName", "firstName", "lastName", "externalId", "defaultCurrencyId", "revReportPeriodType",
@@ -409,6 +417,7 @@ pub static OBJECTS: &[Object] = &[
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
+        volatile: &["actualDays"],
         properties: Properties {
             text: &[
                 "_id", "name", "type", "owner", "status", "companyId", "companyName", "targetId", "targetName", "targetModel",
@@ -552,6 +561,15 @@ mod tests {
             let all: Vec<_> = [text, number, boolean, time, json].into_iter().flat_map(|names| names.iter()).collect();
             let distinct: HashSet<_> = all.iter().collect();
             assert_eq!(all.len(), distinct.len(), "{}", object.name);
+        }
+    }
+
+    #[test]
+    fn what_moves_with_the_calendar_is_a_documented_number_and_nothing_that_a_record_is_dated_by() {
+        for object in OBJECTS {
+            for property in object.volatile {
+                assert_eq!(object.kind_of(property), Some(crate::object::Kind::Number), "{}.{property}", object.name);
+            }
         }
     }
 

@@ -16,7 +16,9 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use crate::catalog;
-use crate::object::Object;
+use crate::fields::Fields;
+use crate::object::{ByObject, Object};
+use crate::privacy::{Rule, Rules};
 use crate::schedule::{self, Schedule};
 use crate::store;
 
@@ -26,6 +28,10 @@ const USUAL_FILE: &str = "/etc/planhat-sync/config.toml";
 const PREFIX: &str = "PLANHAT_SYNC";
 /// Longer ago there is no instant that can be subtracted from.
 const LONGEST_HISTORY: Duration = Duration::from_secs(200 * 366 * 86_400);
+/// Shorter ones can be tried out.
+const SHORTEST_KEY_BYTES: usize = 16;
+/// What can be said of the properties of an object, in `[objects.NAME]`.
+const OF_PROPERTIES: [&str; 5] = ["include", "exclude", "hash", "redact", "volatile"];
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 #[derive(Debug, Clone, Deserialize)]
@@ -34,10 +40,19 @@ pub struct Settings {
     pub pages: Pages,
     pub sync: Sync,
     pub actions: Actions,
+    pub privacy: Privacy,
+    #[serde(default)]
+    objects: BTreeMap<String, OfProperties>,
     pub daemon: Daemon,
     pub notify: Notify,
     pub database: Database,
     pub log: Log,
+    /// What of records may be kept, and how.
+    #[serde(skip)]
+    pub rules: ByObject<Rules>,
+    /// What does not by itself make a row another one, besides the catalogue.
+    #[serde(skip)]
+    pub volatile: ByObject<Fields<()>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -88,6 +103,29 @@ pub struct Actions {
     pub initial: bool,
     #[serde(deserialize_with = "duration")]
     pub keep: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Privacy {
+    #[serde(deserialize_with = "secret")]
+    hash_key: Option<SecretString>,
+    hash_key_file: PathBuf,
+}
+
+/// Names of properties and custom fields of one object.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct OfProperties {
+    #[serde(deserialize_with = "names_if_any")]
+    include: Option<Vec<String>>,
+    #[serde(deserialize_with = "names")]
+    exclude: Vec<String>,
+    #[serde(deserialize_with = "names")]
+    hash: Vec<String>,
+    #[serde(deserialize_with = "names")]
+    redact: Vec<String>,
+    #[serde(deserialize_with = "names")]
+    volatile: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -160,10 +198,12 @@ pub enum Error {
     TokenFile { path: PathBuf, source: std::io::Error },
     #[error("could not read the password from {}", path.display())]
     PasswordFile { path: PathBuf, source: std::io::Error },
+    #[error("could not read the key from {}", path.display())]
+    KeyFile { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Schedule(#[from] schedule::Error),
     #[error("setting {key:?} {problem}")]
-    Bad { key: &'static str, problem: String },
+    Bad { key: String, problem: String },
 }
 
 /// Loads the settings. `file` is the one named by the user, `environment` all variables.
@@ -208,6 +248,9 @@ fn merge(file: Option<(&Path, bool)>, environment: HashMap<String, String>) -> R
     }
     if !settings.database.password_file.as_os_str().is_empty() {
         settings.database.url = with_password(settings.database.url, &settings.database.password_file)?;
+    }
+    if settings.privacy.hash_key.is_none() && !settings.privacy.hash_key_file.as_os_str().is_empty() {
+        settings.privacy.hash_key = Some(key_in(&settings.privacy.hash_key_file)?);
     }
     if settings.database.data_dir.as_os_str().is_empty() {
         settings.database.data_dir = usual_data_dir(&home);
@@ -260,6 +303,9 @@ fn take_customary_names(variables: &mut HashMap<String, String>) -> Result<(), E
     if let Some(path) = credential("database_password") {
         variables.entry("PLANHAT_SYNC__DATABASE__PASSWORD_FILE".to_owned()).or_insert(path.to_string_lossy().into_owned());
     }
+    if let Some(path) = credential("privacy_hash_key") {
+        variables.entry("PLANHAT_SYNC__PRIVACY__HASH_KEY_FILE".to_owned()).or_insert(path.to_string_lossy().into_owned());
+    }
     if variables.contains_key(TOKEN) {
         return Ok(());
     }
@@ -273,6 +319,11 @@ fn take_customary_names(variables: &mut HashMap<String, String>) -> Result<(), E
 
 fn token_in(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::TokenFile { path: path.to_owned(), source })
+}
+
+fn key_in(path: &Path) -> Result<SecretString, Error> {
+    let key = std::fs::read_to_string(path).map_err(|source| Error::KeyFile { path: path.to_owned(), source })?;
+    Ok(key.trim_end_matches(['\r', '\n']).into())
 }
 
 /// The URL with the password of a file; one that has its own, or is none, stays as it is.
@@ -313,9 +364,16 @@ fn keys_of(source: &impl Source) -> Result<BTreeSet<String>, config::ConfigError
 }
 
 fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str) -> Result<(), Error> {
-    match given.into_iter().find(|key| !known.contains(key)) {
+    let of_properties =
+        || catalog::OBJECTS.iter().flat_map(|object| OF_PROPERTIES.map(|list| format!("objects.{}.{list}", object.name)));
+    let is_known = |key: &String| known.contains(key) || of_properties().any(|known| known == *key);
+    match given.into_iter().find(|key| !is_known(key)) {
         Some(key) => {
-            let nearest = nearest(&key, known.iter().map(String::as_str)).map(str::to_owned);
+            let of_its_kind = |known: &&String| known.starts_with("objects.") == key.starts_with("objects.");
+            let known: Vec<String> = known.iter().cloned().chain(of_properties()).collect();
+            let in_no_section = known.iter().find(|known| known.split_once('.').is_some_and(|(_, name)| name == key));
+            let likely = nearest(&key, known.iter().filter(of_its_kind).map(String::as_str));
+            let nearest = in_no_section.map(String::as_str).or(likely).map(str::to_owned);
             Err(Error::UnknownKey { key, place: place.to_owned(), nearest })
         }
         None => Ok(()),
@@ -351,8 +409,9 @@ pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>,
 }
 
 impl Settings {
-    fn checked(self) -> Result<Settings, Error> {
-        let bad = |key, problem: &str| Err(Error::Bad { key, problem: problem.to_owned() });
+    fn checked(mut self) -> Result<Settings, Error> {
+        (self.rules, self.volatile) = self.of_properties()?;
+        let bad = |key: &str, problem: &str| Err(Error::Bad { key: key.to_owned(), problem: problem.to_owned() });
         let url = &self.planhat.base_url;
         let loopback = match url.host() {
             Some(url::Host::Domain(name)) => name == "localhost",
@@ -424,6 +483,96 @@ impl Settings {
         }
         Ok(self)
     }
+
+    /// Every name in the rules for objects: setting, object, and the name as it is written there.
+    pub fn names_of_properties(&self) -> impl Iterator<Item = (String, &'static Object, &str)> {
+        self.objects.iter().filter_map(|(name, of)| Some((catalog::object(name)?, of))).flat_map(|(object, of)| {
+            of.lists().into_iter().flat_map(move |(list, names)| {
+                names.iter().map(move |name| (format!("objects.{}.{list}", object.name), object, name.as_str()))
+            })
+        })
+    }
+
+    /// What is said of the properties of objects, as far as it makes sense.
+    fn of_properties(&self) -> Result<(ByObject<Rules>, ByObject<Fields<()>>), Error> {
+        let key = self.privacy.hash_key.as_ref();
+        if key.is_some_and(|key| key.expose_secret().len() < SHORTEST_KEY_BYTES) {
+            let problem = format!("is shorter than {SHORTEST_KEY_BYTES} characters; `openssl rand -hex 32` makes a good one");
+            return Err(Error::Bad { key: "privacy.hash_key".to_owned(), problem });
+        }
+        let (mut rules, mut volatile) = (ByObject::new(), ByObject::new());
+        for (name, of) in &self.objects {
+            let object = objects_named(&[name])?.remove(0).name;
+            let bad = |list: &str, problem| Error::Bad { key: format!("objects.{object}{list}"), problem };
+            of.check(key.is_some()).map_err(|(list, problem)| bad(&format!(".{list}"), problem))?;
+            let said = of.rules().map_err(|problem| bad("", problem))?;
+            if !said.is_empty() {
+                rules.insert(object, Rules::new(said, key));
+            }
+            let mut moving = Fields::default();
+            of.volatile.iter().for_each(|name| _ = moving.say(name, ()));
+            volatile.insert(object, moving);
+        }
+        Ok((rules, volatile))
+    }
+}
+
+impl OfProperties {
+    fn include(&self) -> &[String] {
+        self.include.as_deref().unwrap_or_default()
+    }
+
+    fn lists(&self) -> [(&'static str, &[String]); 5] {
+        let OfProperties { exclude, hash, redact, volatile, .. } = self;
+        [("include", self.include()), ("exclude", exclude), ("hash", hash), ("redact", redact), ("volatile", volatile)]
+    }
+
+    /// Looks for what makes no sense in a list by itself.
+    fn check(&self, has_key: bool) -> Result<(), (&'static str, String)> {
+        if self.include.is_some() && self.include().is_empty() {
+            return Err(("include", "names nothing: leave it out, or name what is to be stored".to_owned()));
+        }
+        if !self.hash.is_empty() && !has_key {
+            let problem = "needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)";
+            return Err(("hash", problem.to_owned()));
+        }
+        for (list, names) in self.lists() {
+            if let Some((name, problem)) = names.iter().find_map(|name| Some((name, why_no_property(name)?))) {
+                return Err((list, format!("names {name:?}, {problem}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn rules(&self) -> Result<Fields<Rule>, String> {
+        let mut said = Fields::default();
+        for (rule, names) in [
+            (Rule::Include, self.include()),
+            (Rule::Exclude, &self.exclude),
+            (Rule::Hash, &self.hash),
+            (Rule::Redact, &self.redact),
+        ] {
+            for name in names {
+                if said.say(name, rule).is_some_and(|before| before != rule) {
+                    return Err(format!("names {name:?} twice: only one of include, exclude, hash and redact can be right"));
+                }
+            }
+        }
+        Ok(said)
+    }
+}
+
+/// Why a name can be none of a property that there may be rules for.
+fn why_no_property(name: &str) -> Option<&'static str> {
+    match name {
+        "_id" => Some("by which rows are told apart: it is always stored as it is"),
+        "" | "custom." => Some("which is no name"),
+        _ if name.contains('\0') => Some("with a NUL character; write \u{2400} for it, as in planhat_sync.columns"),
+        _ if name.starts_with("planhat__") => Some(
+            "a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as \"custom.NAME\"",
+        ),
+        _ => None,
+    }
 }
 
 impl Settings {
@@ -486,8 +635,12 @@ fn names<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
     Ok(match Names::deserialize(input)? {
         Names::List(names) => names,
         Names::Text(text) if text.trim().is_empty() => Vec::new(),
-        Names::Text(text) => text.split(',').map(str::to_owned).collect(),
+        Names::Text(text) => text.split(',').map(|name| name.trim().to_owned()).collect(),
     })
+}
+
+fn names_if_any<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Vec<String>>, D::Error> {
+    names(input).map(Some)
 }
 
 #[cfg(test)]
@@ -628,9 +781,86 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_kept_of_an_object_is_said_in_a_table_of_its_own() {
+        let file = file(
+            "[privacy]\nhash_key = 'sixteen or more characters'\n[objects.endusers]\nexclude = ['phone', 'custom.Days, left']\n\
+             hash = ['email']\nvolatile = ['usage', 'custom.Age']\n[objects.companies]\nredact = ['custom']\n",
+        );
+        let settings =
+            load(Some(file.path()), [("PLANHAT_SYNC__OBJECTS__NPS__HASH".into(), "email, comment".into())].into()).unwrap();
+        let rule = |object, origin, name| settings.rules[object].of(origin, name);
+        use crate::record::Origin::{Custom, Property};
+        assert_eq!(rule("endusers", Property, "phone"), Rule::Exclude);
+        assert_eq!(rule("endusers", Custom, "Days, left"), Rule::Exclude);
+        assert_eq!((rule("endusers", Property, "email"), rule("nps", Property, "comment")), (Rule::Hash, Rule::Hash));
+        assert_eq!((rule("companies", Custom, "x"), rule("companies", Property, "x")), (Rule::Redact, Rule::Include));
+        let volatile = &settings.volatile["endusers"];
+        assert!(volatile.of(Property, "usage").is_some() && volatile.of(Custom, "usage").is_none());
+        assert!(!settings.rules.contains_key("users"));
+    }
+
+    #[test]
+    fn rules_that_make_no_sense_are_refused_with_what_to_do() {
+        let refused = |text: &str| {
+            let file = file(text);
+            message(load(Some(file.path()), HashMap::new())).replace(&file.path().display().to_string(), "FILE")
+        };
+        let all = [
+            "[objects.endusers]\nhash = ['email']\n",
+            "[privacy]\nhash_key = 'short'\n",
+            "[objects.endusers]\nexclude = ['_id']\n",
+            "[objects.endusers]\nvolatile = ['_id']\n",
+            "[objects.endusers]\nexclude = ['phone']\nredact = ['phone']\n",
+            "[objects.endusers]\nexclude = ['custom']\nredact = ['custom.*']\n",
+            "[objects.endusers]\ninclude = []\n",
+            "[objects.endusers]\nexclude = ['planhat__phone']\n",
+            "[objects.endusers]\nexclude = ['custom.']\n",
+            "[objects.endusers]\nexlude = ['phone']\n",
+            "[objects.enduser]\nexclude = ['phone']\n",
+            "[objects.enduser]\n",
+            "[privacy]\nhash_key_file = '/nowhere/key'\n",
+            "objects = ['endusers']\n",
+        ];
+        insta::assert_snapshot!(all.map(refused).join("\n"), @r#"
+        setting "objects.endusers.hash" needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)
+        setting "privacy.hash_key" is shorter than 16 characters; `openssl rand -hex 32` makes a good one
+        setting "objects.endusers.exclude" names "_id", by which rows are told apart: it is always stored as it is
+        setting "objects.endusers.volatile" names "_id", by which rows are told apart: it is always stored as it is
+        setting "objects.endusers" names "phone" twice: only one of include, exclude, hash and redact can be right
+        setting "objects.endusers" names "custom.*" twice: only one of include, exclude, hash and redact can be right
+        setting "objects.endusers.include" names nothing: leave it out, or name what is to be stored
+        setting "objects.endusers.exclude" names "planhat__phone", a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as "custom.NAME"
+        setting "objects.endusers.exclude" names "custom.", which is no name
+        unknown setting "objects.endusers.exlude" in FILE; did you mean "objects.endusers.exclude"?
+        unknown setting "objects.enduser.exclude" in FILE; did you mean "objects.endusers.exclude"?
+        unknown object "enduser"; did you mean "endusers"? (there are companies, endusers, licenses, opportunities, projects, tasks, tickets, nps, conversations, assets, churn, issues, users, invoices, campaigns, objectives, sales, workflows, workspaces, timeentries, timesheets, deals, lineitems, products, customfields)
+        could not read the key from /nowhere/key: No such file or directory (os error 2)
+        unknown setting "objects" in FILE; did you mean "planhat.objects"?
+        "#);
+    }
+
+    #[test]
+    fn the_key_can_stand_in_a_file_or_a_systemd_credential() {
+        let hash = ("PLANHAT_SYNC__OBJECTS__ENDUSERS__HASH", "email");
+        let key = file("sixteen or more characters\n");
+        let in_file = with(&[hash, ("PLANHAT_SYNC__PRIVACY__HASH_KEY_FILE", key.path().to_str().unwrap())]).unwrap();
+        assert_eq!(in_file.privacy.hash_key.unwrap().expose_secret(), "sixteen or more characters");
+
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("privacy_hash_key"), "sixteen or more from systemd").unwrap();
+        let from_systemd = with(&[hash, ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]).unwrap();
+        assert_eq!(from_systemd.privacy.hash_key.unwrap().expose_secret(), "sixteen or more from systemd");
+    }
+
+    #[test]
     fn secrets_do_not_show_in_debug() {
-        let settings = with(&[("DATABASE_URL", "postgres://u:hunter2@h/d"), ("PLANHAT_API_TOKEN", "swordfish")]).unwrap();
-        let shown = format!("{settings:?}");
-        assert!(!shown.contains("hunter2") && !shown.contains("swordfish"), "{shown}");
+        let settings = with(&[
+            ("DATABASE_URL", "postgres://u:hunter2@h/d"),
+            ("PLANHAT_API_TOKEN", "swordfish"),
+            ("PLANHAT_SYNC__PRIVACY__HASH_KEY", "open sesame, they say"),
+            ("PLANHAT_SYNC__OBJECTS__ENDUSERS__HASH", "email"),
+        ]);
+        let shown = format!("{:?}", settings.unwrap());
+        assert!(!["hunter2", "swordfish", "sesame"].iter().any(|secret| shown.contains(secret)), "{shown}");
     }
 }

@@ -12,6 +12,7 @@
 //! progress                                   how far each object is, for whoever shows it
 //! planhat | store                            HTTP that knows no table | SQL that knows no HTTP
 //! flatten, sweep, window, record, object     the pure core; catalog: the objects, as data
+//! fields, privacy                            what the user says of values by name; what of them may be kept
 //! instant, json                              points in time and values, where they stand in a text
 //! simulator                                  a simulated Planhat for demo, tests and benchmark
 //! ```
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
+pub mod fields;
 pub mod flatten;
 pub mod http;
 pub mod instant;
@@ -31,6 +33,7 @@ pub mod json;
 pub mod notify;
 pub mod object;
 pub mod planhat;
+pub mod privacy;
 pub mod progress;
 pub mod pull;
 pub mod record;

@@ -4,6 +4,11 @@
 //! (pager, window, flatten, store) reads it. Field facts come from Planhat's reference, sections 4
 //! to 6.
 
+use std::collections::HashMap;
+
+/// Something for each of some objects, by their names.
+pub type ByObject<T> = HashMap<&'static str, T>;
+
 /// One kind of thing in a Planhat workspace, e.g. companies.
 #[derive(Debug)]
 pub struct Object {
@@ -38,12 +43,15 @@ pub struct Object {
     pub hidden: Option<&'static str>,
     /// Properties whose column has a clearer name than Planhat's own.
     pub renamed: &'static [(&'static str, &'static str)],
+    /// Properties that move with the calendar alone (days until, days since, counts within so many days): they do
+    /// not by themselves make a record another one.
+    pub volatile: &'static [&'static str],
     pub properties: Properties,
 }
 
 /// The documented properties of an object by the type of their column. What is not listed gets its
 /// type from the values seen.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Properties {
     pub text: &'static [&'static str],
     pub number: &'static [&'static str],
@@ -56,11 +64,17 @@ pub struct Properties {
 impl Object {
     /// The documented type of a property.
     pub fn kind_of(&self, property: &str) -> Option<Kind> {
-        let Properties { text, number, boolean, time, json } = &self.properties;
+        self.kinds().into_iter().find(|(names, _)| names.contains(&property)).map(|(_, kind)| kind)
+    }
+
+    /// All documented properties.
+    pub fn documented(&self) -> impl Iterator<Item = &'static str> {
+        self.kinds().into_iter().flat_map(|(names, _)| names.iter().copied())
+    }
+
+    fn kinds(&self) -> [(&'static [&'static str], Kind); 5] {
+        let Properties { text, number, boolean, time, json } = self.properties;
         [(text, Kind::Text), (number, Kind::Number), (boolean, Kind::Boolean), (time, Kind::Time), (json, Kind::Json)]
-            .into_iter()
-            .find(|(names, _)| names.contains(&property))
-            .map(|(_, kind)| kind)
     }
 
     /// All times in the life of a record.

@@ -82,21 +82,26 @@ pub struct Rejected {
 
 impl Record {
     pub fn parse(raw: Box<RawValue>) -> Result<Record, Rejected> {
-        let rejected = |raw: Box<RawValue>, reason| Err(Rejected { id: None, raw: raw.get().to_owned(), reason, sqlstate: None });
-        let shape = Json::of(&raw).shape();
-        if shape != Shape::Object {
-            return rejected(raw, format!("not an object but {}", shape.name()));
-        }
-        let mut record = Record { id: String::new(), mended_values: 0, mended: None, fields: Vec::new(), raw };
-        if let Err(reason) = record.read() {
-            return rejected(record.raw, reason);
-        }
+        let mut record = Record::parse_without_id(raw)?;
         match record.get("_id").map(|id| (id.shape(), id.string())) {
             Some((Shape::String, Some(id))) => record.id = id.into_owned(),
-            Some((shape, _)) => return rejected(record.raw, format!("_id is not a name but {}", shape.name())),
-            None => return rejected(record.raw, "no _id".to_owned()),
+            Some((shape, _)) => return Err(Rejected::as_it_came(&record.raw, format!("_id is not a name but {}", shape.name()))),
+            None => return Err(Rejected::as_it_came(&record.raw, "no _id".to_owned())),
         }
         Ok(record)
+    }
+
+    /// A record for what its values are, whether or not it has an id.
+    pub(crate) fn parse_without_id(raw: Box<RawValue>) -> Result<Record, Rejected> {
+        let shape = Json::of(&raw).shape();
+        if shape != Shape::Object {
+            return Err(Rejected::as_it_came(&raw, format!("not an object but {}", shape.name())));
+        }
+        let mut record = Record { id: String::new(), mended_values: 0, mended: None, fields: Vec::new(), raw };
+        match record.read() {
+            Ok(()) => Ok(record),
+            Err(reason) => Err(Rejected::as_it_came(&record.raw, reason)),
+        }
     }
 
     /// Finds the values, in the text as it came or in one that can be stored.
@@ -166,6 +171,12 @@ impl Record {
 
     fn json(&self, field: &Field) -> Json<'_> {
         Json::trusted(&self.text()[field.value.clone()])
+    }
+}
+
+impl Rejected {
+    fn as_it_came(raw: &RawValue, reason: String) -> Rejected {
+        Rejected { id: None, raw: raw.get().to_owned(), reason, sqlstate: None }
     }
 }
 

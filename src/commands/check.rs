@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use super::{Failure, client, exit, hinted, open_store, print};
 use crate::cli::Output;
-use crate::config::Settings;
+use crate::config::{Settings, nearest};
+use crate::flatten::Columns;
 use crate::object::Object;
 use crate::planhat::{Client, Error as PlanhatError};
+use crate::record::Origin;
 use crate::store::{self, Health, Store};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -106,6 +108,7 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
         Err(failure) => return vec![Finding::fail("database", failure.on_one_line(), failure.code)],
     };
     let (health, tables) = (health_of(&store).await, store.is_set_up().await);
+    let misspelt = misspelt(&store, settings, matches!(tables, Ok(true))).await.unwrap_or_default();
     store.close().await;
     let health = match health {
         Ok(health) => health,
@@ -141,10 +144,38 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
     if health.missing_grants.is_empty() {
         findings.push(Finding::ok("privileges", format!("can write schemas {} and planhat_sync", settings.database.schema)));
     }
+    findings.extend(misspelt);
     for grant in &health.missing_grants {
         findings.push(Finding::fail("privileges", format!("missing; have an administrator run: {grant};"), exit::DATABASE));
     }
     findings
+}
+
+/// Names in the rules for objects that nothing is known by, where something similar is: a rule for a misspelt name is none.
+async fn misspelt(store: &Store, settings: &Settings, has_tables: bool) -> Result<Vec<Finding>, store::Error> {
+    let mut findings = Vec::new();
+    let mut tx = store.begin().await?;
+    for (setting, object, name) in settings.names_of_properties() {
+        let (origin, bare) = name.strip_prefix("custom.").map_or((Origin::Property, name), |field| (Origin::Custom, field));
+        if name == "custom" || name == "custom.*" {
+            continue;
+        }
+        let columns = if has_tables { store::load_columns(&mut tx, &store.schema, object).await? } else { Columns::default() };
+        let stored = columns.iter().filter(|column| column.origin == origin).map(|column| column.planhat_name.as_str());
+        let documented = object.documented().filter(|_| origin == Origin::Property);
+        let mut known: Vec<&str> = documented.collect();
+        known.extend(stored);
+        let renamed = object.renamed.iter().find(|(_, clearer)| *clearer == bare).map(|(planhat, _)| *planhat);
+        let in_other_case = known.iter().find(|known| known.to_lowercase() == bare.to_lowercase()).copied();
+        let meant = renamed.or(in_other_case).or_else(|| nearest(bare, known.iter().copied()));
+        if let Some(meant) = meant.filter(|_| !known.contains(&bare)) {
+            let meant = format!("{}{meant}", if origin == Origin::Custom { "custom." } else { "" });
+            let text = format!("{setting} names {name:?}, which is neither documented nor stored; did you mean {meant:?}?");
+            findings.push(Finding::warn("settings", text));
+        }
+    }
+    store::commit(tx).await?;
+    Ok(findings)
 }
 
 async fn health_of(store: &Store) -> Result<Health, store::Error> {

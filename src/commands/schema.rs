@@ -10,6 +10,8 @@ use crate::cli::Output;
 use crate::config::Settings;
 use crate::flatten::Column;
 use crate::object::Object;
+use crate::privacy::Rule;
+use crate::record::Origin;
 use crate::store::{self, Store};
 
 #[derive(Debug, Serialize)]
@@ -29,6 +31,9 @@ struct Field {
     r#type: &'static str,
     planhat_name: String,
     origin: &'static str,
+    /// What the settings do to its values, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'static str>,
 }
 
 /// Shows these objects' tables, or all there are.
@@ -45,6 +50,7 @@ pub(super) async fn schema(
         tables(store, named).await
     })
     .await?;
+    let tables = under_rules(tables, settings);
     if output.json {
         print::json(&tables)?;
     } else if sql {
@@ -82,6 +88,22 @@ pub(super) async fn tables(store: &Store, named: &[&'static Object]) -> Result<V
     Ok(tables)
 }
 
+fn under_rules(mut tables: Vec<Table>, settings: &Settings) -> Vec<Table> {
+    for table in &mut tables {
+        let Some(rules) = settings.rules.get(table.object) else { continue };
+        for field in &mut table.columns {
+            let origin = Origin::parse(field.origin).unwrap_or(Origin::Property);
+            field.rule = match rules.of(origin, &field.planhat_name) {
+                Rule::Include => None,
+                Rule::Exclude => Some("not stored"),
+                Rule::Hash => Some("hashed"),
+                Rule::Redact => Some("redacted"),
+            };
+        }
+    }
+    tables
+}
+
 impl Field {
     fn of(column: &Column) -> Field {
         Field {
@@ -89,6 +111,7 @@ impl Field {
             r#type: column.kind.sql(),
             planhat_name: column.planhat_name.clone(),
             origin: column.origin.as_str(),
+            rule: None,
         }
     }
 }
@@ -107,9 +130,12 @@ pub(super) fn overview(tables: &[Table]) -> String {
 }
 
 fn detail(table: &Table) -> String {
-    let rows = table
-        .columns
-        .iter()
-        .map(|field| [field.column.clone(), field.r#type.to_owned(), field.planhat_name.clone(), field.origin.to_owned()]);
-    format!("{}: {} rows\n{}", table.table, table.rows, print::table(&["column", "type", "Planhat name", "origin"], 4, rows))
+    let has_rules = table.columns.iter().any(|field| field.rule.is_some());
+    let header = ["column", "type", "Planhat name", "origin", "rule"];
+    let rows = table.columns.iter().map(|field| {
+        let known = [field.column.clone(), field.r#type.to_owned(), field.planhat_name.clone(), field.origin.to_owned()];
+        known.into_iter().chain(has_rules.then(|| field.rule.unwrap_or_default().to_owned()))
+    });
+    let columns = if has_rules { 5 } else { 4 };
+    format!("{}: {} rows\n{}", table.table, table.rows, print::table(&header[..columns], columns, rows))
 }

@@ -91,6 +91,8 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         reconcile_every: settings.sync.reconcile_every,
         keep_runs: settings.sync.keep_runs,
         timeline: Timeline { on: settings.actions.enabled, initial: settings.actions.initial, keep: settings.actions.keep },
+        rules: settings.rules.clone(),
+        volatile: settings.volatile.clone(),
         brake: Brake { on: true, percent: settings.sync.brake_percent, rows: settings.sync.brake_rows },
     }
 }

@@ -102,9 +102,10 @@ impl Columns {
                 break;
             }
             let seen = kind_for(values);
-            let (known, base) = match origin {
-                Origin::Property => (object.kind_of(planhat_name), object.column_name_of(planhat_name)),
-                Origin::Custom => (declared.kind_of(object, planhat_name), planhat_name),
+            let known = declared.kind_of(object, origin, planhat_name);
+            let base = match origin {
+                Origin::Property => object.column_name_of(planhat_name),
+                Origin::Custom => planhat_name,
             };
             // Nothing but null is no reason for a column.
             let Some(kind) = seen.map(|seen| known.unwrap_or(seen)) else { continue };

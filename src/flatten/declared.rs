@@ -1,4 +1,5 @@
-//! Custom fields as the workspace declares them.
+//! Types that are known before any value is seen: of documented properties, of custom fields as the workspace declares
+//! them, and of whatever the user has masked.
 //!
 //! `/customfields` says which type a field has before any record shows a value. It does not list
 //! everything found in records, lists fields that no record uses, and may be forbidden; so it is a
@@ -7,14 +8,17 @@
 use std::collections::HashMap;
 
 use crate::json::Json;
-use crate::object::{Kind, Object};
-use crate::record::Record;
+use crate::object::{ByObject, Kind, Object};
+use crate::privacy::Rules;
+use crate::record::{Origin, Record};
 
-/// The types of declared custom fields.
+/// The types that are known.
 #[derive(Debug, Default)]
 pub struct Declared {
-    /// By lower-case model and name. None where two declarations disagree.
+    /// Of custom fields by lower-case model and name. None where two declarations disagree.
     kinds: HashMap<(String, String), Option<Kind>>,
+    /// What they mask is a text, whatever it was.
+    rules: ByObject<Rules>,
 }
 
 impl Declared {
@@ -37,7 +41,20 @@ impl Declared {
         declared
     }
 
-    pub(super) fn kind_of(&self, object: &Object, name: &str) -> Option<Kind> {
+    /// The same under the rules of objects.
+    pub fn under(self, rules: &ByObject<Rules>) -> Declared {
+        Declared { rules: rules.clone(), ..self }
+    }
+
+    pub(super) fn kind_of(&self, object: &Object, origin: Origin, name: &str) -> Option<Kind> {
+        match origin {
+            _ if self.rules.get(object.name).is_some_and(|rules| rules.of(origin, name).masks()) => Some(Kind::Text),
+            Origin::Property => object.kind_of(name),
+            Origin::Custom => self.declared_kind_of(object, name),
+        }
+    }
+
+    fn declared_kind_of(&self, object: &Object, name: &str) -> Option<Kind> {
         *self.kinds.get(&(object.model.to_lowercase(), name.to_owned()))?
     }
 }
@@ -73,7 +90,7 @@ mod tests {
             field("Company", "Twin", "text"),
             field("Company", "Sponsor", "team member"),
         ]);
-        let kind = |object: &str, name: &str| declared.kind_of(catalog::object(object).unwrap(), name);
+        let kind = |object: &str, name: &str| declared.kind_of(catalog::object(object).unwrap(), Origin::Custom, name);
         assert_eq!(kind("companies", "Seats"), Some(Kind::Number));
         assert_eq!(kind("endusers", "Seats"), Some(Kind::Text));
         assert_eq!(kind("licenses", "Seats"), None);

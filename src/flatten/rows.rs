@@ -7,8 +7,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::columns::Columns;
 use super::types::{Fit, fit};
+use crate::fields::Fields;
 use crate::json::{Json, Shape};
-use crate::object::Kind;
+use crate::object::{Kind, Object};
 use crate::record::{Origin, Record};
 
 /// What PostgreSQL has for the values of one row: a page of 8,160 bytes, less the row's own header and
@@ -18,6 +19,25 @@ const MAX_ROW_BYTES: usize = 7_800;
 const POINTER_BYTES: usize = 18;
 /// The longest value that it does not move out.
 const MAX_INLINE_BYTES: usize = 24;
+
+/// Which values do not by themselves make a row another one.
+#[derive(Debug, Clone, Default)]
+pub struct Volatile(Option<Fields<()>>);
+
+impl Volatile {
+    /// Those of an object, and more that the user names.
+    pub fn of(object: &Object, more: Option<&Fields<()>>) -> Volatile {
+        let mut fields = more.cloned().unwrap_or_default();
+        for name in object.volatile {
+            fields.say(name, ());
+        }
+        Volatile((!fields.is_empty()).then_some(fields))
+    }
+
+    fn has(&self, origin: Origin, name: &str) -> bool {
+        self.0.as_ref().is_some_and(|fields| fields.of(origin, name).is_some())
+    }
+}
 
 /// One row, ready to be written. Its values stand where they came, in the record.
 #[derive(Debug, Clone)]
@@ -31,7 +51,7 @@ pub struct Row<'a> {
     /// Values without a column, or for which the row has no room.
     pub overflow: Vec<(Origin, &'a str, Json<'a>)>,
     /// Equal for equal records, whatever the order of their keys and wherever their values landed: a
-    /// row whose hash is in the table already is not written again.
+    /// row whose hash is in the table already is not written again. Volatile values are not in it.
     pub hash: i64,
 }
 
@@ -46,9 +66,9 @@ pub struct Cell<'a> {
 }
 
 /// Sorts the values of records into their rows, one each and in the same order.
-pub fn flatten<'a>(columns: &'a Columns, records: &'a [Record]) -> Vec<Row<'a>> {
+pub fn flatten<'a>(columns: &'a Columns, volatile: &Volatile, records: &'a [Record]) -> Vec<Row<'a>> {
     let mut fed = Vec::new();
-    records.iter().map(|record| row(columns, record, hash_of(record, &mut fed))).collect()
+    records.iter().map(|record| row(columns, record, hash_of(record, volatile, &mut fed))).collect()
 }
 
 fn row<'a>(columns: &'a Columns, record: &'a Record, hash: i64) -> Row<'a> {
@@ -153,9 +173,10 @@ fn bytes_of(kind: Kind, cell: &Cell<'_>) -> usize {
 
 /// Each value is fed with a mark of its kind and, where it has one, its length, so that no two records feed the
 /// same bytes. Null is no value. `fed` is where the bytes are put together.
-fn hash_of(record: &Record, fed: &mut Vec<u8>) -> i64 {
+fn hash_of(record: &Record, volatile: &Volatile, fed: &mut Vec<u8>) -> i64 {
     fed.clear();
-    for (origin, name, value) in record.values().filter(|(_, _, value)| !value.is_null()) {
+    let counts = |(origin, name, value): &(Origin, &str, Json<'_>)| !value.is_null() && !volatile.has(*origin, name);
+    for (origin, name, value) in record.values().filter(counts) {
         let mark = match origin {
             Origin::Property => b'p',
             Origin::Custom => b'c',
@@ -228,7 +249,7 @@ mod tests {
         expected_overflow: Option<&str>,
     ) {
         let (columns, record) = (columns_of(object, &fields), record_of(&fields));
-        let row = flatten(&columns, std::slice::from_ref(&record)).remove(0);
+        let row = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record)).remove(0);
         let cells: Value = row.cells.iter().map(|cell| (columns.at(cell.column).name.clone(), json!(cell.text))).collect();
         assert_eq!(cells, expected_cells);
         assert_eq!(row.misfits_as_json().as_deref(), expected_misfits);
@@ -236,7 +257,7 @@ mod tests {
     }
 
     fn hash_in(columns: &Columns, record: &Record) -> i64 {
-        flatten(columns, std::slice::from_ref(record))[0].hash
+        flatten(columns, &Volatile::default(), std::slice::from_ref(record))[0].hash
     }
 
     fn hash(fields: &str) -> i64 {
@@ -265,7 +286,7 @@ mod tests {
     fn what_has_no_column_overflows() {
         let record = record_of(&json!({"_id": "a", "x": 1, "custom": {"y": [2], "z": null}}));
         let columns = Columns::default();
-        let row = flatten(&columns, std::slice::from_ref(&record)).remove(0);
+        let row = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record)).remove(0);
         assert_eq!(row.overflow_as_json().as_deref(), Some(r#"{"_id":"a","x":1,"custom":{"y":[2]}}"#));
     }
 
@@ -291,6 +312,18 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_does_not_see_what_is_volatile() {
+        let mut more = Fields::default();
+        more.say("custom.Age", ());
+        let volatile = Volatile::of(catalog::object("companies").unwrap(), Some(&more));
+        let hash = |fields: Value| flatten(&Columns::default(), &volatile, &[record_of(&fields)])[0].hash;
+        let before = hash(json!({"_id": "a", "renewalDaysFromNow": 3, "Age": 1, "custom": {"Age": 1, "renewalDaysFromNow": 1}}));
+        assert_eq!(before, hash(json!({"_id": "a", "daysInPhase": 3, "Age": 1, "custom": {"Age": 2, "renewalDaysFromNow": 1}})));
+        assert_ne!(before, hash(json!({"_id": "a", "Age": 2, "custom": {"renewalDaysFromNow": 1}})));
+        assert_ne!(before, hash(json!({"_id": "a", "Age": 1, "custom": {"renewalDaysFromNow": 2}})));
+    }
+
+    #[test]
     fn the_hash_does_not_depend_on_where_values_land() {
         let fields = json!({"_id": "a", "mrr": "a lot"});
         let (columns, record) = (columns_of("companies", &fields), record_of(&fields));
@@ -302,7 +335,7 @@ mod tests {
         let custom: Map<String, Value> = (0..1000).map(|number| (format!("{number:04}"), json!("twelve bytes"))).collect();
         let fields = json!({"_id": "a", "custom": custom});
         let (columns, record) = (columns_of("companies", &fields), record_of(&fields));
-        let row = flatten(&columns, std::slice::from_ref(&record)).remove(0);
+        let row = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record)).remove(0);
         let has_cell = |name: &str| row.cells.iter().any(|cell| columns.at(cell.column).name == name);
         assert_eq!(row.cells.len() + row.overflow.len(), 1001);
         assert!(has_cell("planhat__id") && has_cell("planhat__0000__custom"));

@@ -145,7 +145,7 @@ impl Pull<'_> {
             store::note_seen(&mut *db, workspace, object, &asked.unknown).await?;
             let columns = store::load_columns(&mut *db, workspace, object).await?;
             let noted = self.ctx.limits.timeline.noted(self.is_load);
-            let target = Target { schema: workspace, object, columns: &columns, run_id, noted };
+            let target = Target { schema: workspace, object, columns: &columns, run_id, noted, rules: self.rules };
             let marked = store::mark_deleted(&mut *db, target, &asked.gone).await?;
             self.save(db, run_id).await?;
             Ok(marked)

@@ -1,7 +1,7 @@
 //! Pulls one object from Planhat into its table.
 //!
 //! ```text
-//! plan -> pager -> window -> flatten -> one transaction: rows, actions, quarantine, position -> … -> gone -> watermark
+//! plan -> pager -> window -> rules -> flatten -> one transaction: rows, actions, quarantine, position -> … -> gone -> watermark
 //! ```
 //!
 //! A page is committed together with the position it stands for, so a scan goes on after a crash
@@ -25,9 +25,11 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::flatten::{Columns, Declared};
-use crate::object::Object;
+use crate::fields::Fields;
+use crate::flatten::{Columns, Declared, Volatile};
+use crate::object::{ByObject, Object};
 use crate::planhat::{self, Client, Listing, Pager, Position};
+use crate::privacy::Rules;
 use crate::progress::Board;
 use crate::store::{self, Cursor, ObjectStatus, Reached, Scan, ScanKind, Store, Timeline};
 use crate::sweep::{Order, Sweep};
@@ -85,6 +87,10 @@ pub struct Limits {
     /// How long what became of a run is kept.
     pub keep_runs: Duration,
     pub timeline: Timeline,
+    /// What of records may be kept, and how.
+    pub rules: ByObject<Rules>,
+    /// What the user counts as volatile besides the catalogue.
+    pub volatile: ByObject<Fields<()>>,
     pub brake: Brake,
 }
 
@@ -253,6 +259,8 @@ enum Ended {
 struct Pull<'a> {
     ctx: &'a Context<'a>,
     object: &'static Object,
+    rules: Option<&'a Rules>,
+    volatile: Volatile,
     kind: ScanKind,
     window: Window,
     scan: Scan,
@@ -304,6 +312,8 @@ impl<'a> Pull<'a> {
         Pull {
             ctx,
             object,
+            rules: ctx.limits.rules.get(object.name),
+            volatile: Volatile::of(object, ctx.limits.volatile.get(object.name)),
             kind,
             window,
             scan,

@@ -12,6 +12,7 @@ use super::{Pull, Purpose};
 use crate::flatten::{Columns, Row, flatten};
 use crate::object::Object;
 use crate::planhat::Page;
+use crate::privacy::Rules;
 use crate::record::{Record, Rejected};
 use crate::store::{self, PgConnection, Refused, ScanKind, Target, Written};
 use crate::window::{Verdict, Window};
@@ -89,7 +90,11 @@ impl Pull<'_> {
             let rejected = page.rejected.iter().filter_map(|rejected| rejected.id.as_ref());
             self.unsaved.seen.extend(page.records.iter().map(|record| &record.id).chain(rejected).cloned());
         }
-        let page = self.sort(page, newest).await?;
+        let mut page = self.sort(page, newest).await?;
+        // From here on nothing knows what must not be kept.
+        if let Some(rules) = self.rules {
+            page.apply(rules);
+        }
         match self.ctx.purpose {
             Purpose::Store { run_id } => self.store(page, run_id).await,
             Purpose::Preview { diff } => self.preview(page, diff).await,
@@ -127,9 +132,9 @@ impl Pull<'_> {
     /// Everything about one page in one transaction.
     async fn store_in(&mut self, columns: &Columns, page: Sorted, run_id: i64) -> Result<(), store::Error> {
         let pages = page.pages;
-        let rows = flatten(columns, &page.taken);
+        let rows = flatten(columns, &self.volatile, &page.taken);
         let noted = self.ctx.limits.timeline.noted(self.is_load);
-        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns, run_id, noted };
+        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns, run_id, noted, rules: self.rules };
 
         let committed = match self.commit(target, &page, &rows, false).await {
             Err(error) => match error.refusal() {
@@ -272,6 +277,19 @@ impl Sorted {
     fn take(&mut self, record: Record, newest: Option<DateTime<Utc>>) {
         self.oldest = self.oldest.into_iter().chain(newest).min();
         self.taken.push(record);
+    }
+
+    fn apply(&mut self, rules: &Rules) {
+        let applied: Vec<_> = self.taken.iter().map(|record| rules.apply(record)).collect();
+        self.taken.clear();
+        self.rejected =
+            std::mem::take(&mut self.rejected).into_iter().map(|rejected| rules.apply_to_rejected(rejected)).collect();
+        for applied in applied {
+            match applied {
+                Ok(record) => self.taken.push(record),
+                Err(rejected) => self.rejected.push(rejected),
+            }
+        }
     }
 
     /// The record behind a row that the database refused.

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
+use sqlx::types::Json;
 
 use super::Pull;
 use super::page::Sorted;
 use crate::flatten::{Columns, Row, flatten};
-use crate::store::{self, Compared, Noted, Target, Written};
+use crate::store::{self, Compared, Difference, Noted, Target, Written};
 
 /// Records that are shown one by one; the figures have them all.
 const MOST_SHOWN: usize = 1000;
@@ -61,9 +62,15 @@ impl Pull<'_> {
     pub(super) async fn preview(&mut self, page: Sorted, diff: bool) -> Result<(), store::Error> {
         let mut columns = self.columns.take().unwrap_or_default();
         let added = columns.grow(self.object, &page.taken, self.ctx.declared);
-        let rows = flatten(&columns, &page.taken);
-        let target =
-            Target { schema: &self.ctx.store.schema, object: self.object, columns: &columns, run_id: 0, noted: Noted::Nothing };
+        let rows = flatten(&columns, &self.volatile, &page.taken);
+        let target = Target {
+            schema: &self.ctx.store.schema,
+            object: self.object,
+            columns: &columns,
+            run_id: 0,
+            noted: Noted::Nothing,
+            rules: self.rules,
+        };
 
         let room = MOST_SHOWN.saturating_sub(self.report.preview.records.len());
         let looked = self.ctx.store.look(async |db| {
@@ -74,7 +81,10 @@ impl Pull<'_> {
             }
             let compared = store::compare(&mut *db, target, &rows).await?;
             let shown = diff && !compared.changed.is_empty() && room > 0;
-            let differences = if shown { store::differences(db, target, &compared.changed).await? } else { Vec::new() };
+            let mut differences = if shown { store::differences(db, target, &compared.changed).await? } else { Vec::new() };
+            for Difference { column, old, .. } in &mut differences {
+                *old = old.take().map(|Json(old)| Json(store::old_as_it_may_be_kept(target, column, old)));
+            }
             Ok((compared, differences))
         });
         let (Compared { written, new, changed, .. }, differences) = looked.await?;

@@ -169,6 +169,7 @@ async fn pull_objects(
         () = halt.cancelled() => Declared::default(),
         declared = declared_fields(client, &order.limits) => declared,
     };
+    let declared = declared.under(&order.limits.rules);
     let shared = objects::Shared { client, store, order, purpose, declared: &declared, turns, halt };
     let mut objects: Vec<ObjectSummary> = stream::iter(order.objects)
         .map(|object| objects::one_object(shared, object))

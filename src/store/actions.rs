@@ -19,6 +19,7 @@ use super::rows::{self, ByColumn, Compared, Target};
 use super::sql::{Sql, query, query_as, query_as_with};
 use crate::flatten::Row;
 use crate::object::Object;
+use crate::privacy::REDACTED;
 use crate::record::Origin;
 
 /// The table in the data schema.
@@ -140,8 +141,47 @@ async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -
         .fetch_all(db)
         .await
         .map_err(could_not("compare a page with its table"))?;
-    let changed = |(id, changes, columns): (_, _, Vec<String>)| (id, Changed { changes, columns: columns.into_iter().collect() });
+    let changed = |(id, changes, columns): (_, _, Vec<String>)| {
+        (id, Changed { changes: as_they_may_be_kept(target, changes), columns: columns.into_iter().collect() })
+    };
     Ok(changes.into_iter().map(changed).collect())
+}
+
+/// Changes without what their old values tell from before there were rules.
+fn as_they_may_be_kept(target: Target<'_>, changes: String) -> String {
+    let Some(mut kept) = target.rules.and_then(|_| serde_json::from_str::<Map<String, Value>>(&changes).ok()) else {
+        return changes;
+    };
+    for (column, change) in &mut kept {
+        let old = change["old"].take();
+        change["old"] = old_as_it_may_be_kept(target, column, old);
+    }
+    Value::Object(kept).to_string()
+}
+
+/// An old value of a column, which may be from before there was a rule for it.
+pub fn old_as_it_may_be_kept(target: Target<'_>, column: &str, old: Value) -> Value {
+    let Some(rules) = target.rules else { return old };
+    match (column, old) {
+        ("_misfits", Value::Object(misfits)) => {
+            misfits.into_iter().map(|(column, old)| (column.clone(), old_as_it_may_be_kept(target, &column, old))).collect()
+        }
+        ("_overflow", Value::Object(overflow)) => {
+            let kept = |origin, name: String, old| (name.clone(), rules.apply_to_stored(origin, &name, old));
+            let custom =
+                |fields: Map<String, Value>| fields.into_iter().map(|(name, old)| kept(Origin::Custom, name, old)).collect();
+            let fields = overflow.into_iter().map(|(name, old)| match old {
+                Value::Object(fields) if name == "custom" => (name, custom(fields)),
+                old => kept(Origin::Property, name, old),
+            });
+            fields.collect()
+        }
+        (_, Value::Null) => Value::Null,
+        (column, old) => match target.columns.named(column) {
+            Some(column) => rules.apply_to_stored(column.origin, &column.planhat_name, old),
+            None => Value::from(REDACTED),
+        },
+    }
 }
 
 /// Reads off records what their actions say besides.
@@ -207,6 +247,7 @@ const MAX_REFERENCE_BYTES: usize = 255;
 /// The one id that a property names: of several, none is more than the others.
 fn reference(value: &Value) -> Option<String> {
     match value {
+        Value::String(id) if id == REDACTED => None,
         Value::String(id) => (1..=MAX_REFERENCE_BYTES).contains(&id.len()).then(|| id.clone()),
         Value::Array(items) => match items.as_slice() {
             [only] => reference(only),
@@ -232,7 +273,12 @@ fn time_of_id(id: &str) -> Option<DateTime<Utc>> {
 impl Action {
     /// `references` are those of the row, by property.
     pub(super) fn deleted(target: Target<'_>, record_id: &str, references: &Map<String, Value>) -> Action {
-        let the_one = |names: &[&str]| names.iter().find_map(|name| reference(references.get(*name)?));
+        // The row may be from before there were rules.
+        let kept = |name: &str, value: &Value| match target.rules {
+            Some(rules) => rules.apply_to_stored(Origin::Property, name, value.clone()),
+            None => value.clone(),
+        };
+        let the_one = |names: &[&str]| names.iter().find_map(|name| reference(&kept(name, references.get(*name)?)));
         Action {
             what: What::Deleted,
             record_id: record_id.to_owned(),

@@ -38,7 +38,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
-pub use actions::{Noted, Timeline, actions_sql, forget_actions, make_actions};
+pub use actions::{Noted, Timeline, actions_sql, forget_actions, make_actions, old_as_it_may_be_kept};
 pub use cursors::{
     Cursor, Reached, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_position, forget_object,
     move_cursor, save_scan, unfinished_scans,

@@ -20,6 +20,7 @@ use super::error::{Error, could_not};
 use super::sql::{Sql, query_as, query_as_with, query_with};
 use crate::flatten::{Column, Columns, Row};
 use crate::object::Object;
+use crate::privacy::Rules;
 
 /// What became of the rows of a page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct Target<'a> {
     pub run_id: i64,
     /// Which changes become actions.
     pub noted: Noted,
+    /// What of the object may be kept, if there are rules for it.
+    pub rules: Option<&'a Rules>,
 }
 
 /// Stores rows as `upsert` does, and where PostgreSQL refuses, halves them until it is known which.

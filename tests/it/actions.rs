@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use planhat_sync::catalog;
-use planhat_sync::flatten::{Columns, Declared, flatten};
+use planhat_sync::flatten::{Columns, Declared, Volatile, flatten};
 use planhat_sync::object::{Kind, Object};
 use planhat_sync::pull::{Ask, Begin};
 use planhat_sync::record::Record;
@@ -417,8 +417,9 @@ async fn of_two_transactions_side_by_side_the_one_that_commits_first_has_the_sma
     sync.sync_one("projects").await;
     sync.sync_one("issues").await;
     let (columns, record) = project("a");
-    let rows = flatten(&columns, std::slice::from_ref(&record));
-    let target = |object| Target { schema: "planhat", object, columns: &columns, run_id: 1, noted: Noted::Everything };
+    let rows = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record));
+    let target =
+        |object| Target { schema: "planhat", object, columns: &columns, run_id: 1, noted: Noted::Everything, rules: None };
     let mut slow = sync.store.begin().await.unwrap();
     store::upsert(&mut slow, target(projects), &rows).await.unwrap();
 

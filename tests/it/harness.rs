@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use planhat_sync::catalog;
-use planhat_sync::object::Object;
+use planhat_sync::object::{ByObject, Object};
 use planhat_sync::planhat::{Budget, Client, Connection, Retry, Token};
 use planhat_sync::pull::{Ask, Begin, Brake, Limits, Range};
 use planhat_sync::run::{self, ObjectSummary, Order, Summary};
@@ -76,6 +76,8 @@ impl Sync {
             reconcile_every: Duration::from_secs(7 * 86_400),
             keep_runs: Duration::from_secs(180 * 86_400),
             timeline: Timeline::default(),
+            rules: ByObject::new(),
+            volatile: ByObject::new(),
             brake: Brake { on: true, percent: 20, rows: 100 },
         };
         Sync { simulator, store, limits, now: at(TODAY), stop: CancellationToken::new() }

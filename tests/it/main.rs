@@ -20,6 +20,7 @@ mod landing;
 mod model;
 mod paging;
 mod permissions;
+mod privacy;
 mod reconcile;
 mod runs;
 mod secrets;

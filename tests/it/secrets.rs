@@ -10,6 +10,7 @@ use crate::cli::Tool;
 
 const TOKEN: &str = "token-nobody-may-see";
 const WEBHOOK: &str = "webhook-secret-nobody-may-see";
+const HASH_KEY: &str = "hash-key-nobody-may-see";
 const PATH: &str = "ping-path-nobody-may-see";
 
 /// What must be found nowhere.
@@ -39,9 +40,11 @@ async fn talkative() -> (Simulator, Tool, Secrets) {
         .set("RUST_BACKTRACE", "full")
         .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("http://127.0.0.1:1/{PATH}"))
         .set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("http://127.0.0.1:1/{PATH}"))
-        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_SECRET", WEBHOOK);
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_SECRET", WEBHOOK)
+        .set("PLANHAT_SYNC__PRIVACY__HASH_KEY", HASH_KEY)
+        .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__HASH", "email");
     let password = tool.database().parse::<url::Url>().unwrap().password().unwrap().to_owned();
-    (simulator, tool, Secrets([TOKEN, WEBHOOK, PATH].map(str::to_owned).into_iter().chain([password]).collect()))
+    (simulator, tool, Secrets([TOKEN, WEBHOOK, &HASH_KEY[..15], PATH].map(str::to_owned).into_iter().chain([password]).collect()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,6 +86,7 @@ async fn no_error_tells_a_secret() {
         ("a misspelt parameter", "DATABASE_URL", format!("{url}?sslmod=require")),
         ("a token with a line end", "PLANHAT_API_TOKEN", format!("{TOKEN}\n{TOKEN}")),
         ("an unknown setting", "PLANHAT_SYNC__PLANHAT__TOKENS", TOKEN.to_owned()),
+        ("a key that is too short", "PLANHAT_SYNC__PRIVACY__HASH_KEY", HASH_KEY[..15].to_owned()),
         ("a ping that is no address", "PLANHAT_SYNC__NOTIFY__PING_URL", PATH.to_owned()),
     ] {
         let before = wrong.get(name);

@@ -1,0 +1,96 @@
+//! What the user says of values by their names: of properties, of custom fields, or of all custom fields at once.
+//!
+//! A property is named as Planhat has it, a custom field as `custom.<its name>`, and `custom` means all of them. What is
+//! said of a field by its own name goes before what is said of all.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use crate::record::Origin;
+
+#[derive(Debug, Clone)]
+pub struct Fields<T> {
+    // Every value of every record may be looked up here, so by a quick hash.
+    properties: HashMap<String, T, RandomState>,
+    custom: HashMap<String, T, RandomState>,
+    all_custom: Option<T>,
+}
+
+impl<T> Default for Fields<T> {
+    fn default() -> Fields<T> {
+        Fields { properties: HashMap::default(), custom: HashMap::default(), all_custom: None }
+    }
+}
+
+impl<T: Copy> Fields<T> {
+    /// Says something of a name; returns what was said of it before.
+    pub fn say(&mut self, name: &str, what: T) -> Option<T> {
+        match name.strip_prefix("custom.") {
+            _ if name == "custom" => self.all_custom.replace(what),
+            // Somebody will think that this is how it is written, and a field that is called so does no harm.
+            Some("*") => self.all_custom.replace(what),
+            Some(field) => self.custom.insert(field.to_owned(), what),
+            None => self.properties.insert(name.to_owned(), what),
+        }
+    }
+
+    /// What is said of a value. A `custom` that is no object is what all custom fields are.
+    pub fn of(&self, origin: Origin, name: &str) -> Option<T> {
+        match origin {
+            Origin::Property if name == "custom" => self.all_custom,
+            Origin::Property => self.properties.get(name).copied(),
+            Origin::Custom => self.custom.get(name).copied().or(self.all_custom),
+        }
+    }
+
+    /// What is said of custom fields by their names.
+    pub fn of_custom(&self) -> impl Iterator<Item = T> {
+        self.custom.values().copied()
+    }
+
+    /// All that is said, of whatever name.
+    pub fn said(&self) -> impl Iterator<Item = T> {
+        self.properties.values().chain(self.custom.values()).chain(&self.all_custom).copied()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.said().next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Origin::{Custom, Property};
+
+    fn fields(names: &[&str]) -> Fields<usize> {
+        let mut fields = Fields::default();
+        for (index, name) in names.iter().enumerate() {
+            assert_eq!(fields.say(name, index), None, "{name}");
+        }
+        fields
+    }
+
+    #[test]
+    fn properties_and_custom_fields_of_the_same_name_are_two() {
+        let fields = fields(&["Tier", "custom.Tier", "custom.a.b, c"]);
+        assert_eq!((fields.of(Property, "Tier"), fields.of(Custom, "Tier")), (Some(0), Some(1)));
+        assert_eq!((fields.of(Custom, "a.b, c"), fields.of(Custom, "tier")), (Some(2), None));
+    }
+
+    #[test]
+    fn a_fields_own_name_goes_before_all_of_them() {
+        for all in ["custom", "custom.*"] {
+            let fields = fields(&[all, "custom.Tier"]);
+            assert_eq!((fields.of(Custom, "Tier"), fields.of(Custom, "other")), (Some(1), Some(0)));
+            assert_eq!((fields.of(Property, "custom"), fields.of(Property, "Tier")), (Some(0), None));
+        }
+    }
+
+    #[test]
+    fn what_is_said_twice_of_a_name_is_told() {
+        let mut fields = fields(&["custom"]);
+        assert_eq!(fields.say("custom.*", 7), Some(0));
+    }
+}

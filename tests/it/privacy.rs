@@ -1,0 +1,513 @@
+//! What there are rules for gets nowhere, and what is volatile changes nothing by itself.
+
+use std::collections::HashMap;
+
+use planhat_sync::catalog;
+use planhat_sync::fields::Fields;
+use planhat_sync::privacy::{Rule, Rules};
+use planhat_sync::pull::Ask;
+use planhat_sync::run;
+use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
+use planhat_sync::store::ObjectStatus;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use sqlx::PgPool;
+
+use crate::actions::{assert_actions_tell_the_versions, keep_versions};
+use crate::cli::Tool;
+use crate::harness::{Sync, day, written};
+use crate::workspaces::awkward_names;
+
+const KEY: &str = "a key of these tests alone";
+/// Of which every value is made that nobody may see.
+const MARKER: &str = "nobody-may-see-this";
+
+fn rules(said: &[(&str, Rule)]) -> Rules {
+    let mut fields = Fields::default();
+    for (name, rule) in said {
+        fields.say(name, *rule);
+    }
+    Rules::new(fields, Some(&KEY.into()))
+}
+
+fn volatile(names: &[&str]) -> Fields<()> {
+    let mut fields = Fields::default();
+    for name in names {
+        fields.say(name, ());
+    }
+    fields
+}
+
+/// Where a text stands in what the tool keeps: in a row of any table or view of its two schemas, or in the name of
+/// anything.
+async fn places_of(pool: &PgPool, text: &str) -> Vec<String> {
+    let relations = "select format('%I.%I', nspname, relname) from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+        where nspname in ('planhat', 'planhat_sync') and relkind in ('r', 'v')";
+    let relations: Vec<String> = sqlx::query_scalar(relations).fetch_all(pool).await.unwrap();
+    assert!(relations.len() > 10 && relations.contains(&"planhat.timeline".to_owned()), "{relations:?}");
+    let mut places = Vec::new();
+    for relation in relations {
+        let rows = sqlx::AssertSqlSafe(format!("select to_json(t)::text from {relation} t where strpos(t::text, $1) > 0"));
+        let rows: Vec<String> = sqlx::query_scalar(rows).bind(text).fetch_all(pool).await.unwrap();
+        places.extend(rows.into_iter().map(|row| format!("{relation}: {row}")));
+    }
+    places
+}
+
+async fn assert_nobody_sees(sync: &Sync) {
+    assert_eq!(places_of(sync.store.pool(), MARKER).await, Vec::<String>::new());
+}
+
+/// A marked value of each shape.
+fn marked(shape: usize) -> Value {
+    match shape % 5 {
+        0 => json!(MARKER),
+        1 => json!([MARKER, {"deep": MARKER}]),
+        2 => json!({MARKER: MARKER}),
+        3 => json!(format!("{MARKER}\0 \u{1f389}")),
+        _ => json!(format!("2026-11-01T00:00:00.000Z {MARKER}")),
+    }
+}
+
+#[tokio::test]
+async fn what_is_excluded_gets_no_column_and_what_is_masked_a_text() {
+    let contact = |id: &str, phone: Value, email: Value| {
+        json!({"_id": id, "phone": phone, "email": email, "nps": 9, "npsDate": written(day(-2)), "name": "Kim",
+            "custom": {"Age": 40, "Born": "1980-01-01T00:00:00.000Z", "Tier": "A"}, "updatedAt": written(day(-1))})
+    };
+    let contacts = vec![
+        contact("a", json!("1"), json!("kim@acme.example")),
+        contact("b", json!(2), json!("")),
+        contact("c", json!([3]), json!(null)),
+    ];
+    let fields = vec![json!({"_id": "f", "parent": "EndUser", "name": "Age", "type": "number"})];
+    let mut sync = Sync::new(Workspace::empty().with("endusers", contacts).with("customfields", fields)).await;
+    sync.limits.rules.insert(
+        "endusers",
+        rules(&[
+            ("phone", Rule::Exclude),
+            ("custom.Born", Rule::Exclude),
+            ("email", Rule::Hash),
+            ("nps", Rule::Hash),
+            ("custom.Age", Rule::Redact),
+            ("npsDate", Rule::Redact),
+        ]),
+    );
+
+    let summary = sync.sync_one("endusers").await;
+
+    assert_eq!((summary.run.status, summary.run.figures.misfits), (ObjectStatus::Succeeded, 0));
+    let columns = "select string_agg(planhat_name || ' ' || type, ', ' order by column_name) from planhat_sync.columns where object = 'endusers'";
+    insta::assert_snapshot!(sync.one(columns).await, @"Age text, email text, _id text, name text, nps text, npsDate text, Tier text, updatedAt timestamptz");
+    let rows = "select string_agg((to_jsonb(t) - array['_row_hash', '_synced_at', '_first_seen_at', '_run_id', '_deleted_at', '_misfits', '_overflow'])::text, E'\n' order by planhat__id) from planhat.endusers t";
+    insta::assert_snapshot!(sync.one(rows).await, @r#"
+    {"planhat__id": "a", "planhat__nps": "a21f5b2ce57f4323153c83a97e73fd37463da0d402d1553eecc5a176e05787f5", "planhat__name": "Kim", "planhat__email": "53ef6801ac703b8abe921af74702a5ea2136ca780461cb2773e51357635e3b04", "planhat__nps_date": "[redacted]", "planhat__updated_at": "2026-11-20T12:00:00+00:00", "planhat__age__custom": "[redacted]", "planhat__tier__custom": "A"}
+    {"planhat__id": "b", "planhat__nps": "a21f5b2ce57f4323153c83a97e73fd37463da0d402d1553eecc5a176e05787f5", "planhat__name": "Kim", "planhat__email": "", "planhat__nps_date": "[redacted]", "planhat__updated_at": "2026-11-20T12:00:00+00:00", "planhat__age__custom": "[redacted]", "planhat__tier__custom": "A"}
+    {"planhat__id": "c", "planhat__nps": "a21f5b2ce57f4323153c83a97e73fd37463da0d402d1553eecc5a176e05787f5", "planhat__name": "Kim", "planhat__email": null, "planhat__nps_date": "[redacted]", "planhat__updated_at": "2026-11-20T12:00:00+00:00", "planhat__age__custom": "[redacted]", "planhat__tier__custom": "A"}
+    "#);
+}
+
+#[tokio::test]
+async fn equal_values_can_be_joined_by_their_hashes() {
+    let mut sync = Sync::new(
+        Workspace::empty()
+            .with("endusers", vec![json!({"_id": "e", "email": "kim@acme.example", "otherEmails": ["kim@acme.example"]})])
+            .with("nps", vec![json!({"_id": "n", "email": "kim@acme.example", "euId": "e"})]),
+    )
+    .await;
+    sync.limits.rules.insert("endusers", rules(&[("email", Rule::Hash)]));
+    sync.limits.rules.insert("nps", rules(&[("email", Rule::Hash)]));
+
+    sync.sync_one("endusers").await;
+    sync.sync_one("nps").await;
+
+    let joined =
+        "select n.planhat__id from planhat.endusers join planhat.nps n using (planhat__email) where length(planhat__email) = 64";
+    assert_eq!(sync.one(joined).await, "n");
+}
+
+#[tokio::test]
+async fn where_something_is_included_nothing_else_is_stored() {
+    let contact = json!({"_id": "e", "companyId": "c", "name": "Kim", "email": "kim@acme.example", "createdAt": written(day(-9)),
+        "updatedAt": written(day(-1)), "custom": {"Tier": "A", "Age": 40}, "somethingNew": 1});
+    let mut sync = Sync::new(Workspace::empty().with("endusers", vec![contact])).await;
+    sync.limits.rules.insert("endusers", rules(&[("name", Rule::Include), ("custom.Tier", Rule::Include)]));
+
+    sync.sync_one("endusers").await;
+
+    let columns = "select string_agg(planhat_name, ' ' order by column_name) from planhat_sync.columns where object = 'endusers'";
+    assert_eq!(sync.one(columns).await, "_id name Tier");
+    // What the tool goes by is taken from the record before, what it tells of it is not.
+    assert_eq!(sync.one("select watermark::date::text from planhat_sync.cursors where object = 'endusers'").await, "2026-11-20");
+    let actions = "select concat_ws(' ', kind, record_id, company_id, end_user_id, happened_at = seen_at) from planhat.actions";
+    assert_eq!(sync.one(actions).await, "created e e t");
+}
+
+#[tokio::test]
+async fn what_there_are_rules_for_is_nowhere_whatever_happens_to_its_record() {
+    let ruled = [
+        ("phone", Rule::Exclude),
+        ("email", Rule::Hash),
+        ("nps", Rule::Redact),
+        ("companyId", Rule::Hash),
+        ("somethingNew", Rule::Exclude),
+        ("custom.Notes", Rule::Redact),
+        ("custom.Age", Rule::Hash),
+        ("custom.Gone", Rule::Exclude),
+    ];
+    let fields = |shape: usize| {
+        let mut record = json!({"featured": shape.is_multiple_of(2), "updatedAt": written(day(-1)), "custom": {"Tier": "A"}});
+        for (index, (name, _)) in ruled.iter().enumerate() {
+            match name.strip_prefix("custom.") {
+                Some(name) => record["custom"][name] = marked(index + shape),
+                None => record[*name] = marked(index + shape),
+            }
+        }
+        record
+    };
+    let contact = |id: &str, shape: usize| {
+        let mut contact = fields(shape);
+        contact["_id"] = json!(id);
+        contact
+    };
+    let ids = ["a", "b", "c", "d", "refused", "deleted"];
+    let contacts = ids.iter().enumerate().map(|(shape, id)| contact(id, shape));
+    let odd = [fields(1), json!(MARKER), json!([MARKER]), json!({"_id": {"email": MARKER}, "phone": MARKER})];
+    let mut sync = Sync::new(Workspace::empty().with("endusers", contacts.chain(odd).collect())).await;
+    sync.limits.rules.insert("endusers", rules(&ruled));
+    let objects = [catalog::object("endusers").unwrap()];
+    keep_versions(&sync, &objects).await;
+    let rule = "create function public.refuse() returns trigger language plpgsql as
+            $$ begin if new.planhat__id = 'refused' then raise exception 'no %', to_json(new); end if; return new; end $$;
+        create trigger refuse before insert or update on planhat.endusers for each row execute function public.refuse()";
+    sqlx::raw_sql(rule).execute(sync.store.pool()).await.unwrap();
+
+    let loaded = sync.sync_one("endusers").await;
+    // Contacts are listed twice, the second time with archived ones.
+    assert_eq!((loaded.run.figures.inserted, loaded.run.figures.quarantined), (5, 2 * 5));
+    assert_nobody_sees(&sync).await;
+
+    for (shape, id) in ids.iter().enumerate() {
+        sync.simulator.edit("endusers", id, day(0), |record| {
+            for (name, value) in contact(id, shape + 1).as_object().unwrap().iter().filter(|(name, _)| *name != "updatedAt") {
+                record.insert(name.clone(), value.clone());
+            }
+        });
+    }
+    let client = sync.client();
+    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await;
+    let preview = serde_json::to_string(&preview).unwrap();
+    assert!(preview.contains("planhat__email") && !preview.contains(MARKER), "{preview}");
+    sync.sync_one("endusers").await;
+    assert_nobody_sees(&sync).await;
+
+    let deleted = sync.simulator.records("endusers").into_iter().find(|contact| contact["_id"] == "deleted").unwrap();
+    sync.simulator.delete("endusers", "deleted");
+    sync.full_sync_one("endusers").await;
+    assert_nobody_sees(&sync).await;
+    sync.simulator.add("endusers", deleted);
+    sync.full_sync_one("endusers").await;
+    assert_nobody_sees(&sync).await;
+
+    assert_eq!(
+        sync.one("select string_agg(n || ' ' || kind, ', ' order by kind) from (select kind, count(*) n from planhat.actions group by kind) k").await,
+        "5 created, 1 deleted, 1 restored, 5 updated"
+    );
+    assert_actions_tell_the_versions(&sync).await;
+    let kept =
+        "select string_agg(regexp_replace(raw, '[0-9a-f]{64}', 'HASH', 'g'), E'\n' order by raw) from planhat_sync.quarantine";
+    insta::assert_snapshot!(sync.one(kept).await, @r#"
+    (withheld: 21 bytes in which the values that there are rules for cannot be told)
+    (withheld: 23 bytes in which the values that there are rules for cannot be told)
+    {"_id":"[redacted]"}
+    {"_id":"refused","companyId":"HASH","email":"HASH","featured":false,"nps":"[redacted]","updatedAt":"2026-11-21T12:00:00.000Z","custom":{"Age":"HASH","Notes":"[redacted]","Tier":"A"}}
+    {"companyId":"HASH","email":"HASH","featured":false,"nps":"[redacted]","updatedAt":"2026-11-20T12:00:00.000Z","custom":{"Age":"HASH","Notes":"[redacted]","Tier":"A"}}
+    "#);
+}
+
+#[tokio::test]
+async fn masked_values_are_misfits_and_overflow_like_any_other() {
+    let custom: Map<String, Value> = (0..1300).map(|number| (format!("F{number:04}"), marked(number))).collect();
+    let record = |id: &str| json!({"_id": id, "value": MARKER, "mrr": 10, "custom": custom});
+    let mut sync = Sync::new(Workspace::empty().with("licenses", vec![json!({"_id": "0", "value": 10})])).await;
+    sync.sync_one("licenses").await;
+    for id in ["1", "2"] {
+        sync.simulator.add("licenses", record(id));
+    }
+    let excluded = (0..1300).step_by(26).map(|number| (format!("custom.F{number:04}"), Rule::Exclude)).collect::<Vec<_>>();
+    let mut said: Vec<_> = excluded.iter().map(|(name, rule)| (name.as_str(), *rule)).collect();
+    said.extend([("custom", Rule::Redact), ("value", Rule::Hash)]);
+    sync.limits.rules.insert("licenses", rules(&said));
+
+    let summary = sync.sync_one("licenses").await;
+
+    assert_eq!((summary.run.figures.inserted, summary.run.figures.overflowed, summary.run.figures.updated), (2, 2, 1));
+    assert_nobody_sees(&sync).await;
+    // The column was made a number before there was a rule: the hash is a misfit, and what was there is gone.
+    let kept = "select string_agg(format('%s %s %s %s', planhat__id, planhat__value, length(_misfits ->> 'planhat__value'),
+        (select count(*) from jsonb_each_text(_overflow -> 'custom') where value = '[redacted]')), ', ' order by planhat__id) from planhat.licenses";
+    assert_eq!(sync.one(kept).await, "0  64 0, 1  64 542, 2  64 542");
+    let told = "select concat_ws(' ', changes -> 'planhat__value', changes -> '_misfits' -> 'old') from planhat.actions where kind = 'updated'";
+    assert_eq!(sync.one(told).await, r#"{"new": null, "old": "[redacted]"} null"#);
+}
+
+#[tokio::test]
+async fn rules_that_come_later_reach_what_is_stored_with_the_next_full_sync() {
+    let custom: Map<String, Value> = (0..1250).map(|number| (format!("F{number:04}"), marked(number))).collect();
+    let contact = |id: &str| {
+        json!({"_id": id, "companyId": MARKER, "phone": MARKER, "email": MARKER, "nps": [MARKER], "name": "Kim", "custom": custom,
+            "updatedAt": written(day(-30))})
+    };
+    let contacts = ["a", "b", "deleted"].map(contact).into_iter().chain([json!({"phone": MARKER, "x": 1})]).collect();
+    let mut sync = Sync::new(Workspace::empty().with("endusers", contacts)).await;
+    sync.sync_one("endusers").await;
+    assert!(places_of(sync.store.pool(), MARKER).await.len() >= 7);
+    sync.limits.rules.insert(
+        "endusers",
+        rules(&[
+            ("phone", Rule::Exclude),
+            ("email", Rule::Hash),
+            ("nps", Rule::Redact),
+            ("companyId", Rule::Exclude),
+            ("custom", Rule::Exclude),
+        ]),
+    );
+    sync.simulator.delete("endusers", "deleted");
+    let client = sync.client();
+    let objects = [catalog::object("endusers").unwrap()];
+
+    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await;
+    let preview = serde_json::to_string(&preview).unwrap();
+    assert!(preview.contains("planhat__phone") && !preview.contains(MARKER), "{preview}");
+    let full = sync.full_sync_one("endusers").await;
+
+    assert_eq!((full.run.figures.updated, full.run.figures.deleted), (2, 1));
+    let row = "select concat_ws(' ', planhat__phone, length(planhat__email), planhat__nps, _misfits, _overflow, planhat__company_id, planhat__f0000__custom, planhat__name) from planhat.endusers where planhat__id = 'a'";
+    assert_eq!(sync.one(row).await, r#"64 {"planhat__nps": "[redacted]"} Kim"#);
+    // What was noted before stays until somebody says so, and what is deleted at Planhat is not compared.
+    let by_hand = "delete from planhat.actions where object = 'endusers' and run_id < 2;
+        delete from planhat.endusers where _deleted_at is not null";
+    sqlx::raw_sql(by_hand).execute(sync.store.pool()).await.unwrap();
+    assert_nobody_sees(&sync).await;
+    let told = "select string_agg(kind || ' ' || record_id || ' ' || coalesce(company_id, '-') || coalesce(changes ->> 'planhat__phone', ''), ', ' order by id) from planhat.actions";
+    assert_eq!(
+        sync.one(told).await,
+        r#"updated a -{"new": null, "old": "[redacted]"}, updated b -{"new": null, "old": "[redacted]"}, deleted deleted -"#
+    );
+    assert_eq!(sync.one("select string_agg(raw, '') from planhat_sync.quarantine").await, r#"{"x":1}"#);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Whatever a record holds and whatever it is called, nothing with a rule gets anywhere.
+    #[test]
+    fn nothing_with_a_rule_gets_anywhere(
+        names in proptest::collection::hash_map(prop::sample::select(awkward_names()), (0..3_usize, any::<bool>()), 1..12),
+        shapes in proptest::collection::vec((0..5_usize, 0..5_usize), 1..12),
+    ) {
+        let rule = |index: usize| [Rule::Exclude, Rule::Hash, Rule::Redact][index];
+        // A NUL in a name becomes visible before anything else, and its two spellings are one field here.
+        let spelt = |name: &str| name.replace('\0', "\u{2400}");
+        let names: HashMap<String, _> = names.into_iter().filter(|(name, (_, custom))| *custom || (name != "_id" && name != "custom")).collect();
+        let said: Vec<(String, Rule)> = names.iter().map(|(name, (index, custom))| {
+            (if *custom { format!("custom.{}", spelt(name)) } else { spelt(name) }, rule(*index))
+        }).collect();
+        let said: Vec<(&str, Rule)> = said.iter().map(|(name, rule)| (name.as_str(), *rule)).collect();
+        let record = |number: usize, shape: usize| {
+            let (mut fields, mut custom) = (Map::new(), Map::new());
+            for (index, (name, (_, is_custom))) in names.iter().enumerate() {
+                if *is_custom { &mut custom } else { &mut fields }.insert(name.clone(), marked(index + shape));
+            }
+            custom.insert("free".into(), json!(shape));
+            fields.insert("custom".into(), custom.into());
+            if number % 4 != 3 {
+                fields.insert("_id".into(), json!(format!("{number:02}")));
+            }
+            Value::Object(fields)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let records = shapes.iter().enumerate().map(|(number, (shape, _))| record(number, *shape)).collect();
+            let mut sync = Sync::new(Workspace::empty().with("projects", records)).await;
+            sync.limits.rules.insert("projects", rules(&said));
+            sync.sync_one("projects").await;
+            let check = "alter table planhat.projects add constraint ours check (planhat__free__custom <> 4) not valid";
+            let _ = sqlx::raw_sql(check).execute(sync.store.pool()).await;
+            for (number, (_, shape)) in shapes.iter().enumerate().filter(|(number, _)| number % 4 != 3) {
+                let id = format!("{number:02}");
+                sync.simulator.delete("projects", &id);
+                sync.simulator.add("projects", record(number, *shape));
+            }
+            sync.full_sync_one("projects").await;
+            assert_nobody_sees(&sync).await;
+        });
+    }
+}
+
+/// A workspace and a tool with a rule of each kind.
+async fn tool_with_rules() -> (Simulator, Tool) {
+    let contact = |id: usize| {
+        json!({"_id": format!("e{id}"), "phone": marked(id), "email": MARKER, "name": "Kim", "nps": MARKER,
+            "custom": {"Notes, more": MARKER, "Age": id}})
+    };
+    let contacts = (0..5).map(contact).chain([json!({"phone": MARKER}), json!(MARKER)]).collect();
+    let simulator = Simulator::start(Workspace::empty().with("endusers", contacts), Options::default()).await.unwrap();
+    let tool = Tool::for_workspace(&simulator)
+        .await
+        .set("RUST_LOG", "trace,sqlx=debug,hyper=trace,reqwest=trace")
+        .set("PLANHAT_SYNC__PLANHAT__OBJECTS", "endusers")
+        .set("PLANHAT_SYNC__PRIVACY__HASH_KEY", KEY);
+    let file = "[objects.endusers]\nexclude = ['phone']\nhash = ['email']\nredact = ['custom.Notes, more', 'nps']\nvolatile = ['custom.Age']\n";
+    let path = tool.home.path().join("settings.toml");
+    std::fs::write(&path, file).unwrap();
+    (simulator, tool)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_is_printed_or_logged_tells_what_there_are_rules_for() {
+    let (simulator, mut tool) = tool_with_rules().await;
+    let path = tool.home.path().join("settings.toml").to_str().unwrap().to_owned();
+    let mut run = |arguments: &[&str]| {
+        let ran = tool.run(&[&["--config", &path], arguments].concat());
+        assert!(!ran.all().contains(MARKER) && !ran.all().contains(KEY), "{arguments:?}: {}", ran.all());
+        ran
+    };
+    assert_eq!(run(&["sync", "--dry-run", "--diff"]).code, 3);
+    assert_eq!(run(&["sync"]).code, 3);
+    simulator.at_the_source(|source| {
+        source.change("endusers", "e1", |contact| _ = contact.insert("email".into(), json!(format!("{MARKER} 2"))));
+        source.delete("endusers", "e2");
+    });
+    simulator.answer_next(
+        "endusers",
+        vec![Answer::json(200, json!({"_id": "e1", "email": MARKER})), Answer::json(500, json!({"email": "x"}))],
+    );
+    for arguments in [
+        &["sync", "--full", "--dry-run", "--diff", "--json"][..],
+        &["sync", "--full"],
+        &["actions", "--json"],
+        &["actions"],
+        &["schema", "endusers"],
+        &["status", "--json"],
+        &["runs", "show", "1"],
+        &["check"],
+        &["retype", "endusers", "planhat__email", "jsonb"],
+        &["retype", "endusers", "planhat__nps", "numeric"],
+        &["sync", "--full"],
+    ] {
+        run(arguments);
+    }
+    let pool = PgPool::connect(&tool.database()).await.unwrap();
+    assert_eq!(places_of(&pool, MARKER).await, Vec::<String>::new());
+    assert_eq!(places_of(&pool, KEY).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_without_a_key_ends_before_anything_is_read() {
+    let (simulator, tool) = tool_with_rules().await;
+    let path = tool.home.path().join("settings.toml").to_str().unwrap().to_owned();
+    let ran = tool.unset("PLANHAT_SYNC__PRIVACY__HASH_KEY").run(&["--config", &path, "sync"]);
+    insta::assert_snapshot!(ran.all(), @r#"
+    exit 2
+    error: setting "objects.endusers.hash" needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)
+    hint: config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones
+    "#);
+    assert!(simulator.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schema_shows_what_the_rules_do_and_check_which_names_are_probably_misspelt() {
+    let (_simulator, mut tool) = tool_with_rules().await;
+    tool.run(&["sync"]);
+    let mut tool = tool
+        .set("RUST_LOG", "off")
+        .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__EXCLUDE", "Phone, custom.age, custom.Secret, custom")
+        .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__HASH", "email")
+        .set("PLANHAT_SYNC__OBJECTS__COMPANIES__VOLATILE", "health");
+
+    let checked = tool.run(&["check"]);
+    let said: Vec<_> = checked.stdout.lines().filter(|line| line.contains("settings")).collect();
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    warn  settings       objects.companies.volatile names "health", which is neither documented nor stored; did you mean "h"?
+    warn  settings       objects.endusers.exclude names "Phone", which is neither documented nor stored; did you mean "phone"?
+    warn  settings       objects.endusers.exclude names "custom.age", which is neither documented nor stored; did you mean "custom.Age"?
+    "#);
+    assert_eq!(checked.code, 0);
+    insta::assert_snapshot!(tool.run(&["schema", "endusers"]).stdout, @"
+    planhat.endusers: 5 rows
+    ┌─────────────────────────────┬─────────┬──────────────┬──────────┬────────────┐
+    │ column                      ┆ type    ┆ Planhat name ┆ origin   ┆ rule       │
+    ╞═════════════════════════════╪═════════╪══════════════╪══════════╪════════════╡
+    │ planhat__id                 ┆ text    ┆ _id          ┆ property ┆            │
+    │ planhat__email              ┆ text    ┆ email        ┆ property ┆ hashed     │
+    │ planhat__name               ┆ text    ┆ name         ┆ property ┆            │
+    │ planhat__nps                ┆ numeric ┆ nps          ┆ property ┆            │
+    │ planhat__phone              ┆ text    ┆ phone        ┆ property ┆            │
+    │ planhat__age__custom        ┆ numeric ┆ Age          ┆ custom   ┆ not stored │
+    │ planhat__notes_more__custom ┆ text    ┆ Notes, more  ┆ custom   ┆ not stored │
+    └─────────────────────────────┴─────────┴──────────────┴──────────┴────────────┘
+    ");
+}
+
+/// Companies with a value that moves with the calendar, one of the user's own, and one of neither kind.
+async fn with_volatile_values() -> Sync {
+    let company = json!({"_id": "c", "name": "Acme", "renewalDaysFromNow": 30, "daysInPhase": 4, "phase": "Live", "custom": {"Days left": 9},
+        "updatedAt": written(day(-9))});
+    let mut sync = Sync::new(Workspace::empty().with("companies", vec![company])).await;
+    sync.limits.volatile.insert("companies", volatile(&["custom.Days left"]));
+    sync.sync_one("companies").await;
+    sqlx::raw_sql("delete from planhat.actions").execute(sync.store.pool()).await.unwrap();
+    sync
+}
+
+fn a_day_passes(sync: &Sync, phase: &str) {
+    sync.simulator.at_the_source(|source| {
+        source.change("companies", "c", |company| {
+            company.insert("renewalDaysFromNow".into(), json!(29));
+            company.insert("daysInPhase".into(), json!(5));
+            company.insert("phase".into(), json!(phase));
+            company.insert("nrr30".into(), json!(1));
+            company["custom"]["Days left"] = json!(8);
+        });
+    });
+}
+
+#[tokio::test]
+async fn what_is_volatile_does_not_by_itself_make_a_row_changed() {
+    let sync = with_volatile_values().await;
+    a_day_passes(&sync, "Live");
+
+    let full = sync.full_sync_one("companies").await;
+
+    assert_eq!((full.run.figures.updated, full.run.figures.unchanged), (0, 1));
+    assert_eq!(sync.one("select count(*)::text from planhat.actions").await, "0");
+    assert_eq!(sync.one("select planhat__renewal_days_from_now::text from planhat.companies").await, "30");
+}
+
+#[tokio::test]
+async fn what_is_volatile_is_written_and_told_with_any_other_change() {
+    let sync = with_volatile_values().await;
+    a_day_passes(&sync, "Renewal");
+
+    let full = sync.full_sync_one("companies").await;
+
+    assert_eq!(full.run.figures.updated, 1);
+    insta::assert_snapshot!(sync.one("select changes::text from planhat.actions").await, @r#"{"planhat__nrr30": {"new": 1, "old": null}, "planhat__phase": {"new": "Renewal", "old": "Live"}, "planhat__days_in_phase": {"new": 5, "old": 4}, "planhat__days_left__custom": {"new": 8, "old": 9}, "planhat__renewal_days_from_now": {"new": 29, "old": 30}}"#);
+    assert_eq!(
+        sync.one("select concat_ws(' ', planhat__renewal_days_from_now, planhat__days_in_phase, planhat__days_left__custom) from planhat.companies").await,
+        "29 5 8"
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_what_is_volatile_as_unchanged() {
+    let sync = with_volatile_values().await;
+    a_day_passes(&sync, "Live");
+    let client = sync.client();
+
+    let objects = [catalog::object("companies").unwrap()];
+    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await;
+
+    assert_eq!(preview.objects[0].preview.as_ref().map(|preview| preview.records.len()), Some(0));
+}
