@@ -235,7 +235,7 @@ async fn a_value_that_planhat_computes_is_refreshed_by_a_full_scan() {
     records.push(json!({"_id": "new", "updatedAt": written(day(-1)), "lastTouch": written(day(-1))}));
     let sync = loaded("companies", records).await;
     sync.simulator.meanwhile(|source, _| {
-        source.change("companies", "00003", |company| _ = company.insert("renewalDaysFromNow".into(), json!(12)));
+        source.change("companies", "00003", |company| _ = company.insert("h".into(), json!(7)));
     });
 
     assert_eq!(sync.sync_one("companies").await.run.figures.updated, 0);
