@@ -9,11 +9,10 @@
 //! a tree and written anew.
 
 use std::fmt;
-use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 use serde::Deserializer as _;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -32,6 +31,8 @@ pub struct Record {
     mended: Option<Box<RawValue>>,
     /// Properties by name, then custom fields by name; each once.
     fields: Vec<Field>,
+    /// Names that are written with escapes.
+    decoded: Vec<String>,
 }
 
 /// Where Planhat keeps a value.
@@ -56,18 +57,32 @@ impl Origin {
     }
 }
 
-#[derive(Debug, Clone)]
+/// A value by its place. There are many of these on the way, so they are small.
+#[derive(Debug, Clone, Copy)]
 struct Field {
     origin: Origin,
     name: Name,
-    value: Range<usize>,
+    value: Place,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Name {
-    At(Range<usize>),
-    /// One that is written with escapes.
-    Decoded(String),
+    At(Place),
+    /// The place among the names that are written with escapes.
+    Decoded(u32),
+}
+
+/// Bytes of a record's text, which is no longer than a page.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+/// The values of a record as they are found.
+struct Found {
+    fields: Vec<Field>,
+    decoded: Vec<String>,
 }
 
 /// A record that cannot be stored at all, as it came, with the reason.
@@ -97,7 +112,8 @@ impl Record {
         if shape != Shape::Object {
             return Err(Rejected::as_it_came(&raw, format!("not an object but {}", shape.name())));
         }
-        let mut record = Record { id: String::new(), mended_values: 0, mended: None, fields: Vec::new(), raw };
+        let mut record =
+            Record { id: String::new(), mended_values: 0, mended: None, fields: Vec::new(), decoded: Vec::new(), raw };
         match record.read() {
             Ok(()) => Ok(record),
             Err(reason) => Err(Rejected::as_it_came(&record.raw, reason)),
@@ -108,7 +124,7 @@ impl Record {
     fn read(&mut self) -> Result<(), String> {
         let unreadable = |error: serde_json::Error| format!("not readable: {error}");
         if !self.raw.get().contains("\\u") {
-            self.fields = fields_of(self.raw.get()).map_err(unreadable)?;
+            (self.fields, self.decoded) = Found::within(self.raw.get()).map_err(unreadable)?.into_parts();
             if !self.values().any(|(_, _, value)| value.has_unusual_numbers()) {
                 return Ok(());
             }
@@ -119,7 +135,7 @@ impl Record {
         }
         let fields = storable_fields(fields, &mut self.mended_values);
         let mended = serde_json::value::to_raw_value(&fields).map_err(unreadable)?;
-        self.fields = fields_of(mended.get()).map_err(unreadable)?;
+        (self.fields, self.decoded) = Found::within(mended.get()).map_err(unreadable)?.into_parts();
         self.mended = Some(mended);
         Ok(())
     }
@@ -140,7 +156,8 @@ impl Record {
     /// Every value with where it comes from: properties by name, and then the fields of `custom` in place of
     /// `custom` itself.
     pub fn values(&self) -> impl Iterator<Item = (Origin, &str, Json<'_>)> {
-        self.fields.iter().map(|field| (field.origin, field.name.within(self.text()), self.json(field)))
+        let text = self.text();
+        self.fields.iter().map(move |field| (field.origin, field.name.within(text, &self.decoded), self.json(field)))
     }
 
     /// How many values it has.
@@ -151,7 +168,7 @@ impl Record {
     /// The value of a property.
     pub fn get(&self, property: &str) -> Option<Json<'_>> {
         let text = self.text();
-        let place = |field: &Field| (field.origin, field.name.within(text)).cmp(&(Origin::Property, property));
+        let place = |field: &Field| (field.origin, field.name.within(text, &self.decoded)).cmp(&(Origin::Property, property));
         self.fields.binary_search_by(place).ok().map(|index| self.json(&self.fields[index]))
     }
 
@@ -170,7 +187,7 @@ impl Record {
     }
 
     fn json(&self, field: &Field) -> Json<'_> {
-        Json::trusted(&self.text()[field.value.clone()])
+        Json::trusted(field.value.within(self.text()))
     }
 }
 
@@ -181,49 +198,74 @@ impl Rejected {
 }
 
 impl Name {
-    fn within<'a>(&'a self, text: &'a str) -> &'a str {
+    fn within<'a>(self, text: &'a str, decoded: &'a [String]) -> &'a str {
         match self {
-            Name::At(place) => &text[place.clone()],
-            Name::Decoded(name) => name,
+            Name::At(place) => place.within(text),
+            Name::Decoded(index) => &decoded[index as usize],
         }
     }
 }
 
-/// The values of a record by the places of their names and values in its text. Of values with the same name the last one
-/// counts, as everywhere in JSON.
-fn fields_of(text: &str) -> Result<Vec<Field>, serde_json::Error> {
-    let mut fields = members_of(text, text, Origin::Property)?;
-    let custom = fields.iter().position(|field| field.name.within(text) == "custom");
-    if let Some(index) = custom
-        && text[fields[index].value.clone()].starts_with('{')
-    {
-        let custom = fields.remove(index);
-        fields.extend(members_of(text, &text[custom.value], Origin::Custom)?);
+impl Place {
+    /// That of a part that is borrowed from a text; none in a text of gigabytes.
+    fn of(part: &str, text: &str) -> Option<Place> {
+        let start = part.as_ptr().addr() - text.as_ptr().addr();
+        Some(Place { start: u32::try_from(start).ok()?, end: u32::try_from(start + part.len()).ok()? })
     }
-    Ok(fields)
+
+    fn within(self, text: &str) -> &str {
+        &text[self.start as usize..self.end as usize]
+    }
 }
 
-/// The members of an object within a text, sorted, each once.
-fn members_of(text: &str, object: &str, origin: Origin) -> Result<Vec<Field>, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_str(object);
-    let mut fields = deserializer.deserialize_map(Members { text, origin })?;
-    fields.sort_by(|one, other| one.name.within(text).cmp(other.name.within(text)));
-    fields.dedup_by(|next, kept| {
-        let same = next.name.within(text) == kept.name.within(text);
-        if same {
-            std::mem::swap(next, kept);
+impl Found {
+    /// The values of a record by the places of their names and values in its text. Of values with the same name the
+    /// last one counts, as everywhere in JSON.
+    fn within(text: &str) -> Result<Found, serde_json::Error> {
+        let mut found = Found { fields: Vec::new(), decoded: Vec::new() };
+        found.members(text, text, Origin::Property)?;
+        let custom = found.fields.iter().position(|field| field.name.within(text, &found.decoded) == "custom");
+        if let Some(index) = custom
+            && found.fields[index].value.within(text).starts_with('{')
+        {
+            let custom = found.fields.remove(index);
+            found.members(text, custom.value.within(text), Origin::Custom)?;
         }
-        same
-    });
-    Ok(fields)
+        Ok(found)
+    }
+
+    fn into_parts(self) -> (Vec<Field>, Vec<String>) {
+        (self.fields, self.decoded)
+    }
+
+    /// Adds the members of an object within a text, sorted, each once.
+    fn members(&mut self, text: &str, object: &str, origin: Origin) -> Result<(), serde_json::Error> {
+        let mut members = serde_json::Deserializer::from_str(object).deserialize_map(Members { text, origin, found: self })?;
+        let name = |field: &Field| field.name.within(text, &self.decoded);
+        members.sort_by(|one, other| name(one).cmp(name(other)));
+        members.dedup_by(|next, kept| {
+            let same = name(next) == name(kept);
+            if same {
+                std::mem::swap(next, kept);
+            }
+            same
+        });
+        if self.fields.is_empty() {
+            self.fields = members;
+        } else {
+            self.fields.append(&mut members);
+        }
+        Ok(())
+    }
 }
 
-struct Members<'a> {
-    text: &'a str,
+struct Members<'de, 'a> {
+    text: &'de str,
     origin: Origin,
+    found: &'a mut Found,
 }
 
-impl<'de> Visitor<'de> for Members<'de> {
+impl<'de> Visitor<'de> for Members<'de, '_> {
     type Value = Vec<Field>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -231,17 +273,17 @@ impl<'de> Visitor<'de> for Members<'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Vec<Field>, A::Error> {
-        let place = |part: &str| {
-            let start = part.as_ptr().addr() - self.text.as_ptr().addr();
-            start..start + part.len()
-        };
+        let place = |part| Place::of(part, self.text).ok_or_else(|| A::Error::custom("too long"));
         let mut fields = Vec::with_capacity(32);
         while let Some((name, value)) = members.next_entry::<Written<'de>, &'de RawValue>()? {
             let name = match name {
-                Written::Plain(name) => Name::At(place(name)),
-                Written::Escaped(name) => Name::Decoded(name),
+                Written::Plain(name) => Name::At(place(name)?),
+                Written::Escaped(name) => {
+                    self.found.decoded.push(name);
+                    Name::Decoded(self.found.decoded.len() as u32 - 1)
+                }
             };
-            fields.push(Field { origin: self.origin, name, value: place(value.get()) });
+            fields.push(Field { origin: self.origin, name, value: place(value.get())? });
         }
         Ok(fields)
     }
