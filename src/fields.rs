@@ -54,9 +54,20 @@ impl<T: Copy> Fields<T> {
         self.properties.values().chain(self.custom.values()).chain(&self.all_custom).copied()
     }
 
+    /// A bit for each length that a name has of which anything is said: most names can be passed over by that alone.
+    pub fn lengths(&self) -> u64 {
+        let of_names = self.properties.keys().chain(self.custom.keys()).fold(0, |lengths, name| lengths | bit_of(name));
+        if self.all_custom.is_some() { u64::MAX } else { of_names }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.said().next().is_none()
     }
+}
+
+/// The bit for the length of a name; long ones share one.
+pub fn bit_of(name: &str) -> u64 {
+    1 << name.len().min(63)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::columns::Columns;
 use super::types::{Fit, fit};
-use crate::fields::Fields;
+use crate::fields::{Fields, bit_of};
 use crate::json::{Json, Shape};
 use crate::object::{Kind, Object};
 use crate::record::{Origin, Record};
@@ -22,7 +22,10 @@ const MAX_INLINE_BYTES: usize = 24;
 
 /// Which values do not by themselves make a row another one.
 #[derive(Debug, Clone, Default)]
-pub struct Volatile(Option<Fields<()>>);
+pub struct Volatile {
+    fields: Fields<()>,
+    lengths: u64,
+}
 
 impl Volatile {
     /// Those of an object, and more that the user names.
@@ -31,11 +34,11 @@ impl Volatile {
         for name in object.volatile {
             fields.say(name, ());
         }
-        Volatile((!fields.is_empty()).then_some(fields))
+        Volatile { lengths: fields.lengths(), fields }
     }
 
     fn has(&self, origin: Origin, name: &str) -> bool {
-        self.0.as_ref().is_some_and(|fields| fields.of(origin, name).is_some())
+        self.lengths & bit_of(name) != 0 && self.fields.of(origin, name).is_some()
     }
 }
 
