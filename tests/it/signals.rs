@@ -1,5 +1,6 @@
 //! Signals: the first one ends a run after the page in hand, the second one at once.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,7 +63,8 @@ async fn a_second_signal_does_not_wait_for_a_page_that_the_database_holds_up() {
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();
     let mut lock = database.begin().await.unwrap();
     sqlx::raw_sql("lock table planhat.projects in access exclusive mode").execute(&mut *lock).await.unwrap();
-    let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut process =
+        tool.set_log("warn").command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let held_up = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     // Within a transaction the same would be seen for ever.
     let mut watcher = PgConnection::connect(&tool.database()).await.unwrap();
@@ -71,6 +73,9 @@ async fn a_second_signal_does_not_wait_for_a_page_that_the_database_holds_up() {
     }
 
     signal("TERM", process.id());
+    // Two that come before the first is heard are one.
+    let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("a second signal stops at once")));
     assert_eq!(process.try_wait().unwrap(), None, "the page in hand is not done");
     signal("TERM", process.id());
 
