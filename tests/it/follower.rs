@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use chrono::SubsecRound as _;
 use planhat_sync::simulator::{Options, Simulator, Workspace};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -61,7 +62,9 @@ impl Drop for Follower {
 }
 
 fn rename(simulator: &Simulator, id: &str, name: &str) {
-    assert!(simulator.edit("companies", id, chrono::Utc::now(), |company| _ = company.insert("name".into(), json!(name))));
+    // A whole second is as wide as any other.
+    let now = chrono::Utc::now().trunc_subsecs(0);
+    assert!(simulator.edit("companies", id, now, |company| _ = company.insert("name".into(), json!(name))));
 }
 
 /// Waits until it has taken its position.
@@ -89,12 +92,12 @@ async fn it_prints_the_newest_actions_for_people_and_for_machines() {
     insta::with_settings!({filters => filters}, {
         insta::assert_snapshot!(tool.run(&["actions", "--limit", "2", "--object", "companies"]).all(), @"
         exit 0
-        ┌────┬─────────────────────────┬─────────────────┬─────────┬──────────────┬─────────────────┬──────────┬──────────────────────────────────────────────────────────────────────────────────┐
-        │ id ┆ happened                ┆ action          ┆ kind    ┆ record       ┆ company         ┆ end user ┆ what changed                                                                     │
-        ╞════╪═════════════════════════╪═════════════════╪═════════╪══════════════╪═════════════════╪══════════╪══════════════════════════════════════════════════════════════════════════════════╡
+        ┌────┬─────────────────────────┬─────────────────┬─────────┬──────────────┬─────────────────┬──────────┬──────────────────────────────────────────────────────────────────────────────┐
+        │ id ┆ happened                ┆ action          ┆ kind    ┆ record       ┆ company         ┆ end user ┆ what changed                                                                 │
+        ╞════╪═════════════════════════╪═════════════════╪═════════╪══════════════╪═════════════════╪══════════╪══════════════════════════════════════════════════════════════════════════════╡
         │ 5  ┆ [instant] ┆ Company Updated ┆ updated ┆ companies c1 ┆ Renamed by hand ┆          ┆ name: Company 1 → Renamed by hand, updated_at: – → [instant] │
-        │ 3  ┆ [instant] ┆ Company Updated ┆ created ┆ companies c2 ┆ Company 2       ┆          ┆                                                                                  │
-        └────┴─────────────────────────┴─────────────────┴─────────┴──────────────┴─────────────────┴──────────┴──────────────────────────────────────────────────────────────────────────────────┘
+        │ 3  ┆ [instant] ┆ Company Updated ┆ created ┆ companies c2 ┆ Company 2       ┆          ┆                                                                              │
+        └────┴─────────────────────────┴─────────────────┴─────────┴──────────────┴─────────────────┴──────────┴──────────────────────────────────────────────────────────────────────────────┘
         ");
         insta::assert_snapshot!(tool.run(&["actions", "--json", "--kind", "updated"]).all(), @r#"
         exit 0
