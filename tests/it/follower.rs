@@ -62,9 +62,9 @@ impl Drop for Follower {
 }
 
 fn rename(simulator: &Simulator, id: &str, name: &str) {
-    // A whole second is as wide as any other.
-    let now = chrono::Utc::now().trunc_subsecs(0);
-    assert!(simulator.edit("companies", id, now, |company| _ = company.insert("name".into(), json!(name))));
+    // A whole second is as wide as any other, and the next one is behind all that was seen so far.
+    let next = chrono::Utc::now().trunc_subsecs(0) + chrono::TimeDelta::seconds(1);
+    assert!(simulator.edit("companies", id, next, |company| _ = company.insert("name".into(), json!(name))));
 }
 
 /// Waits until it has taken its position.
