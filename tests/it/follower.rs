@@ -181,7 +181,9 @@ async fn a_consumer_that_is_killed_again_and_again_misses_nothing() {
     let workspace = objects.iter().fold(Workspace::empty(), |workspace, object| workspace.with(object, records(object)));
     let simulator = Simulator::start(workspace, Options::default()).await.unwrap();
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__PAGE_SIZE", "20");
-    let mut follower = Follower::start(&tool, &["--consumer", "crm"]);
+    // From the beginning, should the sync have begun before it.
+    let from_the_beginning = ["--consumer", "crm", "--since", "1h"];
+    let mut follower = Follower::start(&tool, &from_the_beginning);
     let mut sync = tool.command(&[&["sync"], &objects[..]].concat()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
 
     // While four objects are loaded side by side.
@@ -193,7 +195,7 @@ async fn a_consumer_that_is_killed_again_and_again_misses_nothing() {
             let (_, rest) = follower.end("KILL");
             assert!(rest.is_sorted());
             told.extend(rest);
-            follower = Follower::start(&tool, &["--consumer", "crm"]);
+            follower = Follower::start(&tool, &from_the_beginning);
         }
     }
 
