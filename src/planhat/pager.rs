@@ -184,7 +184,7 @@ impl<'a> Pager<'a> {
                 self.step_back()?;
                 continue;
             }
-            let anything_new = self.brings_anything_new(&entries);
+            let anything_new = !self.seen.knows_all(&entries);
             if !anything_new && entries.len() <= 1 {
                 let is_the_end = match self.position.seam {
                     Some(_) => !self.pages_may_be_cut(asked),
@@ -224,7 +224,7 @@ impl<'a> Pager<'a> {
         }
         let Answer { entries, .. } = self.ahead.here()?;
         let begins_with_seam = entries.first().is_some_and(|first| first.id.is_some() && first.id == self.position.seam);
-        if !begins_with_seam || !entries.iter().any(|entry| !self.seen.knows(entry.key)) {
+        if !begins_with_seam || self.seen.knows_all(entries) {
             return None;
         }
         let Answer { entries, bytes, served_at } = self.ahead.next().now_or_never()??.ok()?;
@@ -259,10 +259,6 @@ impl<'a> Pager<'a> {
     fn ask(&mut self, asked: Asked) -> bool {
         let query = self.query(asked);
         self.ahead.ask(self.client, self.listing.object.name, asked, query, self.calls)
-    }
-
-    fn brings_anything_new(&self, entries: &[Entry]) -> bool {
-        entries.iter().any(|entry| !self.seen.knows(entry.key))
     }
 
     /// Whether a page of one row says nothing about the end: the page before was as long as the server makes
@@ -434,6 +430,10 @@ struct Seen {
 impl Seen {
     fn knows(&self, key: u64) -> bool {
         self.content.contains_key(&key)
+    }
+
+    fn knows_all(&self, entries: &[Entry]) -> bool {
+        entries.iter().all(|entry| self.knows(entry.key))
     }
 
     fn has(&self, entry: &Entry) -> bool {

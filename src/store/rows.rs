@@ -322,11 +322,17 @@ impl<'a> ByColumn<'a> {
 
 /// Inserts rows that are not there yet.
 async fn insert(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let by_column = ByColumn::of(target.columns, rows);
     execute(db, target, &by_column, inserting(target, &by_column)).await
 }
 
 async fn insert_or_update(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let by_column = ByColumn::of(target.columns, rows);
     let sql = inserting(target, &by_column)
         .text(" on conflict (planhat__id) do update set _synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ");
@@ -343,9 +349,6 @@ fn inserting(target: Target<'_>, rows: &ByColumn<'_>) -> Sql {
 }
 
 async fn execute(db: &mut PgConnection, target: Target<'_>, rows: &ByColumn<'_>, sql: Sql) -> Result<(), Error> {
-    if rows.filled.is_empty() {
-        return Ok(());
-    }
     query_with(sql.safe(), rows.arguments()?).bind(target.run_id).execute(db).await.map_err(could_not("store a page"))?;
     Ok(())
 }
