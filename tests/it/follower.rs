@@ -1,7 +1,7 @@
 //! `planhat-sync actions`: what it prints, and that a follower misses nothing, whatever becomes of it.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -20,16 +20,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Follower {
     process: Child,
     lines: Receiver<String>,
+    log: BufReader<ChildStderr>,
 }
 
 impl Follower {
     fn start(tool: &Tool, arguments: &[&str]) -> Follower {
         let mut command = tool.command(&[&["actions", "--follow", "--json"], arguments].concat());
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        command.env("RUST_LOG", "info");
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = BufReader::new(process.stdout.take().unwrap());
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
-        Follower { process, lines }
+        let log = BufReader::new(process.stderr.take().unwrap());
+        Follower { process, lines, log }
+    }
+
+    /// Waits until it has said that it is as far as a test needs it.
+    fn until_it_says(&mut self, text: &str) {
+        let mut said = String::new();
+        while !said.contains(text) {
+            assert_ne!(self.log.read_line(&mut said).unwrap(), 0, "it ended before {text:?}:\n{said}");
+        }
     }
 
     fn next(&self) -> Value {
@@ -65,15 +76,6 @@ fn rename(simulator: &Simulator, id: &str, name: &str) {
     // A whole second is as wide as any other, and the next one is behind all that was seen so far.
     let next = chrono::Utc::now().trunc_subsecs(0) + chrono::TimeDelta::seconds(1);
     assert!(simulator.edit("companies", id, next, |company| _ = company.insert("name".into(), json!(name))));
-}
-
-/// Waits until it has taken its position.
-async fn until_it_follows(tool: &Tool, consumer: &str) {
-    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
-    let begun = "select count(*) from planhat_sync.consumers where name = $1";
-    while sqlx::query_scalar::<_, i64>(begun).bind(consumer).fetch_one(&mut database).await.unwrap() == 0 {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,12 +151,13 @@ async fn a_follower_hears_of_what_is_stored_and_ends_with_a_signal_or_its_reader
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     // It may be there before the first sync.
-    let early = Follower::start(&tool, &["--consumer", "early"]);
+    let mut early = Follower::start(&tool, &["--consumer", "early"]);
+    early.until_it_says("nothing was synced yet");
     tool.run(&["sync", "companies"]);
     assert_eq!([early.next_id(), early.next_id(), early.next_id()], [1, 2, 3]);
 
-    let late = Follower::start(&tool, &["--consumer", "late", "--kind", "updated"]);
-    until_it_follows(&tool, "late").await;
+    let mut late = Follower::start(&tool, &["--consumer", "late", "--kind", "updated"]);
+    late.until_it_says("following the timeline");
     rename(&simulator, "c1", "Renamed");
     tool.run(&["sync", "companies"]);
 
