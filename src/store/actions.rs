@@ -432,7 +432,9 @@ fn table_as_sql(schema: &str) -> Sql {
     run_id bigint not null,
     changes jsonb)",
     );
-    for columns in [" (company_id, happened_at desc, id desc)", " (object, record_id, id)", " (seen_at, id)"] {
+    for columns in
+        [" (company_id, happened_at desc, id desc)", " (happened_at, id)", " (object, record_id, id)", " (seen_at, id)"]
+    {
         sql = sql.text(";\ncreate index on ").table(schema, TABLE).text(columns);
     }
     let about = "What happened, one row per change that was stored, kept by planhat-sync. See also the view timeline.";

@@ -453,6 +453,9 @@ async fn the_questions_of_every_day_are_index_scans() {
         ("select * from planhat.actions where company_id = 'c7' order by happened_at desc, id desc", "company_id"),
         ("select * from planhat.actions where seen_at >= now() - interval '1 day'", "seen_at"),
         ("select * from planhat.actions where seen_at >= now() - interval '1 day' order by seen_at, id", "seen_at"),
+        ("select * from planhat.actions where happened_at >= now() - interval '1 day'", "happened_at_id"),
+        ("select * from planhat.actions order by happened_at desc, id desc limit 50", "happened_at_id"),
+        ("select happened_at, company, changed from planhat.timeline order by happened_at desc limit 50", "happened_at_id"),
         ("select * from planhat.actions where object = 'companies' and record_id = 'r7' order by id", "record_id"),
         ("select * from planhat.actions where id > 190000 order by id limit 500", "pkey"),
         (
