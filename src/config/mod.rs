@@ -4,34 +4,31 @@
 //! is a mistake. The environment comes in as an argument, so that tests touch no real one. What is
 //! returned is checked and typed: nothing further down meets a bad setting.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsString;
+mod properties;
+mod sources;
+mod values;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use config::{Config, Environment, File, FileFormat, Source, Value, ValueKind};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use url::Url;
 
-use crate::catalog;
 use crate::fields::Fields;
 use crate::object::{ByObject, Object};
-use crate::privacy::{Rule, Rules};
+use crate::privacy::Rules;
 use crate::schedule::{self, Schedule};
 use crate::store;
+use properties::OfProperties;
+pub use sources::{load, load_without_file, readable};
+use values::{address, duration, objects, secret, sorted};
+pub use values::{nearest, objects_named};
 
-const DEFAULTS: &str = include_str!("../config/default.toml");
-/// Read when `--config` names no other file; it may be missing.
-const USUAL_FILE: &str = "/etc/planhat-sync/config.toml";
-const PREFIX: &str = "PLANHAT_SYNC";
 /// Longer ago there is no instant that can be subtracted from.
 const LONGEST_HISTORY: Duration = Duration::from_secs(200 * 366 * 86_400);
-/// Shorter ones can be tried out.
-const SHORTEST_KEY_BYTES: usize = 16;
-/// What can be said of the properties of an object, in `[objects.NAME]`.
-const OF_PROPERTIES: [&str; 5] = ["include", "exclude", "hash", "redact", "volatile"];
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 #[derive(Debug, Clone, Deserialize)]
@@ -112,22 +109,6 @@ pub struct Privacy {
     hash_key_file: PathBuf,
 }
 
-/// Names of properties and custom fields of one object.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct OfProperties {
-    #[serde(deserialize_with = "names_if_any")]
-    include: Option<Vec<String>>,
-    #[serde(deserialize_with = "names")]
-    exclude: Vec<String>,
-    #[serde(deserialize_with = "names")]
-    hash: Vec<String>,
-    #[serde(deserialize_with = "names")]
-    redact: Vec<String>,
-    #[serde(deserialize_with = "names")]
-    volatile: Vec<String>,
-}
-
 #[derive(Debug, Clone, Deserialize)]
 pub struct Daemon {
     pub schedule: String,
@@ -206,208 +187,6 @@ pub enum Error {
     Bad { key: String, problem: String },
 }
 
-/// Loads the settings. `file` is the one named by the user, `environment` all variables.
-pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, Error> {
-    match file {
-        Some(path) => merge(Some((path, true)), environment),
-        None => merge(Some((Path::new(USUAL_FILE), false)), environment),
-    }
-}
-
-/// Loads the settings from the defaults and these variables alone.
-pub fn load_without_file(environment: HashMap<String, String>) -> Result<Settings, Error> {
-    merge(None, environment)
-}
-
-/// `file` comes with whether it has to be there.
-fn merge(file: Option<(&Path, bool)>, environment: HashMap<String, String>) -> Result<Settings, Error> {
-    let unreadable = |source| Error::Unreadable { source };
-    let defaults = File::from_str(DEFAULTS, FileFormat::Toml);
-    let known = keys_of(&defaults).map_err(unreadable)?;
-
-    let home = environment.clone();
-    // Empty is how compose files and unit files say "not set".
-    let mut variables: HashMap<_, _> = environment.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
-    take_customary_names(&mut variables)?;
-    let from_environment =
-        Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(Some(variables.into_iter().collect()));
-    refuse_unknown(&known, keys_of(&from_environment).map_err(unreadable)?, "the environment")?;
-
-    let mut builder = Config::builder().add_source(defaults);
-    if let Some((path, required)) = file
-        && let Some(text) = text_of(path, required)?
-    {
-        let from_file = File::from_str(&text, FileFormat::Toml);
-        refuse_unknown(&known, keys_of(&from_file).map_err(unreadable)?, &path.display().to_string())?;
-        builder = builder.add_source(from_file);
-    }
-    let merged = builder.add_source(from_environment).build();
-    let mut settings: Settings = merged.map_err(unreadable)?.try_deserialize().map_err(unreadable)?;
-    if settings.planhat.token.is_none() && !settings.planhat.token_file.as_os_str().is_empty() {
-        settings.planhat.token = Some(token_in(&settings.planhat.token_file)?.into());
-    }
-    if !settings.database.password_file.as_os_str().is_empty() {
-        settings.database.url = with_password(settings.database.url, &settings.database.password_file)?;
-    }
-    if settings.privacy.hash_key.is_none() && !settings.privacy.hash_key_file.as_os_str().is_empty() {
-        settings.privacy.hash_key = Some(key_in(&settings.privacy.hash_key_file)?);
-    }
-    if settings.database.data_dir.as_os_str().is_empty() {
-        settings.database.data_dir = usual_data_dir(&home);
-    }
-    settings.checked()
-}
-
-/// The text of a settings file that is TOML.
-fn text_of(path: &Path, required: bool) -> Result<Option<String>, Error> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
-    };
-    if let Err(error) = toml::from_str::<toml::Table>(&text) {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
-        return Err(Error::Toml { path: path.to_owned(), line, problem: error.message().to_owned() });
-    }
-    Ok(Some(text))
-}
-
-/// The variables of a process. One that is ours and not readable is refused rather than left out.
-pub fn readable(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<HashMap<String, String>, Error> {
-    let mut variables = HashMap::new();
-    for (name, value) in environment {
-        let Ok(name) = name.into_string() else { continue };
-        match value.into_string() {
-            Ok(value) => _ = variables.insert(name, value),
-            Err(_) if name.starts_with("PLANHAT") || name == "DATABASE_URL" => return Err(Error::NotUtf8(name)),
-            Err(_) => {}
-        }
-    }
-    Ok(variables)
-}
-
-/// The customary variables stand for ours, where ours is not set.
-fn take_customary_names(variables: &mut HashMap<String, String>) -> Result<(), Error> {
-    const TOKEN: &str = "PLANHAT_SYNC__PLANHAT__TOKEN";
-    for (customary, ours) in [
-        ("DATABASE_URL", "PLANHAT_SYNC__DATABASE__URL"),
-        ("PLANHAT_API_URL", "PLANHAT_SYNC__PLANHAT__BASE_URL"),
-        ("PLANHAT_API_TOKEN", TOKEN),
-    ] {
-        if let Some(value) = variables.get(customary).cloned() {
-            variables.entry(ours.to_owned()).or_insert(value);
-        }
-    }
-    let credentials = variables.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let credential = |name: &str| credentials.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists());
-    if let Some(path) = credential("database_password") {
-        variables.entry("PLANHAT_SYNC__DATABASE__PASSWORD_FILE".to_owned()).or_insert(path.to_string_lossy().into_owned());
-    }
-    if let Some(path) = credential("privacy_hash_key") {
-        variables.entry("PLANHAT_SYNC__PRIVACY__HASH_KEY_FILE".to_owned()).or_insert(path.to_string_lossy().into_owned());
-    }
-    if variables.contains_key(TOKEN) {
-        return Ok(());
-    }
-    let named = ["PLANHAT_SYNC__PLANHAT__TOKEN_FILE", "PLANHAT_API_TOKEN_FILE"].iter().find_map(|name| variables.get(*name));
-    let file = named.filter(|path| !path.is_empty()).map(PathBuf::from).or(credential("planhat_api_token"));
-    if let Some(path) = file {
-        variables.insert(TOKEN.to_owned(), token_in(&path)?);
-    }
-    Ok(())
-}
-
-fn token_in(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::TokenFile { path: path.to_owned(), source })
-}
-
-fn key_in(path: &Path) -> Result<SecretString, Error> {
-    let key = std::fs::read_to_string(path).map_err(|source| Error::KeyFile { path: path.to_owned(), source })?;
-    Ok(key.trim_end_matches(['\r', '\n']).into())
-}
-
-/// The URL with the password of a file; one that has its own, or is none, stays as it is.
-fn with_password(url: Option<SecretString>, path: &Path) -> Result<Option<SecretString>, Error> {
-    let password = std::fs::read_to_string(path).map_err(|source| Error::PasswordFile { path: path.to_owned(), source })?;
-    let with = |url: &SecretString| {
-        let mut parsed = Url::parse(url.expose_secret()).ok().filter(|url| url.password().is_none())?;
-        parsed.set_password(Some(password.trim_end_matches(['\r', '\n']))).ok()?;
-        Some(String::from(parsed).into())
-    };
-    Ok(url.map(|url| with(&url).unwrap_or(url)))
-}
-
-fn usual_data_dir(environment: &HashMap<String, String>) -> PathBuf {
-    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-    let data = match (set("XDG_DATA_HOME"), set("HOME")) {
-        (Some(data), _) => PathBuf::from(data),
-        (None, Some(home)) => Path::new(home).join(".local/share"),
-        (None, None) => PathBuf::from("."),
-    };
-    data.join("planhat-sync")
-}
-
-/// All keys of a source, written with dots.
-fn keys_of(source: &impl Source) -> Result<BTreeSet<String>, config::ConfigError> {
-    fn walk(prefix: &str, fields: &BTreeMap<&String, &Value>, keys: &mut BTreeSet<String>) {
-        for (name, value) in fields {
-            let key = if prefix.is_empty() { (*name).clone() } else { format!("{prefix}.{name}") };
-            match &value.kind {
-                ValueKind::Table(inner) => walk(&key, &inner.iter().collect(), keys),
-                _ => drop(keys.insert(key)),
-            }
-        }
-    }
-    let mut keys = BTreeSet::new();
-    walk("", &source.collect()?.iter().collect(), &mut keys);
-    Ok(keys)
-}
-
-fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str) -> Result<(), Error> {
-    let of_properties =
-        || catalog::OBJECTS.iter().flat_map(|object| OF_PROPERTIES.map(|list| format!("objects.{}.{list}", object.name)));
-    let is_known = |key: &String| known.contains(key) || of_properties().any(|known| known == *key);
-    match given.into_iter().find(|key| !is_known(key)) {
-        Some(key) => {
-            let of_its_kind = |known: &&String| known.starts_with("objects.") == key.starts_with("objects.");
-            let known: Vec<String> = known.iter().cloned().chain(of_properties()).collect();
-            let in_no_section = known.iter().find(|known| known.split_once('.').is_some_and(|(_, name)| name == key));
-            let likely = nearest(&key, known.iter().filter(of_its_kind).map(String::as_str));
-            let nearest = in_no_section.map(String::as_str).or(likely).map(str::to_owned);
-            Err(Error::UnknownKey { key, place: place.to_owned(), nearest })
-        }
-        None => Ok(()),
-    }
-}
-
-/// The name that was probably meant.
-pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    names
-        .map(|name| (strsim::jaro_winkler(given, name), name))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| name)
-}
-
-/// The objects of these names, each once; the error says which name is wrong and which was meant.
-pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>, Error> {
-    let mut objects: Vec<&'static Object> = Vec::new();
-    let find = |name: &str| {
-        catalog::object(name).ok_or_else(|| {
-            let all = || catalog::OBJECTS.iter().map(|object| object.name);
-            let meant = nearest(name, all()).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
-            Error::UnknownObject(format!("unknown object {name:?}{meant} (there are {})", all().collect::<Vec<_>>().join(", ")))
-        })
-    };
-    for name in names {
-        let object = find(name.as_ref().trim())?;
-        if !objects.iter().any(|known| known.name == object.name) {
-            objects.push(object);
-        }
-    }
-    Ok(objects)
-}
-
 impl Settings {
     fn checked(mut self) -> Result<Settings, Error> {
         (self.rules, self.volatile) = self.of_properties()?;
@@ -484,98 +263,6 @@ impl Settings {
         Ok(self)
     }
 
-    /// Every name in the rules for objects: setting, object, and the name as it is written there.
-    pub fn names_of_properties(&self) -> impl Iterator<Item = (String, &'static Object, &str)> {
-        self.objects.iter().filter_map(|(name, of)| Some((catalog::object(name)?, of))).flat_map(|(object, of)| {
-            of.lists().into_iter().flat_map(move |(list, names)| {
-                names.iter().map(move |name| (format!("objects.{}.{list}", object.name), object, name.as_str()))
-            })
-        })
-    }
-
-    /// What is said of the properties of objects, as far as it makes sense.
-    fn of_properties(&self) -> Result<(ByObject<Rules>, ByObject<Fields<()>>), Error> {
-        let key = self.privacy.hash_key.as_ref();
-        if key.is_some_and(|key| key.expose_secret().len() < SHORTEST_KEY_BYTES) {
-            let problem = format!("is shorter than {SHORTEST_KEY_BYTES} characters; `openssl rand -hex 32` makes a good one");
-            return Err(Error::Bad { key: "privacy.hash_key".to_owned(), problem });
-        }
-        let (mut rules, mut volatile) = (ByObject::new(), ByObject::new());
-        for (name, of) in &self.objects {
-            let object = objects_named(&[name])?.remove(0).name;
-            let bad = |list: &str, problem| Error::Bad { key: format!("objects.{object}{list}"), problem };
-            of.check(key.is_some()).map_err(|(list, problem)| bad(&format!(".{list}"), problem))?;
-            let said = of.rules().map_err(|problem| bad("", problem))?;
-            if !said.is_empty() {
-                rules.insert(object, Rules::new(said, key));
-            }
-            let mut moving = Fields::default();
-            of.volatile.iter().for_each(|name| _ = moving.say(name, ()));
-            volatile.insert(object, moving);
-        }
-        Ok((rules, volatile))
-    }
-}
-
-impl OfProperties {
-    fn include(&self) -> &[String] {
-        self.include.as_deref().unwrap_or_default()
-    }
-
-    fn lists(&self) -> [(&'static str, &[String]); 5] {
-        let OfProperties { exclude, hash, redact, volatile, .. } = self;
-        [("include", self.include()), ("exclude", exclude), ("hash", hash), ("redact", redact), ("volatile", volatile)]
-    }
-
-    /// Looks for what makes no sense in a list by itself.
-    fn check(&self, has_key: bool) -> Result<(), (&'static str, String)> {
-        if self.include.is_some() && self.include().is_empty() {
-            return Err(("include", "names nothing: leave it out, or name what is to be stored".to_owned()));
-        }
-        if !self.hash.is_empty() && !has_key {
-            let problem = "needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)";
-            return Err(("hash", problem.to_owned()));
-        }
-        for (list, names) in self.lists() {
-            if let Some((name, problem)) = names.iter().find_map(|name| Some((name, why_no_property(name)?))) {
-                return Err((list, format!("names {name:?}, {problem}")));
-            }
-        }
-        Ok(())
-    }
-
-    fn rules(&self) -> Result<Fields<Rule>, String> {
-        let mut said = Fields::default();
-        for (rule, names) in [
-            (Rule::Include, self.include()),
-            (Rule::Exclude, &self.exclude),
-            (Rule::Hash, &self.hash),
-            (Rule::Redact, &self.redact),
-        ] {
-            for name in names {
-                if said.say(name, rule).is_some_and(|before| before != rule) {
-                    return Err(format!("names {name:?} twice: only one of include, exclude, hash and redact can be right"));
-                }
-            }
-        }
-        Ok(said)
-    }
-}
-
-/// Why a name can be none of a property that there may be rules for.
-fn why_no_property(name: &str) -> Option<&'static str> {
-    match name {
-        "_id" => Some("by which rows are told apart: it is always stored as it is"),
-        "" | "custom." => Some("which is no name"),
-        _ if name.contains('\0') => Some("with a NUL character; write \u{2400} for it, as in planhat_sync.columns"),
-        _ if name.starts_with("planhat__") => Some(
-            "a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as \"custom.NAME\"",
-        ),
-        _ => None,
-    }
-}
-
-impl Settings {
     /// When the daemon runs. `host` and the workspace tell an installation from others.
     pub fn schedule(&self, host: &str) -> Result<Schedule, schedule::Error> {
         let Daemon { schedule, time_zone, jitter, .. } = &self.daemon;
@@ -584,69 +271,14 @@ impl Settings {
     }
 }
 
-/// An empty text is no address.
-fn address<'de, D: Deserializer<'de>>(input: D) -> Result<Option<SocketAddr>, D::Error> {
-    let text = String::deserialize(input)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let wrong = |_| serde::de::Error::custom(format!("{text:?} is no address like \"127.0.0.1:9437\""));
-    text.parse().map(Some).map_err(wrong)
-}
-
-/// An empty text is no secret.
-fn secret<'de, D: Deserializer<'de>>(input: D) -> Result<Option<SecretString>, D::Error> {
-    let text = String::deserialize(input)?;
-    Ok((!text.is_empty()).then(|| text.into()))
-}
-
-fn duration<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(input)?;
-    humantime::parse_duration(&text)
-        .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration like \"90s\" or \"72h\": {error}")))
-}
-
-/// What is synced: "all", or nothing for the usual ones.
-fn objects<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
-    match names(input)?.as_slice() {
-        [] => Ok(catalog::default_objects()),
-        [all] if all.trim() == "all" => Ok(catalog::OBJECTS.iter().collect()),
-        names => objects_named(names).map_err(serde::de::Error::custom),
-    }
-}
-
-/// What is read newest first: "all" that can be, or "none".
-fn sorted<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
-    match names(input)?.as_slice() {
-        [none] if none.trim() == "none" => Ok(Vec::new()),
-        [all] if all.trim() == "all" => Ok(catalog::OBJECTS.iter().filter(|object| !object.sweeps().is_empty()).collect()),
-        names => objects_named(names).map_err(serde::de::Error::custom),
-    }
-}
-
-/// A list, or a text with commas as the environment has it.
-fn names<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Names {
-        List(Vec<String>),
-        Text(String),
-    }
-    Ok(match Names::deserialize(input)? {
-        Names::List(names) => names,
-        Names::Text(text) if text.trim().is_empty() => Vec::new(),
-        Names::Text(text) => text.split(',').map(|name| name.trim().to_owned()).collect(),
-    })
-}
-
-fn names_if_any<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Vec<String>>, D::Error> {
-    names(input).map(Some)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::Rule;
+    use std::collections::HashMap;
+    use std::ffi::OsString;
     use std::io::Write;
+    use std::path::Path;
 
     fn with(variables: &[(&str, &str)]) -> Result<Settings, Error> {
         load_without_file(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())

@@ -1,0 +1,124 @@
+//! What is said of the properties of objects, in `[objects.NAME]`: what may be kept of them, and what moves by itself.
+
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+
+use super::values::{names, names_if_any, objects_named};
+use super::{Error, Settings};
+use crate::catalog;
+use crate::fields::Fields;
+use crate::object::{ByObject, Object};
+use crate::privacy::{Rule, Rules};
+
+/// Shorter ones can be tried out.
+const SHORTEST_KEY_BYTES: usize = 16;
+/// The lists there are.
+pub(super) const LISTS: [&str; 5] = ["include", "exclude", "hash", "redact", "volatile"];
+
+/// Names of properties and custom fields of one object.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OfProperties {
+    #[serde(deserialize_with = "names_if_any")]
+    include: Option<Vec<String>>,
+    #[serde(deserialize_with = "names")]
+    exclude: Vec<String>,
+    #[serde(deserialize_with = "names")]
+    hash: Vec<String>,
+    #[serde(deserialize_with = "names")]
+    redact: Vec<String>,
+    #[serde(deserialize_with = "names")]
+    volatile: Vec<String>,
+}
+
+impl Settings {
+    /// Every name in the rules for objects: setting, object, and the name as it is written there.
+    pub fn names_of_properties(&self) -> impl Iterator<Item = (String, &'static Object, &str)> {
+        self.objects.iter().filter_map(|(name, of)| Some((catalog::object(name)?, of))).flat_map(|(object, of)| {
+            of.lists().into_iter().flat_map(move |(list, names)| {
+                names.iter().map(move |name| (format!("objects.{}.{list}", object.name), object, name.as_str()))
+            })
+        })
+    }
+
+    /// What is said of the properties of objects, as far as it makes sense.
+    pub(super) fn of_properties(&self) -> Result<(ByObject<Rules>, ByObject<Fields<()>>), Error> {
+        let key = self.privacy.hash_key.as_ref();
+        if key.is_some_and(|key| key.expose_secret().len() < SHORTEST_KEY_BYTES) {
+            let problem = format!("is shorter than {SHORTEST_KEY_BYTES} characters; `openssl rand -hex 32` makes a good one");
+            return Err(Error::Bad { key: "privacy.hash_key".to_owned(), problem });
+        }
+        let (mut rules, mut volatile) = (ByObject::new(), ByObject::new());
+        for (name, of) in &self.objects {
+            let object = objects_named(&[name])?.remove(0).name;
+            let bad = |list: &str, problem| Error::Bad { key: format!("objects.{object}{list}"), problem };
+            of.check(key.is_some()).map_err(|(list, problem)| bad(&format!(".{list}"), problem))?;
+            let said = of.rules().map_err(|problem| bad("", problem))?;
+            if !said.is_empty() {
+                rules.insert(object, Rules::new(said, key));
+            }
+            let mut moving = Fields::default();
+            of.volatile.iter().for_each(|name| _ = moving.say(name, ()));
+            volatile.insert(object, moving);
+        }
+        Ok((rules, volatile))
+    }
+}
+
+impl OfProperties {
+    fn include(&self) -> &[String] {
+        self.include.as_deref().unwrap_or_default()
+    }
+
+    fn lists(&self) -> [(&'static str, &[String]); 5] {
+        let OfProperties { exclude, hash, redact, volatile, .. } = self;
+        [("include", self.include()), ("exclude", exclude), ("hash", hash), ("redact", redact), ("volatile", volatile)]
+    }
+
+    /// Looks for what makes no sense in a list by itself.
+    fn check(&self, has_key: bool) -> Result<(), (&'static str, String)> {
+        if self.include.is_some() && self.include().is_empty() {
+            return Err(("include", "names nothing: leave it out, or name what is to be stored".to_owned()));
+        }
+        if !self.hash.is_empty() && !has_key {
+            let problem = "needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)";
+            return Err(("hash", problem.to_owned()));
+        }
+        for (list, names) in self.lists() {
+            if let Some((name, problem)) = names.iter().find_map(|name| Some((name, why_no_property(name)?))) {
+                return Err((list, format!("names {name:?}, {problem}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn rules(&self) -> Result<Fields<Rule>, String> {
+        let mut said = Fields::default();
+        for (rule, names) in [
+            (Rule::Include, self.include()),
+            (Rule::Exclude, &self.exclude),
+            (Rule::Hash, &self.hash),
+            (Rule::Redact, &self.redact),
+        ] {
+            for name in names {
+                if said.say(name, rule).is_some_and(|before| before != rule) {
+                    return Err(format!("names {name:?} twice: only one of include, exclude, hash and redact can be right"));
+                }
+            }
+        }
+        Ok(said)
+    }
+}
+
+/// Why a name can be none of a property that there may be rules for.
+fn why_no_property(name: &str) -> Option<&'static str> {
+    match name {
+        "_id" => Some("by which rows are told apart: it is always stored as it is"),
+        "" | "custom." => Some("which is no name"),
+        _ if name.contains('\0') => Some("with a NUL character; write \u{2400} for it, as in planhat_sync.columns"),
+        _ if name.starts_with("planhat__") => Some(
+            "a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as \"custom.NAME\"",
+        ),
+        _ => None,
+    }
+}

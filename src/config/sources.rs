@@ -1,0 +1,192 @@
+//! Where settings come from: the defaults, a file, the environment, and the files in which secrets stand.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use config::{Config, Environment, File, FileFormat, Source, Value, ValueKind};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::properties::LISTS;
+use super::values::nearest;
+use super::{Error, Settings};
+use crate::catalog;
+
+const DEFAULTS: &str = include_str!("../../config/default.toml");
+/// Read when `--config` names no other file; it may be missing.
+const USUAL_FILE: &str = "/etc/planhat-sync/config.toml";
+const PREFIX: &str = "PLANHAT_SYNC";
+
+/// Loads the settings. `file` is the one named by the user, `environment` all variables.
+pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, Error> {
+    match file {
+        Some(path) => merge(Some((path, true)), environment),
+        None => merge(Some((Path::new(USUAL_FILE), false)), environment),
+    }
+}
+
+/// Loads the settings from the defaults and these variables alone.
+pub fn load_without_file(environment: HashMap<String, String>) -> Result<Settings, Error> {
+    merge(None, environment)
+}
+
+/// `file` comes with whether it has to be there.
+fn merge(file: Option<(&Path, bool)>, environment: HashMap<String, String>) -> Result<Settings, Error> {
+    let unreadable = |source| Error::Unreadable { source };
+    let defaults = File::from_str(DEFAULTS, FileFormat::Toml);
+    let known = keys_of(&defaults).map_err(unreadable)?;
+
+    let home = environment.clone();
+    // Empty is how compose files and unit files say "not set".
+    let mut variables: HashMap<_, _> = environment.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
+    take_customary_names(&mut variables)?;
+    let from_environment =
+        Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(Some(variables.into_iter().collect()));
+    refuse_unknown(&known, keys_of(&from_environment).map_err(unreadable)?, "the environment")?;
+
+    let mut builder = Config::builder().add_source(defaults);
+    if let Some((path, required)) = file
+        && let Some(text) = text_of(path, required)?
+    {
+        let from_file = File::from_str(&text, FileFormat::Toml);
+        refuse_unknown(&known, keys_of(&from_file).map_err(unreadable)?, &path.display().to_string())?;
+        builder = builder.add_source(from_file);
+    }
+    let merged = builder.add_source(from_environment).build();
+    let mut settings: Settings = merged.map_err(unreadable)?.try_deserialize().map_err(unreadable)?;
+    if settings.planhat.token.is_none() && !settings.planhat.token_file.as_os_str().is_empty() {
+        settings.planhat.token = Some(token_in(&settings.planhat.token_file)?.into());
+    }
+    if !settings.database.password_file.as_os_str().is_empty() {
+        settings.database.url = with_password(settings.database.url, &settings.database.password_file)?;
+    }
+    if settings.privacy.hash_key.is_none() && !settings.privacy.hash_key_file.as_os_str().is_empty() {
+        settings.privacy.hash_key = Some(key_in(&settings.privacy.hash_key_file)?);
+    }
+    if settings.database.data_dir.as_os_str().is_empty() {
+        settings.database.data_dir = usual_data_dir(&home);
+    }
+    settings.checked()
+}
+
+/// The text of a settings file that is TOML.
+fn text_of(path: &Path, required: bool) -> Result<Option<String>, Error> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
+    };
+    if let Err(error) = toml::from_str::<toml::Table>(&text) {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        return Err(Error::Toml { path: path.to_owned(), line, problem: error.message().to_owned() });
+    }
+    Ok(Some(text))
+}
+
+/// The variables of a process. One that is ours and not readable is refused rather than left out.
+pub fn readable(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<HashMap<String, String>, Error> {
+    let mut variables = HashMap::new();
+    for (name, value) in environment {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => _ = variables.insert(name, value),
+            Err(_) if name.starts_with("PLANHAT") || name == "DATABASE_URL" => return Err(Error::NotUtf8(name)),
+            Err(_) => {}
+        }
+    }
+    Ok(variables)
+}
+
+/// The customary variables stand for ours, where ours is not set.
+fn take_customary_names(variables: &mut HashMap<String, String>) -> Result<(), Error> {
+    const TOKEN: &str = "PLANHAT_SYNC__PLANHAT__TOKEN";
+    for (customary, ours) in [
+        ("DATABASE_URL", "PLANHAT_SYNC__DATABASE__URL"),
+        ("PLANHAT_API_URL", "PLANHAT_SYNC__PLANHAT__BASE_URL"),
+        ("PLANHAT_API_TOKEN", TOKEN),
+    ] {
+        if let Some(value) = variables.get(customary).cloned() {
+            variables.entry(ours.to_owned()).or_insert(value);
+        }
+    }
+    let credentials = variables.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let credential = |name: &str| credentials.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists());
+    if let Some(path) = credential("database_password") {
+        variables.entry("PLANHAT_SYNC__DATABASE__PASSWORD_FILE".to_owned()).or_insert(path.to_string_lossy().into_owned());
+    }
+    if let Some(path) = credential("privacy_hash_key") {
+        variables.entry("PLANHAT_SYNC__PRIVACY__HASH_KEY_FILE".to_owned()).or_insert(path.to_string_lossy().into_owned());
+    }
+    if variables.contains_key(TOKEN) {
+        return Ok(());
+    }
+    let named = ["PLANHAT_SYNC__PLANHAT__TOKEN_FILE", "PLANHAT_API_TOKEN_FILE"].iter().find_map(|name| variables.get(*name));
+    let file = named.filter(|path| !path.is_empty()).map(PathBuf::from).or(credential("planhat_api_token"));
+    if let Some(path) = file {
+        variables.insert(TOKEN.to_owned(), token_in(&path)?);
+    }
+    Ok(())
+}
+
+fn token_in(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::TokenFile { path: path.to_owned(), source })
+}
+
+fn key_in(path: &Path) -> Result<SecretString, Error> {
+    let key = std::fs::read_to_string(path).map_err(|source| Error::KeyFile { path: path.to_owned(), source })?;
+    Ok(key.trim_end_matches(['\r', '\n']).into())
+}
+
+/// The URL with the password of a file; one that has its own, or is none, stays as it is.
+fn with_password(url: Option<SecretString>, path: &Path) -> Result<Option<SecretString>, Error> {
+    let password = std::fs::read_to_string(path).map_err(|source| Error::PasswordFile { path: path.to_owned(), source })?;
+    let with = |url: &SecretString| {
+        let mut parsed = Url::parse(url.expose_secret()).ok().filter(|url| url.password().is_none())?;
+        parsed.set_password(Some(password.trim_end_matches(['\r', '\n']))).ok()?;
+        Some(String::from(parsed).into())
+    };
+    Ok(url.map(|url| with(&url).unwrap_or(url)))
+}
+
+fn usual_data_dir(environment: &HashMap<String, String>) -> PathBuf {
+    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    let data = match (set("XDG_DATA_HOME"), set("HOME")) {
+        (Some(data), _) => PathBuf::from(data),
+        (None, Some(home)) => Path::new(home).join(".local/share"),
+        (None, None) => PathBuf::from("."),
+    };
+    data.join("planhat-sync")
+}
+
+/// All keys of a source, written with dots.
+fn keys_of(source: &impl Source) -> Result<BTreeSet<String>, config::ConfigError> {
+    fn walk(prefix: &str, fields: &BTreeMap<&String, &Value>, keys: &mut BTreeSet<String>) {
+        for (name, value) in fields {
+            let key = if prefix.is_empty() { (*name).clone() } else { format!("{prefix}.{name}") };
+            match &value.kind {
+                ValueKind::Table(inner) => walk(&key, &inner.iter().collect(), keys),
+                _ => drop(keys.insert(key)),
+            }
+        }
+    }
+    let mut keys = BTreeSet::new();
+    walk("", &source.collect()?.iter().collect(), &mut keys);
+    Ok(keys)
+}
+
+fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str) -> Result<(), Error> {
+    let of_properties = || catalog::OBJECTS.iter().flat_map(|object| LISTS.map(|list| format!("objects.{}.{list}", object.name)));
+    let is_known = |key: &String| known.contains(key) || of_properties().any(|known| known == *key);
+    match given.into_iter().find(|key| !is_known(key)) {
+        Some(key) => {
+            let of_its_kind = |known: &&String| known.starts_with("objects.") == key.starts_with("objects.");
+            let known: Vec<String> = known.iter().cloned().chain(of_properties()).collect();
+            let in_no_section = known.iter().find(|known| known.split_once('.').is_some_and(|(_, name)| name == key));
+            let likely = nearest(&key, known.iter().filter(of_its_kind).map(String::as_str));
+            let nearest = in_no_section.map(String::as_str).or(likely).map(str::to_owned);
+            Err(Error::UnknownKey { key, place: place.to_owned(), nearest })
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,98 @@
+//! How settings are written: durations, addresses, secrets, and lists of names.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+
+use super::Error;
+use crate::catalog;
+use crate::object::Object;
+
+/// The name that was probably meant.
+pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|name| (strsim::jaro_winkler(given, name), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name)
+}
+
+/// The objects of these names, each once; the error says which name is wrong and which was meant.
+pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>, Error> {
+    let mut objects: Vec<&'static Object> = Vec::new();
+    let find = |name: &str| {
+        catalog::object(name).ok_or_else(|| {
+            let all = || catalog::OBJECTS.iter().map(|object| object.name);
+            let meant = nearest(name, all()).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+            Error::UnknownObject(format!("unknown object {name:?}{meant} (there are {})", all().collect::<Vec<_>>().join(", ")))
+        })
+    };
+    for name in names {
+        let object = find(name.as_ref().trim())?;
+        if !objects.iter().any(|known| known.name == object.name) {
+            objects.push(object);
+        }
+    }
+    Ok(objects)
+}
+
+/// An empty text is no address.
+pub(super) fn address<'de, D: Deserializer<'de>>(input: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(input)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| serde::de::Error::custom(format!("{text:?} is no address like \"127.0.0.1:9437\""));
+    text.parse().map(Some).map_err(wrong)
+}
+
+/// An empty text is no secret.
+pub(super) fn secret<'de, D: Deserializer<'de>>(input: D) -> Result<Option<SecretString>, D::Error> {
+    let text = String::deserialize(input)?;
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
+pub(super) fn duration<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(input)?;
+    humantime::parse_duration(&text)
+        .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration like \"90s\" or \"72h\": {error}")))
+}
+
+/// What is synced: "all", or nothing for the usual ones.
+pub(super) fn objects<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
+    match names(input)?.as_slice() {
+        [] => Ok(catalog::default_objects()),
+        [all] if all.trim() == "all" => Ok(catalog::OBJECTS.iter().collect()),
+        names => objects_named(names).map_err(serde::de::Error::custom),
+    }
+}
+
+/// What is read newest first: "all" that can be, or "none".
+pub(super) fn sorted<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
+    match names(input)?.as_slice() {
+        [none] if none.trim() == "none" => Ok(Vec::new()),
+        [all] if all.trim() == "all" => Ok(catalog::OBJECTS.iter().filter(|object| !object.sweeps().is_empty()).collect()),
+        names => objects_named(names).map_err(serde::de::Error::custom),
+    }
+}
+
+/// A list, or a text with commas as the environment has it.
+pub(super) fn names<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match Names::deserialize(input)? {
+        Names::List(names) => names,
+        Names::Text(text) if text.trim().is_empty() => Vec::new(),
+        Names::Text(text) => text.split(',').map(|name| name.trim().to_owned()).collect(),
+    })
+}
+
+pub(super) fn names_if_any<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Vec<String>>, D::Error> {
+    names(input).map(Some)
+}
