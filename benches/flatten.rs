@@ -21,7 +21,7 @@ fn records(bench: &mut Criterion) {
         let mut columns = Columns::default();
         let object = catalog::object(object).expect("an object of the catalogue");
         columns.grow(object, &records, &Declared::default());
-        let volatile = Volatile::of(object, None);
+        let volatile = Volatile::of(object, None, None);
         let widest = records.iter().max_by_key(|record| record.count()).expect("there are records");
 
         group.throughput(Throughput::Elements(1));

@@ -54,6 +54,15 @@ impl<T: Copy> Fields<T> {
         self.properties.values().chain(self.custom.values()).chain(&self.all_custom).copied()
     }
 
+    /// All that is said, by origin and name; of all custom fields without one.
+    pub fn sorted(&self) -> Vec<(Origin, Option<&str>, T)> {
+        let properties = self.properties.iter().map(|(name, what)| (Origin::Property, Some(name.as_str()), *what));
+        let custom = self.custom.iter().map(|(name, what)| (Origin::Custom, Some(name.as_str()), *what));
+        let mut all: Vec<_> = properties.chain(custom).chain(self.all_custom.map(|what| (Origin::Custom, None, what))).collect();
+        all.sort_by_key(|(origin, name, _)| (*origin, *name));
+        all
+    }
+
     /// A bit for each length that a name has of which anything is said: most names can be passed over by that alone.
     pub fn lengths(&self) -> u64 {
         let of_names = self.properties.keys().chain(self.custom.keys()).fold(0, |lengths, name| lengths | bit_of(name));

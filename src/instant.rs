@@ -39,6 +39,11 @@ pub fn with_time_of_day(text: &str) -> Option<DateTime<Utc>> {
         return None;
     }
     from_usual_form(text).or_else(|| {
+        // The parsers leave out what is finer than a nanosecond.
+        let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
+        if fraction.bytes().take_while(u8::is_ascii_digit).count() > 9 {
+            return None;
+        }
         DateTime::parse_from_rfc3339(text)
             .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z"))
             .map(|instant| instant.to_utc())
@@ -49,7 +54,10 @@ pub fn with_time_of_day(text: &str) -> Option<DateTime<Utc>> {
 
 fn from_text(text: &str) -> Option<DateTime<Utc>> {
     with_time_of_day(text).or_else(|| {
-        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+        // The parser would take `11-7-23` for a day in the year 11.
+        let is_written_out = |text: &[u8; 10]| (text[4], text[7]) == (b'-', b'-') && !text.contains(&b' ');
+        let date = text.as_bytes().try_into().is_ok_and(is_written_out).then_some(text)?;
+        let date = NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?;
         Some(date.and_hms_opt(0, 0, 0)?.and_utc())
     })
 }
@@ -112,6 +120,9 @@ mod tests {
             json!("undefined"),
             json!("soon"),
             json!("2023-13-45"),
+            json!("11-07-23"),
+            json!("2023-7-011"),
+            json!(" 2023-07-1"),
             json!("2023-02-30T08:00:00.000Z"),
             json!("2023-07-11T08:0x:00.000Z"),
             json!("2023-07-11T25:00:00.000Z"),
@@ -127,9 +138,13 @@ mod tests {
 
     #[test]
     fn an_instant_that_the_database_would_round_or_refuse_is_none() {
-        for text in
-            ["2023-07-11T08:00:00.123456789Z", "2023-07-11T23:59:60Z", "0000-01-01T00:00:00.000Z", "+12023-01-01T00:00:00Z"]
-        {
+        for text in [
+            "2023-07-11T08:00:00.123456789Z",
+            "2023-07-11T08:00:00.0000000001Z",
+            "2023-07-11T23:59:60Z",
+            "0000-01-01T00:00:00.000Z",
+            "+12023-01-01T00:00:00Z",
+        ] {
             assert_eq!(read(&json!(text)), None, "{text}");
         }
     }

@@ -70,18 +70,23 @@ impl<'a> Json<'a> {
         serde_json::from_str(self.0).unwrap_or_default()
     }
 
-    /// The numbers in it that are written with an exponent, or so long that they may not fit anywhere.
-    pub(crate) fn has_unusual_numbers(self) -> bool {
+    /// Whether it has to be looked at closely: numbers are written with an exponent, or so long that they may not fit
+    /// anywhere, or there are more levels than a tree may have.
+    pub(crate) fn is_unusual(self) -> bool {
         const LONG: usize = 16_000;
+        const DEEP: u32 = 64;
         if self.0.starts_with('"') {
             return false;
         }
         let bytes = self.0.as_bytes();
-        let (mut in_string, mut at) = (false, 0);
+        let (mut in_string, mut at, mut levels) = (false, 0, 0);
         while at < bytes.len() {
             match bytes[at] {
                 b'"' => in_string = !in_string,
                 b'\\' => at += 1,
+                b'[' | b'{' if !in_string && levels == DEEP => return true,
+                b'[' | b'{' if !in_string => levels += 1,
+                b']' | b'}' if !in_string => levels -= 1,
                 b'e' | b'E' if !in_string && at > 0 && bytes[at - 1].is_ascii_digit() => return true,
                 _ => {}
             }
@@ -133,12 +138,20 @@ mod tests {
     }
 
     #[test]
+    fn many_levels_are_unusual_and_brackets_in_texts_are_none() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(Json(&nested(65)).is_unusual());
+        assert!(!Json(&nested(64)).is_unusual());
+        assert!(!Json(&format!("[{:?}, [], {{}}]", "[".repeat(100))).is_unusual());
+    }
+
+    #[test]
     fn an_exponent_is_seen_in_numbers_alone() {
         for text in ["1e5", "[1.5E-7]", r#"{"a":{"b":2e9}}"#] {
-            assert!(Json(text).has_unusual_numbers(), "{text}");
+            assert!(Json(text).is_unusual(), "{text}");
         }
         for text in ["15", "\"1e5\"", r#"["5e8a", "\"1e5\\"]"#, r#"{"1e5":true}"#] {
-            assert!(!Json(text).has_unusual_numbers(), "{text}");
+            assert!(!Json(text).is_unusual(), "{text}");
         }
     }
 }

@@ -15,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::Sha256;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::fields::Fields;
 use crate::json::{Json, Shape};
@@ -63,6 +64,12 @@ impl Rules {
         let only_included = said.said().any(|rule| rule == Rule::Include);
         let key = key.and_then(|key| Hmac::new_from_slice(key.expose_secret().as_bytes()).ok()).map(Key);
         Rules { said, only_included, key }
+    }
+
+    /// Tells rules from others that let something else through.
+    pub fn fingerprint(&self) -> i64 {
+        let key = self.key.as_ref().map(|key| key.hash(Json::trusted("\"\"")));
+        xxh3_64(format!("{:?} {key:?}", self.said.sorted()).as_bytes()).cast_signed()
     }
 
     /// The rule for a value.

@@ -125,13 +125,17 @@ impl Record {
         let unreadable = |error: serde_json::Error| format!("not readable: {error}");
         if !self.raw.get().contains("\\u") {
             (self.fields, self.decoded) = Found::within(self.raw.get()).map_err(unreadable)?.into_parts();
-            if !self.values().any(|(_, _, value)| value.has_unusual_numbers()) {
+            if !self.values().any(|(_, _, value)| value.is_unusual()) {
                 return Ok(());
             }
         }
         let fields = self.tree().map_err(unreadable)?;
         if fields.get("_id").and_then(Value::as_str).is_some_and(|id| id.contains('\0')) {
             return Err("_id has a NUL character".to_owned());
+        }
+        // Two ids must not become one.
+        if self.mended_values > 0 && fields.get("_id").and_then(Value::as_str).is_some_and(|id| id.contains('\u{fffd}')) {
+            return Err("_id has half a surrogate pair".to_owned());
         }
         let fields = storable_fields(fields, &mut self.mended_values);
         let mended = serde_json::value::to_raw_value(&fields).map_err(unreadable)?;

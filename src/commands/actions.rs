@@ -68,7 +68,9 @@ async fn follow_them(
         });
         let read = async { Ok(read.await?) };
         let Some((latest, actions)) = unless(&stop.token, read).await? else { return stopped() };
-        match print::out_to_stdout(&lines(&actions, json)?) {
+        let lines = lines(&actions, json)?;
+        let Some(written) = unless(&stop.token, async { Ok(write_out(lines).await) }).await? else { return stopped() };
+        match written {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
             Err(error) => return Err(anyhow::Error::new(error).context("could not write to stdout").into()),
@@ -91,6 +93,16 @@ async fn follow_them(
     }
 }
 
+/// Writes out, on a thread that may be left behind: a reader that has fallen asleep keeps nobody from ending.
+async fn write_out(lines: String) -> std::io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let (done, written) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || done.send(print::out_to_stdout(&lines)));
+    written.await.unwrap_or_else(|_| Err(std::io::Error::other("nobody wrote it")))
+}
+
 /// Does something, unless it is stopped before.
 async fn unless<T>(stop: &CancellationToken, work: impl Future<Output = Result<T, Failure>>) -> Result<Option<T>, Failure> {
     tokio::select! {
@@ -109,7 +121,7 @@ async fn begin(
 ) -> Result<i64, Failure> {
     let mut waited = false;
     while !stop.is_cancelled() {
-        if store.is_set_up().await? {
+        if store.transaction(store::is_set_up).await? {
             let known = match consumer {
                 Some(name) => store.transaction(async |db| store::position(db, &store.schema, name).await).await?,
                 None => None,

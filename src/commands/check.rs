@@ -107,7 +107,7 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
         Ok(store) => store,
         Err(failure) => return vec![Finding::fail("database", failure.on_one_line(), failure.code)],
     };
-    let (health, tables) = (health_of(&store).await, store.is_set_up().await);
+    let (health, tables) = (health_of(&store, settings).await, store.is_set_up().await);
     let misspelt = misspelt(&store, settings, matches!(tables, Ok(true))).await.unwrap_or_default();
     store.close().await;
     let health = match health {
@@ -137,7 +137,7 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
             Finding::fail("tables", failure.on_one_line(), failure.code)
         }
     });
-    if let Some(taken) = health.taken.filter(|_| settings.actions.enabled) {
+    for taken in health.taken {
         let failure = Failure::from(taken);
         findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
     }
@@ -178,9 +178,9 @@ async fn misspelt(store: &Store, settings: &Settings, has_tables: bool) -> Resul
     Ok(findings)
 }
 
-async fn health_of(store: &Store) -> Result<Health, store::Error> {
+async fn health_of(store: &Store, settings: &Settings) -> Result<Health, store::Error> {
     let mut tx = store.begin().await?;
-    let health = store::health(&mut tx, &store.schema).await?;
+    let health = store::health(&mut tx, &store.schema, &settings.planhat.objects, settings.actions.enabled).await?;
     store::commit(tx).await?;
     Ok(health)
 }

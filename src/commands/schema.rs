@@ -72,7 +72,7 @@ pub(super) async fn tables(store: &Store, named: &[&'static Object]) -> Result<V
     let mut tx = store.begin().await?;
     let mut tables = Vec::new();
     for object in if named.is_empty() { &all } else { named } {
-        if store::table_exists(&mut tx, &store.schema, object.name).await? {
+        if store::table_exists(&mut tx, &store.schema, object).await? {
             let columns = store::load_columns(&mut tx, &store.schema, object).await?;
             let rows = store::row_count(&mut tx, &store.schema, object).await?;
             tables.push(Table {

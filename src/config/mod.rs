@@ -447,6 +447,7 @@ mod tests {
             "[objects.endusers]\ninclude = []\n",
             "[objects.endusers]\nexclude = ['planhat__phone']\n",
             "[objects.endusers]\nexclude = ['custom.']\n",
+            "[objects.endusers]\nexclude = ['phone ']\n",
             "[objects.endusers]\nexlude = ['phone']\n",
             "[objects.enduser]\nexclude = ['phone']\n",
             "[objects.enduser]\n",
@@ -463,6 +464,7 @@ mod tests {
         setting "objects.endusers.include" names nothing: leave it out, or name what is to be stored
         setting "objects.endusers.exclude" names "planhat__phone", a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as "custom.NAME"
         setting "objects.endusers.exclude" names "custom.", which is no name
+        setting "objects.endusers.exclude" names "phone ", with a space that no property has
         unknown setting "objects.endusers.exlude" in FILE; did you mean "objects.endusers.exclude"?
         unknown setting "objects.enduser.exclude" in FILE; did you mean "objects.endusers.exclude"?
         unknown object "enduser"; did you mean "endusers"? (there are companies, endusers, licenses, opportunities, projects, tasks, tickets, nps, conversations, assets, churn, issues, users, invoices, campaigns, objectives, sales, workflows, workspaces, timeentries, timesheets, deals, lineitems, products, customfields)

@@ -115,6 +115,7 @@ fn why_no_property(name: &str) -> Option<&'static str> {
     match name {
         "_id" => Some("by which rows are told apart: it is always stored as it is"),
         "" | "custom." => Some("which is no name"),
+        _ if name.trim() != name && !name.starts_with("custom.") => Some("with a space that no property has"),
         _ if name.contains('\0') => Some("with a NUL character; write \u{2400} for it, as in planhat_sync.columns"),
         _ if name.starts_with("planhat__") => Some(
             "a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as \"custom.NAME\"",

@@ -10,6 +10,7 @@ use super::types::{Fit, fit};
 use crate::fields::{Fields, bit_of};
 use crate::json::{Json, Shape};
 use crate::object::{Kind, Object};
+use crate::privacy::Rules;
 use crate::record::{Origin, Record};
 
 /// What PostgreSQL has for the values of one row: a page of 8,160 bytes, less the row's own header and
@@ -25,16 +26,19 @@ const MAX_INLINE_BYTES: usize = 24;
 pub struct Volatile {
     fields: Fields<()>,
     lengths: u64,
+    /// A rule for a volatile value makes a row another one, though the value does not.
+    rules: Option<i64>,
 }
 
 impl Volatile {
     /// Those of an object, and more that the user names.
-    pub fn of(object: &Object, more: Option<&Fields<()>>) -> Volatile {
+    pub fn of(object: &Object, more: Option<&Fields<()>>, rules: Option<&Rules>) -> Volatile {
         let mut fields = more.cloned().unwrap_or_default();
         for name in object.volatile {
             fields.say(name, ());
         }
-        Volatile { lengths: fields.lengths(), fields }
+        let rules = rules.filter(|_| !fields.is_empty()).map(Rules::fingerprint);
+        Volatile { lengths: fields.lengths(), fields, rules }
     }
 
     fn has(&self, origin: Origin, name: &str) -> bool {
@@ -178,6 +182,10 @@ fn bytes_of(kind: Kind, cell: &Cell<'_>) -> usize {
 /// same bytes. Null is no value. `fed` is where the bytes are put together.
 fn hash_of(record: &Record, volatile: &Volatile, fed: &mut Vec<u8>) -> i64 {
     fed.clear();
+    if let Some(rules) = volatile.rules {
+        fed.push(b'r');
+        fed.extend_from_slice(&rules.to_le_bytes());
+    }
     let counts = |(origin, name, value): &(Origin, &str, Json<'_>)| !value.is_null() && !volatile.has(*origin, name);
     for (origin, name, value) in record.values().filter(counts) {
         let mark = match origin {
@@ -189,7 +197,11 @@ fn hash_of(record: &Record, volatile: &Volatile, fed: &mut Vec<u8>) -> i64 {
             Shape::Number => feed_text(fed, b'#', value.as_written()),
             Shape::EmptyString | Shape::String => feed_text(fed, b'"', &value.string().unwrap_or_default()),
             // Inside, the order of keys may differ.
-            Shape::Null | Shape::Boolean | Shape::Array | Shape::Object => feed(fed, &value.tree()),
+            Shape::Null | Shape::Boolean | Shape::Array | Shape::Object => match serde_json::from_str(value.as_written()) {
+                Ok(tree) => feed(fed, &tree),
+                // An object with names of which the parser thinks something of its own.
+                Err(_) => feed_text(fed, b'j', value.as_written()),
+            },
         }
     }
     xxh3_64(fed).cast_signed()
@@ -318,7 +330,7 @@ mod tests {
     fn the_hash_does_not_see_what_is_volatile() {
         let mut more = Fields::default();
         more.say("custom.Age", ());
-        let volatile = Volatile::of(catalog::object("companies").unwrap(), Some(&more));
+        let volatile = Volatile::of(catalog::object("companies").unwrap(), Some(&more), None);
         let hash = |fields: Value| flatten(&Columns::default(), &volatile, &[record_of(&fields)])[0].hash;
         let before = hash(json!({"_id": "a", "renewalDaysFromNow": 3, "Age": 1, "custom": {"Age": 1, "renewalDaysFromNow": 1}}));
         assert_eq!(before, hash(json!({"_id": "a", "daysInPhase": 3, "Age": 1, "custom": {"Age": 2, "renewalDaysFromNow": 1}})));

@@ -261,8 +261,9 @@ impl Client {
     fn found_instead(&self, body: &[u8], error: &serde_json::Error) -> String {
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => match ["message", "error"].iter().find_map(|name| fields.get(*name)?.as_str()) {
-                Some(message) => self.excerpt(message.as_bytes()),
-                None => format!("an object with {}", fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
+                // What has an id is a record, and what it says is the customer's.
+                Some(message) if !fields.contains_key("_id") => self.excerpt(message.as_bytes()),
+                _ => format!("an object with {}", fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
             },
             Ok(other) => Json::trusted(&other.to_string()).shape().name().to_owned(),
             Err(_) if body.trim_ascii_start().starts_with(b"[") => format!("a list that is not whole ({error})"),

@@ -241,7 +241,7 @@ impl<'a> Pager<'a> {
     pub fn read_ahead(&mut self) {
         let mut asked = Asked { offset: self.position.offset, limit: self.limit };
         self.ahead.goes_on_with(asked);
-        let stride = u64::from(self.limit - u32::from(self.overlap));
+        let stride = u64::from(self.limit - u32::from(self.overlap)).max(1);
         for place in 0..self.pages_ahead() {
             if place as usize >= self.ahead.len() && !self.ask(asked) {
                 break;
@@ -371,7 +371,12 @@ impl<'a> Pager<'a> {
 
     fn accept(&mut self, entries: Vec<Entry>, asked: u32, served_at: Option<DateTime<Utc>>) -> Page {
         let seam = self.position.seam.as_deref().map(key_of_id);
-        let begins_as_it_ended = entries.first().is_some_and(|first| Some(first.key) == seam && self.seen.has(first));
+        let begins_with_seam = entries.first().is_some_and(|first| Some(first.key) == seam);
+        let begins_as_it_ended = begins_with_seam && entries.first().is_some_and(|first| self.seen.has(first));
+        // Pages that were on their way side by side may have been served in any order, so which of two versions of the
+        // row that they share is the later one cannot be told. The first will do: what is edited after a scan began is
+        // for the next one.
+        let shared = usize::from(begins_with_seam && self.listing.sort == BY_ID && self.seen.has_handed_out(seam));
         self.moved |= seam.is_some() && !begins_as_it_ended || self.steps_back_in_a_row > 0;
         (self.steps_back_in_a_row, self.single_rows) = (0, 0);
         self.full_pages = if entries.len() == asked as usize { self.full_pages + 1 } else { 0 };
@@ -380,7 +385,7 @@ impl<'a> Pager<'a> {
         self.last_limit = asked;
         self.position = self.after(&entries);
         let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), std::mem::take(&mut self.oversized));
-        for entry in entries {
+        for entry in entries.into_iter().skip(shared) {
             // The row that pages share is dropped, unless it was edited between the two.
             if self.seen.note(entry.key, entry.content) {
                 continue;
@@ -438,6 +443,11 @@ impl Seen {
 
     fn has(&self, entry: &Entry) -> bool {
         self.content.get(&entry.key) == Some(&entry.content)
+    }
+
+    /// Whether a record was not merely known to come next.
+    fn has_handed_out(&self, key: Option<u64>) -> bool {
+        key.and_then(|key| self.content.get(&key)).is_some_and(|content| *content != 0)
     }
 
     /// Remembers a record; true if it was known with the same content.

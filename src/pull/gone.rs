@@ -76,8 +76,7 @@ impl Pull<'_> {
                 () = self.ctx.stop.cancelled() => return Ok(Listed::Stopped),
                 asked = self.ask_for(unseen) => asked?,
             };
-            self.settle(&asked, run_id).await.map_err(|source| self.store_failed(source))?;
-            answers += asked;
+            answers += self.settle(asked, run_id).await.map_err(|source| self.store_failed(source))?;
             if let Some(reason) = answers.why_to_stop_asking() {
                 break Some(reason);
             }
@@ -137,8 +136,33 @@ impl Pull<'_> {
         Ok(asked)
     }
 
+    /// Settles what was asked for. A row that the database does not let be marked counts as one without an answer.
+    async fn settle(&mut self, asked: Asked, run_id: i64) -> Result<Asked, store::Error> {
+        let (mut settled, mut parts) = (Asked::default(), vec![asked]);
+        while let Some(mut part) = parts.pop() {
+            let Err(error) = self.settle_at_once(&part, run_id).await else {
+                settled += part;
+                continue;
+            };
+            match (error.refusal(), part.gone.len()) {
+                (None, _) | (_, 0) => return Err(error),
+                (Some((_, sqlstate)), 1) => {
+                    // Its words may quote a value.
+                    warn!(object = self.object.name, sqlstate, "the database refused to mark a row as deleted");
+                    part.unknown.append(&mut part.gone);
+                }
+                (Some(_), several) => {
+                    let gone = part.gone.split_off(several / 2);
+                    parts.push(Asked { gone, ..Asked::default() });
+                }
+            }
+            parts.push(part);
+        }
+        Ok(settled)
+    }
+
     /// What is gone is marked; the rest counts as seen, so that this scan does not ask for it again.
-    async fn settle(&mut self, asked: &Asked, run_id: i64) -> Result<(), store::Error> {
+    async fn settle_at_once(&mut self, asked: &Asked, run_id: i64) -> Result<(), store::Error> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);
         let settled = self.ctx.store.transaction(async |db| {
             store::note_seen(&mut *db, workspace, object, &asked.there).await?;
@@ -147,11 +171,10 @@ impl Pull<'_> {
             let noted = self.ctx.limits.timeline.noted(self.is_load);
             let target = Target { schema: workspace, object, columns: &columns, run_id, noted, rules: self.rules };
             let marked = store::mark_deleted(&mut *db, target, &asked.gone).await?;
-            self.save(db, run_id).await?;
-            Ok(marked)
+            Ok((marked, self.save(db, run_id).await?))
         });
-        let marked = settled.await?;
-        self.is_saved();
+        let (marked, saves) = settled.await?;
+        self.is_saved(saves);
         self.report.figures.deleted += marked.cast_signed();
         counter!("planhat_sync_rows_total", "object" => self.object.name, "operation" => "deleted").increment(marked);
         Ok(())
@@ -164,6 +187,14 @@ struct Asked {
     there: Vec<String>,
     gone: Vec<String>,
     unknown: Vec<String>,
+}
+
+impl std::ops::AddAssign for Asked {
+    fn add_assign(&mut self, mut other: Asked) {
+        self.there.append(&mut other.there);
+        self.gone.append(&mut other.gone);
+        self.unknown.append(&mut other.unknown);
+    }
 }
 
 /// How many answers of each kind there were.

@@ -31,7 +31,7 @@ use crate::object::{ByObject, Object};
 use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::privacy::Rules;
 use crate::progress::Board;
-use crate::store::{self, Cursor, ObjectStatus, Reached, Scan, ScanKind, Store, Timeline};
+use crate::store::{self, Cursor, ObjectStatus, Scan, ScanKind, Store, Timeline};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
@@ -210,6 +210,8 @@ async fn pull_all(
     let mut made_way = false;
     // Times that the database forgot pages that it had not brought to its disk when it died.
     let mut times_lost = 0;
+    // The scan at work was begun in an earlier run.
+    let mut begun_earlier = false;
     // Why a full scan that was due could not be made.
     let mut held_up = None;
     loop {
@@ -224,14 +226,14 @@ async fn pull_all(
             // It has.
             return Ok(Ending::Complete);
         }
-        let begun_earlier = plan.resumed && !made_way && times_lost == 0;
+        begun_earlier = plan.resumed && (begun_earlier || !made_way && times_lost == 0);
         let is_due_full = plan.kind == ScanKind::Full && ask == Ask::Changes;
         match Pull::of(ctx, object, plan, report, calls).read_everything().await {
             Ok(Ended::Stopped) => return Ok(Ending::Stopped),
             Ok(Ended::MadeWay { saved }) => made_way = saved,
             // A scan that was begun in an earlier run vouches for nothing that changed since then.
             Ok(Ended::Complete) if begun_earlier && !matches!(ask, Ask::History(_)) && report.watermark.is_some() => {
-                ask = Ask::Changes;
+                (ask, begun_earlier) = (Ask::Changes, false);
             }
             Ok(Ended::Complete) => return held_up.map_or(Ok(Ending::Complete), Err),
             Err(failure) if failure.is_lost_position() && times_lost < MOST_TIMES_LOST => {
@@ -275,8 +277,8 @@ struct Pull<'a> {
     fetched_before: i64,
     /// What was read since the position was last saved.
     unsaved: Unsaved,
-    /// How far the position in the database is; none if it has none of this scan.
-    saved: Option<Reached>,
+    /// How often the position in the database was saved; none if it has none of this scan.
+    saved: Option<i64>,
     /// Records of this object in quarantine, to be released when they arrive whole; none if it is empty.
     quarantined: Option<HashSet<String>>,
     table_exists: bool,
@@ -308,12 +310,12 @@ impl<'a> Pull<'a> {
     ) -> Pull<'a> {
         let Plan { kind, window, scan, resumed, completes, reconciles, is_load, .. } = plan;
         report.scan = Some(kind);
-        let saved = resumed.then(|| scan.reached());
+        let saved = resumed.then_some(scan.saves);
         Pull {
             ctx,
             object,
             rules: ctx.limits.rules.get(object.name),
-            volatile: Volatile::of(object, ctx.limits.volatile.get(object.name)),
+            volatile: Volatile::of(object, ctx.limits.volatile.get(object.name), ctx.limits.rules.get(object.name)),
             kind,
             window,
             scan,
@@ -437,7 +439,7 @@ impl<'a> Pull<'a> {
         let watermark = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
         let finished = self.ctx.store.transaction(async |db| {
             store::keep_lease(&mut *db, workspace, run_id).await?;
-            if let Some(saved) = &self.saved {
+            if let Some(saved) = self.saved {
                 store::expect_position(&mut *db, workspace, object, self.kind, saved).await?;
             }
             store::end_scan(&mut *db, workspace, object, self.kind).await?;

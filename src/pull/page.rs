@@ -36,7 +36,7 @@ impl Pull<'_> {
         }
         let (workspace, object) = (&self.ctx.store.schema, self.object);
         let prepared = self.ctx.store.transaction(async |db| {
-            if !store::table_exists(&mut *db, workspace, object.name).await? {
+            if !store::table_exists(&mut *db, workspace, object).await? {
                 store::create_table(&mut *db, workspace, object).await?;
             }
             let columns = store::load_columns(&mut *db, workspace, object).await?;
@@ -148,10 +148,9 @@ impl Pull<'_> {
             committed => committed,
         };
         let Committed { written, refused, saved } = committed?;
-        if saved {
-            self.is_saved();
-        } else {
-            self.unsaved.pages += pages;
+        match saved {
+            Some(saves) => self.is_saved(saves),
+            None => self.unsaved.pages += pages,
         }
         self.report.add(self.object, &page, &rows, written, &refused);
         if !page.rejected.is_empty() || !refused.is_empty() {
@@ -199,30 +198,28 @@ impl Pull<'_> {
         store::put_in_quarantine(&mut *db, workspace, object, run_id, &page.rejected).await?;
         store::put_in_quarantine(&mut *db, workspace, object, run_id, &refused).await?;
         let nothing_new = written.is_nothing() && self.quarantined.is_none() && page.rejected.is_empty() && refused.is_empty();
-        let saved = !nothing_new || self.unsaved.pages >= UNSAVED_PAGES;
-        if saved {
-            self.save(db, run_id).await?;
-        }
+        let is_worth_it = !nothing_new || self.unsaved.pages >= UNSAVED_PAGES;
+        let saved = if is_worth_it { Some(self.save(db, run_id).await?) } else { None };
         Ok(Committed { written, refused, saved })
     }
 
     /// Saves the position alone.
     pub(super) async fn save_position(&mut self) -> Result<(), store::Error> {
         let Purpose::Store { run_id } = self.ctx.purpose else { return Ok(()) };
-        self.ctx.store.transaction(async |db| self.save(db, run_id).await).await?;
-        self.is_saved();
+        let saves = self.ctx.store.transaction(async |db| self.save(db, run_id).await).await?;
+        self.is_saved(saves);
         Ok(())
     }
 
     /// The position, and what a full scan has seen on the way to it.
-    pub(super) async fn save(&self, db: &mut PgConnection, run_id: i64) -> Result<(), store::Error> {
+    pub(super) async fn save(&self, db: &mut PgConnection, run_id: i64) -> Result<i64, store::Error> {
         let workspace = &self.ctx.store.schema;
         store::note_seen(&mut *db, workspace, self.object, &self.unsaved.seen).await?;
-        store::save_scan(db, workspace, self.object, self.kind, &self.scan, self.saved.as_ref(), run_id).await
+        store::save_scan(db, workspace, self.object, self.kind, &self.scan, self.saved, run_id).await
     }
 
-    pub(super) fn is_saved(&mut self) {
-        (self.unsaved, self.saved) = (Unsaved::default(), Some(self.scan.reached()));
+    pub(super) fn is_saved(&mut self, saves: i64) {
+        (self.unsaved, self.saved) = (Unsaved::default(), Some(saves));
     }
 }
 
@@ -230,8 +227,8 @@ impl Pull<'_> {
 struct Committed {
     written: Written,
     refused: Vec<Rejected>,
-    /// With the position of the scan.
-    saved: bool,
+    /// With the position of the scan, for which time.
+    saved: Option<i64>,
 }
 
 /// The records of a page, sorted by what becomes of them.

@@ -6,6 +6,7 @@ use tracing::info;
 use super::{Ask, Begin, Context, Limits, Purpose, Range};
 use crate::object::Object;
 use crate::planhat::Listing;
+use crate::privacy::Rules;
 use crate::store::{self, Cursor, Scan, ScanKind};
 use crate::sweep::Sweep;
 use crate::window::Window;
@@ -34,7 +35,10 @@ pub(super) struct Plan {
 pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask, may_be_full: bool) -> Result<Plan, store::Error> {
     let history = ctx.now - ctx.limits.history;
     let Known { cursor, unfinished } = known(ctx, object).await?;
-    let unfinished_full = unfinished.iter().any(|(kind, scan)| *kind == ScanKind::Full && still_lasts(scan, ctx.now));
+    let rules = ctx.limits.rules.get(object.name).map(Rules::fingerprint);
+    // What was compared under other rules has to be compared again.
+    let still_lasts = |full: &Scan| full.started_at > ctx.now - FULL_SCAN_LASTS && full.rules == rules;
+    let unfinished_full = unfinished.iter().any(|(kind, scan)| *kind == ScanKind::Full && still_lasts(scan));
     let (kind, since, until) = match (ask, cursor) {
         (Ask::Full, _) => (ScanKind::Full, Some(history), None),
         (Ask::Changes, Some(cursor)) if may_be_full && (unfinished_full || is_due(cursor, ctx.limits, ctx.now)) => {
@@ -54,14 +58,14 @@ pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask, may_be_fu
     };
     // A scan that goes as far, back and forth, will do, and is further ahead.
     let will_do = |scan: &Scan| match kind {
-        ScanKind::Full => still_lasts(scan, ctx.now),
+        ScanKind::Full => still_lasts(scan),
         ScanKind::History | ScanKind::Backfill | ScanKind::Changes => {
             scan.since <= since && scan.until.is_none_or(|end| until.is_some_and(|until| until <= end))
         }
     };
     let unfinished = unfinished.into_iter().find(|(of, scan)| *of == kind && will_do(scan)).map(|(_, scan)| scan);
     let resumed = unfinished.is_some();
-    let scan = unfinished.unwrap_or(Scan::starting(ctx.now, since, until));
+    let scan = unfinished.unwrap_or(Scan { rules, ..Scan::starting(ctx.now, since, until) });
     if resumed {
         info!(object = object.name, offset = scan.offset, "going on with the scan begun at {}", scan.started_at);
     }
@@ -117,14 +121,14 @@ async fn known(ctx: &Context<'_>, object: &Object) -> Result<Known, store::Error
             return Ok(Known { cursor: None, unfinished: Vec::new() });
         }
         let looked = ctx.store.look(async |db| {
-            let there = store::table_exists(&mut *db, workspace, object.name).await?;
+            let there = store::table_exists(&mut *db, workspace, object).await?;
             if there { store::cursor(db, workspace, object).await } else { Ok(None) }
         });
         // Where a load was stopped is not where a preview begins.
         return Ok(Known { cursor: looked.await?, unfinished: Vec::new() });
     }
     let known = ctx.store.transaction(async |db| {
-        if !store::table_exists(&mut *db, workspace, object.name).await? {
+        if !store::table_exists(&mut *db, workspace, object).await? {
             store::forget_object(&mut *db, workspace, object).await?;
         }
         let cursor = store::cursor(&mut *db, workspace, object).await?;
@@ -138,10 +142,6 @@ impl Purpose {
     pub(super) fn is_preview(self) -> bool {
         matches!(self, Purpose::Preview { .. })
     }
-}
-
-fn still_lasts(full: &Scan, now: DateTime<Utc>) -> bool {
-    full.started_at > now - FULL_SCAN_LASTS
 }
 
 /// Whether it is time again to compare everything.

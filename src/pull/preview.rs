@@ -48,7 +48,7 @@ impl Pull<'_> {
         let mut columns = Columns::default();
         if self.ctx.store.is_set_up().await? {
             let looked = self.ctx.store.look(async |db| {
-                let there = store::table_exists(&mut *db, workspace, object.name).await?;
+                let there = store::table_exists(&mut *db, workspace, object).await?;
                 Ok((there, store::load_columns(db, workspace, object).await?))
             });
             (self.table_exists, columns) = looked.await?;

@@ -24,7 +24,7 @@ use crate::object::Object;
 use crate::planhat::{Client, Listing, Pager, Position};
 use crate::progress::Board;
 use crate::pull::{Ask, Failure, Limits, Preview, Purpose, Turns};
-use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store, Timeline};
+use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
 
 pub use lease::{begin, beside_heartbeat, end};
 pub use process::{is_dead, this_process};
@@ -134,8 +134,8 @@ async fn renew_timeline(store: &Store) -> Result<(), store::Error> {
 
 /// Nor does the timeline, if the user says so.
 async fn forget_old_actions(store: &Store, order: &Order<'_>, stop: &CancellationToken) {
-    let Timeline { on, keep, .. } = order.limits.timeline;
-    if !on || keep.is_zero() {
+    let keep = order.limits.timeline.keep;
+    if keep.is_zero() {
         return;
     }
     while !stop.is_cancelled() {

@@ -7,10 +7,12 @@
 //! Ids are given out one transaction at a time, the last thing before it commits: who reads everything behind an id
 //! has not missed what another transaction was still writing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
@@ -149,14 +151,25 @@ async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -
 
 /// Changes without what their old values tell from before there were rules.
 fn as_they_may_be_kept(target: Target<'_>, changes: String) -> String {
-    let Some(mut kept) = target.rules.and_then(|_| serde_json::from_str::<Map<String, Value>>(&changes).ok()) else {
-        return changes;
-    };
-    for (column, change) in &mut kept {
-        let old = change["old"].take();
-        change["old"] = old_as_it_may_be_kept(target, column, old);
+    #[derive(Serialize, Deserialize)]
+    struct Change {
+        old: Box<RawValue>,
+        new: Box<RawValue>,
     }
-    Value::Object(kept).to_string()
+    if target.rules.is_none() {
+        return changes;
+    }
+    let without_old_value = |column: &str, mut change: Change| {
+        let old = serde_json::from_str(change.old.get())?;
+        change.old = to_raw_value(&old_as_it_may_be_kept(target, column, old))?;
+        Ok(change)
+    };
+    let kept = serde_json::from_str::<BTreeMap<String, Change>>(&changes).and_then(|changes| {
+        let kept = changes.into_iter().map(|(column, change)| Ok((column.clone(), without_old_value(&column, change)?)));
+        serde_json::to_string(&kept.collect::<Result<BTreeMap<_, _>, serde_json::Error>>()?)
+    });
+    // What cannot be read may hold anything.
+    kept.unwrap_or_else(|_| "{}".to_owned())
 }
 
 /// An old value of a column, which may be from before there was a rule for it.
@@ -345,9 +358,13 @@ pub(super) async fn note(db: &mut PgConnection, target: Target<'_>, actions: &[A
     Ok(())
 }
 
-/// Until the end of the transaction nobody else gives out ids of actions.
+/// Until the end of the transaction nobody else gives out ids of actions. What others may have read must not be forgotten
+/// and its ids be given out again, so this transaction does wait for the disk.
 async fn lock(db: &mut PgConnection, schema: &str) -> Result<(), Error> {
-    query("select pg_advisory_xact_lock(hashtextextended($1 || '.actions', 0))")
+    query(
+        "select pg_advisory_xact_lock(hashtextextended($1 || '.actions', 0)), set_config('synchronous_commit',
+             case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end, true)",
+    )
         .bind(schema)
         .execute(db)
         .await
@@ -449,6 +466,9 @@ fn table_as_sql(schema: &str) -> Sql {
 pub async fn forget_actions(db: &mut PgConnection, schema: &str, keep: Duration) -> Result<u64, Error> {
     /// So that no transaction is long.
     const PORTION: i64 = 10_000;
+    if !is_there(&mut *db, schema).await? {
+        return Ok(0);
+    }
     let sql = Sql::new("delete from ")
         .table(schema, TABLE)
         .text(" where id in (select id from ")

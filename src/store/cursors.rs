@@ -62,15 +62,16 @@ pub struct Scan {
     pub seam: Option<String>,
     /// The latest modification seen.
     pub newest: Option<DateTime<Utc>>,
+    /// Which rules there were for what may be kept when it began, if there were any.
+    pub rules: Option<i64>,
+    /// How often its position was saved.
+    pub saves: i64,
 }
 
 impl Scan {
-    pub fn reached(&self) -> Reached {
-        Reached { listing: self.listing.clone(), offset: self.offset }
-    }
-
     pub fn starting(now: DateTime<Utc>, since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Scan {
-        Scan { started_at: now, since, until, listing: String::new(), offset: 0, seam: None, newest: None }
+        let (listing, newest, rules) = (String::new(), None, None);
+        Scan { started_at: now, since, until, listing, offset: 0, seam: None, newest, rules, saves: 0 }
     }
 }
 
@@ -101,7 +102,7 @@ pub async fn unfinished_scans(db: &mut PgConnection, workspace: &str, object: &O
         scan: Scan,
     }
     let scans: Vec<Unfinished> = query_as(
-        "select scan as kind, started_at, since, until, listing, \"offset\", seam, newest from planhat_sync.scans
+        "select scan as kind, started_at, since, until, listing, \"offset\", seam, newest, rules, saves from planhat_sync.scans
          where workspace = $1 and object = $2",
     )
     .bind(workspace)
@@ -118,55 +119,50 @@ pub async fn unfinished_scans(db: &mut PgConnection, workspace: &str, object: &O
         .collect()
 }
 
-/// How far a scan had been read when its position was last saved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reached {
-    pub listing: String,
-    pub offset: i64,
-}
-
 /// Saves the position of a scan, if the run still holds the lease: a run that was taken for dead must
-/// not move the position of its successor. `last` is what it saved before.
+/// not move the position of its successor. `last` is what this returned the last time, none for the first time of
+/// a scan. Whoever does not hear of a commit saves the same once more, which is found done.
 pub async fn save_scan(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
     kind: ScanKind,
     scan: &Scan,
-    last: Option<&Reached>,
+    last: Option<i64>,
     run_id: i64,
-) -> Result<(), Error> {
-    let saved = query(
-        "insert into planhat_sync.scans as scans
-             (workspace, object, scan, started_at, since, listing, \"offset\", seam, newest, until)
-         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $11
-         where exists (select from planhat_sync.leases where workspace = $1 and run_id = $10)
-             and ($12::text is null or exists (
-                 select from planhat_sync.scans
-                 where workspace = $1 and object = $2 and scan = $3 and listing = $12 and \"offset\" = $13))
+) -> Result<i64, Error> {
+    const FIRST: &str = "insert into planhat_sync.scans as scans
+             (workspace, object, scan, started_at, since, until, listing, \"offset\", seam, newest, rules, saves)
+         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1
+         where $13::bigint is null and exists (select from planhat_sync.leases where workspace = $1 and run_id = $12)
          on conflict (workspace, object, scan) do update set started_at = excluded.started_at, since = excluded.since,
-             listing = excluded.listing, \"offset\" = excluded.\"offset\", seam = excluded.seam, newest = excluded.newest,
-             until = excluded.until
-         where $12::text is null or (scans.listing = $12 and scans.\"offset\" = $13)",
-    )
-    .bind(workspace)
-    .bind(object.name)
-    .bind(kind.as_str())
-    .bind(scan.started_at)
-    .bind(scan.since)
-    .bind(&scan.listing)
-    .bind(scan.offset)
-    .bind(&scan.seam)
-    .bind(scan.newest)
-    .bind(run_id)
-    .bind(scan.until)
-    .bind(last.map(|last| &last.listing))
-    .bind(last.map(|last| last.offset))
-    .execute(&mut *db)
-    .await
-    .map_err(could_not("save the position of a scan"))?;
-    if saved.rows_affected() == 1 {
-        return Ok(());
+             until = excluded.until, listing = excluded.listing, \"offset\" = excluded.\"offset\", seam = excluded.seam,
+             newest = excluded.newest, rules = excluded.rules, saves = scans.saves + 1
+         returning saves";
+    const NEXT: &str = "update planhat_sync.scans set started_at = $4, since = $5, until = $6, listing = $7, \"offset\" = $8,
+             seam = $9, newest = $10, rules = $11, saves = $13 + 1
+         where workspace = $1 and object = $2 and scan = $3 and saves in ($13, $13 + 1)
+             and exists (select from planhat_sync.leases where workspace = $1 and run_id = $12)
+         returning saves";
+    let saved: Option<i64> = query_scalar(if last.is_some() { NEXT } else { FIRST })
+        .bind(workspace)
+        .bind(object.name)
+        .bind(kind.as_str())
+        .bind(scan.started_at)
+        .bind(scan.since)
+        .bind(scan.until)
+        .bind(&scan.listing)
+        .bind(scan.offset)
+        .bind(&scan.seam)
+        .bind(scan.newest)
+        .bind(scan.rules)
+        .bind(run_id)
+        .bind(last)
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(could_not("save the position of a scan"))?;
+    if let Some(saves) = saved {
+        return Ok(saves);
     }
     keep_lease(db, workspace, run_id).await?;
     Err(Error::PositionLost { object: object.name })
@@ -178,17 +174,16 @@ pub async fn expect_position(
     workspace: &str,
     object: &Object,
     kind: ScanKind,
-    last: &Reached,
+    last: i64,
 ) -> Result<(), Error> {
     let stands: bool = query_scalar(
         "select exists (select from planhat_sync.scans
-             where workspace = $1 and object = $2 and scan = $3 and listing = $4 and \"offset\" = $5)",
+             where workspace = $1 and object = $2 and scan = $3 and saves in ($4, $4 + 1))",
     )
     .bind(workspace)
     .bind(object.name)
     .bind(kind.as_str())
-    .bind(&last.listing)
-    .bind(last.offset)
+    .bind(last)
     .fetch_one(db)
     .await
     .map_err(could_not("read the position of an unfinished scan"))?;

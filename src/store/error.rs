@@ -112,7 +112,11 @@ impl Error {
                 return Some("run `planhat-sync sync` once with this version, or use the version that made them");
             }
             Error::Viewed { .. } => return Some("drop them, retype, and make them again; nothing was changed"),
-            Error::Taken { .. } => return Some("give it another name, or set actions.enabled = false"),
+            Error::Taken { .. } => {
+                return Some(
+                    "give it another name, or planhat-sync a schema of its own (database.schema); actions and timeline can be turned off (actions.enabled)",
+                );
+            }
             Error::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
             Error::PositionLost { .. } => {
                 return Some("it has crashed more than once meanwhile: see its log; the next run goes on from what it has kept");

@@ -4,7 +4,9 @@ use sqlx::PgConnection;
 
 use super::error::{Error, could_not};
 use super::sql::{query_as, quoted};
-use super::{OWN_SCHEMA, actions};
+use super::tables::table_exists;
+use super::{OWN_SCHEMA, actions, timeline};
+use crate::object::Object;
 
 /// The oldest PostgreSQL that is tested.
 const OLDEST_VERSION: i32 = 150_000;
@@ -16,14 +18,19 @@ pub struct Health {
     /// UTF8 has room for every name and value; anything else has not.
     pub encoding: String,
     pub is_read_only: bool,
-    /// What stands where the table of actions would.
-    pub taken: Option<Error>,
+    /// What stands where our tables would.
+    pub taken: Vec<Error>,
     /// The statements with which an administrator gives us what is missing.
     pub missing_grants: Vec<String>,
 }
 
-/// Looks at version and privileges; changes nothing.
-pub async fn health(db: &mut PgConnection, schema: &str) -> Result<Health, Error> {
+/// Looks at version and privileges, and for what is in the way of these objects and of their actions; changes nothing.
+pub async fn health(
+    db: &mut PgConnection,
+    schema: &str,
+    objects: &[&'static Object],
+    has_actions: bool,
+) -> Result<Health, Error> {
     let (version, number, encoding, is_read_only): (String, i32, String, bool) = query_as(
         "select current_setting('server_version'), current_setting('server_version_num')::int,
              current_setting('server_encoding'), current_setting('transaction_read_only')::bool",
@@ -37,11 +44,21 @@ pub async fn health(db: &mut PgConnection, schema: &str) -> Result<Health, Error
     }
     missing_grants.extend(foreign_tables(db, schema).await?);
     missing_grants.dedup();
-    let taken = match actions::is_there(&mut *db, schema).await {
-        Err(taken @ Error::Taken { .. }) => Some(taken),
-        there => there.map(|_| None)?,
-    };
+    let mut taken = Vec::new();
+    for object in objects {
+        taken.extend(what_is_taken(table_exists(&mut *db, schema, object).await)?);
+    }
+    if has_actions {
+        taken.extend(what_is_taken(actions::is_there(&mut *db, schema).await)?);
+    }
     Ok(Health { version, version_is_supported: number >= OLDEST_VERSION, encoding, is_read_only, taken, missing_grants })
+}
+
+fn what_is_taken(there: Result<bool, Error>) -> Result<Option<Error>, Error> {
+    match there {
+        Err(taken @ Error::Taken { .. }) => Ok(Some(taken)),
+        there => there.map(|_| None),
+    }
 }
 
 /// A schema that is there has to let us in; one that is not, we have to be able to make.
@@ -64,19 +81,30 @@ async fn missing_grant(db: &mut PgConnection, schema: &str) -> Result<Option<Str
     })
 }
 
-/// Tables of ours that somebody else owns: only an owner can add columns.
+/// What is ours and somebody else owns: only an owner can add columns, or make a view anew. In the schema of the data others may
+/// have tables of their own.
 async fn foreign_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, Error> {
-    let tables: Vec<(String, String, String)> = query_as(
-        "select nspname::text, relname::text, current_user::text from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-         where nspname in ($1, $2) and relkind in ('r', 'p') and not pg_has_role(relowner, 'usage') order by 1, 2",
+    let tables: Vec<(bool, String, String, String)> = query_as(
+        "select relkind = 'v', nspname::text, relname::text, current_user::text
+         from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+         where not pg_has_role(relowner, 'usage') and (
+             nspname = $1 and relkind in ('r', 'p')
+             or nspname = $2 and relkind in ('r', 'p') and exists (select from pg_attribute
+                 where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)
+             or nspname = $2 and relkind in ('r', 'p') and relname = $3
+             or nspname = $2 and relkind = 'v' and relname = $4)
+         order by 2, 3",
     )
     .bind(OWN_SCHEMA)
     .bind(schema)
+    .bind(actions::TABLE)
+    .bind(timeline::VIEW)
     .fetch_all(db)
     .await
     .map_err(could_not("read the owners of tables"))?;
-    let grant = |(schema, table, user): (String, String, String)| {
-        format!("alter table {}.{} owner to {}", quoted(&schema), quoted(&table), quoted(&user))
+    let grant = |(is_view, schema, name, user): (bool, String, String, String)| {
+        let kind = if is_view { "view" } else { "table" };
+        format!("alter {kind} {}.{} owner to {}", quoted(&schema), quoted(&name), quoted(&user))
     };
     Ok(tables.into_iter().map(grant).collect())
 }

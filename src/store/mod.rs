@@ -40,8 +40,8 @@ use tokio::time::timeout;
 
 pub use actions::{Noted, Timeline, actions_sql, forget_actions, make_actions, old_as_it_may_be_kept};
 pub use cursors::{
-    Cursor, Reached, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_position, forget_object,
-    move_cursor, save_scan, unfinished_scans,
+    Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_position, forget_object, move_cursor,
+    save_scan, unfinished_scans,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::Place;
@@ -157,16 +157,7 @@ impl Store {
     /// Whether the tool's own tables have been made; an error if another version has made them. Needs
     /// no more than the right to read.
     pub async fn is_set_up(&self) -> Result<bool, Error> {
-        let mut tx = self.begin().await?;
-        if !table_exists(&mut tx, OWN_SCHEMA, "migrations").await? {
-            return Ok(false);
-        }
-        let applied: Option<i64> = query_scalar("select max(version) from planhat_sync.migrations where success")
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(could_not("read the version of the tables"))?;
-        commit(tx).await?;
-        if applied == MIGRATOR.iter().map(|migration| migration.version).max() { Ok(true) } else { Err(Error::OtherVersion) }
+        self.look(is_set_up).await
     }
 
     /// Begins a transaction in which the server lets neither a statement nor a lock wait without end.
@@ -212,6 +203,27 @@ impl Store {
             server.stop().await;
         }
     }
+}
+
+/// Whether the tool's own tables have been made, by this version.
+pub async fn is_set_up(db: &mut PgConnection) -> Result<bool, Error> {
+    // By the catalogue, which needs no privilege.
+    let exists: bool = query_scalar(
+        "select exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+         where nspname = $1 and relname = 'migrations')",
+    )
+    .bind(OWN_SCHEMA)
+    .fetch_one(&mut *db)
+    .await
+    .map_err(could_not("look for a table"))?;
+    if !exists {
+        return Ok(false);
+    }
+    let applied: Option<i64> = query_scalar("select max(version) from planhat_sync.migrations where success")
+        .fetch_one(db)
+        .await
+        .map_err(could_not("read the version of the tables"))?;
+    if applied == MIGRATOR.iter().map(|migration| migration.version).max() { Ok(true) } else { Err(Error::OtherVersion) }
 }
 
 async fn in_transaction<T>(

@@ -17,7 +17,7 @@ use sqlx::{Arguments as _, Connection as _, FromRow, PgConnection};
 
 use super::actions::{self, Noted};
 use super::error::{Error, could_not};
-use super::sql::{Sql, query_as, query_as_with, query_with};
+use super::sql::{Sql, query, query_as, query_as_with, query_with};
 use crate::flatten::{Column, Columns, Row};
 use crate::object::Object;
 use crate::privacy::Rules;
@@ -81,7 +81,11 @@ type Refusal = (String, String);
 /// Stores rows behind a savepoint, so that a refusal costs nothing else.
 async fn attempt(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<Result<Written, Refusal>, Error> {
     let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
-    match upsert_whatever_is_there(&mut savepoint, target, rows).await {
+    let stored = match upsert_whatever_is_there(&mut savepoint, target, rows).await {
+        Ok(written) => check_constraints(&mut savepoint).await.map(|()| written),
+        refused => refused,
+    };
+    match stored {
         Ok(written) => {
             savepoint.commit().await.map_err(could_not("release a savepoint"))?;
             Ok(Ok(written))
@@ -91,6 +95,12 @@ async fn attempt(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) ->
             Ok(Err(error.refusal().ok_or(error)?))
         }
     }
+}
+
+/// A constraint of the user's may be deferred to the end of the transaction, where it would refuse all of it.
+async fn check_constraints(db: &mut PgConnection) -> Result<(), Error> {
+    query("set constraints all immediate").execute(db).await.map_err(could_not("check the constraints of a table"))?;
+    Ok(())
 }
 
 /// A row that is too wide for the database goes in with less in its columns and more in `_overflow`.
@@ -239,7 +249,7 @@ pub(super) fn differing(sql: Sql, target: Target<'_>, rows: &ByColumn<'_>) -> Sq
         .empty()
         .fold(rows.select(sql), |sql, column| sql.text(", null::").text(column.kind.sql()).text(" as ").name(&column.name));
     rows.from(sql)
-        .text(") as new join lateral (select to_jsonb(old) as fields from ")
+        .text(") as new join lateral (select to_jsonb(old.*) as fields from ")
         .table(target.schema, target.object.name)
         .text(
             " old where old.planhat__id = new.planhat__id offset 0) stored on true, jsonb_each(to_jsonb(new)) as field

@@ -28,22 +28,28 @@ pub(super) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result
     Ok(())
 }
 
-pub async fn table_exists(db: &mut PgConnection, schema: &str, table: &str) -> Result<bool, Error> {
-    query_scalar(
-        "select exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-         where nspname = $1 and relname = $2 and relkind in ('r', 'p'))",
+/// Whether the table of an object is there; an error if something else has its name.
+pub async fn table_exists(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, Error> {
+    let found: Option<bool> = query_scalar(
+        "select relkind in ('r', 'p') and exists (select from pg_attribute
+                where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)
+         from pg_class join pg_namespace on pg_namespace.oid = relnamespace where nspname = $1 and relname = $2",
     )
     .bind(schema)
-    .bind(table)
-    .fetch_one(db)
+    .bind(object.name)
+    .fetch_optional(db)
     .await
-    .map_err(could_not("look for a table"))
+    .map_err(could_not("look for a table"))?;
+    match found {
+        Some(false) => Err(Error::Taken { relation: format!("{schema}.{}", object.name) }),
+        found => Ok(found.is_some()),
+    }
 }
 
 /// Creates the table of an object with our own columns and those the map knows of.
 pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
     lock_columns(db, schema, object).await?;
-    if table_exists(db, schema, object.name).await? {
+    if table_exists(db, schema, object).await? {
         return Ok(());
     }
     let known = load_columns(db, schema, object).await?;

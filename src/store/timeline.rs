@@ -22,7 +22,7 @@ use super::sql::{Sql, query, query_as, query_scalar};
 use super::{Store, pool};
 use crate::error::Chain;
 
-const VIEW: &str = "timeline";
+pub(super) const VIEW: &str = "timeline";
 /// By which a view is known to be ours.
 const ABOUT: &str = "What happened, for people, kept by planhat-sync: each action with the names of company and end user, what \
      changed in words, and the record as it is now.";
@@ -34,24 +34,59 @@ pub async fn make_timeline(db: &mut PgConnection, schema: &str) -> Result<(), Er
         .execute(&mut *db)
         .await
         .map_err(could_not("wait for another change of the timeline"))?;
-    let view =
-        select(Sql::new("create or replace view ").table(schema, VIEW).text(" as "), schema, &tables(&mut *db, schema).await?);
-    let about = format!("{ABOUT} Definition {:016x}.", xxh3_64(view.to_string().as_bytes()));
-    match comment(&mut *db, schema).await? {
-        Some((true, Some(comment))) if comment == about => return Ok(()),
-        Some((true, Some(comment))) if comment.starts_with(ABOUT) => {}
+    let tables = tables(&mut *db, schema).await?;
+    let definition = select(Sql::default(), schema, &tables).to_string();
+    let about =
+        format!("{ABOUT} Definition {:016x}.", xxh3_64((definition + &oids(&mut *db, schema, &tables).await?).as_bytes()));
+    let options = match found(&mut *db, schema).await? {
+        Some(Found { is_view: true, comment: Some(comment), .. }) if comment == about => return Ok(()),
+        Some(Found { is_view: true, comment: Some(comment), options }) if comment.starts_with(ABOUT) => options,
         Some(_) => return Err(Error::Taken { relation: format!("{schema}.{VIEW}") }),
-        None => {}
-    }
-    let view = view.text(";\ncomment on view ").table(schema, VIEW).text(" is ").literal(&about);
+        None => Vec::new(),
+    };
+    let view = Sql::new("create or replace view ").table(schema, VIEW);
+    let view =
+        if options.is_empty() { view } else { view.text(" with (").list(options.iter().map(String::as_str), option).text(")") };
+    let view =
+        select(view.text(" as "), schema, &tables).text(";\ncomment on view ").table(schema, VIEW).text(" is ").literal(&about);
     sqlx::raw_sql(view.safe()).execute(db).await.map_err(could_not("make the timeline"))?;
     Ok(())
 }
 
-/// Of what has the view's name: whether it is a view, and its comment.
-async fn comment(db: &mut PgConnection, schema: &str) -> Result<Option<(bool, Option<String>)>, Error> {
+/// What has the view's name.
+#[derive(FromRow)]
+struct Found {
+    is_view: bool,
+    comment: Option<String>,
+    /// What a user has set: they would not outlive the view's being made anew.
+    options: Vec<String>,
+}
+
+/// An option as the catalogue has it, `security_invoker=true`.
+fn option(sql: Sql, option: &str) -> Sql {
+    let (name, value) = option.split_once('=').unwrap_or((option, "true"));
+    sql.name(name).text(" = ").literal(value)
+}
+
+/// A view goes on to read a table that was renamed, not the one that has its name now.
+async fn oids(db: &mut PgConnection, schema: &str, tables: &[String]) -> Result<String, Error> {
+    query_scalar(
+        "select coalesce(string_agg(pg_class.oid::text, ' ' order by relname), '')
+         from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+         where nspname = $1 and (relname = any($2) or relname = $3)",
+    )
+    .bind(schema)
+    .bind(tables)
+    .bind(TABLE)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("look for tables"))
+}
+
+async fn found(db: &mut PgConnection, schema: &str) -> Result<Option<Found>, Error> {
     query_as(
-        "select relkind = 'v', obj_description(pg_class.oid, 'pg_class')
+        "select relkind = 'v' as is_view, obj_description(pg_class.oid, 'pg_class') as comment,
+             coalesce(reloptions, '{}') as options
          from pg_class join pg_namespace on pg_namespace.oid = relnamespace where nspname = $1 and relname = $2",
     )
     .bind(schema)
@@ -80,12 +115,14 @@ fn select(sql: Sql, schema: &str, tables: &[String]) -> Sql {
     let there = |table: &str| tables.iter().any(|known| known == table);
     let sql = sql.text("select action.happened_at, action.seen_at, action.action, action.kind, ");
     let sql = match there("companies") {
-        true => sql.text("to_jsonb(company) ->> 'planhat__name'"),
+        true => sql.text("to_jsonb(company.*) ->> 'planhat__name'"),
         false => sql.text("null::text"),
     };
     let sql = sql.text(" as company, ");
     let sql = match there("endusers") {
-        true => sql.text("coalesce(nullif(to_jsonb(end_user) ->> 'planhat__name', ''), to_jsonb(end_user) ->> 'planhat__email')"),
+        true => {
+            sql.text("coalesce(nullif(to_jsonb(end_user.*) ->> 'planhat__name', ''), to_jsonb(end_user.*) ->> 'planhat__email')")
+        }
         false => sql.text("null::text"),
     };
     let sql = sql.text(" as end_user, ").text(IN_WORDS).text(
@@ -95,7 +132,7 @@ fn select(sql: Sql, schema: &str, tables: &[String]) -> Sql {
     let sql = tables.iter().fold(sql, |sql, table| {
         sql.text("\n when ")
             .literal(table)
-            .text(" then (select to_jsonb(record) - '{_row_hash,_first_seen_at,_synced_at,_run_id}'::text[] from ")
+            .text(" then (select to_jsonb(record.*) - '{_row_hash,_first_seen_at,_synced_at,_run_id}'::text[] from ")
             .table(schema, table)
             .text(" as record where record.planhat__id = action.record_id)")
     });

@@ -569,10 +569,60 @@ async fn check_names_what_stands_where_the_actions_would() {
 
     let checked = tool.run(&["check"]);
     assert_eq!(checked.code, 5);
-    let said = "planhat.actions is not what planhat-sync would make by that name: somebody else has made it; give it another name, or set actions.enabled = false";
+    let said = "planhat.actions is not what planhat-sync would make by that name: somebody else has made it; give it another name, or planhat-sync a schema of its own (database.schema); actions and timeline can be turned off (actions.enabled)";
     assert!(checked.stdout.contains(said), "{}", checked.stdout);
     assert_eq!(tool.run(&["sync", "users"]).code, 5);
 
     let mut tool = tool.set("PLANHAT_SYNC__ACTIONS__ENABLED", "false");
     assert_eq!((tool.run(&["check"]).code, tool.run(&["sync", "users"]).code), (0, 0));
+}
+
+#[tokio::test]
+async fn columns_of_the_users_own_change_nothing_whatever_they_are_called() {
+    let sync = Sync::new(small()).await;
+    sync.sync_one("companies").await;
+    let by_hand = "alter table planhat.companies add column old boolean, add column company text, add column end_user text, add column record text;
+        alter table planhat.actions add column company text; delete from planhat.actions";
+    sqlx::raw_sql(by_hand).execute(sync.store.pool()).await.unwrap();
+    sync.simulator.edit("companies", "c", day(-12), |company| _ = company.insert("phase".into(), json!("Live")));
+    sync.full_sync_one("companies").await;
+    // A table more, so that the view is made anew.
+    sync.sync_one("endusers").await;
+
+    let changes = "select changes - 'planhat__updated_at' from planhat.actions where kind = 'updated'";
+    assert_eq!(
+        sync.one(Box::leak(format!("select ({changes})::text").into_boxed_str())).await,
+        r#"{"planhat__phase": {"new": "Live", "old": "Onboarding"}}"#
+    );
+    let told = "select string_agg(concat_ws(' ', kind, company, record ->> 'planhat__name'), ', ' order by id) from planhat.timeline where object = 'companies'";
+    assert_eq!(sync.one(told).await, "updated Acme Acme");
+}
+
+#[tokio::test]
+async fn the_view_follows_tables_that_were_set_aside_and_keeps_what_was_set_on_it() {
+    let sync = Sync::new(small()).await;
+    sync.sync_one("companies").await;
+    let by_hand =
+        "alter table planhat.actions rename to actions_of_last_year; alter view planhat.timeline set (security_invoker = true)";
+    sqlx::raw_sql(by_hand).execute(sync.store.pool()).await.unwrap();
+    sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
+
+    sync.sync_one("companies").await;
+
+    assert_eq!(sync.one("select string_agg(kind, ' ') from planhat.timeline").await, "updated");
+    let options = "select array_to_string(reloptions, ',') from pg_class where oid = 'planhat.timeline'::regclass";
+    assert_eq!(sync.one(options).await, "security_invoker=true");
+}
+
+#[tokio::test]
+async fn a_timeline_that_was_turned_off_is_forgotten_all_the_same() {
+    let mut sync = Sync::new(small()).await;
+    sync.sync_one("companies").await;
+    let long_ago = "update planhat.actions set seen_at = now() - interval '100 days'";
+    sqlx::raw_sql(long_ago).execute(sync.store.pool()).await.unwrap();
+    sync.limits.timeline = Timeline { on: false, keep: Duration::from_secs(99 * 86_400), ..Timeline::default() };
+
+    sync.sync_one("companies").await;
+
+    assert_eq!(sync.one("select count(*)::text from planhat.actions").await, "0");
 }

@@ -10,6 +10,7 @@ use planhat_sync::simulator::{Options, Workspace};
 use planhat_sync::store::{ObjectStatus, RunStatus, Store};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -133,12 +134,140 @@ async fn loaded_while_the_database_forgets(position: &'static str) {
 
 #[tokio::test]
 async fn pages_that_the_database_forgot_when_it_died_are_read_again() {
-    loaded_while_the_database_forgets("update planhat_sync.scans set \"offset\" = 99, seam = '00099'").await;
+    loaded_while_the_database_forgets("update planhat_sync.scans set \"offset\" = 99, seam = '00099', saves = 1").await;
 }
 
 #[tokio::test]
 async fn a_scan_that_the_database_forgot_when_it_died_begins_anew() {
     loaded_while_the_database_forgets("delete from planhat_sync.scans").await;
+}
+
+/// After a step back a listing may stand where it stood before.
+#[tokio::test]
+async fn a_page_behind_a_step_back_that_the_database_forgot_is_read_again() {
+    let options = Options { latency: Duration::from_millis(100), ..Options::default() };
+    let mut sync = Sync::with(Workspace::empty().with("projects", numbered(30)), options).await;
+    sync.limits.page_size = 10;
+    let mut calls = 0;
+    sync.simulator.meanwhile(move |source, path| {
+        calls += u32::from(path == "projects");
+        if calls == 2 {
+            source.delete("projects", "00000");
+            source.delete("projects", "00001");
+        }
+    });
+    let forget = async {
+        while sync.one("select max(seam) from planhat_sync.scans").await != "00011" {}
+        let mut tx = sync.store.begin().await.unwrap();
+        for statement in [
+            "update planhat_sync.scans set seam = '00009', saves = saves - 1",
+            "delete from planhat.projects where planhat__id in ('00010', '00011')",
+        ] {
+            sqlx::raw_sql(statement).execute(&mut *tx).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    };
+
+    let (summary, ()) = tokio::join!(sync.sync_one("projects"), forget);
+
+    assert_eq!(summary.run.status, ObjectStatus::Succeeded);
+    let missing = "select string_agg(id, ',') from (select lpad(n::text, 5, '0') as id from generate_series(2, 29) n) a
+        where id not in (select planhat__id from planhat.projects)";
+    assert_eq!(sync.one(missing).await, "");
+}
+
+/// A way on which the answers to the first commits behind this text get lost, each with its connection.
+async fn lossy_way(url: &str, text: &'static str, times: usize) -> String {
+    let mut url: url::Url = url.parse().unwrap();
+    let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+    let left = Arc::new(AtomicUsize::new(times));
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(&server).await.unwrap();
+            tokio::spawn(pass_on(client, server, text, Arc::clone(&left)));
+        }
+    });
+    url.to_string()
+}
+
+async fn pass_on(mut client: TcpStream, mut server: TcpStream, text: &str, left: Arc<AtomicUsize>) -> std::io::Result<()> {
+    let (mut sent, mut answered, mut text_was_sent) = (vec![0; 1 << 20], vec![0; 1 << 20], false);
+    loop {
+        tokio::select! {
+            count = client.read(&mut sent) => {
+                let sent = &sent[..count?];
+                let has = |what: &[u8]| sent.windows(what.len()).any(|part| part == what);
+                text_was_sent |= has(text.as_bytes());
+                server.write_all(sent).await?;
+                let take = |left: usize| left.checked_sub(1);
+                if sent.is_empty() {
+                    return Ok(());
+                }
+                if has(b"COMMIT\0") && std::mem::take(&mut text_was_sent) && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+                    server.shutdown().await?;
+                    // What has been committed when the server hangs up.
+                    while server.read(&mut answered).await? > 0 {}
+                    return Ok(());
+                }
+            }
+            count = server.read(&mut answered) => client.write_all(&answered[..count?]).await?,
+        }
+    }
+}
+
+const SAVES_A_POSITION: &str = "update planhat_sync.scans set started_at";
+
+#[tokio::test]
+async fn commits_that_are_not_heard_of_are_made_once_and_fail_no_load() {
+    let store =
+        Store::connect(&lossy_way(&fresh_database().await, SAVES_A_POSITION, 12).await.into(), "planhat", 3).await.unwrap();
+    let mut sync = Sync::into(store, Workspace::empty().with("projects", numbered(1000)), Options::default()).await;
+    sync.limits.page_size = 10;
+
+    assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
+
+    sync.assert_equals_workspace(&projects()).await;
+    assert_eq!(sync.one("select count(*)::text from planhat.actions").await, "1000");
+}
+
+#[tokio::test]
+async fn a_record_in_quarantine_is_told_though_its_commit_was_not_heard_of() {
+    let store =
+        Store::connect(&lossy_way(&fresh_database().await, SAVES_A_POSITION, 1).await.into(), "planhat", 3).await.unwrap();
+    let mut records = numbered(300);
+    records[150] = json!({"_id": "00150\u{0}", "name": "odd"});
+    let sync = Sync::into(store, Workspace::empty().with("projects", records), Options::default()).await;
+
+    let summary = sync.sync_one("projects").await;
+
+    assert_eq!((summary.run.status, summary.run.figures.quarantined), (ObjectStatus::Partial, 1));
+}
+
+/// A constraint that is checked at the commit refuses the transaction there.
+#[tokio::test]
+async fn a_deferred_constraint_costs_no_more_than_its_record() {
+    let endusers = vec![json!({"_id": "a", "companyId": "c"}), json!({"_id": "b", "companyId": "gone"}), json!({"_id": "d"})];
+    let sync = Sync::new(
+        Workspace::empty()
+            .with("companies", vec![json!({"_id": "c"})])
+            .with("endusers", vec![json!({"_id": "x", "companyId": "c"})]),
+    )
+    .await;
+    sync.sync_one("companies").await;
+    sync.sync_one("endusers").await;
+    let constraint = "alter table planhat.endusers add foreign key (planhat__company_id) references planhat.companies deferrable initially deferred";
+    sqlx::raw_sql(constraint).execute(sync.store.pool()).await.unwrap();
+    for enduser in endusers {
+        sync.simulator.add("endusers", enduser);
+    }
+
+    let summary = sync.sync_one("endusers").await;
+
+    assert_eq!((summary.run.status, summary.run.figures.inserted), (ObjectStatus::Partial, 2));
+    assert_eq!(sync.one("select string_agg(distinct record_id, ' ') from planhat_sync.quarantine").await, "b");
 }
 
 async fn over(way: &Way) -> Sync {

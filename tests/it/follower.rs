@@ -1,6 +1,6 @@
 //! `planhat-sync actions`: what it prints, and that a follower misses nothing, whatever becomes of it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -243,6 +243,43 @@ async fn a_follower_waits_for_a_database_that_is_away() {
     way.mend();
 
     assert_eq!([follower.next_id(), follower.next_id(), follower.next_id()], [2, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_waits_for_the_first_sync_waits_for_a_database_that_is_away_too() {
+    let simulator = simulator().await;
+    let tool = Tool::for_workspace(&simulator).await;
+    let way = Way::to(&tool.database()).await;
+    let direct = tool.database();
+    let tool = tool.set("DATABASE_URL", &way.url);
+    let mut follower = Follower::start(&tool, &[]);
+    follower.until_it_says("nothing was synced yet");
+
+    way.cut();
+    while way.refused() == 0 {
+        tokio::task::yield_now().await;
+    }
+    way.mend();
+    tool.set("DATABASE_URL", &direct).run(&["sync", "users"]);
+
+    assert_eq!(follower.next_id(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_ends_with_a_signal_though_nobody_reads_what_it_writes() {
+    let projects = (0..1000).map(|number| json!({"_id": format!("{number:05}")})).collect();
+    let simulator = Simulator::start(Workspace::empty().with("projects", projects), Options::default()).await.unwrap();
+    let mut tool = Tool::for_workspace(&simulator).await;
+    tool.run(&["sync", "projects"]);
+    let mut command = tool.command(&["actions", "--follow", "--json", "--since", "1h"]);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // More than a pipe holds comes in one go.
+    let mut stdout = process.stdout.take().unwrap();
+    stdout.read_exact(&mut [0]).unwrap();
+
+    assert!(Command::new("kill").args(["-TERM", &process.id().to_string()]).status().unwrap().success());
+
+    assert_eq!(process.wait().unwrap().code(), Some(143));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use planhat_sync::catalog;
 use planhat_sync::pull::Ask;
-use planhat_sync::simulator::Workspace;
+use planhat_sync::simulator::{Answer, Workspace};
 use planhat_sync::store::RunStatus;
 use serde_json::{Value, json};
 
@@ -221,4 +221,31 @@ async fn a_table_that_was_dropped_is_loaded_again_from_the_beginning() {
     sync.sync_one("companies").await;
 
     sync.assert_equals_workspace(&[catalog::object("companies").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_change_is_seen_however_deep_it_is_and_what_is_too_deep_is_quarantined() {
+    let sync = Sync::new(Workspace::empty()).await;
+    let nested = |levels: usize, inside: &str| format!("{}{inside}{}", "[".repeat(levels), "]".repeat(levels));
+    for (levels, kept) in [(120, "2 in 1, 0"), (150, "2 in 1, 1")] {
+        for inside in ["1", "2"] {
+            let list = format!(r#"[{{"_id":"{levels}","x":{}}}]"#, nested(levels, inside));
+            sync.simulator.answer_next("projects", vec![Answer::text(200, "application/json", list)]);
+            sync.sync_one("projects").await;
+        }
+        let told = "select concat(max(replace(replace(planhat__x::text, '[', ''), ']', '')), ' in ', count(*), ', ',
+            (select count(*) from planhat_sync.quarantine)) from planhat.projects";
+        assert_eq!(sync.one(told).await, kept, "{levels} levels");
+    }
+}
+
+#[tokio::test]
+async fn ids_that_differ_by_half_a_surrogate_pair_stay_apart() {
+    let sync = Sync::new(Workspace::empty()).await;
+    let list = r#"[{"_id":"b\ud83d"},{"_id":"b\ud83e"},{"_id":"b","name":"\ud83d"}]"#;
+    sync.simulator.answer_next("projects", vec![Answer::text(200, "application/json", list)]);
+
+    let summary = sync.sync_one("projects").await;
+
+    assert_eq!((summary.run.figures.inserted, summary.run.figures.quarantined), (1, 2));
 }

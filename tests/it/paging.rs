@@ -1,17 +1,21 @@
 //! Listings: how much is asked for, and that nothing slips through between two pages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::routing::get;
 use planhat_sync::catalog;
-use planhat_sync::planhat::{Client, Error, Listing, Pager, Position};
+use planhat_sync::planhat::{Budget, Client, Error, Listing, Pager, Position};
 use planhat_sync::simulator::{Answer, Options, Request, Simulator, Workspace};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use crate::harness::{Sync, client_of, client_with, day, written};
+use crate::harness::{Sync, client_of, client_with, connection_to, day, written};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}"), "number": number})).collect()
@@ -590,4 +594,62 @@ async fn rows_that_move_while_pages_are_on_their_way_are_neither_lost_nor_invent
     assert_eq!(lost, Vec::<String>::new());
     let known = |id: &String| added.contains(id) || ids_of(&numbered(1500)).contains(id);
     assert!(read_once.iter().all(known));
+}
+
+/// A server that takes its time over one page and edits its last row meanwhile.
+async fn slow_at(offset: usize, edited: usize) -> String {
+    type Shelf = Arc<Mutex<Vec<Value>>>;
+    #[derive(Clone)]
+    struct Slow {
+        offset: usize,
+        edited: usize,
+        shelf: Shelf,
+        following: Arc<Notify>,
+    }
+    async fn list(State(slow): State<Slow>, Query(query): Query<HashMap<String, String>>) -> axum::Json<Value> {
+        let number = |name: &str| query[name].parse::<usize>().unwrap();
+        if number("offset") == slow.offset {
+            slow.following.notified().await;
+            slow.shelf.lock().unwrap()[slow.edited]["number"] = json!("edited");
+        }
+        let page: Vec<Value> = slow.shelf.lock().unwrap().iter().skip(number("offset")).take(number("limit")).cloned().collect();
+        if number("offset") == slow.edited {
+            slow.following.notify_one();
+        }
+        axum::Json(page.into())
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let slow = Slow { offset, edited, shelf: Arc::new(Mutex::new(numbered(300))), following: Arc::default() };
+    let app = Router::new().route("/projects", get(list)).with_state(slow);
+    tokio::spawn(axum::serve(listener, app).into_future());
+    url
+}
+
+#[tokio::test]
+async fn a_page_that_was_served_before_the_one_in_front_of_it_does_not_bring_back_an_older_version() {
+    // The page at 90 is answered before the one at 81, with which it shares a row.
+    let url = slow_at(81, 90).await;
+    let client = Client::new(connection_to(&url, "token"), Budget::per_minute(0)).unwrap();
+    let calls = Arc::default();
+    let mut pager = pager(&client, 10, Position::default(), &calls);
+    let mut versions = Vec::new();
+    while let Some(page) = pager.next().await.unwrap() {
+        pager.read_ahead();
+        versions
+            .extend(page.records.iter().filter(|record| record.id == "00090").map(|record| record.get("number").unwrap().tree()));
+    }
+    assert_eq!(versions, ["edited"]);
+}
+
+#[tokio::test]
+async fn pages_of_one_are_asked_for_once() {
+    let simulator = simulator(weighing(&[6000; 60]), Options::default()).await;
+    let (client, calls) = (client_with(&simulator, simulator.token(), 10_000), Arc::default());
+    let mut pager = pager(&client, 100, Position::default(), &calls);
+    while pager.next().await.unwrap().is_some() {
+        pager.read_ahead();
+    }
+    let calls = simulator.requests().len();
+    assert!(calls <= 80, "{calls} calls for 60 records");
 }

@@ -511,3 +511,98 @@ async fn a_dry_run_counts_what_is_volatile_as_unchanged() {
 
     assert_eq!(preview.objects[0].preview.as_ref().map(|preview| preview.records.len()), Some(0));
 }
+
+#[tokio::test]
+async fn a_rule_for_a_volatile_value_reaches_what_is_stored_too_and_so_does_another_key() {
+    let contact = json!({"_id": "e", "convs14": 777, "custom": {"Age": 40, "Mood": MARKER}, "updatedAt": written(day(-30))});
+    let mut sync = Sync::new(Workspace::empty().with("endusers", vec![contact])).await;
+    sync.limits.volatile.insert("endusers", volatile(&["custom.Age", "custom.Mood"]));
+    sync.sync_one("endusers").await;
+    let ruled = [("convs14", Rule::Exclude), ("custom.Age", Rule::Exclude), ("custom.Mood", Rule::Hash)];
+    sync.limits.rules.insert("endusers", rules(&ruled));
+
+    sync.full_sync_one("endusers").await;
+
+    let row = "select concat_ws(' ', planhat__convs14, planhat__age__custom, planhat__mood__custom) from planhat.endusers";
+    let hashed = sync.one(row).await;
+    assert_eq!(hashed.len(), 64, "{hashed}");
+    assert_nobody_sees(&sync).await;
+    let mut fields = Fields::default();
+    ruled.iter().for_each(|(name, rule)| _ = fields.say(name, *rule));
+    sync.limits.rules.insert("endusers", Rules::new(fields, Some(&"another key of these tests".into())));
+    sync.full_sync_one("endusers").await;
+    assert_ne!(sync.one(row).await, hashed);
+}
+
+#[tokio::test]
+async fn a_full_sync_under_other_rules_begins_anew() {
+    let company = |number: i32| json!({"_id": format!("{number:04}"), "phone": MARKER, "updatedAt": written(day(-30))});
+    let recent = json!({"_id": "recent", "updatedAt": written(day(0))});
+    let mut sync = Sync::new(Workspace::empty().with("companies", (0..500).map(company).chain([recent]).collect())).await;
+    sync.sync_one("companies").await;
+    let (stop, mut calls) = (sync.stop.clone(), 0);
+    sync.simulator.meanwhile(move |_, path| {
+        calls += u32::from(path == "companies");
+        if calls == 4 {
+            stop.cancel();
+        }
+    });
+    assert_eq!(sync.full_sync_one("companies").await.run.status, ObjectStatus::Interrupted);
+    sync.simulator.calm();
+    sync.stop = tokio_util::sync::CancellationToken::new();
+    sync.limits.rules.insert("companies", rules(&[("phone", Rule::Exclude)]));
+
+    assert_eq!(sync.full_sync_one("companies").await.run.status, ObjectStatus::Succeeded);
+
+    assert_nobody_sees(&sync).await;
+}
+
+#[tokio::test]
+async fn an_old_value_is_not_told_beside_one_of_many_levels() {
+    let nested = |inside: &str| (0..120).fold(json!(inside), |value, _| json!([value]));
+    let company = json!({"_id": "c", "tree": nested("one"), "phone": MARKER, "updatedAt": written(day(-30))});
+    let mut sync = Sync::new(Workspace::empty().with("companies", vec![company])).await;
+    sync.sync_one("companies").await;
+    sync.limits.rules.insert("companies", rules(&[("phone", Rule::Exclude)]));
+    sync.simulator.edit("companies", "c", day(-20), |company| _ = company.insert("tree".into(), nested("two")));
+
+    sync.full_sync_one("companies").await;
+
+    assert_nobody_sees(&sync).await;
+    assert!(sync.one("select changes::text from planhat.actions where kind = 'updated'").await.contains("planhat__tree"));
+}
+
+#[tokio::test]
+async fn what_a_database_says_when_a_row_is_marked_as_deleted_is_not_told() {
+    let contacts = ["a", "b", "c"].map(|id| json!({"_id": id, "phone": MARKER, "updatedAt": written(day(-30))})).to_vec();
+    let mut sync = Sync::new(Workspace::empty().with("endusers", contacts)).await;
+    sync.sync_one("endusers").await;
+    sync.limits.rules.insert("endusers", rules(&[("phone", Rule::Exclude)]));
+    let rule = "create function public.refuse() returns trigger language plpgsql as
+            $$ begin if new._deleted_at is not null and new.planhat__id = 'b' then raise exception 'no %', to_json(new); end if; return new; end $$;
+        create trigger refuse before update on planhat.endusers for each row execute function public.refuse()";
+    sqlx::raw_sql(rule).execute(sync.store.pool()).await.unwrap();
+    sync.simulator.delete("endusers", "b");
+    sync.simulator.delete("endusers", "c");
+
+    let full = sync.full_sync_one("endusers").await;
+
+    assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Succeeded, 1));
+    let told = format!(
+        "{:?} {:?} {}",
+        full.run.reason,
+        full.warnings,
+        sync.one("select string_agg(reason, ' ') from planhat_sync.object_runs").await
+    );
+    assert!(told.contains("1 ids were asked for without an answer") && !told.contains(MARKER), "{told}");
+}
+
+#[tokio::test]
+async fn a_record_in_place_of_a_list_is_not_shown_by_what_it_says() {
+    let sync = Sync::new(Workspace::empty().with("endusers", vec![json!({"_id": "a"})])).await;
+    sync.simulator.answer_next("endusers", vec![Answer::json(200, json!({"_id": "a", "message": MARKER})); 8]);
+
+    let reason = format!("{:?}", sync.sync_one("endusers").await.run.reason);
+
+    assert!(reason.contains("an object with _id, message") && !reason.contains(MARKER), "{reason}");
+}

@@ -435,3 +435,38 @@ async fn everything_works_with_a_single_connection_and_another_schema() {
     assert_eq!(sync.sync().await.status, RunStatus::Succeeded);
     assert_ne!(sync.one("select count(*)::text from \"Customer data\".companies").await, "0");
 }
+
+#[tokio::test]
+async fn a_resumed_scan_that_lost_its_position_is_followed_by_a_fresh_one_all_the_same() {
+    let options = Options { latency: Duration::from_millis(5), ..Options::default() };
+    let task = |number: i32| json!({"_id": format!("{number:05}"), "updatedAt": written(day(-1)), "name": "old"});
+    let mut sync = Sync::with(Workspace::empty().with("tasks", (0..1500).map(task).collect()), options).await;
+    let (stop, mut calls) = (sync.stop.clone(), 0);
+    sync.simulator.meanwhile(move |_, path| {
+        calls += u32::from(path == "tasks");
+        if calls == 4 {
+            stop.cancel();
+        }
+    });
+    assert_eq!(sync.sync_one("tasks").await.run.status, ObjectStatus::Interrupted);
+    sync.simulator.calm();
+    (sync.stop, sync.now) = (tokio_util::sync::CancellationToken::new(), day(3));
+    sync.simulator.edit("tasks", "00000", day(2), |task| _ = task.insert("name".into(), json!("new")));
+    let forget = async {
+        while sync.one("select max(\"offset\")::text from planhat_sync.scans").await.parse().unwrap_or(0) < 600 {}
+        let mut tx = sync.store.begin().await.unwrap();
+        for statement in [
+            "update planhat_sync.scans set \"offset\" = 198, seam = '00198', saves = 0",
+            "delete from planhat.tasks where planhat__id > '00250'",
+        ] {
+            sqlx::raw_sql(statement).execute(&mut *tx).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    };
+
+    let (summary, ()) = tokio::join!(sync.sync_one("tasks"), forget);
+
+    assert_eq!(summary.run.status, ObjectStatus::Succeeded);
+    assert_eq!(sync.one("select planhat__name from planhat.tasks where planhat__id = '00000'").await, "new");
+    assert_eq!(sync.one("select count(*)::text from planhat.tasks").await, "1500");
+}

@@ -508,7 +508,9 @@ async fn check_prints_the_grant_for_each_privilege_that_is_missing() {
     let without_schemas = shown(String::new()).await;
     let without_rights = shown("create schema planhat; create schema planhat_sync".into()).await;
     let owner = format!("alter schema planhat owner to {role}; alter schema planhat_sync owner to {role}");
-    let without_table = shown(format!("{owner}; create table planhat.projects ()")).await;
+    let of_others = "create table planhat.projects (_row_hash bigint); create view planhat.timeline as select 1;
+        create table planhat.notes_of_an_analyst ()";
+    let without_table = shown(format!("{owner}; {of_others}")).await;
     insta::with_settings!({filters => filters}, {
         insta::assert_snapshot!(without_schemas, @r#"
         exit 5
@@ -528,8 +530,28 @@ async fn check_prints_the_grant_for_each_privilege_that_is_missing() {
         ok    database       PostgreSQL VERSION
         ok    tables         none yet; the first sync makes them
         fail  privileges     missing; have an administrator run: alter table "planhat"."projects" owner to "role_of_DATABASE";
+        fail  privileges     missing; have an administrator run: alter view "planhat"."timeline" owner to "role_of_DATABASE";
         "#);
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_the_users_own_that_is_called_like_an_object_is_left_alone() {
+    let sync =
+        Sync::new(Workspace::empty().with("users", vec![json!({"_id": "u"})]).with("nps", vec![json!({"_id": "n"})])).await;
+    let mut tool = Tool::for_workspace(&sync.simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "users,nps");
+    let mut database = sqlx::PgConnection::connect(&tool.database()).await.unwrap();
+    let by_hand = "create schema planhat; create table planhat.users (id int primary key, login text)";
+    sqlx::raw_sql(by_hand).execute(&mut database).await.unwrap();
+
+    let ran = tool.run(&["sync", "--json"]);
+
+    assert_eq!((ran.code, &ran.json()["objects"][1]["status"]), (3, &json!("succeeded")), "{}", ran.all());
+    let said = tool.run(&["check"]).all();
+    assert!(said.starts_with("exit 5\n") && said.contains("planhat.users is not what planhat-sync would make"), "{said}");
+    let columns = "select string_agg(attname, ' ' order by attnum) from pg_attribute where attrelid = 'planhat.users'::regclass and attnum > 0";
+    let columns: String = sqlx::query_scalar(columns).fetch_one(&mut database).await.unwrap();
+    assert_eq!(columns, "id login");
 }
 
 /// A role that may connect and nothing more, in a database of its own.
