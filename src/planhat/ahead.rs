@@ -153,7 +153,7 @@ async fn finished<T>(result: Result<T, tokio::task::JoinError>) -> T {
 }
 
 impl Answer {
-    fn read(listed: Listed) -> Answer {
+    pub(super) fn read(listed: Listed) -> Answer {
         let Listed { records, bytes, served_at } = listed;
         Answer { entries: records.into_iter().map(Entry::read).collect(), bytes, served_at }
     }

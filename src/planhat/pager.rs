@@ -8,7 +8,8 @@
 //! a short page may not be the last.
 //!
 //! A page that is too big is asked for again in smaller portions, and a record that is too big by itself is left
-//! out and reported, once a row behind it was answered. Where pages are small again, the portions grow again.
+//! out and reported, once a row behind it was answered. Where pages are small again, the portions grow again. Where
+//! a page holds a single row, the row behind it is looked at again in place of a seam.
 //!
 //! While one page is stored the next ones are on their way, see `ahead`. They are judged when it is their turn.
 //!
@@ -111,6 +112,8 @@ pub struct Pager<'a> {
     oversized: Vec<Rejected>,
     overlap: bool,
     position: Position,
+    /// The last record that was read and its place, for where no seam is expected.
+    behind: Option<(u64, String)>,
     seen: Seen,
     furthest: u64,
     steps_back: u32,
@@ -159,6 +162,7 @@ impl<'a> Pager<'a> {
             overlap,
             furthest: position.offset,
             position,
+            behind: None,
             seen,
             steps_back: 0,
             steps_back_in_a_row: 0,
@@ -184,12 +188,16 @@ impl<'a> Pager<'a> {
                 self.step_back()?;
                 continue;
             }
+            if self.position.seam.is_none() && !self.nothing_has_moved_up().await? {
+                self.step_back()?;
+                continue;
+            }
             let anything_new = !self.seen.knows_all(&entries);
             if !anything_new && entries.len() <= 1 {
                 let is_the_end = match self.position.seam {
                     Some(_) => !self.pages_may_be_cut(asked),
                     // A row that was inserted before brings the last one again, but not without end.
-                    None => entries.is_empty() || self.single_rows >= MAX_SAME_PAGES,
+                    None => entries.is_empty() || self.single_rows >= MAX_SAME_PAGES && self.position.offset >= self.furthest,
                 };
                 if is_the_end && self.oversized.is_empty() {
                     return Ok(None);
@@ -199,6 +207,9 @@ impl<'a> Pager<'a> {
                 }
                 // With a single row to a page the seam fills it: what follows is on the next one.
                 self.single_rows += u32::from(self.position.seam.is_none());
+                if let Some(id) = entries.into_iter().next().and_then(|only| only.id) {
+                    self.behind = Some((self.position.offset, id));
+                }
                 self.position = Position { offset: self.position.offset + 1, seam: None };
                 continue;
             }
@@ -214,6 +225,23 @@ impl<'a> Pager<'a> {
                 return Ok(Some(page));
             }
         }
+    }
+
+    /// Where pages hold a single row there is no seam. So the row behind the last page is looked at again: as long as it
+    /// has been seen before, those behind it have not moved up.
+    async fn nothing_has_moved_up(&mut self) -> Result<bool, Error> {
+        let Some((behind, id)) = self.behind.as_ref().filter(|_| self.overlap) else { return Ok(true) };
+        let query = self.query(Asked { offset: *behind, limit: 1 });
+        let stands = match self.client.list(self.listing.object.name, &query, self.calls).await.map(Answer::read) {
+            Ok(answer) => answer.entries.first().is_some_and(|first| self.seen.knows(first.key)),
+            // It would not have been read.
+            Err(Error::TooBig { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if !stands {
+            self.position = Position { offset: *behind, seam: Some(id.clone()) };
+        }
+        Ok(stands)
     }
 
     /// The page after that, if it is here already and there is nothing unusual about it.
@@ -365,6 +393,7 @@ impl<'a> Pager<'a> {
         if self.position.offset == 0 {
             self.position.seam = None;
         }
+        self.behind = None;
         debug!(path = self.path(), offset = self.position.offset, "rows moved up: stepping back");
         Ok(())
     }
@@ -383,6 +412,8 @@ impl<'a> Pager<'a> {
         self.longest_but_last = self.longest_but_last.max(self.last_page.len());
         self.last_page = entries.iter().map(|entry| entry.key).collect();
         self.last_limit = asked;
+        let last = entries.iter().enumerate().rev().find_map(|(index, entry)| Some((index, entry.id.clone()?)));
+        self.behind = last.map(|(index, id)| (self.position.offset + index as u64, id));
         self.position = self.after(&entries);
         let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), std::mem::take(&mut self.oversized));
         for entry in entries.into_iter().skip(shared) {
