@@ -246,7 +246,7 @@ async fn sync_prints_one_line_per_object_and_exits_with_0() {
         │ object    ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
         ╞═══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
         │ companies ┆ succeeded ┆       3 ┆        3 ┆       0 ┆         0 ┆       0 ┆       0 ┆     1 ┆     2 ┆ 0.0 s │
-        │ users     ┆ succeeded ┆       1 ┆        1 ┆       0 ┆         0 ┆       0 ┆       0 ┆     1 ┆     2 ┆ 0.0 s │
+        │ users     ┆ succeeded ┆       1 ┆        1 ┆       0 ┆         0 ┆       0 ┆       0 ┆     1 ┆     3 ┆ 0.0 s │
         │ nps       ┆ skipped   ┆       0 ┆        0 ┆       0 ┆         0 ┆       0 ┆       0 ┆     0 ┆     1 ┆ 0.0 s │
         └───────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
         skipped nps: could not read nps from offset 0: /nps answered 403 Forbidden
@@ -409,7 +409,7 @@ async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them(
     ┌──────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
     │ object   ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
     ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
-    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆     3 ┆ [time] │
+    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆     4 ┆ [time] │
     └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
     warning: projects: 200 of 300 rows were not listed, more than is likely; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
     run 2 succeeded in [time]
@@ -420,7 +420,7 @@ async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them(
     ┌──────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
     │ object   ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
     ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
-    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆   206 ┆ [time] │
+    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆   207 ┆ [time] │
     └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
     projects: 200 rows marked as deleted
     run 3 succeeded in [time]
