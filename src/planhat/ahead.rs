@@ -23,7 +23,7 @@ use crate::record::{Record, Rejected};
 /// Pages on their way at the same time, in one listing.
 const MOST_PAGES: u32 = 8;
 /// For so many full pages in a row one more is asked for ahead, so that no more than one call in so many is in vain.
-const PAGES_PER_CALL: u32 = 8;
+const PAGES_PER_CALL: u32 = 4;
 /// What pages on their way may take together, going by the last one.
 const MOST_BYTES: u64 = 1024 * 1024;
 
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_longer_a_listing_the_more_pages_are_asked_for_ahead() {
-        assert_eq!([0, 7, 8, 23, 24, 10_000].map(|full_pages| how_many(full_pages, 1000)), [1, 1, 2, 3, 4, 8]);
+        assert_eq!([0, 3, 4, 11, 12, 10_000].map(|full_pages| how_many(full_pages, 1000)), [1, 1, 2, 3, 4, 8]);
     }
 
     #[test]

@@ -552,7 +552,7 @@ async fn in_a_long_listing_pages_are_on_their_way_side_by_side_and_few_calls_are
 
     assert!(simulator.busiest(latency / 2) >= 3);
     let calls = simulator.requests().len();
-    assert!(calls <= 76 + 76 / 8, "{calls} calls for 76 pages");
+    assert!(calls <= 76 + 76 / 4, "{calls} calls for 76 pages");
 }
 
 #[tokio::test]
