@@ -118,11 +118,7 @@ async fn loaded_while_the_database_forgets(position: &'static str) {
     let sync = Sync::with(Workspace::empty().with("projects", numbered(1500)), options).await;
     let forget = async {
         while sync.one("select max(\"offset\")::text from planhat_sync.scans").await.parse().unwrap_or(0) < 500 {}
-        let mut tx = sync.store.begin().await.unwrap();
-        for statement in [position, "delete from planhat.projects where planhat__id > '00150'"] {
-            sqlx::raw_sql(statement).execute(&mut *tx).await.unwrap();
-        }
-        tx.commit().await.unwrap();
+        sync.do_at_once(&[position, "delete from planhat.projects where planhat__id > '00150'"]).await;
     };
 
     let (summary, ()) = tokio::join!(sync.sync_one("projects"), forget);
@@ -158,14 +154,11 @@ async fn a_page_behind_a_step_back_that_the_database_forgot_is_read_again() {
     });
     let forget = async {
         while sync.one("select max(seam) from planhat_sync.scans").await != "00011" {}
-        let mut tx = sync.store.begin().await.unwrap();
-        for statement in [
+        sync.do_at_once(&[
             "update planhat_sync.scans set seam = '00009', saves = saves - 1",
             "delete from planhat.projects where planhat__id in ('00010', '00011')",
-        ] {
-            sqlx::raw_sql(statement).execute(&mut *tx).await.unwrap();
-        }
-        tx.commit().await.unwrap();
+        ])
+        .await;
     };
 
     let (summary, ()) = tokio::join!(sync.sync_one("projects"), forget);

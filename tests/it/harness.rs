@@ -143,6 +143,15 @@ impl Sync {
         sqlx::query_scalar::<_, Option<String>>(sql).fetch_one(self.store.pool()).await.unwrap().unwrap_or_default()
     }
 
+    /// Changes something in the database in one transaction.
+    pub(crate) async fn do_at_once(&self, statements: &[&'static str]) {
+        let mut tx = self.store.begin().await.unwrap();
+        for statement in statements {
+            sqlx::raw_sql(*statement).execute(&mut *tx).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+
     /// Compares every record of these objects with its row: nothing is missing, nothing is invented,
     /// every value is in its column, in `_misfits` or in `_overflow`.
     pub(crate) async fn assert_equals_workspace(&self, objects: &[&'static Object]) {

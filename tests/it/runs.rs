@@ -454,14 +454,11 @@ async fn a_resumed_scan_that_lost_its_position_is_followed_by_a_fresh_one_all_th
     sync.simulator.edit("tasks", "00000", day(2), |task| _ = task.insert("name".into(), json!("new")));
     let forget = async {
         while sync.one("select max(\"offset\")::text from planhat_sync.scans").await.parse().unwrap_or(0) < 600 {}
-        let mut tx = sync.store.begin().await.unwrap();
-        for statement in [
+        sync.do_at_once(&[
             "update planhat_sync.scans set \"offset\" = 198, seam = '00198', saves = 0",
             "delete from planhat.tasks where planhat__id > '00250'",
-        ] {
-            sqlx::raw_sql(statement).execute(&mut *tx).await.unwrap();
-        }
-        tx.commit().await.unwrap();
+        ])
+        .await;
     };
 
     let (summary, ()) = tokio::join!(sync.sync_one("tasks"), forget);
