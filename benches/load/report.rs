@@ -26,7 +26,11 @@ pub(crate) fn markdown(postgres: &str, sizes: &[Measured], slowed: &[Slowed]) ->
     let of_sizes = sizes.iter().flat_map(|size| promises_of(size).into_iter().map(|promise| (size.records, promise)));
     let of_latency = slowed.iter().filter_map(|slowed| Some((slowed.records, slowed.promise()?)));
     let growth = sizes.first().zip(sizes.last()).filter(|_| sizes.len() > 1);
-    let of_growth = growth.map(|(small, large)| (large.records, same_speed(small, large)));
+    let of_growth = growth.into_iter().flat_map(|(small, large)| {
+        let bare = same_speed("the first load without the timeline", small.records, &small.bare_load, &large.bare_load);
+        let promises = [bare, same_speed("the first load", small.records, &small.load, &large.load)];
+        promises.map(|promise| (large.records, promise))
+    });
     for (records, Promise { what, measured, bound, holds }) in of_sizes.chain(of_latency).chain(of_growth) {
         let verdict = if holds { "ok" } else { "over" };
         _ = writeln!(text, "| {what} | {} | {measured} | {bound} | {verdict} |", thousands(records));
@@ -111,10 +115,10 @@ fn cost_of(size: &Measured, load: &Run, name: &str) -> Vec<Promise> {
 }
 
 /// More records take no more time each.
-fn same_speed(small: &Measured, large: &Measured) -> Promise {
-    let ratio = large.load.speed() / small.load.speed();
+fn same_speed(name: &str, records: usize, small: &Run, large: &Run) -> Promise {
+    let ratio = large.speed() / small.speed();
     Promise {
-        what: format!("rows/s of the first load to those at {}", thousands(small.records)),
+        what: format!("rows/s of {name} to those at {}", thousands(records)),
         measured: format!("{ratio:.2}"),
         bound: "0.9 … 1.1".to_owned(),
         holds: (0.9..=1.1).contains(&ratio),
