@@ -384,8 +384,8 @@ fn touched_daily(count: i64) -> Vec<Value> {
 async fn a_second_sync_asks_for_a_page_or_two_of_sorted_objects_only() {
     let sync = Sync::new(Workspace::empty().with("companies", touched_daily(1000)).with("endusers", touched_daily(1000))).await;
     sync.sync_one("companies").await;
-    // Eleven pages and the end, and maybe a call ahead of it.
-    assert!((12..=13).contains(&sync.calls_of("companies")));
+    // Eleven pages and the end, and maybe some calls ahead of it.
+    assert!((12..=15).contains(&sync.calls_of("companies")));
     sync.sync_one("endusers").await;
     sync.simulator.forget_requests();
 
