@@ -73,6 +73,6 @@ async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
     }
     let pages = asked.len();
     let calls: usize = asked.values().sum();
-    // What is in hand and what is on its way, each three pages at most after so few.
+    // What is in hand, and what is on its way: eight pages at most.
     assert!(calls <= pages + 9 * kills, "{calls} calls for {pages} pages with {kills} kills");
 }
