@@ -130,11 +130,12 @@ impl Record {
             }
         }
         let fields = self.tree().map_err(unreadable)?;
-        if fields.get("_id").and_then(Value::as_str).is_some_and(|id| id.contains('\0')) {
+        // Two ids must not become one.
+        let id = fields.get("_id").and_then(Value::as_str).unwrap_or_default();
+        if id.contains('\0') {
             return Err("_id has a NUL character".to_owned());
         }
-        // Two ids must not become one.
-        if self.mended_values > 0 && fields.get("_id").and_then(Value::as_str).is_some_and(|id| id.contains('\u{fffd}')) {
+        if self.mended_values > 0 && id.contains('\u{fffd}') {
             return Err("_id has half a surrogate pair".to_owned());
         }
         let fields = storable_fields(fields, &mut self.mended_values);

@@ -417,7 +417,7 @@ impl<'a> Pager<'a> {
         self.position = self.after(&entries);
         let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), std::mem::take(&mut self.oversized));
         for entry in entries.into_iter().skip(shared) {
-            // The row that pages share is dropped, unless it was edited between the two.
+            // In a sweep, the row that pages share is dropped unless it was edited between the two.
             if self.seen.note(entry.key, entry.content) {
                 continue;
             }

@@ -170,7 +170,7 @@ impl Pull<'_> {
         in_halves: bool,
     ) -> Result<Committed, store::Error> {
         let work = async |db: &mut PgConnection| self.commit_once(db, target, page, rows, in_halves).await;
-        // The changes of a day are few, and who follows the timeline hands them on at once.
+        // The changes of a day are few, and worth the wait for the disk.
         if self.is_load { self.ctx.store.hasty_transaction(work).await } else { self.ctx.store.transaction(work).await }
     }
 

@@ -1,8 +1,9 @@
 //! How far each object has been read: its watermark and its unfinished scans.
 //!
 //! A scan's position is saved in the transaction of the page it stands for, so that the next run goes on
-//! exactly behind what is stored. The transactions of a load do not wait for the disk, so a database that dies may
-//! forget the latest of them while the run lives on: each says which position it follows, and what ends a scan waits.
+//! exactly behind what is stored. The transactions of a load that write no actions do not wait for the disk, so a
+//! database that dies may forget the latest of them while the run lives on: positions are numbered, each transaction says which
+//! one it follows, and what ends a scan waits.
 //! The watermark moves when a scan has completed, and only forward. History and changes have a scan each, so a long
 //! historical load and the daily run do not get in each other's way.
 //!

@@ -175,8 +175,8 @@ impl Store {
         patiently(self.patience, async || in_transaction(self.begin().await?, &work).await).await
     }
 
-    /// The same without waiting for the disk. Whoever uses it has to notice when a database that died has
-    /// forgotten it, as scans do.
+    /// The same without waiting for the disk, unless actions are written in it. Whoever uses it has to notice when a
+    /// database that died has forgotten it, as scans do.
     pub async fn hasty_transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
         const BEGIN: &str = "begin; set local lock_timeout = '30s'; set local statement_timeout = '10min'; \
             set local synchronous_commit = off";
