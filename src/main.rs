@@ -7,12 +7,16 @@ use planhat_sync::cli::{Cli, Command};
 use planhat_sync::commands::{self, Failure};
 use planhat_sync::{config, telemetry};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(code) => code,
-        Err(failure) => failure.show(),
-    }
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::from(anyhow::Error::new(error).context("could not start the runtime")).show(),
+    };
+    let code = runtime.block_on(run(cli)).unwrap_or_else(|failure| failure.show());
+    // What hangs on a thread of its own (a look-up of a name, a server that does not stop) is not waited for.
+    runtime.shutdown_background();
+    code
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {

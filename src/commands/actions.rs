@@ -52,7 +52,7 @@ async fn follow_them(
     consumer: Option<&str>,
     json: bool,
 ) -> Result<ExitCode, Failure> {
-    let stop = listen_for_signals()?;
+    let stop = listen_for_signals(store)?;
     let bell = Bell::of(store);
     let stopped = || Ok(ExitCode::from(stop.exit_code()));
     let Some(mut position) = unless(&stop.token, begin(store, since, consumer, &stop.token)).await? else { return stopped() };

@@ -12,7 +12,7 @@ use crate::flatten::Columns;
 use crate::object::Object;
 use crate::planhat::{Client, Error as PlanhatError};
 use crate::record::Origin;
-use crate::store::{self, Health, Store};
+use crate::store::{self, Health, PgConnection, Store};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -154,13 +154,16 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
 /// Names in the rules for objects that nothing is known by, where something similar is: a rule for a misspelt name is none.
 async fn misspelt(store: &Store, settings: &Settings, has_tables: bool) -> Result<Vec<Finding>, store::Error> {
     let mut findings = Vec::new();
-    let mut tx = store.begin().await?;
     for (setting, object, name) in settings.names_of_properties() {
         let (origin, bare) = name.strip_prefix("custom.").map_or((Origin::Property, name), |field| (Origin::Custom, field));
         if name == "custom" || name == "custom.*" {
             continue;
         }
-        let columns = if has_tables { store::load_columns(&mut tx, &store.schema, object).await? } else { Columns::default() };
+        let columns = if has_tables {
+            store.look(async |db| store::load_columns(db, &store.schema, object).await).await?
+        } else {
+            Columns::default()
+        };
         let stored = columns.iter().filter(|column| column.origin == origin).map(|column| column.planhat_name.as_str());
         let documented = object.documented().filter(|_| origin == Origin::Property);
         let mut known: Vec<&str> = documented.collect();
@@ -174,13 +177,12 @@ async fn misspelt(store: &Store, settings: &Settings, has_tables: bool) -> Resul
             findings.push(Finding::warn("settings", text));
         }
     }
-    store::commit(tx).await?;
     Ok(findings)
 }
 
 async fn health_of(store: &Store, settings: &Settings) -> Result<Health, store::Error> {
-    let mut tx = store.begin().await?;
-    let health = store::health(&mut tx, &store.schema, &settings.planhat.objects, settings.actions.enabled).await?;
-    store::commit(tx).await?;
-    Ok(health)
+    // Not one that reads only: whether the server would let us write is one of the questions.
+    let health =
+        async |db: &mut PgConnection| store::health(db, &store.schema, &settings.planhat.objects, settings.actions.enabled).await;
+    store.attempt(health).await
 }

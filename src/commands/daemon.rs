@@ -3,8 +3,11 @@
 //! It ends with SIGTERM or SIGINT, and with what cannot be helped at the start (a wrong token, no database).
 //! Once it is up nothing ends it: a run that fails is tried again, with the objects that failed.
 
+mod housekeeping;
+
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,9 +15,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
+
+use housekeeping::{Age, Lease, tell_systemd};
 
 use super::{Failure, client, exit, listen_for_signals, notifier, open_store, sync};
 use crate::catalog;
@@ -28,12 +33,12 @@ use crate::pull::Ask;
 use crate::run::{self, Summary};
 use crate::schedule::Schedule;
 use crate::signals::Stop;
-use crate::store::{self, Holder, ObjectStatus, Store};
+use crate::store::{self, DaemonLease, ObjectStatus, Store};
 
 /// What its runs are called in `planhat_sync.runs`; those that try again what has failed count for nothing else.
 const DAEMON: &str = "daemon";
 const RETRY: &str = "daemon (retry)";
-/// Between two looks at the clock, and two signs of life at most.
+/// Between two looks at the clock.
 const TICK: Duration = Duration::from_secs(10);
 /// After so long a workspace that somebody else is working on, or a database that is away, is tried again.
 const SOON: TimeDelta = TimeDelta::minutes(1);
@@ -45,11 +50,18 @@ pub(super) async fn daemon(
     // Mistakes in the settings show before the database is touched.
     let equipment = Equipment::of(settings)?;
     let store = Arc::new(open_store(&equipment.settings).await?);
-    let result = live(&store, equipment, reload).await;
+    let stop = listen_for_signals(&store)?;
+    let result = live(&store, equipment, &stop, reload).await;
     if let Some(store) = Arc::into_inner(store) {
         store.close().await;
     }
-    result
+    match result {
+        Err(failure) if stop.token.is_cancelled() => {
+            warn!(error = failure.on_one_line(), "stopped before it was up");
+            Ok(ExitCode::SUCCESS)
+        }
+        result => result,
+    }
 }
 
 /// What the settings come to.
@@ -74,17 +86,37 @@ impl Equipment {
 async fn live(
     store: &Arc<Store>,
     equipment: Equipment,
+    stop: &Stop,
     reload: impl Fn() -> Result<Settings, config::Error>,
 ) -> Result<ExitCode, Failure> {
-    store.migrate().await?;
-    let holder = take_post(store).await?;
-    let stop = listen_for_signals()?;
-    let hangups = signal(SignalKind::hangup()).context("could not listen for signals")?;
     let vitals = Arc::new(Vitals::new(equipment.settings.daemon.stuck_after));
+    let _watchdog = housekeeping::watchdog(&vitals);
+    store.migrate().await?;
+    let lease = acquire_lease(store, stop).await?;
+    let result = work(equipment, &lease, vitals, stop, reload).await;
+    // Whatever it has come to, the next one need not wait.
+    lease.release().await;
+    result?;
+    if lease.is_lost.load(Ordering::Relaxed) {
+        return Ok(ExitCode::from(exit::BUSY));
+    }
+    info!("stopped; everything committed is kept");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves, waits and runs until it is stopped.
+async fn work(
+    equipment: Equipment,
+    lease: &Lease,
+    vitals: Arc<Vitals>,
+    stop: &Stop,
+    reload: impl Fn() -> Result<Settings, config::Error>,
+) -> Result<(), Failure> {
+    let hangups = signal(SignalKind::hangup()).context("could not listen for signals")?;
     let http = CancellationToken::new();
     let serving = match equipment.settings.daemon.listen {
         Some(address) => {
-            let site = Site::new(Arc::clone(store), Arc::clone(&vitals)).context("could not collect metrics")?;
+            let site = Site::new(Arc::clone(&lease.store), Arc::clone(&vitals)).context("could not collect metrics")?;
             let listening = site.serve(address, http.clone()).await;
             let (address, serving) = listening.with_context(|| format!("could not listen on {address} (daemon.listen)"))?;
             info!(%address, "serving /healthz, /readyz, /metrics, /api/status and /api/runs");
@@ -94,94 +126,56 @@ async fn live(
     };
     tell_systemd(&[NotifyState::Ready]);
 
-    let mut daemon = Daemon {
-        store,
-        holder,
-        equipment,
-        stop,
-        hangups,
-        vitals,
-        ticks: ticks(),
-        up_since: Utc::now(),
-        attempted_at: None,
-        retry: None,
-        told_stale: false,
-    };
+    let (stop, age) = (stop.clone(), Age::since(Utc::now()));
+    let mut daemon = Daemon { lease, equipment, stop, hangups, vitals, last_begun: None, retry: None, age };
     daemon.work(reload).await;
-    let holder = &daemon.holder;
-    let left = store.transaction(async |db| store::leave_post(db, &store.schema, holder).await).await;
 
     tell_systemd(&[NotifyState::Stopping]);
     http.cancel();
     if let Some(serving) = serving {
         serving.end().await;
     }
-    left?;
-    info!("stopped; everything committed is kept");
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// One daemon looks after a workspace: two would do everything twice.
-async fn take_post(store: &Store) -> Result<Holder, Failure> {
+async fn acquire_lease(store: &Arc<Store>, stop: &Stop) -> Result<Lease, Failure> {
     let holder = run::this_process();
-    let take =
-        async |dead: Option<&str>| store.transaction(async |db| store::take_post(db, &store.schema, &holder, dead).await).await;
-    let mut taken = take(None).await?;
-    if let Err(post) = &taken
-        && run::is_dead(&post.process)
-    {
-        taken = take(Some(&post.process)).await?;
-    }
-    match taken {
-        Ok(()) => Ok(holder),
-        Err(post) => {
-            let since = post.up_since.format("%Y-%m-%d %H:%M:%S UTC");
-            let busy = anyhow::anyhow!("another daemon looks after this workspace: {}, since {since}", post.holder);
+    let acquired =
+        store.transaction(async |db| store::acquire_daemon_lease(db, &store.schema, &holder, run::look_at).await).await?;
+    match acquired {
+        DaemonLease::Acquired { from } => {
+            if let Some(from) = from {
+                let last_seen = from.heartbeat_at.format("%Y-%m-%d %H:%M:%S UTC");
+                warn!("takes the place of another daemon: {}, last seen at work {last_seen}", from.holder);
+            }
+            Ok(Lease { store: Arc::clone(store), holder, is_lost: Arc::default(), stop: stop.token.clone() })
+        }
+        DaemonLease::HeldBy(other) => {
+            let since = other.up_since.format("%Y-%m-%d %H:%M:%S UTC");
+            let busy = anyhow::anyhow!("another daemon looks after this workspace: {}, since {since}", other.holder);
             let hint = format!("stop it first; if it was killed, its place is free {} s later", store::STALE_AFTER.as_secs());
             Err(Failure::new(exit::BUSY, busy, Some(&hint)))
         }
     }
 }
 
-/// Keeps it. A database that is away for a moment takes it from nobody.
-async fn keep_post(store: &Store, holder: &Holder, stop: &Stop) {
-    let kept = async {
-        let mut tx = store.begin().await?;
-        let kept = store::keep_post(&mut tx, &store.schema, holder).await?;
-        store::commit(tx).await.map(|()| kept)
-    };
-    match kept.await {
-        Ok(true) => {}
-        Ok(false) => {
-            error!("another daemon has taken this one's place: stopping");
-            stop.token.cancel();
-        }
-        Err(error) => warn!(error = %Chain(&error), "could not tell the database that the daemon is there"),
-    }
-}
-
-fn ticks() -> Interval {
-    let watchdog = sd_notify::watchdog_enabled().map_or(TICK, |patience| patience / 3);
-    let mut ticks = interval(watchdog.clamp(Duration::from_millis(100), TICK));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
-}
-
 struct Daemon<'a> {
-    store: &'a Store,
-    holder: Holder,
+    lease: &'a Lease,
     equipment: Equipment,
     stop: Stop,
     hangups: Signal,
     vitals: Arc<Vitals>,
-    ticks: Interval,
-    up_since: DateTime<Utc>,
-    /// When this process last began a run of all objects.
-    attempted_at: Option<DateTime<Utc>>,
+    /// When a run of all objects last began, by any daemon; none as long as that is not known.
+    last_begun: Option<LastBegun>,
     /// What has failed, and when it is tried again.
     retry: Option<(DateTime<Utc>, Vec<&'static Object>)>,
-    told_stale: bool,
+    age: Age,
 }
+
+/// When a run of all objects last began, if one ever did.
+#[derive(Debug, Clone, Copy)]
+struct LastBegun(Option<DateTime<Utc>>);
 
 /// Why waiting ended.
 enum Woken {
@@ -193,23 +187,23 @@ enum Woken {
 impl Daemon<'_> {
     /// Waits and runs until it is stopped.
     async fn work(&mut self, reload: impl Fn() -> Result<Settings, config::Error>) {
+        let mut _watching = self.watch_age();
         loop {
             let next = self.next_run().await;
             self.vitals.next_run(next);
             tell_systemd(&[NotifyState::Status(&format!("next run at {}", next.format("%Y-%m-%d %H:%M:%S UTC")))]);
             info!("the next run is due at {}", next.format("%Y-%m-%d %H:%M:%S UTC"));
-            match self.wait_until(next).await {
+            let reload_wanted = match self.wait_until(next).await {
                 Woken::Stop => return,
-                Woken::Reload => self.reload(&reload),
-                Woken::Due => {
-                    let reload_wanted = self.run().await;
-                    if self.stop.token.is_cancelled() {
-                        return;
-                    }
-                    if reload_wanted {
-                        self.reload(&reload);
-                    }
-                }
+                Woken::Reload => true,
+                Woken::Due => self.run().await,
+            };
+            if self.stop.token.is_cancelled() {
+                return;
+            }
+            if reload_wanted {
+                self.reload(&reload);
+                _watching = self.watch_age();
             }
         }
     }
@@ -217,18 +211,18 @@ impl Daemon<'_> {
     /// When there is something to do: what the schedule says, what was missed, or what is to be tried again.
     async fn next_run(&mut self) -> DateTime<Utc> {
         let now = Utc::now();
-        let scheduled = match self.last_good().await {
-            Ok(last_good) => self.equipment.schedule.due(last_good.max(self.attempted_at), now),
-            Err(error) => {
-                warn!(error = %Chain(&error), "could not see when the last run was");
-                now + SOON
+        let store = &self.lease.store;
+        if self.last_begun.is_none() {
+            match store.look(async |db| store::last_good_start(db, &store.schema, DAEMON).await).await {
+                Ok(last_good) => self.last_begun = Some(LastBegun(last_good)),
+                Err(error) => warn!(error = %Chain(&error), "could not see when the last run was"),
             }
+        }
+        let scheduled = match self.last_begun {
+            Some(LastBegun(last)) => self.equipment.schedule.due(last, now),
+            None => now + SOON,
         };
         self.retry.as_ref().map_or(scheduled, |(at, _)| scheduled.min(*at))
-    }
-
-    async fn last_good(&self) -> Result<Option<DateTime<Utc>>, store::Error> {
-        self.store.look(async |db| store::last_good_start(db, &self.store.schema, DAEMON).await).await
     }
 
     async fn wait_until(&mut self, due: DateTime<Utc>) -> Woken {
@@ -242,7 +236,6 @@ impl Daemon<'_> {
                 biased;
                 () = self.stop.token.cancelled() => return Woken::Stop,
                 _ = self.hangups.recv() => return Woken::Reload,
-                _ = self.ticks.tick() => self.sign_of_life().await,
                 () = tokio::time::sleep(rest) => {}
             }
         }
@@ -250,11 +243,17 @@ impl Daemon<'_> {
 
     /// One run. Returns whether the settings are to be read again.
     async fn run(&mut self) -> bool {
+        // Another one may have come while this one was idle.
+        self.lease.renew().await;
+        if self.stop.token.is_cancelled() {
+            return false;
+        }
+        let _renewing = self.lease.keep();
         let now = Utc::now();
         let (command, objects) = match self.retry.take() {
             Some((at, objects)) if at <= now => (RETRY, objects),
             _ => {
-                self.attempted_at = Some(now);
+                self.last_begun = Some(LastBegun(Some(now)));
                 (DAEMON, self.equipment.settings.planhat.objects.clone())
             }
         };
@@ -265,15 +264,11 @@ impl Daemon<'_> {
         let mut reload_wanted = false;
         let result = {
             let mut run = std::pin::pin!(async {
-                tokio::join!(run::run(client, self.store, &order, &self.stop.token), notifier.began()).0
+                tokio::join!(run::run(client, &self.lease.store, &order, &self.stop.token), notifier.began()).0
             });
             loop {
                 tokio::select! {
                     result = &mut run => break result,
-                    _ = self.ticks.tick() => {
-                        beat(&self.vitals);
-                        keep_post(self.store, &self.holder, &self.stop).await;
-                    }
                     _ = self.hangups.recv() => reload_wanted = true,
                 }
             }
@@ -293,6 +288,7 @@ impl Daemon<'_> {
                 self.try_again(objects);
             }
         }
+        self.age.look_again();
         reload_wanted
     }
 
@@ -330,30 +326,8 @@ impl Daemon<'_> {
         tell_systemd(&[NotifyState::Ready]);
     }
 
-    /// While it waits: systemd hears that it lives, others that the data gets old.
-    async fn sign_of_life(&mut self) {
-        beat(&self.vitals);
-        keep_post(self.store, &self.holder, &self.stop).await;
-        let Ok(last_good) = self.last_good().await else { return };
-        let is_stale = last_good.unwrap_or(self.up_since) + self.equipment.settings.notify.stale_after < Utc::now();
-        if is_stale && !self.told_stale {
-            warn!("there was no good run for {}", humantime::format_duration(self.equipment.settings.notify.stale_after));
-            self.equipment.notifier.stale(last_good).await;
-        }
-        self.told_stale = is_stale;
-    }
-}
-
-/// A run that is stuck is no sign of life.
-fn beat(vitals: &Vitals) {
-    if !vitals.is_stuck() {
-        tell_systemd(&[NotifyState::Watchdog]);
-    }
-}
-
-/// Where nobody listens, nothing is told.
-fn tell_systemd(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "could not tell systemd");
+    fn watch_age(&self) -> AbortOnDropHandle<()> {
+        let Equipment { settings, notifier, .. } = &self.equipment;
+        self.age.watch(Arc::clone(&self.lease.store), notifier.clone(), settings.notify.stale_after)
     }
 }

@@ -8,13 +8,13 @@ use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::json;
 
-use super::{Failure, client, listen_for_signals, print, schema, sync};
+use super::{Failure, client, print, schema, sync};
 use crate::catalog;
 use crate::config::{self, Settings};
 use crate::planhat::Client;
 use crate::pull::Ask;
 use crate::run::{self, Order, Summary};
-use crate::signals::Stop;
+use crate::signals::{self, Stop};
 use crate::simulator::{Options, Simulator, Workspace};
 use crate::store::{self, Place, RunStatus, Store};
 
@@ -32,8 +32,9 @@ pub(super) async fn demo() -> Result<ExitCode, Failure> {
     let simulator = Simulator::start(workspace(), Options::default()).await.context("could not start the simulated Planhat")?;
     let settings = settings_for(&simulator)?;
     // From here on there is something to clean up.
-    let stop = listen_for_signals()?;
+    let stop = signals::listen().context("could not listen for signals")?;
     let store = Store::embedded(Place::Temporary, &settings.database.schema).await?;
+    store.end_with(stop.token.clone());
     let result = tell(&simulator, &settings, &store, &stop).await;
     store.close().await;
     result
@@ -124,9 +125,7 @@ async fn companies(store: &Store, condition: &'static str) -> Result<String, Fai
         "planhat__rocket_go_live_eu__custom",
         "planhat__modules__custom",
     ];
-    let mut tx = store.begin().await?;
-    let rows = store::sample(&mut tx, &store.schema, "companies", &columns, condition, 4).await?;
-    store::commit(tx).await?;
+    let rows = store.look(async |db| store::sample(db, &store.schema, "companies", &columns, condition, 4).await).await?;
     Ok(print::table(&columns, columns.len(), rows))
 }
 

@@ -271,9 +271,11 @@ async fn connect(settings: &Settings) -> Result<Store, Failure> {
     }
 }
 
-/// From here on a signal stops after the pages in hand.
-fn listen_for_signals() -> Result<Stop, Failure> {
-    signals::listen().map_err(|error| Failure::from(anyhow::Error::new(error).context("could not listen for signals")))
+/// From here on a signal stops after the pages in hand, and a database that hangs then is not waited for.
+fn listen_for_signals(store: &Store) -> Result<Stop, Failure> {
+    let stop = signals::listen().context("could not listen for signals")?;
+    store.end_with(stop.token.clone());
+    Ok(stop)
 }
 
 /// Opens the store, does the work, and closes it whatever came of the work.

@@ -45,7 +45,7 @@ async fn change(store: &Store, run_id: i64, object: &'static Object, column: &st
     let retyped = store.transaction(async |db| {
         let retyped = store::retype(&mut *db, &store.schema, object, column, kind).await?;
         store::end_scans(&mut *db, &store.schema, object).await?;
-        store::keep_lease(db, &store.schema, run_id).await?;
+        store::fence(db, &store.schema, run_id).await?;
         Ok(retyped)
     });
     let retyped = retyped.await.map_err(failure)?;

@@ -69,23 +69,24 @@ pub(super) async fn schema(
 /// The tables of these objects, or all there are.
 pub(super) async fn tables(store: &Store, named: &[&'static Object]) -> Result<Vec<Table>, Failure> {
     let all: Vec<_> = catalog::OBJECTS.iter().collect();
-    let mut tx = store.begin().await?;
-    let mut tables = Vec::new();
-    for object in if named.is_empty() { &all } else { named } {
-        if store::table_exists(&mut tx, &store.schema, object).await? {
-            let columns = store::load_columns(&mut tx, &store.schema, object).await?;
-            let rows = store::row_count(&mut tx, &store.schema, object).await?;
-            tables.push(Table {
-                table: format!("{}.{}", store.schema, object.name),
-                object: object.name,
-                rows,
-                columns: columns.iter().map(Field::of).collect(),
-                sql: format!("{};\n", store::table_sql(&store.schema, object, &columns)),
-            });
+    let tables = store.look(async |db| {
+        let mut tables = Vec::new();
+        for object in if named.is_empty() { &all } else { named } {
+            if store::table_exists(&mut *db, &store.schema, object).await? {
+                let columns = store::load_columns(&mut *db, &store.schema, object).await?;
+                let rows = store::row_count(&mut *db, &store.schema, object).await?;
+                tables.push(Table {
+                    table: format!("{}.{}", store.schema, object.name),
+                    object: object.name,
+                    rows,
+                    columns: columns.iter().map(Field::of).collect(),
+                    sql: format!("{};\n", store::table_sql(&store.schema, object, &columns)),
+                });
+            }
         }
-    }
-    store::commit(tx).await?;
-    Ok(tables)
+        Ok(tables)
+    });
+    Ok(tables.await?)
 }
 
 fn under_rules(mut tables: Vec<Table>, settings: &Settings) -> Vec<Table> {

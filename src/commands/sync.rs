@@ -43,7 +43,7 @@ pub(super) async fn sync(order: &Order<'_>, settings: &Settings, output: Output)
     };
     with_store(settings, async |store| {
         store.migrate().await?;
-        let stop = listen_for_signals()?;
+        let stop = listen_for_signals(store)?;
         let run = run::run(&client, store, order, &stop.token);
         let (result, ()) = tokio::join!(progress::beside(&order.board, &client, run), notifier.began());
         let summary = match result {
@@ -64,7 +64,7 @@ pub(super) async fn sync(order: &Order<'_>, settings: &Settings, output: Output)
 pub(super) async fn preview(order: &Order<'_>, diff: bool, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
     let client = client(settings)?;
     let (summary, stop) = with_store(settings, async |store| {
-        let stop = listen_for_signals()?;
+        let stop = listen_for_signals(store)?;
         let preview = run::preview(&client, store, order, diff, &stop.token);
         Ok((progress::beside(&order.board, &client, preview).await, stop))
     })

@@ -438,7 +438,7 @@ impl<'a> Pull<'a> {
         let saw_nothing = !self.resumed && self.report.figures.fetched == self.fetched_before;
         let watermark = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
         let finished = self.ctx.store.transaction(async |db| {
-            store::keep_lease(&mut *db, workspace, run_id).await?;
+            store::fence(&mut *db, workspace, run_id).await?;
             if let Some(saved) = self.saved {
                 store::expect_position(&mut *db, workspace, object, self.kind, saved).await?;
             }

@@ -75,7 +75,7 @@ pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask, may_be_fu
     {
         // What an older one was shown says nothing of how things are now.
         let anew = ctx.store.transaction(async |db| {
-            store::keep_lease(&mut *db, &ctx.store.schema, run_id).await?;
+            store::fence(&mut *db, &ctx.store.schema, run_id).await?;
             store::end_scan(db, &ctx.store.schema, object, kind).await
         });
         anew.await?;

@@ -30,14 +30,10 @@ pub async fn begin(store: &Store, command: &str, stop: &CancellationToken) -> Re
     let mut waiting_since = None;
     let mut may = if store.is_ours_alone() { MayTake::FromAnybody } else { MayTake::FromTheSilent };
     loop {
-        let mut tx = store.begin().await?;
-        match store::take_lease(&mut tx, &store.schema, command, &this_process(), may).await? {
-            Ok(run_id) => {
-                store::commit(tx).await?;
-                return Ok(run_id);
-            }
+        let taken = store.attempt(async |db| store::take_lease(db, &store.schema, command, &this_process(), may).await);
+        match taken.await? {
+            Ok(run_id) => return Ok(run_id),
             Err(held) => {
-                drop(tx);
                 if is_dead(&held.process) && may != MayTake::FromTheDead(held.run_id) {
                     may = MayTake::FromTheDead(held.run_id);
                     continue;
@@ -118,21 +114,16 @@ async fn heartbeat(store: &Store, run_id: i64, command: &str, turns: &Turns) {
 }
 
 async fn beat(store: &Store, run_id: i64) -> Result<Option<Lease>, store::Error> {
-    let mut tx = store.begin().await?;
-    let lease = store::beat(&mut tx, &store.schema, run_id).await?;
-    store::commit(tx).await?;
-    Ok(lease)
+    store.housekeeping(async |db| store::beat(db, &store.schema, run_id).await).await
 }
 
 /// Lets another run have its turn, and comes back with the lease.
 async fn make_way(store: &Store, run_id: i64, turns: &Turns) -> Result<bool, store::Error> {
     let Some(_way) = way_made(store, run_id, turns).await else { return Ok(false) };
     info!(run_id, "another run is due: making way for it");
-    let mut tx = store.begin().await?;
-    if !store::free_lease(&mut tx, &store.schema, run_id).await? {
+    if !store.housekeeping(async |db| store::free_lease(db, &store.schema, run_id).await).await? {
         return Ok(false);
     }
-    store::commit(tx).await?;
     let freed = Instant::now();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -165,8 +156,8 @@ async fn way_made<'a>(store: &Store, run_id: i64, turns: &'a Turns) -> Option<Wa
 }
 
 async fn take_back(store: &Store, run_id: i64, take_it_untaken: bool) -> Result<bool, store::Error> {
-    let mut tx = store.begin().await?;
-    let taken = store::take_lease_back(&mut tx, &store.schema, run_id, &this_process(), take_it_untaken).await?;
-    store::commit(tx).await?;
-    Ok(taken)
+    let take = async |db: &mut store::PgConnection| {
+        store::take_lease_back(db, &store.schema, run_id, &this_process(), take_it_untaken).await
+    };
+    store.housekeeping(take).await
 }

@@ -27,7 +27,7 @@ use crate::pull::{Ask, Failure, Limits, Preview, Purpose, Turns};
 use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
 
 pub use lease::{begin, beside_heartbeat, end};
-pub use process::{is_dead, this_process};
+pub use process::{is_dead, look_at, this_process};
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -127,9 +127,7 @@ async fn forget_old_runs(store: &Store, order: &Order<'_>) {
 /// The view for people follows the tables. It is not what a run is for: a lock in its way is left alone until the next
 /// time, and so is what a user has made by that name.
 async fn renew_timeline(store: &Store) -> Result<(), store::Error> {
-    let mut tx = store.begin().await?;
-    store::make_timeline(&mut tx, &store.schema).await?;
-    store::commit(tx).await
+    store.attempt(async |db| store::make_timeline(db, &store.schema).await).await
 }
 
 /// Nor does the timeline, if the user says so.

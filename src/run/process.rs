@@ -1,30 +1,47 @@
 //! Which process holds a lease, and whether it is dead: after a crash the next run on the same machine need
 //! not wait until the heartbeat counts as stopped.
 //!
-//! A process is told by the boot of its machine, its namespace of process ids, its id and when it began. Where
-//! any of this differs, or `/proc` is not there or does not show the processes of others, nothing is known, and
-//! the heartbeat decides.
+//! A process is told from all others by a random id. Whether it has ended can be seen on its own machine alone, by the boot
+//! of the machine, the namespace of process ids, its id and when it began. Where any of this differs, or `/proc` is not
+//! there (as on macOS) or does not show the processes of others, nothing is known, and the heartbeat decides.
 
 use std::fs;
+use std::sync::OnceLock;
 
-use crate::store::Holder;
+use crate::store::{Holder, Process};
 
 /// This process, as others find it.
 pub fn this_process() -> Holder {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "this host".to_owned());
     let id = std::process::id();
     let process = world().and_then(|world| Some(format!("{world} {id} {}", began(id)?)));
-    Holder { name: format!("process {id} on {}", host.trim()), process: process.unwrap_or_default() }
+    let name = format!("process {id} on {}", host.trim());
+    Holder { name, process: process.unwrap_or_default(), instance: instance().to_owned() }
+}
+
+/// 128 bits that nobody else draws.
+fn instance() -> &'static str {
+    static INSTANCE: OnceLock<String> = OnceLock::new();
+    INSTANCE.get_or_init(|| format!("{:032x}", fastrand::u128(..)))
 }
 
 /// Whether it is certain that this process has ended.
 pub fn is_dead(process: &str) -> bool {
-    let Some((world_and_id, beginning)) = process.rsplit_once(' ') else { return false };
-    let Some((its_world, id)) = world_and_id.rsplit_once(' ') else { return false };
-    let Ok(id) = id.parse() else { return false };
+    look_at(process) == Process::HasEnded
+}
+
+/// What can be seen of a process from here.
+pub fn look_at(process: &str) -> Process {
+    seen(process).map_or(Process::Unseen, |lives| if lives { Process::Lives } else { Process::HasEnded })
+}
+
+fn seen(process: &str) -> Option<bool> {
+    let (world_and_id, beginning) = process.rsplit_once(' ')?;
+    let (its_world, id) = world_and_id.rsplit_once(' ')?;
+    let id = id.parse().ok()?;
     // The first process is somebody else's, unless we are it and all others are our children.
-    let sees_others = began(1).is_some();
-    sees_others && world().is_some_and(|world| world == its_world) && began(id).is_none_or(|began| began != beginning)
+    let sees_others = began(1).is_some() && world()? == its_world;
+    sees_others.then(|| began(id).is_some_and(|began| began == beginning))
 }
 
 /// The boot, and the namespace in which process ids mean something.
@@ -48,12 +65,12 @@ mod tests {
     #[test]
     fn a_process_is_dead_only_when_that_is_certain() {
         let us = this_process().process;
-        assert!(!is_dead(&us));
+        assert_eq!(look_at(&us), Process::Lives);
         let (rest, beginning) = us.rsplit_once(' ').unwrap();
         assert!(is_dead(&format!("{rest} 1{beginning}")), "its id belongs to another one now");
         let (world, _) = rest.rsplit_once(' ').unwrap();
         assert!(is_dead(&format!("{world} 4294967295 {beginning}")));
         assert!(!is_dead(&format!("another-{world} 4294967295 {beginning}")));
-        assert!(!is_dead("") && !is_dead("odd"));
+        assert_eq!((look_at(""), look_at("odd")), (Process::Unseen, Process::Unseen));
     }
 }

@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
 
 use super::error::{Error, could_not};
-use super::lease::keep_lease;
+use super::lease::fence;
 use super::sql::{query, query_as, query_scalar};
 use crate::object::Object;
 
@@ -120,8 +120,8 @@ pub async fn unfinished_scans(db: &mut PgConnection, workspace: &str, object: &O
         .collect()
 }
 
-/// Saves the position of a scan, if the run still holds the lease: a run that was taken for dead must
-/// not move the position of its successor. `last` is what this returned the last time, none for the first time of
+/// Saves the position of a scan behind the fence of its run (see [`fence`]): a run that was taken for dead must
+/// not move the position of its successor. It comes last in a transaction. `last` is what this returned the last time, none for the first time of
 /// a scan. Whoever does not hear of a commit saves the same once more, which is found done.
 pub async fn save_scan(
     db: &mut PgConnection,
@@ -132,18 +132,20 @@ pub async fn save_scan(
     last: Option<i64>,
     run_id: i64,
 ) -> Result<i64, Error> {
-    const FIRST: &str = "insert into planhat_sync.scans as scans
+    const FIRST: &str = "with held as (select from planhat_sync.leases where workspace = $1 and run_id = $12 for share)
+         insert into planhat_sync.scans as scans
              (workspace, object, scan, started_at, since, until, listing, \"offset\", seam, newest, rules, saves)
          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1
-         where $13::bigint is null and exists (select from planhat_sync.leases where workspace = $1 and run_id = $12)
+         from held where $13::bigint is null
          on conflict (workspace, object, scan) do update set started_at = excluded.started_at, since = excluded.since,
              until = excluded.until, listing = excluded.listing, \"offset\" = excluded.\"offset\", seam = excluded.seam,
              newest = excluded.newest, rules = excluded.rules, saves = scans.saves + 1
          returning saves";
-    const NEXT: &str = "update planhat_sync.scans set started_at = $4, since = $5, until = $6, listing = $7, \"offset\" = $8,
+    const NEXT: &str = "with held as (select from planhat_sync.leases where workspace = $1 and run_id = $12 for share)
+         update planhat_sync.scans set started_at = $4, since = $5, until = $6, listing = $7, \"offset\" = $8,
              seam = $9, newest = $10, rules = $11, saves = $13 + 1
+         from held
          where workspace = $1 and object = $2 and scan = $3 and saves in ($13, $13 + 1)
-             and exists (select from planhat_sync.leases where workspace = $1 and run_id = $12)
          returning saves";
     let saved: Option<i64> = query_scalar(if last.is_some() { NEXT } else { FIRST })
         .bind(workspace)
@@ -165,7 +167,7 @@ pub async fn save_scan(
     if let Some(saves) = saved {
         return Ok(saves);
     }
-    keep_lease(db, workspace, run_id).await?;
+    fence(db, workspace, run_id).await?;
     Err(Error::PositionLost { object: object.name })
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong between us and the database.
 
+use std::time::Duration;
+
 use sqlx::migrate::MigrateError;
 
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +14,8 @@ pub enum Error {
     Connect { host: String, port: u16, source: sqlx::Error },
     #[error("PostgreSQL at {host}:{port} did not answer within {seconds} s")]
     NoAnswer { host: String, port: u16, seconds: u64 },
+    #[error("the database was silent for {} s: its connection was given up", waited.as_secs())]
+    Silent { waited: Duration },
     #[error("could not {doing}")]
     Statement { doing: &'static str, source: sqlx::Error },
     #[error("could not bring the tables of schema planhat_sync up to date")]
@@ -76,6 +80,7 @@ impl Error {
     /// The server ended the connection, takes none just now, or cannot be reached.
     fn is_lost_connection(&self) -> bool {
         let source = match self {
+            Error::Silent { .. } => return true,
             Error::Statement { source, .. } => source,
             _ => return false,
         };
@@ -101,6 +106,9 @@ impl Error {
         let source = match self {
             Error::NoPostgresUrl | Error::BadUrl { .. } => {
                 return Some("write it as postgres://user:password@host:5432/database");
+            }
+            Error::Silent { .. } => {
+                return Some("see whether PostgreSQL and the network to it are well; nothing committed is lost");
             }
             Error::NoAnswer { .. } => return Some("check host and port in DATABASE_URL, and that no firewall is in between"),
             Error::Connect { source, .. } | Error::Statement { source, .. } => source,
@@ -140,7 +148,9 @@ impl Error {
                 "3D000" => Some("create the database first, or correct its name in DATABASE_URL"),
                 "42501" => Some("`planhat-sync check` names the missing privileges and the GRANT for each"),
                 "55P03" => Some("another session holds a lock on the table; try again when it is done"),
-                "57014" => Some("the server took too long over a statement: see what else it is doing, then run it again"),
+                "57014" => Some(
+                    "the server took too long over a statement: see what else it is doing, or raise database.statement_timeout",
+                ),
                 "53100" => Some("free disk space on the database server; nothing committed is lost"),
                 _ => None,
             },

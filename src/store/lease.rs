@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection};
+use sqlx::{Connection as _, FromRow, PgConnection};
 
 use super::error::{Error, could_not};
 use super::sql::{query, query_as, query_scalar};
@@ -21,8 +21,10 @@ pub const STALE_AFTER: Duration = Duration::from_secs(90);
 pub struct Holder {
     /// For the person who finds the lease taken.
     pub name: String,
-    /// Which process that is, for another one on the same machine.
+    /// Which process that is, for another one on the same machine; empty where that cannot be told.
     pub process: String,
+    /// What tells this process from every other one, anywhere.
+    pub instance: String,
 }
 
 /// Whose lease may be taken.
@@ -47,9 +49,7 @@ pub struct Held {
     pub heartbeat_at: DateTime<Utc>,
 }
 
-/// Starts a run and takes the lease for it; `Err(held)` inside when another run has it.
-///
-/// Call it in a transaction of its own and commit only when the lease is taken.
+/// Starts a run and takes the lease for it; `Err(held)` inside when another run has it, of which nothing is left then.
 pub async fn take_lease(
     db: &mut PgConnection,
     workspace: &str,
@@ -57,13 +57,14 @@ pub async fn take_lease(
     holder: &Holder,
     may: MayTake,
 ) -> Result<Result<i64, Held>, Error> {
+    let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
     let run_id: i64 = query_scalar(
         "insert into planhat_sync.runs (workspace, command, status, version) values ($1, $2, 'running', $3) returning id",
     )
     .bind(workspace)
     .bind(command)
     .bind(env!("CARGO_PKG_VERSION"))
-    .fetch_one(&mut *db)
+    .fetch_one(&mut *savepoint)
     .await
     .map_err(could_not("start a run"))?;
     let taken = query(
@@ -80,13 +81,15 @@ pub async fn take_lease(
     .bind(may == MayTake::FromAnybody)
     .bind(if let MayTake::FromTheDead(run_id) = may { Some(run_id) } else { None })
     .bind(STALE_AFTER.as_secs_f64())
-    .execute(&mut *db)
+    .execute(&mut *savepoint)
     .await
     .map_err(could_not("take the lease"))?;
     if taken.rows_affected() == 0 {
+        savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
         return holder_of(db, workspace).await.map(Err);
     }
-    mark_interrupted(db, workspace, run_id).await?;
+    mark_interrupted(&mut savepoint, workspace, run_id).await?;
+    savepoint.commit().await.map_err(could_not("release a savepoint"))?;
     Ok(Ok(run_id))
 }
 
@@ -135,9 +138,17 @@ pub async fn beat(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result
     .map_err(could_not("keep the lease"))
 }
 
-/// Beats, and fails if the lease is lost, so that what follows in the transaction is not done.
-pub async fn keep_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), Error> {
-    beat(db, workspace, run_id).await?.map(|_| ()).ok_or(Error::LeaseLost { run_id })
+/// The fence of a commit: fails if the run has lost its lease, and keeps it from being taken over until the transaction
+/// has ended. So a run that was paused for minutes cannot commit over its successor. It comes last in a transaction:
+/// whoever renews the lease waits for it.
+pub async fn fence(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), Error> {
+    let holds = query("select from planhat_sync.leases where workspace = $1 and run_id = $2 for share")
+        .bind(workspace)
+        .bind(run_id)
+        .fetch_optional(db)
+        .await
+        .map_err(could_not("see whether the lease still holds"))?;
+    holds.map(|_| ()).ok_or(Error::LeaseLost { run_id })
 }
 
 /// Asks a run for its lease. False when there is nothing to wait for: it is free, or another run's.
@@ -158,21 +169,24 @@ pub async fn ask_for_lease(db: &mut PgConnection, workspace: &str, run_id: i64) 
 /// Leaves the lease to whoever takes it, and the run as it is should nobody give it back: interrupted, but not
 /// finished. False when it was lost before.
 pub async fn free_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, Error> {
+    let freed = query("update planhat_sync.leases set heartbeat_at = to_timestamp(0) where workspace = $1 and run_id = $2")
+        .bind(workspace)
+        .bind(run_id)
+        .execute(&mut *db)
+        .await
+        .map_err(could_not("free the lease"))?;
+    if freed.rows_affected() == 0 {
+        return Ok(false);
+    }
     query(
         "update planhat_sync.runs set status = 'interrupted', error = 'made way for another run; goes on when that has ended'
          where id = $1 and status = 'running'",
     )
     .bind(run_id)
-    .execute(&mut *db)
+    .execute(db)
     .await
     .map_err(could_not("note that a run makes way"))?;
-    let freed = query("update planhat_sync.leases set heartbeat_at = to_timestamp(0) where workspace = $1 and run_id = $2")
-        .bind(workspace)
-        .bind(run_id)
-        .execute(db)
-        .await
-        .map_err(could_not("free the lease"))?;
-    Ok(freed.rows_affected() == 1)
+    Ok(true)
 }
 
 /// Takes the lease back for a run that made way. False while another run has it; or while nobody has
@@ -221,64 +235,145 @@ pub(super) async fn release(db: &mut PgConnection, run_id: i64) -> Result<(), Er
     Ok(())
 }
 
-/// The daemon that looks after a workspace.
-#[derive(Debug, Clone, FromRow)]
-pub struct Post {
+/// The daemon that looks after a workspace, as others find it.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct DaemonHolder {
     pub holder: String,
     pub process: String,
+    pub instance: String,
     pub up_since: DateTime<Utc>,
+    pub heartbeat_at: DateTime<Utc>,
+    /// It has not renewed its lease for as long as one at work would: it is idle, or dead.
+    pub is_silent: bool,
 }
 
-/// Makes this the daemon of the workspace; `Err(post)` inside when another one is, unless that is silent, or
-/// the process that is known to be `dead`.
-pub async fn take_post(
+impl DaemonHolder {
+    fn holds_against(&self, ours: &Holder, process: Process) -> bool {
+        self.instance != ours.instance
+            && match process {
+                Process::Lives => true,
+                Process::HasEnded => false,
+                Process::Unseen => !self.is_silent,
+            }
+    }
+}
+
+/// What can be seen of a process from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    Lives,
+    HasEnded,
+    /// It runs elsewhere, or nothing is shown of it.
+    Unseen,
+}
+
+/// What became of the wish for the lease of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DaemonLease {
+    /// It is ours, in place of another one where there was one.
+    Acquired {
+        from: Option<DaemonHolder>,
+    },
+    HeldBy(DaemonHolder),
+}
+
+/// Makes this the daemon of the workspace, unless another one is there. One that is idle asks nothing of the database, so
+/// that a database which suspends itself may do so; on another machine nobody can tell it from a dead one: it is replaced,
+/// and finds that out before its next run.
+pub async fn acquire_daemon_lease(
     db: &mut PgConnection,
     workspace: &str,
-    holder: &Holder,
-    dead: Option<&str>,
-) -> Result<Result<(), Post>, Error> {
-    let taken = query(
-        "insert into planhat_sync.daemons as old (workspace, holder, process) values ($1, $2, $3)
-         on conflict (workspace) do update
-         set holder = excluded.holder, process = excluded.process, up_since = now(), heartbeat_at = now()
-         where old.process in ($3, $4) or old.heartbeat_at < now() - make_interval(secs => $5)",
+    ours: &Holder,
+    look_at: impl Fn(&str) -> Process,
+) -> Result<DaemonLease, Error> {
+    let inserted = query(
+        "insert into planhat_sync.daemons (workspace, holder, process, instance) values ($1, $2, $3, $4) on conflict do nothing",
     )
     .bind(workspace)
-    .bind(&holder.name)
-    .bind(&holder.process)
-    .bind(dead)
-    .bind(STALE_AFTER.as_secs_f64())
+    .bind(&ours.name)
+    .bind(&ours.process)
+    .bind(&ours.instance)
     .execute(&mut *db)
     .await
     .map_err(could_not("become the daemon of a workspace"))?;
-    if taken.rows_affected() == 1 {
-        return Ok(Ok(()));
+    if inserted.rows_affected() == 1 {
+        return Ok(DaemonLease::Acquired { from: None });
     }
-    query_as("select holder, process, up_since from planhat_sync.daemons where workspace = $1")
-        .bind(workspace)
-        .fetch_one(db)
-        .await
-        .map(Err)
-        .map_err(could_not("see which daemon looks after a workspace"))
+    let there: Option<DaemonHolder> = query_as(
+        "select holder, process, instance, up_since, heartbeat_at,
+             heartbeat_at < now() - make_interval(secs => $2) as is_silent
+         from planhat_sync.daemons where workspace = $1 for update",
+    )
+    .bind(workspace)
+    .bind(STALE_AFTER.as_secs_f64())
+    .fetch_optional(&mut *db)
+    .await
+    .map_err(could_not("see which daemon looks after a workspace"))?;
+    match there {
+        Some(there) if there.holds_against(ours, look_at(&there.process)) => Ok(DaemonLease::HeldBy(there)),
+        there => {
+            query(
+                "insert into planhat_sync.daemons (workspace, holder, process, instance) values ($1, $2, $3, $4)
+                 on conflict (workspace) do update set holder = excluded.holder, process = excluded.process,
+                     instance = excluded.instance, up_since = now(), heartbeat_at = now()",
+            )
+            .bind(workspace)
+            .bind(&ours.name)
+            .bind(&ours.process)
+            .bind(&ours.instance)
+            .execute(db)
+            .await
+            .map_err(could_not("become the daemon of a workspace"))?;
+            Ok(DaemonLease::Acquired { from: there.filter(|there| there.instance != ours.instance) })
+        }
+    }
 }
 
 /// Says that the daemon is there. False when another one has taken its place.
-pub async fn keep_post(db: &mut PgConnection, workspace: &str, holder: &Holder) -> Result<bool, Error> {
-    let kept = query("update planhat_sync.daemons set heartbeat_at = now() where workspace = $1 and process = $2")
+pub async fn renew_daemon_lease(db: &mut PgConnection, workspace: &str, ours: &Holder) -> Result<bool, Error> {
+    let renewed = query("update planhat_sync.daemons set heartbeat_at = now() where workspace = $1 and instance = $2")
         .bind(workspace)
-        .bind(&holder.process)
+        .bind(&ours.instance)
         .execute(db)
         .await
-        .map_err(could_not("keep the place of the daemon"))?;
-    Ok(kept.rows_affected() == 1)
+        .map_err(could_not("renew the lease of the daemon"))?;
+    Ok(renewed.rows_affected() == 1)
 }
 
-pub async fn leave_post(db: &mut PgConnection, workspace: &str, holder: &Holder) -> Result<(), Error> {
-    query("delete from planhat_sync.daemons where workspace = $1 and process = $2")
+pub async fn release_daemon_lease(db: &mut PgConnection, workspace: &str, ours: &Holder) -> Result<(), Error> {
+    query("delete from planhat_sync.daemons where workspace = $1 and instance = $2")
         .bind(workspace)
-        .bind(&holder.process)
+        .bind(&ours.instance)
         .execute(db)
         .await
-        .map_err(could_not("leave the place of the daemon"))?;
+        .map_err(could_not("release the lease of the daemon"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_holds_its_lease_while_it_is_known_to_live_or_has_just_said_so() {
+        let ours = Holder { name: String::new(), process: String::new(), instance: "ours".to_owned() };
+        let holds = |instance: &str, is_silent, process| {
+            let instance = instance.to_owned();
+            let (up_since, heartbeat_at) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
+            DaemonHolder { holder: String::new(), process: String::new(), instance, up_since, heartbeat_at, is_silent }
+                .holds_against(&ours, process)
+        };
+        for (is_silent, process, expected) in [
+            (false, Process::Lives, true),
+            (true, Process::Lives, true),
+            (false, Process::HasEnded, false),
+            (true, Process::HasEnded, false),
+            // As where there is no /proc.
+            (false, Process::Unseen, true),
+            (true, Process::Unseen, false),
+        ] {
+            assert_eq!(holds("another", is_silent, process), expected, "{is_silent} {process:?}");
+            assert!(!holds("ours", is_silent, process), "our own is no obstacle");
+        }
+    }
 }

@@ -13,6 +13,7 @@
 //! together. Everything works with a single connection: the embedded PostgreSQL has just one.
 
 mod actions;
+mod connection;
 mod cursors;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -34,9 +35,10 @@ use std::time::{Duration, Instant};
 use secrecy::{ExposeSecret, SecretString};
 pub use sqlx::PgConnection;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool, Postgres, Transaction};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgPool};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 pub use actions::{Noted, Timeline, actions_sql, forget_actions, make_actions, old_as_it_may_be_kept};
 pub use cursors::{
@@ -49,8 +51,8 @@ pub use error::Error;
 pub use gone::{Presence, has_rows, mark_deleted, note_seen, presence, some_seen, stored_among, unseen};
 pub use health::{Health, health};
 pub use lease::{
-    HEARTBEAT, Held, Holder, Lease, MayTake, Post, STALE_AFTER, ask_for_lease, beat, free_lease, keep_lease, keep_post,
-    leave_post, take_lease, take_lease_back, take_post,
+    DaemonHolder, DaemonLease, HEARTBEAT, Held, Holder, Lease, MayTake, Process, STALE_AFTER, acquire_daemon_lease,
+    ask_for_lease, beat, fence, free_lease, release_daemon_lease, renew_daemon_lease, take_lease, take_lease_back,
 };
 pub use quarantine::{ids_in_quarantine, put_in_quarantine, release_stored, release_unseen};
 pub use retype::{Retyped, retype};
@@ -68,6 +70,7 @@ pub use timeline::{
 };
 
 use crate::error::Chain;
+use connection::{Begin, Connections, For};
 use error::could_not;
 use sql::{query, query_scalar};
 
@@ -75,17 +78,17 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 /// Any number does, as long as every version of the tool locks the same one while it migrates.
 const MIGRATION_LOCK: i64 = 0x706c_616e_6861_7401;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// For a connection of the pool: with a single one, pages of several objects wait for each other.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 /// As long as a restart takes, unless the settings say otherwise.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// What a statement may take, unless the settings say otherwise.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The schema of the tool's own tables.
 pub const OWN_SCHEMA: &str = "planhat_sync";
 
 /// Where the data goes.
 #[derive(Debug)]
 pub struct Store {
-    pool: PgPool,
+    connections: Connections,
     /// Name of the data schema, which is also what the tool's tables call the workspace.
     pub schema: String,
     /// How long a server that has gone is waited for; the embedded one does not come back.
@@ -97,6 +100,16 @@ pub struct Store {
 impl Store {
     /// Connects to a PostgreSQL server, 15 or newer.
     pub async fn connect(url: &SecretString, schema: &str, connections: u32) -> Result<Store, Error> {
+        Store::connect_with(url, schema, connections, STATEMENT_TIMEOUT).await
+    }
+
+    /// The same, with a time that a statement may take.
+    pub async fn connect_with(
+        url: &SecretString,
+        schema: &str,
+        connections: u32,
+        statement_timeout: Duration,
+    ) -> Result<Store, Error> {
         let url = url.expose_secret();
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(Error::NoPostgresUrl);
@@ -106,7 +119,7 @@ impl Store {
         let options = options.extra_float_digits(None);
         probe(&options).await?;
         Ok(Store {
-            pool: pool(options, connections),
+            connections: Connections::new(options, connections, statement_timeout),
             schema: schema.to_owned(),
             patience: PATIENCE,
             #[cfg(feature = "embedded")]
@@ -118,8 +131,8 @@ impl Store {
     #[cfg(feature = "embedded")]
     pub async fn embedded(place: Place, schema: &str) -> Result<Store, Error> {
         let server = embedded::Server::start(place).await?;
-        let pool = pool(server.options(), 1);
-        Ok(Store { pool, schema: schema.to_owned(), patience: Duration::ZERO, embedded: Some(server) })
+        let connections = Connections::new(server.options(), 1, STATEMENT_TIMEOUT);
+        Ok(Store { connections, schema: schema.to_owned(), patience: Duration::ZERO, embedded: Some(server) })
     }
 
     /// Whether no other process can be using this database.
@@ -132,26 +145,37 @@ impl Store {
 
     /// For looking at what was stored, as tests do.
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        self.connections.pool()
+    }
+
+    /// Once `stop` is cancelled, no more is tried again, and a database that says nothing is waited for some seconds only.
+    pub fn end_with(&self, stop: CancellationToken) {
+        self.connections.end_with(stop);
+    }
+
+    /// Whether the run and its housekeeping share the one connection there is.
+    pub fn has_one_connection(&self) -> bool {
+        self.connections.is_one()
     }
 
     /// Makes both schemas and brings the tool's own tables up to date.
     pub async fn migrate(&self) -> Result<(), Error> {
-        let mut tx = self.begin().await?;
-        // Held for the transaction, not the session, so that a connection pooler in between does no harm.
-        query("select pg_advisory_xact_lock($1)")
-            .bind(MIGRATION_LOCK)
-            .execute(&mut *tx)
-            .await
-            .map_err(could_not("wait for another migration"))?;
-        for schema in [OWN_SCHEMA, &self.schema] {
-            tables::create_schema(&mut tx, schema).await?;
-        }
-        let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
-        migrator.set_locking(false);
-        migrator.dangerous_set_table_name(format!("{OWN_SCHEMA}.migrations"));
-        migrator.run(&mut *tx).await.map_err(|source| Error::Migrate { source })?;
-        commit(tx).await
+        let migrated = self.connections.transaction(For::Work, Begin::Write, async |db| {
+            // Held for the transaction, not the session, so that a connection pooler in between does no harm.
+            query("select pg_advisory_xact_lock($1)")
+                .bind(MIGRATION_LOCK)
+                .execute(&mut *db)
+                .await
+                .map_err(could_not("wait for another migration"))?;
+            for schema in [OWN_SCHEMA, &self.schema] {
+                tables::create_schema(&mut *db, schema).await?;
+            }
+            let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
+            migrator.set_locking(false);
+            migrator.dangerous_set_table_name(format!("{OWN_SCHEMA}.migrations"));
+            migrator.run(db).await.map_err(|source| Error::Migrate { source })
+        });
+        migrated.await
     }
 
     /// Whether the tool's own tables have been made; an error if another version has made them. Needs
@@ -160,44 +184,68 @@ impl Store {
         self.look(is_set_up).await
     }
 
-    /// Begins a transaction in which the server lets neither a statement nor a lock wait without end.
-    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
-        // Local to the transaction, so that a connection pooler in between does no harm.
-        self.begin_with("begin; set local lock_timeout = '30s'; set local statement_timeout = '10min'").await
-    }
-
-    async fn begin_with(&self, begin: &'static str) -> Result<Transaction<'static, Postgres>, Error> {
-        self.pool.begin_with(begin).await.map_err(could_not("reach the database"))
-    }
-
     /// Does something in a transaction of its own, and again while that may help.
     pub async fn transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        patiently(self.patience, async || in_transaction(self.begin().await?, &work).await).await
+        self.patiently(async || self.connections.transaction(For::Work, Begin::Write, &work).await).await
     }
 
     /// The same without waiting for the disk, unless actions are written in it. Whoever uses it has to notice when a
     /// database that died has forgotten it, as scans do.
     pub async fn hasty_transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        const BEGIN: &str = "begin; set local lock_timeout = '30s'; set local statement_timeout = '10min'; \
-            set local synchronous_commit = off";
-        patiently(self.patience, async || in_transaction(self.begin_with(BEGIN).await?, &work).await).await
+        self.patiently(async || self.connections.transaction(For::Work, Begin::WriteSoon, &work).await).await
+    }
+
+    /// Does something in a transaction of its own, once: for what is tried again in another way.
+    pub async fn attempt<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
+        self.connections.transaction(For::Work, Begin::Write, work).await
+    }
+
+    /// The same beside a run: on a connection of its own where there is a second one, else between two transactions of
+    /// the run.
+    pub async fn housekeeping<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
+        self.connections.transaction(For::Housekeeping, Begin::Write, work).await
     }
 
     /// Reads something in a transaction that cannot write, once: who looks wants to know how things are now.
     pub async fn look<T>(&self, read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        let mut tx = self.begin().await?;
-        sqlx::raw_sql("set transaction read only")
-            .execute(&mut *tx)
-            .await
-            .map_err(could_not("set the limits of a transaction"))?;
-        let seen = read(&mut tx).await?;
-        commit(tx).await?;
-        Ok(seen)
+        self.connections.transaction(For::Work, Begin::Read, read).await
+    }
+
+    /// The same beside a run.
+    pub async fn look_aside<T>(&self, read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
+        self.connections.transaction(For::Housekeeping, Begin::Read, read).await
+    }
+
+    /// Does a transaction again while that may help. A lock of somebody else is waited for a dozen times, since
+    /// whoever waits for one also holds up the readers behind it; a server that has gone, for as long as a restart
+    /// takes, on a new connection. Who is asked to stop tries nothing again.
+    async fn patiently<T>(&self, attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+        const ATTEMPTS: u32 = 12;
+        let stop = self.connections.stop();
+        let (begun, mut attempts, mut wait) = (Instant::now(), 0, Duration::from_millis(250));
+        loop {
+            attempts += 1;
+            let error = match attempt().await {
+                Err(error) if error.is_transient() => error,
+                result => return result,
+            };
+            let is_lock = error.is_lock_conflict();
+            let is_over = if is_lock { attempts >= ATTEMPTS } else { begun.elapsed() + wait > self.patience };
+            if is_over || stop.is_cancelled() {
+                return Err(error);
+            }
+            tracing::warn!(error = %Chain(&error), wait_ms = wait.as_millis(), "the database could not: trying again");
+            tokio::select! {
+                () = stop.cancelled() => return Err(error),
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = if is_lock { Duration::from_secs(1) } else { (wait * 2).min(Duration::from_secs(15)) };
+        }
     }
 
     /// Closes all connections and stops the embedded server, which would otherwise wait for them.
     pub async fn close(self) {
-        self.pool.close().await;
+        self.connections.close().await;
         #[cfg(feature = "embedded")]
         if let Some(server) = self.embedded {
             server.stop().await;
@@ -226,42 +274,6 @@ pub async fn is_set_up(db: &mut PgConnection) -> Result<bool, Error> {
     if applied == MIGRATOR.iter().map(|migration| migration.version).max() { Ok(true) } else { Err(Error::OtherVersion) }
 }
 
-async fn in_transaction<T>(
-    mut tx: Transaction<'static, Postgres>,
-    work: &impl AsyncFn(&mut PgConnection) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let done = work(&mut tx).await?;
-    commit(tx).await?;
-    Ok(done)
-}
-
-/// Commits what a transaction has done.
-pub async fn commit(tx: Transaction<'static, Postgres>) -> Result<(), Error> {
-    tx.commit().await.map_err(could_not("commit"))
-}
-
-/// Does a transaction again while that may help. A lock of somebody else is waited for a dozen times, since
-/// whoever waits for one also holds up the readers behind it; a server that has gone, for as long as a restart
-/// takes, on a new connection.
-async fn patiently<T>(patience: Duration, attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
-    const ATTEMPTS: u32 = 12;
-    let (begun, mut attempts, mut wait) = (Instant::now(), 0, Duration::from_millis(250));
-    loop {
-        attempts += 1;
-        let error = match attempt().await {
-            Err(error) if error.is_transient() => error,
-            result => return result,
-        };
-        let is_over = if error.is_lock_conflict() { attempts >= ATTEMPTS } else { begun.elapsed() + wait > patience };
-        if is_over {
-            return Err(error);
-        }
-        tracing::warn!(error = %Chain(&error), wait_ms = wait.as_millis(), "the database could not: trying again");
-        tokio::time::sleep(wait).await;
-        wait = if error.is_lock_conflict() { Duration::from_secs(1) } else { (wait * 2).min(Duration::from_secs(15)) };
-    }
-}
-
 /// Connects once, so that what is wrong shows at once and by its name; a pool would go on trying.
 async fn probe(options: &PgConnectOptions) -> Result<(), Error> {
     let (host, port) = (options.get_host().to_owned(), options.get_port());
@@ -270,11 +282,4 @@ async fn probe(options: &PgConnectOptions) -> Result<(), Error> {
         Ok(connected) => connected.map_err(|source| Error::Connect { host, port, source }),
         Err(_) => Err(Error::NoAnswer { host, port, seconds: CONNECT_TIMEOUT.as_secs() }),
     }
-}
-
-fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options.application_name("planhat-sync"))
 }

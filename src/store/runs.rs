@@ -147,14 +147,16 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
 
 /// Ends a run and releases its lease. One that was taken for dead meanwhile stays so.
 pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, error: Option<&str>) -> Result<(), Error> {
+    // In the order of whoever takes a lease over, so that neither waits for the other.
+    lease::release(&mut *db, run_id).await?;
     query("update planhat_sync.runs set status = $2, error = $3, finished_at = now() where id = $1 and finished_at is null")
         .bind(run_id)
         .bind(status.as_str())
         .bind(error)
-        .execute(&mut *db)
+        .execute(db)
         .await
         .map_err(could_not("end a run"))?;
-    lease::release(db, run_id).await
+    Ok(())
 }
 
 /// A run as it is on record.

@@ -4,6 +4,8 @@
 //! [`Sql::name`] alone, which quotes them; the rest of a statement is `&'static str`. This is the only
 //! module that vouches for a statement's safety, and it can, because nothing else can get into one.
 
+use std::time::Duration;
+
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::{Query, QueryAs, QueryScalar};
 use sqlx::{AssertSqlSafe, FromRow, Postgres, SqlSafeStr};
@@ -49,6 +51,12 @@ impl Sql {
             }
             self = piece(self, item);
         }
+        self
+    }
+
+    /// A time as PostgreSQL's settings have it.
+    pub(super) fn milliseconds(mut self, duration: Duration) -> Sql {
+        self.0.push_str(&format!("'{}ms'", duration.as_millis()));
         self
     }
 

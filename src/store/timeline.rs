@@ -14,12 +14,14 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::Store;
 use super::actions::{self, CHANNEL, TABLE};
+use super::connection::pool;
 use super::error::{Error, could_not};
 use super::sql::{Sql, query, query_as, query_scalar};
-use super::{Store, pool};
 use crate::error::Chain;
 
 pub(super) const VIEW: &str = "timeline";
@@ -294,6 +296,12 @@ pub async fn save_position(db: &mut PgConnection, workspace: &str, consumer: &st
     Ok(())
 }
 
+/// For the connection that listens: how long it may take to be made, after how much silence it is asked whether anybody
+/// is there, and how long the answer may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+const ASK_AFTER: Duration = Duration::from_secs(60);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Rings when actions have been committed, as far as that can be heard: not through a pooler, nor where the one
 /// connection there is has other work. Who waits for it looks for himself now and then.
 #[derive(Debug)]
@@ -306,7 +314,7 @@ impl Bell {
     pub fn of(store: &Store) -> Bell {
         let rung = Arc::new(Notify::new());
         // On a connection of its own, since it is for nothing else.
-        let own = (!store.is_ours_alone()).then(|| pool((*store.pool.connect_options()).clone(), 1));
+        let own = (!store.is_ours_alone()).then(|| pool((*store.pool().connect_options()).clone(), 1, CONNECT_WITHIN));
         let ring = Arc::clone(&rung);
         let listening = own.map(|own| {
             tokio::spawn(async move {
@@ -335,9 +343,17 @@ impl Drop for Bell {
 
 async fn listen(pool: &sqlx::PgPool, rung: &Notify) -> Result<std::convert::Infallible, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
+    in_time(listener.listen(CHANNEL)).await?;
     loop {
-        listener.recv().await?;
+        match timeout(ASK_AFTER, listener.recv()).await {
+            Ok(heard) => _ = heard?,
+            // A connection that has gone silent has no more to tell: whoever is there answers.
+            Err(_) => _ = in_time(query("select 1").execute(&mut listener)).await?,
+        }
         rung.notify_one();
     }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    timeout(ANSWERS_WITHIN, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

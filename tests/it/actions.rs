@@ -308,7 +308,7 @@ async fn actions_are_kept_as_long_as_the_settings_say() {
 
 /// Keeps every version of a row from now on, so that what the actions tell can be told otherwise.
 pub(crate) async fn keep_versions(sync: &Sync, objects: &[&'static Object]) {
-    let mut tx = sync.store.begin().await.unwrap();
+    let mut tx = sync.store.pool().begin().await.unwrap();
     let table = "create table public.versions (n bigint generated always as identity, object text, id text, row jsonb);
         create function public.keep_version() returns trigger language plpgsql as
             $$ begin insert into public.versions (object, id, row) values (tg_table_name, new.planhat__id, to_jsonb(new)); return null; end $$";
@@ -321,7 +321,7 @@ pub(crate) async fn keep_versions(sync: &Sync, objects: &[&'static Object]) {
         );
         sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&mut *tx).await.unwrap();
     }
-    store::commit(tx).await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 /// What a person sees of a row: its columns but our own, and whether it is marked as deleted.
@@ -420,19 +420,19 @@ async fn of_two_transactions_side_by_side_the_one_that_commits_first_has_the_sma
     let rows = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record));
     let target =
         |object| Target { schema: "planhat", object, columns: &columns, run_id: 1, noted: Noted::Everything, rules: None };
-    let mut slow = sync.store.begin().await.unwrap();
+    let mut slow = sync.store.pool().begin().await.unwrap();
     store::upsert(&mut slow, target(projects), &rows).await.unwrap();
 
     let quick = async {
-        let mut quick = sync.store.begin().await.unwrap();
+        let mut quick = sync.store.pool().begin().await.unwrap();
         store::upsert(&mut quick, target(issues), &rows).await.unwrap();
-        store::commit(quick).await.unwrap();
+        quick.commit().await.unwrap();
     };
     let commit = async {
         let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
         while sync.one(waits).await == "0" {}
         assert_eq!(count(&sync).await, "0");
-        store::commit(slow).await.unwrap();
+        slow.commit().await.unwrap();
     };
     tokio::join!(quick, commit);
 
@@ -515,10 +515,10 @@ async fn the_view_is_in_nobodys_way() {
         create view public.mine as select id, company, record from planhat.timeline";
     sqlx::raw_sql(by_hand).execute(sync.store.pool()).await.unwrap();
     let companies = catalog::object("companies").unwrap();
-    let mut tx = sync.store.begin().await.unwrap();
+    let mut tx = sync.store.pool().begin().await.unwrap();
     let columns = store::load_columns(&mut tx, "planhat", companies).await.unwrap();
     store::retype(&mut tx, "planhat", companies, columns.named("planhat__mrr").unwrap(), Kind::Text).await.unwrap();
-    store::commit(tx).await.unwrap();
+    tx.commit().await.unwrap();
 
     // A new table, and with it a new view.
     sync.sync_one("licenses").await;

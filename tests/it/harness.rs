@@ -145,7 +145,7 @@ impl Sync {
 
     /// Changes something in the database in one transaction.
     pub(crate) async fn do_at_once(&self, statements: &[&'static str]) {
-        let mut tx = self.store.begin().await.unwrap();
+        let mut tx = self.store.pool().begin().await.unwrap();
         for statement in statements {
             sqlx::raw_sql(*statement).execute(&mut *tx).await.unwrap();
         }

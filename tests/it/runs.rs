@@ -19,7 +19,11 @@ fn numbered(count: usize) -> Vec<Value> {
 
 /// A process on another machine.
 fn elsewhere() -> store::Holder {
-    store::Holder { name: "process 1 on elsewhere".into(), process: "another-boot pid:[1] 1 1".into() }
+    store::Holder {
+        name: "process 1 on elsewhere".into(),
+        process: "another-boot pid:[1] 1 1".into(),
+        instance: "another".into(),
+    }
 }
 
 #[tokio::test]
@@ -161,9 +165,9 @@ async fn a_dropped_column_is_made_again_and_filled_when_its_records_are_read() {
 #[tokio::test]
 async fn a_second_run_is_told_who_is_at_work() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
-    let mut tx = sync.store.begin().await.unwrap();
+    let mut tx = sync.store.pool().begin().await.unwrap();
     let taken = store::take_lease(&mut tx, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await.unwrap();
-    store::commit(tx).await.unwrap();
+    tx.commit().await.unwrap();
     assert!(taken.is_ok());
 
     let objects = catalog::default_objects();
@@ -181,9 +185,9 @@ async fn a_second_run_is_told_who_is_at_work() {
 #[tokio::test]
 async fn a_lease_without_a_heartbeat_is_taken_over_and_its_run_marked_interrupted() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
-    let mut tx = sync.store.begin().await.unwrap();
+    let mut tx = sync.store.pool().begin().await.unwrap();
     store::take_lease(&mut tx, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await.unwrap().unwrap();
-    store::commit(tx).await.unwrap();
+    tx.commit().await.unwrap();
     sqlx::raw_sql("update planhat_sync.leases set heartbeat_at = now() - interval '10 minutes'")
         .execute(sync.store.pool())
         .await
@@ -410,7 +414,7 @@ async fn a_run_that_ends_yesterdays_scan_also_looks_for_what_changed_since() {
 async fn a_run_that_was_taken_for_dead_moves_no_position() {
     let sync = Sync::new(Workspace::from_fixtures()).await;
     let (tasks, scan) = (catalog::object("tasks").unwrap(), store::Scan::starting(day(0), None, None));
-    let mut tx = sync.store.begin().await.unwrap();
+    let mut tx = sync.store.pool().begin().await.unwrap();
     let run_id =
         store::take_lease(&mut tx, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await.unwrap().unwrap();
 

@@ -357,11 +357,11 @@ async fn a_table_that_takes_no_more_columns_leaves_the_rest_to_overflow() {
 
 async fn retype(store: &Store, kind: Kind) -> Result<store::Retyped, store::Error> {
     let projects = catalog::object("projects").unwrap();
-    let mut tx = store.begin().await?;
-    let columns = store::load_columns(&mut tx, "planhat", projects).await?;
-    let retyped = store::retype(&mut tx, "planhat", projects, columns.named("planhat__seats__custom").unwrap(), kind).await?;
-    store::commit(tx).await?;
-    Ok(retyped)
+    let retyped = store.attempt(async |db| {
+        let columns = store::load_columns(&mut *db, "planhat", projects).await?;
+        store::retype(db, "planhat", projects, columns.named("planhat__seats__custom").unwrap(), kind).await
+    });
+    retyped.await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -442,13 +442,15 @@ async fn two_that_make_the_same_column_do_not_collide() {
     let raw = serde_json::value::to_raw_value(&json!({"_id": "a", "custom": {"New": 1}})).unwrap();
     let record = Record::parse(raw).unwrap();
     let make = async || {
-        let mut tx = sync.store.begin().await?;
-        store::lock_columns(&mut tx, "planhat", projects).await?;
-        let mut columns = store::load_columns(&mut tx, "planhat", projects).await?;
-        let known = columns.len();
-        let added = columns.grow(projects, std::slice::from_ref(&record), &Declared::default());
-        store::add_columns(&mut tx, "planhat", projects, known, &added).await?;
-        store::commit(tx).await.map(|()| added.len())
+        let made = sync.store.attempt(async |db| {
+            store::lock_columns(&mut *db, "planhat", projects).await?;
+            let mut columns = store::load_columns(&mut *db, "planhat", projects).await?;
+            let known = columns.len();
+            let added = columns.grow(projects, std::slice::from_ref(&record), &Declared::default());
+            store::add_columns(db, "planhat", projects, known, &added).await?;
+            Ok(added.len())
+        });
+        made.await
     };
 
     let (one, other) = tokio::join!(make(), make());
