@@ -255,7 +255,10 @@ async fn open_store(settings: &Settings) -> Result<Store, Failure> {
 
 async fn connect(settings: &Settings) -> Result<Store, Failure> {
     match &settings.database.url {
-        Some(url) => Ok(Store::connect(url, &settings.database.schema, settings.database.max_connections).await?),
+        Some(url) => {
+            let config::Database { schema, max_connections, statement_timeout, .. } = &settings.database;
+            Ok(Store::connect_with(url, schema, *max_connections, *statement_timeout).await?)
+        }
         #[cfg(feature = "embedded")]
         None => {
             let folder = settings.database.data_dir.clone();

@@ -144,6 +144,8 @@ pub struct Database {
     pub max_connections: u32,
     #[serde(deserialize_with = "duration")]
     pub patience: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub statement_timeout: Duration,
     pub data_dir: PathBuf,
 }
 
@@ -215,6 +217,9 @@ impl Settings {
         if self.sync.concurrency == 0 {
             return bad("sync.concurrency", "has to be at least 1");
         }
+        if self.database.statement_timeout < Duration::from_millis(100) {
+            return bad("database.statement_timeout", "leaves no statement any time; \"5min\" is usual");
+        }
         if self.database.max_connections == 0 {
             return bad("database.max_connections", "has to be at least 1");
         }
@@ -237,12 +242,18 @@ impl Settings {
         if self.sync.reconcile_every > LONGEST_HISTORY {
             return bad("sync.reconcile_every", "is longer than 200 years; \"0s\" turns it off");
         }
-        let Settings { daemon, sync, actions, notify, .. } = &self;
-        if [daemon.jitter, daemon.retry_after, daemon.stuck_after, sync.keep_runs, actions.keep, notify.stale_after]
-            .iter()
-            .any(|duration| *duration > LONGEST_HISTORY)
+        let Settings { daemon, sync, actions, notify, database, .. } = &self;
+        if [
+            daemon.jitter, database.patience, database.statement_timeout, daemon.retry_after, daemon.stuck_after, sync.keep_runs,
+            actions.keep, notify.stale_after,
+        ]
+        .iter()
+        .any(|duration| *duration > LONGEST_HISTORY)
         {
-            return bad("daemon, sync.keep_runs, actions.keep or notify.stale_after", "has a duration of more than 200 years");
+            return bad(
+                "daemon, database, sync.keep_runs, actions.keep or notify.stale_after",
+                "has a duration of more than 200 years",
+            );
         }
         self.schedule("")?;
         for (key, url) in [("notify.webhook_url", &self.notify.webhook_url), ("notify.ping_url", &self.notify.ping_url)] {

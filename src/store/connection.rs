@@ -29,7 +29,7 @@ use super::sql::Sql;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 /// For housekeeping, which is tried again soon.
 const SHORT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
-/// What the server's answer may take on its way, beyond the time of its statement.
+/// What the server's answer may take on its way, beyond the time of its statement, at most.
 const ON_ITS_WAY: Duration = Duration::from_secs(10);
 /// The same for someone else's lock: longer waits would hold up the readers behind us.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,8 +37,10 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// still to be written.
 const SILENCE_WHILE_STOPPING: Duration = Duration::from_secs(3);
 const SILENCE_ONCE_MORE: Duration = Duration::from_millis(500);
-/// A connection that is given back has to be well; one that does not say so within this time is thrown away.
-const CHECKED_WITHIN: Duration = Duration::from_secs(10);
+/// A connection that is given back, or was at rest, has to be well: one that does not say so in time is thrown away.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// After so short a rest it is not asked.
+const NEED_NOT_BE_ASKED: Duration = Duration::from_secs(1);
 /// What closing all connections in good order may take.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -114,7 +116,7 @@ impl Connections {
         };
         let mut lent = self.lend(pool).await?;
         let sql = self.begin(begin).safe();
-        let done = self.silence.while_it_answers(self.statement_timeout + ON_ITS_WAY, async {
+        let done = self.silence.while_it_answers(self.statement_timeout + ON_ITS_WAY.min(self.statement_timeout), async {
             let mut tx = lent.connection.begin_with(sql).await.map_err(could_not("begin a transaction"))?;
             let done = work(&mut tx).await?;
             tx.commit().await.map_err(could_not("commit"))?;
@@ -159,7 +161,20 @@ impl Connections {
 }
 
 pub(super) fn pool(options: PgConnectOptions, connections: u32, acquire_timeout: Duration) -> PgPool {
-    PgPoolOptions::new().max_connections(connections).acquire_timeout(acquire_timeout).connect_lazy_with(options)
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(acquire_timeout)
+        // Instead of the test of sqlx, which waits without end.
+        .test_before_acquire(false)
+        .before_acquire(|connection, at_rest| {
+            Box::pin(async move {
+                if at_rest.idle_for < NEED_NOT_BE_ASKED {
+                    return Ok(true);
+                }
+                Ok(matches!(timeout(ANSWERS_WITHIN, connection.ping()).await, Ok(Ok(()))))
+            })
+        })
+        .connect_lazy_with(options)
 }
 
 /// A connection of the pool. It goes back when it is well; the pool alone would wait without end for it to say so.
@@ -174,7 +189,7 @@ impl Drop for Lent {
         if self.is_silent {
             self.connection.close_on_drop();
         } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(timeout(CHECKED_WITHIN, self.connection.return_to_pool()));
+            runtime.spawn(timeout(ANSWERS_WITHIN, self.connection.return_to_pool()));
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The daemon: on a schedule, under a service manager, watched from outside.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -16,30 +17,46 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::{Tool, simulator};
 
+/// Longer than anything takes that a test waits for.
+const LONG: Duration = Duration::from_secs(90);
+
 /// A daemon at work, and what it logs.
-struct Daemon {
-    process: Child,
-    log: BufReader<ChildStderr>,
-    address: String,
+pub(crate) struct Daemon {
+    pub(crate) process: Child,
+    log: Receiver<String>,
+    seen: String,
+    pub(crate) address: String,
 }
 
 impl Daemon {
-    fn start(tool: &Tool, arguments: &[&str]) -> Daemon {
-        let mut command = tool.command(arguments);
-        let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let log = BufReader::new(process.stderr.take().unwrap());
-        let mut daemon = Daemon { process, log, address: String::new() };
+    pub(crate) fn start(tool: &Tool, arguments: &[&str]) -> Daemon {
+        let mut daemon = Daemon::starting(tool, arguments);
         daemon.address = daemon.until("serving")["address"].as_str().unwrap().to_owned();
         daemon
     }
 
+    /// One that need not come so far.
+    pub(crate) fn starting(tool: &Tool, arguments: &[&str]) -> Daemon {
+        let mut command = tool.command(arguments);
+        let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let (lines, log) = std::sync::mpsc::channel();
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        Daemon { process, log, seen: String::new(), address: String::new() }
+    }
+
     /// Reads the log up to a line with this text.
-    fn until(&mut self, text: &str) -> Value {
-        let mut seen = String::new();
+    pub(crate) fn until(&mut self, text: &str) -> Value {
+        self.until_within(LONG, text)
+    }
+
+    pub(crate) fn until_within(&mut self, limit: Duration, text: &str) -> Value {
+        let deadline = Instant::now() + limit;
         loop {
-            let mut line = String::new();
-            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the log ended before {text:?}:\n{seen}");
-            seen.push_str(&line);
+            let line = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|error| panic!("no {text:?} in the log ({error}):\n{}", self.seen));
+            self.seen.push_str(&line);
+            self.seen.push('\n');
             let entry: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
             if entry["fields"]["message"].as_str().unwrap().contains(text) {
                 return entry["fields"].clone();
@@ -47,20 +64,34 @@ impl Daemon {
         }
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
-        let answer = reqwest::get(format!("http://{}{path}", self.address)).await.unwrap();
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let client = reqwest::Client::builder().timeout(LONG).build().unwrap();
+        let answer = client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         signal(self.process.id(), name);
     }
 
-    /// Its exit code, and the rest of its log.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.log.read_to_string(&mut rest).unwrap();
-        (self.process.wait().unwrap().code(), rest)
+    /// Its exit code, and all of its log.
+    pub(crate) fn end(self) -> (Option<i32>, String) {
+        self.end_within(LONG)
+    }
+
+    pub(crate) fn end_within(mut self, limit: Duration) -> (Option<i32>, String) {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push_str(&line);
+                    self.seen.push('\n');
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it did not end within {limit:?}:\n{}", self.seen),
+            }
+        }
+        (self.process.wait().unwrap().code(), std::mem::take(&mut self.seen))
     }
 }
 
@@ -70,11 +101,11 @@ impl Drop for Daemon {
     }
 }
 
-fn signal(process: u32, name: &str) {
+pub(crate) fn signal(process: u32, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap().success());
 }
 
-async fn tool(simulator: &Simulator, schedule: &str) -> Tool {
+pub(crate) async fn tool(simulator: &Simulator, schedule: &str) -> Tool {
     Tool::for_workspace(simulator)
         .await
         .set("RUST_LOG", "info")

@@ -11,6 +11,7 @@ use planhat_sync::store::{ObjectStatus, RunStatus, Store};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -65,6 +66,12 @@ pub(crate) struct Way {
     pub(crate) url: String,
     open: Arc<AtomicBool>,
     cut: Arc<Notify>,
+    /// Nothing more passes, and nobody hangs up.
+    silence: Arc<Notify>,
+    /// Nor does it for whoever comes now.
+    is_silent: Arc<AtomicBool>,
+    /// Bytes that went to the server.
+    sent: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
 }
 
@@ -75,7 +82,16 @@ impl Way {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
         let (open, cut, refused) = (Arc::new(AtomicBool::new(true)), Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
-        let way = Way { url: url.to_string(), open: Arc::clone(&open), cut: Arc::clone(&cut), refused: Arc::clone(&refused) };
+        let (silence, is_silent, sent) = (Arc::<Notify>::default(), Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let way = Way {
+            url: url.to_string(),
+            open: Arc::clone(&open),
+            cut: Arc::clone(&cut),
+            silence: Arc::clone(&silence),
+            is_silent: Arc::clone(&is_silent),
+            sent: Arc::clone(&sent),
+            refused: Arc::clone(&refused),
+        };
         tokio::spawn(async move {
             loop {
                 let (mut client, _) = listener.accept().await.unwrap();
@@ -84,16 +100,45 @@ impl Way {
                     continue;
                 }
                 let mut server = TcpStream::connect(&server).await.unwrap();
-                let cut = Arc::clone(&cut);
+                let (cut, silence, sent) = (Arc::clone(&cut), Arc::clone(&silence), Arc::clone(&sent));
+                let is_silent = is_silent.load(Ordering::Relaxed);
                 tokio::spawn(async move {
+                    let (mut from_client, mut to_client) = client.split();
+                    let (mut from_server, mut to_server) = server.split();
+                    let both_ways = async {
+                        if is_silent {
+                            std::future::pending::<()>().await;
+                        }
+                        tokio::select! {
+                            _ = counted(&mut from_client, &mut to_server, &sent) => {}
+                            _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+                        }
+                    };
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-                        () = cut.notified() => {}
+                        () = both_ways => return,
+                        () = cut.notified() => return,
+                        () = silence.notified() => {}
                     }
+                    cut.notified().await;
                 });
             }
         });
         way
+    }
+
+    /// Connections that there are stay open, and nothing passes any more.
+    pub(crate) fn silence(&self) {
+        self.silence.notify_waiters();
+    }
+
+    /// The same for those that are still to come.
+    pub(crate) fn silence_for_good(&self) {
+        self.is_silent.store(true, Ordering::Relaxed);
+        self.silence();
+    }
+
+    pub(crate) fn bytes_sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
     }
 
     pub(crate) fn cut(&self) {
@@ -108,6 +153,18 @@ impl Way {
 
     pub(crate) fn mend(&self) {
         self.open.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn counted(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, count: &AtomicUsize) -> std::io::Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let bytes = from.read(&mut buffer).await?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        count.fetch_add(bytes, Ordering::Relaxed);
+        to.write_all(&buffer[..bytes]).await?;
     }
 }
 
@@ -216,7 +273,7 @@ const SAVES_A_POSITION: &str = "update planhat_sync.scans set started_at";
 #[tokio::test]
 async fn commits_that_are_not_heard_of_are_made_once_and_fail_no_load() {
     let store =
-        Store::connect(&lossy_way(&fresh_database().await, SAVES_A_POSITION, 12).await.into(), "planhat", 3).await.unwrap();
+        Store::connect(&lossy_way(&fresh_database().await, SAVES_A_POSITION, 12).await.into(), "planhat", 4).await.unwrap();
     let mut sync = Sync::into(store, Workspace::empty().with("projects", numbered(1000)), Options::default()).await;
     sync.limits.page_size = 10;
 
@@ -229,7 +286,7 @@ async fn commits_that_are_not_heard_of_are_made_once_and_fail_no_load() {
 #[tokio::test]
 async fn a_record_in_quarantine_is_told_though_its_commit_was_not_heard_of() {
     let store =
-        Store::connect(&lossy_way(&fresh_database().await, SAVES_A_POSITION, 1).await.into(), "planhat", 3).await.unwrap();
+        Store::connect(&lossy_way(&fresh_database().await, SAVES_A_POSITION, 1).await.into(), "planhat", 4).await.unwrap();
     let mut records = numbered(300);
     records[150] = json!({"_id": "00150\u{0}", "name": "odd"});
     let sync = Sync::into(store, Workspace::empty().with("projects", records), Options::default()).await;
@@ -264,7 +321,7 @@ async fn a_deferred_constraint_costs_no_more_than_its_record() {
 }
 
 async fn over(way: &Way) -> Sync {
-    let store = Store::connect(&way.url.as_str().into(), "planhat", 3).await.unwrap();
+    let store = Store::connect(&way.url.as_str().into(), "planhat", 4).await.unwrap();
     Sync::into(store, Workspace::empty().with("projects", numbered(1500)), Options::default()).await
 }
 

@@ -61,7 +61,7 @@ impl Sync {
     }
 
     pub(crate) async fn with(workspace: Workspace, options: Options) -> Sync {
-        let store = Store::connect(&fresh_database().await.into(), "planhat", 3).await.unwrap();
+        let store = Store::connect(&fresh_database().await.into(), "planhat", 4).await.unwrap();
         Sync::into(store, workspace, options).await
     }
 
@@ -127,7 +127,7 @@ impl Sync {
     /// Closes all connections and opens others.
     pub(crate) async fn reconnect(&mut self) {
         let url = self.store.pool().connect_options().to_url_lossy().to_string();
-        let again = Store::connect(&url.into(), "planhat", 3).await.unwrap();
+        let again = Store::connect(&url.into(), "planhat", 4).await.unwrap();
         std::mem::replace(&mut self.store, again).close().await;
     }
 

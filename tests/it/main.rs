@@ -25,5 +25,6 @@ mod reconcile;
 mod runs;
 mod secrets;
 mod signals;
+mod silence;
 mod without_embedded;
 mod workspaces;

@@ -1,0 +1,348 @@
+//! A database or a network that goes silent without hanging up, and what the daemon makes of it.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use planhat_sync::catalog;
+use planhat_sync::run;
+use planhat_sync::simulator::{Options, Simulator, Workspace};
+use planhat_sync::store::{self, DaemonLease, Holder, MayTake, ObjectStatus, Process, Store};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::cli::{Tool, simulator};
+use crate::daemon::{Daemon, signal, tool};
+use crate::database::Way;
+use crate::harness::{Sync, fresh_database};
+
+/// What a statement may take here.
+const STATEMENT: Duration = Duration::from_secs(1);
+/// A process that is asked to stop ends within five seconds, and a slow machine may take as long again.
+const STOPS_WITHIN: Duration = Duration::from_secs(10);
+
+fn numbered(count: usize) -> Workspace {
+    Workspace::empty().with("projects", (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect())
+}
+
+/// Tells when projects are asked for the nth time.
+fn at_request(simulator: &Simulator, request: usize) -> Arc<Notify> {
+    let (told, count) = (Arc::new(Notify::new()), AtomicUsize::new(0));
+    let hook = Arc::clone(&told);
+    simulator.meanwhile(move |_, path| {
+        if path == "projects" && count.fetch_add(1, Ordering::Relaxed) + 1 == request {
+            hook.notify_one();
+        }
+    });
+    told
+}
+
+async fn over(way: &Way, connections: u32) -> Sync {
+    let store = Store::connect_with(&way.url.as_str().into(), "planhat", connections, STATEMENT).await.unwrap();
+    Sync::into(store, numbered(1500), Options::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_go_silent_are_given_up_and_their_transactions_made_again() {
+    for connections in [1, 3] {
+        let way = Way::to(&fresh_database().await).await;
+        let sync = over(&way, connections).await;
+        let told = at_request(&sync.simulator, 5);
+        let silence = async {
+            told.notified().await;
+            way.silence();
+            std::future::pending::<()>().await;
+        };
+
+        let summary = tokio::select! {
+            summary = sync.sync_one("projects") => summary,
+            () = silence => unreachable!(),
+        };
+
+        assert_eq!((summary.run.status, summary.run.figures.inserted), (ObjectStatus::Succeeded, 1500), "{connections}");
+        sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_stays_silent_ends_a_sync_with_5() {
+    let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
+    let way = Way::to(&fresh_database().await).await;
+    let tool = Tool::for_workspace(&simulator)
+        .await
+        .set("DATABASE_URL", &way.url)
+        .set("PLANHAT_SYNC__LOG__FORMAT", "json")
+        .set("PLANHAT_SYNC__DATABASE__PATIENCE", "1s")
+        .set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1")
+        .set("PLANHAT_SYNC__DATABASE__STATEMENT_TIMEOUT", "1s");
+    let told = at_request(&simulator, 5);
+    let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    told.notified().await;
+    way.silence_for_good();
+
+    // A new connection is waited for a minute.
+    assert_eq!(ended_within(&mut process, Duration::from_secs(240)).await, Some(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_sync_within_seconds_though_the_database_is_silent() {
+    for connections in ["1", "3"] {
+        let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
+        let way = Way::to(&fresh_database().await).await;
+        let tool = Tool::for_workspace(&simulator)
+            .await
+            .set("DATABASE_URL", &way.url)
+            .set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", connections);
+        let told = at_request(&simulator, 5);
+        let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        told.notified().await;
+        way.silence_for_good();
+        signal(process.id(), "TERM");
+
+        let code = ended_within(&mut process, STOPS_WITHIN).await;
+        assert!(matches!(code, Some(143 | 5)), "{code:?}");
+    }
+}
+
+async fn ended_within(process: &mut std::process::Child, limit: Duration) -> Option<i32> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = process.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < deadline, "it did not end within {limit:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A service manager, as far as it listens.
+struct Manager {
+    signs_of_life: Receiver<()>,
+    _folder: tempfile::TempDir,
+    path: String,
+}
+
+impl Manager {
+    fn new() -> Manager {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let (heard, signs_of_life) = std::sync::mpsc::channel();
+        // It goes on listening whatever a test does: whoever speaks to a full socket waits.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                if String::from_utf8_lossy(&buffer[..length]).contains("WATCHDOG=1") && heard.send(()).is_err() {
+                    return;
+                }
+            }
+        });
+        Manager { signs_of_life, path: path.to_str().unwrap().to_owned(), _folder: folder }
+    }
+
+    /// Waits for so many signs of life that are still to come.
+    fn hears_signs_of_life(&self, count: usize) {
+        while self.signs_of_life.try_recv().is_ok() {}
+        for _ in 0..count {
+            self.signs_of_life.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signs_of_life_go_on_while_the_database_is_silent_and_a_signal_ends_the_daemon() {
+    let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
+    let way = Way::to(&fresh_database().await).await;
+    let manager = Manager::new();
+    let told = at_request(&simulator, 5);
+    let tool = tool(&simulator, "0 0 1 1 *")
+        .await
+        .set("DATABASE_URL", &way.url)
+        .set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1")
+        .set("NOTIFY_SOCKET", &manager.path)
+        .set("WATCHDOG_USEC", "600000");
+    let daemon = Daemon::start(&tool, &["daemon"]);
+    told.notified().await;
+    way.silence_for_good();
+
+    manager.hears_signs_of_life(20);
+
+    daemon.signal("TERM");
+    let (code, log) = daemon.end_within(STOPS_WITHIN);
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_daemon_whose_database_is_gone_ends_with_a_signal() {
+    let simulator = simulator().await;
+    for silent in [false, true] {
+        let way = Way::to(&fresh_database().await).await;
+        let tool = tool(&simulator, "0 0 1 1 *").await.set("DATABASE_URL", &way.url);
+        let mut daemon = Daemon::start(&tool, &["daemon"]);
+        daemon.until("run 1 succeeded");
+        daemon.until("the next run is due");
+        if silent {
+            way.silence_for_good()
+        } else {
+            way.cut()
+        }
+
+        daemon.signal("TERM");
+        let (code, log) = daemon.end_within(STOPS_WITHIN);
+        assert_eq!(code, Some(0), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_daemon_asks_nothing_of_its_database() {
+    let simulator = simulator().await;
+    let way = Way::to(&fresh_database().await).await;
+    let manager = Manager::new();
+    let tool = tool(&simulator, "0 0 1 1 *")
+        .await
+        .set("DATABASE_URL", &way.url)
+        .set("NOTIFY_SOCKET", &manager.path)
+        .set("WATCHDOG_USEC", "600000");
+    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    daemon.until("run 1 succeeded");
+    daemon.until("the next run is due");
+    // The connections of the run have been given back by then.
+    manager.hears_signs_of_life(3);
+    let before = way.bytes_sent();
+
+    // Twelve seconds of its life: its lease would have been renewed twice.
+    manager.hears_signs_of_life(60);
+
+    assert_eq!(way.bytes_sent(), before);
+    daemon.signal("TERM");
+    assert_eq!(daemon.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_works_with_a_single_connection() {
+    let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
+    let tool =
+        tool(&simulator, "* * * * * *").await.set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1").set("WATCHDOG_USEC", "600000");
+    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    for run in 1..=3 {
+        daemon.until(&format!("run {run} succeeded"));
+        assert_eq!(daemon.get("/readyz").await.0, 200);
+        assert_eq!(daemon.get("/metrics").await.0, 200);
+    }
+    daemon.signal("TERM");
+    assert_eq!(daemon.end_within(STOPS_WITHIN).0, Some(0));
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_works_with_the_embedded_database() {
+    let simulator = simulator().await;
+    let tool = tool(&simulator, "* * * * * *").await.unset("DATABASE_URL").set("WATCHDOG_USEC", "600000");
+    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    for run in 1..=3 {
+        daemon.until(&format!("run {run} succeeded"));
+        assert_eq!(daemon.get("/readyz").await.0, 200);
+    }
+    daemon.signal("TERM");
+    assert_eq!(daemon.end_within(STOPS_WITHIN).0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_start_gives_the_place_of_the_daemon_back_at_once() {
+    let simulator = simulator().await;
+    let somebody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = somebody.local_addr().unwrap().to_string();
+    let tool = tool(&simulator, "0 0 1 1 *").await.set("PLANHAT_SYNC__DAEMON__LISTEN", &taken);
+    let refused = tool.command(&["daemon"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+
+    let store = Store::connect(&tool.database().into(), "planhat", 1).await.unwrap();
+    let acquired = store
+        .attempt(async |db| store::acquire_daemon_lease(db, "planhat", &unseen("next"), |_| Process::Unseen).await)
+        .await
+        .unwrap();
+    assert_eq!(acquired, DaemonLease::Acquired { from: None });
+}
+
+/// A process of which nothing can be seen, as where there is no /proc.
+fn unseen(instance: &str) -> Holder {
+    Holder { name: format!("process of {instance}"), process: String::new(), instance: instance.to_owned() }
+}
+
+#[tokio::test]
+async fn two_daemons_that_cannot_see_each_other_are_told_apart_all_the_same() {
+    let sync = Sync::new(Workspace::empty()).await;
+    let acquire = async |who: &str| {
+        let acquired = async |db: &mut store::PgConnection| {
+            store::acquire_daemon_lease(db, "planhat", &unseen(who), |_| Process::Unseen).await
+        };
+        sync.store.attempt(acquired).await.unwrap()
+    };
+    assert_eq!(acquire("one").await, DaemonLease::Acquired { from: None });
+    assert_eq!(acquire("one").await, DaemonLease::Acquired { from: None });
+    assert!(matches!(acquire("other").await, DaemonLease::HeldBy(held) if held.instance == "one"));
+
+    // Idle, or dead: nobody can tell. The next one takes its place, and it finds that out.
+    sync.do_at_once(&["update planhat_sync.daemons set heartbeat_at = heartbeat_at - interval '2 minutes'"]).await;
+    assert!(matches!(acquire("other").await, DaemonLease::Acquired { from: Some(one) } if one.instance == "one"));
+    let renewed = sync.store.attempt(async |db| store::renew_daemon_lease(db, "planhat", &unseen("one")).await).await.unwrap();
+    assert!(!renewed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_whose_place_was_taken_ends_before_its_next_run() {
+    let simulator = simulator().await;
+    let tool = tool(&simulator, "* * * * * *").await;
+    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    daemon.until("run 1 succeeded");
+    let store = Store::connect(&tool.database().into(), "planhat", 1).await.unwrap();
+    let take = store.attempt(async |db| store::acquire_daemon_lease(db, "planhat", &unseen("next"), |_| Process::HasEnded).await);
+    take.await.unwrap();
+
+    daemon.until("another daemon has taken this one's place: stopping");
+    assert_eq!(daemon.end().0, Some(75));
+}
+
+#[tokio::test]
+async fn a_run_that_was_paused_cannot_commit_over_its_successor() {
+    let sync = Sync::new(numbered(3)).await;
+    let (projects, scan) = (catalog::object("projects").unwrap(), store::Scan::starting(sync.now, None, None));
+    let take = async |may| {
+        sync.store
+            .attempt(async |db| store::take_lease(db, "planhat", "sync", &run::this_process(), may).await)
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let save = async |db: &mut store::PgConnection, run_id| {
+        store::save_scan(db, "planhat", projects, store::ScanKind::Changes, &scan, None, run_id).await
+    };
+    let first = take(MayTake::FromTheSilent).await;
+
+    // Paused with a page in hand, while another run comes.
+    let mut page = sync.store.pool().begin().await.unwrap();
+    sqlx::raw_sql("insert into planhat_sync.seen values ('planhat', 'projects', '{a}')").execute(&mut *page).await.unwrap();
+    let second = take(MayTake::FromAnybody).await;
+    let refused = save(&mut page, first).await.unwrap_err();
+    assert!(matches!(refused, store::Error::LeaseLost { .. }), "{refused}");
+    drop(page);
+
+    // The other way round: behind its fence a page commits before anybody takes over.
+    let mut page = sync.store.pool().begin().await.unwrap();
+    save(&mut page, second).await.unwrap();
+    let waits =
+        "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')::text";
+    let commits = async {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while sync.one(waits).await != "true" {
+            assert!(Instant::now() < deadline, "nobody waits for the fence");
+        }
+        page.commit().await.unwrap();
+    };
+    let (third, ()) = tokio::join!(take(MayTake::FromAnybody), commits);
+    assert!(third > second);
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "1");
+}
