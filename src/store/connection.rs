@@ -25,7 +25,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::error::{Error, could_not};
 use super::sql::Sql;
 
-/// For a connection of the pool, and for a new one: with a single one, pages of several objects wait for each other.
+/// For a connection of the pool, or a new one, at most: with a single one, pages of several objects wait for each other.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 /// For housekeeping, which is tried again soon.
 const SHORT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -74,12 +74,14 @@ impl Connections {
     /// At most `count` connections; opened when they are wanted.
     pub(super) fn new(options: PgConnectOptions, count: u32, statement_timeout: Duration) -> Connections {
         let options = options.application_name("planhat-sync");
+        // Where statements have to be short, so have waits for each other.
+        let at_most = |limit: Duration| limit.min(statement_timeout.saturating_mul(4));
         let (work, housekeeping) = match count {
             0 | 1 => {
-                let shared = pool(options, 1, ACQUIRE_TIMEOUT);
+                let shared = pool(options, 1, at_most(ACQUIRE_TIMEOUT));
                 (shared.clone(), shared)
             }
-            _ => (pool(options.clone(), count - 1, ACQUIRE_TIMEOUT), pool(options, 1, SHORT_ACQUIRE_TIMEOUT)),
+            _ => (pool(options.clone(), count - 1, at_most(ACQUIRE_TIMEOUT)), pool(options, 1, at_most(SHORT_ACQUIRE_TIMEOUT))),
         };
         Connections { work, housekeeping, is_one: count <= 1, statement_timeout, silence: Silence::default() }
     }

@@ -1,0 +1,123 @@
+//! A PostgreSQL of a test's own, which it may stop, freeze and start again.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection as _, PgConnection};
+
+pub(crate) struct Server {
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Server {
+    /// Makes one, and starts it.
+    pub(crate) async fn start() -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server { folder, port: free_port() };
+        if let Some(owner) = owner() {
+            assert!(Command::new("chown").arg(owner).arg(server.folder.path()).status().unwrap().success());
+        }
+        let data = server.data();
+        server.must("initdb", &["-D", &data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]);
+        let settings = format!(
+            "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nport = {}\nfsync = off\nmax_connections = 50\n",
+            server.port
+        );
+        server.as_owner(Command::new("tee").arg("-a").arg(format!("{data}/postgresql.auto.conf")), Some(&settings));
+        server.start_again().await;
+        server
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://tester@127.0.0.1:{}/postgres", self.port)
+    }
+
+    pub(crate) async fn start_again(&self) {
+        self.must("pg_ctl", &["-D", &self.data(), "-l", &format!("{}/log", self.folder.path().display()), "-w", "start"]);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while PgConnection::connect(&self.url()).await.is_err() {
+            assert!(Instant::now() < deadline, "the server does not answer");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Ends it, in the way that pg_ctl knows by this name.
+    pub(crate) fn stop(&self, mode: &str) {
+        self.must("pg_ctl", &["-D", &self.data(), "-m", mode, "-w", "stop"]);
+    }
+
+    /// All its processes stand still, or go on; nobody hangs up.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = std::fs::read_to_string(format!("{}/postmaster.pid", self.data())).unwrap();
+        let postmaster = pid.lines().next().unwrap().to_owned();
+        let children = Command::new("pgrep").args(["-P", &postmaster]).output().unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        for process in std::iter::once(postmaster.as_str()).chain(children.lines()) {
+            // One that has just ended is none that has to stand still.
+            Command::new("kill").args([&format!("-{name}"), process]).output().unwrap();
+        }
+    }
+
+    fn data(&self) -> String {
+        format!("{}/data", self.folder.path().display())
+    }
+
+    fn must(&self, program: &str, arguments: &[&str]) {
+        let bin = PathBuf::from(std::env::var("PG_BINDIR").expect("PG_BINDIR is not set: run the tests with `make test`"));
+        let output = self.as_owner(Command::new(bin.join(program)).args(arguments), None);
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// It refuses to run as root.
+    fn as_owner(&self, command: &mut Command, input: Option<&str>) -> Output {
+        let mut full = match owner() {
+            Some(owner) => {
+                let mut full = Command::new("runuser");
+                full.args(["-u", owner, "--"]).arg(command.get_program()).args(command.get_args());
+                full
+            }
+            None => {
+                let mut full = Command::new(command.get_program());
+                full.args(command.get_args());
+                full
+            }
+        };
+        let text = self.folder.path().join("input");
+        std::fs::write(&text, input.unwrap_or_default()).unwrap();
+        // What it starts must not keep our ends of pipes open.
+        let out = self.folder.path().join("output");
+        let (stdout, stderr) =
+            (std::fs::File::create(&out).unwrap(), std::fs::File::create(out.with_extension("error")).unwrap());
+        full.current_dir(self.folder.path()).stdin(std::fs::File::open(&text).unwrap()).stdout(stdout).stderr(stderr);
+        let status = full.status().unwrap();
+        Output { status, stdout: read(&out), stderr: read(&out.with_extension("error")) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if Path::new(&format!("{}/postmaster.pid", self.data())).exists() {
+            self.signal("CONT");
+            let bin = PathBuf::from(std::env::var("PG_BINDIR").unwrap_or_default());
+            self.as_owner(Command::new(bin.join("pg_ctl")).args(["-D", &self.data(), "-m", "immediate", "-w", "stop"]), None);
+        }
+    }
+}
+
+fn read(file: &Path) -> Vec<u8> {
+    std::fs::read(file).unwrap_or_default()
+}
+
+/// Whose the server is where we are root.
+fn owner() -> Option<&'static str> {
+    let output = Command::new("id").arg("-u").output().unwrap();
+    let is_root = String::from_utf8_lossy(&output.stdout).trim() == "0";
+    let has_postgres = Command::new("id").arg("postgres").output().unwrap().status.success();
+    is_root.then_some(if has_postgres { "postgres" } else { "nobody" })
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

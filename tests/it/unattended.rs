@@ -1,0 +1,378 @@
+//! The daemon as it is used: nobody looks at it for an hour, on each kind of database, while that and Planhat have their
+//! troubles. A supervisor does what systemd would: it kills a daemon that gives no sign of life, and starts one that ended.
+//!
+//! In the suite an hour is half a minute and a minute a second; `make unattended` takes the hour.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use chrono::Utc;
+use planhat_sync::catalog;
+use planhat_sync::simulator::{Options, Simulator, Workspace};
+use planhat_sync::store::Store;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Tool;
+use crate::daemon::signal;
+use crate::harness::{Sync, fresh_database, written};
+use crate::server::Server;
+
+/// How long it goes on, how often it syncs, and what troubles may take.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    lasts: Duration,
+    schedule: &'static str,
+    /// Between two runs.
+    every: Duration,
+    trouble: Duration,
+    rest: Duration,
+    watchdog: Duration,
+    statement: Duration,
+}
+
+const SHORT: Pace = Pace {
+    lasts: Duration::from_secs(30),
+    schedule: "* * * * * *",
+    every: Duration::from_secs(1),
+    trouble: Duration::from_secs(4),
+    rest: Duration::from_secs(4),
+    // A test machine may be busy with all the other tests.
+    watchdog: Duration::from_secs(15),
+    statement: Duration::from_secs(2),
+};
+
+const AN_HOUR: Pace = Pace {
+    lasts: Duration::from_secs(3600),
+    schedule: "* * * * *",
+    every: Duration::from_secs(60),
+    trouble: Duration::from_secs(75),
+    rest: Duration::from_secs(90),
+    watchdog: Duration::from_secs(20),
+    statement: Duration::from_secs(20),
+};
+
+/// What the daemon works on.
+enum Database {
+    Embedded,
+    At(String),
+    /// One that is stopped, frozen and started again.
+    Troubled(Server),
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_connection_is_kept_in_step_unattended() {
+    one_connection(SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_with_two_connections_is_kept_in_step_unattended() {
+    pooled(SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_stopped_frozen_and_restarted_is_kept_in_step_unattended() {
+    troubled(SHORT).await;
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_database_is_kept_in_step_unattended() {
+    embedded(SHORT).await;
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "an hour: make unattended"]
+async fn all_databases_are_kept_in_step_for_an_hour() {
+    tokio::join!(one_connection(AN_HOUR), pooled(AN_HOUR), troubled(AN_HOUR), embedded(AN_HOUR));
+}
+
+async fn one_connection(pace: Pace) {
+    watched("one connection", pace, Database::At(fresh_database().await), &[("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1")])
+        .await;
+}
+
+async fn pooled(pace: Pace) {
+    let direct = fresh_database().await;
+    let pooler = std::env::var("TEST_PGBOUNCER_URL").unwrap();
+    let url = format!("{}/{}", pooler.rsplit_once('/').unwrap().0, direct.rsplit_once('/').unwrap().1);
+    watched("pooler", pace, Database::At(url), &[]).await;
+}
+
+async fn troubled(pace: Pace) {
+    watched("troubled server", pace, Database::Troubled(Server::start().await), &[]).await;
+}
+
+#[cfg(feature = "embedded")]
+async fn embedded(pace: Pace) {
+    watched("embedded", pace, Database::Embedded, &[]).await;
+}
+
+/// Lets a daemon work, and then asks whether it kept its word.
+async fn watched(name: &str, pace: Pace, database: Database, settings: &[(&str, &str)]) {
+    let (simulator, heard) = (Simulator::start(workspace(), Options::default()).await.unwrap(), Heard::default());
+    let supervisor_folder = tempfile::tempdir().unwrap();
+    let (socket, data_dir) = (supervisor_folder.path().join("notify"), supervisor_folder.path().join("data"));
+    let tool = tool(&simulator, &listen(&heard).await, pace, &database, &socket, settings)
+        .set("PLANHAT_SYNC__DATABASE__DATA_DIR", data_dir.to_str().unwrap());
+
+    let over = CancellationToken::new();
+    let supervisor = Supervisor::of(tool, &socket, pace.watchdog, over.clone());
+    let supervised = tokio::task::spawn_blocking(move || supervisor.supervise());
+    let (edits, troubles) = tokio::join!(edit_until(&simulator, pace), trouble_until(&database, pace));
+    // All troubles are over: so are the runs that they have spoilt, before long.
+    let deadline = Instant::now() + pace.trouble + 4 * pace.every + Duration::from_secs(60);
+    let calls = simulator.requests().len();
+    while simulator.requests().len() < calls + 40 || !is_recovered(&heard) {
+        assert!(Instant::now() < deadline, "{name}: no good run any more; heard {:?}", types(&heard));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    over.cancel();
+    let Supervised { kills, ended_by_themselves, log } = supervised.await.unwrap();
+
+    assert_eq!(kills, 0, "{name}: a daemon gave no sign of life\n{log}");
+    assert_eq!(ended_by_themselves, 0, "{name}: a daemon ended\n{log}");
+    assert_events(name, &heard, troubles, &log);
+    assert_in_step(name, simulator, &database, pace, &data_dir).await;
+    println!("{name}: {edits} edits, {troubles} troubles, {} events", types(&heard).len());
+}
+
+fn tool(simulator: &Simulator, webhook: &str, pace: Pace, database: &Database, socket: &Path, settings: &[(&str, &str)]) -> Tool {
+    let url = match database {
+        Database::Embedded => String::new(),
+        Database::At(url) => url.clone(),
+        Database::Troubled(server) => server.url(),
+    };
+    let seconds = |duration: Duration| format!("{}s", duration.as_secs());
+    let tool = Tool::new()
+        .set("PLANHAT_API_URL", &simulator.url())
+        .set("PLANHAT_API_TOKEN", simulator.token())
+        .set("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", "0")
+        .set("DATABASE_URL", &url)
+        .set("RUST_LOG", "info")
+        .set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0")
+        .set("PLANHAT_SYNC__DAEMON__JITTER", "0s")
+        .set("PLANHAT_SYNC__DAEMON__SCHEDULE", pace.schedule)
+        .set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", &seconds(pace.every * 2))
+        .set("PLANHAT_SYNC__DATABASE__STATEMENT_TIMEOUT", &seconds(pace.statement))
+        .set("PLANHAT_SYNC__DATABASE__PATIENCE", &seconds(pace.trouble / 3))
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", webhook)
+        // Longer than all troubles: no data is ever that old.
+        .set("PLANHAT_SYNC__NOTIFY__STALE_AFTER", &seconds(pace.trouble * 3 + 10 * pace.every + Duration::from_secs(120)))
+        .set("NOTIFY_SOCKET", socket.to_str().unwrap())
+        .set("WATCHDOG_USEC", &pace.watchdog.as_micros().to_string());
+    settings.iter().fold(tool, |tool, (name, value)| tool.set(name, value))
+}
+
+fn workspace() -> Workspace {
+    let records = |object: &str| (0..120).map(|number| json!({"_id": format!("{object}{number:05}"), "name": "new"})).collect();
+    ["companies", "endusers", "projects", "tasks"]
+        .into_iter()
+        .fold(Workspace::empty(), |workspace, object| workspace.with(object, records(object)))
+}
+
+/// People work in Planhat.
+async fn edit_until(simulator: &Simulator, pace: Pace) -> usize {
+    let (end, mut random, mut edits) = (Instant::now() + pace.lasts, fastrand::Rng::with_seed(1), 0);
+    while Instant::now() < end {
+        let object = random.choice(["companies", "endusers", "projects", "tasks"]).unwrap();
+        let now = Utc::now();
+        if random.u8(..4) == 0 {
+            simulator.add(object, json!({"_id": format!("new{edits:07}"), "name": "added", "updatedAt": written(now)}));
+        } else {
+            let id = format!("{object}{:05}", random.usize(..120));
+            simulator.edit(object, &id, now, |record| _ = record.insert("name".to_owned(), format!("edit {edits}").into()));
+        }
+        edits += 1;
+        tokio::time::sleep(pace.every / 7).await;
+    }
+    edits
+}
+
+/// Its server has troubles, each over in time.
+async fn trouble_until(database: &Database, pace: Pace) -> usize {
+    let Database::Troubled(server) = database else {
+        tokio::time::sleep(pace.lasts).await;
+        return 0;
+    };
+    let (end, mut random, mut troubles) = (Instant::now() + pace.lasts, fastrand::Rng::with_seed(2), 0);
+    loop {
+        tokio::time::sleep(pace.rest.mul_f64(0.5 + random.f64())).await;
+        let lasts = pace.trouble.mul_f64(0.2 + 0.8 * random.f64());
+        if Instant::now() + lasts > end {
+            return troubles;
+        }
+        match troubles % 4 {
+            0 => {
+                server.signal("STOP");
+                tokio::time::sleep(lasts).await;
+                server.signal("CONT");
+            }
+            1 => {
+                server.stop("immediate");
+                tokio::time::sleep(lasts).await;
+                server.start_again().await;
+            }
+            2 => {
+                server.stop("fast");
+                server.start_again().await;
+            }
+            _ => {
+                server.stop("immediate");
+                server.start_again().await;
+            }
+        }
+        troubles += 1;
+    }
+}
+
+/// What a service manager does for the daemon, and to it.
+struct Supervisor {
+    tool: Tool,
+    socket: UnixDatagram,
+    watchdog: Duration,
+    over: CancellationToken,
+}
+
+struct Supervised {
+    kills: usize,
+    ended_by_themselves: usize,
+    log: String,
+}
+
+impl Supervisor {
+    fn of(tool: Tool, socket: &Path, watchdog: Duration, over: CancellationToken) -> Supervisor {
+        let socket = UnixDatagram::bind(socket).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        Supervisor { tool, socket, watchdog, over }
+    }
+
+    fn supervise(&self) -> Supervised {
+        let log = Arc::<Mutex<String>>::default();
+        let (mut kills, mut ended_by_themselves) = (0, 0);
+        let mut process = self.start(&log);
+        let mut heard_at = Instant::now();
+        let mut buffer = [0; 4096];
+        while !self.over.is_cancelled() {
+            if self.socket.recv(&mut buffer).is_ok() {
+                heard_at = Instant::now();
+            }
+            if heard_at.elapsed() > self.watchdog {
+                signal(process.id(), "ABRT");
+                kills += 1;
+                process.wait().unwrap();
+                (process, heard_at) = (self.start(&log), Instant::now());
+            } else if process.try_wait().unwrap().is_some() {
+                ended_by_themselves += 1;
+                (process, heard_at) = (self.start(&log), Instant::now());
+            }
+        }
+        signal(process.id(), "TERM");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while process.try_wait().unwrap().is_none() {
+            let _ = self.socket.recv(&mut buffer);
+            assert!(Instant::now() < deadline, "it did not end\n{}", log.lock().unwrap());
+        }
+        let log = log.lock().unwrap().clone();
+        Supervised { kills, ended_by_themselves, log }
+    }
+
+    fn start(&self, log: &Arc<Mutex<String>>) -> Child {
+        let mut process = self.tool.command(&["daemon"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let (lines, log) = (BufReader::new(process.stderr.take().unwrap()), Arc::clone(log));
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut log = log.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        process
+    }
+}
+
+type Heard = Arc<Mutex<Vec<(String, Value)>>>;
+
+/// Who is told; busy now and then.
+async fn listen(heard: &Heard) -> String {
+    let times = Arc::new(AtomicUsize::new(0));
+    let hear = async |State((heard, times)): State<(Heard, Arc<AtomicUsize>)>, request: Request| {
+        if times.fetch_add(1, Ordering::Relaxed) % 3 == 1 {
+            return axum::http::StatusCode::SERVICE_UNAVAILABLE;
+        }
+        let id = request.headers()["webhook-id"].to_str().unwrap().to_owned();
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        heard.lock().unwrap().push((id, serde_json::from_slice(&body).unwrap()));
+        axum::http::StatusCode::OK
+    };
+    let router = Router::new().fallback(hear).with_state((Arc::clone(heard), times));
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(axum::serve(socket, router).into_future());
+    format!("http://{address}/hook")
+}
+
+fn types(heard: &Heard) -> Vec<String> {
+    heard.lock().unwrap().iter().map(|(_, event)| event["type"].as_str().unwrap().to_owned()).collect()
+}
+
+fn is_recovered(heard: &Heard) -> bool {
+    types(heard).last().is_none_or(|last| last == "sync.recovered")
+}
+
+/// No event is false, none comes twice, and each trouble that was told is told to be over.
+fn assert_events(name: &str, heard: &Heard, troubles: usize, log: &str) {
+    let types = types(heard);
+    let mut ids: Vec<String> = heard.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), types.len(), "{name}: an event came twice: {types:?}");
+    assert!(!types.iter().any(|kind| kind == "sync.stale"), "{name}: {types:?}");
+    let recovered = types.iter().filter(|kind| *kind == "sync.recovered").count();
+    let began = types.windows(2).filter(|pair| pair[0] == "sync.recovered" && pair[1] != "sync.recovered").count();
+    assert_eq!(recovered, if types.is_empty() { 0 } else { began + 1 }, "{name}: {types:?}");
+    assert!(recovered <= troubles, "{name}: {types:?} of {troubles} troubles\n{log}");
+}
+
+/// The tables hold what Planhat has, no run was missed for longer than a trouble takes, and each that failed was made up.
+async fn assert_in_step(name: &str, simulator: Simulator, database: &Database, pace: Pace, data_dir: &Path) {
+    let store = match database {
+        #[cfg(feature = "embedded")]
+        Database::Embedded => Store::embedded(planhat_sync::store::Place::Folder(data_dir.to_owned()), "planhat").await.unwrap(),
+        #[cfg(not(feature = "embedded"))]
+        Database::Embedded => unreachable!("this build has none, {data_dir:?}"),
+        Database::At(url) => Store::connect(&url.as_str().into(), "planhat", 2).await.unwrap(),
+        Database::Troubled(server) => Store::connect(&server.url().into(), "planhat", 2).await.unwrap(),
+    };
+    let mut sync = Sync::into(store, Workspace::empty(), Options::default()).await;
+    (sync.simulator, sync.now) = (simulator, Utc::now());
+    sync.assert_equals_workspace(&catalog::default_objects()).await;
+
+    let runs: Vec<(String, String, f64)> = sqlx::query_as(
+        "select command, status, extract(epoch from started_at - lag(started_at) over (order by id))::float8
+         from planhat_sync.runs where command like 'daemon%' order by id",
+    )
+    .fetch_all(sync.store.pool())
+    .await
+    .map(|runs: Vec<(String, String, Option<f64>)>| {
+        runs.into_iter().map(|(of, is, gap)| (of, is, gap.unwrap_or_default())).collect()
+    })
+    .unwrap();
+    assert!(runs.iter().all(|(_, status, _)| status != "running"), "{name}: {runs:?}");
+    let is_last_good =
+        runs.iter().rev().find(|(_, status, _)| status != "interrupted").is_some_and(|(_, status, _)| status == "succeeded");
+    assert!(is_last_good, "{name}: {runs:?}");
+    let at_most = pace.trouble + pace.statement + 5 * pace.every + Duration::from_secs(60);
+    let longest = runs.iter().map(|(.., gap)| *gap).fold(0.0, f64::max);
+    assert!(longest < at_most.as_secs_f64(), "{name}: nothing ran for {longest} s: {runs:?}");
+    println!("{name}: {} runs, the longest pause {longest:.1} s", runs.len());
+    sync.store.close().await;
+}
