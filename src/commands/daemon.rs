@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -37,6 +37,8 @@ const RETRY: &str = "daemon (retry)";
 const TICK: Duration = Duration::from_secs(10);
 /// After so long a workspace that somebody else is working on, or a database that is away, is tried again.
 const SOON: TimeDelta = TimeDelta::minutes(1);
+/// A service manager does not wait long for a service to be up.
+const START_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) async fn daemon(
     settings: Settings,
@@ -77,6 +79,7 @@ async fn live(
     reload: impl Fn() -> Result<Settings, config::Error>,
 ) -> Result<ExitCode, Failure> {
     store.migrate().await?;
+    refuse_another_workspace(store, &equipment.client).await?;
     let holder = take_post(store).await?;
     let stop = listen_for_signals()?;
     let hangups = signal(SignalKind::hangup()).context("could not listen for signals")?;
@@ -119,6 +122,18 @@ async fn live(
     left?;
     info!("stopped; everything committed is kept");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A schema that belongs to another workspace is a mistake in the settings, which shows before the service counts as up. Where
+/// that cannot be told, each run asks again.
+async fn refuse_another_workspace(store: &Store, client: &Client) -> Result<(), Failure> {
+    match timeout(START_WITHIN, run::recognize(client, store)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(refused @ run::Error::OtherWorkspace { .. })) => return Err(refused.into()),
+        Ok(Err(error)) => warn!(error = %Chain(&error), "it could not be told yet whose schema {} is", store.schema),
+        Err(_) => warn!("it could not be told within {} s whose schema {} is", START_WITHIN.as_secs(), store.schema),
+    }
+    Ok(())
 }
 
 /// One daemon looks after a workspace: two would do everything twice.

@@ -26,4 +26,5 @@ mod runs;
 mod secrets;
 mod signals;
 mod without_embedded;
+mod workspace_identity;
 mod workspaces;
