@@ -59,16 +59,18 @@ async fn take_over(client: &Client, store: &Store, run_id: i64) -> Result<String
     let before = match before {
         Some(before) if before == now => {
             return Ok(format!(
-                "schema {schema} is bound to this token on {} already, {}: nothing to adopt",
+                "schema {schema} is bound to the workspace of this token on {} already, {}: there is nothing to adopt",
                 now.host,
                 since(&now)
             ));
         }
-        Some(before) => format!("schema {schema} was bound to another token or host: {}, {}", before.host, since(&before)),
+        Some(before) => {
+            format!("schema {schema} was bound to the workspace of another token on {}, {}", before.host, since(&before))
+        }
         None => format!("it was not noted which workspace schema {schema} belonged to"),
     };
     Ok(format!(
-        "{before}\nit is bound to the token in use on {} now\n\
+        "{before}\nit is bound to the workspace of this token on {} now\n\
          the next sync reads the workspace from the beginning; rows that the workspace does not have are held back by the deletion \
          guard until `planhat-sync sync --full --allow-deletes` marks them as deleted",
         now.host

@@ -100,11 +100,7 @@ impl Error {
 /// Runs over the objects of an order. A cancelled `stop` ends it after the pages in hand.
 pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &CancellationToken) -> Result<Summary, Error> {
     let started = Instant::now();
-    let recognized = tokio::select! {
-        biased;
-        () = stop.cancelled() => return Err(Error::Stopped),
-        recognized = workspace::recognize_for_a_run(client, store) => recognized?,
-    };
+    let recognized = workspace::recognize_for_a_run(client, store, stop).await?;
     if order.limits.timeline.on {
         store.transaction(async |db| store::make_actions(db, &store.schema).await).await?;
         if let Err(error) = renew_timeline(store).await {

@@ -10,6 +10,7 @@
 use std::sync::atomic::AtomicU64;
 
 use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Error;
@@ -44,10 +45,14 @@ pub async fn recognize(client: &Client, store: &Store) -> Result<Recognized, Err
     stored.ask(client, &store.schema).await
 }
 
-/// The same for a run, which waits for a database that is away.
-pub(super) async fn recognize_for_a_run(client: &Client, store: &Store) -> Result<Recognized, Error> {
+/// The same for a run, which waits for a database that is away. A cancelled `stop` ends the asking.
+pub(super) async fn recognize_for_a_run(client: &Client, store: &Store, stop: &CancellationToken) -> Result<Recognized, Error> {
     let stored = store.transaction(async |db| Stored::read(db, &store.schema, client).await).await?;
-    stored.ask(client, &store.schema).await
+    tokio::select! {
+        biased;
+        recognized = stored.ask(client, &store.schema) => recognized,
+        () = stop.cancelled() => Err(Error::Stopped),
+    }
 }
 
 /// What the database knows of the workspace that fills a schema.
@@ -214,7 +219,10 @@ async fn bind(
     let workspace = &store.schema;
     let bound = store.transaction(async |db| {
         store::keep_lease(&mut *db, workspace, run_id).await?;
-        let key = store::new_key(&mut *db).await?;
+        let key = match known {
+            Some(known) => known.key.clone(),
+            None => store::new_key(&mut *db).await?,
+        };
         let Identity { fingerprint, host } = ours(client, &key);
         let is_new = store::bind(&mut *db, workspace, known, &key, &fingerprint, &host, proof).await?;
         if is_new && proof != Proof::StoredRecords {

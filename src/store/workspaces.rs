@@ -60,8 +60,8 @@ pub async fn new_key(db: &mut PgConnection) -> Result<String, Error> {
     query_scalar("select gen_random_uuid()::text").fetch_one(db).await.map_err(could_not("make a key"))
 }
 
-/// Binds a schema; false if it is bound to something else than what was `known` by now. Whoever calls it then compares
-/// what stands there.
+/// Binds a schema, which keeps the key that it has; false if it is bound to something else than what was `known` by now.
+/// Whoever calls it then compares what stands there.
 pub async fn bind(
     db: &mut PgConnection,
     workspace: &str,
@@ -74,7 +74,7 @@ pub async fn bind(
     let bound = query(
         "insert into planhat_sync.workspaces as old (workspace, key, fingerprint, host, proven_by) values ($1, $2::uuid, $3, $4, $5)
          on conflict (workspace) do update
-         set key = excluded.key, fingerprint = excluded.fingerprint, host = excluded.host, bound_at = excluded.bound_at,
+         set fingerprint = excluded.fingerprint, host = excluded.host, bound_at = excluded.bound_at,
              proven_by = excluded.proven_by
          where old.fingerprint = $6 and old.host = $7",
     )

@@ -13,7 +13,7 @@ use planhat_sync::run::{self, Error, Order, Summary};
 use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
 use planhat_sync::store::{ObjectStatus, RunStatus, Store};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::cli::{Ran, Tool};
 use crate::harness::{Sync, client_of, day, fresh_database, written};
@@ -282,6 +282,19 @@ async fn where_no_answer_settles_it_the_run_fails_and_notes_nothing() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_stopped_while_it_asks_writes_nothing() {
+    let sync = filled().await;
+    sync.simulator.rotate_token("rotated");
+    let before = contents_of(&sync).await;
+    sync.stop.cancel();
+
+    let stopped = run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Changes).await.unwrap_err();
+
+    assert!(matches!(stopped, Error::Stopped), "{stopped}");
+    assert_eq!(contents_of(&sync).await, before);
+}
+
+#[tokio::test]
 async fn a_table_that_may_not_be_read_gives_no_answer_and_the_others_do() {
     let sync = filled().await;
     sync.simulator.rotate_token("rotated");
@@ -395,6 +408,8 @@ fn to(tool: Tool, simulator: &Simulator) -> Tool {
 fn filters() -> Vec<(&'static str, &'static str)> {
     vec![
         (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
+        // Whichever answers first.
+        (r"/(companies|users)/…", "/OBJECT/…"),
         (r"PostgreSQL \d+.*", "PostgreSQL VERSION"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"),
     ]
@@ -408,7 +423,9 @@ fn line_of(ran: &Ran) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_says_what_was_compared_and_what_to_do() {
-    let (acme, bolt) = (served(workspace("acme")).await, served(workspace("bolt")).await);
+    let acme = served(workspace("acme")).await;
+    let options = Options { token: "of-bolt".to_owned(), ..Options::default() };
+    let bolt = Simulator::start(workspace("bolt"), options).await.unwrap();
     let url = fresh_database().await;
     let mut tool = of(&acme, &url);
     assert_eq!(tool.run(&["sync"]).code, 0);
@@ -428,32 +445,41 @@ async fn every_command_says_what_was_compared_and_what_to_do() {
     assert_eq!(tool.run(&["sync", "--dry-run"]).code, 0);
     assert_eq!(contents(&mut database).await, before, "looking notes nothing");
 
-    tool = to(tool, &bolt);
+    let mut tool = to(tool, &bolt);
     insta::with_settings!({filters => filters()}, {
         insta::assert_snapshot!(line_of(&tool.run(&["check"])), @"
+        exit 2
+        fail  workspace      schema planhat belongs to another workspace: the host was http://127.0.0.1:PORT and is http://127.0.0.1:PORT, the token is another one; 0 of 16 stored records were found by their ids (0 of 8 of companies, 0 of 8 of users); set the token of the workspace that fills it, or another schema for this one (database.schema); after a restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set
         ");
         insta::assert_snapshot!(tool.run(&["sync", "--full"]).all(), @"
+        exit 2
+        error: schema planhat belongs to another workspace: the host was http://127.0.0.1:PORT and is http://127.0.0.1:PORT, the token is another one; 0 of 16 stored records were found by their ids (0 of 8 of companies, 0 of 8 of users)
+        hint: set the token of the workspace that fills it, or another schema for this one (database.schema); after a restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set
         ");
-        for command in [&["sync"][..], &["sync", "--dry-run", "--diff"], &["backfill", "--all"], &["daemon"]] {
-            let ran = tool.run(command);
-            assert!(ran.code == 2 && ran.stderr.contains("belongs to another workspace"), "{command:?} {}", ran.all());
-        }
     });
+    for command in [&["sync"][..], &["sync", "--dry-run", "--diff"], &["backfill", "--all"], &["daemon"]] {
+        let ran = tool.run(command);
+        assert!(ran.code == 2 && ran.stderr.contains("belongs to another workspace"), "{command:?} {}", ran.all());
+    }
     assert_eq!(contents(&mut database).await, before, "nothing was touched");
 
-    tool = tool.set("PLANHAT_API_TOKEN", "mistyped");
-    let ran = tool.run(&["sync"]);
-    insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(ran.all(), @"
+    let mut tool = tool.set("PLANHAT_API_TOKEN", "mistyped");
+    insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(tool.run(&["sync"]).all(), @"
+    exit 4
+    error: could not tell whether schema planhat belongs to this workspace: its stored records could not be asked for
+      Caused by: /OBJECT/… answered 401: the token is not valid on this host
+    hint: check PLANHAT_API_TOKEN and planhat.base_url: a token is only valid on the host that its workspace lives on
     ") });
-    let tool = tool.set("PLANHAT_SYNC__PLANHAT__RETRIES", "0").set("PLANHAT_API_URL", "http://127.0.0.1:9");
-    let mut tool = tool;
+    let mut tool = tool.set("PLANHAT_SYNC__PLANHAT__RETRIES", "0").set("PLANHAT_API_URL", "http://127.0.0.1:9");
     assert_eq!(tool.run(&["sync"]).code, 1);
     assert_eq!(contents(&mut database).await, before, "nothing was touched");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_workspace_is_adopted_and_its_old_rows_wait_for_a_persons_word() {
-    let (acme, restored) = (served(workspace("acme")).await, served(workspace("restored")).await);
+    let options = Options { token: "after-the-restore".to_owned(), ..Options::default() };
+    let restored = Simulator::start(workspace("restored"), options).await;
+    let (acme, restored) = (served(workspace("acme")).await, restored.unwrap());
     let mut tool = of(&acme, &fresh_database().await);
     assert_eq!(
         tool.run(&["adopt"]).stdout,
@@ -469,6 +495,10 @@ async fn a_restored_workspace_is_adopted_and_its_old_rows_wait_for_a_persons_wor
     assert_eq!(refused.code, 4, "{}", refused.all());
     let mut tool = to(tool, &restored);
     insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(tool.run(&["adopt"]).all(), @"
+    exit 0
+    schema planhat was bound to the workspace of another token on http://127.0.0.1:PORT, since TIME (first sync)
+    it is bound to the workspace of this token on http://127.0.0.1:PORT now
+    the next sync reads the workspace from the beginning; rows that the workspace does not have are held back by the deletion guard until `planhat-sync sync --full --allow-deletes` marks them as deleted
     ") });
 
     let live = |ran: Ran| {
@@ -490,7 +520,7 @@ async fn a_daemon_that_cannot_tell_whose_schema_it_is_goes_on_and_asks_again() {
     acme.rotate_token("rotated");
     let tool = tool
         .set("PLANHAT_API_TOKEN", "rotated")
-        .set("PLANHAT_SYNC__DAEMON__LISTEN", "")
+        .set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0")
         .set("PLANHAT_SYNC__DAEMON__JITTER", "0s")
         .set("PLANHAT_SYNC__DAEMON__SCHEDULE", "* * * * * *")
         .set("RUST_LOG", "info");
