@@ -71,8 +71,8 @@ async fn take_over(client: &Client, store: &Store, run_id: i64) -> Result<String
     };
     Ok(format!(
         "{before}\nit is bound to the workspace of this token on {} now\n\
-         the next sync reads the workspace from the beginning; rows that the workspace does not have are held back by the deletion \
-         guard until `planhat-sync sync --full --allow-deletes` marks them as deleted",
+         the next sync reads the workspace from the beginning; rows that the workspace does not have stay: where they are many, the \
+         deletion guard holds them back until `planhat-sync sync --full --allow-deletes` marks them as deleted",
         now.host
     ))
 }

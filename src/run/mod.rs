@@ -3,6 +3,7 @@
 //! What goes wrong with one object stays with it; only a refused token, or an end that is out of reach, ends
 //! the whole run, because no other object could fare better.
 
+mod asking;
 mod identity;
 mod lease;
 mod objects;

@@ -4,29 +4,27 @@
 //! what is noted, some stored ids -> decide -> (has Planhat these?) -> decide -> the lease -> bind
 //! ```
 //!
-//! What is decided stands in `identity`; here is what is read, asked and written. It is written under the lease alone,
-//! so that of two runs at the same moment one binds the schema and the other finds it bound.
+//! What is decided stands in `identity`, which ids are asked for in `asking`; here is what is read, sent and written. It
+//! is written under the lease alone, so that of two runs at the same moment one binds the schema and the other finds it
+//! bound.
 
 use std::sync::atomic::AtomicU64;
 
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Error;
-use super::identity::{Answers, Asked, Compared, Decision, Identity, decide};
+use super::asking::Asking;
+use super::identity::{Asked, Compared, Decision, Identity, decide};
 use crate::catalog;
-use crate::error::Chain;
 use crate::planhat::{self, Client};
 use crate::store::{self, Binding, PgConnection, Proof, Store};
 
-/// Answers that are wanted, and ids that are drawn from one table in case the others have none.
-const ENOUGH: usize = 20;
+/// Ids that are drawn from one table, in case the others have none.
 const OF_A_TABLE: i64 = 20;
 /// Requests side by side.
 const AT_ONCE: usize = 4;
-/// After so many that failed, with all their retries, the server is not able to answer.
-const MOST_FAILED: usize = 3;
 
 /// A workspace that may fill its schema, and what was noted of the schema until then.
 #[derive(Debug)]
@@ -93,9 +91,9 @@ impl Stored {
         let mut decision = decide(noted.as_ref(), &ours, has_rows, None);
         let mut failure = None;
         if decision == Decision::Ask {
-            let asked = ask_for(client, ids).await.map_err(|source| Error::unproven(schema, Some(source)))?;
-            failure = asked.failure;
-            decision = decide(noted.as_ref(), &ours, has_rows, Some(asked.answers));
+            let (asked, error) = ask_for(client, ids).await.map_err(|source| Error::unproven(schema, Some(source)))?;
+            failure = error;
+            decision = decide(noted.as_ref(), &ours, has_rows, Some(asked));
         }
         match (decision, known) {
             (Decision::Same, Some(binding)) => Ok(Recognized::Bound(binding)),
@@ -115,62 +113,30 @@ fn ours(client: &Client, key: &str) -> Identity {
     Identity { fingerprint: client.fingerprint(key), host: client.host() }
 }
 
-/// What came of asking for stored ids.
-struct Heard {
-    answers: Asked,
-    /// The last error, where an id was not answered with yes or no.
-    failure: Option<planhat::Error>,
-}
-
-/// One table's ids that are still to be asked for, and what was said of the others.
-struct Table {
-    ids: std::vec::IntoIter<String>,
-    answers: Answers,
-}
-
-/// Asks for ids, one of each table in turn, until there are enough answers. An error that all the others would meet too ends
-/// it.
-async fn ask_for(client: &Client, ids: Vec<(&'static str, Vec<String>)>) -> Result<Heard, planhat::Error> {
-    let table =
-        |(object, ids): (_, Vec<String>)| Table { ids: ids.into_iter(), answers: Answers { object, found: 0, missing: 0 } };
-    let mut tables: Vec<Table> = ids.into_iter().map(table).collect();
-    let (calls, mut failure, mut failed) = (AtomicU64::new(0), None, 0);
-    let (mut asked, mut answered) = (0, 0);
-    while answered < ENOUGH && failed < MOST_FAILED {
-        let next =
-            tables.iter_mut().enumerate().filter_map(|(index, table)| Some((index, table.answers.object, table.ids.next()?)));
-        let turn: Vec<_> = next.take(ENOUGH - answered).collect();
+/// Asks for stored ids, several side by side. An error that all of them would meet ends it.
+async fn ask_for(
+    client: &Client,
+    ids: Vec<(&'static str, Vec<String>)>,
+) -> Result<(Asked, Option<planhat::Error>), planhat::Error> {
+    let (mut asking, calls) = (Asking::of(ids), AtomicU64::new(0));
+    loop {
+        let turn = asking.next_turn();
         if turn.is_empty() {
-            break;
+            return Ok(asking.end());
         }
-        asked += turn.len();
         let mut answers = stream::iter(turn)
-            .map(async |(index, object, id)| (index, client.has(object, &id, &calls).await))
+            .map(async |question| {
+                let answer = client.has(question.object, &question.id, &calls).await;
+                (question, answer)
+            })
             .buffer_unordered(AT_ONCE);
-        while let Some((index, answer)) = answers.next().await {
-            let table = &mut tables[index];
-            match answer {
-                Ok(true) => (table.answers.found, answered) = (table.answers.found + 1, answered + 1),
-                Ok(false) => (table.answers.missing, answered) = (table.answers.missing + 1, answered + 1),
-                Err(error @ (planhat::Error::Unauthorized { .. } | planhat::Error::Unreachable { .. })) => return Err(error),
-                Err(error) => {
-                    warn!(error = %Chain(&error), "a stored record could not be asked for by its id");
-                    match error {
-                        // This id says nothing of the next one.
-                        planhat::Error::NoPath { .. } => {}
-                        planhat::Error::Forbidden { .. } => table.ids = Vec::new().into_iter(),
-                        _ => (table.ids, failed) = (Vec::new().into_iter(), failed + 1),
-                    }
-                    failure = Some(error);
-                    if failed >= MOST_FAILED {
-                        break;
-                    }
-                }
+        while let Some((question, answer)) = answers.next().await {
+            asking.hear(&question, answer)?;
+            if asking.has_failed() {
+                break;
             }
         }
     }
-    let answers = tables.into_iter().map(|table| table.answers).filter(|of| of.found + of.missing > 0).collect();
-    Ok(Heard { answers: Asked { ids: asked, answers }, failure })
 }
 
 impl Recognized {

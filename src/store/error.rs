@@ -20,7 +20,7 @@ pub enum Error {
     LeaseLost { run_id: i64 },
     #[error("the database no longer knows how far {object} had been read")]
     PositionLost { object: &'static str },
-    #[error("another run has bound schema {schema} to another workspace meanwhile")]
+    #[error("another run has bound schema {schema} to another token meanwhile")]
     BoundElsewhere { schema: String },
     #[error("views depend on {column}: {views}")]
     Viewed { column: String, views: String },

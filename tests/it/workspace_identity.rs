@@ -71,7 +71,7 @@ async fn contents(database: &mut PgConnection) -> Vec<String> {
 }
 
 async fn contents_of(sync: &Sync) -> Vec<String> {
-    contents(&mut *sync.store.pool().acquire().await.unwrap()).await
+    contents(&mut sync.store.pool().acquire().await.unwrap()).await
 }
 
 const PROVEN_BY: &str = "select proven_by from planhat_sync.workspaces";
@@ -354,7 +354,7 @@ async fn a_backfill_does_not_go_on_in_a_schema_that_was_bound_to_another_workspa
     let backfilled = backfilled.unwrap();
     assert_eq!(backfilled.status, RunStatus::Failed);
     let reason = backfilled.objects[0].run.reason.as_deref().unwrap();
-    assert!(reason.contains("another run has bound schema planhat to another workspace meanwhile"), "{reason}");
+    assert!(reason.contains("another run has bound schema planhat to another token meanwhile"), "{reason}");
     assert_eq!(sync.one("select host from planhat_sync.workspaces").await, other.url());
 }
 
@@ -498,7 +498,7 @@ async fn a_restored_workspace_is_adopted_and_its_old_rows_wait_for_a_persons_wor
     exit 0
     schema planhat was bound to the workspace of another token on http://127.0.0.1:PORT, since TIME (first sync)
     it is bound to the workspace of this token on http://127.0.0.1:PORT now
-    the next sync reads the workspace from the beginning; rows that the workspace does not have are held back by the deletion guard until `planhat-sync sync --full --allow-deletes` marks them as deleted
+    the next sync reads the workspace from the beginning; rows that the workspace does not have stay: where they are many, the deletion guard holds them back until `planhat-sync sync --full --allow-deletes` marks them as deleted
     ") });
 
     let live = |ran: Ran| {
