@@ -111,6 +111,8 @@ pub enum Command {
         #[arg(value_name = "TYPE", value_parser = parse_kind)]
         kind: Kind,
     },
+    /// Bind the schema to the token and host that are set, after a restore at Planhat has given its records other ids.
+    Adopt,
     /// Print the completions for a shell, e.g. into /etc/bash_completion.d/planhat-sync.
     Completions { shell: Shell },
     /// Print the man page.

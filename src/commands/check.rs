@@ -12,6 +12,7 @@ use crate::flatten::Columns;
 use crate::object::Object;
 use crate::planhat::{Client, Error as PlanhatError};
 use crate::record::Origin;
+use crate::run::{self, Recognized};
 use crate::store::{self, Health, PgConnection, Store};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -48,8 +49,10 @@ impl Finding {
 
 pub(super) async fn check(settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
     let mut findings = vec![Finding::ok("planhat-sync", concat!("version ", env!("CARGO_PKG_VERSION")))];
-    findings.extend(check_planhat(settings).await);
-    findings.extend(check_database(settings).await);
+    let planhat = check_planhat(settings).await;
+    let answers = planhat.iter().any(|finding| finding.verdict == Verdict::Ok);
+    findings.extend(planhat);
+    findings.extend(check_database(settings, answers).await);
     if output.json {
         print::json(&findings)?;
     } else {
@@ -102,12 +105,14 @@ async fn read_one(client: &Client, object: &Object) -> Result<(), PlanhatError> 
     client.list(object.name, &[("limit", "1".to_owned())], &AtomicU64::new(0)).await.map(|_| ())
 }
 
-async fn check_database(settings: &Settings) -> Vec<Finding> {
+/// `answers` says whether Planhat can be asked for anything.
+async fn check_database(settings: &Settings, answers: bool) -> Vec<Finding> {
     let store = match open_store(settings).await {
         Ok(store) => store,
         Err(failure) => return vec![Finding::fail("database", failure.on_one_line(), failure.code)],
     };
     let (health, tables) = (health_of(&store, settings).await, store.is_set_up().await);
+    let workspace = if answers && matches!(tables, Ok(true)) { check_workspace(settings, &store).await } else { None };
     let misspelt = misspelt(&store, settings, matches!(tables, Ok(true))).await.unwrap_or_default();
     store.close().await;
     let health = match health {
@@ -137,6 +142,7 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
             Finding::fail("tables", failure.on_one_line(), failure.code)
         }
     });
+    findings.extend(workspace);
     for taken in health.taken {
         let failure = Failure::from(taken);
         findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
@@ -149,6 +155,28 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
         findings.push(Finding::fail("privileges", format!("missing; have an administrator run: {grant};"), exit::DATABASE));
     }
     findings
+}
+
+/// Whether the schema is filled by the workspace whose token is set.
+async fn check_workspace(settings: &Settings, store: &Store) -> Option<Finding> {
+    let client = client(settings).ok()?;
+    let schema = &store.schema;
+    Some(match run::recognize(&client, store).await {
+        Ok(Recognized::Bound(binding)) => {
+            let since = binding.bound_at.format("%Y-%m-%d %H:%M:%S UTC");
+            Finding::ok("workspace", format!("schema {schema} is filled by this token from {} since {since}", binding.host))
+        }
+        Ok(Recognized::New { .. }) => {
+            Finding::ok("workspace", format!("nothing is stored in schema {schema}; the next sync binds it"))
+        }
+        Ok(Recognized::Proven { compared, .. }) => {
+            Finding::ok("workspace", format!("schema {schema} belongs to this workspace, which the next sync notes: {compared}"))
+        }
+        Err(error) => {
+            let failure = Failure::from(error);
+            Finding::fail("workspace", failure.on_one_line(), failure.code)
+        }
+    })
 }
 
 /// Names in the rules for objects that nothing is known by, where something similar is: a rule for a misspelt name is none.

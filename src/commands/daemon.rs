@@ -15,6 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
@@ -42,6 +43,8 @@ const RETRY: &str = "daemon (retry)";
 const TICK: Duration = Duration::from_secs(10);
 /// After so long a workspace that somebody else is working on, or a database that is away, is tried again.
 const SOON: TimeDelta = TimeDelta::minutes(1);
+/// A service manager does not wait long for a service to be up.
+const START_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) async fn daemon(
     settings: Settings,
@@ -92,6 +95,7 @@ async fn live(
     let vitals = Arc::new(Vitals::new(equipment.settings.daemon.stuck_after));
     let _watchdog = housekeeping::watchdog(&vitals);
     store.migrate().await?;
+    refuse_another_workspace(store, &equipment.client).await?;
     let lease = acquire_lease(store, stop).await?;
     let result = work(equipment, &lease, vitals, stop, reload).await;
     // Whatever it has come to, the next one need not wait.
@@ -134,6 +138,18 @@ async fn work(
     http.cancel();
     if let Some(serving) = serving {
         serving.end().await;
+    }
+    Ok(())
+}
+
+/// A schema that belongs to another workspace is a mistake in the settings, which shows before the service counts as up. Where
+/// that cannot be told, each run asks again.
+async fn refuse_another_workspace(store: &Store, client: &Client) -> Result<(), Failure> {
+    match timeout(START_WITHIN, run::recognize(client, store)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(refused @ run::Error::OtherWorkspace { .. })) => return Err(refused.into()),
+        Ok(Err(error)) => warn!(error = %Chain(&error), "it could not be told yet whose schema {} is", store.schema),
+        Err(_) => warn!("it could not be told within {} s whose schema {} is", START_WITHIN.as_secs(), store.schema),
     }
     Ok(())
 }

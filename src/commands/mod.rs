@@ -4,6 +4,7 @@
 //! its causes, a hint, and the exit code that scripts rely on.
 
 mod actions;
+mod adopt;
 mod check;
 mod daemon;
 #[cfg(feature = "embedded")]
@@ -113,9 +114,30 @@ impl From<store::Error> for Failure {
     }
 }
 
+impl From<planhat::Error> for Failure {
+    fn from(error: planhat::Error) -> Failure {
+        let hint = error.hint();
+        Failure::new(code_of(&error), error, hint)
+    }
+}
+
+fn code_of(error: &planhat::Error) -> u8 {
+    if matches!(error, planhat::Error::Unauthorized { .. }) { exit::TOKEN_REFUSED } else { exit::FAILED }
+}
+
 impl From<run::Error> for Failure {
     fn from(error: run::Error) -> Failure {
         match error {
+            refused @ run::Error::OtherWorkspace { .. } => {
+                let ways_out = "set the token of the workspace that fills it, or another schema for this one (database.schema); \
+                     after a restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set";
+                Failure::new(exit::CONFIGURATION, refused, Some(ways_out))
+            }
+            run::Error::Unproven { source: Some(ref source), .. } => {
+                let (code, hint) = (code_of(source), source.hint());
+                Failure::new(code, error, hint)
+            }
+            unproven @ run::Error::Unproven { source: None, .. } => Failure::new(exit::FAILED, unproven, None),
             run::Error::Store(error) => error.into(),
             stopped @ run::Error::Stopped => Failure::new(exit::FAILED, stopped, None),
             busy @ run::Error::Busy(_) => {
@@ -183,6 +205,7 @@ pub async fn execute(
             let objects = config::objects_named(&objects.objects)?;
             schema::schema(settings, &objects, output, sql).await
         }
+        Command::Adopt => adopt::adopt(settings).await,
         Command::Retype { object, column, kind } => {
             let object = config::objects_named(&[object])?.remove(0);
             retype::retype(settings, object, &column, kind).await

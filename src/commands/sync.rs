@@ -69,7 +69,11 @@ pub(super) async fn preview(order: &Order<'_>, diff: bool, settings: &Settings, 
         Ok((progress::beside(&order.board, &client, preview).await, stop))
     })
     .await?;
-    show(&summary, &stop, output)
+    match summary {
+        Ok(summary) => show(&summary, &stop, output),
+        Err(run::Error::Stopped) => Ok(ExitCode::from(stop.exit_code())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn show(summary: &Summary, stop: &Stop, output: Output) -> Result<ExitCode, Failure> {

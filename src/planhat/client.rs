@@ -9,12 +9,14 @@ use backon::Retryable;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
+use hmac::{Hmac, KeyInit, Mac};
 use metrics::{counter, histogram};
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use sha2::Sha256;
 use tracing::{debug, warn};
 use url::Url;
 
@@ -51,6 +53,13 @@ impl Token {
             Some(index) => Err(BadToken::Mangled { position: index + 1 }),
             None => Ok(Token(token.into())),
         }
+    }
+
+    /// HMAC-SHA256 under a key, in hexadecimal. None if there is no such key, which HMAC does not know.
+    fn fingerprint(&self, key: &str) -> Option<String> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
+        mac.update(self.0.expose_secret().as_bytes());
+        Some(mac.finalize().into_bytes().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))
     }
 
     fn header(&self) -> Option<HeaderValue> {
@@ -114,6 +123,16 @@ impl Client {
             budget: Arc::new(budget),
             waits_until: Arc::default(),
         })
+    }
+
+    /// What tells its token from others without telling the token: its HMAC-SHA256 under a key, in hexadecimal.
+    pub fn fingerprint(&self, key: &str) -> String {
+        self.connection.token.fingerprint(key).unwrap_or_default()
+    }
+
+    /// Scheme, host and port that it asks, as `https://api.planhat.com`.
+    pub fn host(&self) -> String {
+        self.connection.base_url.origin().ascii_serialization()
     }
 
     /// One page of a listing. Every attempt adds one to `calls`.
@@ -309,6 +328,15 @@ mod tests {
         assert_eq!(Token::new(&" \n".into()).unwrap_err(), BadToken::Empty);
         assert_eq!(Token::new(&"abc\u{200b}def".into()).unwrap_err(), BadToken::Mangled { position: 4 });
         assert_eq!(Token::new(&"abc\ndef".into()).unwrap_err(), BadToken::Mangled { position: 4 });
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_hmac_of_the_token_and_another_one_under_each_key() {
+        // As `printf %s token | openssl dgst -sha256 -hmac key` has it.
+        let token = Token::new(&" token\n".into()).unwrap();
+        let expected = "646b8eac0c4ae4178299c9bd924e2bf073dfb07e024901a8c864f65b9462bf0d";
+        assert_eq!(token.fingerprint("key").unwrap(), expected);
+        assert_ne!(token.fingerprint("another key").unwrap(), expected);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The end of a full scan: what is in the table and was not listed is asked for by its id.
 //!
 //! A listing can miss a record, so only a 404 to its id says that one is gone, and only where another
-//! record, that was listed, is found by its id. When an unlikely share of a table seems gone, it is
-//! rather the answers that are wrong, and nothing is marked until a person says so.
+//! record, that was listed, is found by its id. When an unlikely share of a table, or of all tables of a run, seems
+//! gone, it is rather the answers that are wrong, and nothing is marked until a person says so (`deletion_guard`).
 
 use futures_util::{StreamExt, stream};
 use metrics::counter;
 use tracing::{info, warn};
 
-use super::{Brake, Failure, Listed, Pull, Purpose};
+use super::deletion_guard::Held;
+use super::{Failure, Listed, Pull, Purpose};
 use crate::error::Chain;
 use crate::object::Object;
 use crate::planhat;
@@ -37,10 +38,10 @@ impl Pull<'_> {
         if presence.unseen == 0 {
             return Ok(Listed::ToTheEnd);
         }
-        if holds(self.ctx.limits.brake, presence) {
+        if let Err(held) = self.ask_the_guard(presence).await? {
             let Presence { rows, unseen } = presence;
             self.report.warn(format!(
-                "{}: {unseen} of {rows} rows were not listed, more than is likely; nothing was marked as deleted. \
+                "{}: {unseen} of {rows} rows were not listed, {held}; nothing was marked as deleted. \
                  If it is right, `planhat-sync sync --full --allow-deletes {}` marks them",
                 self.object.name, self.object.name
             ));
@@ -58,6 +59,31 @@ impl Pull<'_> {
         }
         let (workspace, object) = (&self.ctx.store.schema, self.object);
         self.ctx.store.transaction(async |db| store::presence(db, workspace, object).await).await
+    }
+
+    /// Whether the deletion guard lets these rows be asked for, which takes their share of what the run may mark.
+    async fn ask_the_guard(&self, presence: Presence) -> Result<Result<(), Held>, Failure> {
+        let (guard, ledger) = (self.ctx.limits.brake, self.ctx.ledger);
+        if let Err(held) = guard.admits(presence) {
+            return Ok(Err(held));
+        }
+        let all = ledger.rows_of_all(self.rows_of_all()).await.map_err(|source| self.store_failed(source))?;
+        let marked = self.report.figures.deleted;
+        Ok(ledger.reserve(guard, self.object.name, marked + presence.unseen, all))
+    }
+
+    /// The rows of all tables of the run.
+    async fn rows_of_all(&self) -> Result<i64, store::Error> {
+        let schema = &self.ctx.store.schema;
+        let counted = self.ctx.store.transaction(async |db| {
+            let tables = store::tables(&mut *db, schema).await?;
+            let mut rows = 0;
+            for object in self.ctx.objects.iter().filter(|object| tables.iter().any(|table| table == object.name)) {
+                rows += store::row_count(&mut *db, schema, object).await?;
+            }
+            Ok(rows)
+        });
+        counted.await
     }
 
     async fn ask_for_them(&mut self, run_id: i64) -> Result<Listed, Failure> {
@@ -224,26 +250,5 @@ impl Answers {
         } else {
             None
         }
-    }
-}
-
-fn holds(brake: Brake, Presence { rows, unseen }: Presence) -> bool {
-    brake.on && unseen > i64::from(brake.rows) && unseen * 100 > i64::from(brake.percent) * rows
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_brake_holds_where_both_bounds_are_passed() {
-        let brake = Brake { on: true, percent: 20, rows: 100 };
-        let check = |rows, unseen, expected| assert_eq!(holds(brake, Presence { rows, unseen }), expected, "{unseen} of {rows}");
-        check(1000, 201, true);
-        check(1000, 200, false);
-        check(200, 100, false);
-        check(101, 101, true);
-        check(1_000_000, 101, false);
-        assert!(!holds(Brake { on: false, ..brake }, Presence { rows: 1000, unseen: 1000 }));
     }
 }

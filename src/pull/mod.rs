@@ -9,6 +9,7 @@
 //! older is missing. Here is the story; `plan` decides what to read, `page` stores it, `preview` only says
 //! what would be stored, `gone` looks for what is no longer there, `report` counts.
 
+mod deletion_guard;
 mod gone;
 mod page;
 mod plan;
@@ -35,6 +36,7 @@ use crate::store::{self, Cursor, ObjectStatus, Scan, ScanKind, Store, Timeline};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
+pub use deletion_guard::{Brake, Ledger};
 use page::Unsaved;
 use plan::{Plan, listings, plan};
 pub use report::{Preview, Report};
@@ -50,6 +52,10 @@ pub struct Context<'a> {
     pub store: &'a Store,
     pub limits: &'a Limits,
     pub purpose: Purpose,
+    /// All objects of the run.
+    pub objects: &'a [&'static Object],
+    /// The fingerprint of the token that the schema is bound to; none for a dry run.
+    pub binding: Option<&'a str>,
     /// When the run began: a scan that begins in it cannot vouch for anything later.
     pub now: DateTime<Utc>,
     /// What is known of custom fields before any record shows them.
@@ -60,6 +66,8 @@ pub struct Context<'a> {
     pub turns: &'a Turns,
     /// Where it tells how far it is.
     pub board: &'a Board,
+    /// How many rows all objects of the run may still mark as deleted.
+    pub ledger: &'a Ledger,
 }
 
 /// What becomes of the pages.
@@ -92,15 +100,6 @@ pub struct Limits {
     /// What the user counts as volatile besides the catalogue.
     pub volatile: ByObject<Fields<()>>,
     pub brake: Brake,
-}
-
-/// When so many rows seem gone that it is rather the answer that is wrong: more than both of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Brake {
-    /// Off when the user says that it is right.
-    pub on: bool,
-    pub percent: u8,
-    pub rows: u32,
 }
 
 /// What is asked of a pull.

@@ -3,9 +3,12 @@
 //! What goes wrong with one object stays with it; only a refused token, or an end that is out of reach, ends
 //! the whole run, because no other object could fare better.
 
+mod asking;
+mod identity;
 mod lease;
 mod objects;
 mod process;
+mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,13 +24,15 @@ use crate::catalog;
 use crate::error::Chain;
 use crate::flatten::Declared;
 use crate::object::Object;
-use crate::planhat::{Client, Listing, Pager, Position};
+use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::progress::Board;
-use crate::pull::{Ask, Failure, Limits, Preview, Purpose, Turns};
+use crate::pull::{Ask, Failure, Ledger, Limits, Preview, Purpose, Turns};
 use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
 
+pub use identity::Compared;
 pub use lease::{begin, beside_heartbeat, end};
 pub use process::{is_dead, look_at, this_process};
+pub use workspace::{Recognized, adopt, recognize};
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -79,13 +84,24 @@ pub enum Error {
     Busy(Held),
     #[error("stopped before the run began")]
     Stopped,
+    #[error("schema {schema} belongs to another workspace: {compared}")]
+    OtherWorkspace { schema: String, compared: Compared },
+    #[error("could not tell whether schema {schema} belongs to this workspace: its stored records could not be asked for")]
+    Unproven { schema: String, source: Option<planhat::Error> },
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl Error {
+    fn unproven(schema: &str, source: Option<planhat::Error>) -> Error {
+        Error::Unproven { schema: schema.to_owned(), source }
+    }
 }
 
 /// Runs over the objects of an order. A cancelled `stop` ends it after the pages in hand.
 pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &CancellationToken) -> Result<Summary, Error> {
     let started = Instant::now();
+    let recognized = workspace::recognize_for_a_run(client, store, stop).await?;
     if order.limits.timeline.on {
         store.transaction(async |db| store::make_actions(db, &store.schema).await).await?;
         if let Err(error) = renew_timeline(store).await {
@@ -93,11 +109,18 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
         }
     }
     let run_id = begin(store, order.command, stop).await?;
+    let binding = match recognized.bind(client, store, run_id).await {
+        Ok(binding) => binding,
+        Err(error) => {
+            end(store, run_id, RunStatus::Failed, Some(Chain(&error).to_string())).await?;
+            return Err(error.into());
+        }
+    };
     info!(run_id, command = order.command, objects = order.objects.len(), "run {run_id} begins");
 
     // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
     let (halt, turns) = (stop.child_token(), Turns::default());
-    let pulls = pull_objects(client, store, order, Purpose::Store { run_id }, &turns, &halt);
+    let pulls = pull_objects(client, store, order, Purpose::Store { run_id }, Some(&binding), &turns, &halt);
     let objects = beside_heartbeat(store, run_id, order.command, &turns, &halt, pulls).await;
 
     let status = status_of(&objects, stop.is_cancelled());
@@ -146,12 +169,23 @@ async fn forget_old_actions(store: &Store, order: &Order<'_>, stop: &Cancellatio
 }
 
 /// Says what a run would do, and writes nothing: no lease is taken, so another run may be at work.
-pub async fn preview(client: &Client, store: &Store, order: &Order<'_>, diff: bool, stop: &CancellationToken) -> Summary {
+pub async fn preview(
+    client: &Client,
+    store: &Store,
+    order: &Order<'_>,
+    diff: bool,
+    stop: &CancellationToken,
+) -> Result<Summary, Error> {
     let started = Instant::now();
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(Error::Stopped),
+        recognized = recognize(client, store) => recognized?,
+    };
     let (halt, turns) = (stop.child_token(), Turns::default());
-    let objects = pull_objects(client, store, order, Purpose::Preview { diff }, &turns, &halt).await;
+    let objects = pull_objects(client, store, order, Purpose::Preview { diff }, None, &turns, &halt).await;
     let status = status_of(&objects, stop.is_cancelled());
-    Summary { run_id: None, status, seconds: started.elapsed().as_secs_f64(), objects }
+    Ok(Summary { run_id: None, status, seconds: started.elapsed().as_secs_f64(), objects })
 }
 
 /// All objects of an order, several side by side, in its order.
@@ -160,6 +194,7 @@ async fn pull_objects(
     store: &Store,
     order: &Order<'_>,
     purpose: Purpose,
+    binding: Option<&str>,
     turns: &Turns,
     halt: &CancellationToken,
 ) -> Vec<ObjectSummary> {
@@ -168,7 +203,8 @@ async fn pull_objects(
         declared = declared_fields(client, &order.limits) => declared,
     };
     let declared = declared.under(&order.limits.rules);
-    let shared = objects::Shared { client, store, order, purpose, declared: &declared, turns, halt };
+    let ledger = Ledger::default();
+    let shared = objects::Shared { client, store, order, purpose, binding, declared: &declared, turns, halt, ledger: &ledger };
     let mut objects: Vec<ObjectSummary> = stream::iter(order.objects)
         .map(|object| objects::one_object(shared, object))
         .buffer_unordered(order.concurrency)

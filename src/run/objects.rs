@@ -9,7 +9,7 @@ use crate::error::Chain;
 use crate::flatten::Declared;
 use crate::object::Object;
 use crate::planhat::Client;
-use crate::pull::{self, Context, Ending, Failure, Purpose, Report, Turns};
+use crate::pull::{self, Context, Ending, Failure, Ledger, Purpose, Report, Turns};
 use crate::store::{self, ObjectRun, ObjectStatus, Store};
 
 /// What all objects of a run share.
@@ -19,13 +19,15 @@ pub(super) struct Shared<'a> {
     pub(super) store: &'a Store,
     pub(super) order: &'a Order<'a>,
     pub(super) purpose: Purpose,
+    pub(super) binding: Option<&'a str>,
     pub(super) declared: &'a Declared,
     pub(super) turns: &'a Turns,
     pub(super) halt: &'a CancellationToken,
+    pub(super) ledger: &'a Ledger,
 }
 
 pub(super) async fn one_object(shared: Shared<'_>, object: &'static Object) -> ObjectSummary {
-    let Shared { client, store, order, purpose, declared, turns, halt } = shared;
+    let Shared { client, store, order, purpose, binding, declared, turns, halt, ledger } = shared;
     let started_at = Utc::now();
     let mut report = Report::default();
     let was_halted = halt.is_cancelled();
@@ -37,11 +39,14 @@ pub(super) async fn one_object(shared: Shared<'_>, object: &'static Object) -> O
             store,
             limits: &order.limits,
             purpose,
+            objects: order.objects,
+            binding,
             now: order.now,
             declared,
             stop: halt,
             turns,
             board: &order.board,
+            ledger,
         };
         pull::pull(&ctx, object, order.ask, &mut report).await
     };

@@ -201,6 +201,11 @@ impl Simulator {
         self.site.now().answers.entry(object.to_owned()).or_default().extend(answers);
     }
 
+    /// From now on only this token is valid; [`token`](Self::token) stays what it was at the start.
+    pub fn rotate_token(&self, token: &str) {
+        self.site.now().rotated = Some(token.to_owned());
+    }
+
     /// Sets the clock of the server, which every answer shows. Without it, it is that of this machine.
     pub fn set_clock(&self, at: DateTime<Utc>) {
         self.site.now().clock = Some(at);

@@ -38,6 +38,8 @@ pub(super) struct Site {
 pub(super) struct Now {
     pub(super) shelves: BTreeMap<&'static str, Shelf>,
     pub(super) forbidden: BTreeSet<String>,
+    /// The token that is valid in place of the one from the start.
+    pub(super) rotated: Option<String>,
     /// Scripted answers by path without its leading slash, first come, first served.
     pub(super) answers: BTreeMap<String, VecDeque<Answer>>,
     pub(super) requests: Vec<Request>,
@@ -69,6 +71,7 @@ impl Site {
         let now = Now {
             shelves,
             forbidden,
+            rotated: None,
             answers: BTreeMap::new(),
             requests: Vec::new(),
             let_in: VecDeque::new(),
@@ -149,7 +152,8 @@ impl Site {
     /// The answer to those who do not come through the door.
     fn refusal(&self, request: &HttpRequest) -> Option<Response> {
         let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        if authorization.and_then(|value| value.strip_prefix("Bearer ")) != Some(self.token()) {
+        let given = authorization.and_then(|value| value.strip_prefix("Bearer "));
+        if given != Some(self.now().rotated.as_deref().unwrap_or(self.token())) {
             return Some(sentence(StatusCode::UNAUTHORIZED, "The access token is not valid."));
         }
         if request.method() != Method::GET {

@@ -273,6 +273,18 @@ pub async fn end_scans(db: &mut PgConnection, workspace: &str, object: &Object) 
     Ok(())
 }
 
+/// Forgets how far all objects were read: what follows is read from another workspace, or nothing is stored.
+pub async fn forget_workspace(db: &mut PgConnection, workspace: &str) -> Result<(), Error> {
+    for forget in [
+        "delete from planhat_sync.scans where workspace = $1",
+        "delete from planhat_sync.seen where workspace = $1",
+        "delete from planhat_sync.cursors where workspace = $1",
+    ] {
+        query(forget).bind(workspace).execute(&mut *db).await.map_err(could_not("forget how far objects were read"))?;
+    }
+    Ok(())
+}
+
 /// Forgets how far an object was read: its table is gone, so it is loaded from the beginning.
 pub async fn forget_object(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<(), Error> {
     end_scans(&mut *db, workspace, object).await?;

@@ -24,6 +24,8 @@ pub enum Error {
     LeaseLost { run_id: i64 },
     #[error("the database no longer knows how far {object} had been read")]
     PositionLost { object: &'static str },
+    #[error("another run has bound schema {schema} to another token meanwhile")]
+    BoundElsewhere { schema: String },
     #[error("views depend on {column}: {views}")]
     Viewed { column: String, views: String },
     #[error("{relation} is not what planhat-sync would make by that name: somebody else has made it")]
@@ -126,6 +128,9 @@ impl Error {
                 );
             }
             Error::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
+            Error::BoundElsewhere { .. } => {
+                return Some("see which token the other run was given; one workspace fills one schema (database.schema)");
+            }
             Error::PositionLost { .. } => {
                 return Some("it has crashed more than once meanwhile: see its log; the next run goes on from what it has kept");
             }

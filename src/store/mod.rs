@@ -6,6 +6,7 @@
 //! cursors (watermark, unfinished scan) ---------+
 //! gone (what a full scan was not shown, and what Planhat then says is not there)
 //! timeline: the actions as they are read, and by whom how far
+//! workspaces: whose schema it is
 //! runs, lease, quarantine: the tool's own tables, schema planhat_sync
 //! ```
 //!
@@ -28,6 +29,7 @@ mod runs;
 mod sql;
 mod tables;
 mod timeline;
+mod workspaces;
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -42,8 +44,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use actions::{Noted, Timeline, actions_sql, forget_actions, make_actions, old_as_it_may_be_kept};
 pub use cursors::{
-    Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_position, forget_object, move_cursor,
-    save_scan, unfinished_scans,
+    Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_position, forget_object, forget_workspace,
+    move_cursor, save_scan, unfinished_scans,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::Place;
@@ -68,6 +70,7 @@ pub use timeline::{
     Bell, PastAction, Wanted, last_action_before, latest_action, make_timeline, newest_actions, next_actions, position,
     save_position,
 };
+pub use workspaces::{Binding, Proof, bind, binding, expect_binding, has_actions, ids_at_both_ends, new_key, tables, was_filled};
 
 use crate::error::Chain;
 use connection::{Begin, Connections, For};

@@ -411,7 +411,7 @@ async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them(
     ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
     │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆     4 ┆ [time] │
     └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
-    warning: projects: 200 of 300 rows were not listed, more than is likely; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
+    warning: projects: 200 of 300 rows were not listed, more than sync.brake_rows (100) and sync.brake_percent (20 %) allow; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
     run 2 succeeded in [time]
     ") });
     let said = tool.run(&["sync", "--full", "--allow-deletes", "projects"]);

@@ -29,4 +29,5 @@ mod signals;
 mod silence;
 mod unattended;
 mod without_embedded;
+mod workspace_identity;
 mod workspaces;

@@ -195,7 +195,7 @@ async fn what_there_are_rules_for_is_nowhere_whatever_happens_to_its_record() {
         });
     }
     let client = sync.client();
-    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await;
+    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await.unwrap();
     let preview = serde_json::to_string(&preview).unwrap();
     assert!(preview.contains("planhat__email") && !preview.contains(MARKER), "{preview}");
     sync.sync_one("endusers").await;
@@ -276,7 +276,7 @@ async fn rules_that_come_later_reach_what_is_stored_with_the_next_full_sync() {
     let client = sync.client();
     let objects = [catalog::object("endusers").unwrap()];
 
-    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await;
+    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await.unwrap();
     let preview = serde_json::to_string(&preview).unwrap();
     assert!(preview.contains("planhat__phone") && !preview.contains(MARKER), "{preview}");
     let full = sync.full_sync_one("endusers").await;
@@ -507,7 +507,7 @@ async fn a_dry_run_counts_what_is_volatile_as_unchanged() {
     let client = sync.client();
 
     let objects = [catalog::object("companies").unwrap()];
-    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await;
+    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await.unwrap();
 
     assert_eq!(preview.objects[0].preview.as_ref().map(|preview| preview.records.len()), Some(0));
 }

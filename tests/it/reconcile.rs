@@ -1,7 +1,8 @@
 //! Full scans: everything compared, what is gone marked, what is back restored.
 
 use planhat_sync::catalog;
-use planhat_sync::pull::Begin;
+use planhat_sync::pull::{Ask, Begin};
+use planhat_sync::run::Summary;
 use planhat_sync::simulator::{Answer, Workspace};
 use planhat_sync::store::ObjectStatus;
 use serde_json::{Value, json};
@@ -111,6 +112,44 @@ async fn more_deletions_than_are_likely_are_held_back_until_somebody_says_so() {
     sync.limits.brake.on = false;
     assert_eq!(sync.full_sync_one("projects").await.run.figures.deleted, 150);
     sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn half_of_a_small_table_is_held_back_too() {
+    let mut sync = loaded("projects", numbered(10)).await;
+    (0..5).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
+
+    let held = sync.full_sync_one("projects").await;
+
+    assert_eq!(held.run.figures.deleted, 0);
+    assert!(held.warnings[0].contains("5 of 10 rows were not listed, half of the table or more"), "{:?}", held.warnings);
+    sync.limits.brake.on = false;
+    assert_eq!(sync.full_sync_one("projects").await.run.figures.deleted, 5);
+}
+
+#[tokio::test]
+async fn no_run_marks_more_than_the_settings_allow_however_many_its_tables_are() {
+    let names = ["companies", "endusers", "projects", "licenses", "churn", "issues"];
+    let workspace = names.iter().fold(Workspace::empty(), |workspace, object| workspace.with(object, numbered(60)));
+    let mut sync = Sync::new(workspace).await;
+    let objects = names.map(|name| catalog::object(name).unwrap());
+    sync.run(Ask::Changes, &objects).await;
+    for object in names {
+        (0..25).for_each(|number| assert!(sync.simulator.delete(object, &format!("{number:05}"))));
+    }
+
+    let held = sync.run(Ask::Full, &objects).await;
+
+    let deleted = |summary: &Summary| summary.objects.iter().map(|object| object.run.figures.deleted).sum::<i64>();
+    assert_eq!(deleted(&held), 100, "of 150");
+    let warnings: Vec<_> = held.objects.iter().flat_map(|object| &object.warnings).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let why = "25 of 60 rows were not listed, which makes 125 of 360 in all tables of this run, more than sync.brake_rows (100)";
+    assert!(warnings.iter().all(|warning| warning.contains(why)), "{warnings:?}");
+
+    sync.limits.brake.on = false;
+    assert_eq!(deleted(&sync.run(Ask::Full, &objects).await), 50);
+    sync.assert_equals_workspace(&objects).await;
 }
 
 #[tokio::test]

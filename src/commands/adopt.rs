@@ -1,0 +1,83 @@
+//! `adopt`: a schema is bound to the token and host that are set, on the user's word.
+//!
+//! A workspace that was restored at Planhat may have other ids for all its records, so that none of the stored ones
+//! proves that it is the same. Only a person knows.
+
+use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, client, print, with_store};
+use crate::catalog;
+use crate::config::Settings;
+use crate::planhat::{self, Client};
+use crate::run;
+use crate::store::{Binding, RunStatus, Store};
+
+/// What its run is called.
+const ADOPT: &str = "adopt";
+
+pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, Failure> {
+    let client = client(settings)?;
+    let text = with_store(settings, async |store| {
+        if matches!(store.is_set_up().await, Ok(false)) {
+            return Ok(format!(
+                "there is nothing to adopt: schema {} has no tables yet; `planhat-sync sync` makes them",
+                store.schema
+            ));
+        }
+        store.migrate().await?;
+        expect_accepted(&client, settings).await?;
+        // As a run of its own, so that none is at work while the schema changes hands.
+        let run_id = run::begin(store, ADOPT, &CancellationToken::new()).await?;
+        let result = take_over(&client, store, run_id).await;
+        let status = if result.is_ok() { RunStatus::Succeeded } else { RunStatus::Failed };
+        let ended = run::end(store, run_id, status, result.as_ref().err().map(Failure::on_one_line)).await;
+        let text = result?;
+        ended?;
+        Ok(text)
+    })
+    .await?;
+    print::to_stdout(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One call, which Planhat answers for whoever has a valid token: with 403 at worst.
+async fn expect_accepted(client: &Client, settings: &Settings) -> Result<(), Failure> {
+    let object = settings.planhat.objects.first().copied().unwrap_or(&catalog::OBJECTS[0]);
+    match client.list(object.name, &[("limit", "1".to_owned())], &AtomicU64::new(0)).await {
+        Ok(_) | Err(planhat::Error::Forbidden { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Binds the schema, and says to what it was bound before and is now.
+async fn take_over(client: &Client, store: &Store, run_id: i64) -> Result<String, Failure> {
+    let schema = &store.schema;
+    let (before, now) = run::adopt(client, store, run_id).await?;
+    let before = match before {
+        Some(before) if before == now => {
+            return Ok(format!(
+                "schema {schema} is bound to the workspace of this token on {} already, {}: there is nothing to adopt",
+                now.host,
+                since(&now)
+            ));
+        }
+        Some(before) => {
+            format!("schema {schema} was bound to the workspace of another token on {}, {}", before.host, since(&before))
+        }
+        None => format!("it was not noted which workspace schema {schema} belonged to"),
+    };
+    Ok(format!(
+        "{before}\nit is bound to the workspace of this token on {} now\n\
+         the next sync reads the workspace from the beginning; rows that the workspace does not have stay: where they are many, the \
+         deletion guard holds them back until `planhat-sync sync --full --allow-deletes` marks them as deleted",
+        now.host
+    ))
+}
+
+fn since(binding: &Binding) -> String {
+    let Binding { bound_at, proven_by, .. } = binding;
+    format!("since {} ({proven_by})", bound_at.format("%Y-%m-%d %H:%M:%S UTC"))
+}

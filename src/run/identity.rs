@@ -1,0 +1,219 @@
+//! Whether the workspace behind a token is the one whose rows stand in a schema: a decision from what is known, and
+//! nothing else.
+//!
+//! A token is rotated now and then, and a workspace may move to another host; neither makes it another workspace. The
+//! ids of its records do not change, so they are the proof: another workspace has none of them.
+
+use std::fmt;
+
+/// Who fills a schema, as far as that can be told without asking Planhat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Of the token, under the key of the schema.
+    pub fingerprint: String,
+    /// Scheme, host and port.
+    pub host: String,
+}
+
+/// What Planhat says of the stored ids of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answers {
+    pub object: &'static str,
+    pub found: usize,
+    pub missing: usize,
+}
+
+/// What follows for a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Nothing is stored yet: the schema is this workspace's from now on.
+    Bind,
+    /// It is bound to this token and host.
+    Same,
+    /// Stored records have to be asked for.
+    Ask,
+    /// Stored records were found: it is the same workspace, by another token or on another host.
+    Proven(Compared),
+    Refused(Compared),
+    /// No answer settles it.
+    Unproven,
+}
+
+/// What was compared, for the person who has to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// The host that was noted; none if nothing was.
+    host_then: Option<String>,
+    host_now: String,
+    /// Whether the token is another one; false where none was noted.
+    is_another_token: bool,
+    answers: Vec<Answers>,
+}
+
+/// Decides it. `answers` are none before anything was asked, and have an entry for each object that gave an answer.
+pub(super) fn decide(known: Option<&Identity>, ours: &Identity, has_rows: bool, answers: Option<Asked>) -> Decision {
+    if known == Some(ours) {
+        return Decision::Same;
+    }
+    if !has_rows {
+        return Decision::Bind;
+    }
+    let Some(Asked { ids, answers }) = answers else { return Decision::Ask };
+    let compared = Compared {
+        host_then: known.map(|known| known.host.clone()),
+        host_now: ours.host.clone(),
+        is_another_token: known.is_some_and(|known| known.fingerprint != ours.fingerprint),
+        answers,
+    };
+    match (compared.found(), compared.answered()) {
+        (_, 0) if ids > 0 => Decision::Unproven,
+        (found, answered) if found * 2 >= answered && found > 0 => Decision::Proven(compared),
+        _ => Decision::Refused(compared),
+    }
+}
+
+/// What was asked, and what came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// How many ids were asked for. None, where all rows are marked as deleted.
+    pub ids: usize,
+    pub answers: Vec<Answers>,
+}
+
+impl Compared {
+    fn found(&self) -> usize {
+        self.answers.iter().map(|answers| answers.found).sum()
+    }
+
+    /// Ids of which Planhat has said whether they are there.
+    fn answered(&self) -> usize {
+        self.answers.iter().map(|answers| answers.found + answers.missing).sum()
+    }
+
+    fn host(&self) -> String {
+        match &self.host_then {
+            None => "which token has filled it was not noted".to_owned(),
+            Some(then) if *then == self.host_now => format!("the host is {then} as before"),
+            Some(then) => format!("the host was {then} and is {}", self.host_now),
+        }
+    }
+
+    fn token(&self) -> &'static str {
+        match (&self.host_then, self.is_another_token) {
+            (None, _) => "",
+            (Some(_), true) => ", the token is another one",
+            (Some(_), false) => ", the token is the same",
+        }
+    }
+
+    fn records(&self) -> String {
+        if self.answers.is_empty() {
+            return "no stored record is left that could be asked for: all are marked as deleted".to_owned();
+        }
+        let of_each = self.answers.iter();
+        let of_each: Vec<_> = of_each.map(|of| format!("{} of {} of {}", of.found, of.found + of.missing, of.object)).collect();
+        let (found, answered) = (self.found(), self.answered());
+        format!("{found} of {answered} stored records were found by their ids ({})", of_each.join(", "))
+    }
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}; {}", self.host(), self.token(), self.records())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(fingerprint: &str, host: &str) -> Identity {
+        Identity { fingerprint: fingerprint.to_owned(), host: host.to_owned() }
+    }
+
+    /// Checks what is decided where `known` is noted, with rows, after so many answers: found, missing, and without one.
+    fn check(known: Option<(&str, &str)>, answers: (usize, usize, usize), expected: &str) {
+        let known = known.map(|(fingerprint, host)| identity(fingerprint, host));
+        let (found, missing, silent) = answers;
+        let tables = (found + missing > 0).then_some(Answers { object: "companies", found, missing });
+        let asked = Asked { ids: found + missing + silent, answers: tables.into_iter().collect() };
+        let decision = decide(known.as_ref(), &identity("ours", "https://a"), true, Some(asked));
+        let name = match decision {
+            Decision::Bind => "bind",
+            Decision::Same => "same",
+            Decision::Ask => "ask",
+            Decision::Proven(_) => "proven",
+            Decision::Refused(_) => "refused",
+            Decision::Unproven => "unproven",
+        };
+        assert_eq!(name, expected, "{known:?} {answers:?}");
+    }
+
+    #[test]
+    fn what_is_noted_as_ours_is_never_asked_for() {
+        let ours = identity("ours", "https://a");
+        for has_rows in [false, true] {
+            assert_eq!(decide(Some(&ours), &ours, has_rows, None), Decision::Same);
+        }
+    }
+
+    #[test]
+    fn a_schema_without_rows_is_bound_whatever_was_noted() {
+        let ours = identity("ours", "https://a");
+        for known in [None, Some(identity("theirs", "https://a")), Some(identity("ours", "https://b"))] {
+            assert_eq!(decide(known.as_ref(), &ours, false, None), Decision::Bind);
+        }
+    }
+
+    #[test]
+    fn another_token_another_host_and_a_schema_of_which_nothing_is_noted_are_asked_for() {
+        let ours = identity("ours", "https://a");
+        for known in [None, Some(identity("theirs", "https://a")), Some(identity("ours", "https://b"))] {
+            assert_eq!(decide(known.as_ref(), &ours, true, None), Decision::Ask);
+        }
+    }
+
+    #[test]
+    fn half_of_the_answers_prove_it_and_fewer_do_not() {
+        for known in [None, Some(("theirs", "https://a")), Some(("ours", "https://b")), Some(("theirs", "https://b"))] {
+            check(known, (20, 0, 0), "proven");
+            check(known, (10, 10, 0), "proven");
+            check(known, (9, 11, 0), "refused");
+            check(known, (0, 20, 0), "refused");
+            check(known, (1, 0, 19), "proven");
+            check(known, (1, 1, 18), "proven");
+            check(known, (0, 1, 19), "refused");
+            check(known, (0, 0, 20), "unproven");
+            check(known, (0, 0, 0), "refused");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_compared() {
+        let check = |known: Option<Identity>, answers: Vec<Answers>, expected: &str| {
+            let asked = Asked { ids: 20, answers };
+            let Decision::Refused(compared) = decide(known.as_ref(), &identity("ours", "https://a"), true, Some(asked)) else {
+                panic!("{expected}");
+            };
+            assert_eq!(compared.to_string(), expected);
+        };
+        let missing = |object, missing| Answers { object, found: 0, missing };
+        check(
+            Some(identity("theirs", "https://a")),
+            vec![Answers { found: 2, ..missing("companies", 8) }, missing("nps", 10)],
+            "the host is https://a as before, the token is another one; 2 of 20 stored records were found by their ids \
+             (2 of 10 of companies, 0 of 10 of nps)",
+        );
+        check(
+            Some(identity("ours", "https://b")),
+            vec![missing("nps", 1)],
+            "the host was https://b and is https://a, the token is the same; 0 of 1 stored records were found by their ids \
+             (0 of 1 of nps)",
+        );
+        check(
+            None,
+            vec![missing("nps", 3)],
+            "which token has filled it was not noted; 0 of 3 stored records were found by their ids (0 of 3 of nps)",
+        );
+    }
+}

@@ -1,0 +1,538 @@
+//! A schema belongs to one workspace: another one is refused before a row is touched, and the same one is known again by
+//! another token and on another host.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use planhat_sync::catalog;
+use planhat_sync::object::Object;
+use planhat_sync::planhat::Client;
+use planhat_sync::pull::{Ask, Begin, Range};
+use planhat_sync::run::{self, Error, Order, Summary};
+use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
+use planhat_sync::store::{ObjectStatus, RunStatus, Store};
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+
+use crate::cli::{Ran, Tool};
+use crate::harness::{Sync, client_of, day, fresh_database, written};
+
+const COMPANIES_AND_USERS: [&str; 2] = ["companies", "users"];
+
+fn objects(names: &[&str]) -> Vec<&'static Object> {
+    names.iter().map(|name| catalog::object(name).unwrap()).collect()
+}
+
+fn with_ids(ids: impl IntoIterator<Item = String>) -> Vec<Value> {
+    ids.into_iter().map(|id| json!({"_id": id})).collect()
+}
+
+/// A workspace whose ids begin with its name.
+fn workspace(name: &str) -> Workspace {
+    let ids = |object: &str| with_ids((0..8).map(|number| format!("{name}-{object}-{number}")));
+    Workspace::empty().with("companies", ids("companies")).with("users", ids("users"))
+}
+
+async fn served(workspace: Workspace) -> Simulator {
+    Simulator::start(workspace, Options::default()).await.unwrap()
+}
+
+/// A schema that the workspace `acme` has filled.
+async fn filled() -> Sync {
+    let sync = Sync::new(workspace("acme")).await;
+    assert_eq!(sync.run(Ask::Changes, &objects(&COMPANIES_AND_USERS)).await.status, RunStatus::Succeeded);
+    sync.simulator.forget_requests();
+    sync
+}
+
+async fn run_by(sync: &Sync, client: &Client, ask: Ask) -> Result<Summary, Error> {
+    run::run(client, &sync.store, &sync.order(ask, &objects(&COMPANIES_AND_USERS)), &sync.stop).await
+}
+
+/// Ids that were asked for one by one.
+fn asked_for(simulator: &Simulator) -> usize {
+    simulator.requests().iter().filter(|request| request.path[1..].contains('/')).count()
+}
+
+/// All rows of all tables in both schemas.
+async fn contents(database: &mut PgConnection) -> Vec<String> {
+    let tables = "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname like 'planhat%' order by 1";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut *database).await.unwrap();
+    let mut contents = Vec::new();
+    for table in tables {
+        let rows = sqlx::AssertSqlSafe(format!(
+            "select coalesce(string_agg(r, ' '), '') from (select to_json(t)::text r from {table} t order by 1) r"
+        ));
+        let rows: String = sqlx::query_scalar(rows).fetch_one(&mut *database).await.unwrap();
+        contents.push(format!("{table}: {rows}"));
+    }
+    contents
+}
+
+async fn contents_of(sync: &Sync) -> Vec<String> {
+    contents(&mut sync.store.pool().acquire().await.unwrap()).await
+}
+
+const PROVEN_BY: &str = "select proven_by from planhat_sync.workspaces";
+const LIVE: &str = "select string_agg(planhat__id, ' ' order by planhat__id) from planhat.companies where _deleted_at is null";
+
+#[tokio::test]
+async fn a_first_run_binds_the_schema_and_the_next_ones_ask_for_nothing() {
+    let sync = filled().await;
+    assert_eq!(sync.one(PROVEN_BY).await, "first sync");
+    assert_eq!(sync.one("select host from planhat_sync.workspaces").await, sync.simulator.url());
+    assert_eq!(sync.one("select length(fingerprint)::text from planhat_sync.workspaces").await, "64");
+    let before = sync.one("select to_json(w)::text from planhat_sync.workspaces w").await;
+
+    run_by(&sync, &sync.client(), Ask::Changes).await.unwrap();
+
+    assert_eq!(asked_for(&sync.simulator), 0);
+    assert_eq!(sync.one("select to_json(w)::text from planhat_sync.workspaces w").await, before);
+}
+
+#[tokio::test]
+async fn another_workspace_is_refused_before_anything_is_touched() {
+    let sync = filled().await;
+    let other = served(workspace("bolt")).await;
+    let client = client_of(&other, other.token());
+    let before = contents_of(&sync).await;
+
+    for ask in [Ask::Changes, Ask::Full, Ask::History(Range { from: Begin::TheBeginning, until: None })] {
+        let refused = run_by(&sync, &client, ask).await.unwrap_err();
+        assert!(matches!(refused, Error::OtherWorkspace { .. }), "{refused}");
+        assert!(refused.to_string().contains("0 of 16 stored records were found by their ids"), "{refused}");
+    }
+    let order = objects(&COMPANIES_AND_USERS);
+    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &order), true, &sync.stop).await;
+    assert!(matches!(preview.unwrap_err(), Error::OtherWorkspace { .. }));
+
+    assert_eq!(contents_of(&sync).await, before);
+    assert!(other.requests().iter().all(|request| request.path[1..].contains('/')), "nothing was listed");
+}
+
+#[tokio::test]
+async fn half_of_the_stored_ids_make_it_the_same_workspace_and_fewer_do_not() {
+    for (shared, is_the_same) in [(16, true), (8, true), (7, false), (1, false)] {
+        let sync = filled().await;
+        let ids = |object: &str, shared: usize| {
+            let ours = (0..shared).map(|number| format!("acme-{object}-{number}"));
+            with_ids(ours.chain((0..5).map(|number| format!("bolt-{object}-{number}"))))
+        };
+        let of_users = shared / 2;
+        let mixed =
+            Workspace::empty().with("companies", ids("companies", shared - of_users)).with("users", ids("users", of_users));
+        let mixed = served(mixed).await;
+        let before = contents_of(&sync).await;
+
+        let run = run_by(&sync, &client_of(&mixed, mixed.token()), Ask::Changes).await;
+
+        assert_eq!(run.is_ok(), is_the_same, "{shared}");
+        assert_eq!(contents_of(&sync).await == before, !is_the_same, "{shared}");
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_token_is_noted_once_the_records_prove_the_workspace() {
+    let sync = filled().await;
+    sync.simulator.rotate_token("rotated");
+    let client = client_of(&sync.simulator, "rotated");
+    let watermark = sync.one("select min(watermark)::text from planhat_sync.cursors").await;
+
+    run_by(&sync, &client, Ask::Changes).await.unwrap();
+
+    assert_eq!(sync.one(PROVEN_BY).await, "stored records");
+    assert_eq!(asked_for(&sync.simulator), 16);
+    assert_eq!(sync.one("select min(watermark)::text from planhat_sync.cursors").await, watermark, "nothing is read anew");
+    sync.simulator.forget_requests();
+    run_by(&sync, &client, Ask::Changes).await.unwrap();
+    assert_eq!(asked_for(&sync.simulator), 0);
+    assert_eq!(sync.one("select count(*)::text from planhat.companies").await, "8");
+}
+
+#[tokio::test]
+async fn another_host_is_noted_once_the_records_prove_the_workspace() {
+    let sync = filled().await;
+    let moved = served(workspace("acme")).await;
+
+    run_by(&sync, &client_of(&moved, moved.token()), Ask::Changes).await.unwrap();
+
+    assert_eq!(sync.one(PROVEN_BY).await, "stored records");
+    assert_eq!(sync.one("select host from planhat_sync.workspaces").await, moved.url());
+}
+
+#[tokio::test]
+async fn no_more_than_twenty_ids_are_asked_for_and_of_all_tables() {
+    let names = ["companies", "users", "tickets"];
+    let many = names.iter().fold(Workspace::empty(), |workspace, object| {
+        workspace.with(object, with_ids((0..200).map(|number| format!("{object}-{number:03}"))))
+    });
+    let sync = Sync::new(many).await;
+    sync.run(Ask::Changes, &objects(&names)).await;
+    sync.simulator.rotate_token("rotated");
+    sync.simulator.forget_requests();
+
+    let objects = objects(&names);
+    run::run(&client_of(&sync.simulator, "rotated"), &sync.store, &sync.order(Ask::Changes, &objects), &sync.stop).await.unwrap();
+
+    assert_eq!(asked_for(&sync.simulator), 20);
+    let of = |object: &str| {
+        sync.simulator.requests().iter().filter(|request| request.path.starts_with(&format!("/{object}/"))).count()
+    };
+    assert!(names.iter().all(|object| of(object) >= 6), "{:?}", names.map(of));
+}
+
+#[tokio::test]
+async fn tables_from_before_this_was_noted_are_asked_for_too() {
+    let sync = filled().await;
+    let other = served(workspace("bolt")).await;
+    sync.do_at_once(&["delete from planhat_sync.workspaces"]).await;
+    let before = contents_of(&sync).await;
+
+    let refused = run_by(&sync, &client_of(&other, other.token()), Ask::Changes).await.unwrap_err();
+    assert!(refused.to_string().contains("which token has filled it was not noted"), "{refused}");
+    assert_eq!(contents_of(&sync).await, before);
+
+    run_by(&sync, &sync.client(), Ask::Changes).await.unwrap();
+    assert_eq!(sync.one(PROVEN_BY).await, "stored records");
+}
+
+#[tokio::test]
+async fn an_emptied_workspace_is_held_back_with_its_token_and_refused_with_another_one() {
+    let sync = filled().await;
+    for object in COMPANIES_AND_USERS {
+        sync.simulator.ids(object).iter().for_each(|id| assert!(sync.simulator.delete(object, id)));
+    }
+
+    let emptied = run_by(&sync, &sync.client(), Ask::Full).await.unwrap();
+    assert!(emptied.objects.iter().all(|object| object.run.figures.deleted == 0 && !object.warnings.is_empty()));
+
+    sync.simulator.rotate_token("rotated");
+    let before = contents_of(&sync).await;
+    let refused = run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Full).await.unwrap_err();
+    assert!(matches!(refused, Error::OtherWorkspace { .. }), "{refused}");
+    assert_eq!(contents_of(&sync).await, before);
+}
+
+#[tokio::test]
+async fn rows_that_are_all_marked_as_deleted_prove_nothing_and_are_somebodys_all_the_same() {
+    let sync = filled().await;
+    sync.do_at_once(&["update planhat.companies set _deleted_at = now()", "update planhat.users set _deleted_at = now()"]).await;
+    sync.simulator.rotate_token("rotated");
+
+    let refused = run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Changes).await.unwrap_err();
+
+    assert!(refused.to_string().contains("no stored record is left that could be asked for"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_timeline_alone_is_somebodys_too() {
+    let sync = filled().await;
+    sync.do_at_once(&["drop table planhat.companies cascade; drop table planhat.users cascade"]).await;
+    let other = served(workspace("bolt")).await;
+
+    let refused = run_by(&sync, &client_of(&other, other.token()), Ask::Changes).await.unwrap_err();
+    assert!(matches!(refused, Error::OtherWorkspace { .. }), "{refused}");
+
+    run_by(&sync, &sync.client(), Ask::Changes).await.unwrap();
+    assert_eq!(sync.one("select count(*)::text from planhat.companies").await, "8");
+}
+
+#[tokio::test]
+async fn a_schema_without_rows_takes_any_workspace_and_forgets_how_far_the_other_was_read() {
+    let old = Workspace::empty().with("companies", vec![json!({"_id": "old", "updatedAt": written(day(-3000))})]);
+    let sync = Sync::new(old).await;
+    sync.sync_one("companies").await;
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors").await, "1");
+    let last_year = json!({"_id": "new", "updatedAt": written(day(-400)), "lastTouch": written(day(-400))});
+    let other = served(Workspace::empty().with("companies", vec![last_year])).await;
+
+    run_by(&sync, &client_of(&other, other.token()), Ask::Changes).await.unwrap();
+
+    assert_eq!(sync.one(LIVE).await, "new");
+    assert_eq!(sync.one(PROVEN_BY).await, "first sync");
+}
+
+#[tokio::test]
+async fn where_no_answer_settles_it_the_run_fails_and_notes_nothing() {
+    let sync = filled().await;
+    sync.simulator.rotate_token("rotated");
+    let client = client_of(&sync.simulator, "rotated");
+    let before = contents_of(&sync).await;
+    let unproven = async |why: &str| {
+        let error = run_by(&sync, &client, Ask::Changes).await.unwrap_err();
+        assert!(matches!(error, Error::Unproven { .. }), "{why}: {error}");
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains(why), "{error:?}");
+        assert_eq!(contents_of(&sync).await, before, "{why}");
+    };
+
+    COMPANIES_AND_USERS.iter().for_each(|object| sync.simulator.forbid(object));
+    unproven("403").await;
+    COMPANIES_AND_USERS.iter().for_each(|object| sync.simulator.allow(object));
+
+    let stored =
+        COMPANIES_AND_USERS.iter().flat_map(|object| (0..8).map(move |number| format!("{object}/acme-{object}-{number}")));
+    let stored: Vec<String> = stored.collect();
+    stored.iter().for_each(|path| sync.simulator.answer_next(path, vec![Answer::status(503); 20]));
+    unproven("503").await;
+    sync.simulator.calm();
+
+    sync.simulator.rotate_token("rotated again");
+    unproven("401").await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_while_it_asks_writes_nothing() {
+    let sync = filled().await;
+    sync.simulator.rotate_token("rotated");
+    let before = contents_of(&sync).await;
+    sync.stop.cancel();
+
+    let stopped = run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Changes).await.unwrap_err();
+
+    assert!(matches!(stopped, Error::Stopped), "{stopped}");
+    assert_eq!(contents_of(&sync).await, before);
+}
+
+#[tokio::test]
+async fn a_table_that_may_not_be_read_gives_no_answer_and_the_others_do() {
+    let sync = filled().await;
+    sync.simulator.rotate_token("rotated");
+    sync.simulator.forbid("users");
+
+    let run = run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Changes).await.unwrap();
+
+    assert_eq!(run.objects[1].run.status, ObjectStatus::Skipped);
+    assert_eq!(sync.one(PROVEN_BY).await, "stored records");
+}
+
+#[tokio::test]
+async fn of_two_first_runs_at_the_same_moment_one_fills_the_schema() {
+    let sync = Arc::new(Sync::new(workspace("acme")).await);
+    let other = served(workspace("bolt")).await;
+    let (ours, theirs) = (sync.client(), client_of(&other, other.token()));
+
+    let (first, second) = tokio::join!(run_by(&sync, &ours, Ask::Changes), run_by(&sync, &theirs, Ask::Changes));
+
+    // One that comes when the other has ended is refused, or finds the schema bound meanwhile.
+    assert_ne!(first.is_ok(), second.is_ok(), "{first:?} {second:?}");
+    let winner = if first.is_ok() { "acme" } else { "bolt" };
+    let of_one = "select string_agg(distinct split_part(planhat__id, '-', 1), ' ') from
+        (select planhat__id from planhat.companies union all select planhat__id from planhat.users) as all_rows";
+    assert_eq!(sync.one(of_one).await, winner);
+    let bound_to = if first.is_ok() { sync.simulator.url() } else { other.url() };
+    assert_eq!(sync.one("select host from planhat_sync.workspaces").await, bound_to);
+}
+
+#[tokio::test]
+async fn a_backfill_does_not_go_on_in_a_schema_that_was_bound_to_another_workspace_meanwhile() {
+    let records = with_ids((0..600).map(|number| format!("{number:05}")));
+    let options = Options { latency: std::time::Duration::from_millis(10), ..Options::default() };
+    let mut sync = Sync::with(Workspace::empty().with("projects", records), options).await;
+    sync.limits.page_size = 2;
+    let other = served(workspace("bolt")).await;
+    let mut tool = Tool::new()
+        .set("PLANHAT_API_URL", &other.url())
+        .set("PLANHAT_API_TOKEN", other.token())
+        .set("DATABASE_URL", sync.store.pool().connect_options().to_url_lossy().as_str());
+    let projects = objects(&["projects"]);
+    let everything = Ask::History(Range { from: Begin::TheBeginning, until: None });
+    let backfill = Order { command: "backfill", ..sync.order(everything, &projects) };
+    let client = sync.client();
+    let adopt = async {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while sync.one("select count(*)::text from planhat_sync.scans").await == "0" {
+            assert!(std::time::Instant::now() < deadline, "the backfill did not begin");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        tokio::task::spawn_blocking(move || tool.run(&["adopt"])).await.unwrap()
+    };
+
+    let (backfilled, adopted) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), adopt);
+
+    assert_eq!(adopted.code, 0, "{}", adopted.all());
+    let backfilled = backfilled.unwrap();
+    assert_eq!(backfilled.status, RunStatus::Failed);
+    let reason = backfilled.objects[0].run.reason.as_deref().unwrap();
+    assert!(reason.contains("another run has bound schema planhat to another token meanwhile"), "{reason}");
+    assert_eq!(sync.one("select host from planhat_sync.workspaces").await, other.url());
+}
+
+#[tokio::test]
+async fn one_connection_is_enough() {
+    let store = Store::connect(&fresh_database().await.into(), "planhat", 1).await.unwrap();
+    let sync = Sync::into(store, workspace("acme"), Options::default()).await;
+    sync.run(Ask::Changes, &objects(&COMPANIES_AND_USERS)).await;
+    sync.simulator.rotate_token("rotated");
+    let other = served(workspace("bolt")).await;
+
+    run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Full).await.unwrap();
+    assert_eq!(sync.one(PROVEN_BY).await, "stored records");
+    assert!(run_by(&sync, &client_of(&other, other.token()), Ask::Full).await.is_err());
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_database_belongs_to_one_workspace_too() {
+    let (acme, bolt) = (served(workspace("acme")).await, served(workspace("bolt")).await);
+    let mut tool = of(&acme, "");
+    let adopted = tool.run(&["adopt"]);
+    assert_eq!(
+        (adopted.code, adopted.stdout.as_str()),
+        (0, "there is nothing to adopt: schema planhat has no tables yet; `planhat-sync sync` makes them\n")
+    );
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    acme.rotate_token("rotated");
+    let mut tool = tool.set("PLANHAT_API_TOKEN", "rotated");
+    assert_eq!(tool.run(&["sync"]).code, 0);
+
+    let mut tool = to(tool, &bolt);
+    assert_eq!(tool.run(&["check"]).code, 2);
+    assert_eq!(tool.run(&["sync"]).code, 2);
+    assert_eq!(tool.run(&["adopt"]).code, 0);
+    assert_eq!(tool.run(&["sync"]).code, 0);
+}
+
+/// The tool with the workspace of a simulator.
+fn of(simulator: &Simulator, database: &str) -> Tool {
+    to(Tool::new().set("DATABASE_URL", database), simulator)
+}
+
+fn to(tool: Tool, simulator: &Simulator) -> Tool {
+    tool.set("PLANHAT_API_URL", &simulator.url())
+        .set("PLANHAT_API_TOKEN", simulator.token())
+        .set("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", "0")
+        .set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies,users")
+}
+
+fn filters() -> Vec<(&'static str, &'static str)> {
+    vec![
+        (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
+        // Whichever answers first.
+        (r"/(companies|users)/…", "/OBJECT/…"),
+        (r"PostgreSQL \d+.*", "PostgreSQL VERSION"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"),
+    ]
+}
+
+/// The line of `check` that is about the workspace.
+fn line_of(ran: &Ran) -> String {
+    let line = ran.stdout.lines().find(|line| line.contains(" workspace "));
+    format!("exit {}\n{}", ran.code, line.unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_says_what_was_compared_and_what_to_do() {
+    let acme = served(workspace("acme")).await;
+    let options = Options { token: "of-bolt".to_owned(), ..Options::default() };
+    let bolt = Simulator::start(workspace("bolt"), options).await.unwrap();
+    let url = fresh_database().await;
+    let mut tool = of(&acme, &url);
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(line_of(&tool.run(&["check"])), @"
+    exit 0
+    ok    workspace      schema planhat is filled by this token from http://127.0.0.1:PORT since TIME
+    ") });
+    let mut database = PgConnection::connect(&url).await.unwrap();
+
+    acme.rotate_token("rotated");
+    tool = tool.set("PLANHAT_API_TOKEN", "rotated");
+    let before = contents(&mut database).await;
+    insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(line_of(&tool.run(&["check"])), @"
+    exit 0
+    ok    workspace      schema planhat belongs to this workspace, which the next sync notes: the host is http://127.0.0.1:PORT as before, the token is another one; 16 of 16 stored records were found by their ids (8 of 8 of companies, 8 of 8 of users)
+    ") });
+    assert_eq!(tool.run(&["sync", "--dry-run"]).code, 0);
+    assert_eq!(contents(&mut database).await, before, "looking notes nothing");
+
+    let mut tool = to(tool, &bolt);
+    insta::with_settings!({filters => filters()}, {
+        insta::assert_snapshot!(line_of(&tool.run(&["check"])), @"
+        exit 2
+        fail  workspace      schema planhat belongs to another workspace: the host was http://127.0.0.1:PORT and is http://127.0.0.1:PORT, the token is another one; 0 of 16 stored records were found by their ids (0 of 8 of companies, 0 of 8 of users); set the token of the workspace that fills it, or another schema for this one (database.schema); after a restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set
+        ");
+        insta::assert_snapshot!(tool.run(&["sync", "--full"]).all(), @"
+        exit 2
+        error: schema planhat belongs to another workspace: the host was http://127.0.0.1:PORT and is http://127.0.0.1:PORT, the token is another one; 0 of 16 stored records were found by their ids (0 of 8 of companies, 0 of 8 of users)
+        hint: set the token of the workspace that fills it, or another schema for this one (database.schema); after a restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set
+        ");
+    });
+    for command in [&["sync"][..], &["sync", "--dry-run", "--diff"], &["backfill", "--all"], &["daemon"]] {
+        let ran = tool.run(command);
+        assert!(ran.code == 2 && ran.stderr.contains("belongs to another workspace"), "{command:?} {}", ran.all());
+    }
+    assert_eq!(contents(&mut database).await, before, "nothing was touched");
+
+    let mut tool = tool.set("PLANHAT_API_TOKEN", "mistyped");
+    insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(tool.run(&["sync"]).all(), @"
+    exit 4
+    error: could not tell whether schema planhat belongs to this workspace: its stored records could not be asked for
+      Caused by: /OBJECT/… answered 401: the token is not valid on this host
+    hint: check PLANHAT_API_TOKEN and planhat.base_url: a token is only valid on the host that its workspace lives on
+    ") });
+    let mut tool = tool.set("PLANHAT_SYNC__PLANHAT__RETRIES", "0").set("PLANHAT_API_URL", "http://127.0.0.1:9");
+    assert_eq!(tool.run(&["sync"]).code, 1);
+    assert_eq!(contents(&mut database).await, before, "nothing was touched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_workspace_is_adopted_and_its_old_rows_wait_for_a_persons_word() {
+    let options = Options { token: "after-the-restore".to_owned(), ..Options::default() };
+    let restored = Simulator::start(workspace("restored"), options).await;
+    let (acme, restored) = (served(workspace("acme")).await, restored.unwrap());
+    let mut tool = of(&acme, &fresh_database().await);
+    assert_eq!(
+        tool.run(&["adopt"]).stdout,
+        "there is nothing to adopt: schema planhat has no tables yet; `planhat-sync sync` makes them\n"
+    );
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    assert!(tool.run(&["adopt"]).stdout.contains("already"));
+    let mut tool = to(tool, &restored);
+    assert_eq!(tool.run(&["sync"]).code, 2);
+
+    let mut tool = tool.set("PLANHAT_API_TOKEN", "mistyped");
+    let refused = tool.run(&["adopt"]);
+    assert_eq!(refused.code, 4, "{}", refused.all());
+    let mut tool = to(tool, &restored);
+    insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(tool.run(&["adopt"]).all(), @"
+    exit 0
+    schema planhat was bound to the workspace of another token on http://127.0.0.1:PORT, since TIME (first sync)
+    it is bound to the workspace of this token on http://127.0.0.1:PORT now
+    the next sync reads the workspace from the beginning; rows that the workspace does not have stay: where they are many, the deletion guard holds them back until `planhat-sync sync --full --allow-deletes` marks them as deleted
+    ") });
+
+    let live = |ran: Ran| {
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        let objects = ran.json()["objects"].clone();
+        (objects[0]["inserted"].as_i64().unwrap(), objects[0]["deleted"].as_i64().unwrap())
+    };
+    assert_eq!(live(tool.run(&["sync", "--json"])), (8, 0));
+    assert_eq!(live(tool.run(&["sync", "--full", "--json"])), (0, 0));
+    assert_eq!(live(tool.run(&["sync", "--full", "--allow-deletes", "--json"])), (0, 8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_cannot_tell_whose_schema_it_is_goes_on_and_asks_again() {
+    let acme = served(workspace("acme")).await;
+    let mut tool = of(&acme, &fresh_database().await);
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    COMPANIES_AND_USERS.iter().for_each(|object| acme.forbid(object));
+    acme.rotate_token("rotated");
+    let tool = tool
+        .set("PLANHAT_API_TOKEN", "rotated")
+        .set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0")
+        .set("PLANHAT_SYNC__DAEMON__JITTER", "0s")
+        .set("PLANHAT_SYNC__DAEMON__SCHEDULE", "* * * * * *")
+        .set("RUST_LOG", "info");
+    let mut process = tool.command(&["daemon"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let mut until = |text: &str| assert!(lines.any(|line| line.unwrap().contains(text)), "the log ended before {text:?}");
+
+    until("it could not be told yet whose schema planhat is");
+    until("the run could not begin");
+    COMPANIES_AND_USERS.iter().for_each(|object| acme.allow(object));
+    until("belongs to this workspace, which is noted");
+
+    assert!(Command::new("kill").arg(process.id().to_string()).status().unwrap().success());
+    process.wait().unwrap();
+}
