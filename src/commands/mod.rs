@@ -32,6 +32,7 @@ use crate::pull::{Ask, Begin, Range};
 use crate::signals::{self, Stop};
 use crate::store::{self, Store};
 use crate::{error::Chain, run};
+pub use print::ended;
 
 /// The exit codes, as documented in `--help`.
 pub mod exit {
@@ -172,12 +173,16 @@ pub async fn execute(
         Command::Actions(asked) => actions::actions(settings, asked).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "planhat-sync", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "planhat-sync", &mut script);
+            print::to_stdout(String::from_utf8_lossy(&script).trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Command::Man => {
-            let page = clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout());
-            page.map(|()| ExitCode::SUCCESS).map_err(|error| anyhow::Error::new(error).into())
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page).context("could not make the page")?;
+            print::to_stdout(String::from_utf8_lossy(&page).trim_end());
+            Ok(ExitCode::SUCCESS)
         }
         Command::Schema { objects, output, sql } => {
             let objects = config::objects_named(&objects.objects)?;
