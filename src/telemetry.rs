@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn each_line_of_a_message_has_its_urgency_in_front() {
         assert_eq!(for_journal(Urgency::Error, "error: no\n  Caused by: nobody"), "<3>error: no\n<3>  Caused by: nobody\n");
-        let urgencies = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE].map(|level| Urgency::of(level) as u8);
+        let urgencies =
+            [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE].map(|level| Urgency::of(level) as u8);
         assert_eq!(urgencies, [3, 4, 6, 7, 7]);
     }
 }

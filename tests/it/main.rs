@@ -7,6 +7,7 @@
 
 mod actions;
 mod budget;
+mod check;
 mod cli;
 mod daemon;
 mod database;
@@ -22,8 +23,10 @@ mod paging;
 mod permissions;
 mod privacy;
 mod reconcile;
+mod results;
 mod runs;
 mod secrets;
 mod signals;
+mod tls;
 mod without_embedded;
 mod workspaces;
