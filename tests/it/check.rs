@@ -1,6 +1,6 @@
 //! `check`: quick whatever is wrong, and whole.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use planhat_sync::simulator::Answer;
@@ -25,8 +25,8 @@ async fn each_object_is_asked_for_once_and_said_in_its_order() {
     assert_eq!(checked.code, 1, "{}", checked.all());
     insta::assert_snapshot!(lines(&checked.stdout, &["users", "companies", "tasks", "nps"]), @r"
     ok    users          readable
-    fail  companies      /companies answered 503 Service Unavailable: (empty)
-    fail  tasks          /tasks answered 500 Internal Server Error: (empty)
+    fail  companies      /companies answered 503 Service Unavailable: The simulated Planhat was told to answer this.
+    fail  tasks          /tasks answered 500 Internal Server Error: The simulated Planhat was told to answer this.
     ok    nps            readable
     ");
     assert_eq!(simulator.requests().len(), 4);

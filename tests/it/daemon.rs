@@ -165,7 +165,7 @@ async fn it_names_what_it_takes_over_and_what_needs_a_restart_and_no_value() {
     let simulator = simulator().await;
     let mut tool = tool(&simulator, "0 0 1 1 *").await.unset("PLANHAT_API_TOKEN");
     let (file, token) = (tool.home.path().join("config.toml"), tool.home.path().join("token"));
-    std::fs::write(&token, "an old token").unwrap();
+    std::fs::write(&token, "an-old-token").unwrap();
     std::fs::write(&file, "").unwrap();
     tool = tool.set("PLANHAT_API_TOKEN_FILE", token.to_str().unwrap()).set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "1s");
     let mut daemon = Daemon::start(&tool, &["--config", file.to_str().unwrap(), "daemon"]);
