@@ -31,19 +31,23 @@ const RUNS_SHOWN: i64 = 50;
 /// How the daemon is, for those who ask.
 #[derive(Debug)]
 pub struct Vitals {
-    stuck_after: Duration,
     now: Mutex<Now>,
 }
 
 #[derive(Debug, Default)]
 struct Now {
+    stuck_after: Duration,
     run: Option<Arc<Board>>,
     next_run: Option<DateTime<Utc>>,
 }
 
 impl Vitals {
     pub fn new(stuck_after: Duration) -> Vitals {
-        Vitals { stuck_after, now: Mutex::default() }
+        Vitals { now: Mutex::new(Now { stuck_after, ..Now::default() }) }
+    }
+
+    pub fn stuck_after(&self, stuck_after: Duration) {
+        self.now().stuck_after = stuck_after;
     }
 
     pub fn run_begins(&self, board: Arc<Board>) {
@@ -60,7 +64,8 @@ impl Vitals {
 
     /// A run is at work in which nothing has moved for too long.
     pub fn is_stuck(&self) -> bool {
-        self.now().run.as_ref().is_some_and(|board| board.still_for() > self.stuck_after)
+        let now = self.now();
+        now.run.as_ref().is_some_and(|board| board.still_for() > now.stuck_after)
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

@@ -2,13 +2,17 @@
 //!
 //! A cron expression in a time zone, plus a delay that is drawn once for an installation, so that not all of
 //! them ask Planhat at the same minute. A run that was missed while the daemon was down is due at once.
+//!
+//! A schedule that ends is refused, since a daemon is for good: with it the data would get old one day, and nobody
+//! would have meant it.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
+use humantime::format_duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 #[derive(Debug, Clone)]
@@ -24,9 +28,23 @@ pub enum Error {
     Cron { text: String, problem: String },
     #[error("{0:?} is no time zone like \"UTC\" or \"Europe/Stockholm\"")]
     Zone(String),
-    #[error("{0:?} never comes")]
+    #[error("{0:?} never comes; \"0 3 * * *\" is every day at three")]
     Never(String),
+    #[error("{0:?} names years, after which nothing would run any more; leave them out (\"0 3 * * *\" is every day at three)")]
+    Ends(String),
+    #[error(
+        "{} is longer than the {} between two runs of {schedule:?}, so that one would come after the next; {} works",
+        format_duration(*jitter), format_duration(*interval), format_duration(*interval / 10)
+    )]
+    Jitter { schedule: String, jitter: Duration, interval: Duration },
 }
+
+/// As many runs ahead are looked at to see how close together two of them are.
+const NEXT_RUNS: usize = 100;
+/// To see how far apart two are: a year has every pause that a schedule knows, and so many runs every night and
+/// every weekend of one that runs each minute.
+const A_YEAR: TimeDelta = TimeDelta::days(366);
+const RUNS_OF_SOME_WEEKS: usize = 10_000;
 
 impl Schedule {
     /// `installation` tells this one from others; the same one always gets the same delay below `jitter`.
@@ -34,11 +52,40 @@ impl Schedule {
         let parsed = Cron::from_str(cron).map_err(|error| Error::Cron { text: cron.to_owned(), problem: error.to_string() })?;
         let zone = zone.parse().map_err(|_| Error::Zone(zone.to_owned()))?;
         let delay = xxh3_64(installation.as_bytes()).checked_rem(jitter.as_secs()).unwrap_or_default();
-        let schedule = Schedule { cron: parsed, zone, delay: Duration::from_secs(delay) };
-        match schedule.next_after(Utc::now()) {
-            Some(_) => Ok(schedule),
-            None => Err(Error::Never(cron.to_owned())),
+        if cron.split_whitespace().nth(6).is_some_and(|years| !years.contains('*')) {
+            return Err(Error::Ends(cron.to_owned()));
         }
+        let schedule = Schedule { cron: parsed, zone, delay: Duration::from_secs(delay) };
+        let now = Utc::now();
+        if schedule.next_after(now).is_none() {
+            return Err(Error::Never(cron.to_owned()));
+        }
+        match schedule.intervals(now).take(NEXT_RUNS).min() {
+            Some(interval) if jitter > interval => Err(Error::Jitter { schedule: cron.to_owned(), jitter, interval }),
+            _ => Ok(schedule),
+        }
+    }
+
+    /// The longest time between two runs, of those in the year after `now`.
+    pub fn longest_interval(&self, now: DateTime<Utc>) -> Duration {
+        let mut passed = TimeDelta::zero();
+        // The first one counts, however long it is.
+        let of_a_year = self.intervals(now).take(RUNS_OF_SOME_WEEKS).take_while(|interval| {
+            let counts = passed < A_YEAR;
+            passed += TimeDelta::from_std(*interval).unwrap_or(A_YEAR);
+            counts
+        });
+        of_a_year.max().unwrap_or_default()
+    }
+
+    /// The times between runs after `now`.
+    fn intervals(&self, now: DateTime<Utc>) -> impl Iterator<Item = Duration> {
+        let mut last = self.next_after(now);
+        std::iter::from_fn(move || {
+            let (before, next) = (last?, self.next_after(last?)?);
+            last = Some(next);
+            (next - before).to_std().ok()
+        })
     }
 
     /// The first time after `instant` that a run is due.
@@ -118,6 +165,40 @@ mod tests {
         assert!(refused("every day", "UTC").contains("is no cron expression"));
         assert!(refused("0 25 * * *", "UTC").contains("is no cron expression"));
         assert!(refused("0 3 * * *", "Mars/Olympus").contains("is no time zone"));
-        assert_eq!(refused("0 3 31 2 *", "UTC"), "\"0 3 31 2 *\" never comes");
+        insta::assert_snapshot!(
+            [refused("0 3 31 2 *", "UTC"), refused("0 0 3 1 1 * 2020", "UTC"), refused("0 0 3 1 1 * 2026-2099", "UTC")].join("\n"),
+            @r#"
+        "0 3 31 2 *" never comes; "0 3 * * *" is every day at three
+        "0 0 3 1 1 * 2020" names years, after which nothing would run any more; leave them out ("0 3 * * *" is every day at three)
+        "0 0 3 1 1 * 2026-2099" names years, after which nothing would run any more; leave them out ("0 3 * * *" is every day at three)
+        "#
+        );
+        assert!(Schedule::new("0 0 3 * * * *", "UTC", Duration::ZERO, "").is_ok());
+    }
+
+    #[test]
+    fn a_jitter_is_no_longer_than_the_shortest_time_between_two_runs() {
+        let with = |cron, minutes: u64| Schedule::new(cron, "UTC", Duration::from_secs(60 * minutes), "").map(|_| ());
+        let refused = |cron, minutes| with(cron, minutes).unwrap_err().to_string();
+        assert!(with("*/15 * * * *", 15).is_ok() && with("0 3 1 1 *", 24 * 60 * 300).is_ok());
+        insta::assert_snapshot!([refused("*/5 * * * *", 10), refused("0,20 3 * * 1", 30)].join("\n"), @r#"
+        10m is longer than the 5m between two runs of "*/5 * * * *", so that one would come after the next; 30s works
+        30m is longer than the 20m between two runs of "0,20 3 * * 1", so that one would come after the next; 2m works
+        "#);
+    }
+
+    #[test]
+    fn the_longest_time_between_two_runs_is_that_of_a_night_a_weekend_or_years() {
+        for (cron, hours) in [
+            ("0 3 * * *", 24_u64),
+            ("0 3 * * 1", 7 * 24),
+            ("* 8-17 * * 1-5", 62),
+            ("0 0 1 1 *", 366 * 24),
+            ("0 0 29 2 *", 4 * 366 * 24),
+        ] {
+            let schedule = Schedule::new(cron, "UTC", Duration::ZERO, "").unwrap();
+            let longest = schedule.longest_interval(at("2026-11-21T12:00:00Z")).as_secs() / 3600;
+            assert!((hours.saturating_sub(72)..=hours).contains(&longest) && longest > hours / 2, "{cron}: {longest}");
+        }
     }
 }

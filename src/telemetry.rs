@@ -1,20 +1,27 @@
 //! Logs: to stderr, as text or as JSON, filtered by RUST_LOG or `log.level`; progress steps aside for them.
+//!
+//! Under systemd stderr is the journal, which reads the urgency of a line from its beginning (`<4>`) and takes that
+//! off again. With it `journalctl -p warning` shows what somebody should see, whatever the format.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use indicatif::MultiProgress;
 
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::layer;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, layer};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{Log, LogFormat};
 
 /// Starts logging for the whole process. `rust_log` and `no_color` are the customary variables; a journal
 /// knows the time itself.
-pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool, to_journal: bool) -> Result<(), TryInitError> {
+pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool) -> Result<(), TryInitError> {
     // The embedded server's runtime and the database's notices have a lot to say that is of no use here.
     let wanted = rust_log.map_or_else(
         || format!("{},wasmer=error,wasmer_wasix=error,pglite_oxide=warn,sqlx::postgres::notice=warn", log.level),
@@ -24,13 +31,85 @@ pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool, to_journal: bool
     // a slow statement with all the names that people gave to fields.
     let filter = EnvFilter::new(format!("{wanted},sqlx_postgres::options=off,sqlx::query=error"));
     let registry = tracing_subscriber::registry().with(filter);
+    let to_journal = stderr_is_the_journal();
     match log.format {
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal() && !no_color;
             let lines = layer().with_writer(|| BesideBars).with_ansi(colour).with_target(false);
-            if to_journal { registry.with(lines.without_time()).try_init() } else { registry.with(lines).try_init() }
+            if to_journal {
+                registry.with(lines.without_time().map_event_format(ForJournal)).try_init()
+            } else {
+                registry.with(lines).try_init()
+            }
         }
-        LogFormat::Json => registry.with(layer().json().with_writer(|| BesideBars)).try_init(),
+        LogFormat::Json => {
+            let lines = layer().json().with_writer(|| BesideBars);
+            if to_journal {
+                registry.with(lines.map_event_format(ForJournal)).try_init()
+            } else {
+                registry.with(lines).try_init()
+            }
+        }
+    }
+}
+
+/// Whether what is written to stderr goes to the journal: the variable names the stream by device and inode, and is
+/// inherited by processes whose stderr goes elsewhere.
+pub fn stderr_is_the_journal() -> bool {
+    std::env::var("JOURNAL_STREAM").is_ok_and(|stream| identity_of_stderr().is_ok_and(|identity| identity == stream))
+}
+
+#[cfg(unix)]
+fn identity_of_stderr() -> io::Result<String> {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    let stderr = std::fs::File::from(io::stderr().as_fd().try_clone_to_owned()?).metadata()?;
+    Ok(format!("{}:{}", stderr.dev(), stderr.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity_of_stderr() -> io::Result<String> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// How soon somebody should look, as syslog numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    Error = 3,
+    Warning = 4,
+    Note = 6,
+    Debug = 7,
+}
+
+impl Urgency {
+    fn of(level: Level) -> Urgency {
+        match level {
+            Level::ERROR => Urgency::Error,
+            Level::WARN => Urgency::Warning,
+            Level::INFO => Urgency::Note,
+            _ => Urgency::Debug,
+        }
+    }
+}
+
+/// As the journal wants it: it takes each line for a message of its own.
+pub fn for_journal(urgency: Urgency, text: &str) -> String {
+    text.lines().map(|line| format!("<{}>{line}\n", urgency as u8)).collect()
+}
+
+/// A format, with the urgency in front of each line.
+struct ForJournal<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for ForJournal<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.0.format_event(context, Writer::new(&mut text), event)?;
+        writer.write_str(&for_journal(Urgency::of(*event.metadata().level()), &text))
     }
 }
 
@@ -50,5 +129,18 @@ impl Write for BesideBars {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_of_a_message_has_its_urgency_in_front() {
+        assert_eq!(for_journal(Urgency::Error, "error: no\n  Caused by: nobody"), "<3>error: no\n<3>  Caused by: nobody\n");
+        let urgencies =
+            [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE].map(|level| Urgency::of(level) as u8);
+        assert_eq!(urgencies, [3, 4, 6, 7, 7]);
     }
 }

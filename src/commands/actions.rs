@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Failure, listen_for_signals, print, with_store};
+use super::{Failure, exit, listen_for_signals, print, with_store, with_store_to_look};
 use crate::cli;
 use crate::config::{self, Settings};
 use crate::store::{self, Bell, PastAction, Store, Wanted};
@@ -26,7 +26,7 @@ pub(super) async fn actions(settings: &Settings, asked: cli::Actions) -> Result<
     if follow {
         return with_store(settings, async |store| follow_them(store, &wanted, since, consumer.as_deref(), json).await).await;
     }
-    let newest = with_store(settings, async |store| {
+    let newest = with_store_to_look(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
@@ -73,7 +73,8 @@ async fn follow_them(
         match written {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-            Err(error) => return Err(anyhow::Error::new(error).context("could not write to stdout").into()),
+            // What could not be written is said at the end.
+            Err(_) => return Ok(ExitCode::from(exit::FAILED)),
         }
         let is_full = actions.len() as i64 == BATCH;
         let reached = if is_full { actions.last().map_or(latest, |last| last.id) } else { latest };

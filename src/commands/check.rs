@@ -1,11 +1,18 @@
 //! `check`: is everything in place? One line each: ok, warn or fail, and what to do.
+//!
+//! Somebody waits for it, so it takes seconds whatever is wrong: Planhat and the database are asked side by side, and
+//! so are the objects; nothing is asked twice, and every wait is short.
 
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
+use chrono::Utc;
+use futures_util::StreamExt;
 use serde::Serialize;
+use tokio::time::timeout;
 
-use super::{Failure, client, exit, hinted, open_store, print};
+use super::{Failure, client, exit, hinted, no_database_yet, open_store, print};
 use crate::cli::Output;
 use crate::config::{Settings, nearest};
 use crate::flatten::Columns;
@@ -13,7 +20,19 @@ use crate::object::Object;
 use crate::planhat::{Client, Error as PlanhatError};
 use crate::record::Origin;
 use crate::run::{self, Recognized};
-use crate::store::{self, Health, PgConnection, Store};
+use crate::store::{self, Health, Store, Way};
+
+/// For a connection, to Planhat or to the database.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For what is asked then.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// An embedded database starts in this process, which takes a slow machine its time.
+const START_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// A server that does not answer is not waited for to say goodbye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const SIDE_BY_SIDE: usize = 8;
+/// What is found of whose schema it is.
+const WORKSPACE: &str = "workspace";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,10 +68,14 @@ impl Finding {
 
 pub(super) async fn check(settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
     let mut findings = vec![Finding::ok("planhat-sync", concat!("version ", env!("CARGO_PKG_VERSION")))];
-    let planhat = check_planhat(settings).await;
-    let answers = planhat.iter().any(|finding| finding.verdict == Verdict::Ok);
+    let (planhat, mut database) = tokio::join!(check_planhat(settings), check_database(settings));
+    // Why nothing could be asked of Planhat has been said then.
+    if !planhat.iter().any(|finding| finding.verdict == Verdict::Ok) {
+        database.retain(|finding| finding.subject != WORKSPACE);
+    }
     findings.extend(planhat);
-    findings.extend(check_database(settings, answers).await);
+    findings.extend(database);
+    findings.extend(check_settings(settings));
     if output.json {
         print::json(&findings)?;
     } else {
@@ -69,14 +92,16 @@ pub(super) async fn check(settings: &Settings, output: Output) -> Result<ExitCod
 }
 
 async fn check_planhat(settings: &Settings) -> Vec<Finding> {
-    let client = match client(settings) {
+    let client = match client(&impatient(settings)) {
         Ok(client) => client,
         Err(failure) => return vec![Finding::fail("token", failure.on_one_line(), failure.code)],
     };
     let mut findings = Vec::new();
     let mut readable = 0;
-    for object in &settings.planhat.objects {
-        let finding = match read_one(&client, object).await {
+    let objects = futures_util::stream::iter(&settings.planhat.objects);
+    let mut answers = objects.map(async |object| (object, read_one(&client, object).await)).buffered(SIDE_BY_SIDE);
+    while let Some((object, answer)) = answers.next().await {
+        let finding = match answer {
             Ok(()) => {
                 readable += 1;
                 Finding::ok(object.name, "readable")
@@ -85,7 +110,7 @@ async fn check_planhat(settings: &Settings) -> Vec<Finding> {
                 return vec![Finding::fail("token", hinted(&error), exit::TOKEN_REFUSED)];
             }
             // What fails to connect once would for every object.
-            Err(error @ PlanhatError::Unreachable { .. }) => {
+            Err(error) if readable == 0 && error.is_without_connection() => {
                 return vec![Finding::fail("Planhat", hinted(&error), exit::FAILED)];
             }
             Err(error @ PlanhatError::Forbidden { .. }) => Finding::warn(object.name, hinted(&error)),
@@ -101,32 +126,86 @@ async fn check_planhat(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
+/// The same settings for somebody who waits at a terminal.
+fn impatient(settings: &Settings) -> Settings {
+    let mut settings = settings.clone();
+    settings.planhat.retries = 0;
+    settings.planhat.connect_timeout = settings.planhat.connect_timeout.min(CONNECT_TIMEOUT);
+    settings.planhat.request_timeout = settings.planhat.request_timeout.min(ANSWER_TIMEOUT);
+    settings
+}
+
 async fn read_one(client: &Client, object: &Object) -> Result<(), PlanhatError> {
     client.list(object.name, &[("limit", "1".to_owned())], &AtomicU64::new(0)).await.map(|_| ())
 }
 
-/// `answers` says whether Planhat can be asked for anything.
-async fn check_database(settings: &Settings, answers: bool) -> Vec<Finding> {
-    let store = match open_store(settings).await {
-        Ok(store) => store,
-        Err(failure) => return vec![Finding::fail("database", failure.on_one_line(), failure.code)],
+async fn check_database(settings: &Settings) -> Vec<Finding> {
+    if let Some(text) = no_database_yet(settings) {
+        return vec![Finding::warn("database", text)];
+    }
+    let patience = if settings.database.url.is_some() { CONNECT_TIMEOUT } else { START_TIMEOUT };
+    let store = match timeout(patience, open_store(settings)).await {
+        Ok(Ok(store)) => store,
+        Ok(Err(failure)) => return vec![Finding::fail("database", failure.on_one_line(), failure.code)],
+        Err(_) => return vec![silent(patience)],
     };
-    let (health, tables) = (health_of(&store, settings).await, store.is_set_up().await);
-    let workspace = if answers && matches!(tables, Ok(true)) { check_workspace(settings, &store).await } else { None };
-    let misspelt = misspelt(&store, settings, matches!(tables, Ok(true))).await.unwrap_or_default();
-    store.close().await;
-    let health = match health {
-        Ok(health) => health,
-        Err(error) => {
+    let findings = timeout(ANSWER_TIMEOUT, look_at(&store, settings)).await;
+    let _ = timeout(CLOSE_TIMEOUT, store.close()).await;
+    match findings {
+        Ok(Ok(findings)) => findings,
+        Ok(Err(error)) => {
             let failure = Failure::from(error);
-            return vec![Finding::fail("database", failure.on_one_line(), failure.code)];
+            vec![Finding::fail("database", failure.on_one_line(), failure.code)]
         }
+        Err(_) => vec![silent(ANSWER_TIMEOUT)],
+    }
+}
+
+fn silent(patience: Duration) -> Finding {
+    let seconds = patience.as_secs();
+    let text = format!(
+        "did not answer within {seconds} s; check host and port in DATABASE_URL, that no firewall is in between, and that the server is not overloaded"
+    );
+    Finding::fail("database", text, exit::DATABASE)
+}
+
+async fn look_at(store: &Store, settings: &Settings) -> Result<Vec<Finding>, store::Error> {
+    let schema = &store.schema;
+    let health =
+        store.look(async |db| store::health(db, schema, &settings.planhat.objects, settings.actions.enabled).await).await?;
+    let place = match settings.database.url {
+        Some(_) => store.place(),
+        None => format!("embedded, in {}", settings.database.data_dir.display()),
     };
     let mut findings = vec![if health.version_is_supported {
-        Finding::ok("database", format!("PostgreSQL {}", health.version))
+        Finding::ok("database", format!("PostgreSQL {}, {place}", health.version))
     } else {
-        Finding::fail("database", format!("PostgreSQL {} is too old; 15 or newer is needed", health.version), exit::DATABASE)
+        let text = format!("PostgreSQL {}, {place}, is too old; 15 or newer is needed", health.version);
+        Finding::fail("database", text, exit::DATABASE)
     }];
+    findings.push(way_to(store).await);
+    findings.extend(faults_of(&health));
+    let is_set_up = store.is_set_up().await;
+    let misspelt = misspelt(store, settings, matches!(is_set_up, Ok(true))).await.unwrap_or_default();
+    let workspace = if matches!(is_set_up, Ok(true)) { check_workspace(settings, store).await } else { None };
+    findings.push(tables(store, is_set_up).await);
+    findings.extend(workspace);
+    for taken in health.taken {
+        let failure = Failure::from(taken);
+        findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
+    }
+    if health.missing_grants.is_empty() {
+        findings.push(Finding::ok("privileges", format!("can write schemas {schema} and planhat_sync")));
+    }
+    findings.extend(misspelt);
+    for grant in &health.missing_grants {
+        findings.push(Finding::fail("privileges", format!("missing; have an administrator run: {grant};"), exit::DATABASE));
+    }
+    Ok(findings)
+}
+
+fn faults_of(health: &Health) -> Vec<Finding> {
+    let mut findings = Vec::new();
     if health.encoding != "UTF8" {
         let text = format!("the database is encoded in {}; create one with encoding 'UTF8'", health.encoding);
         findings.push(Finding::fail("database", text, exit::DATABASE));
@@ -134,64 +213,103 @@ async fn check_database(settings: &Settings, answers: bool) -> Vec<Finding> {
     if health.is_read_only {
         findings.push(Finding::fail("database", "is read-only; name the primary in DATABASE_URL", exit::DATABASE));
     }
-    findings.push(match tables {
-        Ok(true) => Finding::ok("tables", "made by this version"),
-        Ok(false) => Finding::ok("tables", "none yet; the first sync makes them"),
+    findings
+}
+
+/// Whether somebody between here and the server could read, or pose as it.
+async fn way_to(store: &Store) -> Finding {
+    const VERIFY: &str = "put sslmode=verify-full into DATABASE_URL, and sslrootcert=/path/ca.pem where a private authority vouches for the server";
+    match store.way().await {
+        Way::Local => Finding::ok("connection", "on this machine"),
+        Way::Verified => Finding::ok("connection", "encrypted, and the server's certificate is verified"),
+        Way::VerifiedButName => Finding::ok(
+            "connection",
+            "encrypted, and the server's certificate is verified but for its name; sslmode=verify-full looks at that too",
+        ),
+        Way::Encrypted => Finding::warn(
+            "connection",
+            format!("encrypted, but the server's certificate is not verified: whoever is on the way could pose as it; {VERIFY}"),
+        ),
+        Way::Plain => Finding::warn("connection", format!("not encrypted: whoever is on the way can read the data; {VERIFY}")),
+    }
+}
+
+/// Whether the tables are there: our own, and those of what has been synced.
+async fn tables(store: &Store, is_set_up: Result<bool, store::Error>) -> Finding {
+    let schema = &store.schema;
+    let synced = match is_set_up {
+        Ok(true) => store.look(async |db| store::synced_tables(db, schema).await).await,
+        Ok(false) => return Finding::ok("tables", "none yet; the first sync makes them"),
+        Err(error) => Err(error),
+    };
+    let synced = match synced {
+        Ok(synced) => synced,
         Err(error) => {
             let failure = Failure::from(error);
-            Finding::fail("tables", failure.on_one_line(), failure.code)
+            return Finding::fail("tables", failure.on_one_line(), failure.code);
         }
-    });
-    findings.extend(workspace);
-    for taken in health.taken {
-        let failure = Failure::from(taken);
-        findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
+    };
+    let gone: Vec<String> =
+        synced.iter().filter(|(_, is_there)| !is_there).map(|(object, _)| format!("{schema}.{object}")).collect();
+    match (synced.len(), gone.len()) {
+        (0, _) => Finding::ok("tables", format!("none yet in schema {schema}; the first sync makes them")),
+        (count, 0) => Finding::ok("tables", format!("{count}, made by this version")),
+        (count, lost) => {
+            let text = format!(
+                "{lost} of {count} that were synced are gone ({}); the next sync makes them again, and loads them from the beginning",
+                gone.join(", ")
+            );
+            Finding::warn("tables", text)
+        }
     }
-    if health.missing_grants.is_empty() {
-        findings.push(Finding::ok("privileges", format!("can write schemas {} and planhat_sync", settings.database.schema)));
-    }
-    findings.extend(misspelt);
-    for grant in &health.missing_grants {
-        findings.push(Finding::fail("privileges", format!("missing; have an administrator run: {grant};"), exit::DATABASE));
-    }
+}
+
+/// What works and should not be so.
+fn check_settings(settings: &Settings) -> Vec<Finding> {
+    let doubts = settings.doubts(Utc::now()).into_iter();
+    let mut findings: Vec<_> = doubts.map(|(key, doubt)| Finding::warn("settings", format!("{key} {doubt}"))).collect();
+    findings.extend(settings.secret_files.open_to_others().map(|path| {
+        let path = path.display();
+        Finding::warn("secrets", format!("{path} can be read by others on this machine; `chmod 600 {path}` closes it"))
+    }));
     findings
 }
 
 /// Whether the schema is filled by the workspace whose token is set.
 async fn check_workspace(settings: &Settings, store: &Store) -> Option<Finding> {
-    let client = client(settings).ok()?;
+    let client = client(&impatient(settings)).ok()?;
     let schema = &store.schema;
     Some(match run::recognize(&client, store).await {
         Ok(Recognized::Bound(binding)) => {
             let since = binding.bound_at.format("%Y-%m-%d %H:%M:%S UTC");
-            Finding::ok("workspace", format!("schema {schema} is filled by this token from {} since {since}", binding.host))
+            Finding::ok(WORKSPACE, format!("schema {schema} is filled by this token from {} since {since}", binding.host))
         }
         Ok(Recognized::New { .. }) => {
-            Finding::ok("workspace", format!("nothing is stored in schema {schema}; the next sync binds it"))
+            Finding::ok(WORKSPACE, format!("nothing is stored in schema {schema}; the next sync binds it"))
         }
         Ok(Recognized::Proven { compared, .. }) => {
-            Finding::ok("workspace", format!("schema {schema} belongs to this workspace, which the next sync notes: {compared}"))
+            Finding::ok(WORKSPACE, format!("schema {schema} belongs to this workspace, which the next sync notes: {compared}"))
         }
         Err(error) => {
             let failure = Failure::from(error);
-            Finding::fail("workspace", failure.on_one_line(), failure.code)
+            Finding::fail(WORKSPACE, failure.on_one_line(), failure.code)
         }
     })
 }
 
 /// Names in the rules for objects that nothing is known by, where something similar is: a rule for a misspelt name is none.
 async fn misspelt(store: &Store, settings: &Settings, has_tables: bool) -> Result<Vec<Finding>, store::Error> {
+    let columns_of = async |object: &Object| match has_tables {
+        true => store.look(async |db| store::load_columns(db, &store.schema, object).await).await,
+        false => Ok(Columns::default()),
+    };
     let mut findings = Vec::new();
     for (setting, object, name) in settings.names_of_properties() {
         let (origin, bare) = name.strip_prefix("custom.").map_or((Origin::Property, name), |field| (Origin::Custom, field));
         if name == "custom" || name == "custom.*" {
             continue;
         }
-        let columns = if has_tables {
-            store.look(async |db| store::load_columns(db, &store.schema, object).await).await?
-        } else {
-            Columns::default()
-        };
+        let columns = columns_of(object).await?;
         let stored = columns.iter().filter(|column| column.origin == origin).map(|column| column.planhat_name.as_str());
         let documented = object.documented().filter(|_| origin == Origin::Property);
         let mut known: Vec<&str> = documented.collect();
@@ -206,11 +324,4 @@ async fn misspelt(store: &Store, settings: &Settings, has_tables: bool) -> Resul
         }
     }
     Ok(findings)
-}
-
-async fn health_of(store: &Store, settings: &Settings) -> Result<Health, store::Error> {
-    // Not one that reads only: whether the server would let us write is one of the questions.
-    let health =
-        async |db: &mut PgConnection| store::health(db, &store.schema, &settings.planhat.objects, settings.actions.enabled).await;
-    store.attempt(health).await
 }

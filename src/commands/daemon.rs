@@ -24,7 +24,7 @@ use housekeeping::{Age, Lease, tell_systemd};
 
 use super::{Failure, client, exit, listen_for_signals, notifier, open_store, sync};
 use crate::catalog;
-use crate::config::{self, Settings};
+use crate::config::{self, Reload, Settings};
 use crate::error::Chain;
 use crate::http::{Site, Vitals};
 use crate::notify::Notifier;
@@ -81,6 +81,9 @@ impl Equipment {
         let of_host = ["/proc/sys/kernel/hostname", "/etc/machine-id"];
         let host = of_host.iter().find_map(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
         let schedule = settings.schedule(host.trim()).map_err(config::Error::from)?;
+        for (key, doubt) in settings.doubts(Utc::now()) {
+            warn!("setting {key:?} {doubt}");
+        }
         Ok(Equipment { client: client(&settings)?, notifier: notifier(&settings)?, schedule, settings })
     }
 }
@@ -131,7 +134,7 @@ async fn work(
     tell_systemd(&[NotifyState::Ready]);
 
     let (stop, age) = (stop.clone(), Age::since(Utc::now()));
-    let mut daemon = Daemon { lease, equipment, stop, hangups, vitals, last_begun: None, retry: None, age };
+    let mut daemon = Daemon { lease, equipment, stop, hangups, vitals, last_begun: None, retry: None, age, reloaded: None };
     daemon.work(reload).await;
 
     tell_systemd(&[NotifyState::Stopping]);
@@ -187,6 +190,8 @@ struct Daemon<'a> {
     /// What has failed, and when it is tried again.
     retry: Option<(DateTime<Utc>, Vec<&'static Object>)>,
     age: Age,
+    /// What became of the last reload, for whoever looks at the service after it.
+    reloaded: Option<String>,
 }
 
 /// When a run of all objects last began, if one ever did.
@@ -207,7 +212,8 @@ impl Daemon<'_> {
         loop {
             let next = self.next_run().await;
             self.vitals.next_run(next);
-            tell_systemd(&[NotifyState::Status(&format!("next run at {}", next.format("%Y-%m-%d %H:%M:%S UTC")))]);
+            let reloaded = self.reloaded.as_ref().map(|reloaded| format!("; {reloaded}")).unwrap_or_default();
+            tell_systemd(&[NotifyState::Status(&format!("next run at {}{reloaded}", next.format("%Y-%m-%d %H:%M:%S UTC")))]);
             info!("the next run is due at {}", next.format("%Y-%m-%d %H:%M:%S UTC"));
             let reload_wanted = match self.wait_until(next).await {
                 Woken::Stop => return,
@@ -329,17 +335,26 @@ impl Daemon<'_> {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             tell_systemd(&[NotifyState::Reloading, now]);
         }
-        match reload().map_err(Failure::from).and_then(Equipment::of) {
-            Ok(equipment) => {
-                if equipment.settings.daemon.listen != self.equipment.settings.daemon.listen {
-                    warn!("daemon.listen and the database settings are taken over by a restart only");
-                }
+        let read = reload().map_err(Failure::from).and_then(|read| {
+            let reload = Reload::of(&self.equipment.settings, read);
+            let said = reload.to_string();
+            Ok((Equipment::of(reload.settings)?, said))
+        });
+        let said = match read {
+            Ok((equipment, said)) => {
+                self.vitals.stuck_after(equipment.settings.daemon.stuck_after);
                 self.equipment = equipment;
-                info!("the settings have been read again");
+                info!("{said}");
+                said
             }
-            Err(failure) => error!(error = failure.on_one_line(), "the settings are not taken over"),
-        }
-        tell_systemd(&[NotifyState::Ready]);
+            Err(failure) => {
+                let failure = failure.on_one_line();
+                error!(error = failure, "the settings are not taken over");
+                format!("the settings are not taken over: {failure}")
+            }
+        };
+        tell_systemd(&[NotifyState::Ready, NotifyState::Status(&said)]);
+        self.reloaded = Some(said);
     }
 
     fn watch_age(&self) -> AbortOnDropHandle<()> {

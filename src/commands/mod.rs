@@ -33,6 +33,7 @@ use crate::pull::{Ask, Begin, Range};
 use crate::signals::{self, Stop};
 use crate::store::{self, Store};
 use crate::{error::Chain, run};
+pub use print::ended;
 
 /// The exit codes, as documented in `--help`.
 pub mod exit {
@@ -194,12 +195,16 @@ pub async fn execute(
         Command::Actions(asked) => actions::actions(settings, asked).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "planhat-sync", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "planhat-sync", &mut script);
+            print::to_stdout(String::from_utf8_lossy(&script).trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Command::Man => {
-            let page = clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout());
-            page.map(|()| ExitCode::SUCCESS).map_err(|error| anyhow::Error::new(error).into())
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page).context("could not make the page")?;
+            print::to_stdout(String::from_utf8_lossy(&page).trim_end());
+            Ok(ExitCode::SUCCESS)
         }
         Command::Schema { objects, output, sql } => {
             let objects = config::objects_named(&objects.objects)?;
@@ -247,7 +252,8 @@ fn client(settings: &Settings) -> Result<Client, Failure> {
     let Some(pasted) = &settings.planhat.token else {
         let missing = anyhow::anyhow!("no Planhat token");
         let hint = "set PLANHAT_API_TOKEN, or PLANHAT_API_TOKEN_FILE, to the token of a Planhat private app; `planhat-sync demo` needs none";
-        return Err(Failure::new(exit::CONFIGURATION, missing, Some(hint)));
+        let unreadable = settings.secret_files.why_missing("planhat_api_token");
+        return Err(Failure::new(exit::CONFIGURATION, missing, Some(unreadable.as_deref().unwrap_or(hint))));
     };
     let connection = Connection {
         base_url: settings.planhat.base_url.clone(),
@@ -280,7 +286,12 @@ async fn connect(settings: &Settings) -> Result<Store, Failure> {
     match &settings.database.url {
         Some(url) => {
             let config::Database { schema, max_connections, statement_timeout, .. } = &settings.database;
-            Ok(Store::connect_with(url, schema, *max_connections, *statement_timeout).await?)
+            let connected = Store::connect_with(url, schema, *max_connections, *statement_timeout).await;
+            connected.map_err(|error| {
+                let unreadable = settings.secret_files.why_missing("database_password").filter(|_| error.is_login_refused());
+                let failure = Failure::from(error);
+                Failure { hint: unreadable.or(failure.hint), ..failure }
+            })
         }
         #[cfg(feature = "embedded")]
         None => {
@@ -292,7 +303,8 @@ async fn connect(settings: &Settings) -> Result<Store, Failure> {
         None => {
             let missing = anyhow::anyhow!("no database, and this build has no embedded PostgreSQL");
             let hint = "set DATABASE_URL to a PostgreSQL 15 or newer, as postgres://user:password@host:5432/database";
-            Err(Failure::new(exit::CONFIGURATION, missing, Some(hint)))
+            let unreadable = settings.secret_files.why_missing("environment");
+            Err(Failure::new(exit::CONFIGURATION, missing, Some(unreadable.as_deref().unwrap_or(hint))))
         }
     }
 }
@@ -310,6 +322,33 @@ async fn with_store<T>(settings: &Settings, work: impl AsyncFnOnce(&Store) -> Re
     let result = work(&store).await;
     store.close().await;
     result
+}
+
+/// The same for a command that only looks: it makes no embedded database to find nothing in. Where there is none yet, the
+/// person hears of that, and there is nothing to show.
+async fn with_store_to_look<T: Default>(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Store) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    match no_database_yet(settings) {
+        Some(text) => {
+            print::to_stderr(&text);
+            Ok(T::default())
+        }
+        None => with_store(settings, work).await,
+    }
+}
+
+/// Where an embedded database would be made, and what to do, if there is no database to look at.
+fn no_database_yet(settings: &Settings) -> Option<String> {
+    if settings.database.url.is_some() || !store::could_be_made(&settings.database.data_dir) {
+        return None;
+    }
+    let unreadable = settings.secret_files.why_missing("environment").map(|why| format!(" ({why})")).unwrap_or_default();
+    let folder = settings.database.data_dir.display();
+    Some(format!(
+        "there is no database yet in {folder}; set DATABASE_URL{unreadable}, or `planhat-sync sync` makes an embedded one"
+    ))
 }
 
 fn hinted(error: &planhat::Error) -> String {

@@ -1,26 +1,64 @@
 //! Printing: the one place that writes to stdout and stderr.
+//!
+//! A result that could not be written is lost, and whoever waits for it has to hear of that. Writing notes what went
+//! wrong, and the end of the process says it ([`ended`]), so that no command can forget to.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use chrono::{DateTime, Utc};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
-/// A result. A reader that has gone away (`| head`) is no error.
+use crate::telemetry::{self, Urgency};
+
+/// Why the first result that could not be written was not.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// A result.
 pub(super) fn to_stdout(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    // What became of it is noted, and said at the end.
+    let _ = out_to_stdout(&format!("{text}\n"));
 }
 
 /// Results that somebody waits for: written out when this returns.
-pub(super) fn out_to_stdout(lines: &str) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(lines.as_bytes())?;
-    stdout.flush()
+pub(super) fn out_to_stdout(lines: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
+    written.inspect_err(|error| lost(copy_of(error)))
 }
 
+/// A reader that has gone away (`| head`) has what it wanted.
+fn lost(error: io::Error) {
+    if error.kind() != ErrorKind::BrokenPipe {
+        // Only the first one tells what happened; the others follow from it.
+        let _ = LOST.set(error);
+    }
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// How the process exits: as `code` says, and not with success when a result was lost.
+pub fn ended(code: ExitCode) -> ExitCode {
+    match LOST.get() {
+        None => code,
+        Some(error) => {
+            to_stderr(&format!("error: could not write the result: {error}"));
+            if code == ExitCode::SUCCESS { ExitCode::from(super::exit::FAILED) } else { code }
+        }
+    }
+}
+
+/// For the person who waits, or the journal, which sorts by urgency.
 pub(super) fn to_stderr(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let urgency = if text.starts_with("error") { Urgency::Error } else { Urgency::Note };
+    let text = if telemetry::stderr_is_the_journal() { telemetry::for_journal(urgency, text) } else { format!("{text}\n") };
+    // There is nobody else to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 pub(super) fn json(value: &impl Serialize) -> Result<(), anyhow::Error> {

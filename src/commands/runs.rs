@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::{Failure, exit, print, with_store};
+use super::{Failure, exit, print, with_store_to_look};
 use crate::cli::Output;
 use crate::config::Settings;
 use crate::store::{self, PastObjectRun, PastRun};
@@ -20,7 +20,7 @@ struct Whole {
 
 /// The latest runs, one line each.
 pub(super) async fn list(settings: &Settings, count: u32, output: Output) -> Result<ExitCode, Failure> {
-    let runs = with_store(settings, async |store| {
+    let runs = with_store_to_look(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
@@ -40,7 +40,7 @@ pub(super) async fn list(settings: &Settings, count: u32, output: Output) -> Res
 
 /// One run, object by object.
 pub(super) async fn show(settings: &Settings, run_id: i64, output: Output) -> Result<ExitCode, Failure> {
-    let whole = with_store(settings, async |store| {
+    let whole = with_store_to_look(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(None);
         }

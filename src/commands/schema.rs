@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{Failure, print, with_store};
+use super::{Failure, print, with_store_to_look};
 use crate::catalog;
 use crate::cli::Output;
 use crate::config::Settings;
@@ -43,7 +43,7 @@ pub(super) async fn schema(
     output: Output,
     sql: bool,
 ) -> Result<ExitCode, Failure> {
-    let tables = with_store(settings, async |store| {
+    let tables = with_store_to_look(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }

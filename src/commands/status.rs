@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Failure, print, with_store};
+use super::{Failure, print, with_store_to_look};
 use crate::cli::Output;
 use crate::config::Settings;
 use crate::store::{self, ObjectState, Overview};
 
 pub(super) async fn status(settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
-    let overview = with_store(settings, async |store| {
+    let overview = with_store_to_look(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Overview::default());
         }

@@ -4,7 +4,9 @@
 //! is a mistake. The environment comes in as an argument, so that tests touch no real one. What is
 //! returned is checked and typed: nothing further down meets a bad setting.
 
+mod folder;
 mod properties;
+mod reload;
 mod sources;
 mod values;
 
@@ -13,6 +15,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use humantime::format_duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
@@ -22,7 +26,9 @@ use crate::object::{ByObject, Object};
 use crate::privacy::Rules;
 use crate::schedule::{self, Schedule};
 use crate::store;
+pub use folder::{SecretFiles, USUAL_FOLDER};
 use properties::OfProperties;
+pub use reload::Reload;
 pub use sources::{load, load_without_file, readable};
 use values::{address, duration, objects, secret, sorted};
 pub use values::{nearest, objects_named};
@@ -50,6 +56,9 @@ pub struct Settings {
     /// What does not by itself make a row another one, besides the catalogue.
     #[serde(skip)]
     pub volatile: ByObject<Fields<()>>,
+    /// Where secrets were found, and where they could not be read.
+    #[serde(skip)]
+    pub secret_files: SecretFiles,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -183,10 +192,19 @@ pub enum Error {
     PasswordFile { path: PathBuf, source: std::io::Error },
     #[error("could not read the key from {}", path.display())]
     KeyFile { path: PathBuf, source: std::io::Error },
-    #[error(transparent)]
-    Schedule(#[from] schedule::Error),
     #[error("setting {key:?} {problem}")]
     Bad { key: String, problem: String },
+}
+
+impl From<schedule::Error> for Error {
+    fn from(error: schedule::Error) -> Error {
+        let key = match error {
+            schedule::Error::Cron { .. } | schedule::Error::Never(_) | schedule::Error::Ends(_) => "daemon.schedule",
+            schedule::Error::Zone(_) => "daemon.time_zone",
+            schedule::Error::Jitter { .. } => "daemon.jitter",
+        };
+        Error::Bad { key: key.to_owned(), problem: format!("does not work: {error}") }
+    }
 }
 
 impl Settings {
@@ -223,12 +241,10 @@ impl Settings {
         if self.database.max_connections == 0 {
             return bad("database.max_connections", "has to be at least 1");
         }
-        if self.planhat.max_page_bytes == 0 || self.planhat.request_timeout.is_zero() || self.planhat.connect_timeout.is_zero() {
-            return bad(
-                "planhat",
-                "has a bound of zero: max_page_bytes, request_timeout and connect_timeout leave no room for an answer",
-            );
+        if self.planhat.max_page_bytes == 0 {
+            return bad("planhat.max_page_bytes", "is 0, which leaves no room for an answer; 67108864 (64 MB) works");
         }
+        self.check_durations()?;
         if self.sync.history > LONGEST_HISTORY || self.sync.lookback > LONGEST_HISTORY {
             return bad("sync.history or sync.lookback", "is longer than 200 years; `backfill --all` reads everything");
         }
@@ -272,6 +288,52 @@ impl Settings {
             return bad("database.schema", "has to be a schema for the data alone: 1 to 63 bytes, not planhat_sync, not pg_…");
         }
         Ok(self)
+    }
+
+    /// A duration of zero turns something off only where its comment says so; elsewhere it would come at once, every time.
+    fn check_durations(&self) -> Result<(), Error> {
+        let Settings { planhat, sync, daemon, notify, .. } = self;
+        let bad = |key: &str, problem: String| Err(Error::Bad { key: key.to_owned(), problem });
+        for (key, duration, outcome, usual) in [
+            ("planhat.connect_timeout", planhat.connect_timeout, "no connection would be made in time", "10s"),
+            ("planhat.request_timeout", planhat.request_timeout, "no answer would come in time", "3min"),
+            ("sync.lookback", sync.lookback, "a change that a listing shows late would be missed", "72h"),
+            ("sync.keep_runs", sync.keep_runs, "each run would be forgotten at once", "180days"),
+            ("daemon.stuck_after", daemon.stuck_after, "each run would be stuck from the beginning", "30min"),
+            ("notify.stale_after", notify.stale_after, "the data would be stale as soon as it is stored", "26h"),
+        ] {
+            if duration.is_zero() {
+                return bad(key, format!("is \"0s\": {outcome}; {usual:?} is usual"));
+            }
+        }
+        if daemon.stuck_after < planhat.request_timeout {
+            let [stuck, request] = [daemon.stuck_after, planhat.request_timeout].map(format_duration);
+            let works = format_duration(planhat.request_timeout * 10);
+            let problem = format!(
+                "is \"{stuck}\", shorter than the \"{request}\" that a single answer may take (planhat.request_timeout), so that a run would be called stuck while it waits for one; \"{works}\" works"
+            );
+            return bad("daemon.stuck_after", problem);
+        }
+        Ok(())
+    }
+
+    /// What works and is probably not meant: for the log of the daemon, and for `check`. Each with the name of its setting.
+    pub fn doubts(&self, now: DateTime<Utc>) -> Vec<(&'static str, String)> {
+        let Daemon { schedule: cron, jitter, .. } = &self.daemon;
+        let Ok(schedule) = self.schedule("") else { return Vec::new() };
+        let (longest, stale_after) = (schedule.longest_interval(now), self.notify.stale_after);
+        if stale_after >= longest + *jitter {
+            return Vec::new();
+        }
+        // Room for the run itself.
+        let works = format_duration(longest + *jitter + longest / 24);
+        let [stale, longest, jitter] = [stale_after, longest, *jitter].map(format_duration);
+        vec![(
+            "notify.stale_after",
+            format!(
+                "is \"{stale}\", shorter than the time between two runs of the daemon ({longest} by daemon.schedule {cron:?}, and {jitter} of daemon.jitter), so that good data is called stale before the next one; \"{works}\" works"
+            ),
+        )]
     }
 
     /// When the daemon runs. `host` and the workspace tell an installation from others.
@@ -372,7 +434,10 @@ mod tests {
             ("PLANHAT_SYNC__LOG__FORMAT", "xml", "log.format"),
             ("PLANHAT_SYNC__LOG__LEVEL", "loud", "log.level"),
             ("PLANHAT_SYNC__SYNC__HISTORY", "300000years", "sync.history"),
-            ("PLANHAT_SYNC__PLANHAT__REQUEST_TIMEOUT", "0s", "request_timeout"),
+            ("PLANHAT_SYNC__PLANHAT__REQUEST_TIMEOUT", "0s", "planhat.request_timeout"),
+            ("PLANHAT_SYNC__PLANHAT__MAX_PAGE_BYTES", "0", "planhat.max_page_bytes"),
+            ("PLANHAT_SYNC__DAEMON__SCHEDULE", "every day", "daemon.schedule"),
+            ("PLANHAT_SYNC__DAEMON__TIME_ZONE", "Mars/Olympus", "daemon.time_zone"),
             ("PLANHAT_SYNC__ACTIONS__INITIAL", "perhaps", "actions.initial"),
             ("PLANHAT_SYNC__ACTIONS__KEEP", "a while", "actions.keep"),
             ("PLANHAT_SYNC__ACTIONS__KEEP", "300years", "actions.keep"),
@@ -495,6 +560,127 @@ mod tests {
         std::fs::write(folder.path().join("privacy_hash_key"), "sixteen or more from systemd").unwrap();
         let from_systemd = with(&[hash, ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]).unwrap();
         assert_eq!(from_systemd.privacy.hash_key.unwrap().expose_secret(), "sixteen or more from systemd");
+    }
+
+    #[test]
+    fn durations_and_schedules_that_cannot_work_are_refused_with_one_that_does() {
+        let refused = |name: &str, value: &str| message(with(&[(&format!("PLANHAT_SYNC__{name}"), value)]));
+        let all = [
+            refused("PLANHAT__CONNECT_TIMEOUT", "0s"),
+            refused("SYNC__LOOKBACK", "0s"),
+            refused("SYNC__KEEP_RUNS", "0s"),
+            refused("DAEMON__STUCK_AFTER", "0s"),
+            refused("NOTIFY__STALE_AFTER", "0s"),
+            refused("DAEMON__STUCK_AFTER", "1min"),
+            refused("DAEMON__SCHEDULE", "0 3 31 2 *"),
+            refused("DAEMON__SCHEDULE", "0 0 0 1 1 * 2020"),
+            refused("DAEMON__SCHEDULE", "*/5 * * * *"),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        setting "planhat.connect_timeout" is "0s": no connection would be made in time; "10s" is usual
+        setting "sync.lookback" is "0s": a change that a listing shows late would be missed; "72h" is usual
+        setting "sync.keep_runs" is "0s": each run would be forgotten at once; "180days" is usual
+        setting "daemon.stuck_after" is "0s": each run would be stuck from the beginning; "30min" is usual
+        setting "notify.stale_after" is "0s": the data would be stale as soon as it is stored; "26h" is usual
+        setting "daemon.stuck_after" is "1m", shorter than the "3m" that a single answer may take (planhat.request_timeout), so that a run would be called stuck while it waits for one; "30m" works
+        setting "daemon.schedule" does not work: "0 3 31 2 *" never comes; "0 3 * * *" is every day at three
+        setting "daemon.schedule" does not work: "0 0 0 1 1 * 2020" names years, after which nothing would run any more; leave them out ("0 3 * * *" is every day at three)
+        setting "daemon.jitter" does not work: 10m is longer than the 5m between two runs of "*/5 * * * *", so that one would come after the next; 30s works
+        "#);
+        for off in ["DAEMON__RETRY_AFTER", "DAEMON__JITTER", "SYNC__RECONCILE_EVERY", "ACTIONS__KEEP", "SYNC__HISTORY"] {
+            assert!(with(&[(&format!("PLANHAT_SYNC__{off}"), "0s")]).is_ok(), "{off}");
+        }
+    }
+
+    #[test]
+    fn data_that_would_be_called_stale_between_two_good_runs_is_a_doubt_and_no_mistake() {
+        let now = "2026-11-21T12:00:00Z".parse().unwrap();
+        let doubts = |variables: &[(&str, &str)]| with(variables).unwrap().doubts(now);
+        let schedule = "PLANHAT_SYNC__DAEMON__SCHEDULE";
+        assert_eq!(doubts(&[]), []);
+        assert_eq!(doubts(&[(schedule, "0 3 * * 1"), ("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "8days")]), []);
+        let said: Vec<_> = ["0 3 * * 1", "0 3 1 1 *"].iter().flat_map(|cron| doubts(&[(schedule, cron)])).collect();
+        insta::assert_snapshot!(said.iter().map(|(key, doubt)| format!("{key} {doubt}")).collect::<Vec<_>>().join("\n"), @r#"
+        notify.stale_after is "1day 2h", shorter than the time between two runs of the daemon (7days by daemon.schedule "0 3 * * 1", and 10m of daemon.jitter), so that good data is called stale before the next one; "7days 7h 10m" works
+        notify.stale_after is "1day 2h", shorter than the time between two runs of the daemon (1year 18h by daemon.schedule "0 3 1 1 *", and 10m of daemon.jitter), so that good data is called stale before the next one; "1year 16days 10m" works
+        "#);
+    }
+
+    /// A usual folder of its own, with these files.
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, text)| std::fs::write(folder.path().join(name), text).unwrap());
+        folder
+    }
+
+    fn in_folder(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Settings {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        sources::load_in(folder.path(), None, variables).unwrap()
+    }
+
+    fn exposed(secret: &Option<SecretString>) -> Option<&str> {
+        secret.as_ref().map(ExposeSecret::expose_secret)
+    }
+
+    #[test]
+    fn by_hand_settings_and_secrets_come_from_the_folder_of_the_service() {
+        let folder = folder(&[
+            ("config.toml", "[database]\nurl = 'postgres://planhat@h/d'\n[objects.users]\nhash = ['email']\n"),
+            ("planhat_api_token", "the token\n"),
+            ("database_password", "the password\n"),
+            ("privacy_hash_key", "sixteen or more characters\n"),
+            ("environment", "# by hand\nPLANHAT_SYNC__SYNC__LOOKBACK=96h\nPATH=/nowhere\n"),
+        ]);
+        let settings = in_folder(&folder, &[]);
+        assert_eq!(exposed(&settings.planhat.token), Some("the token\n"));
+        assert_eq!(exposed(&settings.database.url), Some("postgres://planhat:the%20password@h/d"));
+        assert_eq!(exposed(&settings.privacy.hash_key), Some("sixteen or more characters"));
+        assert_eq!(settings.sync.lookback, Duration::from_secs(96 * 3600));
+        let used: Vec<_> = settings.secret_files.used.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(used, ["planhat_api_token", "privacy_hash_key", "database_password"]);
+    }
+
+    #[test]
+    fn what_is_said_explicitly_goes_before_the_folder_and_gets_no_password_from_it() {
+        let folder = folder(&[
+            ("planhat_api_token", "of the folder"),
+            ("database_password", "of the folder"),
+            ("environment", "DATABASE_URL=postgres://a@folder/d\nPLANHAT_API_TOKEN=of the environment\n"),
+        ]);
+        let by_hand = in_folder(&folder, &[]);
+        assert_eq!(exposed(&by_hand.database.url), Some("postgres://a:of%20the%20folder@folder/d"));
+        assert_eq!(exposed(&by_hand.planhat.token), Some("of the environment"));
+        let explicit = in_folder(&folder, &[("DATABASE_URL", "postgres://a@elsewhere/d"), ("PLANHAT_API_TOKEN", "explicit")]);
+        assert_eq!(exposed(&explicit.database.url), Some("postgres://a@elsewhere/d"));
+        assert_eq!(exposed(&explicit.planhat.token), Some("explicit"));
+
+        // Another installation, and a service, which has been handed what it needs.
+        let other = file("[planhat]\npage_size = 7\n");
+        let other = sources::load_in(folder.path(), Some(other.path()), HashMap::new()).unwrap();
+        assert!(other.planhat.token.is_none() && other.database.url.is_none());
+        let credentials = tempfile::tempdir().unwrap();
+        let service = in_folder(&folder, &[("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap())]);
+        assert!(service.planhat.token.is_none() && service.database.url.is_none());
+    }
+
+    #[test]
+    fn files_with_a_secret_in_them_are_known_whatever_they_are_called() {
+        let used = |name: &str, text: &str| {
+            let folder = folder(&[(name, text)]);
+            in_folder(&folder, &[]).secret_files.used.len()
+        };
+        assert_eq!(used("config.toml", "[planhat]\ntoken = 'x'\n"), 1);
+        assert_eq!(used("config.toml", "[database]\nurl = 'postgres://a:b@c/d'\n"), 1);
+        assert_eq!(used("config.toml", "[database]\nurl = 'postgres://a@c/d'\n"), 0);
+        assert_eq!(used("environment", "DATABASE_URL=postgres:///d?host=/run&password=x\n"), 1);
+        assert_eq!(used("environment", "DATABASE_URL=postgres://a@c/d\n"), 0);
+    }
+
+    #[test]
+    fn a_setting_that_nobody_knows_in_the_environment_of_the_folder_is_named_with_its_file() {
+        let folder = folder(&[("environment", "PLANHAT_SYNC__SYNC__LOKBACK=1h\n")]);
+        let refused = message(sources::load_in(folder.path(), None, HashMap::new()));
+        assert!(refused.ends_with("/environment; did you mean \"sync.lookback\"?"), "{refused}");
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl OfProperties {
         self.include.as_deref().unwrap_or_default()
     }
 
-    fn lists(&self) -> [(&'static str, &[String]); 5] {
+    pub(super) fn lists(&self) -> [(&'static str, &[String]); 5] {
         let OfProperties { exclude, hash, redact, volatile, .. } = self;
         [("include", self.include()), ("exclude", exclude), ("hash", hash), ("redact", redact), ("volatile", volatile)]
     }

@@ -1,4 +1,7 @@
 //! Where settings come from: the defaults, a file, the environment, and the files in which secrets stand.
+//!
+//! Without a file that the user names, all of the usual folder counts: its settings, and by hand its variables and secrets
+//! too. With one nothing of it does, since that is another installation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -8,31 +11,39 @@ use config::{Config, Environment, File, FileFormat, Source, Value, ValueKind};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::folder::{SecretFiles, USUAL_FOLDER};
 use super::properties::LISTS;
 use super::values::nearest;
 use super::{Error, Settings};
 use crate::catalog;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
-/// Read when `--config` names no other file; it may be missing.
-const USUAL_FILE: &str = "/etc/planhat-sync/config.toml";
+/// In the usual folder; read when `--config` names no other file; it may be missing.
+const USUAL_FILE: &str = "config.toml";
 const PREFIX: &str = "PLANHAT_SYNC";
+const TOKEN: &str = "PLANHAT_SYNC__PLANHAT__TOKEN";
+const DATABASE_URL: &str = "PLANHAT_SYNC__DATABASE__URL";
 
 /// Loads the settings. `file` is the one named by the user, `environment` all variables.
 pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, Error> {
+    load_in(Path::new(USUAL_FOLDER), file, environment)
+}
+
+/// The same with another usual folder.
+pub(super) fn load_in(folder: &Path, file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, Error> {
     match file {
-        Some(path) => merge(Some((path, true)), environment),
-        None => merge(Some((Path::new(USUAL_FILE), false)), environment),
+        Some(path) => merge(Some((path, true)), None, environment),
+        None => merge(Some((&folder.join(USUAL_FILE), false)), Some(folder), environment),
     }
 }
 
 /// Loads the settings from the defaults and these variables alone.
 pub fn load_without_file(environment: HashMap<String, String>) -> Result<Settings, Error> {
-    merge(None, environment)
+    merge(None, None, environment)
 }
 
 /// `file` comes with whether it has to be there.
-fn merge(file: Option<(&Path, bool)>, environment: HashMap<String, String>) -> Result<Settings, Error> {
+fn merge(file: Option<(&Path, bool)>, folder: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, Error> {
     let unreadable = |source| Error::Unreadable { source };
     let defaults = File::from_str(DEFAULTS, FileFormat::Toml);
     let known = keys_of(&defaults).map_err(unreadable)?;
@@ -40,34 +51,91 @@ fn merge(file: Option<(&Path, bool)>, environment: HashMap<String, String>) -> R
     let home = environment.clone();
     // Empty is how compose files and unit files say "not set".
     let mut variables: HashMap<_, _> = environment.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
-    take_customary_names(&mut variables)?;
-    let from_environment =
-        Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(Some(variables.into_iter().collect()));
-    refuse_unknown(&known, keys_of(&from_environment).map_err(unreadable)?, "the environment")?;
+    let mut secret_files = SecretFiles::default();
+    take_customary_names(&mut variables, &mut secret_files)?;
+    refuse_unknown(&known, keys_of(&source_of(variables.clone())).map_err(unreadable)?, "the environment")?;
+    // A service has been handed what stands there.
+    let folder = folder.filter(|_| !variables.contains_key("CREDENTIALS_DIRECTORY"));
+    let has_url_of_its_own = variables.contains_key(DATABASE_URL);
+    if let Some(folder) = folder {
+        let mut of_folder = secret_files.environment_in(folder);
+        take_customary_names(&mut of_folder, &mut secret_files)?;
+        let given = keys_of(&source_of(of_folder.clone())).map_err(unreadable)?;
+        if given.iter().any(|key| is_secret(key, of_folder.get(DATABASE_URL).map(String::as_str))) {
+            secret_files.environment_was_used(folder);
+        }
+        refuse_unknown(&known, given, &format!("{}/environment", folder.display()))?;
+        of_folder.into_iter().for_each(|(name, value)| _ = variables.entry(name).or_insert(value));
+    }
+    let from_environment = source_of(variables);
 
     let mut builder = Config::builder().add_source(defaults);
     if let Some((path, required)) = file
         && let Some(text) = text_of(path, required)?
     {
         let from_file = File::from_str(&text, FileFormat::Toml);
-        refuse_unknown(&known, keys_of(&from_file).map_err(unreadable)?, &path.display().to_string())?;
+        let given = keys_of(&from_file).map_err(unreadable)?;
+        let url = from_file.collect().ok().and_then(|mut keys| keys.remove("database")?.into_table().ok()?.remove("url"));
+        if given.iter().any(|key| is_secret(key, url.as_ref().and_then(|url| url.clone().into_string().ok()).as_deref())) {
+            secret_files.used.push(path.to_owned());
+        }
+        refuse_unknown(&known, given, &path.display().to_string())?;
         builder = builder.add_source(from_file);
     }
     let merged = builder.add_source(from_environment).build();
     let mut settings: Settings = merged.map_err(unreadable)?.try_deserialize().map_err(unreadable)?;
-    if settings.planhat.token.is_none() && !settings.planhat.token_file.as_os_str().is_empty() {
-        settings.planhat.token = Some(token_in(&settings.planhat.token_file)?.into());
-    }
-    if !settings.database.password_file.as_os_str().is_empty() {
-        settings.database.url = with_password(settings.database.url, &settings.database.password_file)?;
-    }
-    if settings.privacy.hash_key.is_none() && !settings.privacy.hash_key_file.as_os_str().is_empty() {
-        settings.privacy.hash_key = Some(key_in(&settings.privacy.hash_key_file)?);
-    }
+    take_secrets(&mut settings, &mut secret_files, folder, has_url_of_its_own)?;
     if settings.database.data_dir.as_os_str().is_empty() {
         settings.database.data_dir = usual_data_dir(&home);
     }
+    settings.secret_files = secret_files;
     settings.checked()
+}
+
+fn source_of(variables: HashMap<String, String>) -> Environment {
+    Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(Some(variables.into_iter().collect()))
+}
+
+/// Whether whoever reads a setting knows a secret; a database URL may have a password in it.
+fn is_secret(key: &str, url: Option<&str>) -> bool {
+    const SECRETS: [&str; 5] =
+        ["planhat.token", "privacy.hash_key", "notify.webhook_url", "notify.webhook_secret", "notify.ping_url"];
+    let has_password =
+        |url: &str| url.contains("password=") || Url::parse(url).map_or(url.contains('@'), |url| url.password().is_some());
+    SECRETS.contains(&key) || key == "database.url" && url.is_some_and(has_password)
+}
+
+/// What stands in files of its own: those that are named, else those in the folder. The password there belongs to the
+/// database that is named there, so it goes with no other.
+fn take_secrets(
+    settings: &mut Settings,
+    files: &mut SecretFiles,
+    folder: Option<&Path>,
+    has_url_of_its_own: bool,
+) -> Result<(), Error> {
+    let mut file_of = |named: &PathBuf, name: &str| {
+        let named = Some(named.clone()).filter(|path| !path.as_os_str().is_empty());
+        let file = named.or_else(|| files.secret_in(folder?, name));
+        files.used.extend(file.clone());
+        file
+    };
+    if settings.planhat.token.is_none()
+        && let Some(path) = file_of(&settings.planhat.token_file, "planhat_api_token")
+    {
+        settings.planhat.token = Some(token_in(&path)?.into());
+    }
+    if settings.privacy.hash_key.is_none()
+        && let Some(path) = file_of(&settings.privacy.hash_key_file, "privacy_hash_key")
+    {
+        settings.privacy.hash_key = Some(key_in(&path)?);
+    }
+    let named = !settings.database.password_file.as_os_str().is_empty();
+    if (named || settings.database.url.is_some() && !has_url_of_its_own)
+        && let Some(path) = file_of(&settings.database.password_file, "database_password")
+    {
+        settings.database.url = with_password(settings.database.url.take(), &path)?;
+    }
+    Ok(())
 }
 
 /// The text of a settings file that is TOML.
@@ -99,13 +167,10 @@ pub fn readable(environment: impl Iterator<Item = (OsString, OsString)>) -> Resu
 }
 
 /// The customary variables stand for ours, where ours is not set.
-fn take_customary_names(variables: &mut HashMap<String, String>) -> Result<(), Error> {
-    const TOKEN: &str = "PLANHAT_SYNC__PLANHAT__TOKEN";
-    for (customary, ours) in [
-        ("DATABASE_URL", "PLANHAT_SYNC__DATABASE__URL"),
-        ("PLANHAT_API_URL", "PLANHAT_SYNC__PLANHAT__BASE_URL"),
-        ("PLANHAT_API_TOKEN", TOKEN),
-    ] {
+fn take_customary_names(variables: &mut HashMap<String, String>, files: &mut SecretFiles) -> Result<(), Error> {
+    for (customary, ours) in
+        [("DATABASE_URL", DATABASE_URL), ("PLANHAT_API_URL", "PLANHAT_SYNC__PLANHAT__BASE_URL"), ("PLANHAT_API_TOKEN", TOKEN)]
+    {
         if let Some(value) = variables.get(customary).cloned() {
             variables.entry(ours.to_owned()).or_insert(value);
         }
@@ -125,6 +190,7 @@ fn take_customary_names(variables: &mut HashMap<String, String>) -> Result<(), E
     let file = named.filter(|path| !path.is_empty()).map(PathBuf::from).or(credential("planhat_api_token"));
     if let Some(path) = file {
         variables.insert(TOKEN.to_owned(), token_in(&path)?);
+        files.used.push(path);
     }
     Ok(())
 }

@@ -50,6 +50,11 @@ impl Error {
         }
     }
 
+    /// Whether there was not even a connection: no such name, nobody there, nothing that answers, no trust.
+    pub fn is_without_connection(&self) -> bool {
+        matches!(self, Error::Unreachable { source, .. } if source.is_connect())
+    }
+
     /// How long the server asked us to wait at least.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {

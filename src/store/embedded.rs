@@ -30,6 +30,8 @@ pub(super) struct Server {
     _temporary: Option<TempDir>,
 }
 
+/// In the folder of a database once it has been made; the crate puts the cluster there.
+const CLUSTER: &str = "tmp/pglite/base/PG_VERSION";
 /// Part of the name of a PostgreSQL socket.
 const PORT: u16 = 5432;
 /// The path of a socket is limited to some 100 bytes; its name needs a few of them.
@@ -75,6 +77,11 @@ impl Server {
             tracing::debug!(error = format!("{error:#}"), "the embedded PostgreSQL did not stop cleanly");
         }
     }
+}
+
+/// Whether there is a database in this folder.
+pub(super) fn is_made(folder: &std::path::Path) -> bool {
+    folder.join("postgres").join(CLUSTER).is_file()
 }
 
 /// Beside the data, or in a temporary folder where that path is too long.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use std::io::{self, ErrorKind};
+
+use rustls::CertificateError;
 use sqlx::migrate::MigrateError;
 
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +99,12 @@ impl Error {
         }
     }
 
+    /// Whether the server does not let this user in.
+    pub fn is_login_refused(&self) -> bool {
+        let Error::Connect { source: sqlx::Error::Database(error), .. } = self else { return false };
+        error.code().is_some_and(|code| matches!(code.as_ref(), "28P01" | "28000"))
+    }
+
     fn code(&self) -> Option<String> {
         match self {
             Error::Statement { source: sqlx::Error::Database(error), .. } => error.code().map(|code| code.into_owned()),
@@ -159,10 +168,50 @@ impl Error {
                 "53100" => Some("free disk space on the database server; nothing committed is lost"),
                 _ => None,
             },
+            // Where there is TLS, what it refuses comes as an error of the connection.
+            sqlx::Error::Io(error) if tls_error(error).is_some() => tls_error(error).map(tls_hint),
+            sqlx::Error::Io(error) if error.kind() == ErrorKind::NotFound => {
+                Some("a file that DATABASE_URL leads to is not there: the server's socket, or sslrootcert")
+            }
             sqlx::Error::Io(_) => Some("check that PostgreSQL runs there, and host and port in DATABASE_URL"),
             sqlx::Error::PoolTimedOut => Some("check that the database answers and has a connection free"),
-            sqlx::Error::Tls(_) => Some("add ?sslmode=require to DATABASE_URL, or sslmode=disable where the server has no TLS"),
+            sqlx::Error::Tls(_) => Some(
+                "if the server has no TLS, turn it on there, or say sslmode=disable in DATABASE_URL where nobody is on the way; sslrootcert has to be a file of PEM certificates",
+            ),
             _ => None,
+        }
+    }
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What to do about a server whose TLS, or whose certificate, is not accepted.
+fn tls_hint(error: &rustls::Error) -> &'static str {
+    let rustls::Error::InvalidCertificate(problem) = error else {
+        return "TLS could not be agreed on: check that PostgreSQL itself listens there, with TLS 1.2 or newer; sslmode=disable does without";
+    };
+    match problem {
+        CertificateError::UnknownIssuer => {
+            "the server's certificate is of an authority that is not known here: put the authority's certificate into a file, and sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired: have it renewed, or set this machine's clock"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet: set this machine's clock, or wait"
+        }
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            "the server's certificate has no subject alternative name, and a common name alone does not count: have one made with the host of DATABASE_URL as its subjectAltName"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the server's certificate is for another name than the host in DATABASE_URL: connect by the name that it is for, or have one made for this one"
+        }
+        CertificateError::Revoked => "the server's certificate has been revoked: have a new one made",
+        // By far the most frequent of these is a certificate of version 1, as `openssl x509 -req` makes it without extensions.
+        _ => {
+            "the server's certificate is in a form that is not accepted: have one made as X.509 version 3, with the host of DATABASE_URL as its subjectAltName, by an authority rather than as one (openssl: -addext or -extfile)"
         }
     }
 }

@@ -1,11 +1,16 @@
-//! What has to be true of a database before a run can use it.
+//! What has to be true of a database before a run can use it, where it is, and how the way to it is guarded.
+
+use std::net::IpAddr;
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgSslMode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::error::{Error, could_not};
 use super::sql::{query_as, quoted};
 use super::tables::table_exists;
-use super::{OWN_SCHEMA, actions, timeline};
+use super::{OWN_SCHEMA, Store, actions, timeline};
 use crate::object::Object;
 
 /// The oldest PostgreSQL that is tested.
@@ -33,7 +38,8 @@ pub async fn health(
 ) -> Result<Health, Error> {
     let (version, number, encoding, is_read_only): (String, i32, String, bool) = query_as(
         "select current_setting('server_version'), current_setting('server_version_num')::int,
-             current_setting('server_encoding'), current_setting('transaction_read_only')::bool",
+             current_setting('server_encoding'),
+             pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool",
     )
     .fetch_one(&mut *db)
     .await
@@ -52,6 +58,74 @@ pub async fn health(
         taken.extend(what_is_taken(actions::is_there(&mut *db, schema).await)?);
     }
     Ok(Health { version, version_is_supported: number >= OLDEST_VERSION, encoding, is_read_only, taken, missing_grants })
+}
+
+/// The objects that have been synced into this schema, and whether their tables are (still) there.
+pub async fn synced_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<(String, bool)>, Error> {
+    query_as(
+        "select object, exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+             where nspname = $1 and relname = object and relkind in ('r', 'p'))
+         from (select distinct object from planhat_sync.columns where workspace = $1) as synced
+         order by 1",
+    )
+    .bind(schema)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("look for the tables"))
+}
+
+/// How the way to the server is guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It does not leave this machine, as far as we can see: a socket, or a loopback address.
+    Local,
+    Plain,
+    /// But whoever is on the way could pose as the server.
+    Encrypted,
+    /// By an authority that is known; not that it is for this host.
+    VerifiedButName,
+    Verified,
+}
+
+impl Store {
+    /// As far as this side goes: what a pooler does behind it, nobody here can tell.
+    pub async fn way(&self) -> Way {
+        let options = self.pool().connect_options();
+        let host = options.get_host().trim_matches(['[', ']']);
+        let is_local = options.get_socket().is_some()
+            || host.starts_with('/')
+            || host == "localhost"
+            || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        match options.get_ssl_mode() {
+            _ if is_local => Way::Local,
+            PgSslMode::VerifyFull => Way::Verified,
+            PgSslMode::VerifyCa => Way::VerifiedButName,
+            PgSslMode::Require => Way::Encrypted,
+            PgSslMode::Prefer if has_tls(host, options.get_port()).await => Way::Encrypted,
+            PgSslMode::Prefer | PgSslMode::Allow | PgSslMode::Disable => Way::Plain,
+        }
+    }
+
+    /// Host and name of the database on a server.
+    pub fn place(&self) -> String {
+        let options = self.pool().connect_options();
+        let name = options.get_database().unwrap_or(options.get_username());
+        match options.get_socket() {
+            Some(socket) => format!("database {name} at {}", socket.display()),
+            None => format!("database {name} at {}:{}", options.get_host(), options.get_port()),
+        }
+    }
+}
+
+/// Whether a server offers TLS to whoever asks for it, as `sslmode=prefer` does: then that takes it.
+async fn has_tls(host: &str, port: u16) -> bool {
+    const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+    let ask = async {
+        let mut connection = TcpStream::connect((host, port)).await?;
+        connection.write_all(&SSL_REQUEST).await?;
+        connection.read_u8().await
+    };
+    ask.await.is_ok_and(|answer| answer == b'S')
 }
 
 fn what_is_taken(there: Result<bool, Error>) -> Result<Option<Error>, Error> {

@@ -51,7 +51,7 @@ pub use cursors::{
 pub use embedded::Place;
 pub use error::Error;
 pub use gone::{Presence, has_rows, mark_deleted, note_seen, presence, some_seen, stored_among, unseen};
-pub use health::{Health, health};
+pub use health::{Health, Way, health, synced_tables};
 pub use lease::{
     DaemonHolder, DaemonLease, HEARTBEAT, Held, Holder, Lease, MayTake, Process, STALE_AFTER, acquire_daemon_lease,
     ask_for_lease, beat, fence, free_lease, release_daemon_lease, renew_daemon_lease, take_lease, take_lease_back,
@@ -253,6 +253,17 @@ impl Store {
         if let Some(server) = self.embedded {
             server.stop().await;
         }
+    }
+}
+
+/// Whether an embedded database would have to be made in this folder before there is anything to look at.
+pub fn could_be_made(folder: &std::path::Path) -> bool {
+    #[cfg(feature = "embedded")]
+    return !embedded::is_made(folder);
+    #[cfg(not(feature = "embedded"))]
+    {
+        _ = folder;
+        false
     }
 }
 

@@ -320,7 +320,10 @@ async fn check_says_ok_warn_or_fail_for_each_thing() {
     let simulator = simulator().await;
     simulator.forbid("nps");
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies,nps");
-    let filters = vec![(r"127.0.0.1:\d+", "127.0.0.1:PORT"), (r"PostgreSQL \d+.*", "PostgreSQL VERSION")];
+    let filters = vec![
+        (r"127.0.0.1:\d+", "127.0.0.1:PORT"),
+        (r"PostgreSQL \d+.*, database test_\w+ ", "PostgreSQL VERSION, database NAME "),
+    ];
     insta::with_settings!({filters => filters}, {
         insta::assert_snapshot!(tool.run(&["check"]).all(), @"
         exit 0
@@ -328,7 +331,8 @@ async fn check_says_ok_warn_or_fail_for_each_thing() {
         ok    token          accepted by http://127.0.0.1:PORT/
         ok    companies      readable
         warn  nps            /nps answered 403 Forbidden; give the private app read access to this object in Planhat, or leave it out of planhat.objects
-        ok    database       PostgreSQL VERSION
+        ok    database       PostgreSQL VERSION, database NAME at 127.0.0.1:PORT
+        ok    connection     on this machine
         ok    tables         none yet; the first sync makes them
         ok    privileges     can write schemas planhat and planhat_sync
         ");

@@ -192,6 +192,32 @@ async fn it_takes_over_changed_settings_and_not_broken_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_names_what_it_takes_over_and_what_needs_a_restart_and_no_value() {
+    let simulator = simulator().await;
+    let mut tool = tool(&simulator, "0 0 1 1 *").await.unset("PLANHAT_API_TOKEN");
+    let (file, token) = (tool.home.path().join("config.toml"), tool.home.path().join("token"));
+    std::fs::write(&token, "an-old-token").unwrap();
+    std::fs::write(&file, "").unwrap();
+    tool = tool.set("PLANHAT_API_TOKEN_FILE", token.to_str().unwrap()).set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "1s");
+    let mut daemon = Daemon::start(&tool, &["--config", file.to_str().unwrap(), "daemon"]);
+    daemon.until("run 1 failed");
+
+    std::fs::write(&token, simulator.token()).unwrap();
+    let changed = "[sync]\nlookback = '96h'\n[database]\nmax_connections = 9\n[log]\nlevel = 'debug'\n";
+    std::fs::write(&file, changed).unwrap();
+    daemon.signal("HUP");
+    let said = daemon.until("the settings have been read again")["message"].as_str().unwrap().to_owned();
+    let keys = "applied: planhat.token, sync.lookback; needs a restart: database.max_connections, log.level";
+    assert_eq!(said, format!("the settings have been read again; {keys}"));
+    daemon.until("succeeded");
+
+    // What has not been taken over is still another one than that of the process.
+    daemon.signal("HUP");
+    let said = daemon.until("the settings have been read again")["message"].as_str().unwrap().to_owned();
+    assert!(said.ends_with("again; needs a restart: database.max_connections, log.level"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_in_mid_run_ends_it_and_what_was_missed_is_made_up_at_the_next_start() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "* * * * * *").await;
@@ -283,7 +309,7 @@ async fn a_service_manager_hears_that_it_is_ready_lives_and_stops() {
     daemon.until("the next run is due");
     daemon.signal("HUP");
     until("RELOADING=1");
-    until("READY=1");
+    until("READY=1\nSTATUS=the settings have been read again; none has changed");
     daemon.signal("TERM");
     until("STOPPING=1");
     assert_eq!(daemon.end().0, Some(0));

@@ -99,6 +99,34 @@ async fn a_second_process_is_told_that_the_embedded_database_is_busy() {
     assert_eq!(tool.run(&["status"]).code, 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn looking_makes_no_database() {
+    let simulator = crate::cli::simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "");
+    let folder = tool.home.path().join(".local/share/planhat-sync");
+    let none = format!(
+        "there is no database yet in {}; set DATABASE_URL, or `planhat-sync sync` makes an embedded one",
+        folder.display()
+    );
+    for command in [&["status"][..], &["runs"], &["actions"], &["schema"], &["runs", "show", "1"]] {
+        let looked = tool.run(command);
+        assert!(looked.stderr.starts_with(&none), "{command:?}: {}", looked.all());
+    }
+    for command in ["runs", "schema"] {
+        assert_eq!(tool.run(&[command, "--json"]).json(), serde_json::json!([]), "{command}");
+    }
+    assert_eq!(tool.run(&["status", "--json"]).json()["objects"], serde_json::json!([]));
+    assert_eq!(tool.run(&["actions", "--json"]).stdout, "");
+    let checked = tool.run(&["check"]);
+    assert!(checked.stdout.contains(&format!("warn  database       {none}")) && checked.code == 0, "{}", checked.all());
+    assert!(!folder.exists());
+
+    assert_eq!(tool.run(&["sync", "companies"]).code, 0);
+    let checked = tool.run(&["check"]);
+    assert!(checked.stdout.contains(&format!(", embedded, in {}", folder.display())), "{}", checked.all());
+    assert!(tool.run(&["runs"]).stdout.contains("succeeded"));
+}
+
 /// The columns that hold data.
 fn data_of(table: &Table) -> BTreeMap<&str, BTreeMap<&str, &Value>> {
     let own = ["_first_seen_at", "_synced_at", "_run_id"];

@@ -7,6 +7,7 @@
 
 mod actions;
 mod budget;
+mod check;
 mod cli;
 mod daemon;
 mod database;
@@ -22,11 +23,13 @@ mod paging;
 mod permissions;
 mod privacy;
 mod reconcile;
+mod results;
 mod runs;
 mod secrets;
 mod server;
 mod signals;
 mod silence;
+mod tls;
 mod unattended;
 mod without_embedded;
 mod workspace_identity;

@@ -62,7 +62,7 @@ const AN_HOUR: Pace = Pace {
 /// What the daemon works on.
 enum Database {
     #[cfg(feature = "embedded")]
-    Embedded,
+    Embedded(tempfile::TempDir),
     At(String),
     /// One that is stopped, frozen and started again.
     Troubled(Server),
@@ -117,16 +117,15 @@ async fn troubled(pace: Pace) {
 
 #[cfg(feature = "embedded")]
 async fn embedded(pace: Pace) {
-    watched("embedded", pace, Database::Embedded, &[]).await;
+    watched("embedded", pace, Database::Embedded(tempfile::tempdir().unwrap()), &[]).await;
 }
 
 /// Lets a daemon work, and then asks whether it kept its word.
 async fn watched(name: &str, pace: Pace, database: Database, settings: &[(&str, &str)]) {
     let (simulator, heard) = (Simulator::start(workspace(), Options::default()).await.unwrap(), Heard::default());
     let supervisor_folder = tempfile::tempdir().unwrap();
-    let (socket, data_dir) = (supervisor_folder.path().join("notify"), supervisor_folder.path().join("data"));
-    let tool = tool(&simulator, &listen(&heard).await, pace, &database, &socket, settings)
-        .set("PLANHAT_SYNC__DATABASE__DATA_DIR", data_dir.to_str().unwrap());
+    let socket = supervisor_folder.path().join("notify");
+    let tool = tool(&simulator, &listen(&heard).await, pace, &database, &socket, settings);
 
     let over = CancellationToken::new();
     let supervisor = Supervisor::of(tool, &socket, pace.watchdog, over.clone());
@@ -145,23 +144,23 @@ async fn watched(name: &str, pace: Pace, database: Database, settings: &[(&str, 
     assert_eq!(kills, 0, "{name}: a daemon gave no sign of life\n{log}");
     assert_eq!(ended_by_themselves, 0, "{name}: a daemon ended\n{log}");
     assert_events(name, &heard, troubles, &log);
-    assert_in_step(name, simulator, &database, pace, &data_dir).await;
+    assert_in_step(name, simulator, &database, pace).await;
     println!("{name}: {edits} edits, {troubles} troubles, {} events", types(&heard).len());
 }
 
 fn tool(simulator: &Simulator, webhook: &str, pace: Pace, database: &Database, socket: &Path, settings: &[(&str, &str)]) -> Tool {
-    let url = match database {
+    let (name, place) = match database {
         #[cfg(feature = "embedded")]
-        Database::Embedded => String::new(),
-        Database::At(url) => url.clone(),
-        Database::Troubled(server) => server.url(),
+        Database::Embedded(folder) => ("PLANHAT_SYNC__DATABASE__DATA_DIR", folder.path().to_str().unwrap().to_owned()),
+        Database::At(url) => ("DATABASE_URL", url.clone()),
+        Database::Troubled(server) => ("DATABASE_URL", server.url()),
     };
     let seconds = |duration: Duration| format!("{}s", duration.as_secs());
     let tool = Tool::new()
         .set("PLANHAT_API_URL", &simulator.url())
         .set("PLANHAT_API_TOKEN", simulator.token())
         .set("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", "0")
-        .set("DATABASE_URL", &url)
+        .set(name, &place)
         .set("RUST_LOG", "info")
         .set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0")
         .set("PLANHAT_SYNC__DAEMON__JITTER", "0s")
@@ -348,10 +347,13 @@ fn assert_events(name: &str, heard: &Heard, troubles: usize, log: &str) {
 }
 
 /// The tables hold what Planhat has, no run was missed for longer than a trouble takes, and each that failed was made up.
-async fn assert_in_step(name: &str, simulator: Simulator, database: &Database, pace: Pace, data_dir: &Path) {
+async fn assert_in_step(name: &str, simulator: Simulator, database: &Database, pace: Pace) {
     let store = match database {
         #[cfg(feature = "embedded")]
-        Database::Embedded => Store::embedded(planhat_sync::store::Place::Folder(data_dir.to_owned()), "planhat").await.unwrap(),
+        Database::Embedded(folder) => {
+            let place = planhat_sync::store::Place::Folder(folder.path().to_owned());
+            Store::embedded(place, "planhat").await.unwrap()
+        }
         Database::At(url) => Store::connect(&url.as_str().into(), "planhat", 2).await.unwrap(),
         Database::Troubled(server) => Store::connect(&server.url().into(), "planhat", 2).await.unwrap(),
     };

@@ -517,12 +517,14 @@ async fn check_prints_the_grant_for_each_privilege_that_is_missing() {
         insta::assert_snapshot!(without_schemas, @r#"
         exit 5
         ok    database       PostgreSQL VERSION
+        ok    connection     on this machine
         ok    tables         none yet; the first sync makes them
         fail  privileges     missing; have an administrator run: grant create on database "DATABASE" to "role_of_DATABASE";
         "#);
         insta::assert_snapshot!(without_rights, @r#"
         exit 5
         ok    database       PostgreSQL VERSION
+        ok    connection     on this machine
         ok    tables         none yet; the first sync makes them
         fail  privileges     missing; have an administrator run: grant usage, create on schema "planhat_sync" to "role_of_DATABASE";
         fail  privileges     missing; have an administrator run: grant usage, create on schema "planhat" to "role_of_DATABASE";
@@ -530,6 +532,7 @@ async fn check_prints_the_grant_for_each_privilege_that_is_missing() {
         insta::assert_snapshot!(without_table, @r#"
         exit 5
         ok    database       PostgreSQL VERSION
+        ok    connection     on this machine
         ok    tables         none yet; the first sync makes them
         fail  privileges     missing; have an administrator run: alter table "planhat"."projects" owner to "role_of_DATABASE";
         fail  privileges     missing; have an administrator run: alter view "planhat"."timeline" owner to "role_of_DATABASE";
