@@ -21,6 +21,7 @@ mod model;
 mod paging;
 mod permissions;
 mod privacy;
+mod quarantine;
 mod reconcile;
 mod runs;
 mod secrets;
