@@ -153,3 +153,17 @@ impl Pull<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_counts_once_and_of_too_many_those_that_can_be_told_apart_do() {
+        let mut preview = Preview::default();
+        assert_eq!(["a", "b", "a"].map(|id| preview.counts(id)), [true, true, false]);
+        preview.counted.extend(0..MOST_COUNTED as u64);
+        assert!(!preview.counts("a") && !preview.at_least);
+        assert!(!preview.counts("c") && preview.at_least);
+    }
+}

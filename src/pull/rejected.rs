@@ -25,6 +25,9 @@ const SEVERAL: u64 = 3;
 const MOST_TEXT_BYTES: usize = 128 * 1024;
 /// Records that are told apart when they are counted; further ones count as often as they are listed.
 const MOST_TOLD_APART: usize = 1_000_000;
+/// Ids that are named where a run says what it could not store, and how much of each.
+const NAMED_IDS: usize = 3;
+const ID_CHARS: usize = 40;
 
 /// When so many records are rejected that it is rather the API that has changed: at least `rows` of a listing, and more
 /// than this share of what was listed.
@@ -77,6 +80,8 @@ pub(super) struct Tally {
     /// By which they are known, in the order in which they came.
     known: HashMap<u64, usize, RandomState>,
     reasons: BTreeMap<String, u64>,
+    /// The first ids.
+    ids: Vec<String>,
 }
 
 impl Tally {
@@ -106,18 +111,25 @@ impl Tally {
             }
             new += 1;
             *self.reasons.entry(rejected.reason_class()).or_default() += 1;
+            if let Some(id) = rejected.id.as_ref().filter(|_| self.ids.len() <= NAMED_IDS) {
+                self.ids.push(id.chars().take(ID_CHARS).flat_map(char::escape_debug).collect());
+            }
         }
         new
     }
 
-    /// Why how many of them were rejected; none if there are none.
+    /// How many of them were rejected, why, which, and what to do next; none if there are none.
     pub(super) fn summary(&self) -> Option<String> {
         let mut reasons: Vec<(&String, u64)> = self.reasons.iter().map(|(reason, count)| (reason, *count)).collect();
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let all: u64 = reasons.iter().map(|(_, count)| count).sum();
         let named: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} × {reason}")).collect();
         let records = if all == 1 { "record" } else { "records" };
-        (all > 0).then(|| format!("{all} {records} could not be stored: {}", named.join(", ")))
+        let more = if self.ids.len() > NAMED_IDS { " …" } else { "" };
+        let ids = self.ids[..self.ids.len().min(NAMED_IDS)].join(", ");
+        let ids = if ids.is_empty() { ids } else { format!("; ids: {ids}{more}") };
+        let next = "`planhat-sync quarantine` shows them";
+        (all > 0).then(|| format!("{all} {records} could not be stored: {}{ids}; {next}", named.join(", ")))
     }
 }
 
@@ -209,7 +221,12 @@ mod tests {
         let mut tally = Tally::default();
         assert_eq!(tally.add(&[bad("1"), bad("2"), bad("1"), with_id("a", "1")]), 3);
         assert_eq!(tally.add(&[bad("2"), with_id("a", "another version")]), 0);
-        assert_eq!(tally.summary().unwrap(), "3 records could not be stored: 2 × no _id, 1 × refused by PostgreSQL (23514)");
+        assert_eq!(
+            tally.summary().unwrap(),
+            "3 records could not be stored: 2 × no _id, 1 × refused by PostgreSQL (23514); ids: a; `planhat-sync quarantine` shows them"
+        );
+        tally.add(&["b\u{1b}", "c", "d", "e"].map(|id| with_id(id, "1")));
+        assert!(tally.summary().unwrap().contains("; ids: a, b\\u{1b}, c …; "), "{:?}", tally.summary());
         assert_eq!(Tally::default().summary(), None);
     }
 
