@@ -211,8 +211,8 @@ impl Failure {
             Failure::Fetch { source, .. } => source.hint(),
             Failure::Store { source, .. } => source.hint(),
             Failure::Rejected { .. } => Some(
-                "`planhat-sync quarantine` shows some of them; nothing more was read, and the next sync reads all of it again. \
-                 If it is right that so many cannot be stored, raise sync.reject_percent and sync.reject_rows",
+                "nothing more was read or kept, and the next sync reads all of it again; `planhat-sync quarantine` shows what was kept \
+                 before. If it is right that so many cannot be stored, raise sync.reject_percent and sync.reject_rows",
             ),
             Failure::Undeclared { .. } => Some(
                 "the first load of an object waits for /customfields, since a column keeps its type; the next sync tries again",
