@@ -88,6 +88,14 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// List the records that cannot be stored, show one, try to store them again, or drop some.
+    #[command(args_conflicts_with_subcommands = true)]
+    Quarantine {
+        #[command(subcommand)]
+        what: Option<InQuarantine>,
+        #[command(flatten)]
+        which: WhichQuarantined,
+    },
     /// Show what happened, the newest first; with --follow what happens from now on, as it is stored.
     #[command(after_help = FOLLOWING)]
     Actions(Actions),
@@ -128,6 +136,42 @@ pub enum OneRun {
         #[command(flatten)]
         output: Output,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum InQuarantine {
+    /// List them: how many of each object for which reason, then the latest.
+    List(WhichQuarantined),
+    /// Print one with its text.
+    Show {
+        /// Its number, as `quarantine` lists it.
+        id: i64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Try to store what is kept of them, without asking Planhat: after a rule of the database has changed, say.
+    Retry {
+        #[command(flatten)]
+        objects: Objects,
+    },
+    /// Drop entries; a record that is listed again and still cannot be stored comes back.
+    Drop {
+        /// Their numbers, as `quarantine` lists them.
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<i64>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct WhichQuarantined {
+    /// Only of these objects.
+    #[arg(value_name = "OBJECT")]
+    pub objects: Vec<String>,
+    /// How many of the latest are listed one by one.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]

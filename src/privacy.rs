@@ -6,6 +6,13 @@
 //!
 //! The rules are applied to a record as soon as its times have said whether it is wanted, so whatever comes after
 //! (columns, misfits, overflow, hash, actions, quarantine, a dry run) knows no other record than this one.
+//!
+//! A record that cannot be stored and has no id is told from others by its text, and its text may not be kept. So it is
+//! told by a fingerprint of the whole text under a key: that of the hashes, else one that is made of the API token.
+//! Neither is in the database, so nobody can try out there what the text may have been; who has the token can read the
+//! record itself. The key is the same from run to run, so a record that is listed every day is one entry, which a key
+//! made for each run could not do; and rows may move, so the place in the listing could not either. With another token the
+//! entries of before go when everything is next compared.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,7 +26,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::fields::Fields;
 use crate::json::{Json, Shape};
-use crate::record::{Origin, Record, Rejected};
+use crate::record::{Origin, Record, Rejected, is_whole_text};
 
 /// What stands where a value was redacted.
 pub const REDACTED: &str = "[redacted]";
@@ -47,6 +54,8 @@ pub struct Rules {
     /// Where anything is included by name, everything else is left out.
     only_included: bool,
     key: Option<Key>,
+    /// Under which key records without an id are told apart.
+    identity: Option<Key>,
 }
 
 #[derive(Clone)]
@@ -62,8 +71,15 @@ impl Rules {
     /// Without a key, what would be hashed is redacted.
     pub fn new(said: Fields<Rule>, key: Option<&SecretString>) -> Rules {
         let only_included = said.said().any(|rule| rule == Rule::Include);
-        let key = key.and_then(|key| Hmac::new_from_slice(key.expose_secret().as_bytes()).ok()).map(Key);
-        Rules { said, only_included, key }
+        let key = key.and_then(Key::of);
+        Rules { said, only_included, identity: key.clone(), key }
+    }
+
+    /// Where there is no key of the hashes, records without an id are told apart under this secret.
+    #[must_use]
+    pub fn or_told_apart_by(mut self, secret: Option<&SecretString>) -> Rules {
+        self.identity = self.identity.or_else(|| secret.and_then(Key::of));
+        self
     }
 
     /// Tells rules from others that let something else through.
@@ -91,9 +107,7 @@ impl Rules {
         let bytes = text.len();
         let unreadable = |error| Rejected {
             id: Some(record.id.clone()),
-            raw: withheld(bytes),
-            reason: format!("not readable under its rules: {error}"),
-            sqlstate: None,
+            ..Rejected::of_text(withheld(bytes), format!("not readable under its rules: {error}"))
         };
         let mut kept = Record::parse(RawValue::from_string(text).map_err(unreadable)?)?;
         kept.mended_values = record.mended_values;
@@ -102,14 +116,16 @@ impl Rules {
 
     /// What cannot be stored, as it may be kept: nothing of it where its values cannot be told.
     pub fn apply_to_rejected(&self, rejected: Rejected) -> Rejected {
-        // No JSON begins like this: it is what we say of a record that was not even read.
-        if rejected.raw.starts_with('(') {
+        // A record that was not even read.
+        if !is_whole_text(&rejected.raw) {
             return rejected;
         }
         let raw = RawValue::from_string(rejected.raw.clone()).ok();
         let record = raw.and_then(|raw| Record::parse_without_id(raw).ok());
         let raw = record.map_or_else(|| withheld(rejected.raw.len()), |record| self.text_of(&record));
-        Rejected { raw, ..rejected }
+        let of_what_is_kept = || xxh3_64(raw.as_bytes()).cast_signed();
+        let fingerprint = self.identity.as_ref().map_or_else(of_what_is_kept, |key| key.fingerprint(&rejected.raw));
+        Rejected { raw, fingerprint, ..rejected }
     }
 
     /// A value that is in the database, perhaps from before there was a rule for it: what the rule would not have let
@@ -161,6 +177,18 @@ impl Rules {
 }
 
 impl Key {
+    fn of(secret: &SecretString) -> Option<Key> {
+        Hmac::new_from_slice(secret.expose_secret().as_bytes()).ok().map(Key)
+    }
+
+    /// What tells a text from others: the beginning of its HMAC-SHA256, for nothing else than this.
+    fn fingerprint(&self, text: &str) -> i64 {
+        let mut mac = self.0.clone();
+        mac.update(b"planhat-sync quarantine\0");
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().iter().take(8).fold(0, |hash, byte| hash << 8 | i64::from(*byte))
+    }
+
     /// HMAC-SHA256, in hexadecimal, of a text by its characters and of anything else by its JSON, written without spaces
     /// and with sorted keys. The same value has the same hash wherever it stands, so that hashes can be joined.
     fn hash(&self, value: Json<'_>) -> String {
@@ -186,7 +214,6 @@ fn means_nothing(text: &str) -> bool {
     matches!(text, "" | "undefined")
 }
 
-/// The length keeps records apart that cannot be told otherwise.
 fn withheld(bytes: usize) -> String {
     format!("(withheld: {bytes} bytes in which the values that there are rules for cannot be told)")
 }
@@ -228,9 +255,12 @@ mod tests {
         assert_eq!((&*record.id, record.refused(String::new(), String::new()).raw.as_str()), ("a", expected));
     }
 
+    fn rejected_under(rules: &Rules, raw: &str) -> Rejected {
+        rules.apply_to_rejected(Rejected::of_text(raw.to_owned(), "no _id".to_owned()))
+    }
+
     fn raw_of_rejected(said: &[(&str, Rule)], raw: &str) -> String {
-        let rejected = Rejected { id: None, raw: raw.to_owned(), reason: "no _id".to_owned(), sqlstate: None };
-        rules(said).apply_to_rejected(rejected).raw
+        rejected_under(&rules(said), raw).raw
     }
 
     #[test]
@@ -308,7 +338,7 @@ mod tests {
     #[test]
     fn the_key_does_not_show_in_debug() {
         let shown = format!("{:?}", rules(&[("x", Rule::Hash)]));
-        assert!(shown.ends_with("key: Some(Key) }"), "{shown}");
+        assert!(shown.ends_with("key: Some(Key), identity: Some(Key) }"), "{shown}");
     }
 
     #[test]
@@ -319,6 +349,26 @@ mod tests {
         let withheld = "(withheld: 5 bytes in which the values that there are rules for cannot be told)";
         assert_eq!(raw_of_rejected(&said, r#""Kim""#), withheld);
         assert_eq!(raw_of_rejected(&said, "(not read: offset 7)"), "(not read: offset 7)");
+    }
+
+    #[test]
+    fn records_without_an_id_stay_apart_though_nothing_of_them_is_kept() {
+        let mut said = Fields::default();
+        said.say("name", Rule::Redact);
+        let under = |secret: Option<&str>| Rules::new(said.clone(), None).or_told_apart_by(secret.map(Into::into).as_ref());
+        let fingerprint = |secret, raw| rejected_under(&under(secret), raw).fingerprint;
+        let (kim, lee) = (r#"{"name":"Kim"}"#, r#"{"name":"Lee"}"#);
+        assert_eq!(rejected_under(&under(Some("token")), kim).raw, rejected_under(&under(Some("token")), lee).raw);
+        assert_ne!(fingerprint(Some("token"), kim), fingerprint(Some("token"), lee));
+        assert_ne!(fingerprint(Some("token"), r#""Kim""#), fingerprint(Some("token"), r#""Lee""#));
+        assert_eq!(fingerprint(Some("token"), kim), fingerprint(Some("token"), kim), "every day it is the same entry");
+        assert_ne!(
+            fingerprint(Some("token"), kim),
+            fingerprint(Some("another"), kim),
+            "the text cannot be tried out without the key"
+        );
+        assert_ne!(fingerprint(Some("token"), kim), xxh3_64(kim.as_bytes()).cast_signed());
+        assert_eq!(fingerprint(None, kim), fingerprint(None, lee), "without a secret there is nothing to tell them by");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use serde::Deserializer as _;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::instant::instant;
 use crate::json::{Json, Shape};
@@ -93,6 +94,9 @@ pub struct Rejected {
     pub reason: String,
     /// The database's code for the reason, where it was the database that refused.
     pub sqlstate: Option<String>,
+    /// What tells it from other records where it has no id: a hash of its text, or where there are rules for what of
+    /// the text may be kept, one under a key.
+    pub fingerprint: i64,
 }
 
 impl Record {
@@ -155,7 +159,7 @@ impl Record {
 
     /// The record for which the database had no room or no understanding.
     pub fn refused(&self, reason: String, sqlstate: String) -> Rejected {
-        Rejected { id: Some(self.id.clone()), raw: self.raw.get().to_owned(), reason, sqlstate: Some(sqlstate) }
+        Rejected { id: Some(self.id.clone()), sqlstate: Some(sqlstate), ..Rejected::as_it_came(&self.raw, reason) }
     }
 
     /// Every value with where it comes from: properties by name, and then the fields of `custom` in place of
@@ -198,8 +202,31 @@ impl Record {
 
 impl Rejected {
     fn as_it_came(raw: &RawValue, reason: String) -> Rejected {
-        Rejected { id: None, raw: raw.get().to_owned(), reason, sqlstate: None }
+        Rejected::of_text(raw.get().to_owned(), reason)
     }
+
+    /// A record without an id, with its text or what we say in place of one.
+    pub fn of_text(raw: String, reason: String) -> Rejected {
+        let fingerprint = xxh3_64(raw.as_bytes()).cast_signed();
+        Rejected { id: None, raw, reason, sqlstate: None, fingerprint }
+    }
+
+    /// The reason without anything that is this record's own: what many records have in common.
+    pub fn reason_class(&self) -> String {
+        match &self.sqlstate {
+            Some(sqlstate) => format!("{REFUSED} ({sqlstate})"),
+            None => self.reason.split([':', '(']).next().unwrap_or_default().trim_end().to_owned(),
+        }
+    }
+}
+
+/// The reason of what the database refused; its words may quote values.
+pub const REFUSED: &str = "refused by PostgreSQL";
+
+/// Whether this is the whole text of a record rather than what we say in place of one: no JSON begins with a bracket
+/// of this kind.
+pub fn is_whole_text(raw: &str) -> bool {
+    !raw.starts_with('(')
 }
 
 impl Name {

@@ -12,6 +12,7 @@ mod demo;
 mod health;
 mod print;
 mod progress;
+mod quarantine;
 mod retype;
 mod runs;
 mod schema;
@@ -24,7 +25,7 @@ use anyhow::Context;
 use chrono::{DateTime, Months, Utc};
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, HistoryRange, OneRun};
+use crate::cli::{Cli, Command, HistoryRange, InQuarantine, OneRun};
 use crate::config::{self, Settings};
 use crate::notify::Notifier;
 use crate::object::Object;
@@ -192,6 +193,13 @@ pub async fn execute(
         Command::Status(output) => status::status(settings, output).await,
         Command::Runs { one: Some(OneRun::Show { id, output }), .. } => runs::show(settings, id, output).await,
         Command::Runs { one: None, count, output } => runs::list(settings, count, output).await,
+        Command::Quarantine { what: None, which } => quarantine::list(settings, &which).await,
+        Command::Quarantine { what: Some(what), .. } => match what {
+            InQuarantine::List(which) => quarantine::list(settings, &which).await,
+            InQuarantine::Show { id, output } => quarantine::show(settings, id, output).await,
+            InQuarantine::Retry { objects } => quarantine::retry(settings, &objects.objects).await,
+            InQuarantine::Drop { ids } => quarantine::drop(settings, &ids).await,
+        },
         Command::Actions(asked) => actions::actions(settings, asked).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -88,10 +88,33 @@ pub(super) fn red(text: &str) -> String {
     if std::io::stdout().is_terminal() && !colourless { format!("\x1b[31m{text}\x1b[0m") } else { text.to_owned() }
 }
 
+/// What others have said, for a terminal: on one line, and no character that moves the cursor or turns the order of others.
+pub(super) fn on_one_line(text: &str) -> String {
+    let is_unsafe = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
 pub(super) fn instant(instant: DateTime<Utc>) -> String {
     instant.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 pub(super) fn seconds(seconds: f64) -> String {
     format!("{seconds:.1} s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_said_stays_on_its_line_and_in_its_colour() {
+        assert_eq!(on_one_line("\u{1b}[31mRed\r\n\u{9b}2J\u{202e}x é ✓"), "\\u{1b}[31mRed\\r\\n\\u{9b}2J\\u{202e}x é ✓");
+    }
 }

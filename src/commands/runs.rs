@@ -80,7 +80,8 @@ fn line_of(run: &PastRun) -> [String; 6] {
 
 fn text_of(Whole { run, objects }: &Whole) -> String {
     let [id, command, status, began, time, why] = line_of(run);
-    let mut text = format!("run {id}: {command}, {status}, {began}, {time}");
+    let calls = run.calls.map_or_else(String::new, |calls| format!(", {calls} calls"));
+    let mut text = format!("run {id}: {command}, {status}, {began}, {time}{calls}");
     if !why.is_empty() {
         text.push_str(&format!("\n  {why}"));
     }

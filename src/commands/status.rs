@@ -72,7 +72,9 @@ fn text_of(overview: &Overview, now: DateTime<Utc>, stale_after: Duration) -> St
         }
     }
     for (object, count) in &overview.quarantine {
-        text.push_str(&format!("\n{count} records of {object} are in planhat_sync.quarantine"));
+        text.push_str(&format!(
+            "\n{count} records of {object} are in quarantine; `planhat-sync quarantine list {object}` shows them"
+        ));
     }
     text
 }

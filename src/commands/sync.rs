@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::error::Chain;
 use crate::notify::Notifier;
 use crate::object::Object;
-use crate::pull::{Ask, Brake, Failure as PullFailure, Limits, Preview};
+use crate::pull::{Ask, Brake, Failure as PullFailure, Limits, Preview, RejectionGuard};
 use crate::run::{self, ObjectSummary, Order, Summary};
 use crate::signals::Stop;
 use crate::store::{ObjectStatus, RunStatus, Timeline};
@@ -98,6 +98,8 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         rules: settings.rules.clone(),
         volatile: settings.volatile.clone(),
         brake: Brake { on: true, percent: settings.sync.brake_percent, rows: settings.sync.brake_rows },
+        rejections: RejectionGuard { percent: settings.sync.reject_percent, rows: settings.sync.reject_rows },
+        quarantine_rows: settings.sync.quarantine_rows,
     }
 }
 
@@ -162,8 +164,15 @@ fn notes(summary: &ObjectSummary) -> Vec<String> {
     notes.extend(failure.as_ref().and_then(PullFailure::hint).map(|hint| format!("  hint: {hint}")));
     notes.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
     if run.figures.quarantined > 0 {
-        let count = run.figures.quarantined;
-        notes.push(format!("warning: {count} records of {object} could not be stored and are kept in planhat_sync.quarantine"));
+        let (count, is_run) = (run.figures.quarantined, preview.is_none());
+        let records = if count == 1 { "record" } else { "records" };
+        notes.push(if is_run {
+            format!(
+                "warning: {count} {records} of {object} could not be stored; `planhat-sync quarantine list {object}` shows them"
+            )
+        } else {
+            format!("warning: {count} {records} of {object} cannot be stored; a sync would put them in quarantine")
+        });
     }
     for (count, what) in
         [(run.figures.deleted, "marked as deleted"), (run.figures.restored, "back, and no longer marked as deleted")]
@@ -205,6 +214,9 @@ fn would_do(object: &str, preview: &Preview) -> Vec<String> {
                 .iter()
                 .map(|change| format!("    {}: {} -> {}", change.column, value(&change.old), value(&change.new))),
         );
+    }
+    if preview.at_least {
+        lines.push(format!("{object}: there are more changes than are counted here"));
     }
     if preview.not_shown > 0 {
         lines.push(format!("{object}: and {} more records", preview.not_shown));

@@ -99,6 +99,9 @@ pub struct Sync {
     pub reconcile_every: Duration,
     pub brake_percent: u8,
     pub brake_rows: u32,
+    pub reject_percent: u8,
+    pub reject_rows: u32,
+    pub quarantine_rows: usize,
     #[serde(deserialize_with = "duration")]
     pub keep_runs: Duration,
 }
@@ -254,6 +257,9 @@ impl Settings {
         }
         if self.sync.brake_percent > 100 {
             return bad("sync.brake_percent", "is more than 100");
+        }
+        if self.sync.reject_percent > 100 {
+            return bad("sync.reject_percent", "is more than 100, which is never");
         }
         if self.sync.reconcile_every > LONGEST_HISTORY {
             return bad("sync.reconcile_every", "is longer than 200 years; \"0s\" turns it off");

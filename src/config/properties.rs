@@ -55,7 +55,9 @@ impl Settings {
             of.check(key.is_some()).map_err(|(list, problem)| bad(&format!(".{list}"), problem))?;
             let said = of.rules().map_err(|problem| bad("", problem))?;
             if !said.is_empty() {
-                rules.insert(object, Rules::new(said, key));
+                // What could be asked of Planhat with the token is no secret to who has it.
+                let rules_of_object = Rules::new(said, key).or_told_apart_by(self.planhat.token.as_ref());
+                rules.insert(object, rules_of_object);
             }
             let mut moving = Fields::default();
             of.volatile.iter().for_each(|name| _ = moving.say(name, ()));

@@ -106,7 +106,19 @@ fn keys_of(settings: &Settings) -> Keys {
         max_page_bytes,
     } = planhat;
     let Pages { overlap } = pages;
-    let Sync { concurrency, lookback, history, sorted, reconcile_every, brake_percent, brake_rows, keep_runs } = sync;
+    let Sync {
+        concurrency,
+        lookback,
+        history,
+        sorted,
+        reconcile_every,
+        brake_percent,
+        brake_rows,
+        reject_percent,
+        reject_rows,
+        quarantine_rows,
+        keep_runs,
+    } = sync;
     let Actions { enabled, initial, keep } = actions;
     let Privacy { hash_key, hash_key_file } = privacy;
     let Daemon { schedule, time_zone, jitter, retry_after, listen, stuck_after } = daemon;
@@ -138,6 +150,9 @@ fn keys_of(settings: &Settings) -> Keys {
     key(WithTheNextRun, "sync.brake_percent", shown(brake_percent));
     key(WithTheNextRun, "sync.brake_rows", shown(brake_rows));
     key(WithTheNextRun, "sync.keep_runs", shown(keep_runs));
+    key(WithTheNextRun, "sync.reject_percent", shown(reject_percent));
+    key(WithTheNextRun, "sync.reject_rows", shown(reject_rows));
+    key(WithTheNextRun, "sync.quarantine_rows", shown(quarantine_rows));
     key(WithTheNextRun, "actions.enabled", shown(enabled));
     key(WithTheNextRun, "actions.initial", shown(initial));
     key(WithTheNextRun, "actions.keep", shown(keep));

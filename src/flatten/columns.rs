@@ -38,6 +38,16 @@ pub struct Columns {
     properties: HashMap<String, usize, RandomState>,
     custom: HashMap<String, usize, RandomState>,
     taken: HashSet<String>,
+    waits: Waits,
+}
+
+/// Which properties without a column wait for one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Waits {
+    #[default]
+    None,
+    CustomFields,
+    All,
 }
 
 impl FromIterator<Column> for Columns {
@@ -80,10 +90,30 @@ impl Columns {
         places.get(planhat_name).copied()
     }
 
+    /// The same columns, to which no custom field is added: its type is not known yet, and would be for ever. The value
+    /// waits in `_overflow`, and its row for being written again.
+    #[must_use]
+    pub fn with_custom_fields_waiting(self) -> Columns {
+        Columns { waits: Waits::CustomFields, ..self }
+    }
+
+    /// The same columns, to which nothing is added for now.
+    #[must_use]
+    pub fn with_new_fields_waiting(self) -> Columns {
+        Columns { waits: Waits::All, ..self }
+    }
+
+    /// Whether a property without a column has none because it waits for one.
+    pub(super) fn waits(&self, origin: Origin, planhat_name: &str) -> bool {
+        (self.waits == Waits::All || self.waits == Waits::CustomFields && origin == Origin::Custom)
+            && self.len() < MAX_COLUMNS
+            && planhat_name.len() <= MAX_NAME_BYTES
+    }
+
     /// Whether these records have a property that wants a column and has none yet.
     pub fn would_grow(&self, records: &[Record]) -> bool {
         let wants = |(origin, name, value): (Origin, &str, Json<'_>)| {
-            !value.is_null() && name.len() <= MAX_NAME_BYTES && self.find(origin, name).is_none()
+            !value.is_null() && name.len() <= MAX_NAME_BYTES && !self.waits(origin, name) && self.find(origin, name).is_none()
         };
         self.len() < MAX_COLUMNS && records.iter().flat_map(Record::values).any(wants)
     }
@@ -92,7 +122,7 @@ impl Columns {
     pub fn grow(&mut self, object: &Object, records: &[Record], declared: &Declared) -> Vec<Column> {
         let mut unknown: BTreeMap<(Origin, &str), Vec<Json<'_>>> = BTreeMap::new();
         for (origin, name, value) in records.iter().flat_map(Record::values) {
-            if name.len() <= MAX_NAME_BYTES && self.find(origin, name).is_none() {
+            if name.len() <= MAX_NAME_BYTES && !self.waits(origin, name) && self.find(origin, name).is_none() {
                 unknown.entry((origin, name)).or_default().push(value);
             }
         }

@@ -21,6 +21,9 @@ const POINTER_BYTES: usize = 18;
 /// The longest value that it does not move out.
 const MAX_INLINE_BYTES: usize = 24;
 
+/// The hash of a row that is to be written again when its record is next read, as after `retype`.
+const UNSETTLED: i64 = 0;
+
 /// Which values do not by themselves make a row another one.
 #[derive(Debug, Clone, Default)]
 pub struct Volatile {
@@ -96,7 +99,12 @@ fn row<'a>(columns: &'a Columns, record: &'a Record, hash: i64) -> Row<'a> {
             },
             // Nothing but null has been seen of it: there is nothing to keep.
             None if value.is_null() => {}
-            None => row.overflow.push((origin, name, value)),
+            None => {
+                if columns.waits(origin, name) {
+                    row.hash = UNSETTLED;
+                }
+                row.overflow.push((origin, name, value));
+            }
         }
     }
     row.cells.sort_unstable_by_key(|cell| cell.column);

@@ -351,7 +351,7 @@ impl<'a> Pager<'a> {
         let (offset, max) = (self.position.offset, self.client.max_page_bytes());
         let place = format!("offset {offset} of {} by {}", self.path(), self.listing.name());
         let reason = format!("larger than planhat.max_page_bytes ({max}), at {place}");
-        self.oversized.push(Rejected { id: None, raw: format!("(not read: {place})"), reason, sqlstate: None });
+        self.oversized.push(Rejected::of_text(format!("(not read: {place})"), reason));
         self.position = Position { offset: offset + 1, seam: None };
     }
 

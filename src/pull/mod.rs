@@ -7,13 +7,17 @@
 //! A page is committed together with the position it stands for, so a scan goes on after a crash
 //! where it was. The watermark moves only at the end of a scan: only then is it known that nothing
 //! older is missing. Here is the story; `plan` decides what to read, `page` stores it, `preview` only says
-//! what would be stored, `gone` looks for what is no longer there, `report` counts.
+//! what would be stored, `gone` looks for what is no longer there, `rejected` says when too many records cannot be stored,
+//! `declarations` what is known of custom fields, `report` counts.
 
+mod again;
+mod declarations;
 mod deletion_guard;
 mod gone;
 mod page;
 mod plan;
 mod preview;
+mod rejected;
 mod report;
 mod turns;
 
@@ -27,18 +31,23 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::fields::Fields;
-use crate::flatten::{Columns, Declared, Volatile};
+use crate::flatten::{Columns, Volatile};
 use crate::object::{ByObject, Object};
 use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::privacy::Rules;
 use crate::progress::Board;
+use crate::record::REFUSED;
 use crate::store::{self, Cursor, ObjectStatus, Scan, ScanKind, Store, Timeline};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
+pub use again::{Retried, store_again};
+pub use declarations::Declarations;
 pub use deletion_guard::{Brake, Ledger};
 use page::Unsaved;
 use plan::{Plan, listings, plan};
+pub use rejected::RejectionGuard;
+use rejected::Share;
 pub use report::{Preview, Report};
 pub use turns::{Turns, Way};
 
@@ -59,7 +68,7 @@ pub struct Context<'a> {
     /// When the run began: a scan that begins in it cannot vouch for anything later.
     pub now: DateTime<Utc>,
     /// What is known of custom fields before any record shows them.
-    pub declared: &'a Declared,
+    pub declarations: &'a Declarations,
     /// Ends the pull after the page that is being stored.
     pub stop: &'a CancellationToken,
     /// Whose turn it is, should another run want the workspace meanwhile.
@@ -100,6 +109,9 @@ pub struct Limits {
     /// What the user counts as volatile besides the catalogue.
     pub volatile: ByObject<Fields<()>>,
     pub brake: Brake,
+    pub rejections: RejectionGuard,
+    /// Of so many records of an object a run keeps the text, if they cannot be stored.
+    pub quarantine_rows: usize,
 }
 
 /// What is asked of a pull.
@@ -144,6 +156,15 @@ pub enum Failure {
     Fetch { object: &'static str, offset: i64, source: planhat::Error },
     #[error("could not store {object}")]
     Store { object: &'static str, source: store::Error },
+    /// The rejection guard holds.
+    #[error("{rejected} of {listed} records of {object} were rejected: {reason}; {}", why_so_many(.reason))]
+    Rejected { object: &'static str, rejected: u64, listed: u64, reason: String },
+    #[error("could not read which types the custom fields of {object} have")]
+    Undeclared { object: &'static str, source: Arc<planhat::Error> },
+}
+
+fn why_so_many(reason: &str) -> &'static str {
+    if reason.starts_with(REFUSED) { "a rule of the database has changed" } else { "the API may have changed" }
 }
 
 impl Failure {
@@ -157,6 +178,7 @@ impl Failure {
         match self {
             Failure::Fetch { source, .. } => matches!(source, planhat::Error::Unreachable { .. }),
             Failure::Store { source, .. } => source.is_out_of_reach(),
+            Failure::Rejected { .. } | Failure::Undeclared { .. } => false,
         }
     }
 
@@ -168,7 +190,7 @@ impl Failure {
     fn concerns_a_page(&self) -> bool {
         self.status() == ObjectStatus::Failed
             && !self.is_token_refused()
-            && matches!(self, Failure::Fetch { .. })
+            && matches!(self, Failure::Fetch { .. } | Failure::Rejected { .. })
             && !self.is_out_of_reach()
     }
 
@@ -176,7 +198,9 @@ impl Failure {
     pub fn status(&self) -> ObjectStatus {
         match self {
             Failure::Fetch { source: planhat::Error::Forbidden { .. }, .. } => ObjectStatus::Skipped,
-            Failure::Fetch { .. } | Failure::Store { .. } => ObjectStatus::Failed,
+            Failure::Fetch { .. } | Failure::Store { .. } | Failure::Rejected { .. } | Failure::Undeclared { .. } => {
+                ObjectStatus::Failed
+            }
         }
     }
 
@@ -185,6 +209,13 @@ impl Failure {
         match self {
             Failure::Fetch { source, .. } => source.hint(),
             Failure::Store { source, .. } => source.hint(),
+            Failure::Rejected { .. } => Some(
+                "nothing more was read or kept, and the next sync reads all of it again; `planhat-sync quarantine` shows what was kept \
+                 before. If it is right that so many cannot be stored, raise sync.reject_percent and sync.reject_rows",
+            ),
+            Failure::Undeclared { .. } => Some(
+                "the first load of an object waits for /customfields, since a column keeps its type; the next sync tries again",
+            ),
         }
     }
 }
@@ -278,8 +309,11 @@ struct Pull<'a> {
     unsaved: Unsaved,
     /// How often the position in the database was saved; none if it has none of this scan.
     saved: Option<i64>,
-    /// Records of this object in quarantine, to be released when they arrive whole; none if it is empty.
-    quarantined: Option<HashSet<String>>,
+    /// Records of this object in quarantine that have an id, to be released when they arrive whole.
+    quarantined: HashSet<String>,
+    /// What of the listing that is being read was rejected, and of all that this scan has read.
+    of_listing: Share,
+    of_scan: Share,
     table_exists: bool,
     /// The table has been found to take no more columns.
     table_is_full: bool,
@@ -326,7 +360,9 @@ impl<'a> Pull<'a> {
             fetched_before: report.figures.fetched,
             unsaved: Unsaved::default(),
             saved,
-            quarantined: None,
+            quarantined: HashSet::new(),
+            of_listing: Share::default(),
+            of_scan: Share::default(),
             table_exists: false,
             table_is_full: false,
             columns: None,
@@ -361,6 +397,9 @@ impl<'a> Pull<'a> {
             }
             self.saw_everything &= read_to_the_end;
         }
+        if !self.resumed && self.ctx.limits.rejections.holds_for_all(&self.of_scan) {
+            return Err(self.too_many_rejected(self.of_scan.clone()).await);
+        }
         if self.kind == ScanKind::Full && self.mark_what_is_gone().await? == Listed::Stopped {
             return Ok(Ended::Stopped);
         }
@@ -375,6 +414,7 @@ impl<'a> Pull<'a> {
     /// One listing, page by page.
     async fn read(&mut self, listing: Listing, mut sweep: Option<Sweep>) -> Result<Listed, Failure> {
         let ctx = self.ctx;
+        self.of_listing = Share::default();
         let position = Position { offset: self.scan.offset.cast_unsigned(), seam: self.scan.seam.clone() };
         let mut pager = Pager::new(ctx.client, listing, ctx.limits.page_size, ctx.limits.overlap, position, self.calls);
         loop {
@@ -392,7 +432,7 @@ impl<'a> Pull<'a> {
                 }
             };
             if self.columns.is_none() {
-                self.prepare_table().await.map_err(|source| self.store_failed(source))?;
+                self.prepare_table().await?;
             }
             let Some(mut page) = page else { return Ok(Listed::ToTheEnd) };
             while let Some(following) = pager.next_if_here() {
@@ -402,7 +442,16 @@ impl<'a> Pull<'a> {
             if order != Some(Order::Past) {
                 pager.read_ahead();
             }
+            let (guard, mut with_this) = (ctx.limits.rejections, self.of_listing.clone());
+            with_this.add(page.records.len() + page.rejected.len(), &page.rejected);
+            if guard.holds(&with_this) {
+                return Err(self.too_many_rejected(with_this).await);
+            }
             self.take(page).await.map_err(|source| self.store_failed(source))?;
+            // Now it is known what the database refused.
+            if guard.holds(&self.of_listing) {
+                return Err(self.too_many_rejected(self.of_listing.clone()).await);
+            }
             debug!(object = self.object.name, offset = self.scan.offset, "took a page");
             self.ctx.board.note(self.object.name, self.report.progress());
 
@@ -418,6 +467,23 @@ impl<'a> Pull<'a> {
                 Some(Order::Holds) | None => {}
             }
         }
+    }
+
+    /// The rejection guard holds: nothing more is read. What was rejected before has been passed by, and may come with
+    /// an id that nobody knows, so the scan ends here and the next one begins anew.
+    async fn too_many_rejected(&mut self, share: Share) -> Failure {
+        if let Purpose::Store { run_id } = self.ctx.purpose {
+            let (workspace, object, kind) = (&self.ctx.store.schema, self.object, self.kind);
+            let ended = self.ctx.store.transaction(async |db| {
+                store::fence(&mut *db, workspace, run_id).await?;
+                store::end_scan(db, workspace, object, kind).await
+            });
+            if let Err(source) = ended.await {
+                return self.store_failed(source);
+            }
+        }
+        let (reason, Share { listed, rejected, .. }) = (share.reason().to_owned(), share);
+        Failure::Rejected { object: self.object.name, rejected, listed, reason }
     }
 
     /// Before a scan rests, its position is saved.

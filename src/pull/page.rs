@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use foldhash::fast::RandomState;
 use tracing::warn;
 
-use super::{Pull, Purpose};
+use super::declarations::NewFields;
+use super::{Failure, Pull, Purpose};
 use crate::flatten::{Columns, Row, flatten};
 use crate::object::Object;
 use crate::planhat::Page;
@@ -30,29 +31,49 @@ pub(super) struct Unsaved {
 
 impl Pull<'_> {
     /// The table, its columns, and which of its records are in quarantine.
-    pub(super) async fn prepare_table(&mut self) -> Result<(), store::Error> {
-        if self.ctx.purpose.is_preview() {
-            return self.look_at_table().await;
+    pub(super) async fn prepare_table(&mut self) -> Result<(), Failure> {
+        let prepared = if self.ctx.purpose.is_preview() { self.look_at_table().await } else { self.make_table().await };
+        prepared.map_err(|source| self.store_failed(source))?;
+        match (&self.columns, &self.ctx.declarations.unknown) {
+            (None, Some(source)) => Err(Failure::Undeclared { object: self.object.name, source: source.clone() }),
+            _ => Ok(()),
         }
-        let (workspace, object) = (&self.ctx.store.schema, self.object);
-        let prepared = self.ctx.store.transaction(async |db| {
+    }
+
+    /// Makes the table where it may be made, and says in `columns` that it is there.
+    async fn make_table(&mut self) -> Result<(), store::Error> {
+        let (workspace, object, declarations) = (&self.ctx.store.schema, self.object, self.ctx.declarations);
+        let made = self.ctx.store.transaction(async |db| {
+            let known = store::load_columns(&mut *db, workspace, object).await?;
+            if declarations.new_fields(&known) == NewFields::Refused {
+                return Ok(None);
+            }
             if !store::table_exists(&mut *db, workspace, object).await? {
                 store::create_table(&mut *db, workspace, object).await?;
             }
             let columns = store::load_columns(&mut *db, workspace, object).await?;
             store::mend_columns(&mut *db, workspace, object, &columns).await?;
             let quarantined = store::ids_in_quarantine(db, workspace, object).await?;
-            Ok((columns, quarantined))
+            Ok(Some((columns, quarantined)))
         });
-        let (columns, quarantined) = prepared.await?;
-        (self.columns, self.quarantined, self.table_exists) = (Some(columns), quarantined, true);
+        if let Some((columns, quarantined)) = made.await? {
+            (self.columns, self.quarantined, self.table_exists) = (Some(self.as_declared(columns)), quarantined, true);
+        }
         Ok(())
+    }
+
+    /// Columns to which none of a custom field is added while its declaration is not known.
+    pub(super) fn as_declared(&self, columns: Columns) -> Columns {
+        match self.ctx.declarations.new_fields(&columns) {
+            NewFields::Column | NewFields::Refused => columns,
+            NewFields::Wait => columns.with_custom_fields_waiting(),
+        }
     }
 
     /// Columns for what a page brings for the first time, in a transaction of its own: it locks the table
     /// against readers, so it has to be short. A column without values harms nobody if we die after it.
     async fn columns_for(&mut self, records: &[Record]) -> Result<Columns, store::Error> {
-        let (workspace, object, declared) = (&self.ctx.store.schema, self.object, self.ctx.declared);
+        let (workspace, object, declared) = (&self.ctx.store.schema, self.object, &self.ctx.declarations.declared);
         let columns = self.columns.take().unwrap_or_default();
         if self.table_is_full || !columns.would_grow(records) {
             return Ok(columns);
@@ -60,7 +81,7 @@ impl Pull<'_> {
         let grown = self.ctx.store.transaction(async |db| {
             store::lock_columns(&mut *db, workspace, object).await?;
             // Somebody else may have made some meanwhile.
-            let mut columns = store::load_columns(&mut *db, workspace, object).await?;
+            let mut columns = self.as_declared(store::load_columns(&mut *db, workspace, object).await?);
             let known = columns.len();
             let added = columns.grow(object, records, declared);
             store::add_columns(db, workspace, object, known, &added).await?;
@@ -104,7 +125,7 @@ impl Pull<'_> {
     /// Sorts the records of a page. What is older than the window is compared all the same if it is
     /// stored and cannot be told unchanged otherwise, or is stored as deleted: it is back.
     async fn sort(&self, page: Page, newest: Vec<Option<DateTime<Utc>>>) -> Result<Sorted, store::Error> {
-        let mut page = Sorted::by(self.window, self.object, self.quarantined.as_ref(), page, newest);
+        let mut page = Sorted::by(self.window, self.object, &self.quarantined, page, newest);
         if page.older.is_empty() || !self.table_exists {
             page.too_old = page.older.len();
             return Ok(page);
@@ -147,16 +168,17 @@ impl Pull<'_> {
             },
             committed => committed,
         };
-        let Committed { written, refused, saved } = committed?;
+        let Committed { written, refused, released, saved } = committed?;
         match saved {
             Some(saves) => self.is_saved(saves),
             None => self.unsaved.pages += pages,
         }
+        self.weigh(&page, &refused);
         self.report.add(self.object, &page, &rows, written, &refused);
-        if !page.rejected.is_empty() || !refused.is_empty() {
-            let waiting = page.rejected.into_iter().chain(refused).filter_map(|rejected| rejected.id);
-            self.quarantined.get_or_insert_default().extend(waiting);
+        for id in released {
+            self.quarantined.remove(&id);
         }
+        self.quarantined.extend(page.rejected.into_iter().chain(refused).filter_map(|rejected| rejected.id));
         Ok(())
     }
 
@@ -189,18 +211,25 @@ impl Pull<'_> {
             (store::upsert(&mut *db, target, rows).await?, Vec::new())
         };
         let refused: Vec<Rejected> = refused.into_iter().filter_map(|refused| page.refuse(refused)).collect();
-        if self.quarantined.is_some() {
-            let stored = rows.iter().map(|row| row.id);
-            let stored: Vec<&str> =
-                stored.filter(|id| !refused.iter().any(|refused| refused.id.as_deref() == Some(id))).collect();
-            store::release_stored(&mut *db, workspace, object, &stored).await?;
-        }
-        store::put_in_quarantine(&mut *db, workspace, object, run_id, &page.rejected).await?;
-        store::put_in_quarantine(&mut *db, workspace, object, run_id, &refused).await?;
-        let nothing_new = written.is_nothing() && self.quarantined.is_none() && page.rejected.is_empty() && refused.is_empty();
+        let is_refused = |id: &str| refused.iter().any(|refused| refused.id.as_deref() == Some(id));
+        let waiting = rows.iter().map(|row| row.id).filter(|id| self.quarantined.contains(*id));
+        let released: Vec<&str> = waiting.filter(|id| !is_refused(id)).collect();
+        store::release_stored(&mut *db, workspace, object, &released).await?;
+        let rejected = page.rejected.iter().chain(&refused);
+        let entries = self.report.rejected.entries(rejected, self.ctx.limits.quarantine_rows);
+        store::put_in_quarantine(&mut *db, workspace, object, run_id, &entries).await?;
+        let nothing_new = written.is_nothing() && released.is_empty() && entries.is_empty();
+        let released = released.into_iter().map(str::to_owned).collect();
         let is_worth_it = !nothing_new || self.unsaved.pages >= UNSAVED_PAGES;
         let saved = if is_worth_it { Some(self.save(db, run_id).await?) } else { None };
-        Ok(Committed { written, refused, saved })
+        Ok(Committed { written, refused, released, saved })
+    }
+
+    /// Counts what was listed and rejected, for the rejection guard.
+    pub(super) fn weigh(&mut self, page: &Sorted, refused: &[Rejected]) {
+        for share in [&mut self.of_listing, &mut self.of_scan] {
+            share.add(page.fetched, page.rejected.iter().chain(refused));
+        }
     }
 
     /// Saves the position alone.
@@ -227,6 +256,8 @@ impl Pull<'_> {
 struct Committed {
     written: Written,
     refused: Vec<Rejected>,
+    /// The ids of those that were in quarantine.
+    released: Vec<String>,
     /// With the position of the scan, for which time.
     saved: Option<i64>,
 }
@@ -250,14 +281,14 @@ impl Sorted {
     fn by(
         window: Window,
         object: &Object,
-        quarantined: Option<&HashSet<String>>,
+        quarantined: &HashSet<String>,
         page: Page,
         newest: Vec<Option<DateTime<Utc>>>,
     ) -> Sorted {
         let Page { records, rejected, pages, .. } = page;
         let fetched = records.len() + rejected.len();
         let mut sorted = Sorted { taken: Vec::new(), oldest: None, older: Vec::new(), too_old: 0, rejected, fetched, pages };
-        let waits = |record: &Record| quarantined.is_some_and(|ids| ids.contains(&record.id));
+        let waits = |record: &Record| quarantined.contains(&record.id);
         let mut seen = HashSet::with_hasher(RandomState::default());
         let is_last: Vec<bool> = records.iter().rev().map(|record| seen.insert(record.id.as_str())).collect();
         let is_last: Vec<bool> = is_last.into_iter().rev().collect();

@@ -1,17 +1,26 @@
 //! A dry run's page: compared with what is stored, and nothing written.
+//!
+//! A record may be listed several times, by another order or with the archived ones. A run would find it stored the second
+//! time; a dry run has to remember what it has counted. It remembers hashes of ids, of new and changed records alone, and
+//! so many at most: of a workspace with more of them it says what is there at least.
 
 use std::collections::HashSet;
 
+use foldhash::fast::RandomState;
 use serde::Serialize;
 use sqlx::types::Json;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Pull;
+use super::declarations::NewFields;
 use super::page::Sorted;
 use crate::flatten::{Columns, Row, flatten};
 use crate::store::{self, Compared, Difference, Noted, Target, Written};
 
 /// Records that are shown one by one; the figures have them all.
 const MOST_SHOWN: usize = 1000;
+/// Records that are remembered as counted; some 16 MB.
+const MOST_COUNTED: usize = 1_000_000;
 
 /// What a run would do to one table.
 #[derive(Debug, Default, Serialize)]
@@ -22,6 +31,11 @@ pub struct Preview {
     pub records: Vec<Would>,
     /// Those that were too many to show.
     pub not_shown: usize,
+    /// There are more to insert or update than could be told apart, so the figures say what is there at least.
+    pub at_least: bool,
+    /// The ids, as hashes, of those that were counted.
+    #[serde(skip)]
+    counted: HashSet<u64, RandomState>,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,6 +55,18 @@ pub struct Would {
     pub changes: Vec<store::Difference>,
 }
 
+impl Preview {
+    /// Whether this record, which would be inserted or updated, counts for the first time.
+    fn counts(&mut self, id: &str) -> bool {
+        let id = xxh3_64(id.as_bytes());
+        if self.counted.len() >= MOST_COUNTED {
+            self.at_least |= !self.counted.contains(&id);
+            return false;
+        }
+        self.counted.insert(id)
+    }
+}
+
 impl Pull<'_> {
     /// The columns there are, of a table that may not be there yet.
     pub(super) async fn look_at_table(&mut self) -> Result<(), store::Error> {
@@ -54,14 +80,16 @@ impl Pull<'_> {
             (self.table_exists, columns) = looked.await?;
         }
         self.report.preview.makes_the_table = !self.table_exists;
-        self.columns = Some(columns);
+        if self.ctx.declarations.new_fields(&columns) != NewFields::Refused {
+            self.columns = Some(self.as_declared(columns));
+        }
         Ok(())
     }
 
     /// Says what storing a page would do.
     pub(super) async fn preview(&mut self, page: Sorted, diff: bool) -> Result<(), store::Error> {
         let mut columns = self.columns.take().unwrap_or_default();
-        let added = columns.grow(self.object, &page.taken, self.ctx.declared);
+        let added = columns.grow(self.object, &page.taken, &self.ctx.declarations.declared);
         let rows = flatten(&columns, &self.volatile, &page.taken);
         let target = Target {
             schema: &self.ctx.store.schema,
@@ -87,7 +115,18 @@ impl Pull<'_> {
             }
             Ok((compared, differences))
         });
-        let (Compared { written, new, changed, .. }, differences) = looked.await?;
+        let (Compared { mut written, mut new, mut changed, restored }, differences) = looked.await?;
+        // What was counted before, a run would find stored.
+        let mut counts = |row: &&Row<'_>, figure: &mut u64| {
+            let counts = self.report.preview.counts(row.id);
+            if !counts {
+                *figure -= 1;
+                written.unchanged += 1;
+            }
+            counts
+        };
+        new.retain(|row| counts(row, &mut written.inserted));
+        changed.retain(|row| counts(row, if restored.contains(row.id) { &mut written.restored } else { &mut written.updated }));
 
         if diff {
             let inserted = |row: &&Row<'_>| Would { id: row.id.to_owned(), inserted: true, changes: Vec::new() };
@@ -107,9 +146,24 @@ impl Pull<'_> {
             planhat_name: column.planhat_name,
             origin: column.origin.as_str(),
         }));
+        self.weigh(&page, &[]);
         self.report.add(self.object, &page, &rows, written, &[]);
         drop(rows);
         self.columns = Some(columns);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_counts_once_and_of_too_many_those_that_can_be_told_apart_do() {
+        let mut preview = Preview::default();
+        assert_eq!(["a", "b", "a"].map(|id| preview.counts(id)), [true, true, false]);
+        preview.counted.extend(0..MOST_COUNTED as u64);
+        assert!(!preview.counts("a") && !preview.at_least);
+        assert!(!preview.counts("c") && preview.at_least);
     }
 }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use metrics::counter;
 
 use super::page::Sorted;
+use super::rejected::Tally;
 use crate::flatten::Row;
 use crate::object::Object;
 use crate::progress::Progress;
@@ -33,12 +34,15 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// What a dry run found.
     pub preview: Preview,
+    /// What could not be stored.
+    pub(super) rejected: Tally,
 }
 
 impl Report {
     /// Counts a page that has been committed, its rows in the order of its records.
     pub(super) fn add(&mut self, object: &Object, page: &Sorted, rows: &[Row<'_>], written: Written, refused: &[Rejected]) {
-        let quarantined = page.rejected.len() + refused.len();
+        // Once, however often it is listed.
+        let quarantined = self.rejected.add(page.rejected.iter().chain(refused));
         let refused: HashSet<&str> = refused.iter().filter_map(|refused| refused.id.as_deref()).collect();
         let figures = &mut self.figures;
         figures.pages += i64::from(page.pages);
@@ -63,6 +67,11 @@ impl Report {
             self.overflowing.extend(row.overflowing().map(str::to_owned));
         }
         self.oldest = self.oldest.into_iter().chain(page.oldest).min();
+    }
+
+    /// Why an object is not complete of which records could not be stored.
+    pub fn why_partial(&self) -> Option<String> {
+        self.rejected.summary()
     }
 
     pub(super) fn warn(&mut self, warning: String) {

@@ -12,6 +12,7 @@ mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -26,7 +27,7 @@ use crate::flatten::Declared;
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::progress::Board;
-use crate::pull::{Ask, Failure, Ledger, Limits, Preview, Purpose, Turns};
+use crate::pull::{Ask, Declarations, Failure, Ledger, Limits, Preview, Purpose, Turns};
 use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
 
 pub use identity::Compared;
@@ -55,6 +56,8 @@ pub struct Summary {
     pub run_id: Option<i64>,
     pub status: RunStatus,
     pub seconds: f64,
+    /// Requests to Planhat, those for the declarations of custom fields included.
+    pub calls: i64,
     pub objects: Vec<ObjectSummary>,
 }
 
@@ -121,8 +124,9 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
     let (halt, turns) = (stop.child_token(), Turns::default());
     let pulls = pull_objects(client, store, order, Purpose::Store { run_id }, Some(&binding), &turns, &halt);
-    let objects = beside_heartbeat(store, run_id, order.command, &turns, &halt, pulls).await;
+    let (objects, calls) = beside_heartbeat(store, run_id, order.command, &turns, &halt, pulls).await;
 
+    note_calls(store, run_id, calls).await;
     let status = status_of(&objects, stop.is_cancelled());
     end(store, run_id, status, why(status, &objects)).await?;
     forget_old_runs(store, order).await;
@@ -135,7 +139,14 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     }
     let seconds = started.elapsed().as_secs_f64();
     info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
-    Ok(Summary { run_id: Some(run_id), status, seconds, objects })
+    Ok(Summary { run_id: Some(run_id), status, seconds, calls, objects })
+}
+
+/// What a run has cost; its end does not depend on it.
+async fn note_calls(store: &Store, run_id: i64, calls: i64) {
+    if let Err(error) = store.transaction(async |db| store::note_calls(db, run_id, calls).await).await {
+        warn!(error = %Chain(&error), "could not note the calls of a run");
+    }
 }
 
 /// The record of runs does not grow without end; that is nothing a run could fail for.
@@ -183,12 +194,12 @@ pub async fn preview(
         recognized = recognize(client, store) => recognized?,
     };
     let (halt, turns) = (stop.child_token(), Turns::default());
-    let objects = pull_objects(client, store, order, Purpose::Preview { diff }, None, &turns, &halt).await;
+    let (objects, calls) = pull_objects(client, store, order, Purpose::Preview { diff }, None, &turns, &halt).await;
     let status = status_of(&objects, stop.is_cancelled());
-    Ok(Summary { run_id: None, status, seconds: started.elapsed().as_secs_f64(), objects })
+    Ok(Summary { run_id: None, status, seconds: started.elapsed().as_secs_f64(), calls, objects })
 }
 
-/// All objects of an order, several side by side, in its order.
+/// All objects of an order, several side by side, in its order; and the calls that all of it took.
 async fn pull_objects(
     client: &Client,
     store: &Store,
@@ -197,43 +208,55 @@ async fn pull_objects(
     binding: Option<&str>,
     turns: &Turns,
     halt: &CancellationToken,
-) -> Vec<ObjectSummary> {
-    let declared = tokio::select! {
-        () = halt.cancelled() => Declared::default(),
-        declared = declared_fields(client, &order.limits) => declared,
+) -> (Vec<ObjectSummary>, i64) {
+    let calls = Arc::default();
+    let declarations = tokio::select! {
+        // No object begins any more.
+        () = halt.cancelled() => Declarations::default(),
+        declarations = declared_fields(client, &order.limits, &calls) => declarations,
     };
-    let declared = declared.under(&order.limits.rules);
     let ledger = Ledger::default();
-    let shared = objects::Shared { client, store, order, purpose, binding, declared: &declared, turns, halt, ledger: &ledger };
+    let declarations = &declarations;
+    let shared = objects::Shared { client, store, order, purpose, binding, declarations, turns, halt, ledger: &ledger };
     let mut objects: Vec<ObjectSummary> = stream::iter(order.objects)
         .map(|object| objects::one_object(shared, object))
         .buffer_unordered(order.concurrency)
         .collect()
         .await;
     objects.sort_by_key(|summary| order.objects.iter().position(|object| object.name == summary.run.object));
-    objects
+    let of_objects: i64 = objects.iter().map(|summary| summary.run.figures.calls).sum();
+    (objects, of_objects + calls.load(Ordering::Relaxed).cast_signed())
 }
 
-/// The types of custom fields, as far as the token may know them. Without, values decide.
-async fn declared_fields(client: &Client, limits: &Limits) -> Declared {
-    let Some(object) = catalog::object("customfields") else { return Declared::default() };
-    let (calls, listing) = (Arc::default(), Listing { object, sort: "_id".to_owned(), hidden: false });
-    let mut pager = Pager::new(client, listing, limits.page_size, limits.overlap, Position::default(), &calls);
+/// The types of custom fields, as far as they can be read.
+async fn declared_fields(client: &Client, limits: &Limits, calls: &Arc<AtomicU64>) -> Declarations {
+    let Some(object) = catalog::object("customfields") else { return Declarations::default() };
+    let listing = Listing { object, sort: "_id".to_owned(), hidden: false };
+    let mut pager = Pager::new(client, listing, limits.page_size, limits.overlap, Position::default(), calls);
     let mut records = Vec::new();
-    loop {
+    let failure = loop {
         match pager.next().await {
             Ok(Some(page)) => records.extend(page.records),
-            Ok(None) => return Declared::from_records(&records),
-            Err(error) => {
-                info!(error = %Chain(&error), "custom fields take their types from values: their declarations could not be read");
-                return Declared::from_records(&records);
-            }
+            Ok(None) => break None,
+            Err(error) => break Some(error),
         }
+    };
+    let declared = Declared::from_records(&records).under(&limits.rules);
+    match &failure {
+        Some(error @ planhat::Error::Forbidden { .. }) => {
+            info!(error = %Chain(error), "custom fields take their types from values: their declarations may not be read");
+        }
+        Some(error) => warn!(
+            error = %Chain(error),
+            "the declarations of custom fields could not be read: objects are not loaded for the first time, and new custom fields wait in _overflow"
+        ),
+        None => {}
     }
+    Declarations::of(declared, failure)
 }
 
-/// What stands for a run that did not succeed: the first thing that failed; what was skipped counts
-/// only where nothing else happened.
+/// What stands for a run that did not succeed: the first thing that failed, else of what records could not be stored; what
+/// was skipped counts only where nothing else happened.
 fn why(status: RunStatus, objects: &[ObjectSummary]) -> Option<String> {
     let first = |wanted: ObjectStatus| {
         let found = objects.iter().find(|summary| summary.run.status == wanted)?;
@@ -241,7 +264,10 @@ fn why(status: RunStatus, objects: &[ObjectSummary]) -> Option<String> {
     };
     match status {
         RunStatus::Succeeded | RunStatus::Interrupted => None,
-        RunStatus::Partial => first(ObjectStatus::Failed),
+        RunStatus::Partial => first(ObjectStatus::Failed).or_else(|| {
+            let partial = objects.iter().find(|summary| summary.run.status == ObjectStatus::Partial)?;
+            Some(format!("{}: {}", partial.run.object, partial.run.reason.as_deref()?))
+        }),
         RunStatus::Failed => first(ObjectStatus::Failed).or_else(|| first(ObjectStatus::Skipped)),
     }
 }

@@ -6,10 +6,9 @@ use tracing::{error, info, warn};
 
 use super::{ObjectSummary, Order};
 use crate::error::Chain;
-use crate::flatten::Declared;
 use crate::object::Object;
 use crate::planhat::Client;
-use crate::pull::{self, Context, Ending, Failure, Ledger, Purpose, Report, Turns};
+use crate::pull::{self, Context, Declarations, Ending, Failure, Ledger, Purpose, Report, Turns};
 use crate::store::{self, ObjectRun, ObjectStatus, Store};
 
 /// What all objects of a run share.
@@ -20,14 +19,14 @@ pub(super) struct Shared<'a> {
     pub(super) order: &'a Order<'a>,
     pub(super) purpose: Purpose,
     pub(super) binding: Option<&'a str>,
-    pub(super) declared: &'a Declared,
+    pub(super) declarations: &'a Declarations,
     pub(super) turns: &'a Turns,
     pub(super) halt: &'a CancellationToken,
     pub(super) ledger: &'a Ledger,
 }
 
 pub(super) async fn one_object(shared: Shared<'_>, object: &'static Object) -> ObjectSummary {
-    let Shared { client, store, order, purpose, binding, declared, turns, halt, ledger } = shared;
+    let Shared { client, store, order, purpose, binding, declarations, turns, halt, ledger } = shared;
     let started_at = Utc::now();
     let mut report = Report::default();
     let was_halted = halt.is_cancelled();
@@ -42,7 +41,7 @@ pub(super) async fn one_object(shared: Shared<'_>, object: &'static Object) -> O
             objects: order.objects,
             binding,
             now: order.now,
-            declared,
+            declarations,
             stop: halt,
             turns,
             board: &order.board,
@@ -60,7 +59,8 @@ pub(super) async fn one_object(shared: Shared<'_>, object: &'static Object) -> O
     if failure.as_ref().is_some_and(|failure| failure.is_token_refused() || failure.is_out_of_reach()) {
         halt.cancel();
     }
-    let reason = failure.as_ref().map(|failure| Chain(failure).to_string()).or_else(|| report.warnings.first().cloned());
+    let why = failure.as_ref().map(|failure| Chain(failure).to_string()).or_else(|| report.why_partial());
+    let reason = why.or_else(|| report.warnings.first().cloned());
     tell(object, status, reason.as_deref(), &report);
 
     let run = ObjectRun {

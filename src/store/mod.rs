@@ -56,12 +56,15 @@ pub use lease::{
     DaemonHolder, DaemonLease, HEARTBEAT, Held, Holder, Lease, MayTake, Process, STALE_AFTER, acquire_daemon_lease,
     ask_for_lease, beat, fence, free_lease, release_daemon_lease, renew_daemon_lease, take_lease, take_lease_back,
 };
-pub use quarantine::{ids_in_quarantine, put_in_quarantine, release_stored, release_unseen};
+pub use quarantine::{
+    Entry, Quarantined, Waiting, drop_from_quarantine, ids_in_quarantine, in_quarantine, latest_in_quarantine, put_in_quarantine,
+    release_stored, release_unseen, texts_in_quarantine, waiting,
+};
 pub use retype::{Retyped, retype};
 pub use rows::{Compared, Difference, Refused, Target, Written, compare, differences, upsert, upsert_in_halves};
 pub use runs::{
     Figures, ObjectRun, ObjectState, ObjectStatus, Overview, PastObjectRun, PastRun, RunStatus, finish_run, forget_runs,
-    last_good_start, objects_of_run, overview, recent_runs, record_object_run, run_of,
+    last_good_start, note_calls, objects_of_run, overview, recent_runs, record_object_run, run_of,
 };
 pub use tables::{
     add_columns, create_table, load_columns, lock_columns, mend_columns, row_count, sample, table_exists, table_sql,

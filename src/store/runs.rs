@@ -145,6 +145,17 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     Ok(())
 }
 
+/// Notes how many requests a run has sent.
+pub async fn note_calls(db: &mut PgConnection, run_id: i64, calls: i64) -> Result<(), Error> {
+    query("update planhat_sync.runs set api_calls = $2 where id = $1")
+        .bind(run_id)
+        .bind(calls)
+        .execute(db)
+        .await
+        .map_err(could_not("note the calls of a run"))?;
+    Ok(())
+}
+
 /// Ends a run and releases its lease. One that was taken for dead meanwhile stays so.
 pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, error: Option<&str>) -> Result<(), Error> {
     // In the order of whoever takes a lease over, so that neither waits for the other.
@@ -168,12 +179,14 @@ pub struct PastRun {
     pub started_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
     pub error: Option<String>,
+    /// Requests to Planhat in all.
+    pub calls: Option<i64>,
 }
 
 /// The latest runs, the last one first.
 pub async fn recent_runs(db: &mut PgConnection, workspace: &str, count: i64) -> Result<Vec<PastRun>, Error> {
     query_as(
-        "select id, command, status, started_at, finished_at, error from planhat_sync.runs
+        "select id, command, status, started_at, finished_at, error, api_calls as calls from planhat_sync.runs
          where workspace = $1 order by id desc limit $2",
     )
     .bind(workspace)
@@ -214,7 +227,9 @@ pub async fn objects_of_run(db: &mut PgConnection, run_id: i64) -> Result<Vec<Pa
 
 /// One run of this workspace.
 pub async fn run_of(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<PastRun>, Error> {
-    query_as("select id, command, status, started_at, finished_at, error from planhat_sync.runs where workspace = $1 and id = $2")
+    query_as(
+        "select id, command, status, started_at, finished_at, error, api_calls as calls from planhat_sync.runs where workspace = $1 and id = $2",
+    )
         .bind(workspace)
         .bind(run_id)
         .fetch_optional(db)

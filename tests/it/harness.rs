@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use planhat_sync::catalog;
 use planhat_sync::object::{ByObject, Object};
 use planhat_sync::planhat::{Budget, Client, Connection, Retry, Token};
-use planhat_sync::pull::{Ask, Begin, Brake, Limits, Range};
+use planhat_sync::pull::{Ask, Begin, Brake, Limits, Range, RejectionGuard};
 use planhat_sync::record::{Origin, Record};
 use planhat_sync::run::{self, ObjectSummary, Order, Summary};
 use planhat_sync::simulator::{Options, Simulator, Workspace};
@@ -80,6 +80,8 @@ impl Sync {
             rules: ByObject::new(),
             volatile: ByObject::new(),
             brake: Brake { on: true, percent: 20, rows: 100 },
+            rejections: RejectionGuard { percent: 20, rows: 100 },
+            quarantine_rows: 1000,
         };
         Sync { simulator, store, limits, now: at(TODAY), stop: CancellationToken::new() }
     }

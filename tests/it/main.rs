@@ -22,6 +22,7 @@ mod model;
 mod paging;
 mod permissions;
 mod privacy;
+mod quarantine;
 mod reconcile;
 mod results;
 mod runs;

@@ -1,0 +1,243 @@
+//! `quarantine`: which records could not be stored and why, their texts, and what to do about them.
+//!
+//! Looking reads the database alone: no token, no lease, nothing changed. What Planhat or the database said is printed
+//! without its control characters, so that it neither moves the cursor nor begins a line of its own.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, exit, print, sync, with_store};
+use crate::cli::{Output, WhichQuarantined};
+use crate::config::{self, Settings};
+use crate::object::Object;
+use crate::pull::{self, Limits, Retried, Turns};
+use crate::run;
+use crate::store::{self, Quarantined, RunStatus, Store, Waiting};
+
+/// What the run of a retry is called.
+const RETRY: &str = "quarantine retry";
+/// As much of a reason as a line of a table takes.
+const REASON_CHARS: usize = 100;
+
+#[derive(Debug, Default, Serialize)]
+struct Overview {
+    /// By object and reason.
+    waiting: Vec<Waiting>,
+    /// The latest ones.
+    entries: Vec<Quarantined>,
+}
+
+/// An entry with its text.
+#[derive(Debug, Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    entry: Quarantined,
+    raw: String,
+}
+
+pub(super) async fn list(settings: &Settings, which: &WhichQuarantined) -> Result<ExitCode, Failure> {
+    let named: Vec<&str> = config::objects_named(&which.objects)?.iter().map(|object| object.name).collect();
+    let overview = with_store(settings, async |store| {
+        if !store.is_set_up().await? {
+            return Ok(Overview::default());
+        }
+        let looked = store.look(async |db| {
+            let waiting = store::waiting(&mut *db, &store.schema, &named).await?;
+            let entries = store::latest_in_quarantine(db, &store.schema, &named, which.limit.into()).await?;
+            Ok(Overview { waiting, entries })
+        });
+        Ok(looked.await?)
+    })
+    .await?;
+    if which.output.json {
+        print::json(&overview)?;
+    } else {
+        print::to_stdout(&text_of(&overview));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn show(settings: &Settings, id: i64, output: Output) -> Result<ExitCode, Failure> {
+    let whole = with_store(settings, async |store| {
+        if !store.is_set_up().await? {
+            return Ok(None);
+        }
+        Ok(store.look(async |db| store::in_quarantine(db, &store.schema, id).await).await?)
+    })
+    .await?;
+    let Some((entry, raw)) = whole else { return Err(no_entry(&[id])) };
+    if output.json {
+        print::json(&Whole { entry, raw })?;
+    } else {
+        let record = entry.record_id.as_deref().map_or("without an id".to_owned(), print::on_one_line);
+        let run = entry.run_id.map_or_else(String::new, |run_id| format!(", last seen by run {run_id}"));
+        print::to_stdout(&format!(
+            "{id}: {} {record}, since {}{run}\n{}\n{}",
+            entry.object,
+            print::instant(entry.since),
+            full_reason(&entry),
+            print::on_one_line(&raw)
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tries to store what is kept once more, as a run of its own, so that no sync stores the same records meanwhile.
+pub(super) async fn retry(settings: &Settings, objects: &[String]) -> Result<ExitCode, Failure> {
+    let objects = config::objects_named(objects)?;
+    let limits = sync::limits(settings);
+    let tried = with_store(settings, async |store| {
+        if !store.is_set_up().await? {
+            return Ok(Vec::new());
+        }
+        store.migrate().await?;
+        let halt = CancellationToken::new();
+        let run_id = run::begin(store, RETRY, &halt).await?;
+        let work = retry_each(store, &limits, &objects, run_id);
+        let result = run::beside_heartbeat(store, run_id, RETRY, &Turns::default(), &halt, work).await;
+        let status = match &result {
+            Ok(tried) if tried.iter().all(|tried| tried.left == 0) => RunStatus::Succeeded,
+            Ok(_) => RunStatus::Partial,
+            Err(_) => RunStatus::Failed,
+        };
+        let ended = run::end(store, run_id, status, result.as_ref().err().map(Failure::on_one_line)).await;
+        let tried = result?;
+        ended?;
+        Ok(tried)
+    })
+    .await?;
+    let lines: Vec<String> = tried.iter().map(Tried::on_one_line).collect();
+    print::to_stdout(&if lines.is_empty() { "nothing is in quarantine".to_owned() } else { lines.join("\n") });
+    let all_stored = tried.iter().all(|tried| tried.left == 0);
+    Ok(if all_stored { ExitCode::SUCCESS } else { ExitCode::from(exit::PARTIAL) })
+}
+
+/// Forgets entries on the user's word.
+pub(super) async fn drop(settings: &Settings, ids: &[i64]) -> Result<ExitCode, Failure> {
+    let dropped = with_store(settings, async |store| {
+        if !store.is_set_up().await? {
+            return Ok(Vec::new());
+        }
+        Ok(store.transaction(async |db| store::drop_from_quarantine(db, &store.schema, ids).await).await?)
+    })
+    .await?;
+    if !dropped.is_empty() {
+        print::to_stdout(&format!(
+            "dropped {}; a record that is listed again and still cannot be stored comes back",
+            records(dropped.len() as u64)
+        ));
+    }
+    let missing: Vec<i64> = ids.iter().copied().filter(|id| !dropped.contains(id)).collect();
+    if missing.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(no_entry(&missing)) }
+}
+
+/// What came of one object.
+#[derive(Debug)]
+struct Tried {
+    object: &'static Object,
+    /// None where the user's rules leave no text that could be stored.
+    retried: Option<Retried>,
+    /// Records that are still there.
+    left: u64,
+}
+
+impl Tried {
+    fn on_one_line(&self) -> String {
+        let (name, left) = (self.object.name, records(self.left));
+        match self.retried {
+            None => {
+                format!("{name}: {left} wait for the next sync: what its privacy rules leave of a text is not what Planhat sent")
+            }
+            Some(Retried { stored, refused }) if self.left == 0 && refused == 0 => format!("{name}: stored {}", records(stored)),
+            Some(Retried { stored, refused }) => {
+                let rest =
+                    if refused < self.left { "; the rest has no id or no whole text and waits for the next sync" } else { "" };
+                format!("{name}: stored {}, {refused} refused again, {left} in quarantine{rest}", records(stored))
+            }
+        }
+    }
+}
+
+async fn retry_each(store: &Store, limits: &Limits, objects: &[&'static Object], run_id: i64) -> Result<Vec<Tried>, Failure> {
+    if limits.timeline.on {
+        store.transaction(async |db| store::make_actions(db, &store.schema).await).await?;
+    }
+    let mut tried = Vec::new();
+    for object in waiting_objects(store, objects).await? {
+        let has_rules = limits.rules.contains_key(object.name);
+        let retried = if has_rules { None } else { Some(pull::store_again(store, limits, object, run_id).await?) };
+        let left = store.look(async |db| store::waiting(db, &store.schema, &[object.name]).await).await?;
+        let left = left.iter().map(|waiting| waiting.records.cast_unsigned()).sum();
+        tried.push(Tried { object, retried, left });
+    }
+    Ok(tried)
+}
+
+/// The objects of which anything is in quarantine, of those that are named or of all.
+async fn waiting_objects(store: &Store, named: &[&'static Object]) -> Result<Vec<&'static Object>, Failure> {
+    let names: Vec<&str> = named.iter().map(|object| object.name).collect();
+    let mut waiting: Vec<String> = store
+        .look(async |db| store::waiting(db, &store.schema, &names).await)
+        .await?
+        .into_iter()
+        .map(|waiting| waiting.object)
+        .collect();
+    waiting.dedup();
+    Ok(config::objects_named(&waiting)?)
+}
+
+fn text_of(overview: &Overview) -> String {
+    if overview.waiting.is_empty() {
+        return "nothing is in quarantine".to_owned();
+    }
+    let rows = overview.waiting.iter().map(|waiting| {
+        let times = [waiting.oldest, waiting.newest].map(print::instant);
+        [waiting.object.clone(), print::on_one_line(&waiting.reason)]
+            .into_iter()
+            .chain(times)
+            .chain([waiting.records.to_string()])
+    });
+    let mut text = print::table(&["object", "reason", "oldest", "newest", "records"], 4, rows);
+    let rows = overview.entries.iter().map(|entry| {
+        let record = entry.record_id.as_deref().map_or_else(String::new, shortened);
+        [entry.id.to_string(), entry.object.clone(), record, shortened(&full_reason(entry)), print::instant(entry.since)]
+    });
+    text.push_str(&format!("\n{}", print::table(&["id", "object", "record", "reason", "since"], 5, rows)));
+    let all: i64 = overview.waiting.iter().map(|waiting| waiting.records).sum();
+    let more = all - overview.entries.len() as i64;
+    if more > 0 {
+        text.push_str(&format!("\nand {more} more; --limit shows more of them"));
+    }
+    text.push_str(
+        "\neach is tried again whenever it is listed; `planhat-sync quarantine show ID` prints its text, \
+         `quarantine retry` tries to store what is kept",
+    );
+    text
+}
+
+fn full_reason(entry: &Quarantined) -> String {
+    let sqlstate = entry.sqlstate.as_ref().map_or_else(String::new, |sqlstate| format!(" ({sqlstate})"));
+    print::on_one_line(&format!("{}{sqlstate}", entry.reason))
+}
+
+/// As much as a line of a table takes.
+fn shortened(text: &str) -> String {
+    let line = print::on_one_line(text);
+    if line.chars().count() <= REASON_CHARS {
+        return line;
+    }
+    line.chars().take(REASON_CHARS).chain(['…']).collect()
+}
+
+fn records(count: u64) -> String {
+    format!("{count} record{}", if count == 1 { "" } else { "s" })
+}
+
+fn no_entry(ids: &[i64]) -> Failure {
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    let missing = anyhow!("there is no entry {} in quarantine", ids.join(", "));
+    Failure::new(exit::CONFIGURATION, missing, Some("`planhat-sync quarantine` lists them; one whose record was stored is gone"))
+}

@@ -1,0 +1,59 @@
+//! Tries again to store what is in quarantine, from the texts that are kept, with the rules of the database as they are now.
+//!
+//! Planhat is not asked, so no columns are made either: what has none yet waits in `_overflow`, and its row for the next sync.
+//! A record without an id has nothing that it could be stored under, and the text of one with privacy rules is not what
+//! Planhat sent: both wait for the next sync that lists them.
+
+use super::Limits;
+use crate::flatten::{Volatile, flatten};
+use crate::object::Object;
+use crate::record::Record;
+use crate::store::{self, Store, Target};
+use serde_json::value::RawValue;
+
+/// Texts at a time.
+const BATCH: i64 = 100;
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retried {
+    /// Records that are in their table now.
+    pub stored: u64,
+    /// Records that were refused once more.
+    pub refused: u64,
+}
+
+/// Tries the records of an object for which there are no rules. Whoever calls it holds the lease as this run.
+pub async fn store_again(store: &Store, limits: &Limits, object: &'static Object, run_id: i64) -> Result<Retried, store::Error> {
+    let (mut retried, mut last) = (Retried::default(), 0);
+    let workspace = &store.schema;
+    let columns = store.transaction(async |db| {
+        let there = store::table_exists(&mut *db, workspace, object).await?;
+        Ok((there, store::load_columns(db, workspace, object).await?))
+    });
+    let (true, columns) = columns.await? else { return Ok(retried) };
+    let columns = columns.with_new_fields_waiting();
+    let volatile = Volatile::of(object, limits.volatile.get(object.name), None);
+    let noted = limits.timeline.noted(false);
+    let target = Target { schema: workspace, object, columns: &columns, run_id, noted, rules: None };
+    loop {
+        let texts = store.look(async |db| store::texts_in_quarantine(db, workspace, object, last, BATCH).await).await?;
+        let Some((latest, _)) = texts.last() else { return Ok(retried) };
+        last = *latest;
+        let tried = texts.len() as u64;
+        let readable = texts.into_iter().filter_map(|(_, text)| Record::parse(RawValue::from_string(text).ok()?).ok());
+        let records: Vec<Record> = readable.collect();
+        let rows = flatten(&columns, &volatile, &records);
+        let stored = store.transaction(async |db| {
+            let (_, refused) = store::upsert_in_halves(&mut *db, target, &rows).await?;
+            let is_refused = |id: &str| refused.iter().any(|refused| refused.id == id);
+            let stored: Vec<&str> = rows.iter().map(|row| row.id).filter(|id| !is_refused(id)).collect();
+            let released = store::release_stored(&mut *db, workspace, object, &stored).await?;
+            store::fence(db, workspace, run_id).await?;
+            Ok(released)
+        });
+        let stored = stored.await?;
+        retried.stored += stored;
+        retried.refused += tried.saturating_sub(stored);
+    }
+}

@@ -1,0 +1,253 @@
+//! Records that cannot be stored: how many there may be, how much of them is kept, and how they are counted.
+//!
+//! A few bad records cost no more than themselves: they are quarantined and the rest is stored. When many are rejected it is
+//! rather Planhat's API that has changed, and to copy the workspace as raw text every day would help nobody. So there is
+//! the *rejection guard*: it fails the object, and its scan begins anew the next time, since what was rejected before the guard
+//! held was passed by, and may have no id to know it by when it arrives whole.
+//!
+//! The guard judges each listing by itself, so that a thousand good records of one do not hide that all of another are bad.
+//! A small object never has enough records for it, so one rule more: when every record of a scan was rejected, and there
+//! are several, that is no chance either. To fail costs nothing there: little is read again, nothing is lost, and
+//! the watermark of a scan that stored nothing should not move.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use foldhash::fast::RandomState;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::record::{Rejected, is_whole_text};
+use crate::store::Entry;
+
+/// So many records, all of them rejected, are no chance.
+const SEVERAL: u64 = 3;
+/// The most that is kept of the text of one record: more than any record has that people would read.
+const MOST_TEXT_BYTES: usize = 128 * 1024;
+/// Records that are told apart when they are counted; further ones count as often as they are listed.
+const MOST_TOLD_APART: usize = 1_000_000;
+/// Ids that are named where a run says what it could not store, and how much of each.
+const NAMED_IDS: usize = 3;
+const ID_CHARS: usize = 40;
+
+/// When so many records are rejected that it is rather the API that has changed: at least `rows` of a listing, and more
+/// than this share of what was listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RejectionGuard {
+    pub percent: u8,
+    pub rows: u32,
+}
+
+/// How many of the records that were listed were rejected, and why.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) listed: u64,
+    pub(super) rejected: u64,
+    reasons: BTreeMap<String, u64>,
+}
+
+impl Share {
+    pub(super) fn add<'a>(&mut self, listed: usize, rejected: impl IntoIterator<Item = &'a Rejected>) {
+        self.listed += listed as u64;
+        for rejected in rejected {
+            self.rejected += 1;
+            *self.reasons.entry(rejected.reason_class()).or_default() += 1;
+        }
+    }
+
+    /// What most of them were rejected for.
+    pub(super) fn reason(&self) -> &str {
+        self.reasons.iter().max_by_key(|(_, count)| **count).map_or("", |(reason, _)| reason)
+    }
+}
+
+impl RejectionGuard {
+    /// Whether it fails an object of whose listing so much has been read.
+    pub(super) fn holds(self, of_listing: &Share) -> bool {
+        let Share { listed, rejected, .. } = *of_listing;
+        rejected >= u64::from(self.rows.max(1)) && rejected * 100 > u64::from(self.percent) * listed
+    }
+
+    /// Whether it fails an object of which this is everything that was listed.
+    pub(super) fn holds_for_all(self, of_scan: &Share) -> bool {
+        let Share { listed, rejected, .. } = *of_scan;
+        self.percent < 100 && rejected == listed && listed >= SEVERAL
+    }
+}
+
+/// The records that a run has rejected, each counted once however often it is listed.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// By which they are known, in the order in which they came.
+    known: HashMap<u64, usize, RandomState>,
+    reasons: BTreeMap<String, u64>,
+    /// The first ids.
+    ids: Vec<String>,
+}
+
+impl Tally {
+    /// What is kept of these records, with the text of no more than so many in a run.
+    pub(super) fn entries<'a>(&self, rejected: impl IntoIterator<Item = &'a Rejected>, most_texts: usize) -> Vec<Entry<'a>> {
+        let mut place = self.known.len();
+        let mut entry = |rejected: &'a Rejected| {
+            let place = self.known.get(&key_of(rejected)).copied().unwrap_or_else(|| {
+                place += 1;
+                place - 1
+            });
+            Entry { rejected, raw: if place < most_texts { bounded(&rejected.raw) } else { left_out(&rejected.raw, most_texts) } }
+        };
+        rejected.into_iter().map(&mut entry).collect()
+    }
+
+    /// Counts them when they have been committed. Returns how many are new.
+    pub(super) fn add<'a>(&mut self, rejected: impl IntoIterator<Item = &'a Rejected>) -> usize {
+        let mut new = 0;
+        for rejected in rejected {
+            let (key, place) = (key_of(rejected), self.known.len());
+            if self.known.contains_key(&key) {
+                continue;
+            }
+            if place < MOST_TOLD_APART {
+                self.known.insert(key, place);
+            }
+            new += 1;
+            *self.reasons.entry(rejected.reason_class()).or_default() += 1;
+            if let Some(id) = rejected.id.as_ref().filter(|_| self.ids.len() <= NAMED_IDS) {
+                self.ids.push(id.chars().take(ID_CHARS).flat_map(char::escape_debug).collect());
+            }
+        }
+        new
+    }
+
+    /// How many of them were rejected, why, which, and what to do next; none if there are none.
+    pub(super) fn summary(&self) -> Option<String> {
+        let mut reasons: Vec<(&String, u64)> = self.reasons.iter().map(|(reason, count)| (reason, *count)).collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let all: u64 = reasons.iter().map(|(_, count)| count).sum();
+        let named: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} × {reason}")).collect();
+        let records = if all == 1 { "record" } else { "records" };
+        let more = if self.ids.len() > NAMED_IDS { " …" } else { "" };
+        let ids = self.ids[..self.ids.len().min(NAMED_IDS)].join(", ");
+        let ids = if ids.is_empty() { ids } else { format!("; ids: {ids}{more}") };
+        let next = "`planhat-sync quarantine` shows them";
+        (all > 0).then(|| format!("{all} {records} could not be stored: {}{ids}; {next}", named.join(", ")))
+    }
+}
+
+fn key_of(rejected: &Rejected) -> u64 {
+    rejected.id.as_ref().map_or(rejected.fingerprint.cast_unsigned(), |id| xxh3_64(id.as_bytes()))
+}
+
+/// A text of no more than its bound; one that was cut says so in front.
+fn bounded(raw: &str) -> Cow<'_, str> {
+    if raw.len() <= MOST_TEXT_BYTES || !is_whole_text(raw) {
+        return Cow::Borrowed(raw);
+    }
+    let end = (0..=MOST_TEXT_BYTES).rev().find(|end| raw.is_char_boundary(*end)).unwrap_or_default();
+    Cow::Owned(format!("(the first {end} of {} bytes) {}", raw.len(), &raw[..end]))
+}
+
+fn left_out(raw: &str, most_texts: usize) -> Cow<'_, str> {
+    if !is_whole_text(raw) {
+        return Cow::Borrowed(raw);
+    }
+    Cow::Owned(format!(
+        "(not kept: {} bytes; a run keeps the texts of {most_texts} records of an object, sync.quarantine_rows)",
+        raw.len()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bad(raw: &str) -> Rejected {
+        Rejected::of_text(raw.to_owned(), "no _id".to_owned())
+    }
+
+    fn with_id(id: &str, raw: &str) -> Rejected {
+        Rejected { id: Some(id.to_owned()), sqlstate: Some("23514".to_owned()), ..bad(raw) }
+    }
+
+    fn share(listed: u64, rejected: u64) -> Share {
+        Share { listed, rejected, reasons: BTreeMap::new() }
+    }
+
+    #[test]
+    fn the_guard_holds_where_many_records_and_a_large_share_of_a_listing_are_rejected() {
+        let guard = RejectionGuard { percent: 20, rows: 100 };
+        let check =
+            |rejected, listed, expected| assert_eq!(guard.holds(&share(listed, rejected)), expected, "{rejected} of {listed}");
+        check(1_200, 1_200, true);
+        check(100, 100, true);
+        check(99, 99, false);
+        check(100, 499, true);
+        check(100, 500, false);
+        check(20_001, 100_000, true);
+        check(20_000, 100_000, false);
+        check(0, 0, false);
+        let never = RejectionGuard { percent: 100, rows: 0 };
+        assert!(!never.holds(&share(1_200, 1_200)) && !never.holds(&share(0, 0)));
+        let at_once = RejectionGuard { percent: 0, rows: 0 };
+        assert!(at_once.holds(&share(1_000, 1)) && !at_once.holds(&share(1_000, 0)));
+    }
+
+    #[test]
+    fn of_a_small_object_all_records_have_to_be_rejected_and_be_several() {
+        let guard = RejectionGuard { percent: 20, rows: 100 };
+        let check = |rejected, listed, expected| {
+            assert_eq!(guard.holds_for_all(&share(listed, rejected)), expected, "{rejected} of {listed}");
+        };
+        check(3, 3, true);
+        check(2, 2, false);
+        check(0, 0, false);
+        check(50, 51, false);
+        assert!(!RejectionGuard { percent: 100, rows: 100 }.holds_for_all(&share(3, 3)));
+    }
+
+    #[test]
+    fn the_most_frequent_reason_is_given_and_no_value_is_in_it() {
+        let mut share = Share::default();
+        let odd = Rejected { reason: "not readable: \"Kim\" at line 1".to_owned(), ..bad("1") };
+        share.add(4, &[with_id("a", "2"), bad("3"), bad("4"), odd.clone()]);
+        assert_eq!((share.listed, share.rejected, share.reason()), (4, 4, "no _id"));
+        assert_eq!(
+            (odd.reason_class(), with_id("a", "2").reason_class()),
+            ("not readable".to_owned(), "refused by PostgreSQL (23514)".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_record_counts_once_by_its_id_or_by_its_text() {
+        let mut tally = Tally::default();
+        assert_eq!(tally.add(&[bad("1"), bad("2"), bad("1"), with_id("a", "1")]), 3);
+        assert_eq!(tally.add(&[bad("2"), with_id("a", "another version")]), 0);
+        assert_eq!(
+            tally.summary().unwrap(),
+            "3 records could not be stored: 2 × no _id, 1 × refused by PostgreSQL (23514); ids: a; `planhat-sync quarantine` shows them"
+        );
+        tally.add(&["b\u{1b}", "c", "d", "e"].map(|id| with_id(id, "1")));
+        assert!(tally.summary().unwrap().contains("; ids: a, b\\u{1b}, c …; "), "{:?}", tally.summary());
+        assert_eq!(Tally::default().summary(), None);
+    }
+
+    #[test]
+    fn the_texts_of_so_many_records_are_kept_and_of_the_same_ones_again() {
+        let mut tally = Tally::default();
+        let first = [bad("\"1\""), bad("\"2\""), bad("\"3\"")];
+        let kept = |tally: &Tally, rejected: &[Rejected]| -> Vec<bool> {
+            tally.entries(rejected, 2).iter().map(|entry| is_whole_text(&entry.raw)).collect()
+        };
+        assert_eq!(kept(&tally, &first), [true, true, false]);
+        tally.add(&first);
+        assert_eq!(kept(&tally, &[first[2].clone(), first[0].clone(), bad("\"4\"")]), [false, true, false]);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_two_characters_and_says_so() {
+        let long = format!("\"{}\"", "é".repeat(MOST_TEXT_BYTES));
+        let cut = bounded(&long);
+        assert!(!is_whole_text(&cut) && cut.len() < MOST_TEXT_BYTES + 100, "{}", cut.len());
+        assert!(cut.starts_with(&format!("(the first {} of {} bytes) \"é", MOST_TEXT_BYTES - 1, long.len())), "{}", &cut[..60]);
+        assert_eq!(bounded("{}"), "{}");
+    }
+}
