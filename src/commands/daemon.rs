@@ -21,7 +21,7 @@ use crate::catalog;
 use crate::config::{self, Settings};
 use crate::error::Chain;
 use crate::http::{Site, Vitals};
-use crate::notify::Notifier;
+use crate::notify::{Notifier, Stale};
 use crate::object::Object;
 use crate::planhat::Client;
 use crate::pull::Ask;
@@ -264,9 +264,7 @@ impl Daemon<'_> {
         tell_systemd(&[NotifyState::Status("syncing")]);
         let mut reload_wanted = false;
         let result = {
-            let mut run = std::pin::pin!(async {
-                tokio::join!(run::run(client, self.store, &order, &self.stop.token), notifier.began()).0
-            });
+            let mut run = std::pin::pin!(run::run_and_say(client, self.store, &order, &self.stop.token, notifier.began()));
             loop {
                 tokio::select! {
                     result = &mut run => break result,
@@ -280,7 +278,7 @@ impl Daemon<'_> {
         };
         self.vitals.run_ends();
         match result {
-            Ok(summary) => self.run_ended(&summary).await,
+            Ok(summary) => self.run_ended(command, &summary).await,
             Err(run::Error::Stopped) => {}
             Err(run::Error::Busy(held)) => {
                 info!("{}", run::Error::Busy(held));
@@ -289,14 +287,16 @@ impl Daemon<'_> {
             Err(error) => {
                 error!(error = %Chain(&error), "the run could not begin");
                 counter!("planhat_sync_runs_total", "status" => "failed").increment(1);
-                self.equipment.notifier.failed(&Chain(&error).to_string()).await;
+                if let Some(why) = Failure::from(error).as_no_run() {
+                    self.equipment.notifier.failed(Some(self.store), command, &why).await;
+                }
                 self.try_again(objects);
             }
         }
         reload_wanted
     }
 
-    async fn run_ended(&mut self, summary: &Summary) {
+    async fn run_ended(&mut self, command: &str, summary: &Summary) {
         counter!("planhat_sync_runs_total", "status" => summary.status.as_str()).increment(1);
         histogram!("planhat_sync_run_duration_seconds").record(summary.seconds);
         let failed = |status| matches!(status, ObjectStatus::Failed | ObjectStatus::Interrupted);
@@ -304,7 +304,7 @@ impl Daemon<'_> {
         if !again.is_empty() {
             self.try_again(again.iter().filter_map(|name| catalog::object(name)).collect());
         }
-        self.equipment.notifier.ended(summary).await;
+        self.equipment.notifier.ended(self.store, command, summary).await;
     }
 
     fn try_again(&mut self, objects: Vec<&'static Object>) {
@@ -322,7 +322,8 @@ impl Daemon<'_> {
                 if equipment.settings.daemon.listen != self.equipment.settings.daemon.listen {
                     warn!("daemon.listen and the database settings are taken over by a restart only");
                 }
-                self.equipment = equipment;
+                let notifier = equipment.notifier.clone().in_place_of(&self.equipment.notifier);
+                self.equipment = Equipment { notifier, ..equipment };
                 info!("the settings have been read again");
             }
             Err(failure) => error!(error = failure.on_one_line(), "the settings are not taken over"),
@@ -338,9 +339,15 @@ impl Daemon<'_> {
         let is_stale = last_good.unwrap_or(self.up_since) + self.equipment.settings.notify.stale_after < Utc::now();
         if is_stale && !self.told_stale {
             warn!("there was no good run for {}", humantime::format_duration(self.equipment.settings.notify.stale_after));
-            self.equipment.notifier.stale(last_good).await;
+            let objects = self.equipment.settings.planhat.objects.iter().map(|object| object.name.to_owned()).collect();
+            let stale_after = self.equipment.settings.notify.stale_after;
+            self.equipment.notifier.stale(self.store, &Stale { objects, last_success: last_good, stale_after }).await;
+        }
+        if !is_stale {
+            self.equipment.notifier.fresh_again(self.store).await;
         }
         self.told_stale = is_stale;
+        self.equipment.notifier.deliver_due(self.store).await;
     }
 }
 

@@ -8,12 +8,15 @@ mod objects;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -28,6 +31,9 @@ use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
 
 pub use lease::{begin, beside_heartbeat, end};
 pub use process::{is_dead, this_process};
+
+/// How much longer than its pulls a run waits until it is said that it has begun.
+const BEGINNING: Duration = Duration::from_secs(2);
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -85,6 +91,17 @@ pub enum Error {
 
 /// Runs over the objects of an order. A cancelled `stop` ends it after the pages in hand.
 pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &CancellationToken) -> Result<Summary, Error> {
+    run_and_say(client, store, order, stop, ready(())).await
+}
+
+/// The same, with something to be done when the run has its lease. It is done beside the pulls, and hardly waited for behind them.
+pub async fn run_and_say(
+    client: &Client,
+    store: &Store,
+    order: &Order<'_>,
+    stop: &CancellationToken,
+    when_it_begins: impl Future<Output = ()>,
+) -> Result<Summary, Error> {
     let started = Instant::now();
     if order.limits.timeline.on {
         store.transaction(async |db| store::make_actions(db, &store.schema).await).await?;
@@ -98,7 +115,8 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
     let (halt, turns) = (stop.child_token(), Turns::default());
     let pulls = pull_objects(client, store, order, Purpose::Store { run_id }, &turns, &halt);
-    let objects = beside_heartbeat(store, run_id, order.command, &turns, &halt, pulls).await;
+    let work = beside_the_beginning(when_it_begins, pulls, &halt);
+    let objects = beside_heartbeat(store, run_id, order.command, &turns, &halt, work).await;
 
     let status = status_of(&objects, stop.is_cancelled());
     end(store, run_id, status, why(status, &objects)).await?;
@@ -113,6 +131,21 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     let seconds = started.elapsed().as_secs_f64();
     info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
     Ok(Summary { run_id: Some(run_id), status, seconds, objects })
+}
+
+/// What is said of a beginning comes before what is said of the end, where that takes no longer than seconds.
+async fn beside_the_beginning<T>(beginning: impl Future<Output = ()>, pulls: impl Future<Output = T>, halt: &CancellationToken) -> T {
+    let (mut beginning, mut pulls) = (pin!(beginning), pin!(pulls));
+    tokio::select! {
+        biased;
+        done = &mut pulls => {
+            if !halt.is_cancelled() {
+                let _ = timeout(BEGINNING, beginning).await;
+            }
+            done
+        }
+        () = &mut beginning => pulls.await,
+    }
 }
 
 /// The record of runs does not grow without end; that is nothing a run could fail for.

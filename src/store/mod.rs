@@ -6,7 +6,7 @@
 //! cursors (watermark, unfinished scan) ---------+
 //! gone (what a full scan was not shown, and what Planhat then says is not there)
 //! timeline: the actions as they are read, and by whom how far
-//! runs, lease, quarantine: the tool's own tables, schema planhat_sync
+//! runs, lease, quarantine, notifications: the tool's own tables, schema planhat_sync
 //! ```
 //!
 //! One function per statement, the connection passed in, so that the caller decides what is committed
@@ -20,6 +20,7 @@ mod error;
 mod gone;
 mod health;
 mod lease;
+mod notifications;
 mod quarantine;
 mod retype;
 mod rows;
@@ -51,6 +52,10 @@ pub use health::{Health, health};
 pub use lease::{
     HEARTBEAT, Held, Holder, Lease, MayTake, Post, STALE_AFTER, ask_for_lease, beat, free_lease, keep_lease, keep_post,
     leave_post, take_lease, take_lease_back, take_post,
+};
+pub use notifications::{
+    ClaimedMessage, Message, claim_notification, forget_notifications, hasten_notifications, next_notification,
+    notification_delivered, notification_failed, put_notification, save_told, told,
 };
 pub use quarantine::{ids_in_quarantine, put_in_quarantine, release_stored, release_unseen};
 pub use retype::{Retyped, retype};
