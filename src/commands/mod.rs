@@ -9,6 +9,7 @@ mod daemon;
 #[cfg(feature = "embedded")]
 mod demo;
 mod health;
+mod notify;
 mod print;
 mod progress;
 mod retype;
@@ -161,6 +162,7 @@ pub async fn execute(
         }
         Command::Daemon => daemon::daemon(settings.clone(), reload).await,
         Command::Health => health::health(settings).await,
+        Command::Notify => notify::notify(settings).await,
         Command::Check(output) => check::check(settings, output).await,
         Command::Sync { objects, full, allow_deletes, dry_run, diff, output } => {
             let objects = named_or_configured(&objects.objects, settings)?;

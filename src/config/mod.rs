@@ -279,7 +279,8 @@ impl Notify {
             if let Some((service, format)) = Format::of_service(&url)
                 && self.format == Format::Standard
             {
-                let problem = format!("is an address of {service}, which takes only its own messages: set notify.format = {format:?} too");
+                let problem =
+                    format!("is an address of {service}, which takes only its own messages: set notify.format = {format:?} too");
                 return Err((KEY, problem));
             }
         }
@@ -413,7 +414,18 @@ mod tests {
             refused(&[("PING_URL", "https://kuma/api/push/T?status=up&msg=OK&ping=")]),
             refused(&[("PING_URL", "https://example.org/ping?state=up")]),
             refused(&[("PING_URL", "example.org/ping")]),
-        ].join("\n"), @"");
+        ].join("\n"), @r#"
+        setting "notify.webhook_url" is an address of Slack, which takes only its own messages: set notify.format = "slack" too
+        setting "notify.webhook_url" is an address of Discord, which takes only its own messages: set notify.format = "discord" too
+        setting "notify.webhook_url" is an address of Microsoft Teams, which takes only its own messages: set notify.format = "teams" too
+        taken
+        setting "notify.webhook_url" has to begin with https:// or http://
+        setting "notify.webhook_secret" is no base64 behind whsec_
+        taken
+        taken
+        setting "notify.ping_url" has a query of which is not known how it tells a failure: there are addresses of healthchecks (…/ping/NAME?create=1), of Uptime Kuma (…/api/push/TOKEN?status=up&msg=OK&ping=), and those without a query, which get /start and /fail behind them
+        setting "notify.ping_url" has to begin with https:// or http://
+        "#);
     }
 
     #[test]

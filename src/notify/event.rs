@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::run::{ObjectSummary, Summary};
-use crate::store::ObjectStatus;
+use crate::store::{ObjectStatus, RunStatus};
 
 /// A reason is cut to so much: what Planhat says may be longer than anybody reads.
 const LONGEST_TEXT: usize = 1000;
@@ -130,7 +130,8 @@ pub(super) fn kinds_of_run(summary: &Summary) -> (Option<String>, BTreeMap<Strin
             (status, None) => _ = objects.insert(object, Some(status.as_str().to_owned())),
         }
     }
-    let nothing_may_be_read = summary.objects.iter().all(|of| of.run.status == ObjectStatus::Skipped);
+    let nothing_may_be_read =
+        summary.status == RunStatus::Failed && summary.objects.iter().all(|of| of.run.status == ObjectStatus::Skipped);
     let of_all = of_all.or_else(|| nothing_may_be_read.then(|| "access denied".to_owned()));
     (of_all, objects)
 }
@@ -138,7 +139,8 @@ pub(super) fn kinds_of_run(summary: &Summary) -> (Option<String>, BTreeMap<Strin
 /// A text on one line, without what a terminal or a chat would act on, and not too long.
 pub(super) fn plain(text: &str, longest: usize) -> String {
     let acts = |char: char| {
-        char.is_control() || matches!(char, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        char.is_control()
+            || matches!(char, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let mut line: String = text.chars().map(|char| if acts(char) { ' ' } else { char }).take(longest + 1).collect();
     if let Some((cut, _)) = line.char_indices().nth(longest) {

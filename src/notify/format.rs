@@ -34,7 +34,10 @@ impl Format {
             Some(("Slack", "slack"))
         } else if is_discord && url.path().starts_with("/api/") && url.path().contains("/webhooks/") {
             Some(("Discord", "discord"))
-        } else if ["webhook.office.com", "outlook.office.com", "logic.azure.com", "api.powerplatform.com"].iter().any(|domain| is_below(domain)) {
+        } else if ["webhook.office.com", "outlook.office.com", "logic.azure.com", "api.powerplatform.com"]
+            .iter()
+            .any(|domain| is_below(domain))
+        {
             Some(("Microsoft Teams", "teams"))
         } else {
             None
@@ -72,14 +75,9 @@ fn discord(event: &Event) -> Value {
 
 /// Teams takes an adaptive card of up to 28 KB; runs of text know no markup.
 fn teams(event: &Event) -> Value {
-    let block = |line: &str, weight: &str| {
-        json!({"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": line, "weight": weight}]})
-    };
-    let body: Vec<Value> = lines(event)
-        .iter()
-        .enumerate()
-        .map(|(index, line)| block(line, if index == 0 { "bolder" } else { "default" }))
-        .collect();
+    let block = |line: &str, weight: &str| json!({"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": line, "weight": weight}]});
+    let body: Vec<Value> =
+        lines(event).iter().enumerate().map(|(index, line)| block(line, if index == 0 { "bolder" } else { "default" })).collect();
     let card = json!({
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard", "version": "1.2",
         "body": body, "msteams": {"width": "Full"}
@@ -152,7 +150,8 @@ mod tests {
 
     fn event(kind: Kind, data: Data) -> String {
         let timestamp = "2026-11-26T03:10:00Z".parse().unwrap();
-        serde_json::to_string(&Event { kind, timestamp, workspace: "planhat".into(), host: "api.planhat.com".into(), data }).unwrap()
+        serde_json::to_string(&Event { kind, timestamp, workspace: "planhat".into(), host: "api.planhat.com".into(), data })
+            .unwrap()
     }
 
     fn object(object: &str, status: &str, reason: &str, hint: Option<&str>) -> ObjectNews {
@@ -161,7 +160,12 @@ mod tests {
 
     fn partial() -> String {
         let objects = vec![
-            object("tasks", "failed", "/tasks answered 400 Bad Request: <!channel> *no* <https://evil|here>", Some("`check` it & see")),
+            object(
+                "tasks",
+                "failed",
+                "/tasks answered 400 Bad Request: <!channel> *no* <https://evil|here>",
+                Some("`check` it & see"),
+            ),
             object("users", "partial", "2 records are in quarantine", None),
         ];
         let data = Data {
@@ -182,23 +186,133 @@ mod tests {
 
     #[test]
     fn programs_get_every_fact() {
-        insta::assert_snapshot!(shown(Format::Standard, &partial()));
+        insta::assert_snapshot!(shown(Format::Standard, &partial()), @r##"
+        {
+          "data": {
+            "command": "daemon",
+            "objects": [
+              {
+                "hint": "`check` it & see",
+                "object": "tasks",
+                "reason": "/tasks answered 400 Bad Request: <!channel> *no* <https://evil|here>",
+                "status": "failed"
+              },
+              {
+                "object": "users",
+                "reason": "2 records are in quarantine",
+                "status": "partial"
+              }
+            ],
+            "reason": "tasks: …",
+            "run_id": 7,
+            "seconds": 12.345,
+            "status": "partial"
+          },
+          "host": "api.planhat.com",
+          "timestamp": "2026-11-26T03:10:00Z",
+          "type": "sync.partial",
+          "workspace": "planhat"
+        }
+        "##);
         assert_eq!(Format::Standard.body(&partial()), partial());
     }
 
     #[test]
     fn slack_gets_a_text_in_which_nothing_acts() {
-        insta::assert_snapshot!(shown(Format::Slack, &partial()));
+        insta::assert_snapshot!(shown(Format::Slack, &partial()), @r##"
+        {
+          "mrkdwn": false,
+          "text": "planhat-sync: the sync of planhat (api.planhat.com) was not good for all objects\ntasks (failed): /tasks answered 400 Bad Request: &lt;!channel&gt; *no* &lt;https://evil|here&gt;\nWhat to do: `check` it &amp; see\nusers (partial): 2 records are in quarantine\nRun 7 of daemon in 12.3 s"
+        }
+        "##);
     }
 
     #[test]
     fn discord_gets_a_text_in_which_nothing_acts() {
-        insta::assert_snapshot!(shown(Format::Discord, &partial()));
+        insta::assert_snapshot!(shown(Format::Discord, &partial()), @r##"
+        {
+          "allowed_mentions": {
+            "parse": []
+          },
+          "content": "planhat-sync: the sync of planhat (api.planhat.com) was not good for all objects\ntasks (failed): /tasks answered 400 Bad Request: \\<!channel\\> \\*no\\* \\<https://evil\\|here\\>\nWhat to do: \\`check\\` it & see\nusers (partial): 2 records are in quarantine\nRun 7 of daemon in 12.3 s",
+          "flags": 4
+        }
+        "##);
     }
 
     #[test]
     fn teams_gets_a_card() {
-        insta::assert_snapshot!(shown(Format::Teams, &partial()));
+        insta::assert_snapshot!(shown(Format::Teams, &partial()), @r##"
+        {
+          "attachments": [
+            {
+              "content": {
+                "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                "body": [
+                  {
+                    "inlines": [
+                      {
+                        "text": "planhat-sync: the sync of planhat (api.planhat.com) was not good for all objects",
+                        "type": "TextRun",
+                        "weight": "bolder"
+                      }
+                    ],
+                    "type": "RichTextBlock"
+                  },
+                  {
+                    "inlines": [
+                      {
+                        "text": "tasks (failed): /tasks answered 400 Bad Request: <!channel> *no* <https://evil|here>",
+                        "type": "TextRun",
+                        "weight": "default"
+                      }
+                    ],
+                    "type": "RichTextBlock"
+                  },
+                  {
+                    "inlines": [
+                      {
+                        "text": "What to do: `check` it & see",
+                        "type": "TextRun",
+                        "weight": "default"
+                      }
+                    ],
+                    "type": "RichTextBlock"
+                  },
+                  {
+                    "inlines": [
+                      {
+                        "text": "users (partial): 2 records are in quarantine",
+                        "type": "TextRun",
+                        "weight": "default"
+                      }
+                    ],
+                    "type": "RichTextBlock"
+                  },
+                  {
+                    "inlines": [
+                      {
+                        "text": "Run 7 of daemon in 12.3 s",
+                        "type": "TextRun",
+                        "weight": "default"
+                      }
+                    ],
+                    "type": "RichTextBlock"
+                  }
+                ],
+                "msteams": {
+                  "width": "Full"
+                },
+                "type": "AdaptiveCard",
+                "version": "1.2"
+              },
+              "contentType": "application/vnd.microsoft.card.adaptive",
+              "contentUrl": null
+            }
+          ],
+          "type": "message"
+        }
+        "##);
     }
 
     #[test]
@@ -218,12 +332,25 @@ mod tests {
         let recovered =
             Data { run_id: Some(8), command: Some("sync".into()), reason: Some("all is well again".into()), ..Data::default() };
         let all = [said(Kind::Failed, failed), said(Kind::Stale, stale), said(Kind::Recovered, recovered)];
-        insta::assert_snapshot!(all.join("\n---\n"));
+        insta::assert_snapshot!(all.join("\n---\n"), @r##"
+        planhat-sync: the sync of planhat (api.planhat.com) failed
+        could not connect to PostgreSQL at db:5432
+        What to do: check that PostgreSQL runs there
+        ---
+        planhat-sync: the data of planhat (api.planhat.com) is too old
+        companies, users: no success for 1day 2h
+        The last success was at 2026-11-25 01:00:00 UTC
+        ---
+        planhat-sync: planhat (api.planhat.com) is well again
+        all is well again
+        Run 8 of sync
+        "##);
     }
 
     #[test]
     fn no_message_is_longer_than_its_service_takes() {
-        let objects = (0..60).map(|number| object(&format!("object{number}"), "failed", &"_<&\u{1f600}".repeat(4000), None)).collect();
+        let objects =
+            (0..60).map(|number| object(&format!("object{number}"), "failed", &"_<&\u{1f600}".repeat(4000), None)).collect();
         let event = event(Kind::Failed, Data { objects, ..Data::default() });
         let text = |format: Format, key: &str| {
             serde_json::from_str::<Value>(&format.body(&event)).unwrap()[key].as_str().unwrap().chars().count()

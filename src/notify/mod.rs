@@ -246,12 +246,12 @@ impl Notifier {
         tokio::join!(ping, self.tell(store, &news, Kind::Failed, data));
     }
 
-    /// Data is too old. Told once, however often this is called.
+    /// Data is too old. Told once, however often this is called, and without asking the database each time.
     pub async fn stale(&self, store: &Store, stale: &Stale) {
-        if self.webhook.is_none() {
+        let news = News::Stale(stale.objects.iter().cloned().collect());
+        if self.is_known(&news) {
             return;
         }
-        let news = News::Stale(stale.objects.iter().cloned().collect());
         let reason = format!("no success for {}", humantime::format_duration(stale.stale_after));
         let objects = stale.objects.iter().map(|object| ObjectNews {
             object: object.clone(),
@@ -273,8 +273,7 @@ impl Notifier {
 
     /// No data is too old. That it is so again is told once, and asks the database only if it was not so before.
     pub async fn fresh_again(&self, store: &Store) {
-        let is_known = |told: &Told| state::next(told, &News::Fresh).1.is_none();
-        if self.webhook.is_none() || self.memory.inner().told.as_ref().is_some_and(is_known) {
+        if self.is_known(&News::Fresh) {
             return;
         }
         let data = Data { status: "fresh".to_owned(), reason: Some("the data is fresh again".to_owned()), ..Data::default() };
@@ -288,6 +287,12 @@ impl Notifier {
         let message = self.message(&new_id(), Kind::Test, data);
         let status = self.post(webhook, &message.event_id, &message.body, AT_ONCE).await;
         status.map(|status| status.to_string()).map_err(|Undelivered { why, .. }| Error::Undelivered { why })
+    }
+
+    /// Nothing would change, as far as this process knows.
+    fn is_known(&self, news: &News) -> bool {
+        let changes_nothing = |told: &Told| state::next(told, news) == (told.clone(), None);
+        self.webhook.is_none() || self.memory.inner().told.as_ref().is_some_and(changes_nothing)
     }
 
     /// Queues what there is to tell, together with that it was told.
@@ -381,7 +386,8 @@ impl Notifier {
     }
 
     /// Sends what is due, in its order, and returns when there is more to do. Asks nothing of the database while
-    /// nothing waits there.
+    /// nothing waits there. Not to be left half-way but at the end of the process: a message that the database does not
+    /// know would be lost.
     pub async fn deliver_due(&self, store: &Store) -> Option<DateTime<Utc>> {
         self.deliver(Some(store), Instant::now() + ONE_GO).await
     }
@@ -508,13 +514,7 @@ impl Notifier {
     }
 
     /// One attempt.
-    async fn post(
-        &self,
-        webhook: &Webhook,
-        event_id: &str,
-        stored: &str,
-        time: Duration,
-    ) -> Result<StatusCode, Undelivered> {
+    async fn post(&self, webhook: &Webhook, event_id: &str, stored: &str, time: Duration) -> Result<StatusCode, Undelivered> {
         let body = webhook.format.body(stored);
         let mut request = self.http.post(webhook.url.clone()).header(CONTENT_TYPE, "application/json");
         if webhook.format == Format::Standard {
@@ -537,7 +537,12 @@ impl Notifier {
         };
         let asked = undelivered.retry_after.filter(|asked| *asked > ours);
         let delay = asked.unwrap_or(ours);
-        warn!(attempts, "could not deliver a message to notify.webhook_url, next attempt in {} s: {}", delay.as_secs(), undelivered.why);
+        warn!(
+            attempts,
+            "could not deliver a message to notify.webhook_url, next attempt in {} s: {}",
+            delay.as_secs(),
+            undelivered.why
+        );
         Some((delay, asked.is_some()))
     }
     /// One attempt after the other until it arrives, for seconds at most.

@@ -45,8 +45,10 @@ impl PingUrl {
         if url.query_pairs().all(|(name, _)| ["create", "rid"].contains(&&*name)) {
             return Ok(PingUrl::Healthchecks(url));
         }
-        Err("has a query of which is not known how it tells a failure: there are addresses of healthchecks (…/ping/NAME?create=1), \
-             of Uptime Kuma (…/api/push/TOKEN?status=up&msg=OK&ping=), and those without a query, which get /start and /fail behind them")
+        Err(
+            "has a query of which is not known how it tells a failure: there are addresses of healthchecks (…/ping/NAME?create=1), \
+             of Uptime Kuma (…/api/push/TOKEN?status=up&msg=OK&ping=), and those without a query, which get /start and /fail behind them",
+        )
     }
 
     /// What is asked for, if anything is.

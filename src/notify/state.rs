@@ -117,10 +117,8 @@ mod tests {
 
     /// A run over these objects; the second of each is the kind of its reason, none if it is good.
     fn ran(objects: &[(&str, &str)]) -> News {
-        let objects: BTreeMap<_, _> = objects
-            .iter()
-            .map(|(object, kind)| ((*object).to_owned(), (!kind.is_empty()).then(|| (*kind).to_owned())))
-            .collect();
+        let objects: BTreeMap<_, _> =
+            objects.iter().map(|(object, kind)| ((*object).to_owned(), (!kind.is_empty()).then(|| (*kind).to_owned()))).collect();
         let is_good = objects.values().all(Option::is_none);
         News::Ran(Ran { is_good, failed: None, objects, configured: names(&CONFIGURED) })
     }

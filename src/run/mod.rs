@@ -134,7 +134,11 @@ pub async fn run_and_say(
 }
 
 /// What is said of a beginning comes before what is said of the end, where that takes no longer than seconds.
-async fn beside_the_beginning<T>(beginning: impl Future<Output = ()>, pulls: impl Future<Output = T>, halt: &CancellationToken) -> T {
+async fn beside_the_beginning<T>(
+    beginning: impl Future<Output = ()>,
+    pulls: impl Future<Output = T>,
+    halt: &CancellationToken,
+) -> T {
     let (mut beginning, mut pulls) = (pin!(beginning), pin!(pulls));
     tokio::select! {
         biased;

@@ -12,7 +12,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
 use super::error::{Error, could_not};
-use super::sql::{query, query_scalar, query_as};
+use super::sql::{query, query_as, query_scalar};
 
 /// A message on its way to the database.
 #[derive(Debug, Clone)]

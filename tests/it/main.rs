@@ -18,6 +18,7 @@ mod house;
 mod kills;
 mod landing;
 mod model;
+mod notify;
 mod paging;
 mod permissions;
 mod privacy;
