@@ -76,6 +76,8 @@ pub enum Command {
     Daemon,
     /// Ask the daemon on this machine whether it lives.
     Health,
+    /// Send a test message to notify.webhook_url, and say what is answered.
+    Notify,
     /// Show how fresh each object is and what the last run did.
     Status(Output),
     /// List the latest runs, or show one.

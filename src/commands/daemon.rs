@@ -15,6 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::LocalSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -54,7 +55,8 @@ pub(super) async fn daemon(
     let equipment = Equipment::of(settings)?;
     let store = Arc::new(open_store(&equipment.settings).await?);
     let stop = listen_for_signals(&store)?;
-    let result = live(&store, equipment, &stop, reload).await;
+    // Housekeeping has tasks of its own, on this thread.
+    let result = LocalSet::new().run_until(live(&store, equipment, &stop, reload)).await;
     if let Some(store) = Arc::into_inner(store) {
         store.close().await;
     }
@@ -285,9 +287,7 @@ impl Daemon<'_> {
         tell_systemd(&[NotifyState::Status("syncing")]);
         let mut reload_wanted = false;
         let result = {
-            let mut run = std::pin::pin!(async {
-                tokio::join!(run::run(client, &self.lease.store, &order, &self.stop.token), notifier.began()).0
-            });
+            let mut run = std::pin::pin!(run::run_and_say(client, &self.lease.store, &order, &self.stop.token, notifier.began()));
             loop {
                 tokio::select! {
                     result = &mut run => break result,
@@ -297,7 +297,7 @@ impl Daemon<'_> {
         };
         self.vitals.run_ends();
         match result {
-            Ok(summary) => self.run_ended(&summary).await,
+            Ok(summary) => self.run_ended(command, &summary).await,
             Err(run::Error::Stopped) => {}
             Err(run::Error::Busy(held)) => {
                 info!("{}", run::Error::Busy(held));
@@ -306,7 +306,9 @@ impl Daemon<'_> {
             Err(error) => {
                 error!(error = %Chain(&error), "the run could not begin");
                 counter!("planhat_sync_runs_total", "status" => "failed").increment(1);
-                self.equipment.notifier.failed(&Chain(&error).to_string()).await;
+                if let Some(why) = Failure::from(error).as_no_run() {
+                    self.equipment.notifier.failed(Some(&self.lease.store), command, &why).await;
+                }
                 self.try_again(objects);
             }
         }
@@ -314,7 +316,7 @@ impl Daemon<'_> {
         reload_wanted
     }
 
-    async fn run_ended(&mut self, summary: &Summary) {
+    async fn run_ended(&mut self, command: &str, summary: &Summary) {
         counter!("planhat_sync_runs_total", "status" => summary.status.as_str()).increment(1);
         histogram!("planhat_sync_run_duration_seconds").record(summary.seconds);
         let failed = |status| matches!(status, ObjectStatus::Failed | ObjectStatus::Interrupted);
@@ -322,7 +324,7 @@ impl Daemon<'_> {
         if !again.is_empty() {
             self.try_again(again.iter().filter_map(|name| catalog::object(name)).collect());
         }
-        self.equipment.notifier.ended(summary).await;
+        self.equipment.notifier.ended(&self.lease.store, command, summary).await;
     }
 
     fn try_again(&mut self, objects: Vec<&'static Object>) {
@@ -343,7 +345,8 @@ impl Daemon<'_> {
         let said = match read {
             Ok((equipment, said)) => {
                 self.vitals.stuck_after(equipment.settings.daemon.stuck_after);
-                self.equipment = equipment;
+                let notifier = equipment.notifier.clone().in_place_of(&self.equipment.notifier);
+                self.equipment = Equipment { notifier, ..equipment };
                 info!("{said}");
                 said
             }

@@ -10,6 +10,7 @@ mod daemon;
 #[cfg(feature = "embedded")]
 mod demo;
 mod health;
+mod notify;
 mod print;
 mod progress;
 mod quarantine;
@@ -27,7 +28,7 @@ use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, HistoryRange, InQuarantine, OneRun};
 use crate::config::{self, Settings};
-use crate::notify::Notifier;
+use crate::notify::{Delays, NoRun, Notifier, Receivers, Workspace};
 use crate::object::Object;
 use crate::planhat::{self, BadToken, Budget, Client, Connection, Retry, Token};
 use crate::pull::{Ask, Begin, Range};
@@ -68,6 +69,17 @@ impl Failure {
     fn on_one_line(&self) -> String {
         let hint = self.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
         format!("{:#}{hint}", self.error)
+    }
+
+    /// For those who are told of it; nobody is told that somebody else is at work.
+    fn as_no_run(&self) -> Option<NoRun> {
+        let kind = match self.code {
+            exit::BUSY => return None,
+            exit::CONFIGURATION => "configuration",
+            exit::DATABASE => "database",
+            _ => "failed",
+        };
+        Some(NoRun { kind: kind.to_owned(), reason: format!("{:#}", self.error), hint: self.hint.clone() })
     }
 
     fn text(&self) -> String {
@@ -175,6 +187,7 @@ pub async fn execute(
         }
         Command::Daemon => daemon::daemon(settings.clone(), reload).await,
         Command::Health => health::health(settings).await,
+        Command::Notify => notify::notify(settings).await,
         Command::Check(output) => check::check(settings, output).await,
         Command::Sync { objects, full, allow_deletes, dry_run, diff, output } => {
             let objects = named_or_configured(&objects.objects, settings)?;
@@ -275,10 +288,17 @@ fn client(settings: &Settings) -> Result<Client, Failure> {
     Client::new(connection, budget).map_err(|error| Failure::from(anyhow::Error::new(error).context("could not set up HTTP")))
 }
 
-/// Whom to tell how runs end.
+/// Whom to tell how the workspace is.
 fn notifier(settings: &Settings) -> Result<Notifier, Failure> {
-    let config::Notify { webhook_url, webhook_secret, ping_url, .. } = &settings.notify;
-    Ok(Notifier::new(webhook_url.clone(), webhook_secret.clone(), ping_url.clone()).context("could not set up HTTP")?)
+    let config::Notify { webhook_url, webhook_secret, format, ping_url, .. } = settings.notify.clone();
+    let receivers = Receivers { webhook_url, webhook_secret, format, ping_url };
+    let planhat = &settings.planhat;
+    let workspace = Workspace {
+        schema: settings.database.schema.clone(),
+        host: planhat.base_url.host_str().unwrap_or_default().to_owned(),
+        objects: planhat.objects.iter().map(|object| object.name.to_owned()).collect(),
+    };
+    Ok(Notifier::new(&receivers, workspace, Delays::default()).map_err(anyhow::Error::new)?)
 }
 
 /// The configured database, or the embedded one.

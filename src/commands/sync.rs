@@ -3,21 +3,20 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use chrono::Utc;
 use serde_json::Value;
 use sqlx::types::Json;
 
-use super::{Failure, client, exit, listen_for_signals, notifier, print, progress, with_store};
+use super::{Failure, client, exit, listen_for_signals, notifier, open_store, print, progress, with_store};
 use crate::cli::Output;
 use crate::config::Settings;
-use crate::error::Chain;
 use crate::notify::Notifier;
 use crate::object::Object;
+use crate::planhat::Client;
 use crate::pull::{Ask, Brake, Failure as PullFailure, Limits, Preview, RejectionGuard};
 use crate::run::{self, ObjectSummary, Order, Summary};
 use crate::signals::Stop;
-use crate::store::{ObjectStatus, RunStatus, Timeline};
+use crate::store::{ObjectStatus, RunStatus, Store, Timeline};
 
 /// What is to be done, as far as the settings say.
 pub(super) fn order<'a>(command: &'a str, ask: Ask, objects: &'a [&'static Object], settings: &Settings) -> Order<'a> {
@@ -36,28 +35,58 @@ pub(super) async fn sync(order: &Order<'_>, settings: &Settings, output: Output)
     // A mistake in the token shows before the database is touched.
     let client = client(settings)?;
     // A one-off load is not what somebody watches for every day.
-    let notifier = if matches!(order.ask, Ask::History(_)) {
-        Notifier::new(None, None, None).context("could not set up HTTP")?
-    } else {
-        notifier(settings)?
+    let is_watched = !matches!(order.ask, Ask::History(_));
+    let notifier = is_watched.then(|| notifier(settings)).transpose()?.map(Notifier::for_one_run);
+
+    let opened = open_store(settings).await;
+    let store = match opened {
+        Ok(store) => store,
+        Err(failure) => {
+            say_that_it_failed(notifier.as_ref(), None, order, &failure).await;
+            return Err(failure);
+        }
     };
-    with_store(settings, async |store| {
-        store.migrate().await?;
-        let stop = listen_for_signals(store)?;
-        let run = run::run(&client, store, order, &stop.token);
-        let (result, ()) = tokio::join!(progress::beside(&order.board, &client, run), notifier.began());
-        let summary = match result {
-            Ok(summary) => summary,
-            Err(run::Error::Stopped) => return Ok(ExitCode::from(stop.exit_code())),
-            Err(error) => {
-                notifier.failed(&Chain(&error).to_string()).await;
-                return Err(error.into());
-            }
-        };
-        notifier.ended(&summary).await;
-        show(&summary, &stop, output)
-    })
-    .await
+    let ran = one_run(&client, &store, order, notifier.as_ref()).await;
+    if let Err(failure) = &ran {
+        say_that_it_failed(notifier.as_ref(), Some(&store), order, failure).await;
+    }
+    store.close().await;
+    let (summary, stop) = ran?;
+    match summary {
+        Some(summary) => show(&summary, &stop, output),
+        None => Ok(ExitCode::from(stop.exit_code())),
+    }
+}
+
+/// The run and what is said of it; no summary if it was stopped before it began.
+async fn one_run(
+    client: &Client,
+    store: &Store,
+    order: &Order<'_>,
+    notifier: Option<&Notifier>,
+) -> Result<(Option<Summary>, Stop), Failure> {
+    store.migrate().await?;
+    let stop = listen_for_signals(store)?;
+    let begins = async {
+        if let Some(notifier) = notifier {
+            notifier.began().await;
+        }
+    };
+    let run = run::run_and_say(client, store, order, &stop.token, begins);
+    let summary = match progress::beside(&order.board, client, run).await {
+        Err(run::Error::Stopped) => return Ok((None, stop)),
+        ended => ended?,
+    };
+    if let Some(notifier) = notifier {
+        notifier.ended(store, order.command, &summary).await;
+    }
+    Ok((Some(summary), stop))
+}
+
+async fn say_that_it_failed(notifier: Option<&Notifier>, store: Option<&Store>, order: &Order<'_>, failure: &Failure) {
+    if let (Some(notifier), Some(why)) = (notifier, failure.as_no_run()) {
+        notifier.failed(store, order.command, &why).await;
+    }
 }
 
 /// A dry run.

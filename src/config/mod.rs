@@ -22,6 +22,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::fields::Fields;
+use crate::notify::{Format, PingUrl, Secret};
 use crate::object::{ByObject, Object};
 use crate::privacy::Rules;
 use crate::schedule::{self, Schedule};
@@ -141,6 +142,7 @@ pub struct Notify {
     pub webhook_url: Option<SecretString>,
     #[serde(deserialize_with = "secret")]
     pub webhook_secret: Option<SecretString>,
+    pub format: Format,
     #[serde(deserialize_with = "secret")]
     pub ping_url: Option<SecretString>,
     #[serde(deserialize_with = "duration")]
@@ -278,12 +280,8 @@ impl Settings {
             );
         }
         self.schedule("")?;
-        for (key, url) in [("notify.webhook_url", &self.notify.webhook_url), ("notify.ping_url", &self.notify.ping_url)] {
-            let is_web =
-                |url: &SecretString| Url::parse(url.expose_secret()).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
-            if !url.as_ref().is_none_or(is_web) {
-                return bad(key, "has to begin with https:// or http://");
-            }
+        if let Err((key, problem)) = notify.check() {
+            return bad(key, &problem);
         }
         let is_level = |part: &str| part.contains('=') || LEVELS.contains(&part.trim().to_lowercase().as_str());
         if !self.log.level.split(',').all(is_level) {
@@ -347,6 +345,31 @@ impl Settings {
         let Daemon { schedule, time_zone, jitter, .. } = &self.daemon;
         let installation = format!("{host} {} {}", self.planhat.base_url, self.database.schema);
         Schedule::new(schedule, time_zone, *jitter, &installation)
+    }
+}
+
+impl Notify {
+    /// What is wrong, and with which key.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if let Some(url) = &self.webhook_url {
+            const KEY: &str = "notify.webhook_url";
+            let url = Url::parse(url.expose_secret()).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+            let url = url.ok_or((KEY, "has to begin with https:// or http://".to_owned()))?;
+            if let Some((service, format)) = Format::of_service(&url)
+                && self.format == Format::Standard
+            {
+                let problem =
+                    format!("is an address of {service}, which takes only its own messages: set notify.format = {format:?} too");
+                return Err((KEY, problem));
+            }
+        }
+        if let Some(secret) = &self.webhook_secret {
+            Secret::parse(secret.expose_secret()).map_err(|problem| ("notify.webhook_secret", problem.to_owned()))?;
+        }
+        if let Some(url) = &self.ping_url {
+            PingUrl::parse(url.expose_secret()).map_err(|problem| ("notify.ping_url", problem.to_owned()))?;
+        }
+        Ok(())
     }
 }
 
@@ -438,6 +461,7 @@ mod tests {
             ("PLANHAT_SYNC__DATABASE__SCHEMA", "planhat_sync", "database.schema"),
             ("PLANHAT_SYNC__PLANHAT__OBJECTS", "companys", "planhat.objects"),
             ("PLANHAT_SYNC__LOG__FORMAT", "xml", "log.format"),
+            ("PLANHAT_SYNC__NOTIFY__FORMAT", "xml", "notify.format"),
             ("PLANHAT_SYNC__LOG__LEVEL", "loud", "log.level"),
             ("PLANHAT_SYNC__SYNC__HISTORY", "300000years", "sync.history"),
             ("PLANHAT_SYNC__PLANHAT__REQUEST_TIMEOUT", "0s", "planhat.request_timeout"),
@@ -451,6 +475,39 @@ mod tests {
             let message = message(with(&[(name, value)]));
             assert!(message.contains(key), "{name}={value}: {message}");
         }
+    }
+
+    #[test]
+    fn whom_to_tell_is_checked_by_its_form() {
+        let refused = |variables: &[(&str, &str)]| {
+            let names = variables.iter().map(|(name, value)| (format!("PLANHAT_SYNC__NOTIFY__{name}"), *value));
+            let names: Vec<_> = names.collect();
+            let result = with(&names.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>());
+            result.map_or_else(|error| format!("{:#}", anyhow::Error::from(error)), |_| "taken".to_owned())
+        };
+        insta::assert_snapshot!([
+            refused(&[("WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x")]),
+            refused(&[("WEBHOOK_URL", "https://discord.com/api/webhooks/1/x")]),
+            refused(&[("WEBHOOK_URL", "https://prod-1.westeurope.logic.azure.com:443/workflows/x")]),
+            refused(&[("WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"), ("FORMAT", "slack")]),
+            refused(&[("WEBHOOK_URL", "example.org/hook")]),
+            refused(&[("WEBHOOK_SECRET", "whsec_no base64")]),
+            refused(&[("PING_URL", "https://hc-ping.com/key/slug?create=1")]),
+            refused(&[("PING_URL", "https://kuma/api/push/T?status=up&msg=OK&ping=")]),
+            refused(&[("PING_URL", "https://example.org/ping?state=up")]),
+            refused(&[("PING_URL", "example.org/ping")]),
+        ].join("\n"), @r#"
+        setting "notify.webhook_url" is an address of Slack, which takes only its own messages: set notify.format = "slack" too
+        setting "notify.webhook_url" is an address of Discord, which takes only its own messages: set notify.format = "discord" too
+        setting "notify.webhook_url" is an address of Microsoft Teams, which takes only its own messages: set notify.format = "teams" too
+        taken
+        setting "notify.webhook_url" has to begin with https:// or http://
+        setting "notify.webhook_secret" is no base64 behind whsec_
+        taken
+        taken
+        setting "notify.ping_url" has a query of which is not known how it tells a failure: there are addresses of healthchecks (…/ping/NAME?create=1), of Uptime Kuma (…/api/push/TOKEN?status=up&msg=OK&ping=), and those without a query, which get /start and /fail behind them
+        setting "notify.ping_url" has to begin with https:// or http://
+        "#);
     }
 
     #[test]

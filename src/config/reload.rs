@@ -122,7 +122,7 @@ fn keys_of(settings: &Settings) -> Keys {
     let Actions { enabled, initial, keep } = actions;
     let Privacy { hash_key, hash_key_file } = privacy;
     let Daemon { schedule, time_zone, jitter, retry_after, listen, stuck_after } = daemon;
-    let Notify { webhook_url, webhook_secret, ping_url, stale_after } = notify;
+    let Notify { webhook_url, format: of_messages, webhook_secret, ping_url, stale_after } = notify;
     let Database { url, password_file, schema, max_connections, patience, statement_timeout, data_dir } = database;
     let Log { level, format } = log;
 
@@ -170,6 +170,7 @@ fn keys_of(settings: &Settings) -> Keys {
     key(AfterRestart, "daemon.listen", shown(listen));
     key(WithTheNextRun, "daemon.stuck_after", shown(stuck_after));
     key(WithTheNextRun, "notify.webhook_url", secret(webhook_url));
+    key(WithTheNextRun, "notify.format", shown(of_messages));
     key(WithTheNextRun, "notify.webhook_secret", secret(webhook_secret));
     key(WithTheNextRun, "notify.ping_url", secret(ping_url));
     key(WithTheNextRun, "notify.stale_after", shown(stale_after));

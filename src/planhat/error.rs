@@ -63,6 +63,25 @@ impl Error {
         }
     }
 
+    /// The same text for the same trouble, without what differs from one time to the next.
+    pub fn kind(&self) -> String {
+        let kind = match self {
+            Error::Unauthorized { .. } => "token refused",
+            Error::Forbidden { .. } => "access denied",
+            Error::Status { status, .. } if status.is_server_error() => "server error",
+            Error::Status { status, .. } => return format!("answered {}", status.as_u16()),
+            Error::NoPath { .. } => "no path",
+            Error::Unreachable { .. } => "unreachable",
+            Error::BrokenOff { .. } => "broken off",
+            Error::NotAList { .. } => "not a list",
+            Error::TooBig { .. } => "too big",
+            Error::Repeats { .. } => "repeats",
+            Error::Unstable { .. } => "unstable order",
+            Error::Endless { .. } => "endless",
+        };
+        kind.to_owned()
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {

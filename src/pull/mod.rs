@@ -204,6 +204,16 @@ impl Failure {
         }
     }
 
+    /// The same text for the same trouble, without what differs from one time to the next.
+    pub fn kind(&self) -> String {
+        match self {
+            Failure::Fetch { source, .. } => source.kind(),
+            Failure::Store { source, .. } => source.kind(),
+            Failure::Rejected { .. } => "rejected".to_owned(),
+            Failure::Undeclared { source, .. } => format!("undeclared: {}", source.kind()),
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {

@@ -11,13 +11,16 @@ mod process;
 mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -34,6 +37,9 @@ pub use identity::Compared;
 pub use lease::{begin, beside_heartbeat, end};
 pub use process::{is_dead, look_at, this_process};
 pub use workspace::{Recognized, adopt, recognize};
+
+/// How much longer than its pulls a run waits until it is said that it has begun.
+const BEGINNING: Duration = Duration::from_secs(2);
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -103,6 +109,17 @@ impl Error {
 
 /// Runs over the objects of an order. A cancelled `stop` ends it after the pages in hand.
 pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &CancellationToken) -> Result<Summary, Error> {
+    run_and_say(client, store, order, stop, ready(())).await
+}
+
+/// The same, with something to be done when the run has its lease. It is done beside the pulls, and hardly waited for behind them.
+pub async fn run_and_say(
+    client: &Client,
+    store: &Store,
+    order: &Order<'_>,
+    stop: &CancellationToken,
+    when_it_begins: impl Future<Output = ()>,
+) -> Result<Summary, Error> {
     let started = Instant::now();
     let recognized = workspace::recognize_for_a_run(client, store, stop).await?;
     if order.limits.timeline.on {
@@ -124,7 +141,8 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
     let (halt, turns) = (stop.child_token(), Turns::default());
     let pulls = pull_objects(client, store, order, Purpose::Store { run_id }, Some(&binding), &turns, &halt);
-    let (objects, calls) = beside_heartbeat(store, run_id, order.command, &turns, &halt, pulls).await;
+    let work = beside_the_beginning(when_it_begins, pulls, &halt);
+    let (objects, calls) = beside_heartbeat(store, run_id, order.command, &turns, &halt, work).await;
 
     note_calls(store, run_id, calls).await;
     let status = status_of(&objects, stop.is_cancelled());
@@ -146,6 +164,25 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
 async fn note_calls(store: &Store, run_id: i64, calls: i64) {
     if let Err(error) = store.transaction(async |db| store::note_calls(db, run_id, calls).await).await {
         warn!(error = %Chain(&error), "could not note the calls of a run");
+    }
+}
+
+/// What is said of a beginning comes before what is said of the end, where that takes no longer than seconds.
+async fn beside_the_beginning<T>(
+    beginning: impl Future<Output = ()>,
+    pulls: impl Future<Output = T>,
+    halt: &CancellationToken,
+) -> T {
+    let (mut beginning, mut pulls) = (pin!(beginning), pin!(pulls));
+    tokio::select! {
+        biased;
+        done = &mut pulls => {
+            if !halt.is_cancelled() {
+                let _ = timeout(BEGINNING, beginning).await;
+            }
+            done
+        }
+        () = &mut beginning => pulls.await,
     }
 }
 

@@ -112,6 +112,15 @@ impl Error {
         }
     }
 
+    /// The same text for the same trouble, without what differs from one time to the next.
+    pub fn kind(&self) -> String {
+        match self {
+            Error::LeaseLost { .. } => "lease lost".to_owned(),
+            _ if self.is_out_of_reach() => "database".to_owned(),
+            _ => self.code().map_or("database".to_owned(), |code| format!("database ({code})")),
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         let source = match self {

@@ -7,7 +7,7 @@
 //! gone (what a full scan was not shown, and what Planhat then says is not there)
 //! timeline: the actions as they are read, and by whom how far
 //! workspaces: whose schema it is
-//! runs, lease, quarantine: the tool's own tables, schema planhat_sync
+//! runs, lease, quarantine, notifications: the tool's own tables, schema planhat_sync
 //! ```
 //!
 //! One function per statement, the connection passed in, so that the caller decides what is committed
@@ -22,6 +22,7 @@ mod error;
 mod gone;
 mod health;
 mod lease;
+mod notifications;
 mod quarantine;
 mod retype;
 mod rows;
@@ -55,6 +56,10 @@ pub use health::{Health, Way, health, synced_tables};
 pub use lease::{
     DaemonHolder, DaemonLease, HEARTBEAT, Held, Holder, Lease, MayTake, Process, STALE_AFTER, acquire_daemon_lease,
     ask_for_lease, beat, fence, free_lease, release_daemon_lease, renew_daemon_lease, take_lease, take_lease_back,
+};
+pub use notifications::{
+    ClaimedMessage, Message, claim_notification, forget_notifications, hasten_notifications, next_notification,
+    notification_delivered, notification_failed, put_notification, save_told, told,
 };
 pub use quarantine::{
     Entry, Quarantined, Waiting, drop_from_quarantine, ids_in_quarantine, in_quarantine, latest_in_quarantine, put_in_quarantine,

@@ -386,8 +386,12 @@ async fn a_run_that_is_not_good_is_told_and_signed_and_a_good_one_pings() {
     assert_eq!(all, ["GET /ping/fail", "GET /ping/start", "POST /hook"]);
     let (_, headers, body) = heard.lock().unwrap().iter().find(|(what, ..)| what.starts_with("POST")).cloned().unwrap();
     let news: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((&news["event"], &news["run_id"], &news["objects"][0]["object"]), (&json!("partial"), &json!(2), &json!("tasks")));
-    assert!(headers["x-planhat-sync-signature"].to_str().unwrap().starts_with("sha256="));
+    let data = &news["data"];
+    assert_eq!(
+        (&news["type"], &data["run_id"], &data["objects"][0]["object"]),
+        (&json!("sync.partial"), &json!(2), &json!("tasks"))
+    );
+    assert!(headers["webhook-signature"].to_str().unwrap().starts_with("v1,"));
 
     // Nobody there: the run is as good as ever.
     let mut alone = tool.set("PLANHAT_SYNC__NOTIFY__PING_URL", "http://127.0.0.1:1/secret-path");

@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http", &["error", "progress", "store"]),
     ("simulator", &[]),
     ("signals", &[]),
-    ("config", &["object", "catalog", "fields", "privacy", "schedule", "store"]),
+    ("config", &["object", "catalog", "fields", "privacy", "schedule", "store", "notify"]),
     ("telemetry", &["config"]),
     ("cli", &["object"]),
     (

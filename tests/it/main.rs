@@ -19,6 +19,7 @@ mod house;
 mod kills;
 mod landing;
 mod model;
+mod notify;
 mod paging;
 mod permissions;
 mod privacy;

@@ -65,6 +65,7 @@ async fn no_command_tells_a_secret_at_its_most_talkative() {
         &["schema", "--sql"],
         &["retype", "companies", "planhat__name", "jsonb"],
         &["health"],
+        &["notify"],
     ];
     for command in commands {
         secrets.assert_not_in(&command.join(" "), &tool.run(command).all());

@@ -4,6 +4,8 @@
 //! No run waits for any of this, and none of it for a run: they share nothing but the database, where each has its
 //! connection (or, where there is one in all, its turn between two transactions). Where nothing is to be done nothing is
 //! asked of the database, so that one which suspends itself when idle may do so.
+//!
+//! The tasks share the thread of the daemon: a loop that hangs gives no sign of life either.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
+use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,7 +22,7 @@ use tracing::{error, warn};
 
 use crate::error::Chain;
 use crate::http::Vitals;
-use crate::notify::Notifier;
+use crate::notify::{Notifier, Stale};
 use crate::store::{self, Holder, Store};
 
 /// Between two signs of life at most.
@@ -40,7 +43,7 @@ pub(super) fn watchdog(vitals: &Arc<Vitals>) -> Option<AbortOnDropHandle<()>> {
     let vitals = Arc::clone(vitals);
     let mut ticks = interval((patience / 3).clamp(Duration::from_millis(100), LONGEST_SILENCE));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Some(AbortOnDropHandle::new(tokio::spawn(async move {
+    Some(AbortOnDropHandle::new(spawn_local(async move {
         loop {
             ticks.tick().await;
             if !vitals.is_stuck() {
@@ -64,7 +67,7 @@ impl Lease {
     /// Renews it until what is returned is dropped.
     pub(super) fn keep(&self) -> AbortOnDropHandle<()> {
         let lease = self.clone();
-        AbortOnDropHandle::new(tokio::spawn(async move {
+        AbortOnDropHandle::new(spawn_local(async move {
             loop {
                 tokio::time::sleep(store::HEARTBEAT).await;
                 lease.renew().await;
@@ -118,7 +121,7 @@ impl Age {
     /// Watches it until what is returned is dropped.
     pub(super) fn watch(&self, store: Arc<Store>, notifier: Notifier, stale_after: Duration) -> AbortOnDropHandle<()> {
         let (up_since, changed, is_told) = (self.up_since, Arc::clone(&self.changed), Arc::clone(&self.is_told));
-        AbortOnDropHandle::new(tokio::spawn(async move {
+        AbortOnDropHandle::new(spawn_local(async move {
             loop {
                 let look = store.look_aside(async |db| store::last_good_start(db, &store.schema, super::DAEMON).await);
                 let wait = match look.await {
@@ -127,7 +130,8 @@ impl Age {
                         let is_stale = rest <= chrono::TimeDelta::zero();
                         if is_stale && !is_told.swap(true, Ordering::Relaxed) {
                             warn!("there was no good run for {}", humantime::format_duration(stale_after));
-                            notifier.stale(last_good).await;
+                            let stale = Stale { objects: Vec::new(), last_success: last_good, stale_after };
+                            notifier.stale(&store, &stale).await;
                         }
                         is_told.store(is_stale, Ordering::Relaxed);
                         rest.to_std().unwrap_or(LOOK_AGAIN_AFTER)

@@ -1,0 +1,21 @@
+//! `notify`: does a message arrive?
+
+use std::process::ExitCode;
+
+use super::{Failure, exit, notifier, print};
+use crate::config::Settings;
+use crate::notify::Error;
+
+pub(super) async fn notify(settings: &Settings) -> Result<ExitCode, Failure> {
+    match notifier(settings)?.test().await {
+        Ok(answer) => {
+            print::to_stdout(&format!("notify.webhook_url took a test message: {answer}"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(nobody @ Error::Nobody) => {
+            let hint = "set it to an address that takes a POST, and notify.format to what it understands";
+            Err(Failure::new(exit::CONFIGURATION, nobody, Some(hint)))
+        }
+        Err(error) => Err(anyhow::Error::new(error).into()),
+    }
+}

@@ -1,0 +1,161 @@
+//! The address of a dead man's switch, and what each of its kinds wants to be asked for.
+//!
+//! A query that is merely kept would turn a failure into a success (`…?status=up` with `/fail` behind it), so a
+//! form that is not known is refused at the start.
+
+use std::fmt;
+
+use url::Url;
+
+/// So much of a reason fits the message of a monitor.
+const LONGEST_REASON: usize = 200;
+
+/// Where a ping goes. The address is a secret: who knows it can speak for us.
+#[derive(Clone)]
+pub enum PingUrl {
+    /// `/start` and `/fail` behind its path, as healthchecks has it, and what is made after it. Its query stays.
+    Healthchecks(Url),
+    /// A push monitor: `status` and `msg` in its query, and nothing for a beginning.
+    UptimeKuma(Url),
+}
+
+/// What a ping says.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ping<'a> {
+    Began,
+    Succeeded,
+    Failed { reason: &'a str },
+}
+
+impl PingUrl {
+    /// The address as it is written in the settings, or what is wrong with it.
+    pub fn parse(text: &str) -> Result<PingUrl, &'static str> {
+        let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+        let mut url = url.ok_or("has to begin with https:// or http://")?;
+        url.set_fragment(None);
+        if url.query() == Some("") {
+            url.set_query(None);
+        }
+        if is_push_monitor(&url) {
+            return match url.query_pairs().find(|(name, _)| name == "status") {
+                Some((_, status)) if status != "up" => Err("is a push address with another status than up: write status=up"),
+                _ => Ok(PingUrl::UptimeKuma(url)),
+            };
+        }
+        if url.query_pairs().all(|(name, _)| ["create", "rid"].contains(&&*name)) {
+            return Ok(PingUrl::Healthchecks(url));
+        }
+        Err(
+            "has a query of which is not known how it tells a failure: there are addresses of healthchecks (…/ping/NAME?create=1), \
+             of Uptime Kuma (…/api/push/TOKEN?status=up&msg=OK&ping=), and those without a query, which get /start and /fail behind them",
+        )
+    }
+
+    /// What is asked for, if anything is.
+    pub(super) fn url(&self, ping: Ping<'_>) -> Option<Url> {
+        match (self, ping) {
+            (PingUrl::Healthchecks(url) | PingUrl::UptimeKuma(url), Ping::Succeeded) => Some(url.clone()),
+            (PingUrl::Healthchecks(url), Ping::Began) => with_segment(url, "start"),
+            (PingUrl::Healthchecks(url), Ping::Failed { .. }) => with_segment(url, "fail"),
+            (PingUrl::UptimeKuma(_), Ping::Began) => None,
+            (PingUrl::UptimeKuma(url), Ping::Failed { reason }) => Some(down(url, reason)),
+        }
+    }
+}
+
+/// `/api/push/TOKEN`, wherever the service is mounted.
+fn is_push_monitor(url: &Url) -> bool {
+    let segments: Vec<_> = url.path_segments().into_iter().flatten().filter(|segment| !segment.is_empty()).collect();
+    matches!(segments.as_slice(), [.., "api", "push", _])
+}
+
+fn with_segment(url: &Url, segment: &str) -> Option<Url> {
+    let mut url = url.clone();
+    url.path_segments_mut().ok()?.pop_if_empty().push(segment);
+    Some(url)
+}
+
+fn down(url: &Url, reason: &str) -> Url {
+    let others: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(name, _)| name != "status" && name != "msg")
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
+    let reason: String = reason.chars().map(|char| if char.is_control() { ' ' } else { char }).take(LONGEST_REASON).collect();
+    let mut url = url.clone();
+    url.query_pairs_mut().clear().append_pair("status", "down").append_pair("msg", &reason).extend_pairs(others);
+    url
+}
+
+impl fmt::Debug for PingUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PingUrl(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_gets_what_its_maker_asks_for() {
+        // The address; what is asked for at the beginning, after success, after failure.
+        for (url, began, succeeded, failed) in [
+            ("http://h/ping/slug", "http://h/ping/slug/start", "http://h/ping/slug", "http://h/ping/slug/fail"),
+            ("http://h/ping/slug/", "http://h/ping/slug/start", "http://h/ping/slug/", "http://h/ping/slug/fail"),
+            ("http://h", "http://h/start", "http://h/", "http://h/fail"),
+            ("https://h/p#x", "https://h/p/start", "https://h/p", "https://h/p/fail"),
+            ("https://h/p?", "https://h/p/start", "https://h/p", "https://h/p/fail"),
+            (
+                "http://h/ping/key/slug?create=1",
+                "http://h/ping/key/slug/start?create=1",
+                "http://h/ping/key/slug?create=1",
+                "http://h/ping/key/slug/fail?create=1",
+            ),
+            (
+                "http://h/api/push/T?status=up&msg=OK&ping=",
+                "",
+                "http://h/api/push/T?status=up&msg=OK&ping=",
+                "http://h/api/push/T?status=down&msg=no+answer%3A+a%26b+c&ping=",
+            ),
+            (
+                "http://h/api/push/T?status=up&msg=OK",
+                "",
+                "http://h/api/push/T?status=up&msg=OK",
+                "http://h/api/push/T?status=down&msg=no+answer%3A+a%26b+c",
+            ),
+            (
+                "http://h/kuma/api/push/T",
+                "",
+                "http://h/kuma/api/push/T",
+                "http://h/kuma/api/push/T?status=down&msg=no+answer%3A+a%26b+c",
+            ),
+        ] {
+            let parsed = PingUrl::parse(url).unwrap();
+            let asked = |ping| parsed.url(ping).map(String::from).unwrap_or_default();
+            assert_eq!(asked(Ping::Began), began);
+            assert_eq!(asked(Ping::Succeeded), succeeded);
+            assert_eq!(asked(Ping::Failed { reason: "no answer: a&b\u{1b}c" }), failed);
+        }
+    }
+
+    #[test]
+    fn a_form_that_is_not_known_is_refused() {
+        for (url, problem) in [
+            ("http://h/ping?status=up", "has a query"),
+            ("http://h/ping/slug?create=1&state=ok", "has a query"),
+            ("http://h/api/push/T?status=down", "another status than up"),
+            ("ftp://h/ping", "has to begin with"),
+            ("h/ping", "has to begin with"),
+        ] {
+            let refused = PingUrl::parse(url).unwrap_err();
+            assert!(refused.contains(problem), "{url}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_cut_to_what_a_monitor_shows() {
+        let url = PingUrl::parse("http://h/api/push/T").unwrap().url(Ping::Failed { reason: &"é".repeat(5000) }).unwrap();
+        assert_eq!(url.query_pairs().find(|(name, _)| name == "msg").unwrap().1.chars().count(), LONGEST_REASON);
+    }
+}

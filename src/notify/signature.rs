@@ -1,0 +1,66 @@
+//! Signs a message as Standard Webhooks has it, so that any of its libraries can check it.
+//!
+//! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretSlice};
+use sha2::Sha256;
+
+const PREFIX: &str = "whsec_";
+
+/// The key that sender and receiver share.
+#[derive(Clone)]
+pub struct Secret(SecretSlice<u8>);
+
+impl Secret {
+    /// `whsec_` and the key in base64; any other text is the key itself.
+    pub fn parse(text: &str) -> Result<Secret, &'static str> {
+        let key = match text.strip_prefix(PREFIX) {
+            Some(encoded) => STANDARD.decode(encoded).map_err(|_| "is no base64 behind whsec_")?,
+            None => text.as_bytes().to_vec(),
+        };
+        if key.is_empty() { Err("has no key behind whsec_") } else { Ok(Secret(key.into())) }
+    }
+
+    /// The value of the header `webhook-signature`.
+    pub(super) fn signature(&self, event_id: &str, timestamp: i64, body: &str) -> Option<String> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).ok()?;
+        mac.update(format!("{event_id}.{timestamp}.{body}").as_bytes());
+        Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_specification_is_signed_as_it_says() {
+        let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let signature = secret.signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
+        assert_eq!(signature.unwrap(), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn a_secret_without_the_prefix_is_its_bytes() {
+        let signature = |secret| Secret::parse(secret).unwrap().signature("a", 1, "b");
+        assert_eq!(signature("key"), signature("whsec_a2V5"));
+        assert_ne!(signature("key"), signature("a2V5"));
+        assert!(Secret::parse("whsec_a secret").is_err() && Secret::parse("whsec_").is_err());
+    }
+
+    #[test]
+    fn it_does_not_show_in_debug() {
+        assert_eq!(format!("{:?}", Secret::parse("hunter2").unwrap()), "Secret(…)");
+    }
+}

@@ -1,0 +1,258 @@
+//! What was told last, and whether there is news to tell.
+//!
+//! A state is told when it begins and when it is over, however often a run finds it again. It is kept object by
+//! object, because a run may be over a few of them alone: a retry, or a person who tries one. Reasons count by
+//! their kind, since their text has offsets and times in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+/// What others believe of a workspace. Empty: all is well.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Told {
+    /// What keeps whole runs from succeeding, such as a refused token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
+    /// The objects that are not good, with the kind of the reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    objects: BTreeMap<String, String>,
+    /// The objects whose data is too old.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    stale: BTreeSet<String>,
+}
+
+impl Told {
+    fn is_all_well(&self) -> bool {
+        *self == Told::default()
+    }
+}
+
+/// What has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum News {
+    Ran(Ran),
+    /// The data of these objects is too old.
+    Stale(BTreeSet<String>),
+    /// No data is too old any more.
+    Fresh,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ran {
+    pub(super) is_good: bool,
+    /// The kind of reason that would keep any object from being read.
+    pub(super) failed: Option<String>,
+    /// Each object that was tried, with the kind of reason if it is not good.
+    pub(super) objects: BTreeMap<String, Option<String>>,
+    /// What the settings name now: what they no longer do is not waited for.
+    pub(super) configured: BTreeSet<String>,
+}
+
+/// What there is to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// The run was not good; partial or failed by its own status.
+    NotGood,
+    Stale,
+    Recovered,
+}
+
+/// What is believed after the news, and what has to be told for it.
+pub(super) fn next(told: &Told, news: &News) -> (Told, Option<Tell>) {
+    match news {
+        News::Ran(ran) if ran.is_good => after_a_good_run(told, ran),
+        News::Ran(ran) => {
+            let now = merged(told, ran);
+            let is_new = now.objects != told.objects || now.failed != told.failed;
+            (now, is_new.then_some(Tell::NotGood))
+        }
+        News::Stale(objects) if objects.is_empty() => next(told, &News::Fresh),
+        News::Stale(objects) => {
+            let begins = told.stale.is_empty();
+            (Told { stale: objects.clone(), ..told.clone() }, begins.then_some(Tell::Stale))
+        }
+        News::Fresh => {
+            let ends = !told.stale.is_empty();
+            (Told { stale: BTreeSet::new(), ..told.clone() }, ends.then_some(Tell::Recovered))
+        }
+    }
+}
+
+/// What was tried is as it is now, what was not is as it was.
+fn merged(told: &Told, ran: &Ran) -> Told {
+    let mut now = Told { failed: ran.failed.clone(), ..told.clone() };
+    for (object, reason) in &ran.objects {
+        match reason {
+            Some(kind) => _ = now.objects.insert(object.clone(), kind.clone()),
+            None => _ = now.objects.remove(object),
+        }
+    }
+    now.objects.retain(|object, _| ran.configured.contains(object) || ran.objects.contains_key(object));
+    now.stale.retain(|object| ran.configured.contains(object));
+    now
+}
+
+fn after_a_good_run(told: &Told, ran: &Ran) -> (Told, Option<Tell>) {
+    let mut now = merged(told, ran);
+    now.stale.retain(|object| !ran.objects.contains_key(object));
+    if now.is_all_well() {
+        return (now, (!told.is_all_well()).then_some(Tell::Recovered));
+    }
+    // A run over a few objects: the rest is not good yet, and was last told together with what kept all from running.
+    (Told { failed: told.failed.clone(), ..now }, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIGURED: [&str; 3] = ["companies", "tasks", "users"];
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// A run over these objects; the second of each is the kind of its reason, none if it is good.
+    fn ran(objects: &[(&str, &str)]) -> News {
+        let objects: BTreeMap<_, _> =
+            objects.iter().map(|(object, kind)| ((*object).to_owned(), (!kind.is_empty()).then(|| (*kind).to_owned()))).collect();
+        let is_good = objects.values().all(Option::is_none);
+        News::Ran(Ran { is_good, failed: None, objects, configured: names(&CONFIGURED) })
+    }
+
+    fn all_but(bad: &[(&str, &str)]) -> News {
+        let kind = |object| bad.iter().find(|(name, _)| *name == object).map_or("", |(_, kind)| *kind);
+        ran(&CONFIGURED.map(|object| (object, kind(object))))
+    }
+
+    fn failed(kind: &str) -> News {
+        let objects = BTreeMap::new();
+        News::Ran(Ran { is_good: false, failed: Some(kind.to_owned()), objects, configured: names(&CONFIGURED) })
+    }
+
+    fn stale(objects: &[&str]) -> News {
+        News::Stale(names(objects))
+    }
+
+    /// What is told of one after the other.
+    fn check(story: &[(News, Option<Tell>)]) {
+        let mut told = Told::default();
+        for (step, (news, expected)) in story.iter().enumerate() {
+            let (next, tell) = next(&told, news);
+            assert_eq!(tell, *expected, "step {step}: {news:?} after {told:?}");
+            // As it comes back from the database.
+            told = serde_json::from_value(serde_json::to_value(&next).unwrap()).unwrap();
+            assert_eq!(told, next);
+        }
+    }
+
+    use Tell::{NotGood, Recovered, Stale};
+
+    #[test]
+    fn good_runs_say_nothing() {
+        check(&[(all_but(&[]), None), (all_but(&[]), None), (News::Fresh, None)]);
+    }
+
+    #[test]
+    fn a_token_that_stays_refused_is_told_once_and_so_is_its_end() {
+        let refused = || failed("token refused");
+        check(&[
+            (all_but(&[]), None),
+            (refused(), Some(NotGood)),
+            (refused(), None),
+            (refused(), None),
+            (all_but(&[]), Some(Recovered)),
+            (all_but(&[]), None),
+            (refused(), Some(NotGood)),
+        ]);
+    }
+
+    #[test]
+    fn another_reason_is_another_state() {
+        check(&[
+            (failed("unreachable"), Some(NotGood)),
+            (failed("token refused"), Some(NotGood)),
+            (all_but(&[("tasks", "answered 400")]), Some(NotGood)),
+            (all_but(&[("tasks", "quarantine")]), Some(NotGood)),
+            (all_but(&[("tasks", "quarantine")]), None),
+        ]);
+    }
+
+    #[test]
+    fn another_set_of_objects_is_another_state() {
+        check(&[
+            (all_but(&[("tasks", "a")]), Some(NotGood)),
+            (all_but(&[("tasks", "a"), ("users", "a")]), Some(NotGood)),
+            (all_but(&[("users", "a")]), Some(NotGood)),
+            (all_but(&[]), Some(Recovered)),
+        ]);
+    }
+
+    #[test]
+    fn a_retry_of_what_has_failed_is_no_news_unless_it_heals() {
+        check(&[
+            (all_but(&[("tasks", "a"), ("users", "b")]), Some(NotGood)),
+            // Nothing landed, so this run has failed as a whole; it is the same all the same.
+            (ran(&[("tasks", "a"), ("users", "b")]), None),
+            (all_but(&[("tasks", "a"), ("users", "b")]), None),
+            (ran(&[("tasks", ""), ("users", "")]), Some(Recovered)),
+        ]);
+    }
+
+    #[test]
+    fn a_run_over_other_objects_heals_nothing() {
+        check(&[
+            (all_but(&[("tasks", "a")]), Some(NotGood)),
+            (ran(&[("companies", "")]), None),
+            (all_but(&[("tasks", "a")]), None),
+            (ran(&[("tasks", "")]), Some(Recovered)),
+        ]);
+    }
+
+    #[test]
+    fn what_was_told_before_an_outage_is_told_again_when_it_alone_is_left() {
+        check(&[
+            (all_but(&[("tasks", "a")]), Some(NotGood)),
+            (failed("unreachable"), Some(NotGood)),
+            (ran(&[("companies", "")]), None),
+            (all_but(&[("tasks", "a")]), Some(NotGood)),
+            (all_but(&[]), Some(Recovered)),
+        ]);
+    }
+
+    #[test]
+    fn data_that_gets_old_is_told_once_and_so_is_its_end() {
+        check(&[
+            (stale(&["tasks"]), Some(Stale)),
+            (stale(&["tasks"]), None),
+            (stale(&["tasks", "users"]), None),
+            (News::Fresh, Some(Recovered)),
+            (News::Fresh, None),
+            (stale(&["tasks"]), Some(Stale)),
+            (stale(&[]), Some(Recovered)),
+        ]);
+    }
+
+    #[test]
+    fn what_failed_until_it_was_old_recovers_once() {
+        check(&[
+            (failed("unreachable"), Some(NotGood)),
+            (stale(&CONFIGURED), Some(Stale)),
+            (failed("unreachable"), None),
+            (all_but(&[]), Some(Recovered)),
+            (News::Fresh, None),
+        ]);
+    }
+
+    #[test]
+    fn an_object_that_is_no_longer_wanted_is_not_waited_for() {
+        check(&[
+            (ran(&[("campaigns", "a")]), Some(NotGood)),
+            (stale(&["campaigns"]), Some(Stale)),
+            (all_but(&[]), Some(Recovered)),
+        ]);
+    }
+}

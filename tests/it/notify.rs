@@ -1,0 +1,605 @@
+//! Whom the tool tells, of what, and how surely it arrives.
+
+use std::collections::VecDeque;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use futures_util::stream;
+use planhat_sync::catalog;
+use planhat_sync::notify::{Delays, Format, NoRun, Notifier, Receivers, Stale, Workspace as Told};
+use planhat_sync::pull::Ask;
+use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
+use planhat_sync::store::Store;
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::cli::{Tool, simulator};
+use crate::harness::{Sync, fresh_database};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// What a receiver answers.
+#[derive(Clone)]
+enum Reply {
+    Status(u16),
+    MovedTo(String),
+    /// A head, and a body without end.
+    Endless(u16),
+    Never,
+}
+
+/// Somebody who is told, and what they heard.
+#[derive(Clone)]
+struct Receiver {
+    url: String,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    replies: Arc<Mutex<VecDeque<Reply>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Heard {
+    what: String,
+    headers: HeaderMap,
+    body: String,
+    status: u16,
+}
+
+impl Heard {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+}
+
+impl Receiver {
+    async fn start() -> Receiver {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        let receiver = Receiver { url, heard: Arc::default(), replies: Arc::default() };
+        let router = Router::new().fallback(Receiver::hear).with_state(receiver.clone());
+        tokio::spawn(axum::serve(socket, router).into_future());
+        receiver
+    }
+
+    async fn hear(State(receiver): State<Receiver>, request: Request) -> Response {
+        let what = format!("{} {}", request.method(), request.uri());
+        let headers = request.headers().clone();
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        let reply = receiver.replies.lock().unwrap().pop_front().unwrap_or(Reply::Status(200));
+        let status = match &reply {
+            Reply::Status(status) | Reply::Endless(status) => *status,
+            Reply::MovedTo(_) => 301,
+            Reply::Never => 0,
+        };
+        receiver.heard.lock().unwrap().push(Heard { what, headers, body, status });
+        let code = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+        match reply {
+            Reply::Status(_) => code.into_response(),
+            Reply::MovedTo(place) => (code, [("location", place)]).into_response(),
+            Reply::Endless(_) => {
+                let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 1024]));
+                (code, Body::from_stream(endless)).into_response()
+            }
+            Reply::Never => std::future::pending().await,
+        }
+    }
+
+    fn reply(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.replies.lock().unwrap().extend(replies);
+    }
+
+    fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    fn forget(&self) {
+        self.heard.lock().unwrap().clear();
+    }
+
+    /// Methods and paths, in their order.
+    fn what(&self) -> Vec<String> {
+        self.heard().into_iter().map(|heard| heard.what).collect()
+    }
+
+    /// The messages that were taken, by type.
+    fn taken(&self) -> Vec<String> {
+        let taken = self.heard().into_iter().filter(|heard| heard.what.starts_with("POST") && heard.status == 200);
+        taken.map(|heard| heard.json()["type"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// One that is set up in code, with short delays.
+    fn notifier(&self, schema: &str, delays: &[u64]) -> Notifier {
+        let receivers = Receivers {
+            webhook_url: Some(format!("{}/hook", self.url).into()),
+            webhook_secret: Some(SECRET.into()),
+            format: Format::Standard,
+            ping_url: None,
+        };
+        let objects = catalog::default_objects().iter().map(|object| object.name.to_owned()).collect();
+        let workspace = Told { schema: schema.to_owned(), host: "api.example.org".to_owned(), objects };
+        Notifier::new(&receivers, workspace, Delays::new(delays.iter().copied().map(Duration::from_millis))).unwrap()
+    }
+}
+
+/// Delivers until nothing is left.
+async fn deliver(notifier: &Notifier, store: &Store) {
+    let all = async {
+        while let Some(next) = notifier.deliver_due(store).await {
+            tokio::time::sleep((next - Utc::now()).to_std().unwrap_or_default()).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("messages are still waiting");
+}
+
+fn out_of_order() -> NoRun {
+    NoRun { kind: "database".to_owned(), reason: "could not reach the database".to_owned(), hint: None }
+}
+
+fn stale(objects: &[&str]) -> Stale {
+    let objects = objects.iter().map(|object| (*object).to_owned()).collect();
+    Stale { objects, last_success: None, stale_after: Duration::from_secs(26 * 3600) }
+}
+
+/// One run over companies, and what is told of it.
+async fn run(sync: &Sync, notifier: &Notifier) {
+    let summary = sync.run(Ask::Changes, &[catalog::object("companies").unwrap()]).await;
+    notifier.ended(&sync.store, "test", &summary).await;
+}
+
+async fn one_company() -> Sync {
+    Sync::new(Workspace::empty().with("companies", vec![json!({"_id": "c0", "name": "Acme"})])).await
+}
+
+async fn watched(simulator: &Simulator, receiver: &Receiver) -> Tool {
+    Tool::for_workspace(simulator)
+        .await
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{}/hook", receiver.url))
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_SECRET", SECRET)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_says_what_where_and_why_and_is_signed_as_standard_webhooks_has_it() {
+    let (simulator, receiver) = (simulator().await, Receiver::start().await);
+    let mut tool = watched(&simulator, &receiver).await;
+    simulator.answer_next("tasks", vec![Answer::status(400)]);
+
+    assert_eq!(tool.run(&["sync"]).code, 3);
+
+    let heard = receiver.heard();
+    assert_eq!(receiver.what(), ["POST /hook"]);
+    let judge = standardwebhooks::Webhook::new(SECRET).unwrap();
+    judge.verify(heard[0].body.as_bytes(), &heard[0].headers).unwrap();
+    assert!(judge.verify(heard[0].body.replace("tasks", "users").as_bytes(), &heard[0].headers).is_err());
+    let mut event = heard[0].json();
+    assert!(event["timestamp"].as_str().unwrap().parse::<chrono::DateTime<Utc>>().is_ok());
+    assert!(event["data"]["seconds"].is_f64());
+    (event["timestamp"], event["data"]["seconds"]) = (Value::Null, Value::Null);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&event).unwrap(), @r#"
+    {
+      "data": {
+        "command": "sync",
+        "objects": [
+          {
+            "object": "tasks",
+            "reason": "could not read tasks from offset 0: /tasks answered 400 Bad Request: The simulated Planhat was told to answer this.",
+            "status": "failed"
+          }
+        ],
+        "reason": "tasks: could not read tasks from offset 0: /tasks answered 400 Bad Request: The simulated Planhat was told to answer this.",
+        "run_id": 1,
+        "seconds": null,
+        "status": "partial"
+      },
+      "host": "127.0.0.1",
+      "timestamp": null,
+      "type": "sync.partial",
+      "workspace": "planhat"
+    }
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_is_busy_once_gets_the_same_message_a_second_time() {
+    let (simulator, receiver) = (simulator().await, Receiver::start().await);
+    let mut tool = watched(&simulator, &receiver).await;
+    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    receiver.reply([Reply::Status(503)]);
+
+    let ran = tool.set_log("warn").run(&["sync"]);
+
+    assert!(
+        ran.stderr.contains("could not deliver a message to notify.webhook_url, next attempt in 1 s: it answered 503"),
+        "{}",
+        ran.stderr
+    );
+    let heard = receiver.heard();
+    assert_eq!(heard.len(), 2);
+    assert_eq!((heard[0].header("webhook-id"), &heard[0].body), (heard[1].header("webhook-id"), &heard[1].body));
+    let judge = standardwebhooks::Webhook::new(SECRET).unwrap();
+    judge.verify(heard[1].body.as_bytes(), &heard[1].headers).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_was_down_hears_of_it_once_from_the_next_run() {
+    let (simulator, receiver) = (simulator().await, Receiver::start().await);
+    let mut tool = watched(&simulator, &receiver).await;
+    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    receiver.reply(vec![Reply::Status(502); 3]);
+
+    let ran = tool.set_log("warn").run(&["sync"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.stderr.contains("is not delivered yet: the next run or the daemon tries again"), "{}", ran.stderr);
+    assert!(receiver.taken().is_empty());
+
+    // What it waits for has come: half an hour or the like has passed.
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    sqlx::raw_sql("update planhat_sync.notifications set next_attempt_at = now()").execute(&mut database).await.unwrap();
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    assert_eq!(receiver.taken(), ["sync.partial", "sync.recovered"]);
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    assert_eq!(receiver.taken().len(), 2);
+}
+
+#[tokio::test]
+async fn a_state_is_told_once_and_so_is_its_end() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[10]);
+    run(&sync, &notifier).await;
+    deliver(&notifier, &sync.store).await;
+    assert!(receiver.what().is_empty(), "a good run is no news");
+
+    for _ in 0..3 {
+        sync.simulator.answer_next("companies", vec![Answer::status(401)]);
+        run(&sync, &notifier).await;
+    }
+    deliver(&notifier, &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.failed"]);
+    for _ in 0..2 {
+        run(&sync, &notifier).await;
+    }
+    deliver(&notifier, &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
+}
+
+#[tokio::test]
+async fn another_process_neither_repeats_nor_forgets_what_was_told() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    sync.simulator.answer_next("companies", vec![Answer::status(401); 2]);
+    // Ends between the state and the delivery.
+    run(&sync, &receiver.notifier("planhat", &[10])).await;
+    assert!(receiver.what().is_empty());
+
+    let next = receiver.notifier("planhat", &[10]);
+    deliver(&next, &sync.store).await;
+    run(&sync, &next).await;
+    deliver(&next, &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.failed"]);
+    let last = receiver.notifier("planhat", &[10]);
+    run(&sync, &last).await;
+    deliver(&last, &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
+}
+
+#[tokio::test]
+async fn two_processes_send_a_message_once() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    for round in 1..=10 {
+        let news = NoRun { kind: format!("{round}"), ..out_of_order() };
+        receiver.notifier("planhat", &[10]).failed(Some(&sync.store), "test", &news).await;
+        // Neither knows yet what waits.
+        let (one, other) = (receiver.notifier("planhat", &[10]), receiver.notifier("planhat", &[10]));
+        tokio::join!(one.deliver_due(&sync.store), other.deliver_due(&sync.store));
+        assert_eq!(receiver.taken().len(), round);
+    }
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.notifications where attempts = 1").await, "10");
+}
+
+#[tokio::test]
+async fn messages_arrive_in_their_order() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[100, 100, 100]);
+    receiver.reply([Reply::Status(500), Reply::Status(500)]);
+    notifier.failed(Some(&sync.store), "test", &out_of_order()).await;
+    notifier.deliver_due(&sync.store).await;
+    run(&sync, &notifier).await;
+    deliver(&notifier, &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
+}
+
+#[tokio::test]
+async fn records_in_quarantine_are_a_reason() {
+    let records = vec![json!({"_id": "c0", "name": "Acme"}), json!({"name": "has no id"})];
+    let (sync, receiver) = (Sync::new(Workspace::empty().with("companies", records)).await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[10]);
+    run(&sync, &notifier).await;
+    deliver(&notifier, &sync.store).await;
+
+    let event = receiver.heard()[0].json();
+    assert_eq!((&event["type"], &event["data"]["objects"][0]["object"]), (&json!("sync.partial"), &json!("companies")));
+    for reason in [&event["data"]["reason"], &event["data"]["objects"][0]["reason"]] {
+        assert!(reason.as_str().unwrap().contains("quarantine"), "{event}");
+    }
+    assert!(event["data"]["objects"][0]["hint"].is_string(), "{event}");
+}
+
+#[tokio::test]
+async fn two_workspaces_in_one_database_are_told_apart() {
+    let receiver = Receiver::start().await;
+    let url = fresh_database().await;
+    for schema in ["one", "other"] {
+        let store = Store::connect(&url.clone().into(), schema, 1).await.unwrap();
+        let workspace = Workspace::empty().with("companies", vec![json!({"_id": "c0"})]);
+        let sync = Sync::into(store, workspace, Options::default()).await;
+        sync.simulator.answer_next("companies", vec![Answer::status(401)]);
+        // A single connection is enough for all of it.
+        let notifier = receiver.notifier(schema, &[10]);
+        run(&sync, &notifier).await;
+        deliver(&notifier, &sync.store).await;
+    }
+    let of: Vec<_> = receiver.heard().iter().map(|heard| heard.json()).map(|event| event["workspace"].clone()).collect();
+    assert_eq!(of, [json!("one"), json!("other")]);
+    assert_eq!(receiver.heard()[0].json()["host"], "api.example.org");
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_keeps_nobody_from_hearing_of_it_once() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[10, 10]);
+    receiver.reply([Reply::Status(503)]);
+    for _ in 0..3 {
+        notifier.failed(None, "daemon", &out_of_order()).await;
+    }
+    deliver(&notifier, &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.failed"]);
+
+    // Back again: the same trouble is no news, its end is, and both are stored now.
+    notifier.failed(Some(&sync.store), "daemon", &out_of_order()).await;
+    assert_eq!(sync.one("select state ->> 'failed' from planhat_sync.told").await, "database");
+    run(&sync, &notifier).await;
+    deliver(&notifier, &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
+    assert_eq!(sync.one("select state::text from planhat_sync.told").await, "{}");
+}
+
+#[tokio::test]
+async fn what_could_not_be_stored_is_stored_when_the_database_is_back() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[10_000, 10]);
+    receiver.reply([Reply::Status(503)]);
+    notifier.failed(None, "daemon", &out_of_order()).await;
+    notifier.deliver_due(&sync.store).await;
+    run(&sync, &notifier).await;
+
+    // Another process has both now.
+    deliver(&receiver.notifier("planhat", &[10]), &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
+    let ids: Vec<_> = receiver.heard().iter().map(|heard| heard.header("webhook-id").to_owned()).collect();
+    assert!(ids[0] == ids[1] && ids[1] != ids[2], "{ids:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_asked_of_the_database_while_nothing_waits() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[10]);
+    assert_eq!(notifier.deliver_due(&sync.store).await, None);
+    notifier.fresh_again(&sync.store).await;
+    sync.store.pool().close().await;
+    assert_eq!(notifier.deliver_due(&sync.store).await, None);
+    notifier.fresh_again(&sync.store).await;
+    assert_eq!(notifier.deliver_due(&sync.store).await, None);
+}
+
+#[tokio::test]
+async fn data_that_is_too_old_is_told_when_it_begins_and_when_it_is_over() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[10]);
+    notifier.fresh_again(&sync.store).await;
+    for _ in 0..2 {
+        notifier.stale(&sync.store, &stale(&["companies", "tasks"])).await;
+    }
+    // A restart does not tell it again.
+    let notifier = receiver.notifier("planhat", &[10]);
+    notifier.stale(&sync.store, &stale(&["companies", "tasks"])).await;
+    for _ in 0..2 {
+        notifier.fresh_again(&sync.store).await;
+    }
+    deliver(&notifier, &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.stale", "sync.recovered"]);
+    let event = receiver.heard()[0].json();
+    assert_eq!(
+        (&event["data"]["stale_after_seconds"], &event["data"]["objects"][1]["object"]),
+        (&json!(93_600), &json!("tasks"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_not_redirected_and_the_new_address_is_named_without_its_path() {
+    let (simulator, receiver, elsewhere) = (simulator().await, Receiver::start().await, Receiver::start().await);
+    let mut tool = watched(&simulator, &receiver).await;
+    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    receiver.reply(vec![Reply::MovedTo(format!("{}/secret-path", elsewhere.url)); 3]);
+
+    let ran = tool.set_log("warn").run(&["sync"]);
+
+    let said =
+        format!("it answered 301 Moved Permanently with another address on {}: set notify.webhook_url to that", elsewhere.url);
+    assert!(ran.stderr.contains(&said) && !ran.stderr.contains("secret-path"), "{}", ran.stderr);
+    assert!(elsewhere.what().is_empty());
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    let waits = "select last_error from planhat_sync.notifications where delivered_at is null and next_attempt_at is not null";
+    let error: String = sqlx::query_scalar(waits).fetch_one(&mut database).await.unwrap();
+    assert!(error.contains("301") && !error.contains("secret-path"), "{error}");
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_is_not_tried_again() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[10, 10]);
+    receiver.reply([Reply::Status(410)]);
+    notifier.failed(Some(&sync.store), "test", &out_of_order()).await;
+    deliver(&notifier, &sync.store).await;
+    assert_eq!(receiver.what().len(), 1);
+    assert_eq!(
+        sync.one("select last_error from planhat_sync.notifications where next_attempt_at is null").await,
+        "it answered 410 Gone"
+    );
+}
+
+#[tokio::test]
+async fn a_message_is_given_up_behind_its_last_attempt() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[10, 10]);
+    receiver.reply(vec![Reply::Status(500); 9]);
+    notifier.failed(Some(&sync.store), "test", &out_of_order()).await;
+    deliver(&notifier, &sync.store).await;
+    assert_eq!(receiver.what().len(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_ends() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[10, 10]);
+    receiver.reply([Reply::Endless(500), Reply::Endless(200)]);
+    notifier.failed(Some(&sync.store), "test", &out_of_order()).await;
+    deliver(&notifier, &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_and_a_ping_that_never_answer_cost_a_run_seconds() {
+    let (simulator, receiver) = (simulator().await, Receiver::start().await);
+    let mut tool = watched(&simulator, &receiver).await.set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{}/ping", receiver.url));
+    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    receiver.reply(vec![Reply::Never; 20]);
+    let begun = std::time::Instant::now();
+    assert_eq!(tool.run(&["sync"]).code, 3);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pings_keep_their_query_and_say_what_each_kind_of_monitor_understands() {
+    let (simulator, receiver) = (simulator().await, Receiver::start().await);
+    let tool = Tool::for_workspace(&simulator).await;
+    for (ping, good, bad) in [
+        ("ping/slug?create=1", &["GET /ping/slug/start?create=1", "GET /ping/slug?create=1"][..], "GET /ping/slug/fail?create=1"),
+        (
+            "api/push/T?status=up&msg=OK&ping=",
+            &["GET /api/push/T?status=up&msg=OK&ping="],
+            "GET /api/push/T?status=down&msg=tasks%3A+could+not+read+tasks",
+        ),
+    ] {
+        let run = || {
+            let url = format!("{}/{ping}", receiver.url);
+            let mut command = tool.command(&["sync"]);
+            command.env("PLANHAT_SYNC__NOTIFY__PING_URL", url).output().unwrap().status.code().unwrap()
+        };
+        receiver.forget();
+        assert_eq!(run(), 0);
+        assert_eq!(receiver.what(), good);
+        simulator.answer_next("tasks", vec![Answer::status(400)]);
+        assert_eq!(run(), 3);
+        assert!(receiver.what().last().unwrap().starts_with(bad), "{:?}", receiver.what());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ping_is_tried_again_and_redirected_on_its_host() {
+    let (simulator, receiver) = (simulator().await, Receiver::start().await);
+    let mut tool =
+        Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{}/api/push/T", receiver.url));
+    receiver.reply([Reply::Status(503), Reply::MovedTo("/api/push/T/".to_owned())]);
+    let ran = tool.set_log("warn").run(&["sync"]);
+    assert_eq!(receiver.what(), ["GET /api/push/T", "GET /api/push/T", "GET /api/push/T/"]);
+    assert!(!ran.stderr.contains("could not reach"), "{}", ran.stderr);
+
+    receiver.forget();
+    receiver.reply([Reply::MovedTo("http://localhost:1/secret-path".to_owned())]);
+    let ran = tool.run(&["sync"]);
+    assert_eq!(receiver.what().len(), 1);
+    assert!(ran.stderr.contains("it is redirected to http://localhost:1: set notify.ping_url"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("secret-path"), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_run_that_finds_another_one_at_work_says_nothing_to_anybody() {
+    let (simulator, receiver) = (simulator().await, Receiver::start().await);
+    let mut tool = watched(&simulator, &receiver).await.set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{}/ping", receiver.url));
+    let ((at_work, is_at_work), (go, may_go)) = (mpsc::channel(), mpsc::channel::<()>());
+    let mut once = Some(at_work);
+    simulator.meanwhile(move |_, _| {
+        if let Some(at_work) = once.take() {
+            at_work.send(()).unwrap();
+            may_go.recv().unwrap();
+        }
+    });
+    let mut first = tool.command(&["sync"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    is_at_work.recv_timeout(Duration::from_secs(60)).unwrap();
+
+    assert_eq!(tool.run(&["sync"]).code, 75);
+    assert!(receiver.what().iter().all(|what| what == "GET /ping/start") && receiver.what().len() <= 1, "{:?}", receiver.what());
+    go.send(()).unwrap();
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    assert_eq!(receiver.what(), ["GET /ping/start", "GET /ping"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_cannot_begin_has_failed() {
+    let (simulator, receiver) = (simulator().await, Receiver::start().await);
+    let mut tool = watched(&simulator, &receiver)
+        .await
+        .set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{}/ping", receiver.url))
+        .set("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/db");
+    assert_eq!(tool.run(&["sync"]).code, 5);
+    let mut what = receiver.what();
+    what.sort();
+    assert_eq!(what, ["GET /ping/fail", "POST /hook"]);
+    let message = receiver.heard().into_iter().find(|heard| heard.what.starts_with("POST")).unwrap();
+    let data = message.json()["data"].clone();
+    assert!(data["reason"].as_str().unwrap().starts_with("could not connect to PostgreSQL at 127.0.0.1:1"), "{data}");
+    assert!(data["hint"].is_string() && !message.body.contains("hunter2"), "{data}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_gets_a_text_that_a_person_can_read() {
+    let (simulator, receiver) = (simulator().await, Receiver::start().await);
+    let mut tool = watched(&simulator, &receiver).await.set("PLANHAT_SYNC__NOTIFY__FORMAT", "slack");
+    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    assert_eq!(tool.run(&["sync"]).code, 3);
+    let text = receiver.heard()[0].json()["text"].as_str().unwrap().to_owned();
+    let (start, end) = text.rsplit_once(" in ").unwrap();
+    assert!(end.ends_with(" s"), "{text}");
+    insta::assert_snapshot!(start, @r#"
+    planhat-sync: the sync of planhat (127.0.0.1) was not good for all objects
+    tasks (failed): could not read tasks from offset 0: /tasks answered 400 Bad Request: The simulated Planhat was told to answer this.
+    Run 1 of sync
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_message_shows_whether_messages_arrive() {
+    let receiver = Receiver::start().await;
+    let mut nobody = Tool::new();
+    insta::assert_snapshot!(nobody.run(&["notify"]).all(), @"");
+
+    let mut tool = Tool::new()
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{}/secret-path", receiver.url))
+        .set("PLANHAT_SYNC__NOTIFY__FORMAT", "discord");
+    insta::assert_snapshot!(tool.run(&["notify"]).all(), @"");
+    assert_eq!(
+        receiver.heard()[0].json()["content"],
+        "planhat-sync: a test message about planhat (api.planhat.com)\nmessages arrive"
+    );
+    receiver.reply([Reply::Status(400)]);
+    insta::assert_snapshot!(tool.run(&["notify"]).all(), @"");
+}
