@@ -395,6 +395,8 @@ impl Notifier {
     /// The same with what time there is for a process that ends. Returns what is left to whom.
     async fn deliver_at_once(&self, store: Option<&Store>) -> Option<&'static str> {
         let until = Instant::now() + AT_ONCE;
+        // One that has just been away is not waited for again.
+        let store = store.filter(|_| !self.memory.inner().is_unstored);
         while let Some(next) = self.deliver(store, until).await {
             let wait = (next - Utc::now()).to_std().unwrap_or_default();
             if Instant::now() + wait >= until {
@@ -467,6 +469,8 @@ impl Notifier {
             if !self.note(store, &claimed, posted.map(drop)).await {
                 return self.look_again(due);
             }
+            // What was queued meanwhile has waited for this one.
+            self.memory.inner().due = Due::Unknown;
         }
     }
 

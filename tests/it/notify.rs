@@ -590,16 +590,26 @@ async fn a_chat_gets_a_text_that_a_person_can_read() {
 async fn a_test_message_shows_whether_messages_arrive() {
     let receiver = Receiver::start().await;
     let mut nobody = Tool::new();
-    insta::assert_snapshot!(nobody.run(&["notify"]).all(), @"");
+    insta::assert_snapshot!(nobody.run(&["notify"]).all(), @r#"
+    exit 2
+    error: notify.webhook_url is not set: there is nobody to tell
+    hint: set it to an address that takes a POST, and notify.format to what it understands
+    "#);
 
     let mut tool = Tool::new()
         .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{}/secret-path", receiver.url))
         .set("PLANHAT_SYNC__NOTIFY__FORMAT", "discord");
-    insta::assert_snapshot!(tool.run(&["notify"]).all(), @"");
+    insta::assert_snapshot!(tool.run(&["notify"]).all(), @r#"
+    exit 0
+    notify.webhook_url took a test message: 200 OK
+    "#);
     assert_eq!(
         receiver.heard()[0].json()["content"],
         "planhat-sync: a test message about planhat (api.planhat.com)\nmessages arrive"
     );
     receiver.reply([Reply::Status(400)]);
-    insta::assert_snapshot!(tool.run(&["notify"]).all(), @"");
+    insta::assert_snapshot!(tool.run(&["notify"]).all(), @r#"
+    exit 1
+    error: the message was not delivered: it answered 400 Bad Request
+    "#);
 }
