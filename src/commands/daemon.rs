@@ -68,6 +68,12 @@ impl Equipment {
         let schedule = settings.schedule(host.trim()).map_err(config::Error::from)?;
         Ok(Equipment { client: client(&settings)?, notifier: notifier(&settings)?, schedule, settings })
     }
+
+    /// What is shown of objects is that of these.
+    fn show(&self, vitals: &Vitals) {
+        let objects = self.settings.planhat.objects.iter().map(|object| object.name);
+        vitals.watch(objects.collect(), self.settings.notify.stale_after);
+    }
 }
 
 /// From the first sign of life to the last.
@@ -81,6 +87,7 @@ async fn live(
     let stop = listen_for_signals()?;
     let hangups = signal(SignalKind::hangup()).context("could not listen for signals")?;
     let vitals = Arc::new(Vitals::new(equipment.settings.daemon.stuck_after));
+    equipment.show(&vitals);
     let http = CancellationToken::new();
     let serving = match equipment.settings.daemon.listen {
         Some(address) => {
@@ -287,7 +294,7 @@ impl Daemon<'_> {
                 self.retry = Some((Utc::now() + SOON, objects));
             }
             Err(error) => {
-                error!(error = %Chain(&error), "the run could not begin");
+                error!(error = %Chain(&error), "{}", error.headline());
                 counter!("planhat_sync_runs_total", "status" => "failed").increment(1);
                 self.equipment.notifier.failed(&Chain(&error).to_string()).await;
                 self.try_again(objects);
@@ -323,6 +330,7 @@ impl Daemon<'_> {
                     warn!("daemon.listen and the database settings are taken over by a restart only");
                 }
                 self.equipment = equipment;
+                self.equipment.show(&self.vitals);
                 info!("the settings have been read again");
             }
             Err(failure) => error!(error = failure.on_one_line(), "the settings are not taken over"),

@@ -57,3 +57,13 @@ pub(super) fn instant(instant: DateTime<Utc>) -> String {
 pub(super) fn seconds(seconds: f64) -> String {
     format!("{seconds:.1} s")
 }
+
+/// A hint, indented beneath what it is for, on a line of its own.
+pub(super) fn hint(hint: Option<&str>) -> String {
+    hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default()
+}
+
+/// Why a run was not good, indented beneath it.
+pub(super) fn why(reason: Option<&str>, of_reason: Option<&str>) -> String {
+    reason.map(|reason| format!("\n  {reason}")).unwrap_or_default() + &hint(of_reason)
+}

@@ -59,7 +59,8 @@ impl Pull<'_> {
     }
 
     /// Says what storing a page would do.
-    pub(super) async fn preview(&mut self, page: Sorted, diff: bool) -> Result<(), store::Error> {
+    pub(super) async fn preview(&mut self, mut page: Sorted, diff: bool) -> Result<(), store::Error> {
+        page.leave_out_what_came_before();
         let mut columns = self.columns.take().unwrap_or_default();
         let added = columns.grow(self.object, &page.taken, self.ctx.declared);
         let rows = flatten(&columns, &self.volatile, &page.taken);

@@ -9,60 +9,108 @@ use chrono::{DateTime, Utc};
 use metrics::counter;
 
 use super::page::Sorted;
+use super::repeats::Repeats;
 use crate::flatten::Row;
-use crate::object::Object;
+use crate::json::{Json, Shape};
+use crate::object::{Kind, Object};
 use crate::progress::Progress;
 use crate::record::Rejected;
 use crate::store::{Figures, ScanKind, Written};
 
 pub use super::preview::Preview;
 
+/// Values of a column that are kept to be shown, and characters of each.
+const SAMPLES: usize = 3;
+const SAMPLE_CHARACTERS: usize = 40;
+
 /// What a pull has done, complete or not.
 #[derive(Debug, Default)]
 pub struct Report {
     /// None if it did not come so far as to know.
     pub scan: Option<ScanKind>,
+    /// Whether Planhat let us read it: an answer came.
+    pub readable: bool,
+    /// Whether every record there is was read and compared.
+    pub saw_all: bool,
     pub figures: Figures,
     /// The time of the oldest record that was taken.
     pub oldest: Option<DateTime<Utc>>,
     pub watermark: Option<DateTime<Utc>>,
     /// Misfits by column.
-    pub misfits: BTreeMap<String, u64>,
+    pub misfits: BTreeMap<String, Misfits>,
     /// Planhat names of what went to `_overflow`.
     pub overflowing: BTreeSet<String>,
+    /// The first record that could not be stored, with the reason.
+    pub first_rejected: Option<String>,
     pub warnings: Vec<String>,
     /// What a dry run found.
     pub preview: Preview,
+    pub(super) repeats: Repeats,
+}
+
+/// The values of a column that its type cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfits {
+    pub count: u64,
+    /// The type that would hold them and the values that fit.
+    pub would_fit: Kind,
+    /// Some of them as JSON, each once and shortened: for a person at a terminal alone, since they may be personal.
+    pub samples: Vec<String>,
+}
+
+impl Default for Misfits {
+    fn default() -> Misfits {
+        Misfits { count: 0, would_fit: Kind::Text, samples: Vec::new() }
+    }
+}
+
+impl Misfits {
+    /// Text holds every scalar, jsonb everything; of the other types none holds both what fits and what does not.
+    fn add(&mut self, value: Json<'_>) {
+        self.count += 1;
+        if matches!(value.shape(), Shape::Array | Shape::Object) {
+            self.would_fit = Kind::Json;
+        }
+        if self.samples.len() < SAMPLES {
+            let sample = shortened(value.as_written(), SAMPLE_CHARACTERS);
+            if !self.samples.contains(&sample) {
+                self.samples.push(sample);
+            }
+        }
+    }
 }
 
 impl Report {
     /// Counts a page that has been committed, its rows in the order of its records.
     pub(super) fn add(&mut self, object: &Object, page: &Sorted, rows: &[Row<'_>], written: Written, refused: &[Rejected]) {
-        let quarantined = page.rejected.len() + refused.len();
-        let refused: HashSet<&str> = refused.iter().filter_map(|refused| refused.id.as_deref()).collect();
+        let counts = counts(page, written, refused);
+        let refused_ids: HashSet<&str> = refused.iter().filter_map(|refused| refused.id.as_deref()).collect();
         let figures = &mut self.figures;
         figures.pages += i64::from(page.pages);
         counter!("planhat_sync_pages_total", "object" => object.name).increment(page.pages.into());
-        counter!("planhat_sync_quarantined_total", "object" => object.name).increment(quarantined as u64);
-        figures.fetched += as_figure(page.fetched);
+        counter!("planhat_sync_quarantined_total", "object" => object.name).increment(counts.quarantined as u64);
+        figures.fetched += as_figure(counts.fetched);
+        figures.listed_again += as_figure(counts.listed_again);
         figures.too_old += as_figure(page.too_old);
-        figures.quarantined += as_figure(quarantined);
+        figures.quarantined += as_figure(counts.quarantined);
         figures.inserted += written.inserted.cast_signed();
         figures.updated += written.updated.cast_signed();
         figures.restored += written.restored.cast_signed();
-        figures.unchanged += written.unchanged.cast_signed();
+        figures.unchanged += as_figure(counts.unchanged);
         count_rows(object, written);
-        for (record, row) in page.taken.iter().zip(rows).filter(|(record, _)| !refused.contains(&*record.id)) {
+        let is_counted = |id: &str| !refused_ids.contains(id) && !page.again.contains(id);
+        for (record, row) in page.taken.iter().zip(rows).filter(|(record, _)| is_counted(&record.id)) {
             figures.mended += record.mended_values.cast_signed();
             figures.misfits += as_figure(row.misfits.len());
             figures.overflowed += i64::from(!row.overflow.is_empty());
-            for (column, _) in &row.misfits {
+            for (column, value) in &row.misfits {
                 counter!("planhat_sync_misfits_total", "object" => object.name).increment(1);
-                *self.misfits.entry((*column).to_owned()).or_default() += 1;
+                self.misfits.entry((*column).to_owned()).or_default().add(*value);
             }
             self.overflowing.extend(row.overflowing().map(str::to_owned));
         }
         self.oldest = self.oldest.into_iter().chain(page.oldest).min();
+        self.first_rejected = self.first_rejected.take().or_else(|| page.rejected.iter().chain(refused).next().map(in_words));
     }
 
     pub(super) fn warn(&mut self, warning: String) {
@@ -75,6 +123,49 @@ impl Report {
     }
 }
 
+/// The records of a page, each of them once.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    /// The sum of those that were inserted, updated or restored, are unchanged, too old, or were quarantined.
+    fetched: usize,
+    unchanged: usize,
+    quarantined: usize,
+    /// What an earlier listing has shown counts again only where it has changed meanwhile.
+    listed_again: usize,
+}
+
+fn counts(page: &Sorted, written: Written, refused: &[Rejected]) -> Counts {
+    let refused_again = refused.iter().filter(|refused| refused.id.as_ref().is_some_and(|id| page.again.contains(id))).count();
+    let unchanged = usize::try_from(written.unchanged).unwrap_or(usize::MAX);
+    let unchanged_again = unchanged.min(page.again.len() - refused_again);
+    let listed_again = page.listed_again + page.rejected_again + refused_again + unchanged_again;
+    Counts {
+        fetched: page.listed - listed_again,
+        unchanged: page.unchanged + unchanged - unchanged_again,
+        quarantined: page.rejected.len() - page.rejected_again + refused.len() - refused_again,
+        listed_again,
+    }
+}
+
+/// Which record, and why, in words that quote none of its values.
+fn in_words(Rejected { id, reason, sqlstate, .. }: &Rejected) -> String {
+    let reason = match sqlstate {
+        // The database's own words may quote a value, and so may a library's, behind a colon.
+        Some(sqlstate) => format!("PostgreSQL refused it (SQLSTATE {sqlstate})"),
+        None => reason.split(':').next().unwrap_or_default().to_owned(),
+    };
+    match id {
+        Some(id) if !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_graphic()) => format!("{id}: {reason}"),
+        _ => reason,
+    }
+}
+
+fn shortened(text: &str, characters: usize) -> String {
+    // Nothing of it moves a cursor or colours a terminal.
+    let shown: String = text.chars().take(characters).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(characters).is_some() { shown + "…" } else { shown }
+}
+
 fn count_rows(object: &Object, written: Written) {
     let Written { inserted, updated, restored, unchanged } = written;
     for (operation, rows) in [("inserted", inserted), ("updated", updated), ("restored", restored), ("unchanged", unchanged)] {
@@ -84,4 +175,57 @@ fn count_rows(object: &Object, written: Written) {
 
 fn as_figure(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejected(id: Option<&str>, reason: &str, sqlstate: Option<&str>) -> Rejected {
+        Rejected {
+            id: id.map(str::to_owned),
+            raw: "{}".to_owned(),
+            reason: reason.to_owned(),
+            sqlstate: sqlstate.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_rejected_record_is_told_without_a_value_of_it() {
+        let check = |id, reason, sqlstate, expected| assert_eq!(in_words(&rejected(id, reason, sqlstate)), expected);
+        check(None, "no _id", None, "no _id");
+        check(Some("64b0"), "value \"ann@example.org\" violates", Some("23514"), "64b0: PostgreSQL refused it (SQLSTATE 23514)");
+        check(Some("64b0"), "not readable: invalid type: string \"Ann\"", None, "64b0: not readable");
+        check(Some("\u{1b}[31m"), "no _id", None, "no _id");
+    }
+
+    #[test]
+    fn the_counts_of_a_page_add_up() {
+        let mut page = Sorted::empty();
+        // Ten listed: five taken, of them two again; three older, of them one again; two rejected, of them one again.
+        (page.listed, page.too_old, page.unchanged, page.listed_again) = (10, 1, 1, 1);
+        page.rejected = vec![rejected(None, "no _id", None), rejected(None, "no _id", None)];
+        page.rejected_again = 1;
+        page.again = ["a".to_owned(), "b".to_owned()].into();
+        let refused = [rejected(Some("b"), "too deep", Some("54000"))];
+        let written = Written { inserted: 1, updated: 0, restored: 0, unchanged: 3 };
+
+        let counts = counts(&page, written, &refused);
+
+        // Unchanged: two compared for the first time, and one by its times.
+        assert_eq!(counts, Counts { fetched: 6, unchanged: 3, quarantined: 1, listed_again: 4 });
+        assert_eq!(counts.fetched, 1 + counts.unchanged + page.too_old + counts.quarantined);
+    }
+
+    #[test]
+    fn misfits_tell_the_type_that_would_hold_all_of_them() {
+        let misfits = |values: &[&str]| {
+            let mut misfits = Misfits::default();
+            values.iter().for_each(|value| misfits.add(Json::trusted(value)));
+            misfits
+        };
+        assert_eq!(misfits(&["\"n/a\"", "\"n/a\"", "true"]).would_fit, Kind::Text);
+        assert_eq!(misfits(&["\"n/a\"", "\"n/a\"", "true"]).samples, ["\"n/a\"", "true"]);
+        assert_eq!(misfits(&["\"n/a\"", "[1]"]).would_fit, Kind::Json);
+    }
 }

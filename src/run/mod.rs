@@ -5,6 +5,7 @@
 
 mod lease;
 mod objects;
+mod outcome;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +24,13 @@ use crate::flatten::Declared;
 use crate::object::Object;
 use crate::planhat::{Client, Listing, Pager, Position};
 use crate::progress::Board;
-use crate::pull::{Ask, Failure, Limits, Preview, Purpose, Turns};
-use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
+use crate::pull::{Ask, Failure, Limits, Misfits, Preview, Purpose, Turns};
+use crate::store::{self, Held, ObjectRun, RunStatus, Store, Why};
+
+use outcome::{status_of, why};
 
 pub use lease::{begin, beside_heartbeat, end};
+pub use outcome::records;
 pub use process::{is_dead, this_process};
 
 /// What a run is asked to do.
@@ -49,6 +53,9 @@ pub struct Summary {
     /// None for a dry run, which is no run.
     pub run_id: Option<i64>,
     pub status: RunStatus,
+    /// Why it is not good, and what a person can do about it.
+    #[serde(flatten)]
+    pub why: Why,
     pub seconds: f64,
     pub objects: Vec<ObjectSummary>,
 }
@@ -60,6 +67,9 @@ pub struct ObjectSummary {
     pub run: ObjectRun,
     /// Misfits by column.
     pub misfit_columns: BTreeMap<String, u64>,
+    /// Those columns that had none before, with some of the values.
+    #[serde(skip)]
+    pub new_misfits: BTreeMap<String, Misfits>,
     /// Planhat names of properties that went to `_overflow`.
     pub overflowing: BTreeSet<String>,
     pub warnings: Vec<String>,
@@ -79,8 +89,21 @@ pub enum Error {
     Busy(Held),
     #[error("stopped before the run began")]
     Stopped,
+    /// All of its work is done and committed.
+    #[error("run {run_id} is done ({}), but its end could not be noted", status.as_str())]
+    End { run_id: i64, status: RunStatus, source: store::Error },
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl Error {
+    /// What could not be done, for a log.
+    pub fn headline(&self) -> &'static str {
+        match self {
+            Error::End { .. } => "the run is done, but could not end",
+            Error::Busy(_) | Error::Stopped | Error::Store(_) => "the run could not begin",
+        }
+    }
 }
 
 /// Runs over the objects of an order. A cancelled `stop` ends it after the pages in hand.
@@ -101,7 +124,8 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     let objects = beside_heartbeat(store, run_id, order.command, &turns, &halt, pulls).await;
 
     let status = status_of(&objects, stop.is_cancelled());
-    end(store, run_id, status, why(status, &objects)).await?;
+    let why = why(status, &objects);
+    end(store, run_id, status, &why).await.map_err(|source| Error::End { run_id, status, source })?;
     forget_old_runs(store, order).await;
     forget_old_actions(store, order, stop).await;
     // Now that all tables have been made.
@@ -112,7 +136,7 @@ pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &Cance
     }
     let seconds = started.elapsed().as_secs_f64();
     info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
-    Ok(Summary { run_id: Some(run_id), status, seconds, objects })
+    Ok(Summary { run_id: Some(run_id), status, why, seconds, objects })
 }
 
 /// The record of runs does not grow without end; that is nothing a run could fail for.
@@ -153,7 +177,7 @@ pub async fn preview(client: &Client, store: &Store, order: &Order<'_>, diff: bo
     let (halt, turns) = (stop.child_token(), Turns::default());
     let objects = pull_objects(client, store, order, Purpose::Preview { diff }, &turns, &halt).await;
     let status = status_of(&objects, stop.is_cancelled());
-    Summary { run_id: None, status, seconds: started.elapsed().as_secs_f64(), objects }
+    Summary { run_id: None, status, why: why(status, &objects), seconds: started.elapsed().as_secs_f64(), objects }
 }
 
 /// All objects of an order, several side by side, in its order.
@@ -195,36 +219,5 @@ async fn declared_fields(client: &Client, limits: &Limits) -> Declared {
                 return Declared::from_records(&records);
             }
         }
-    }
-}
-
-/// What stands for a run that did not succeed: the first thing that failed; what was skipped counts
-/// only where nothing else happened.
-fn why(status: RunStatus, objects: &[ObjectSummary]) -> Option<String> {
-    let first = |wanted: ObjectStatus| {
-        let found = objects.iter().find(|summary| summary.run.status == wanted)?;
-        found.failure.as_ref().map(|failure| Chain(failure).to_string())
-    };
-    match status {
-        RunStatus::Succeeded | RunStatus::Interrupted => None,
-        RunStatus::Partial => first(ObjectStatus::Failed),
-        RunStatus::Failed => first(ObjectStatus::Failed).or_else(|| first(ObjectStatus::Skipped)),
-    }
-}
-
-fn status_of(objects: &[ObjectSummary], signalled: bool) -> RunStatus {
-    let any = |status| objects.iter().any(|summary| summary.run.status == status);
-    let token_refused = objects.iter().filter_map(|summary| summary.failure.as_ref()).any(Failure::is_token_refused);
-    let something_landed = any(ObjectStatus::Succeeded) || any(ObjectStatus::Partial);
-    if token_refused {
-        RunStatus::Failed
-    } else if signalled && any(ObjectStatus::Interrupted) {
-        RunStatus::Interrupted
-    } else if !something_landed {
-        RunStatus::Failed
-    } else if any(ObjectStatus::Failed) || any(ObjectStatus::Partial) || any(ObjectStatus::Interrupted) {
-        RunStatus::Partial
-    } else {
-        RunStatus::Succeeded
     }
 }
