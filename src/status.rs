@@ -132,8 +132,7 @@ pub fn duration(duration: Duration) -> String {
     if hours >= 48 && seconds.is_multiple_of(86_400) {
         return format!("{} days", seconds / 86_400);
     }
-    let parts: Vec<_> =
-        [(hours, "h"), (minutes, "min"), (rest, "s")].into_iter().filter(|(count, _)| *count > 0).collect();
+    let parts: Vec<_> = [(hours, "h"), (minutes, "min"), (rest, "s")].into_iter().filter(|(count, _)| *count > 0).collect();
     let said: Vec<_> = parts.iter().map(|(count, unit)| format!("{count}{unit}")).collect();
     if said.is_empty() { format!("{}ms", duration.as_millis()) } else { said.join(" ") }
 }

@@ -67,3 +67,8 @@ pub(super) fn hint(hint: Option<&str>) -> String {
 pub(super) fn why(reason: Option<&str>, of_reason: Option<&str>) -> String {
     reason.map(|reason| format!("\n  {reason}")).unwrap_or_default() + &hint(of_reason)
 }
+
+/// Whether the reason of a run is that of one of its objects, and so is shown there.
+pub(super) fn is_said<'a>(reason: Option<&str>, mut of_objects: impl Iterator<Item = &'a str>) -> bool {
+    reason.is_some_and(|reason| of_objects.any(|said| !said.is_empty() && reason.starts_with(said)))
+}

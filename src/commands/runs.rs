@@ -81,7 +81,11 @@ fn line_of(run: &PastRun) -> [String; 6] {
 fn text_of(Whole { run, objects }: &Whole) -> String {
     let [id, command, status, began, time, why] = line_of(run);
     let mut text = format!("run {id}: {command}, {status}, {began}, {time}");
-    text.push_str(&print::why(Some(why.as_str()).filter(|why| !why.is_empty()), run.hint.as_deref()));
+    let why = Some(why.as_str()).filter(|why| !why.is_empty());
+    // What the objects below say is not said twice.
+    if !print::is_said(why, objects.iter().filter_map(|of| of.reason.as_deref())) {
+        text.push_str(&print::why(why, run.hint.as_deref()));
+    }
     let header = [
         "object", "scan", "result", "listed again", "fetched", "inserted", "updated", "restored", "unchanged", "outside history",
         "quarantined", "deleted", "misfits", "pages", "calls", "time",

@@ -45,10 +45,14 @@ fn text_of(status: &Status, schema: &str) -> String {
         run.status,
         print::instant(run.started_at)
     ));
-    text.push_str(&print::why(run.error.as_deref(), run.hint.as_deref()));
+    // What the objects below say is not said twice.
+    let of_objects = status.objects.iter().filter_map(|line| line.known.as_ref()?.reason.as_deref());
+    if !print::is_said(run.error.as_deref(), of_objects) {
+        text.push_str(&print::why(run.error.as_deref(), run.hint.as_deref()));
+    }
     let header = [
-        "object", "state", "last result", "last success", "watermark", "all compared", "fetched", "inserted", "updated", "deleted",
-        "unchanged", "time",
+        "object", "state", "last result", "last success", "watermark", "all compared", "fetched", "inserted", "updated",
+        "deleted", "unchanged", "time",
     ];
     text.push_str(&format!("\n{}", print::table(&header, 6, status.objects.iter().map(row_of))));
     for line in &status.objects {
@@ -79,7 +83,9 @@ fn text_of(status: &Status, schema: &str) -> String {
 
 fn row_of(line: &ObjectLine) -> Vec<String> {
     let or_never = |instant: Option<_>| instant.map_or_else(|| "never".to_owned(), print::instant);
+    let has_failed = line.known.as_ref().is_some_and(|known| known.status == "failed");
     let state = match line.state {
+        State::Fresh if has_failed => "not yet stale",
         State::Fresh => "fresh",
         State::Stale { .. } => "STALE",
         State::NeverSynced => "never synced",

@@ -99,7 +99,8 @@ async fn attend(stream: TcpStream, router: Router, client: Arc<Client>, bounds: 
         client.has_asked.store(true, Ordering::Relaxed);
         router.call(request)
     });
-    let connection = http1::Builder::new().keep_alive(false).max_buf_size(HEAD_BYTES).serve_connection(TokioIo::new(stream), answer);
+    let connection =
+        http1::Builder::new().keep_alive(false).max_buf_size(HEAD_BYTES).serve_connection(TokioIo::new(stream), answer);
     let mut connection = pin!(connection);
     tokio::select! {
         _ = &mut connection => return,
@@ -184,10 +185,13 @@ mod tests {
 
     #[tokio::test]
     async fn it_ends_at_once_but_for_answers_under_way() {
-        let slow = Router::new().route("/", get(async || {
-            sleep(Duration::from_millis(200)).await;
-            "hello"
-        }));
+        let slow = Router::new().route(
+            "/",
+            get(async || {
+                sleep(Duration::from_millis(200)).await;
+                "hello"
+            }),
+        );
         let bounds = Bounds { head: Duration::from_secs(600), ..Bounds::default() };
         let (address, stop, server) = served(bounds, slow).await;
         let (silent, asking) = (begins(address, "").await, begins(address, WHOLE).await);

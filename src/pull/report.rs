@@ -155,7 +155,9 @@ fn in_words(Rejected { id, reason, sqlstate, .. }: &Rejected) -> String {
         None => reason.split(':').next().unwrap_or_default().to_owned(),
     };
     match id {
-        Some(id) if !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_graphic()) => format!("{id}: {reason}"),
+        Some(id) if !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            format!("{id}: {reason}")
+        }
         _ => reason,
     }
 }

@@ -118,11 +118,16 @@ fn first_of(objects: &[ObjectSummary], status: ObjectStatus, what: &str) -> Opti
 
 /// Without a signal: the run has lost its lease.
 fn stopped(objects: &[ObjectSummary]) -> Option<Why> {
-    let stopped: Vec<_> =
-        objects.iter().filter(|summary| summary.run.status == ObjectStatus::Interrupted).map(|summary| summary.run.object).collect();
+    let stopped: Vec<_> = objects
+        .iter()
+        .filter(|summary| summary.run.status == ObjectStatus::Interrupted)
+        .map(|summary| summary.run.object)
+        .collect();
     let reason = format!("it ended before these were read to the end: {}", stopped.join(", "));
-    (!stopped.is_empty())
-        .then(|| Why { reason: Some(reason), hint: Some("everything committed is kept; the next run goes on from there".to_owned()) })
+    (!stopped.is_empty()).then(|| Why {
+        reason: Some(reason),
+        hint: Some("everything committed is kept; the next run goes on from there".to_owned()),
+    })
 }
 
 #[cfg(test)]

@@ -21,7 +21,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("planhat", &["error", "object", "json", "record"]),
     ("store", &["error", "object", "json", "record", "flatten", "privacy"]),
     ("progress", &[]),
-    ("pull", &["error", "object", "json", "record", "window", "sweep", "fields", "privacy", "flatten", "planhat", "progress", "store"]),
+    (
+        "pull",
+        &["error", "object", "json", "record", "window", "sweep", "fields", "privacy", "flatten", "planhat", "progress", "store"],
+    ),
     ("run", &["error", "object", "catalog", "flatten", "planhat", "progress", "store", "pull"]),
     ("schedule", &[]),
     ("notify", &["error", "store", "run"]),
