@@ -104,7 +104,7 @@ fn headline(anything_ran: bool, lines: &[ObjectLine], stale_after: Duration) -> 
         parts.push(format!("{good} of {} fresh", objects(all)));
     }
     if !failing.is_empty() {
-        parts.push(format!("{} failed", names(&failing)));
+        parts.push(format!("{} failed, not yet stale", names(&failing)));
     }
     if !skipped.is_empty() {
         parts.push(format!("{} skipped: the token may not read {}", skipped.len(), names(&skipped)));
@@ -183,13 +183,13 @@ mod tests {
             vec![good("companies"), known("tasks", "failed", Some(20)), known("nps", "failed", Some(20))],
             true,
             true,
-            "1 of 3 objects fresh; tasks and nps failed",
+            "1 of 3 objects fresh; tasks and nps failed, not yet stale",
         );
         check(
             vec![good("companies"), known("tasks", "failed", Some(40)), known("nps", "failed", Some(20))],
             false,
             true,
-            "STALE: tasks not synced within the last 26h; 1 of 3 objects fresh; nps failed",
+            "STALE: tasks not synced within the last 26h; 1 of 3 objects fresh; nps failed, not yet stale",
         );
         check(vec![good("companies"), good("tasks")], false, true, "never synced: nps; 2 of 3 objects fresh");
         check(

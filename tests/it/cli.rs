@@ -310,7 +310,7 @@ async fn status_says_how_fresh_each_object_is_and_exits_with_0_or_1() {
     ];
     insta::with_settings!({filters => filters}, { insta::assert_snapshot!(tool.run(&["status"]).all(), @"
     exit 0
-    1 of 2 objects fresh; users failed; 1 skipped: the token may not read nps
+    1 of 2 objects fresh; users failed, not yet stale; 1 skipped: the token may not read nps
     last run: sync 3 (partial), [instant], [instant]
     ┌───────────┬───────────────┬─────────────┬─────────────────────────┬─────────────────────────┬─────────────────────────┬─────────┬──────────┬─────────┬─────────┬───────────┬───────┐
     │ object    ┆ state         ┆ last result ┆ last success            ┆ watermark               ┆ all compared            ┆ fetched ┆ inserted ┆ updated ┆ deleted ┆ unchanged ┆ time  │
