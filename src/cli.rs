@@ -18,6 +18,13 @@ Settings come from config/default.toml (compiled in), a file, and the environmen
 Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partial, 4 token refused, 5 database,
 75 another run is at work, 130/143 stopped by a signal with everything committed.";
 
+const FRESH: &str = "\
+The data is fresh when every object of planhat.objects was synced to its end within notify.stale_after, by whatever command;
+objects that the token may not read, and never could, aside.
+
+Exit codes, for monitors: 0 fresh (also when the last run failed and the data is not too old yet), 1 stale, never synced or a
+table is gone, 2 configuration, 5 database.";
+
 const FOLLOWING: &str = "\
 --follow stays up until it is stopped by a signal or its output is closed, and waits for a database that is away
 (database.patience). With --consumer it goes on behind the last action that it has written out before: none is left
@@ -79,6 +86,7 @@ pub enum Command {
     /// Send a test message to notify.webhook_url, and say what is answered.
     Notify,
     /// Show how fresh each object is and what the last run did.
+    #[command(after_help = FRESH)]
     Status(Output),
     /// List the latest runs, or show one.
     Runs {

@@ -1,8 +1,12 @@
 //! What the daemon tells over HTTP: whether it lives, whether it can work, what it has done.
 //!
 //! On loopback unless the user says otherwise, since it knows no passwords. Counters come from the process,
-//! and what has to survive a restart (last success, watermarks) from the database at the moment of asking.
+//! and what has to survive a restart (last success, watermarks) from the database at the moment of asking, as instants rather
+//! than ages, and not at all where the database does not answer: what nobody knows any more is not shown as it was.
 
+mod server;
+
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,20 +17,30 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use chrono::{DateTime, Utc};
-use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics::{counter, describe_counter, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Chain;
 use crate::progress::Board;
-use crate::store::{self, Overview, Store};
+use crate::status::Status;
+use crate::store::{self, Overview, RunStatus, Store};
+use server::{Bounds, serve};
 
 /// How long an answer may wait for the database.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What the last answers have left at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// A run in which nothing has moved for longer proves nothing of the database.
+const MOVES_WITHIN: Duration = Duration::from_secs(60);
 const RUNS_SHOWN: i64 = 50;
+/// Seconds, up to a load of hours, and up to the longest wait that a server may ask for.
+const RUN_BUCKETS: [f64; 11] = [1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10_800.0, 21_600.0, 86_400.0];
+const WAIT_BUCKETS: [f64; 9] = [0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0];
 
 /// How the daemon is, for those who ask.
 #[derive(Debug)]
@@ -39,6 +53,9 @@ struct Now {
     stuck_after: Duration,
     run: Option<Arc<Board>>,
     next_run: Option<DateTime<Utc>>,
+    /// The objects of the settings, and after how long without a success they are stale.
+    objects: Vec<&'static str>,
+    stale_after: Duration,
 }
 
 impl Vitals {
@@ -48,6 +65,12 @@ impl Vitals {
 
     pub fn stuck_after(&self, stuck_after: Duration) {
         self.now().stuck_after = stuck_after;
+    }
+
+    /// The settings have been read: which objects are asked for, and after how long they are stale.
+    pub fn watch(&self, objects: Vec<&'static str>, stale_after: Duration) {
+        let mut now = self.now();
+        (now.objects, now.stale_after) = (objects, stale_after);
     }
 
     pub fn run_begins(&self, board: Arc<Board>) {
@@ -68,6 +91,11 @@ impl Vitals {
         now.run.as_ref().is_some_and(|board| board.still_for() > now.stuck_after)
     }
 
+    /// A run is at work in which something has moved just now.
+    fn moves(&self) -> bool {
+        self.now().run.as_ref().is_some_and(|board| board.still_for() < MOVES_WITHIN)
+    }
+
     fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,9 +112,22 @@ pub struct Site {
 impl Site {
     /// Begins to collect the counters of this process.
     pub fn new(store: Arc<Store>, vitals: Arc<Vitals>) -> Result<Site, BuildError> {
-        let metrics = PrometheusBuilder::new().install_recorder()?;
+        let metrics = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Full("planhat_sync_run_duration_seconds".to_owned()), &RUN_BUCKETS)?
+            .set_buckets_for_metric(Matcher::Full("planhat_sync_throttled_seconds".to_owned()), &WAIT_BUCKETS)?
+            .install_recorder()?;
         describe();
+        // An alert on the increase of a counter needs the 0 before it.
+        for status in RunStatus::ALL {
+            counter!("planhat_sync_runs_total", "status" => status.as_str()).increment(0);
+        }
         Ok(Site { store, vitals, metrics })
+    }
+
+    /// Takes in what was measured since the last time, so that memory stays flat though nobody asks for `/metrics`. To be called
+    /// now and then.
+    pub fn upkeep(&self) {
+        self.metrics.run_upkeep();
     }
 
     /// Serves until it is told to stop. The address it came to listen on is known when this returns.
@@ -100,35 +141,64 @@ impl Site {
             .route("/api/status", get(status))
             .route("/api/runs", get(runs))
             .with_state(self);
-        let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        Ok((address, Serving(tokio::spawn(server.into_future()))))
+        Ok((address, Serving(tokio::spawn(serve(listener, router, Bounds::default(), stop)))))
+    }
+
+    /// How the workspace stands now.
+    async fn status(&self) -> Result<Status, Unread> {
+        let overview = self.read(overview_of).await?;
+        let (objects, stale_after) = {
+            let now = self.vitals.now();
+            (now.objects.clone(), now.stale_after)
+        };
+        Ok(Status::of(&objects, overview, Utc::now(), stale_after))
     }
 
     /// Something read from the database, or why it could not be.
     async fn read<T>(
         &self,
         what: impl AsyncFnOnce(&mut store::PgConnection, &str) -> Result<T, store::Error>,
-    ) -> Result<T, String> {
-        let read = async {
-            if !self.store.is_set_up().await? {
+    ) -> Result<T, Unread> {
+        let read = self.store.look_aside(async |db| {
+            if !store::is_set_up(&mut *db).await? {
                 return Err(store::Error::OtherVersion);
             }
-            self.store.look(async |db| what(db, &self.store.schema).await).await
-        };
+            what(db, &self.store.schema).await
+        });
         match timeout(PATIENCE, read).await {
-            Ok(read) => read.map_err(|error| Chain(&error).to_string()),
-            Err(_) => Err(format!("the database did not answer within {} s", PATIENCE.as_secs())),
+            Ok(read) => read.map_err(|error| Unread::Because(Chain(&error).to_string())),
+            Err(_) if self.store.has_one_connection() && self.vitals.moves() => Err(Unread::Busy),
+            Err(_) => Err(Unread::Because(format!("the database did not answer within {} s", PATIENCE.as_secs()))),
+        }
+    }
+}
+
+/// Why something could not be read from the database.
+#[derive(Debug)]
+enum Unread {
+    /// The run at work has the one connection there is: that says nothing against the database.
+    Busy,
+    Because(String),
+}
+
+impl IntoResponse for Unread {
+    fn into_response(self) -> Response {
+        match self {
+            Unread::Busy => unavailable("the run at work has the one connection to the database; ask again"),
+            Unread::Because(why) => unavailable(&why),
         }
     }
 }
 
 /// The server at work; it ends with its stop.
-pub struct Serving(tokio::task::JoinHandle<std::io::Result<()>>);
+pub struct Serving(JoinHandle<()>);
 
 impl Serving {
-    /// Waits for the last answers, but not for a client that keeps its connection.
-    pub async fn end(self) {
-        let _ = timeout(PATIENCE, self.0).await;
+    /// Waits for the last answers, but not for a client that takes its time.
+    pub async fn end(mut self) {
+        if timeout(LAST_ANSWERS, &mut self.0).await.is_err() {
+            self.0.abort();
+        }
     }
 }
 
@@ -137,25 +207,25 @@ async fn ready(State(site): State<Site>) -> Response {
         return unavailable("the run at work has not moved for too long");
     }
     match site.read(async |_, _| Ok(())).await {
-        Ok(()) => "ready\n".into_response(),
-        Err(error) => unavailable(&error),
+        Ok(()) | Err(Unread::Busy) => "ready\n".into_response(),
+        Err(unread) => unread.into_response(),
     }
 }
 
 async fn metrics_of(State(site): State<Site>) -> Response {
-    let overview = site.read(overview_of).await;
-    gauge!("planhat_sync_database_up").set(f64::from(u8::from(overview.is_ok())));
-    if let Ok(overview) = overview {
-        set_gauges(&overview, Utc::now());
-    }
-    let now = site.vitals.now().run.is_some();
-    gauge!("planhat_sync_run_in_progress").set(f64::from(u8::from(now)));
-    site.metrics.run_upkeep();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], site.metrics.render()).into_response()
+    let status = site.status().await;
+    let is_running = site.vitals.now().run.is_some();
+    let is_up = match &status {
+        Ok(_) => Some(true),
+        Err(Unread::Busy) => None,
+        Err(Unread::Because(_)) => Some(false),
+    };
+    let text = site.metrics.render() + &gauges(status.as_ref().ok(), is_up, is_running);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 async fn status(State(site): State<Site>) -> Response {
-    match site.read(overview_of).await {
+    match site.status().await {
         Ok(overview) => {
             let (next_run, board) = {
                 let now = site.vitals.now();
@@ -173,14 +243,14 @@ async fn status(State(site): State<Site>) -> Response {
                 .collect();
             Json(json!({"next_run": next_run, "progress": progress, "overview": overview})).into_response()
         }
-        Err(error) => unavailable(&error),
+        Err(unread) => unread.into_response(),
     }
 }
 
 async fn runs(State(site): State<Site>) -> Response {
     match site.read(async |db, workspace| store::recent_runs(db, workspace, RUNS_SHOWN).await).await {
         Ok(runs) => Json(runs).into_response(),
-        Err(error) => unavailable(&error),
+        Err(unread) => unread.into_response(),
     }
 }
 
@@ -192,22 +262,55 @@ fn unavailable(why: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
 }
 
-fn set_gauges(overview: &Overview, now: DateTime<Utc>) {
-    for state in &overview.objects {
-        let object = state.object.clone();
-        if let Some(last) = state.last_success_at {
-            gauge!("planhat_sync_last_success_timestamp_seconds", "object" => object.clone())
-                .set(seconds(last.timestamp_millis()));
+/// What is true at this moment, made anew for each scrape: nothing is left of an object that is not asked for any more, nor of a
+/// database that does not answer.
+fn gauges(status: Option<&Status>, database_is_up: Option<bool>, is_running: bool) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, help: &str, samples: &mut dyn Iterator<Item = (Option<&str>, f64)>| {
+        let mut samples = samples.peekable();
+        if samples.peek().is_none() {
+            return;
         }
-        if let Some(watermark) = state.watermark {
-            let age = seconds((now - watermark).num_milliseconds());
-            gauge!("planhat_sync_watermark_age_seconds", "object" => object.clone()).set(age);
+        let _ = writeln!(text, "# HELP planhat_sync_{name} {help}\n# TYPE planhat_sync_{name} gauge");
+        for (object, value) in samples {
+            // Names of objects are ours: there is nothing in them to escape.
+            let label = object.map(|object| format!("{{object=\"{object}\"}}")).unwrap_or_default();
+            let _ = writeln!(text, "planhat_sync_{name}{label} {value}");
         }
-        let skipped = f64::from(u8::from(state.status == "skipped"));
-        gauge!("planhat_sync_skipped", "object" => object.clone()).set(skipped);
-        let waiting = overview.quarantine.get(&state.object).copied().unwrap_or_default();
-        gauge!("planhat_sync_quarantine_records", "object" => object).set(f64::from(i32::try_from(waiting).unwrap_or(i32::MAX)));
+    };
+    let flag = |is_so: bool| f64::from(u8::from(is_so));
+    let mut one = |name: &str, help: &str, is_so: bool| family(name, help, &mut std::iter::once((None, flag(is_so))));
+    one("run_in_progress", "Whether a run is at work.", is_running);
+    if let Some(is_up) = database_is_up {
+        one("database_up", "Whether the database answered this time.", is_up);
     }
+    let Some(status) = status else { return text };
+    one("fresh", "Whether every object was synced within notify.stale_after.", status.fresh);
+
+    let known = || status.objects.iter().filter_map(|line| Some((line.object, line.known.as_ref()?)));
+    let instant = |instant: DateTime<Utc>| seconds(instant.timestamp_millis());
+    family(
+        "last_success_timestamp_seconds",
+        "When an object was last synced.",
+        &mut known().filter_map(|(object, known)| Some((Some(object), instant(known.last_success_at?)))),
+    );
+    family(
+        "watermark_timestamp_seconds",
+        "The instant before which every change of an object is stored.",
+        &mut known().filter_map(|(object, known)| Some((Some(object), instant(known.watermark?)))),
+    );
+    family(
+        "skipped",
+        "1 for an object that the token may not read.",
+        &mut known().map(|(object, known)| (Some(object), flag(known.status == "skipped"))),
+    );
+    let waiting = |object: &str| status.quarantine.get(object).copied().unwrap_or_default();
+    family(
+        "quarantine_records",
+        "Records that wait in quarantine.",
+        &mut known().map(|(object, _)| (Some(object), f64::from(i32::try_from(waiting(object)).unwrap_or(i32::MAX)))),
+    );
+    text
 }
 
 /// A double holds the milliseconds of any year exactly.
@@ -225,17 +328,12 @@ fn describe() {
     describe_counter!("planhat_sync_runs_total", "Runs that ended, by status.");
     describe_histogram!("planhat_sync_throttled_seconds", "Waits for the call budget and between attempts.");
     describe_histogram!("planhat_sync_run_duration_seconds", "How long runs took.");
-    describe_gauge!("planhat_sync_last_success_timestamp_seconds", "When an object was last synced.");
-    describe_gauge!("planhat_sync_watermark_age_seconds", "How long ago the instant is before which everything is stored.");
-    describe_gauge!("planhat_sync_skipped", "1 for an object that the token may not read.");
-    describe_gauge!("planhat_sync_quarantine_records", "Records that wait in quarantine.");
-    describe_gauge!("planhat_sync_database_up", "Whether the database answered this time.");
-    describe_gauge!("planhat_sync_run_in_progress", "Whether a run is at work.");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::freshness::tests::{known, now};
 
     #[test]
     fn only_a_run_in_which_nothing_moves_is_stuck() {
@@ -249,5 +347,22 @@ mod tests {
         let patient = Vitals::new(Duration::from_secs(3600));
         patient.run_begins(Arc::default());
         assert!(!patient.is_stuck());
+    }
+
+    #[test]
+    fn gauges_tell_what_is_known_now_and_nothing_else() {
+        let down = gauges(None, Some(false), true);
+        assert_eq!(
+            down.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(),
+            ["planhat_sync_run_in_progress 1", "planhat_sync_database_up 0"]
+        );
+
+        let states = vec![known("companies", "succeeded", Some(1)), known("churn", "succeeded", Some(1))];
+        let overview = Overview { objects: states, ..Overview::default() };
+        let status = Status::of(&["companies", "nps"], overview, now(), Duration::from_secs(26 * 3600));
+        let up = gauges(Some(&status), Some(true), false);
+        assert!(up.contains("planhat_sync_last_success_timestamp_seconds{object=\"companies\"} 1795258800\n"), "{up}");
+        assert!(up.contains("planhat_sync_fresh 0\n") && up.contains("planhat_sync_database_up 1\n"), "{up}");
+        assert!(!up.contains("churn") && !up.contains("watermark") && !up.contains("nps"), "{up}");
     }
 }

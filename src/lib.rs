@@ -7,6 +7,7 @@
 //! main, cli, config, telemetry, signals      the rim: what is typed, set, logged
 //! commands                                   what each command prints, and its exit code
 //! schedule, notify, http                     for the daemon: when, whom it tells, what it shows
+//! status, freshness                          how a workspace stands, for `status`, `/metrics` and the daemon
 //! run                                        one run over a workspace: lease, objects side by side
 //! pull                                       one object from API to table, the story in one page
 //! progress                                   how far each object is, for whoever shows it
@@ -27,6 +28,7 @@ pub mod config;
 pub mod error;
 pub mod fields;
 pub mod flatten;
+pub mod freshness;
 pub mod http;
 pub mod instant;
 pub mod json;
@@ -41,6 +43,7 @@ pub mod run;
 pub mod schedule;
 pub mod signals;
 pub mod simulator;
+pub mod status;
 pub mod store;
 pub mod sweep;
 pub mod telemetry;

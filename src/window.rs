@@ -28,6 +28,8 @@ pub enum Verdict {
     /// It is older than history, and whether it changed can only be told by comparing it: it is in
     /// if an earlier load has stored it.
     IfStored,
+    /// Its times show that an earlier scan has stored it as it is, if it belongs to what is stored.
+    Unchanged,
     Out,
 }
 
@@ -35,16 +37,19 @@ impl Window {
     /// Judges a record by the newest of its times.
     pub fn judge(self, object: &Object, record: &Record, newest: Option<DateTime<Utc>>) -> Verdict {
         let in_history = |history| if newest.is_none_or(|newest| newest >= history) { Verdict::In } else { Verdict::IfStored };
-        let in_if = |is_in| if is_in { Verdict::In } else { Verdict::Out };
         match self {
             Window::History { since, until } => {
                 let begun = |newest| since.is_none_or(|since| newest >= since);
                 let over = |newest| until.is_none_or(|until| newest < until);
-                in_if(newest.is_none_or(|newest| begun(newest) && over(newest)))
+                if newest.is_none_or(|newest| begun(newest) && over(newest)) { Verdict::In } else { Verdict::Out }
             }
             Window::Changes { since, history } => {
                 let edits_would_show = object.modified.iter().any(|field| record.instant(field).is_some());
-                if edits_would_show { in_if(newest.is_none_or(|newest| newest >= since)) } else { in_history(history) }
+                match (edits_would_show, newest) {
+                    (true, Some(newest)) if newest < since => Verdict::Unchanged,
+                    (true, _) => Verdict::In,
+                    (false, _) => in_history(history),
+                }
             }
             Window::Full { history } => in_history(history),
         }
@@ -78,7 +83,8 @@ mod tests {
     #[test]
     fn a_daily_run_takes_what_changed_at_or_after_the_instant() {
         check(changes(), "tasks", json!({"updatedAt": "2025-01-01T00:00:00Z"}), Verdict::In);
-        check(changes(), "tasks", json!({"updatedAt": "2024-12-31T23:59:59.999Z"}), Verdict::Out);
+        check(changes(), "tasks", json!({"updatedAt": "2024-12-31T23:59:59.999Z"}), Verdict::Unchanged);
+        check(changes(), "tasks", json!({"updatedAt": "2019-12-31T23:59:59.999Z"}), Verdict::Unchanged);
         let updated = json!({"updatedAt": "2024-06-01T00:00:00Z", "lastUpdated": "2025-02-01T00:00:00Z"});
         check(changes(), "companies", updated, Verdict::In);
         let touched = json!({"updatedAt": "2024-06-01T00:00:00Z", "lastTouch": "2025-02-01T00:00:00Z"});

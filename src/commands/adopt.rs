@@ -13,7 +13,7 @@ use crate::catalog;
 use crate::config::Settings;
 use crate::planhat::{self, Client};
 use crate::run;
-use crate::store::{Binding, RunStatus, Store};
+use crate::store::{Binding, RunStatus, Store, Why};
 
 /// What its run is called.
 const ADOPT: &str = "adopt";
@@ -33,7 +33,8 @@ pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, Failure> {
         let run_id = run::begin(store, ADOPT, &CancellationToken::new()).await?;
         let result = take_over(&client, store, run_id).await;
         let status = if result.is_ok() { RunStatus::Succeeded } else { RunStatus::Failed };
-        let ended = run::end(store, run_id, status, result.as_ref().err().map(Failure::on_one_line)).await;
+        let why = Why { reason: result.as_ref().err().map(Failure::on_one_line), hint: None };
+        let ended = run::end(store, run_id, status, &why).await;
         let text = result?;
         ended?;
         Ok(text)

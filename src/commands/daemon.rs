@@ -88,6 +88,12 @@ impl Equipment {
         }
         Ok(Equipment { client: client(&settings)?, notifier: notifier(&settings)?, schedule, settings })
     }
+
+    /// What is shown of objects is that of these.
+    fn show(&self, vitals: &Vitals) {
+        let objects = self.settings.planhat.objects.iter().map(|object| object.name);
+        vitals.watch(objects.collect(), self.settings.notify.stale_after);
+    }
 }
 
 /// From the first sign of life to the last.
@@ -99,6 +105,7 @@ async fn live(
 ) -> Result<ExitCode, Failure> {
     let vitals = Arc::new(Vitals::new(equipment.settings.daemon.stuck_after));
     let _watchdog = housekeeping::watchdog(&vitals);
+    equipment.show(&vitals);
     store.migrate().await?;
     refuse_another_workspace(store, &equipment.client).await?;
     let lease = acquire_lease(store, stop).await?;
@@ -122,10 +129,11 @@ async fn work(
     reload: impl Fn() -> Result<Settings, config::Error>,
 ) -> Result<(), Failure> {
     let hangups = signal(SignalKind::hangup()).context("could not listen for signals")?;
-    let http = CancellationToken::new();
+    let (http, mut metrics) = (CancellationToken::new(), None);
     let serving = match equipment.settings.daemon.listen {
         Some(address) => {
             let site = Site::new(Arc::clone(&lease.store), Arc::clone(&vitals)).context("could not collect metrics")?;
+            metrics = Some(housekeeping::keep_metrics_small(&site));
             let listening = site.serve(address, http.clone()).await;
             let (address, serving) = listening.with_context(|| format!("could not listen on {address} (daemon.listen)"))?;
             info!(%address, "serving /healthz, /readyz, /metrics, /api/status and /api/runs");
@@ -141,6 +149,7 @@ async fn work(
 
     tell_systemd(&[NotifyState::Stopping]);
     http.cancel();
+    drop(metrics);
     if let Some(serving) = serving {
         serving.end().await;
     }
@@ -210,7 +219,7 @@ enum Woken {
 impl Daemon<'_> {
     /// Waits and runs until it is stopped.
     async fn work(&mut self, reload: impl Fn() -> Result<Settings, config::Error>) {
-        let mut _watching = self.watch_age();
+        let mut _housekeeping = self.keep_house();
         loop {
             let next = self.next_run().await;
             self.vitals.next_run(next);
@@ -227,7 +236,7 @@ impl Daemon<'_> {
             }
             if reload_wanted {
                 self.reload(&reload);
-                _watching = self.watch_age();
+                _housekeeping = self.keep_house();
             }
         }
     }
@@ -304,7 +313,7 @@ impl Daemon<'_> {
                 self.retry = Some((Utc::now() + SOON, objects));
             }
             Err(error) => {
-                error!(error = %Chain(&error), "the run could not begin");
+                error!(error = %Chain(&error), "{}", error.headline());
                 counter!("planhat_sync_runs_total", "status" => "failed").increment(1);
                 if let Some(why) = Failure::from(error).as_no_run() {
                     self.equipment.notifier.failed(Some(&self.lease.store), command, &why).await;
@@ -347,6 +356,7 @@ impl Daemon<'_> {
                 self.vitals.stuck_after(equipment.settings.daemon.stuck_after);
                 let notifier = equipment.notifier.clone().in_place_of(&self.equipment.notifier);
                 self.equipment = Equipment { notifier, ..equipment };
+                self.equipment.show(&self.vitals);
                 info!("{said}");
                 said
             }
@@ -360,8 +370,9 @@ impl Daemon<'_> {
         self.reloaded = Some(said);
     }
 
-    fn watch_age(&self) -> AbortOnDropHandle<()> {
-        let Equipment { settings, notifier, .. } = &self.equipment;
-        self.age.watch(Arc::clone(&self.lease.store), notifier.clone(), settings.notify.stale_after)
+    /// What goes on beside the runs by these settings.
+    fn keep_house(&self) -> [AbortOnDropHandle<()>; 2] {
+        let (store, Equipment { settings, notifier, .. }) = (&self.lease.store, &self.equipment);
+        [self.age.watch(store, notifier, settings), housekeeping::deliver(store, notifier)]
     }
 }

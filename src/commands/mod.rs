@@ -153,6 +153,10 @@ impl From<run::Error> for Failure {
             }
             unproven @ run::Error::Unproven { source: None, .. } => Failure::new(exit::FAILED, unproven, None),
             run::Error::Store(error) => error.into(),
+            run::Error::End { source, run_id, status } => {
+                let hint = source.hint().unwrap_or("everything committed is kept; the next run marks this one as interrupted");
+                Failure::new(exit::DATABASE, run::Error::End { run_id, status, source }, Some(hint))
+            }
             stopped @ run::Error::Stopped => Failure::new(exit::FAILED, stopped, None),
             busy @ run::Error::Busy(_) => {
                 let patience = format!(

@@ -109,6 +109,21 @@ pub(super) fn seconds(seconds: f64) -> String {
     format!("{seconds:.1} s")
 }
 
+/// A hint, indented beneath what it is for, on a line of its own.
+pub(super) fn hint(hint: Option<&str>) -> String {
+    hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default()
+}
+
+/// Why a run was not good, indented beneath it.
+pub(super) fn why(reason: Option<&str>, of_reason: Option<&str>) -> String {
+    reason.map(|reason| format!("\n  {reason}")).unwrap_or_default() + &hint(of_reason)
+}
+
+/// Whether the reason of a run is that of one of its objects, and so is shown there.
+pub(super) fn is_said<'a>(reason: Option<&str>, mut of_objects: impl Iterator<Item = &'a str>) -> bool {
+    reason.is_some_and(|reason| of_objects.any(|said| !said.is_empty() && reason.starts_with(said)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use crate::config::{self, Settings};
 use crate::object::Object;
 use crate::pull::{self, Limits, Retried, Turns};
 use crate::run;
-use crate::store::{self, Quarantined, RunStatus, Store, Waiting};
+use crate::store::{self, Quarantined, RunStatus, Store, Waiting, Why};
 
 /// What the run of a retry is called.
 const RETRY: &str = "quarantine retry";
@@ -103,7 +103,8 @@ pub(super) async fn retry(settings: &Settings, objects: &[String]) -> Result<Exi
             Ok(_) => RunStatus::Partial,
             Err(_) => RunStatus::Failed,
         };
-        let ended = run::end(store, run_id, status, result.as_ref().err().map(Failure::on_one_line)).await;
+        let why = Why { reason: result.as_ref().err().map(Failure::on_one_line), hint: None };
+        let ended = run::end(store, run_id, status, &why).await;
         let tried = result?;
         ended?;
         Ok(tried)

@@ -11,7 +11,7 @@ use crate::flatten::{Column, Columns};
 use crate::object::{Kind, Object};
 use crate::pull::Turns;
 use crate::run;
-use crate::store::{self, Error as StoreError, RunStatus, Store};
+use crate::store::{self, Error as StoreError, RunStatus, Store, Why};
 
 /// What its run is called.
 const RETYPE: &str = "retype";
@@ -26,7 +26,8 @@ pub(super) async fn retype(settings: &Settings, object: &'static Object, column:
         let work = change(store, run_id, object, column, kind);
         let result = run::beside_heartbeat(store, run_id, RETYPE, &Turns::default(), &halt, work).await;
         let status = if result.is_ok() { RunStatus::Succeeded } else { RunStatus::Failed };
-        let ended = run::end(store, run_id, status, result.as_ref().err().map(Failure::on_one_line)).await;
+        let why = Why { reason: result.as_ref().err().map(Failure::on_one_line), hint: None };
+        let ended = run::end(store, run_id, status, &why).await;
         let text = result?;
         ended?;
         Ok(text)

@@ -82,18 +82,20 @@ fn text_of(Whole { run, objects }: &Whole) -> String {
     let [id, command, status, began, time, why] = line_of(run);
     let calls = run.calls.map_or_else(String::new, |calls| format!(", {calls} calls"));
     let mut text = format!("run {id}: {command}, {status}, {began}, {time}{calls}");
-    if !why.is_empty() {
-        text.push_str(&format!("\n  {why}"));
+    let why = Some(why.as_str()).filter(|why| !why.is_empty());
+    // What the objects below say is not said twice.
+    if !print::is_said(why, objects.iter().filter_map(|of| of.reason.as_deref())) {
+        text.push_str(&print::why(why, run.hint.as_deref()));
     }
     let header = [
-        "object", "scan", "result", "fetched", "inserted", "updated", "restored", "deleted", "unchanged", "too old", "misfits",
-        "pages", "calls", "time",
+        "object", "scan", "result", "listed again", "fetched", "inserted", "updated", "restored", "unchanged", "outside history",
+        "quarantined", "deleted", "misfits", "pages", "calls", "time",
     ];
     let rows = objects.iter().map(|of| {
         let figures = of.figures;
         let counts = [
-            figures.fetched, figures.inserted, figures.updated, figures.restored, figures.deleted, figures.unchanged,
-            figures.too_old, figures.misfits, figures.pages, figures.calls,
+            figures.listed_again, figures.fetched, figures.inserted, figures.updated, figures.restored, figures.unchanged,
+            figures.too_old, figures.quarantined, figures.deleted, figures.misfits, figures.pages, figures.calls,
         ];
         let time = (of.finished_at - of.started_at).as_seconds_f64();
         [of.object.clone(), of.scan.clone().unwrap_or_default(), of.status.clone()]
@@ -105,6 +107,7 @@ fn text_of(Whole { run, objects }: &Whole) -> String {
     for of in objects {
         if let Some(reason) = &of.reason {
             text.push_str(&format!("\n{} {}: {reason}", of.object, of.status));
+            text.push_str(&print::hint(of.hint.as_deref()));
         }
     }
     text

@@ -1,14 +1,16 @@
-//! `status`: is my data fresh?
+//! `status`: is my data fresh? For people, and by its exit code for monitors.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 
-use super::{Failure, print, with_store_to_look};
+use super::{Failure, exit, print, with_store_to_look};
 use crate::cli::Output;
 use crate::config::Settings;
-use crate::store::{self, ObjectState, Overview};
+use crate::freshness::State;
+use crate::run::records;
+use crate::status::{ObjectLine, Status};
+use crate::store::{self, Overview};
 
 pub(super) async fn status(settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
     let overview = with_store_to_look(settings, async |store| {
@@ -18,26 +20,23 @@ pub(super) async fn status(settings: &Settings, output: Output) -> Result<ExitCo
         Ok(store.look(async |db| store::overview(db, &store.schema).await).await?)
     })
     .await?;
+    let objects: Vec<_> = settings.planhat.objects.iter().map(|object| object.name).collect();
+    let status = Status::of(&objects, overview, Utc::now(), settings.notify.stale_after);
     if output.json {
-        print::json(&overview)?;
+        print::json(&status)?;
     } else {
-        print::to_stdout(&text_of(&overview, Utc::now(), settings.notify.stale_after));
+        print::to_stdout(&text_of(&status, &settings.database.schema));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if status.fresh { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
 }
 
-fn text_of(overview: &Overview, now: DateTime<Utc>, stale_after: Duration) -> String {
-    let Some(run) = &overview.latest_run else {
-        return "nothing was synced yet; `planhat-sync sync` begins".to_owned();
-    };
-    let stale: Vec<&ObjectState> = overview.objects.iter().filter(|state| is_stale(state, now, stale_after)).collect();
-    let hours = humantime::format_duration(stale_after);
-    let mut text = if stale.is_empty() {
-        format!("fresh: synced within the last {hours}")
+fn text_of(status: &Status, schema: &str) -> String {
+    let mut text = if status.needs_attention() && status.latest_run.is_some() {
+        print::red(&status.headline)
     } else {
-        let names: Vec<_> = stale.iter().map(|state| state.object.as_str()).collect();
-        print::red(&format!("STALE: not synced within the last {hours}: {}", names.join(", ")))
+        status.headline.clone()
     };
+    let Some(run) = &status.latest_run else { return text };
     let ended = run.finished_at.map_or_else(|| "still at work".to_owned(), print::instant);
     text.push_str(&format!(
         "\nlast run: {} {} ({}), {}, {ended}",
@@ -46,40 +45,66 @@ fn text_of(overview: &Overview, now: DateTime<Utc>, stale_after: Duration) -> St
         run.status,
         print::instant(run.started_at)
     ));
-    if let Some(error) = &run.error {
-        text.push_str(&format!("\n  {error}"));
+    // What the objects below say is not said twice.
+    let of_objects = status.objects.iter().filter_map(|line| line.known.as_ref()?.reason.as_deref());
+    if !print::is_said(run.error.as_deref(), of_objects) {
+        text.push_str(&print::why(run.error.as_deref(), run.hint.as_deref()));
     }
     let header = [
-        "object", "result", "last success", "watermark", "all compared", "fetched", "inserted", "updated", "deleted",
-        "unchanged", "time",
+        "object", "state", "last result", "last success", "watermark", "all compared", "fetched", "inserted", "updated",
+        "deleted", "unchanged", "time",
     ];
-    let rows = overview.objects.iter().map(|state| {
-        let or_never = |instant: Option<_>| instant.map_or_else(|| "never".to_owned(), print::instant);
-        let result = if state.load_unfinished { format!("{}, load unfinished", state.status) } else { state.status.clone() };
-        let figures = state.figures;
-        let counts = [figures.fetched, figures.inserted, figures.updated, figures.deleted, figures.unchanged];
-        let times = [state.last_success_at, state.watermark, state.reconciled_at];
-        [state.object.clone(), result]
-            .into_iter()
-            .chain(times.map(or_never))
-            .chain(counts.map(|count| count.to_string()))
-            .chain([print::seconds(state.seconds)])
-    });
-    text.push_str(&format!("\n{}", print::table(&header, 5, rows)));
-    for state in &overview.objects {
-        if let Some(reason) = &state.reason {
-            text.push_str(&format!("\n{} {}: {reason}", state.object, state.status));
+    text.push_str(&format!("\n{}", print::table(&header, 6, status.objects.iter().map(row_of))));
+    for line in &status.objects {
+        if line.state == State::TableGone {
+            let load = "the next sync loads it again";
+            text.push_str(&format!("\ntable {schema}.{} is gone; {load}", line.object));
+        }
+        if let Some(known) = &line.known
+            && let Some(reason) = &known.reason
+        {
+            text.push_str(&format!("\n{} {}: {reason}", line.object, known.status));
+            text.push_str(&print::hint(known.hint.as_deref()));
         }
     }
-    for (object, count) in &overview.quarantine {
+    for (object, count) in &status.quarantine {
+        let are = if *count == 1 { "is" } else { "are" };
+        text.push_str(&format!("\n{} of {object} {are} in quarantine; `planhat-sync quarantine` shows them", records(*count)));
+    }
+    for misfit in &status.misfits {
+        let store::MisfitColumn { object, column, r#type, would_fit, .. } = misfit;
         text.push_str(&format!(
-            "\n{count} records of {object} are in quarantine; `planhat-sync quarantine list {object}` shows them"
+            "\n{object}.{column} ({type}) has values of another type, kept in _misfits; they may stay. \
+             `planhat-sync retype {object} {column} {would_fit}` makes room for all of them"
         ));
     }
     text
 }
 
-/// What may not be read is no staleness.
-fn is_stale(state: &ObjectState, now: DateTime<Utc>, stale_after: Duration) -> bool {
-    state.status != "skipped" && state.last_success_at.is_none_or(|last| last + stale_after < now)
+fn row_of(line: &ObjectLine) -> Vec<String> {
+    let or_never = |instant: Option<_>| instant.map_or_else(|| "never".to_owned(), print::instant);
+    let has_failed = line.known.as_ref().is_some_and(|known| known.status == "failed");
+    let state = match line.state {
+        State::Fresh if has_failed => "not yet stale",
+        State::Fresh => "fresh",
+        State::Stale { .. } => "STALE",
+        State::NeverSynced => "never synced",
+        State::Skipped => "skipped",
+        State::TableGone => "table gone",
+    };
+    let start = [line.object.to_owned(), state.to_owned()];
+    let Some(known) = &line.known else {
+        return start.into_iter().chain(["".to_owned(), or_never(None)]).chain(std::iter::repeat_n(String::new(), 8)).collect();
+    };
+    let result = if known.load_unfinished { format!("{}, load unfinished", known.status) } else { known.status.clone() };
+    let figures = known.figures;
+    let counts = [figures.fetched, figures.inserted, figures.updated, figures.deleted, figures.unchanged];
+    let times = [known.last_success_at, known.watermark, known.reconciled_at];
+    start
+        .into_iter()
+        .chain([result])
+        .chain(times.map(or_never))
+        .chain(counts.map(|count| count.to_string()))
+        .chain([print::seconds(known.seconds)])
+        .collect()
 }

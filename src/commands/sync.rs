@@ -1,5 +1,6 @@
 //! `sync` and `backfill`: one run, its summary, its exit code.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,10 +14,10 @@ use crate::config::Settings;
 use crate::notify::Notifier;
 use crate::object::Object;
 use crate::planhat::Client;
-use crate::pull::{Ask, Brake, Failure as PullFailure, Limits, Preview, RejectionGuard};
-use crate::run::{self, ObjectSummary, Order, Summary};
+use crate::pull::{Ask, Brake, Failure as PullFailure, Limits, Misfits, Preview, RejectionGuard};
+use crate::run::{self, ObjectSummary, Order, Summary, records};
 use crate::signals::Stop;
-use crate::store::{ObjectStatus, RunStatus, Store, Timeline};
+use crate::store::{Figures, ObjectStatus, RunStatus, Store, Timeline};
 
 /// What is to be done, as far as the settings say.
 pub(super) fn order<'a>(command: &'a str, ask: Ask, objects: &'a [&'static Object], settings: &Settings) -> Order<'a> {
@@ -146,25 +147,15 @@ pub(super) fn exit_code(summary: &Summary, stop: &Stop) -> u8 {
 
 /// One line per object, then what a person should know of.
 pub(super) fn text_of(summary: &Summary) -> String {
-    let [inserted, updated] = if summary.run_id.is_some() { ["inserted", "updated"] } else { ["to insert", "to update"] };
-    let header = ["object", "result", "fetched", inserted, updated, "unchanged", "too old", "misfits", "pages", "calls", "time"];
-    let rows = summary.objects.iter().map(|ObjectSummary { run, .. }| {
-        let figures = run.figures;
-        let counts = [
-            figures.fetched, figures.inserted, figures.updated, figures.unchanged, figures.too_old, figures.misfits,
-            figures.pages, figures.calls,
-        ];
-        let time = (run.finished_at - run.started_at).as_seconds_f64();
-        let start = [run.object.to_owned(), run.status.as_str().to_owned()];
-        start.into_iter().chain(counts.map(|count| count.to_string())).chain([print::seconds(time)])
-    });
-    let mut text = print::table(&header, 2, rows);
-    for note in summary.objects.iter().flat_map(notes) {
+    let mut text = table_of(summary);
+    let is_preview = summary.run_id.is_none();
+    for note in summary.objects.iter().flat_map(|of| notes(of, is_preview)) {
         text.push_str(&format!("\n{note}"));
     }
     let untried = summary.objects.iter().filter(|object| object.run.scan.is_none() && object.failure.is_none()).count();
     if untried > 0 {
-        text.push_str(&format!("\nthe run ended before {untried} of the objects were tried"));
+        let objects = if untried == 1 { "1 object was" } else { &format!("{untried} of the objects were") };
+        text.push_str(&format!("\nthe run ended before {objects} tried"));
     }
     let (status, time) = (summary.status.as_str(), print::seconds(summary.seconds));
     text.push_str(&match summary.run_id {
@@ -174,48 +165,73 @@ pub(super) fn text_of(summary: &Summary) -> String {
     text
 }
 
+/// A column of figures, by its name.
+type Column = (&'static str, fn(&Figures) -> i64);
+
+/// What was fetched is the sum of the columns behind it, up to those that say more of the same records. What is rare has a
+/// column only where there is some.
+fn table_of(summary: &Summary) -> String {
+    let [inserted, updated] = if summary.run_id.is_some() { ["inserted", "updated"] } else { ["to insert", "to update"] };
+    let columns: [Column; 11] = [
+        ("listed again", |of| of.listed_again),
+        ("fetched", |of| of.fetched),
+        (inserted, |of| of.inserted),
+        (updated, |of| of.updated),
+        ("restored", |of| of.restored),
+        ("unchanged", |of| of.unchanged),
+        ("outside history", |of| of.too_old),
+        ("quarantined", |of| of.quarantined),
+        ("misfits", |of| of.misfits),
+        ("pages", |of| of.pages),
+        ("calls", |of| of.calls),
+    ];
+    let is_rare = |name| matches!(name, "listed again" | "restored" | "outside history" | "quarantined");
+    let is_shown = |(name, count): &Column| !is_rare(*name) || summary.objects.iter().any(|of| count(&of.run.figures) > 0);
+    let columns: Vec<Column> = columns.into_iter().filter(is_shown).collect();
+    let header: Vec<&str> =
+        ["object", "result"].into_iter().chain(columns.iter().map(|(name, _)| *name)).chain(["time"]).collect();
+    let rows = summary.objects.iter().map(|ObjectSummary { run, .. }| {
+        let time = (run.finished_at - run.started_at).as_seconds_f64();
+        let start = [run.object.to_owned(), run.status.as_str().to_owned()];
+        let counts = columns.iter().map(|(_, count)| count(&run.figures).to_string());
+        start.into_iter().chain(counts).chain([print::seconds(time)])
+    });
+    print::table(&header, 2, rows)
+}
+
 /// So many names of properties fit a terminal; `--json` has them all.
 const NAMED_OVERFLOWING: usize = 20;
 
-fn notes(summary: &ObjectSummary) -> Vec<String> {
-    let ObjectSummary { run, misfit_columns, overflowing, warnings, preview, failure } = summary;
+fn notes(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
+    let ObjectSummary { run, new_misfits, overflowing, warnings, preview, failure, .. } = summary;
     let object = run.object;
     let mut notes = Vec::new();
     let reason = run.reason.as_deref().unwrap_or_default();
+    let hint = print::hint(run.hint.as_deref());
     match (run.status, failure) {
-        (ObjectStatus::Skipped, _) => notes.push(format!("skipped {object}: {reason}")),
-        (_, Some(_)) => notes.push(format!("failed {object}: {reason}")),
+        (ObjectStatus::Skipped, _) => notes.push(format!("skipped {object}: {reason}{hint}")),
+        (_, Some(_)) => notes.push(format!("failed {object}: {reason}{hint}")),
+        (ObjectStatus::Partial, None) => notes.push(format!("warning: {reason}{hint}")),
         (ObjectStatus::Interrupted, None) if run.scan.is_some() => {
             notes.push(format!("stopped {object}: the next run goes on from there"))
         }
         _ => {}
     }
-    notes.extend(failure.as_ref().and_then(PullFailure::hint).map(|hint| format!("  hint: {hint}")));
     notes.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
-    if run.figures.quarantined > 0 {
-        let (count, is_run) = (run.figures.quarantined, preview.is_none());
-        let records = if count == 1 { "record" } else { "records" };
-        notes.push(if is_run {
-            format!(
-                "warning: {count} {records} of {object} could not be stored; `planhat-sync quarantine list {object}` shows them"
-            )
-        } else {
-            format!("warning: {count} {records} of {object} cannot be stored; a sync would put them in quarantine")
-        });
+    if run.figures.quarantined > 0 && run.status != ObjectStatus::Partial {
+        let (count, kept) = (records(run.figures.quarantined), if is_preview { "would be put" } else { "were put" });
+        notes.push(format!("warning: {count} of {object} could not be stored and {kept} in quarantine"));
     }
     for (count, what) in
         [(run.figures.deleted, "marked as deleted"), (run.figures.restored, "back, and no longer marked as deleted")]
     {
         if count > 0 {
-            notes.push(format!("{object}: {count} rows {what}"));
+            let rows = if count == 1 { "row" } else { "rows" };
+            notes.push(format!("{object}: {count} {rows} {what}"));
         }
     }
     notes.extend(preview.iter().flat_map(|preview| would_do(object, preview)));
-    if !misfit_columns.is_empty() {
-        let columns: Vec<_> = misfit_columns.iter().map(|(column, count)| format!("{column} ({count})")).collect();
-        let mends = format!("`planhat-sync retype {object} COLUMN TYPE` gives a column another type");
-        notes.push(format!("misfits in {object}, kept in _misfits: {}\n  {mends}", columns.join(", ")));
-    }
+    notes.extend(new_misfits.iter().map(|(column, misfits)| about(object, column, misfits, std::io::stdout().is_terminal())));
     if !overflowing.is_empty() {
         let named: Vec<_> = overflowing.iter().take(NAMED_OVERFLOWING).map(|name| format!("{name:?}")).collect();
         let more = overflowing.len() - named.len();
@@ -226,13 +242,27 @@ fn notes(summary: &ObjectSummary) -> Vec<String> {
     notes
 }
 
+/// A column that has values of another type for the first time. The values may be personal: they are for a person at a terminal, and
+/// in no file that a terminal's output is sent to.
+fn about(object: &str, column: &str, misfits: &Misfits, with_values: bool) -> String {
+    let Misfits { count, would_fit, samples } = misfits;
+    let values = if *count == 1 { "1 value" } else { &format!("{count} values") };
+    let samples = if with_values { format!(", such as {}", samples.join(", ")) } else { String::new() };
+    format!(
+        "{object}.{column} has {values} of another type{samples}, kept in _misfits; they may stay there\n  \
+         hint: `planhat-sync retype {object} {column} {}` makes room for all of them",
+        would_fit.sql()
+    )
+}
+
 /// What a dry run found, in lines.
 fn would_do(object: &str, preview: &Preview) -> Vec<String> {
     let mut lines = Vec::new();
     if !preview.columns.is_empty() {
         let table = if preview.makes_the_table { "make the table, with" } else { "add" };
         let names: Vec<_> = preview.columns.iter().map(|column| format!("{} {}", column.column, column.r#type)).collect();
-        lines.push(format!("{object}: would {table} {} columns: {}", names.len(), names.join(", ")));
+        let columns = if names.len() == 1 { "column" } else { "columns" };
+        lines.push(format!("{object}: would {table} {} {columns}: {}", names.len(), names.join(", ")));
     }
     for record in &preview.records {
         lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, record.id));
@@ -248,7 +278,25 @@ fn would_do(object: &str, preview: &Preview) -> Vec<String> {
         lines.push(format!("{object}: there are more changes than are counted here"));
     }
     if preview.not_shown > 0 {
-        lines.push(format!("{object}: and {} more records", preview.not_shown));
+        let more = if preview.not_shown == 1 { "record" } else { "records" };
+        lines.push(format!("{object}: and {} more {more}", preview.not_shown));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Kind;
+
+    #[test]
+    fn values_of_another_type_are_shown_to_a_person_alone() {
+        let misfits = Misfits { count: 61, would_fit: Kind::Text, samples: vec!["\"n/a\"".to_owned()] };
+        assert_eq!(
+            about("companies", "planhat__seats__custom", &misfits, true),
+            "companies.planhat__seats__custom has 61 values of another type, such as \"n/a\", kept in _misfits; they may stay there\n  \
+             hint: `planhat-sync retype companies planhat__seats__custom text` makes room for all of them"
+        );
+        assert!(!about("companies", "planhat__seats__custom", &misfits, false).contains("n/a"));
+    }
 }

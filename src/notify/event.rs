@@ -101,19 +101,12 @@ fn news_of_object(of: &ObjectSummary) -> Option<ObjectNews> {
     if of.run.status == ObjectStatus::Succeeded {
         return None;
     }
-    let quarantined = of.run.figures.quarantined;
-    let (reason, hint) = match (&of.run.reason, of.run.status) {
-        (_, ObjectStatus::Partial) if of.failure.is_none() && quarantined > 0 && of.run.reason.is_none() => {
-            let records = if quarantined == 1 { "1 record is".to_owned() } else { format!("{quarantined} records are") };
-            let hint = "planhat_sync.quarantine has them, each with its reason".to_owned();
-            (format!("{records} in quarantine"), Some(hint))
-        }
-        (Some(reason), _) => (reason.clone(), None),
-        (None, ObjectStatus::Interrupted) => ("the run ended before it was done".to_owned(), None),
-        (None, _) => ("no reason is known".to_owned(), None),
+    let reason = match (&of.run.reason, of.run.status) {
+        (Some(reason), _) => reason,
+        (None, ObjectStatus::Interrupted) => "the run ended before it was done",
+        (None, _) => "no reason is known",
     };
-    let hint = of.failure.as_ref().and_then(|failure| failure.hint()).map(str::to_owned).or(hint);
-    Some(ObjectNews { object, status, reason: plain(&reason, LONGEST_TEXT), hint })
+    Some(ObjectNews { object, status, reason: plain(reason, LONGEST_TEXT), hint: of.run.hint.clone() })
 }
 
 /// The kind of reason of each object that was tried, none for one that is good, and the one that no object could get by.

@@ -18,6 +18,7 @@ mod page;
 mod plan;
 mod preview;
 mod rejected;
+mod repeats;
 mod report;
 mod turns;
 
@@ -37,7 +38,7 @@ use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::privacy::Rules;
 use crate::progress::Board;
 use crate::record::REFUSED;
-use crate::store::{self, Cursor, ObjectStatus, Scan, ScanKind, Store, Timeline};
+use crate::store::{self, Cursor, Scan, ScanKind, Store, Timeline};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
@@ -48,7 +49,7 @@ use page::Unsaved;
 use plan::{Plan, listings, plan};
 pub use rejected::RejectionGuard;
 use rejected::Share;
-pub use report::{Preview, Report};
+pub use report::{Misfits, Preview, Report};
 pub use turns::{Turns, Way};
 
 /// Crashes of the database that a pull puts up with.
@@ -161,6 +162,9 @@ pub enum Failure {
     Rejected { object: &'static str, rejected: u64, listed: u64, reason: String },
     #[error("could not read which types the custom fields of {object} have")]
     Undeclared { object: &'static str, source: Arc<planhat::Error> },
+    /// An answer gone wrong, or all of it is gone: only a person can tell.
+    #[error("Planhat lists nothing of {object}, though there are rows of earlier days: nothing was marked as deleted")]
+    NothingListed { object: &'static str },
 }
 
 fn why_so_many(reason: &str) -> &'static str {
@@ -178,8 +182,13 @@ impl Failure {
         match self {
             Failure::Fetch { source, .. } => matches!(source, planhat::Error::Unreachable { .. }),
             Failure::Store { source, .. } => source.is_out_of_reach(),
-            Failure::Rejected { .. } | Failure::Undeclared { .. } => false,
+            Failure::Rejected { .. } | Failure::Undeclared { .. } | Failure::NothingListed { .. } => false,
         }
+    }
+
+    /// Planhat does not let this token read the object, or the workspace does not have it.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Failure::Fetch { source: planhat::Error::Forbidden { .. }, .. })
     }
 
     fn is_lost_position(&self) -> bool {
@@ -188,20 +197,10 @@ impl Failure {
 
     /// Another listing of the same object may fare better.
     fn concerns_a_page(&self) -> bool {
-        self.status() == ObjectStatus::Failed
+        matches!(self, Failure::Fetch { .. } | Failure::Rejected { .. })
+            && !self.is_forbidden()
             && !self.is_token_refused()
-            && matches!(self, Failure::Fetch { .. } | Failure::Rejected { .. })
             && !self.is_out_of_reach()
-    }
-
-    /// What the failure means for its object: what may not be read is skipped, the rest has failed.
-    pub fn status(&self) -> ObjectStatus {
-        match self {
-            Failure::Fetch { source: planhat::Error::Forbidden { .. }, .. } => ObjectStatus::Skipped,
-            Failure::Fetch { .. } | Failure::Store { .. } | Failure::Rejected { .. } | Failure::Undeclared { .. } => {
-                ObjectStatus::Failed
-            }
-        }
     }
 
     /// The same text for the same trouble, without what differs from one time to the next.
@@ -211,21 +210,28 @@ impl Failure {
             Failure::Store { source, .. } => source.kind(),
             Failure::Rejected { .. } => "rejected".to_owned(),
             Failure::Undeclared { source, .. } => format!("undeclared: {}", source.kind()),
+            Failure::NothingListed { .. } => "nothing listed".to_owned(),
         }
     }
 
     /// What a person can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Failure::Fetch { source, .. } => source.hint(),
-            Failure::Store { source, .. } => source.hint(),
+            Failure::Fetch { source, .. } => source.hint().map(str::to_owned),
+            Failure::Store { source, .. } => source.hint().map(str::to_owned),
             Failure::Rejected { .. } => Some(
                 "nothing more was read or kept, and the next sync reads all of it again; `planhat-sync quarantine` shows what was kept \
-                 before. If it is right that so many cannot be stored, raise sync.reject_percent and sync.reject_rows",
+                 before. If it is right that so many cannot be stored, raise sync.reject_percent and sync.reject_rows"
+                    .to_owned(),
             ),
             Failure::Undeclared { .. } => Some(
-                "the first load of an object waits for /customfields, since a column keeps its type; the next sync tries again",
+                "the first load of an object waits for /customfields, since a column keeps its type; the next sync tries again"
+                    .to_owned(),
             ),
+            Failure::NothingListed { object } => Some(format!(
+                "look at the token's permissions and at {object} in Planhat; if all of them are gone, \
+                 `planhat-sync sync --full --allow-deletes {object}` marks them"
+            )),
         }
     }
 }
@@ -313,8 +319,8 @@ struct Pull<'a> {
     is_load: bool,
     /// Whether this run has read all listings to their ends.
     saw_everything: bool,
-    /// Records fetched before this scan.
-    fetched_before: i64,
+    /// Records listed before this scan.
+    listed_before: i64,
     /// What was read since the position was last saved.
     unsaved: Unsaved,
     /// How often the position in the database was saved; none if it has none of this scan.
@@ -331,6 +337,14 @@ struct Pull<'a> {
     columns: Option<Columns>,
     report: &'a mut Report,
     calls: &'a Arc<AtomicU64>,
+}
+
+/// How a scan that has read everything ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finished {
+    Well,
+    /// Its listings have shown no record, and there are rows.
+    SawNothing,
 }
 
 /// How a listing came to its end.
@@ -367,7 +381,7 @@ impl<'a> Pull<'a> {
             reconciles,
             is_load,
             saw_everything: !resumed,
-            fetched_before: report.figures.fetched,
+            listed_before: report.figures.listed(),
             unsaved: Unsaved::default(),
             saved,
             quarantined: HashSet::new(),
@@ -390,6 +404,9 @@ impl<'a> Pull<'a> {
             _ if self.scan.listing == gone::LISTING => names.len(),
             found => found.unwrap_or(0),
         };
+        if names.len() - first > 1 || self.resumed {
+            self.report.repeats.expect_more();
+        }
         let mut read_to_the_end = false;
         for ((listing, sweep), name) in listings.into_iter().zip(names).skip(first) {
             // What a sweep read to the end needs no second one.
@@ -400,6 +417,7 @@ impl<'a> Pull<'a> {
             if self.scan.listing != name || sweep.is_some() {
                 self.go_to(name);
             }
+            self.report.repeats.begin_listing();
             match self.read(listing, sweep).await? {
                 Listed::Stopped => return Ok(Ended::Stopped),
                 Listed::MadeWay => return Ok(Ended::MadeWay { saved: self.saved.is_some() }),
@@ -413,7 +431,10 @@ impl<'a> Pull<'a> {
         if self.kind == ScanKind::Full && self.mark_what_is_gone().await? == Listed::Stopped {
             return Ok(Ended::Stopped);
         }
-        self.finish().await.map_err(|source| self.store_failed(source))?;
+        self.report.saw_all = self.kind == ScanKind::Full && self.saw_everything;
+        if self.finish().await.map_err(|source| self.store_failed(source))? == Finished::SawNothing {
+            return Err(Failure::NothingListed { object: self.object.name });
+        }
         Ok(Ended::Complete)
     }
 
@@ -442,6 +463,8 @@ impl<'a> Pull<'a> {
                 }
             };
             if self.columns.is_none() {
+                self.prepare_table().await?;
+                self.report.readable = true;
                 self.prepare_table().await?;
             }
             let Some(mut page) = page else { return Ok(Listed::ToTheEnd) };
@@ -507,10 +530,14 @@ impl<'a> Pull<'a> {
     /// Ends the scan and moves the watermark: never past what the listings showed, even if Planhat's
     /// clock is behind ours, and not at all after a scan that saw nothing, which may be an answer
     /// gone wrong.
-    async fn finish(&mut self) -> Result<(), store::Error> {
-        let Purpose::Store { run_id } = self.ctx.purpose else { return Ok(()) };
+    async fn finish(&mut self) -> Result<Finished, store::Error> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);
-        let saw_nothing = !self.resumed && self.report.figures.fetched == self.fetched_before;
+        let saw_nothing = !self.resumed && self.report.figures.listed() == self.listed_before;
+        let Purpose::Store { run_id } = self.ctx.purpose else {
+            let looked = saw_nothing && self.table_exists;
+            let has_rows = looked && self.ctx.store.look(async |db| store::has_rows(db, workspace, object).await).await?;
+            return Ok(if has_rows { Finished::SawNothing } else { Finished::Well });
+        };
         let watermark = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
         let finished = self.ctx.store.transaction(async |db| {
             store::fence(&mut *db, workspace, run_id).await?;
@@ -519,12 +546,13 @@ impl<'a> Pull<'a> {
             }
             store::end_scan(&mut *db, workspace, object, self.kind).await?;
             if saw_nothing {
-                let warning = "Planhat lists nothing, though there are rows of earlier days: the watermark stays where it is";
-                return Ok((None, store::has_rows(db, workspace, object).await?.then_some(warning)));
+                let has_rows = store::has_rows(db, workspace, object).await?;
+                return Ok((if has_rows { Finished::SawNothing } else { Finished::Well }, None, None));
             }
             if !self.completes {
                 let warning = "only a part of the usual history was asked for; the next sync loads the rest (see sync.history)";
-                return Ok((None, store::cursor(db, workspace, object).await?.is_none().then_some(warning)));
+                let is_first = store::cursor(db, workspace, object).await?.is_none();
+                return Ok((Finished::Well, None, is_first.then_some(warning)));
             }
             if self.kind == ScanKind::Full {
                 store::end_covered_history(&mut *db, workspace, object, self.ctx.limits.history).await?;
@@ -534,14 +562,14 @@ impl<'a> Pull<'a> {
             }
             let reconciled_at = self.reconciles.then_some(self.scan.started_at);
             let moved = store::move_cursor(db, workspace, object, Cursor { watermark, reconciled_at }).await?;
-            Ok((Some(moved), None))
+            Ok((Finished::Well, Some(moved), None))
         });
-        let (moved, warning) = finished.await?;
+        let (finished, moved, warning) = finished.await?;
         self.report.watermark = moved.or(self.report.watermark);
         if let Some(warning) = warning {
             self.report.warn(format!("{}: {warning}", object.name));
         }
-        Ok(())
+        Ok(finished)
     }
 
     fn store_failed(&self, source: store::Error) -> Failure {

@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use tracing::warn;
 
 use super::declarations::NewFields;
+use super::repeats::Repeats;
 use super::{Failure, Pull, Purpose};
 use crate::flatten::{Columns, Row, flatten};
 use crate::object::Object;
@@ -123,20 +124,26 @@ impl Pull<'_> {
     }
 
     /// Sorts the records of a page. What is older than the window is compared all the same if it is
-    /// stored and cannot be told unchanged otherwise, or is stored as deleted: it is back.
-    async fn sort(&self, page: Page, newest: Vec<Option<DateTime<Utc>>>) -> Result<Sorted, store::Error> {
-        let mut page = Sorted::by(self.window, self.object, &self.quarantined, page, newest);
-        if page.older.is_empty() || !self.table_exists {
-            page.too_old = page.older.len();
+    /// stored and cannot be told unchanged otherwise, or is stored as deleted: it is back. What is not stored lies outside the
+    /// history, whatever its times say.
+    async fn sort(&mut self, page: Page, newest: Vec<Option<DateTime<Utc>>>) -> Result<Sorted, store::Error> {
+        let repeats = &mut self.report.repeats;
+        let mut page = Sorted::by(self.window, self.object, &self.quarantined, repeats, page, newest);
+        if page.older.is_empty() {
             return Ok(page);
         }
         let ids: Vec<&str> = page.older.iter().map(|(record, ..)| record.id.as_str()).collect();
         let (workspace, object) = (&self.ctx.store.schema, self.object);
-        let stored = self.ctx.store.transaction(async |db| store::stored_among(db, workspace, object, &ids).await).await?;
-        let stored: HashMap<String, bool> = stored.into_iter().collect();
+        let mut stored: HashMap<String, bool> = HashMap::new();
+        if self.table_exists {
+            let found = self.ctx.store.transaction(async |db| store::stored_among(db, workspace, object, &ids).await).await?;
+            stored.extend(found);
+        }
         for (record, newest, verdict) in std::mem::take(&mut page.older) {
             match (stored.get(&record.id), verdict) {
                 (Some(true), _) | (Some(false), Verdict::IfStored) => page.take(record, newest),
+                _ if page.again.remove(&record.id) => page.listed_again += 1,
+                (Some(false), Verdict::Unchanged) => page.unchanged += 1,
                 _ => page.too_old += 1,
             }
         }
@@ -228,7 +235,7 @@ impl Pull<'_> {
     /// Counts what was listed and rejected, for the rejection guard.
     pub(super) fn weigh(&mut self, page: &Sorted, refused: &[Rejected]) {
         for share in [&mut self.of_listing, &mut self.of_scan] {
-            share.add(page.fetched, page.rejected.iter().chain(refused));
+            share.add(page.listed, page.rejected.iter().chain(refused));
         }
     }
 
@@ -270,9 +277,17 @@ pub(super) struct Sorted {
     pub(super) oldest: Option<DateTime<Utc>>,
     /// Those that are older than the window, with the newest of their times.
     older: Vec<(Record, Option<DateTime<Utc>>, Verdict)>,
+    /// Those that are outside the history.
     pub(super) too_old: usize,
+    /// Those whose own times show that they are stored as they are.
+    pub(super) unchanged: usize,
     pub(super) rejected: Vec<Rejected>,
-    pub(super) fetched: usize,
+    /// All records of the page.
+    pub(super) listed: usize,
+    /// The ids of those taken that an earlier listing has shown.
+    pub(super) again: HashSet<String>,
+    /// The others, but for those rejected, that were shown before.
+    pub(super) listed_again: usize,
     pub(super) pages: u32,
 }
 
@@ -282,17 +297,22 @@ impl Sorted {
         window: Window,
         object: &Object,
         quarantined: &HashSet<String>,
+        repeats: &mut Repeats,
         page: Page,
         newest: Vec<Option<DateTime<Utc>>>,
     ) -> Sorted {
         let Page { records, rejected, pages, .. } = page;
-        let fetched = records.len() + rejected.len();
-        let mut sorted = Sorted { taken: Vec::new(), oldest: None, older: Vec::new(), too_old: 0, rejected, fetched, pages };
+        let mut sorted = Sorted { listed: records.len() + rejected.len(), pages, ..Sorted::empty() };
+        sorted.rejected = rejected;
         let waits = |record: &Record| quarantined.contains(&record.id);
         let mut seen = HashSet::with_hasher(RandomState::default());
         let is_last: Vec<bool> = records.iter().rev().map(|record| seen.insert(record.id.as_str())).collect();
         let is_last: Vec<bool> = is_last.into_iter().rev().collect();
+        sorted.listed_again = is_last.iter().filter(|is_last| !**is_last).count();
         for ((record, newest), _) in records.into_iter().zip(newest).zip(is_last).filter(|(_, is_last)| *is_last) {
+            if repeats.has_shown(&record.id) {
+                sorted.again.insert(record.id.clone());
+            }
             match window.judge(object, &record, newest) {
                 Verdict::In => sorted.take(record, newest),
                 _ if waits(&record) => sorted.take(record, newest),
@@ -300,6 +320,21 @@ impl Sorted {
             }
         }
         sorted
+    }
+
+    pub(super) fn empty() -> Sorted {
+        Sorted {
+            taken: Vec::new(),
+            oldest: None,
+            older: Vec::new(),
+            too_old: 0,
+            unchanged: 0,
+            rejected: Vec::new(),
+            listed: 0,
+            again: HashSet::new(),
+            listed_again: 0,
+            pages: 0,
+        }
     }
 
     fn take(&mut self, record: Record, newest: Option<DateTime<Utc>>) {
@@ -315,7 +350,10 @@ impl Sorted {
         for applied in applied {
             match applied {
                 Ok(record) => self.taken.push(record),
-                Err(rejected) => self.rejected.push(rejected),
+                Err(rejected) => {
+                    rejected.id.as_ref().map(|id| self.again.remove(id));
+                    self.rejected.push(rejected);
+                }
             }
         }
     }

@@ -10,25 +10,35 @@ use metrics::counter;
 
 use super::page::Sorted;
 use super::rejected::Tally;
+use super::repeats::Repeats;
 use crate::flatten::Row;
-use crate::object::Object;
+use crate::json::{Json, Shape};
+use crate::object::{Kind, Object};
 use crate::progress::Progress;
 use crate::record::Rejected;
 use crate::store::{Figures, ScanKind, Written};
 
 pub use super::preview::Preview;
 
+/// Values of a column that are kept to be shown, and characters of each.
+const SAMPLES: usize = 3;
+const SAMPLE_CHARACTERS: usize = 40;
+
 /// What a pull has done, complete or not.
 #[derive(Debug, Default)]
 pub struct Report {
     /// None if it did not come so far as to know.
     pub scan: Option<ScanKind>,
+    /// Whether Planhat let us read it: an answer came.
+    pub readable: bool,
+    /// Whether every record there is was read and compared.
+    pub saw_all: bool,
     pub figures: Figures,
     /// The time of the oldest record that was taken.
     pub oldest: Option<DateTime<Utc>>,
     pub watermark: Option<DateTime<Utc>>,
     /// Misfits by column.
-    pub misfits: BTreeMap<String, u64>,
+    pub misfits: BTreeMap<String, Misfits>,
     /// Planhat names of what went to `_overflow`.
     pub overflowing: BTreeSet<String>,
     pub warnings: Vec<String>,
@@ -36,6 +46,39 @@ pub struct Report {
     pub preview: Preview,
     /// What could not be stored.
     pub(super) rejected: Tally,
+    pub(super) repeats: Repeats,
+}
+
+/// The values of a column that its type cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfits {
+    pub count: u64,
+    /// The type that would hold them and the values that fit.
+    pub would_fit: Kind,
+    /// Some of them as JSON, each once and shortened: for a person at a terminal alone, since they may be personal.
+    pub samples: Vec<String>,
+}
+
+impl Default for Misfits {
+    fn default() -> Misfits {
+        Misfits { count: 0, would_fit: Kind::Text, samples: Vec::new() }
+    }
+}
+
+impl Misfits {
+    /// Text holds every scalar, jsonb everything; of the other types none holds both what fits and what does not.
+    fn add(&mut self, value: Json<'_>) {
+        self.count += 1;
+        if matches!(value.shape(), Shape::Array | Shape::Object) {
+            self.would_fit = Kind::Json;
+        }
+        if self.samples.len() < SAMPLES {
+            let sample = shortened(value.as_written(), SAMPLE_CHARACTERS);
+            if !self.samples.contains(&sample) {
+                self.samples.push(sample);
+            }
+        }
+    }
 }
 
 impl Report {
@@ -43,34 +86,37 @@ impl Report {
     pub(super) fn add(&mut self, object: &Object, page: &Sorted, rows: &[Row<'_>], written: Written, refused: &[Rejected]) {
         // Once, however often it is listed.
         let quarantined = self.rejected.add(page.rejected.iter().chain(refused));
-        let refused: HashSet<&str> = refused.iter().filter_map(|refused| refused.id.as_deref()).collect();
+        let counts = counts(page, written, refused, quarantined);
+        let refused_ids: HashSet<&str> = refused.iter().filter_map(|refused| refused.id.as_deref()).collect();
         let figures = &mut self.figures;
         figures.pages += i64::from(page.pages);
         counter!("planhat_sync_pages_total", "object" => object.name).increment(page.pages.into());
-        counter!("planhat_sync_quarantined_total", "object" => object.name).increment(quarantined as u64);
-        figures.fetched += as_figure(page.fetched);
+        counter!("planhat_sync_quarantined_total", "object" => object.name).increment(counts.quarantined as u64);
+        figures.fetched += as_figure(counts.fetched);
+        figures.listed_again += as_figure(counts.listed_again);
         figures.too_old += as_figure(page.too_old);
-        figures.quarantined += as_figure(quarantined);
+        figures.quarantined += as_figure(counts.quarantined);
         figures.inserted += written.inserted.cast_signed();
         figures.updated += written.updated.cast_signed();
         figures.restored += written.restored.cast_signed();
-        figures.unchanged += written.unchanged.cast_signed();
+        figures.unchanged += as_figure(counts.unchanged);
         count_rows(object, written);
-        for (record, row) in page.taken.iter().zip(rows).filter(|(record, _)| !refused.contains(&*record.id)) {
+        let is_counted = |id: &str| !refused_ids.contains(id) && !page.again.contains(id);
+        for (record, row) in page.taken.iter().zip(rows).filter(|(record, _)| is_counted(&record.id)) {
             figures.mended += record.mended_values.cast_signed();
             figures.misfits += as_figure(row.misfits.len());
             figures.overflowed += i64::from(!row.overflow.is_empty());
-            for (column, _) in &row.misfits {
+            for (column, value) in &row.misfits {
                 counter!("planhat_sync_misfits_total", "object" => object.name).increment(1);
-                *self.misfits.entry((*column).to_owned()).or_default() += 1;
+                self.misfits.entry((*column).to_owned()).or_default().add(*value);
             }
             self.overflowing.extend(row.overflowing().map(str::to_owned));
         }
         self.oldest = self.oldest.into_iter().chain(page.oldest).min();
     }
 
-    /// Why an object is not complete of which records could not be stored.
-    pub fn why_partial(&self) -> Option<String> {
+    /// Why records could not be stored, and which, if there are any.
+    pub fn why_rejected(&self) -> Option<String> {
         self.rejected.summary()
     }
 
@@ -84,6 +130,37 @@ impl Report {
     }
 }
 
+/// The records of a page, each of them once.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    /// The sum of those that were inserted, updated or restored, are unchanged, too old, or were quarantined.
+    fetched: usize,
+    unchanged: usize,
+    quarantined: usize,
+    /// What an earlier listing has shown counts again only where it has changed meanwhile.
+    listed_again: usize,
+}
+
+fn counts(page: &Sorted, written: Written, refused: &[Rejected], quarantined: usize) -> Counts {
+    let refused_again = refused.iter().filter(|refused| refused.id.as_ref().is_some_and(|id| page.again.contains(id))).count();
+    let unchanged = usize::try_from(written.unchanged).unwrap_or(usize::MAX);
+    let unchanged_again = unchanged.min(page.again.len() - refused_again);
+    let rejected_again = page.rejected.len() + refused.len() - quarantined;
+    let listed_again = page.listed_again + rejected_again + unchanged_again;
+    Counts {
+        fetched: page.listed - listed_again,
+        unchanged: page.unchanged + unchanged - unchanged_again,
+        quarantined,
+        listed_again,
+    }
+}
+
+fn shortened(text: &str, characters: usize) -> String {
+    // Nothing of it moves a cursor or colours a terminal.
+    let shown: String = text.chars().take(characters).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(characters).is_some() { shown + "…" } else { shown }
+}
+
 fn count_rows(object: &Object, written: Written) {
     let Written { inserted, updated, restored, unchanged } = written;
     for (operation, rows) in [("inserted", inserted), ("updated", updated), ("restored", restored), ("unchanged", unchanged)] {
@@ -93,4 +170,44 @@ fn count_rows(object: &Object, written: Written) {
 
 fn as_figure(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejected(id: Option<&str>, reason: &str, sqlstate: Option<&str>) -> Rejected {
+        let (id, sqlstate) = (id.map(str::to_owned), sqlstate.map(str::to_owned));
+        Rejected { id, sqlstate, ..Rejected::of_text("{}".to_owned(), reason.to_owned()) }
+    }
+
+    #[test]
+    fn the_counts_of_a_page_add_up() {
+        let mut page = Sorted::empty();
+        // Ten listed: five taken, of them two again; three older, of them one again; two rejected, of them one again.
+        (page.listed, page.too_old, page.unchanged, page.listed_again) = (10, 1, 1, 1);
+        page.rejected = vec![rejected(None, "no _id", None), rejected(None, "no _id", None)];
+        page.again = ["a".to_owned(), "b".to_owned()].into();
+        let refused = [rejected(Some("b"), "too deep", Some("54000"))];
+        let written = Written { inserted: 1, updated: 0, restored: 0, unchanged: 3 };
+
+        // One of the three rejected was not rejected before.
+        let counts = counts(&page, written, &refused, 1);
+
+        // Unchanged: two compared for the first time, and one by its times.
+        assert_eq!(counts, Counts { fetched: 6, unchanged: 3, quarantined: 1, listed_again: 4 });
+        assert_eq!(counts.fetched, 1 + counts.unchanged + page.too_old + counts.quarantined);
+    }
+
+    #[test]
+    fn misfits_tell_the_type_that_would_hold_all_of_them() {
+        let misfits = |values: &[&str]| {
+            let mut misfits = Misfits::default();
+            values.iter().for_each(|value| misfits.add(Json::trusted(value)));
+            misfits
+        };
+        assert_eq!(misfits(&["\"n/a\"", "\"n/a\"", "true"]).would_fit, Kind::Text);
+        assert_eq!(misfits(&["\"n/a\"", "\"n/a\"", "true"]).samples, ["\"n/a\"", "true"]);
+        assert_eq!(misfits(&["\"n/a\"", "[1]"]).would_fit, Kind::Json);
+    }
 }

@@ -14,7 +14,7 @@ use super::Error;
 use super::process::{is_dead, this_process};
 use crate::error::Chain;
 use crate::pull::{Turns, Way};
-use crate::store::{self, Held, Lease, MayTake, RunStatus, Store};
+use crate::store::{self, Held, Lease, MayTake, RunStatus, Store, Why};
 
 /// The command that makes way.
 const MAKES_WAY: &str = "backfill";
@@ -68,8 +68,8 @@ async fn wait_for(store: &Store, held: &Held, stop: &CancellationToken) -> Resul
 }
 
 /// Ends a run and gives the lease back.
-pub async fn end(store: &Store, run_id: i64, status: RunStatus, error: Option<String>) -> Result<(), Error> {
-    Ok(store.transaction(async |db| store::finish_run(db, run_id, status, error.as_deref()).await).await?)
+pub async fn end(store: &Store, run_id: i64, status: RunStatus, why: &Why) -> Result<(), store::Error> {
+    store.transaction(async |db| store::finish_run(db, run_id, status, why).await).await
 }
 
 /// Does the work while the lease's heart beats.

@@ -7,6 +7,7 @@ mod asking;
 mod identity;
 mod lease;
 mod objects;
+mod outcome;
 mod process;
 mod workspace;
 
@@ -30,11 +31,14 @@ use crate::flatten::Declared;
 use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::progress::Board;
-use crate::pull::{Ask, Declarations, Failure, Ledger, Limits, Preview, Purpose, Turns};
-use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
+use crate::pull::{Ask, Declarations, Failure, Ledger, Limits, Misfits, Preview, Purpose, Turns};
+use crate::store::{self, Held, ObjectRun, RunStatus, Store, Why};
+
+use outcome::{status_of, why};
 
 pub use identity::Compared;
 pub use lease::{begin, beside_heartbeat, end};
+pub use outcome::records;
 pub use process::{is_dead, look_at, this_process};
 pub use workspace::{Recognized, adopt, recognize};
 
@@ -61,6 +65,9 @@ pub struct Summary {
     /// None for a dry run, which is no run.
     pub run_id: Option<i64>,
     pub status: RunStatus,
+    /// Why it is not good, and what a person can do about it.
+    #[serde(flatten)]
+    pub why: Why,
     pub seconds: f64,
     /// Requests to Planhat, those for the declarations of custom fields included.
     pub calls: i64,
@@ -74,6 +81,9 @@ pub struct ObjectSummary {
     pub run: ObjectRun,
     /// Misfits by column.
     pub misfit_columns: BTreeMap<String, u64>,
+    /// Those columns that had none before, with some of the values.
+    #[serde(skip)]
+    pub new_misfits: BTreeMap<String, Misfits>,
     /// Planhat names of properties that went to `_overflow`.
     pub overflowing: BTreeSet<String>,
     pub warnings: Vec<String>,
@@ -97,6 +107,9 @@ pub enum Error {
     OtherWorkspace { schema: String, compared: Compared },
     #[error("could not tell whether schema {schema} belongs to this workspace: its stored records could not be asked for")]
     Unproven { schema: String, source: Option<planhat::Error> },
+    /// All of its work is done and committed.
+    #[error("run {run_id} is done ({}), but its end could not be noted", status.as_str())]
+    End { run_id: i64, status: RunStatus, source: store::Error },
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -104,6 +117,16 @@ pub enum Error {
 impl Error {
     fn unproven(schema: &str, source: Option<planhat::Error>) -> Error {
         Error::Unproven { schema: schema.to_owned(), source }
+    }
+
+    /// What could not be done, for a log.
+    pub fn headline(&self) -> &'static str {
+        match self {
+            Error::End { .. } => "the run is done, but could not end",
+            Error::Busy(_) | Error::Stopped | Error::OtherWorkspace { .. } | Error::Unproven { .. } | Error::Store(_) => {
+                "the run could not begin"
+            }
+        }
     }
 }
 
@@ -132,7 +155,8 @@ pub async fn run_and_say(
     let binding = match recognized.bind(client, store, run_id).await {
         Ok(binding) => binding,
         Err(error) => {
-            end(store, run_id, RunStatus::Failed, Some(Chain(&error).to_string())).await?;
+            let why = Why { reason: Some(Chain(&error).to_string()), hint: error.hint().map(str::to_owned) };
+            end(store, run_id, RunStatus::Failed, &why).await?;
             return Err(error.into());
         }
     };
@@ -146,7 +170,8 @@ pub async fn run_and_say(
 
     note_calls(store, run_id, calls).await;
     let status = status_of(&objects, stop.is_cancelled());
-    end(store, run_id, status, why(status, &objects)).await?;
+    let why = why(status, &objects);
+    end(store, run_id, status, &why).await.map_err(|source| Error::End { run_id, status, source })?;
     forget_old_runs(store, order).await;
     forget_old_actions(store, order, stop).await;
     // Now that all tables have been made.
@@ -157,7 +182,7 @@ pub async fn run_and_say(
     }
     let seconds = started.elapsed().as_secs_f64();
     info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
-    Ok(Summary { run_id: Some(run_id), status, seconds, calls, objects })
+    Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects })
 }
 
 /// What a run has cost; its end does not depend on it.
@@ -233,7 +258,8 @@ pub async fn preview(
     let (halt, turns) = (stop.child_token(), Turns::default());
     let (objects, calls) = pull_objects(client, store, order, Purpose::Preview { diff }, None, &turns, &halt).await;
     let status = status_of(&objects, stop.is_cancelled());
-    Ok(Summary { run_id: None, status, seconds: started.elapsed().as_secs_f64(), calls, objects })
+    let why = why(status, &objects);
+    Ok(Summary { run_id: None, status, why, seconds: started.elapsed().as_secs_f64(), calls, objects })
 }
 
 /// All objects of an order, several side by side, in its order; and the calls that all of it took.
@@ -290,38 +316,4 @@ async fn declared_fields(client: &Client, limits: &Limits, calls: &Arc<AtomicU64
         None => {}
     }
     Declarations::of(declared, failure)
-}
-
-/// What stands for a run that did not succeed: the first thing that failed, else of what records could not be stored; what
-/// was skipped counts only where nothing else happened.
-fn why(status: RunStatus, objects: &[ObjectSummary]) -> Option<String> {
-    let first = |wanted: ObjectStatus| {
-        let found = objects.iter().find(|summary| summary.run.status == wanted)?;
-        found.failure.as_ref().map(|failure| Chain(failure).to_string())
-    };
-    match status {
-        RunStatus::Succeeded | RunStatus::Interrupted => None,
-        RunStatus::Partial => first(ObjectStatus::Failed).or_else(|| {
-            let partial = objects.iter().find(|summary| summary.run.status == ObjectStatus::Partial)?;
-            Some(format!("{}: {}", partial.run.object, partial.run.reason.as_deref()?))
-        }),
-        RunStatus::Failed => first(ObjectStatus::Failed).or_else(|| first(ObjectStatus::Skipped)),
-    }
-}
-
-fn status_of(objects: &[ObjectSummary], signalled: bool) -> RunStatus {
-    let any = |status| objects.iter().any(|summary| summary.run.status == status);
-    let token_refused = objects.iter().filter_map(|summary| summary.failure.as_ref()).any(Failure::is_token_refused);
-    let something_landed = any(ObjectStatus::Succeeded) || any(ObjectStatus::Partial);
-    if token_refused {
-        RunStatus::Failed
-    } else if signalled && any(ObjectStatus::Interrupted) {
-        RunStatus::Interrupted
-    } else if !something_landed {
-        RunStatus::Failed
-    } else if any(ObjectStatus::Failed) || any(ObjectStatus::Partial) || any(ObjectStatus::Interrupted) {
-        RunStatus::Partial
-    } else {
-        RunStatus::Succeeded
-    }
 }

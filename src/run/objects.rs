@@ -1,15 +1,16 @@
 //! One object in a run: its pull, what came of it, and the note of that.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::outcome::{Facts, Readable, outcome, records};
 use super::{ObjectSummary, Order};
 use crate::error::Chain;
 use crate::object::Object;
 use crate::planhat::Client;
 use crate::pull::{self, Context, Declarations, Ending, Failure, Ledger, Purpose, Report, Turns};
-use crate::store::{self, ObjectRun, ObjectStatus, Store};
+use crate::store::{self, ObjectRun, ObjectStatus, Store, Why};
 
 /// What all objects of a run share.
 #[derive(Debug, Clone, Copy)]
@@ -50,17 +51,25 @@ pub(super) async fn one_object(shared: Shared<'_>, object: &'static Object) -> O
         pull::pull(&ctx, object, order.ask, &mut report).await
     };
     order.board.end(object.name);
-    let (status, failure) = match result {
-        Ok(Ending::Stopped) => (ObjectStatus::Interrupted, None),
-        Ok(Ending::Complete) if report.figures.quarantined > 0 => (ObjectStatus::Partial, None),
-        Ok(Ending::Complete) => (ObjectStatus::Succeeded, None),
-        Err(failure) => (failure.status(), Some(failure)),
+    let (ending, failure) = match result {
+        Ok(ending) => (Some(ending), None),
+        Err(failure) => (None, Some(failure)),
     };
+    let (readable, failure) = could_be_read(shared, object, &report, failure).await;
+    let why_rejected = report.why_rejected();
+    let facts = Facts {
+        object: object.name,
+        ended: failure.as_ref().map_or(Ok(ending.unwrap_or(Ending::Stopped)), Err),
+        readable,
+        quarantined: report.figures.quarantined,
+        why_rejected: why_rejected.as_deref(),
+        warning: report.warnings.first().map(String::as_str),
+        is_preview: matches!(purpose, Purpose::Preview { .. }),
+    };
+    let (status, Why { reason, hint }) = outcome(&facts);
     if failure.as_ref().is_some_and(|failure| failure.is_token_refused() || failure.is_out_of_reach()) {
         halt.cancel();
     }
-    let why = failure.as_ref().map(|failure| Chain(failure).to_string()).or_else(|| report.why_partial());
-    let reason = why.or_else(|| report.warnings.first().cloned());
     tell(object, status, reason.as_deref(), &report);
 
     let run = ObjectRun {
@@ -68,6 +77,8 @@ pub(super) async fn one_object(shared: Shared<'_>, object: &'static Object) -> O
         scan: report.scan,
         status,
         reason,
+        hint,
+        readable: report.readable,
         started_at,
         finished_at: Utc::now(),
         figures: report.figures,
@@ -76,15 +87,48 @@ pub(super) async fn one_object(shared: Shared<'_>, object: &'static Object) -> O
     };
     let database_is_gone = |failure: &Failure| matches!(failure, Failure::Store { source, .. } if source.is_out_of_reach());
     let nothing_to_note = failure.as_ref().is_some_and(database_is_gone) || (was_halted && report.scan.is_none());
+    let mut news = Vec::new();
     if let Purpose::Store { run_id } = purpose
         && !nothing_to_note
-        && let Err(error) = record(store, run_id, &run).await
     {
-        error!(object = object.name, error = %Chain(&error), "could not note what became of {}", object.name);
+        news = record(store, run_id, object, &run, &report).await.unwrap_or_else(|error| {
+            error!(object = object.name, error = %Chain(&error), "could not note what became of {}", object.name);
+            Vec::new()
+        });
     }
     let preview = matches!(purpose, Purpose::Preview { .. }).then_some(report.preview);
-    let Report { misfits: misfit_columns, overflowing, warnings, .. } = report;
-    ObjectSummary { run, misfit_columns, overflowing, warnings, preview, failure }
+    let Report { misfits, overflowing, warnings, .. } = report;
+    let misfit_columns = misfits.iter().map(|(column, misfits)| (column.clone(), misfits.count)).collect();
+    let new_misfits = misfits.into_iter().filter(|(column, _)| news.contains(column)).collect();
+    ObjectSummary { run, misfit_columns, new_misfits, overflowing, warnings, preview, failure }
+}
+
+/// Whether an object that may not be read could be read before. Where that cannot be seen, that is what has failed.
+async fn could_be_read(
+    shared: Shared<'_>,
+    object: &'static Object,
+    report: &Report,
+    failure: Option<Failure>,
+) -> (Readable, Option<Failure>) {
+    if !failure.as_ref().is_some_and(Failure::is_forbidden) {
+        return (Readable::Never, failure);
+    }
+    if report.readable {
+        return (Readable::JustNow, failure);
+    }
+    match last_readable(shared, object).await {
+        Ok(known) => (known.map_or(Readable::Never, Readable::Until), failure),
+        Err(source) => (Readable::Never, Some(Failure::Store { object: object.name, source })),
+    }
+}
+
+async fn last_readable(shared: Shared<'_>, object: &Object) -> Result<Option<DateTime<Utc>>, store::Error> {
+    let store = shared.store;
+    // A dry run may come before the first run.
+    if matches!(shared.purpose, Purpose::Preview { .. }) && !store.is_set_up().await? {
+        return Ok(None);
+    }
+    store.look(async |db| store::last_readable(db, &store.schema, object).await).await
 }
 
 fn tell(object: &Object, status: ObjectStatus, reason: Option<&str>, report: &Report) {
@@ -109,8 +153,8 @@ fn tell(object: &Object, status: ObjectStatus, reason: Option<&str>, report: &Re
             warn!(
                 object = name,
                 quarantined = figures.quarantined,
-                "pulled {name}, with {} records put in quarantine",
-                figures.quarantined
+                "pulled {name}, with {} put in quarantine",
+                records(figures.quarantined)
             );
         }
         ObjectStatus::Skipped => warn!(object = name, reason, "skipped {name}"),
@@ -123,6 +167,18 @@ fn tell(object: &Object, status: ObjectStatus, reason: Option<&str>, report: &Re
     }
 }
 
-async fn record(store: &Store, run_id: i64, run: &ObjectRun) -> Result<(), store::Error> {
-    store.transaction(async |db| store::record_object_run(db, run_id, run).await).await
+/// Notes what became of an object. Returns the columns that have misfits for the first time.
+async fn record(
+    store: &Store,
+    run_id: i64,
+    object: &Object,
+    run: &ObjectRun,
+    report: &Report,
+) -> Result<Vec<String>, store::Error> {
+    let misfits: Vec<_> = report.misfits.iter().map(|(column, misfits)| (column.as_str(), misfits.would_fit)).collect();
+    let noted = store.transaction(async |db| {
+        store::record_object_run(&mut *db, run_id, run).await?;
+        store::note_misfits(db, &store.schema, object, &misfits, report.saw_all).await
+    });
+    noted.await
 }

@@ -7,7 +7,7 @@
 //! gone (what a full scan was not shown, and what Planhat then says is not there)
 //! timeline: the actions as they are read, and by whom how far
 //! workspaces: whose schema it is
-//! runs, lease, quarantine, notifications: the tool's own tables, schema planhat_sync
+//! runs, states (how each object stands), lease, quarantine, notifications: the tool's own tables, schema planhat_sync
 //! ```
 //!
 //! One function per statement, the connection passed in, so that the caller decides what is committed
@@ -28,6 +28,7 @@ mod retype;
 mod rows;
 mod runs;
 mod sql;
+mod states;
 mod tables;
 mod timeline;
 mod workspaces;
@@ -68,9 +69,10 @@ pub use quarantine::{
 pub use retype::{Retyped, retype};
 pub use rows::{Compared, Difference, Refused, Target, Written, compare, differences, upsert, upsert_in_halves};
 pub use runs::{
-    Figures, ObjectRun, ObjectState, ObjectStatus, Overview, PastObjectRun, PastRun, RunStatus, finish_run, forget_runs,
-    last_good_start, note_calls, objects_of_run, overview, recent_runs, record_object_run, run_of,
+    Figures, ObjectRun, ObjectStatus, PastObjectRun, PastRun, RunStatus, Why, finish_run, forget_runs, last_good_start,
+    note_calls, objects_of_run, recent_runs, record_object_run, run_of,
 };
+pub use states::{MisfitColumn, ObjectState, Overview, last_readable, note_misfits, object_states, overview};
 pub use tables::{
     add_columns, create_table, load_columns, lock_columns, mend_columns, row_count, sample, table_exists, table_sql,
 };

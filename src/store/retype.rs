@@ -39,14 +39,17 @@ pub async fn retype(db: &mut PgConnection, schema: &str, object: &Object, column
     let retyped = move_back(&mut *db, schema, object, column, kind).await?;
     let described = with_columns(Sql::default(), schema, object, &[&Column { kind, ..column.clone() }]);
     sqlx::raw_sql(described.safe()).execute(&mut *db).await.map_err(could_not("describe a column"))?;
-    query("update planhat_sync.columns set type = $4 where workspace = $1 and object = $2 and column_name = $3")
-        .bind(schema)
-        .bind(object.name)
-        .bind(&column.name)
-        .bind(kind.sql())
-        .execute(db)
-        .await
-        .map_err(could_not("note the new type of a column"))?;
+    query(
+        "update planhat_sync.columns set type = $4, misfits_since = null, misfits_type = null
+         where workspace = $1 and object = $2 and column_name = $3",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .bind(&column.name)
+    .bind(kind.sql())
+    .execute(db)
+    .await
+    .map_err(could_not("note the new type of a column"))?;
     Ok(retyped)
 }
 

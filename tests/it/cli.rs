@@ -4,6 +4,7 @@ use std::process::Command;
 
 use planhat_sync::simulator::{Options, Simulator, Workspace};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::harness::{fresh_database, written};
 
@@ -242,13 +243,13 @@ async fn sync_prints_one_line_per_object_and_exits_with_0() {
     insta::with_settings!({filters => vec![(r"\d+\.\d s", "0.0 s")]}, {
         insta::assert_snapshot!(ran.all(), @"
         exit 0
-        ┌───────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
-        │ object    ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
-        ╞═══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
-        │ companies ┆ succeeded ┆       3 ┆        3 ┆       0 ┆         0 ┆       0 ┆       0 ┆     1 ┆     2 ┆ 0.0 s │
-        │ users     ┆ succeeded ┆       1 ┆        1 ┆       0 ┆         0 ┆       0 ┆       0 ┆     1 ┆     3 ┆ 0.0 s │
-        │ nps       ┆ skipped   ┆       0 ┆        0 ┆       0 ┆         0 ┆       0 ┆       0 ┆     0 ┆     1 ┆ 0.0 s │
-        └───────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
+        ┌───────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬───────┬───────┬───────┐
+        │ object    ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ misfits ┆ pages ┆ calls ┆ time  │
+        ╞═══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
+        │ companies ┆ succeeded ┆       3 ┆        3 ┆       0 ┆         0 ┆       0 ┆     1 ┆     2 ┆ 0.0 s │
+        │ users     ┆ succeeded ┆       1 ┆        1 ┆       0 ┆         0 ┆       0 ┆     1 ┆     3 ┆ 0.0 s │
+        │ nps       ┆ skipped   ┆       0 ┆        0 ┆       0 ┆         0 ┆       0 ┆     0 ┆     1 ┆ 0.0 s │
+        └───────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴───────┴───────┴───────┘
         skipped nps: could not read nps from offset 0: /nps answered 403 Forbidden
           hint: give the private app read access to this object in Planhat, or leave it out of planhat.objects
         run 1 succeeded in 0.0 s
@@ -287,11 +288,150 @@ async fn status_and_schema_show_what_landed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn status_says_how_fresh_each_object_is_and_exits_with_0_or_1() {
+    let simulator = simulator().await;
+    simulator.forbid("nps");
+    let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies,users,nps");
+    let headline = |ran: &Ran| (ran.code, ran.stdout.lines().next().unwrap().to_owned());
+
+    tool.run(&["sync", "companies"]);
+    assert_eq!(headline(&tool.run(&["status"])), (1, "never synced: users and nps; 1 of 3 objects fresh".to_owned()));
+
+    tool.run(&["sync"]);
+    let fresh = "fresh: 2 of 2 objects synced within the last 26h; 1 skipped: the token may not read nps";
+    assert_eq!(headline(&tool.run(&["status"])), (0, fresh.to_owned()));
+
+    simulator.forbid("users");
+    assert_eq!(tool.run(&["sync"]).code, 3);
+    let filters = vec![
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[instant]"),
+        (r"until \d{4}-\d\d-\d\d \d\d:\d\d UTC", "until [instant]"),
+        (r"\d+\.\d s", "[time]"),
+    ];
+    insta::with_settings!({filters => filters}, { insta::assert_snapshot!(tool.run(&["status"]).all(), @"
+    exit 0
+    1 of 2 objects fresh; users failed, not yet stale; 1 skipped: the token may not read nps
+    last run: sync 3 (partial), [instant], [instant]
+    ┌───────────┬───────────────┬─────────────┬─────────────────────────┬─────────────────────────┬─────────────────────────┬─────────┬──────────┬─────────┬─────────┬───────────┬───────┐
+    │ object    ┆ state         ┆ last result ┆ last success            ┆ watermark               ┆ all compared            ┆ fetched ┆ inserted ┆ updated ┆ deleted ┆ unchanged ┆ time  │
+    ╞═══════════╪═══════════════╪═════════════╪═════════════════════════╪═════════════════════════╪═════════════════════════╪═════════╪══════════╪═════════╪═════════╪═══════════╪═══════╡
+    │ companies ┆ fresh         ┆ succeeded   ┆ [instant] ┆ [instant] ┆ [instant] ┆       3 ┆        0 ┆       0 ┆       0 ┆         3 ┆ [time] │
+    │ users     ┆ not yet stale ┆ failed      ┆ [instant] ┆ [instant] ┆ [instant] ┆       0 ┆        0 ┆       0 ┆       0 ┆         0 ┆ [time] │
+    │ nps       ┆ skipped       ┆ skipped     ┆ never                   ┆ never                   ┆ never                   ┆       0 ┆        0 ┆       0 ┆       0 ┆         0 ┆ [time] │
+    └───────────┴───────────────┴─────────────┴─────────────────────────┴─────────────────────────┴─────────────────────────┴─────────┴──────────┴─────────┴─────────┴───────────┴───────┘
+    users failed: could not read users from offset 0: /users answered 403 Forbidden; it could be read until [instant]
+      hint: give the private app back its read access to users in Planhat, or leave it out of planhat.objects
+    nps skipped: could not read nps from offset 0: /nps answered 403 Forbidden
+      hint: give the private app read access to this object in Planhat, or leave it out of planhat.objects
+    ") });
+
+    // Nobody has to look at it any more.
+    let left = tool.set_and_run("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies", &["status"]);
+    assert_eq!(headline(&left), (0, "fresh: 1 of 1 object synced within the last 26h".to_owned()));
+    assert!(!left.stdout.contains("users failed"), "{}", left.stdout);
+    tool.run(&["sync", "companies"]);
+
+    let stale = tool.set_and_run("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "1ms", &["status", "--json"]);
+    let status = stale.json();
+    assert_eq!((stale.code, &status["fresh"], &status["objects"][0]["state"]), (1, &json!(false), &json!("stale")));
+    assert_eq!(status["headline"], "STALE: companies not synced within the last 1ms; 0 of 1 object fresh");
+
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    sqlx::raw_sql("drop schema planhat cascade").execute(&mut database).await.unwrap();
+    let gone = tool.set_and_run("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "26h", &["status"]);
+    assert_eq!(headline(&gone), (1, "STALE: the table of companies is gone; 0 of 1 object fresh".to_owned()));
+    assert!(gone.stdout.contains("table planhat.companies is gone; the next sync loads it again"), "{}", gone.stdout);
+    tool.run(&["sync"]);
+    assert_eq!(tool.run(&["status"]).code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_run_was_not_good_and_what_to_do_is_shown_the_morning_after() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies,users");
+    tool.run(&["sync"]);
+    simulator.forbid("users");
+    simulator.add("companies", json!({"name": "without an id"}));
+    assert_eq!(tool.run(&["sync"]).code, 3);
+
+    let back = "give the private app back its read access to users in Planhat, or leave it out of planhat.objects";
+    let quarantined = "1 record of companies could not be stored, the first: no _id";
+    let look = "`planhat-sync quarantine` shows them";
+    let shown = tool.run(&["runs", "show", "2"]).stdout;
+    for text in [&format!("\n  hint: {back}"), quarantined, &format!("\n  hint: {look}"), "users failed: could not read users"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let json = tool.run(&["runs", "show", "2", "--json"]).json();
+    assert_eq!(
+        (&json["hint"], &json["objects"][0]["hint"], &json["objects"][1]["hint"]),
+        (&json!(back), &json!(look), &json!(back))
+    );
+    let status = tool.run(&["status"]).stdout;
+    for text in [
+        &format!("\n  hint: {back}"),
+        quarantined,
+        "1 record of companies is in quarantine; `planhat-sync quarantine` shows them",
+    ] {
+        assert!(status.contains(text), "{text}: {status}");
+    }
+    assert!(tool.run(&["runs"]).stdout.contains("it could be read until"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_another_type_are_said_once_and_in_status() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "users");
+    simulator.add("users", json!({"_id": "u1", "custom": {"Seats": 4}}));
+    tool.run(&["sync"]);
+    simulator.add("users", json!({"_id": "u2", "custom": {"Seats": "of ann@example.org"}}));
+
+    let said = tool.run(&["sync"]).stdout;
+    let hint = "`planhat-sync retype users planhat__seats__custom text` makes room for all of them";
+    assert!(
+        said.contains("users.planhat__seats__custom has 1 value of another type, kept in _misfits; they may stay there"),
+        "{said}"
+    );
+    assert!(said.contains(hint) && !said.contains("ann@example.org"), "{said}");
+    assert!(!tool.run(&["sync"]).stdout.contains("another type"));
+    let status = tool.run(&["status"]).stdout;
+    assert!(status.contains(hint) && !status.contains("ann@example.org"), "{status}");
+
+    tool.run(&["retype", "users", "planhat__seats__custom", "text"]);
+    assert!(!tool.run(&["status"]).stdout.contains("another type"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_counts_and_shows_each_record_once() {
+    let people =
+        (0..3).map(|number| json!({"_id": format!("e{number}"), "name": "Ann"})).chain([json!({"name": "Ben"})]).collect();
+    let simulator = Simulator::start(Workspace::empty().with("endusers", people), Options::default()).await.unwrap();
+    let mut tool = Tool::for_workspace(&simulator).await;
+
+    let dry = tool.run(&["sync", "--dry-run", "--diff", "endusers"]);
+
+    insta::with_settings!({filters => times()}, { insta::assert_snapshot!(dry.all(), @"
+    exit 3
+    ┌──────────┬─────────┬──────────────┬─────────┬───────────┬───────────┬───────────┬─────────────┬─────────┬───────┬───────┬───────┐
+    │ object   ┆ result  ┆ listed again ┆ fetched ┆ to insert ┆ to update ┆ unchanged ┆ quarantined ┆ misfits ┆ pages ┆ calls ┆ time  │
+    ╞══════════╪═════════╪══════════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════════╪═════════╪═══════╪═══════╪═══════╡
+    │ endusers ┆ partial ┆            4 ┆       4 ┆         3 ┆         0 ┆         0 ┆           1 ┆       0 ┆     2 ┆     4 ┆ [time] │
+    └──────────┴─────────┴──────────────┴─────────┴───────────┴───────────┴───────────┴─────────────┴─────────┴───────┴───────┴───────┘
+    warning: 1 record of endusers could not be stored and would be put in quarantine, the first: no _id
+    endusers: would make the table, with 2 columns: planhat__id text, planhat__name text
+    + endusers e0
+    + endusers e1
+    + endusers e2
+    dry run partial in [time]: nothing was written
+    ") });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn looking_changes_nothing() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
-    for command in ["status", "schema", "actions", "check"] {
-        assert_eq!(tool.run(&[command]).code, 0);
+    // Nothing is fresh yet, and a monitor hears it.
+    for (command, code) in [("status", 1), ("schema", 0), ("actions", 0), ("check", 0)] {
+        assert_eq!(tool.run(&[command]).code, code, "{command}");
     }
     tool.run(&["sync", "companies"]);
     let ran = tool.set_and_run("PLANHAT_SYNC__DATABASE__SCHEMA", "mistyped", &["schema"]);
@@ -350,11 +490,11 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let before = tool.run(&["sync", "--dry-run", "companies"]);
     insta::with_settings!({filters => times()}, { insta::assert_snapshot!(before.all(), @"
     exit 0
-    ┌───────────┬───────────┬─────────┬───────────┬───────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
-    │ object    ┆ result    ┆ fetched ┆ to insert ┆ to update ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
-    ╞═══════════╪═══════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
-    │ companies ┆ succeeded ┆       3 ┆         3 ┆         0 ┆         0 ┆       0 ┆       0 ┆     1 ┆     2 ┆ [time] │
-    └───────────┴───────────┴─────────┴───────────┴───────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
+    ┌───────────┬───────────┬─────────┬───────────┬───────────┬───────────┬─────────┬───────┬───────┬───────┐
+    │ object    ┆ result    ┆ fetched ┆ to insert ┆ to update ┆ unchanged ┆ misfits ┆ pages ┆ calls ┆ time  │
+    ╞═══════════╪═══════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
+    │ companies ┆ succeeded ┆       3 ┆         3 ┆         0 ┆         0 ┆       0 ┆     1 ┆     2 ┆ [time] │
+    └───────────┴───────────┴─────────┴───────────┴───────────┴───────────┴─────────┴───────┴───────┴───────┘
     companies: would make the table, with 3 columns: planhat__id text, planhat__name text, planhat__tier__custom text
     dry run succeeded in [time]: nothing was written
     ") });
@@ -370,11 +510,11 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let changed = tool.run(&["sync", "--dry-run", "--diff", "companies"]);
     insta::with_settings!({filters => times()}, { insta::assert_snapshot!(changed.all(), @r#"
     exit 0
-    ┌───────────┬───────────┬─────────┬───────────┬───────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
-    │ object    ┆ result    ┆ fetched ┆ to insert ┆ to update ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
-    ╞═══════════╪═══════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
-    │ companies ┆ succeeded ┆       4 ┆         1 ┆         1 ┆         2 ┆       0 ┆       0 ┆     1 ┆     2 ┆ [time] │
-    └───────────┴───────────┴─────────┴───────────┴───────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
+    ┌───────────┬───────────┬─────────┬───────────┬───────────┬───────────┬─────────┬───────┬───────┬───────┐
+    │ object    ┆ result    ┆ fetched ┆ to insert ┆ to update ┆ unchanged ┆ misfits ┆ pages ┆ calls ┆ time  │
+    ╞═══════════╪═══════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
+    │ companies ┆ succeeded ┆       4 ┆         1 ┆         1 ┆         2 ┆       0 ┆     1 ┆     2 ┆ [time] │
+    └───────────┴───────────┴─────────┴───────────┴───────────┴───────────┴─────────┴───────┴───────┴───────┘
     companies: would add 2 columns: planhat__updated_at timestamptz, planhat__seats__custom numeric
     ~ companies c1
         planhat__name: "Company 1" -> "Renamed"
@@ -410,22 +550,22 @@ async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them(
     let held = tool.run(&["sync", "--full", "projects"]);
     insta::with_settings!({filters => times()}, { insta::assert_snapshot!(held.all(), @"
     exit 0
-    ┌──────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
-    │ object   ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
-    ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
-    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆     4 ┆ [time] │
-    └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
-    warning: projects: 200 of 300 rows were not listed, more than sync.brake_rows (100) and sync.brake_percent (20 %) allow; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
+    ┌──────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬───────┬───────┬───────┐
+    │ object   ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ misfits ┆ pages ┆ calls ┆ time  │
+    ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
+    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆     1 ┆     4 ┆ [time] │
+    └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴───────┴───────┴───────┘
+    warning: projects: 200 of 300 rows were not listed, more than is likely; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
     run 2 succeeded in [time]
     ") });
     let said = tool.run(&["sync", "--full", "--allow-deletes", "projects"]);
     insta::with_settings!({filters => times()}, { insta::assert_snapshot!(said.all(), @"
     exit 0
-    ┌──────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬─────────┬───────┬───────┬───────┐
-    │ object   ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ too old ┆ misfits ┆ pages ┆ calls ┆ time  │
-    ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═════════╪═══════╪═══════╪═══════╡
-    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆       0 ┆     1 ┆   207 ┆ [time] │
-    └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴─────────┴───────┴───────┴───────┘
+    ┌──────────┬───────────┬─────────┬──────────┬─────────┬───────────┬─────────┬───────┬───────┬───────┐
+    │ object   ┆ result    ┆ fetched ┆ inserted ┆ updated ┆ unchanged ┆ misfits ┆ pages ┆ calls ┆ time  │
+    ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
+    │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆     1 ┆   207 ┆ [time] │
+    └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴───────┴───────┴───────┘
     projects: 200 rows marked as deleted
     run 3 succeeded in [time]
     ") });

@@ -151,12 +151,20 @@ async fn it_runs_on_its_schedule_and_shows_what_it_does() {
     assert!(metric(&scraped, "planhat_sync_pages_total", &[companies]) >= Some(2.0));
     let now = chrono::Utc::now().timestamp() as f64;
     assert!(metric(&scraped, "planhat_sync_last_success_timestamp_seconds", &[companies]).unwrap() > now - 60.0);
-    assert!(metric(&scraped, "planhat_sync_watermark_age_seconds", &[companies]).unwrap() < 60.0);
+    assert!(metric(&scraped, "planhat_sync_watermark_timestamp_seconds", &[companies]).unwrap() > now - 60.0);
+    assert_eq!(metric(&scraped, "planhat_sync_fresh", &[]), Some(1.0));
+    // What did not happen yet is 0, so that an alert on its increase sees the first one.
+    for status in ["partial", "failed", "interrupted"] {
+        assert_eq!(metric(&scraped, "planhat_sync_runs_total", &[("status", status)]), Some(0.0), "{status}");
+    }
     assert_eq!(metric(&scraped, "planhat_sync_skipped", &[("object", "nps")]), Some(1.0));
     assert_eq!(metric(&scraped, "planhat_sync_skipped", &[companies]), Some(0.0));
     assert_eq!(metric(&scraped, "planhat_sync_database_up", &[]), Some(1.0));
     assert!(
-        scraped.contains("planhat_sync_run_duration_seconds_count") && scraped.contains("planhat_sync_throttled_seconds_sum")
+        scraped.contains("planhat_sync_run_duration_seconds_bucket{le=\"60\"}")
+            && scraped.contains("planhat_sync_throttled_seconds_bucket{le=\"1\"}")
+            && !scraped.contains("quantile"),
+        "{scraped}"
     );
     assert!(!scraped.contains("ann@example.org") && !scraped.contains(simulator.token()));
 
@@ -164,6 +172,7 @@ async fn it_runs_on_its_schedule_and_shows_what_it_does() {
     assert!(runs.as_array().unwrap().iter().any(|run| run["command"] == "daemon" && run["status"] == "succeeded"), "{runs}");
     let status: Value = serde_json::from_str(&daemon.get("/api/status").await.1).unwrap();
     assert_eq!(status["overview"]["objects"].as_array().unwrap().len(), 13, "{status}");
+    assert_eq!((&status["overview"]["fresh"], &status["overview"]["objects"][0]["state"]), (&json!(true), &json!("fresh")));
     assert!(status["next_run"].is_string());
 
     daemon.signal("TERM");
@@ -183,6 +192,9 @@ async fn it_takes_over_changed_settings_and_not_broken_ones() {
     daemon.signal("HUP");
     daemon.until("the settings have been read again");
     assert_eq!(daemon.until("begins")["objects"], 1);
+    // What left the settings is not shown any more.
+    let scraped = daemon.get("/metrics").await.1;
+    assert!(!scraped.contains("_timestamp_seconds{object=\"companies\"}"), "{scraped}");
 
     std::fs::write(file.path(), "[planhat]\nobject = []\n").unwrap();
     daemon.signal("HUP");
@@ -326,7 +338,10 @@ async fn a_database_that_goes_away_makes_it_not_ready_and_does_not_end_it() {
 
     assert_eq!(daemon.get("/readyz").await.0, 503);
     assert_eq!(daemon.get("/healthz").await.0, 200);
-    assert_eq!(metric(&daemon.get("/metrics").await.1, "planhat_sync_database_up", &[]), Some(0.0));
+    let scraped = daemon.get("/metrics").await.1;
+    assert_eq!(metric(&scraped, "planhat_sync_database_up", &[]), Some(0.0));
+    // Nothing is shown as it was.
+    assert_eq!(metric(&scraped, "planhat_sync_last_success_timestamp_seconds", &[("object", "companies")]), None);
 
     sqlx::raw_sql("alter table planhat_sync.elsewhere rename to migrations").execute(&mut database).await.unwrap();
     assert_eq!(daemon.get("/readyz").await.0, 200);

@@ -500,5 +500,5 @@ async fn a_redirect_comes_with_a_hint() {
     let sync = projects().await;
     sync.simulator.answer_next("projects", vec![Answer::status(308).with_header("location", "https://elsewhere.example")]);
     let hint = sync.sync_one("projects").await.failure.as_ref().and_then(Failure::hint);
-    assert!(hint.is_some_and(|hint| hint.contains("set planhat.base_url to the API host itself")), "{hint:?}");
+    assert!(hint.as_ref().is_some_and(|hint| hint.contains("set planhat.base_url to the API host itself")), "{hint:?}");
 }

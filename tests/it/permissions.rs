@@ -59,11 +59,37 @@ async fn a_permission_taken_away_keeps_rows_and_watermark() {
     let before = sync.one("select watermark::text from planhat_sync.cursors where object = 'nps'").await;
     sync.simulator.forbid("nps");
 
-    let summary = sync.sync_one("nps").await;
+    let summary = sync.run(Ask::Changes, &["nps", "companies"].map(|name| catalog::object(name).unwrap())).await;
 
-    assert_eq!(summary.run.status, ObjectStatus::Skipped);
+    assert_eq!((summary.status, summary.objects[0].run.status), (RunStatus::Partial, ObjectStatus::Failed));
     assert_eq!(sync.one("select watermark::text from planhat_sync.cursors where object = 'nps'").await, before);
+    let reason = "could not read nps from offset 0: /nps answered 403 Forbidden; it could be read until ";
+    assert!(summary.why.reason.unwrap().starts_with(reason));
+    // It is on record, with what to do: of the run, of the object in it, and of the object as it stands.
+    let noted = "select concat_ws(' | ', runs.status, runs.hint = objects.hint, objects.status, states.status, states.hint,
+                     states.last_success_run_id, states.reason = objects.reason and runs.error = objects.reason)
+                 from planhat_sync.runs join planhat_sync.object_runs as objects on objects.run_id = runs.id
+                     join planhat_sync.object_states as states on states.run_id = runs.id and states.object = objects.object
+                 where runs.id = 2 and objects.object = 'nps'";
+    assert_eq!(
+        sync.one(noted).await,
+        "partial | t | failed | failed | give the private app back its read access to nps in Planhat, or leave it out of \
+         planhat.objects | 1 | t"
+    );
     sync.assert_equals_workspace(&[catalog::object("nps").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_dry_run_says_of_a_permission_taken_away_what_a_run_would() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.sync_one("nps").await;
+    sync.simulator.forbid("nps");
+    let nps = [catalog::object("nps").unwrap()];
+
+    let order = sync.order(Ask::Changes, &nps);
+    let summary = run::preview(&sync.client(), &sync.store, &order, false, &sync.stop).await.unwrap();
+
+    assert_eq!((summary.status, summary.objects[0].run.status), (RunStatus::Failed, ObjectStatus::Failed));
 }
 
 #[tokio::test]
@@ -121,8 +147,9 @@ async fn a_permission_taken_away_between_two_pages_keeps_what_was_committed_and_
 
     let summary = sync.sync_one("projects").await;
 
-    assert_eq!((summary.run.status, summary.run.figures.updated), (ObjectStatus::Skipped, 1));
-    assert_eq!(summary.run.reason.unwrap(), "could not read projects from offset 99: /projects answered 403 Forbidden");
+    assert_eq!((summary.run.status, summary.run.figures.updated), (ObjectStatus::Failed, 1));
+    let reason = "could not read projects from offset 99: /projects answered 403 Forbidden; its first pages could be read";
+    assert_eq!(summary.run.reason.unwrap(), reason);
     assert_eq!(sync.one("select watermark::text from planhat_sync.cursors").await, before);
 
     sync.simulator.forget_requests();

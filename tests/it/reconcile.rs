@@ -249,7 +249,9 @@ async fn a_listing_that_shows_nothing_any_more_deletes_nothing_and_moves_nothing
     let full = later.full_sync_one("projects").await;
 
     assert_eq!(full.run.figures.deleted, 0);
-    assert!(full.warnings.iter().any(|warning| warning.contains("Planhat lists nothing")), "{:?}", full.warnings);
+    assert_eq!(full.run.status, ObjectStatus::Failed);
+    assert!(full.run.reason.unwrap().contains("Planhat lists nothing of projects"));
+    assert!(full.run.hint.unwrap().contains("`planhat-sync sync --full --allow-deletes projects` marks them"));
     assert_eq!(later.one("select watermark::text from planhat_sync.cursors").await, before);
 }
 
@@ -259,11 +261,13 @@ async fn when_all_records_are_gone_it_takes_a_persons_word_to_mark_them() {
     (0..3).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
 
     let held = sync.full_sync_one("projects").await;
-    assert_eq!(held.run.figures.deleted, 0);
+    assert_eq!((held.run.status, held.run.figures.deleted), (ObjectStatus::Failed, 0));
     assert!(held.warnings[0].contains("nothing is listed that could be found by its id"), "{:?}", held.warnings);
 
     sync.limits.brake.on = false;
-    assert_eq!(sync.full_sync_one("projects").await.run.figures.deleted, 3);
+    let marked = sync.full_sync_one("projects").await;
+    assert_eq!((marked.run.status, marked.run.figures.deleted), (ObjectStatus::Succeeded, 3));
+    assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use planhat_sync::catalog;
 use planhat_sync::pull::{Ask, Begin, Range};
-use planhat_sync::run::{self, Order};
+use planhat_sync::run::{self, ObjectSummary, Order};
 use planhat_sync::simulator::{Answer, Options, Workspace};
 use planhat_sync::store::{self, ObjectStatus, RunStatus};
 use serde_json::{Value, json};
@@ -315,8 +315,135 @@ async fn a_listing_that_is_suddenly_empty_moves_no_watermark() {
 
     let empty = sync.sync_one("tasks").await;
 
-    assert!(empty.warnings[0].contains("Planhat lists nothing, though there are rows"), "{:?}", empty.warnings);
+    assert_eq!(empty.run.status, ObjectStatus::Failed);
+    assert!(empty.run.reason.unwrap().contains("Planhat lists nothing of tasks, though there are rows of earlier days"));
     assert_eq!(sync.one("select watermark::text from planhat_sync.cursors").await, before);
+    // Nor is its success: it gets as old as it is.
+    assert_eq!(sync.one("select concat_ws(' ', run_id, last_success_run_id) from planhat_sync.object_states").await, "2 1");
+}
+
+#[tokio::test]
+async fn a_record_that_is_listed_twice_is_counted_once() {
+    let enduser = |number: i64| {
+        let age = if number < 28 { 2000 } else { 1 + number % 300 };
+        json!({"_id": format!("{number:05}"), "updatedAt": written(day(-age))})
+    };
+    let mut sync = Sync::new(Workspace::empty().with("endusers", (0..3000).map(enduser).collect())).await;
+    let counts = |of: &ObjectSummary| {
+        let of = of.run.figures;
+        (of.fetched, of.inserted, of.unchanged, of.too_old, of.listed_again)
+    };
+
+    let first = sync.sync_one("endusers").await;
+    let again = sync.full_sync_one("endusers").await;
+    sync.now = day(1);
+    sync.limits.sorted = Vec::new();
+    let daily = sync.sync_one("endusers").await;
+
+    assert_eq!(counts(&first), (3000, 2972, 0, 28, 3000));
+    assert_eq!(counts(&again), (3000, 0, 2972, 28, 3000));
+    // What its times show to be unchanged is not outside of anything.
+    assert_eq!(counts(&daily), (3000, 0, 2972, 28, 3000));
+}
+
+#[tokio::test]
+async fn counts_add_up_whatever_is_read() {
+    let mut sync = Sync::new(Workspace::generated(5, 600)).await;
+    let objects = catalog::default_objects();
+    for (days, ask) in [(0, Ask::Changes), (1, Ask::Changes), (2, Ask::Full), (9, Ask::Changes)] {
+        sync.now = day(days);
+        for summary in sync.run(ask, &objects).await.objects {
+            let of = summary.run.figures;
+            let sum = of.inserted + of.updated + of.restored + of.unchanged + of.too_old + of.quarantined;
+            assert_eq!(of.fetched, sum, "{} {of:?}", summary.run.object);
+            let there = sync.simulator.records(summary.run.object).len();
+            assert!(of.fetched as usize <= there, "{}: {of:?} of {there}", summary.run.object);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_stored_is_counted_once_and_told_with_its_reason() {
+    let mut endusers: Vec<Value> = (0..5).map(|number| json!({"_id": format!("{number}")})).collect();
+    endusers.extend([json!({"_id": 7, "name": "Ann"}), json!({"_id": [8], "name": "Ben"})]);
+    let sync = Sync::new(Workspace::empty().with("endusers", endusers)).await;
+    let objects = [catalog::object("endusers").unwrap()];
+
+    let summary = sync.run(Ask::Changes, &objects).await;
+
+    let of = &summary.objects[0].run;
+    assert_eq!((summary.status, of.status), (RunStatus::Partial, ObjectStatus::Partial));
+    assert_eq!((of.figures.fetched, of.figures.inserted, of.figures.quarantined, of.figures.listed_again), (7, 5, 2, 7));
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "2");
+    let reason = summary.why.reason.unwrap();
+    assert!(reason.starts_with("2 records of endusers could not be stored, the first: _id is not a name but a"), "{reason}");
+    assert_eq!(sync.one("select error from planhat_sync.runs").await, reason);
+    assert_eq!(sync.one("select reason from planhat_sync.object_states").await, reason);
+    assert_eq!(sync.one("select hint from planhat_sync.runs").await, "`planhat-sync quarantine` shows them");
+    // It is as good as any other run: nothing is missing for long.
+    assert_eq!(sync.one("select (last_success_at is not null)::text from planhat_sync.object_states").await, "true");
+}
+
+#[tokio::test]
+async fn how_each_object_stands_is_told_from_the_runs_before_there_was_a_row_for_it() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    sync.sync().await;
+    sync.simulator.forbid("nps");
+    sync.backfill_one("tasks", Begin::Usual).await;
+    sync.sync().await;
+    let states = "select string_agg(states::text, ' ' order by object) from planhat_sync.object_states as states";
+    let kept = "update planhat_sync.object_states set hint = null";
+    sqlx::raw_sql(kept).execute(sync.store.pool()).await.unwrap();
+    let before = sync.one(states).await;
+    let migration = include_str!("../../migrations/0006_outcomes.sql");
+    let filling = migration.split(";\n").find(|statement| statement.contains("insert into planhat_sync.object_states")).unwrap();
+
+    sync.do_at_once(&["delete from planhat_sync.object_states", filling]).await;
+
+    assert_eq!(sync.one(states).await, before);
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_end_is_told_as_what_it_is() {
+    let sync = Sync::new(Workspace::empty().with("projects", numbered(3))).await;
+    let refuse = "create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
+                  create trigger refuse before update on planhat_sync.runs for each row when (new.status <> 'running')
+                  execute function refuse()";
+    sqlx::raw_sql(refuse).execute(sync.store.pool()).await.unwrap();
+    let objects = [catalog::object("projects").unwrap()];
+
+    let error = run::run(&sync.client(), &sync.store, &sync.order(Ask::Changes, &objects), &sync.stop).await.unwrap_err();
+
+    assert_eq!(error.to_string(), "run 1 is done (succeeded), but its end could not be noted");
+    assert_eq!(error.headline(), "the run is done, but could not end");
+    assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "3");
+}
+
+#[tokio::test]
+async fn columns_with_values_of_another_type_are_news_once_until_they_fit() {
+    let company = |number: usize, seats: Value| json!({"_id": format!("{number:03}"), "custom": {"Seats": seats}});
+    let records = (0..150).map(|number| company(number, json!(number))).collect();
+    let mut sync = Sync::new(Workspace::empty().with("companies", records)).await;
+    let news = |summary: ObjectSummary| summary.new_misfits.into_keys().collect::<Vec<_>>();
+    let noted =
+        "select string_agg(column_name || ' ' || misfits_type, ', ') from planhat_sync.columns where misfits_since is not null";
+    assert!(news(sync.full_sync_one("companies").await).is_empty());
+
+    let seats = |value: Value| {
+        move |company: &mut serde_json::Map<String, Value>| _ = company.insert("custom".into(), json!({"Seats": value}))
+    };
+    sync.simulator.edit("companies", "149", day(0), seats(json!("n/a")));
+    assert_eq!(news(sync.full_sync_one("companies").await), ["planhat__seats__custom"]);
+    assert_eq!(sync.one(noted).await, "planhat__seats__custom text");
+    assert!(news(sync.full_sync_one("companies").await).is_empty());
+
+    // A day on which it is not read says nothing of it; a comparison of everything does.
+    sync.now = day(2);
+    sync.simulator.edit("companies", "149", day(2), seats(json!(3)));
+    sync.sync_one("companies").await;
+    assert_eq!(sync.one(noted).await, "planhat__seats__custom text");
+    sync.full_sync_one("companies").await;
+    assert_eq!(sync.one(noted).await, "");
 }
 
 #[tokio::test]
@@ -353,7 +480,7 @@ async fn a_daily_run_filters_on_the_client_and_takes_the_lookback() {
 
     let summary = sync.sync_one("tasks").await;
 
-    assert_eq!((summary.run.figures.unchanged, summary.run.figures.too_old), (2, 2));
+    assert_eq!((summary.run.figures.unchanged, summary.run.figures.too_old), (4, 0));
 }
 
 #[tokio::test]

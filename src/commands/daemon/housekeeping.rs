@@ -1,5 +1,5 @@
 //! What the daemon does beside its runs, each on a task of its own: signs of life for systemd, the renewal of its lease,
-//! the watch over the age of the data.
+//! the watch over the age of the data, the delivery of messages.
 //!
 //! No run waits for any of this, and none of it for a run: they share nothing but the database, where each has its
 //! connection (or, where there is one in all, its turn between two transactions). Where nothing is to be done nothing is
@@ -18,15 +18,18 @@ use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, warn};
+use tracing::{debug, error, info, warn};
 
+use crate::config::Settings;
 use crate::error::Chain;
-use crate::http::Vitals;
+use crate::freshness::Freshness;
+use crate::http::{Site, Vitals};
 use crate::notify::{Notifier, Stale};
-use crate::store::{self, Holder, Store};
+use crate::store::{self, Holder, ObjectState, Store};
 
 /// Between two signs of life at most.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks at data that is stale, or at a database that could not be asked.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
@@ -100,17 +103,51 @@ impl Lease {
     }
 }
 
-/// How old the data is: one warning when it becomes stale.
+/// Sends what there is to tell, and takes in what was measured.
+pub(super) fn deliver(store: &Arc<Store>, notifier: &Notifier) -> AbortOnDropHandle<()> {
+    let (store, notifier) = (Arc::clone(store), notifier.clone());
+    AbortOnDropHandle::new(spawn_local(async move {
+        loop {
+            let next = notifier.deliver_due(&store).await;
+            let rest = next.map(|next| (next - Utc::now()).to_std().unwrap_or_default());
+            tokio::select! {
+                () = notifier.queued() => {}
+                () = wait(rest) => {}
+            }
+        }
+    }))
+}
+
+/// Without end where there is no time.
+async fn wait(rest: Option<Duration>) {
+    match rest {
+        Some(rest) => tokio::time::sleep(rest).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes in now and then what was measured, so that memory stays flat though nobody asks.
+pub(super) fn keep_metrics_small(site: &Site) -> AbortOnDropHandle<()> {
+    let site = site.clone();
+    AbortOnDropHandle::new(spawn_local(async move {
+        loop {
+            tokio::time::sleep(METRICS_EVERY).await;
+            site.upkeep();
+        }
+    }))
+}
+
+/// How old the data is, as far as the daemon knows. It asks the database when the data would get too old, and, once it is,
+/// now and then: another command may have synced it meanwhile.
 #[derive(Debug)]
 pub(super) struct Age {
     up_since: DateTime<Utc>,
     changed: Arc<Notify>,
-    is_told: Arc<AtomicBool>,
 }
 
 impl Age {
     pub(super) fn since(up_since: DateTime<Utc>) -> Age {
-        Age { up_since, changed: Arc::default(), is_told: Arc::default() }
+        Age { up_since, changed: Arc::default() }
     }
 
     /// A run has ended, so the data may be younger.
@@ -119,33 +156,74 @@ impl Age {
     }
 
     /// Watches it until what is returned is dropped.
-    pub(super) fn watch(&self, store: Arc<Store>, notifier: Notifier, stale_after: Duration) -> AbortOnDropHandle<()> {
-        let (up_since, changed, is_told) = (self.up_since, Arc::clone(&self.changed), Arc::clone(&self.is_told));
+    pub(super) fn watch(&self, store: &Arc<Store>, notifier: &Notifier, settings: &Settings) -> AbortOnDropHandle<()> {
+        let changed = Arc::clone(&self.changed);
+        let mut watch = Watch {
+            store: Arc::clone(store),
+            notifier: notifier.clone(),
+            objects: settings.planhat.objects.iter().map(|object| object.name).collect(),
+            stale_after: settings.notify.stale_after,
+            up_since: self.up_since,
+            states: Vec::new(),
+            is_stale: false,
+        };
         AbortOnDropHandle::new(spawn_local(async move {
             loop {
-                let look = store.look_aside(async |db| store::last_good_start(db, &store.schema, super::DAEMON).await);
-                let wait = match look.await {
-                    Ok(last_good) => {
-                        let rest = last_good.unwrap_or(up_since) + stale_after - Utc::now();
-                        let is_stale = rest <= chrono::TimeDelta::zero();
-                        if is_stale && !is_told.swap(true, Ordering::Relaxed) {
-                            warn!("there was no good run for {}", humantime::format_duration(stale_after));
-                            let stale = Stale { objects: Vec::new(), last_success: last_good, stale_after };
-                            notifier.stale(&store, &stale).await;
-                        }
-                        is_told.store(is_stale, Ordering::Relaxed);
-                        rest.to_std().unwrap_or(LOOK_AGAIN_AFTER)
-                    }
-                    Err(error) => {
-                        warn!(error = %Chain(&error), "could not see how old the data is");
-                        LOOK_AGAIN_AFTER
-                    }
-                };
+                let rest = watch.look().await;
                 tokio::select! {
                     () = changed.notified() => {}
-                    () = tokio::time::sleep(wait) => {}
+                    () = wait(rest) => {}
                 }
             }
         }))
+    }
+}
+
+/// Who watches the age of the data.
+struct Watch {
+    store: Arc<Store>,
+    notifier: Notifier,
+    objects: Vec<&'static str>,
+    stale_after: Duration,
+    up_since: DateTime<Utc>,
+    /// How the objects stood when the database last said so.
+    states: Vec<ObjectState>,
+    is_stale: bool,
+}
+
+impl Watch {
+    /// Looks, tells what is new, and returns when to look again.
+    async fn look(&mut self) -> Option<Duration> {
+        let store = &self.store;
+        let looked = store.look_aside(async |db| store::object_states(db, &store.schema).await).await;
+        let is_known = looked.is_ok();
+        match looked {
+            Ok(states) => self.states = states,
+            // Nobody can have synced meanwhile: what was known last is as it was, but older.
+            Err(error) => debug!(error = %Chain(&error), "could not see how old the data is"),
+        }
+        let now = Utc::now();
+        let freshness = Freshness::of(self.objects.iter().copied(), &self.states, now, self.stale_after);
+        let (stale, last_success) = freshness.stale(self.up_since, now);
+        self.tell(&stale, last_success).await;
+        let stale_at = freshness.stale_at(self.up_since);
+        let rest = stale_at.map(|stale_at| (stale_at - Utc::now()).to_std().unwrap_or(LOOK_AGAIN_AFTER));
+        if is_known { rest } else { Some(rest.unwrap_or(LOOK_AGAIN_AFTER).min(LOOK_AGAIN_AFTER)) }
+    }
+
+    async fn tell(&mut self, stale: &[&str], last_success: Option<DateTime<Utc>>) {
+        let was_stale = std::mem::replace(&mut self.is_stale, !stale.is_empty());
+        let stale_after = humantime::format_duration(self.stale_after);
+        match (was_stale, self.is_stale) {
+            (false, true) => warn!("the data is stale: no success for {stale_after} of {}", stale.join(", ")),
+            (true, false) => info!("the data is fresh again"),
+            (true, true) | (false, false) => {}
+        }
+        if self.is_stale {
+            let objects = stale.iter().map(|object| (*object).to_owned()).collect();
+            self.notifier.stale(&self.store, &Stale { objects, last_success, stale_after: self.stale_after }).await;
+        } else {
+            self.notifier.fresh_again(&self.store).await;
+        }
     }
 }

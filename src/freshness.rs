@@ -1,0 +1,176 @@
+//! Whether the data is fresh: told from what is on record of each object, by whichever command it was synced.
+//!
+//! Pure: who asks brings the states and the clock. `status`, `/metrics` and the daemon ask here, so that they never differ.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::store::ObjectState;
+
+/// How an object stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum State {
+    /// Synced to its end not too long ago.
+    Fresh,
+    Stale {
+        #[serde(skip)]
+        last_success: DateTime<Utc>,
+    },
+    NeverSynced,
+    /// The token may not read it and never could: nobody waits for it.
+    Skipped,
+    /// It was synced, and somebody has dropped its table since.
+    TableGone,
+}
+
+/// How a workspace stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freshness {
+    stale_after: Duration,
+    /// The objects of the settings, in their order, with their last success.
+    objects: Vec<(&'static str, State, Option<DateTime<Utc>>)>,
+}
+
+impl Freshness {
+    /// Of these objects; what else was ever synced is nobody's business any more.
+    pub fn of(
+        objects: impl IntoIterator<Item = &'static str>,
+        states: &[ObjectState],
+        now: DateTime<Utc>,
+        stale_after: Duration,
+    ) -> Freshness {
+        let objects = objects.into_iter().map(|object| {
+            let known = states.iter().find(|state| state.object == object);
+            (object, state_of(known, now, stale_after), known.and_then(|known| known.last_success_at))
+        });
+        Freshness { stale_after, objects: objects.collect() }
+    }
+
+    /// Whether every object that may be read is fresh, and there is one.
+    pub fn is_fresh(&self) -> bool {
+        let (fresh, others) = self.objects.iter().fold((0, 0), |(fresh, others), (_, state, _)| match state {
+            State::Fresh => (fresh + 1, others),
+            State::Skipped => (fresh, others),
+            State::Stale { .. } | State::NeverSynced | State::TableGone => (fresh, others + 1),
+        });
+        fresh > 0 && others == 0
+    }
+
+    pub fn objects(&self) -> impl Iterator<Item = (&'static str, State)> {
+        self.objects.iter().map(|(object, state, _)| (*object, *state))
+    }
+
+    pub fn stale_after(&self) -> Duration {
+        self.stale_after
+    }
+
+    /// The objects whose data is too old by now, and the latest success of any of them; see [`Freshness::stale_at`].
+    pub fn stale(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> (Vec<&'static str>, Option<DateTime<Utc>>) {
+        let is_stale = |(_, state, last_success): &&(&str, State, Option<DateTime<Utc>>)| {
+            *state != State::Skipped && last_success.unwrap_or(since) + self.stale_after <= now
+        };
+        let stale = || self.objects.iter().filter(is_stale);
+        (stale().map(|(object, ..)| *object).collect(), stale().filter_map(|(.., last_success)| *last_success).max())
+    }
+
+    /// The instant from which on the data is too old if nothing is synced before: the first object's. One that was never synced
+    /// is waited for from `since` on, say the start of the daemon. None where nothing can get old.
+    pub fn stale_at(&self, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let ages = self.objects.iter().filter_map(|(_, state, last_success)| match state {
+            State::Skipped => None,
+            State::NeverSynced => Some(since),
+            State::Fresh | State::Stale { .. } | State::TableGone => *last_success,
+        });
+        ages.min().map(|oldest| oldest + self.stale_after)
+    }
+}
+
+fn state_of(known: Option<&ObjectState>, now: DateTime<Utc>, stale_after: Duration) -> State {
+    let Some(known) = known else { return State::NeverSynced };
+    match known.last_success_at {
+        None if known.status == "skipped" => State::Skipped,
+        None => State::NeverSynced,
+        Some(_) if !known.has_table => State::TableGone,
+        Some(last_success) if last_success + stale_after <= now => State::Stale { last_success },
+        Some(_) => State::Fresh,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::store::Figures;
+
+    const STALE_AFTER: Duration = Duration::from_secs(26 * 3600);
+
+    pub(crate) fn now() -> DateTime<Utc> {
+        "2026-11-21T12:00:00Z".parse().unwrap()
+    }
+
+    fn ago(hours: i64) -> DateTime<Utc> {
+        now() - TimeDelta::hours(hours)
+    }
+
+    pub(crate) fn known(object: &str, status: &str, success_hours_ago: Option<i64>) -> ObjectState {
+        ObjectState {
+            object: object.to_owned(),
+            status: status.to_owned(),
+            reason: None,
+            hint: None,
+            finished_at: now(),
+            seconds: 1.0,
+            last_success_at: success_hours_ago.map(ago),
+            last_readable_at: None,
+            figures: Figures::default(),
+            watermark: None,
+            reconciled_at: None,
+            load_unfinished: false,
+            has_table: true,
+        }
+    }
+
+    fn check(known: Option<ObjectState>, expected: State) {
+        let states: Vec<_> = known.into_iter().collect();
+        let freshness = Freshness::of(["nps"], &states, now(), STALE_AFTER);
+        assert_eq!(freshness.objects().collect::<Vec<_>>(), [("nps", expected)], "{states:?}");
+        assert_eq!(freshness.is_fresh(), expected == State::Fresh, "{states:?}");
+    }
+
+    #[test]
+    fn an_object_is_as_fresh_as_its_last_success_whatever_came_later() {
+        check(None, State::NeverSynced);
+        check(Some(known("nps", "failed", None)), State::NeverSynced);
+        check(Some(known("nps", "skipped", None)), State::Skipped);
+        for status in ["succeeded", "partial", "failed", "interrupted", "skipped"] {
+            check(Some(known("nps", status, Some(25))), State::Fresh);
+            check(Some(known("nps", status, Some(27))), State::Stale { last_success: ago(27) });
+        }
+        check(Some(known("nps", "succeeded", Some(26))), State::Stale { last_success: ago(26) });
+        check(Some(ObjectState { has_table: false, ..known("nps", "succeeded", Some(1)) }), State::TableGone);
+        check(Some(ObjectState { has_table: false, ..known("nps", "failed", None) }), State::NeverSynced);
+    }
+
+    fn check_all(states: &[ObjectState], is_fresh: bool, stale_at: Option<DateTime<Utc>>) {
+        let freshness = Freshness::of(["companies", "nps"], states, now(), STALE_AFTER);
+        assert_eq!((freshness.is_fresh(), freshness.stale_at(ago(2))), (is_fresh, stale_at), "{states:?}");
+    }
+
+    #[test]
+    fn a_workspace_is_as_fresh_as_the_oldest_object_that_may_be_read() {
+        let in_hours = |hours: i64| Some(now() + TimeDelta::hours(hours));
+        let companies = |hours| known("companies", "succeeded", Some(hours));
+        check_all(&[], false, in_hours(24));
+        check_all(&[companies(1)], false, in_hours(24));
+        check_all(&[companies(1), known("nps", "succeeded", Some(3))], true, in_hours(23));
+        check_all(&[companies(1), known("nps", "skipped", None)], true, in_hours(25));
+        check_all(&[companies(30), known("nps", "succeeded", Some(3))], false, in_hours(-4));
+        check_all(&[known("companies", "skipped", None), known("nps", "skipped", None)], false, None);
+        // One that left the settings counts for nothing.
+        check_all(&[companies(1), known("nps", "succeeded", Some(3)), known("churn", "failed", Some(900))], true, in_hours(23));
+    }
+}

@@ -1,0 +1,225 @@
+//! What an object, and a run, came to: decided from facts alone, with why and what to do.
+//!
+//! An object that may not be read and never could is skipped: nobody expects it. One that could be read before has failed:
+//! somebody is waiting for it, and would not hear otherwise that it gets old.
+
+use chrono::{DateTime, Utc};
+
+use super::ObjectSummary;
+use crate::error::Chain;
+use crate::pull::{Ending, Failure};
+use crate::store::{ObjectStatus, RunStatus, Why};
+
+/// Whether an object that may not be read could be read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readable {
+    Never,
+    Until(DateTime<Utc>),
+    /// At the beginning of this very run.
+    JustNow,
+}
+
+/// What a pull has left behind.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) object: &'static str,
+    pub(super) ended: Result<Ending, &'a Failure>,
+    /// Where Planhat refused to let the object be read: whether it had let it before.
+    pub(super) readable: Readable,
+    pub(super) quarantined: i64,
+    /// Why, and which.
+    pub(super) why_rejected: Option<&'a str>,
+    pub(super) warning: Option<&'a str>,
+    /// Nothing was written.
+    pub(super) is_preview: bool,
+}
+
+/// What the object came to.
+pub(super) fn outcome(facts: &Facts<'_>) -> (ObjectStatus, Why) {
+    let object = facts.object;
+    let with_warning = Why { reason: facts.warning.map(str::to_owned), hint: None };
+    match facts.ended {
+        Ok(Ending::Stopped) => (ObjectStatus::Interrupted, with_warning),
+        Ok(Ending::Complete) if facts.quarantined > 0 => (ObjectStatus::Partial, why_quarantined(facts)),
+        Ok(Ending::Complete) => (ObjectStatus::Succeeded, with_warning),
+        Err(failure) if failure.is_forbidden() => {
+            let refused = Chain(failure).to_string();
+            let until = match facts.readable {
+                Readable::Never => {
+                    return (ObjectStatus::Skipped, Why { reason: Some(refused), hint: failure.hint() });
+                }
+                Readable::Until(instant) => format!("it could be read until {}", instant.format("%Y-%m-%d %H:%M UTC")),
+                Readable::JustNow => "its first pages could be read".to_owned(),
+            };
+            let hint =
+                format!("give the private app back its read access to {object} in Planhat, or leave it out of planhat.objects");
+            (ObjectStatus::Failed, Why { reason: Some(format!("{refused}; {until}")), hint: Some(hint) })
+        }
+        Err(failure) => (ObjectStatus::Failed, Why { reason: Some(Chain(failure).to_string()), hint: failure.hint() }),
+    }
+}
+
+fn why_quarantined(facts: &Facts<'_>) -> Why {
+    let Facts { object, quarantined, why_rejected, is_preview, .. } = *facts;
+    let which = why_rejected.map(|which| format!(": {which}")).unwrap_or_default();
+    let could = if is_preview { "could not be stored and would be put in quarantine" } else { "could not be stored" };
+    let hint = if is_preview { None } else { Some("`planhat-sync quarantine` shows them".to_owned()) };
+    Why { reason: Some(format!("{} of {object} {could}{which}", records(quarantined))), hint }
+}
+
+/// `1 record`, `2 records`
+pub fn records(count: i64) -> String {
+    if count == 1 { "1 record".to_owned() } else { format!("{count} records") }
+}
+
+/// What the run came to. `signalled`: somebody has asked it to stop.
+pub(super) fn status_of(objects: &[ObjectSummary], signalled: bool) -> RunStatus {
+    let any = |status| objects.iter().any(|summary| summary.run.status == status);
+    let token_refused = objects.iter().filter_map(|summary| summary.failure.as_ref()).any(Failure::is_token_refused);
+    let something_landed = any(ObjectStatus::Succeeded) || any(ObjectStatus::Partial);
+    if token_refused {
+        RunStatus::Failed
+    } else if signalled && any(ObjectStatus::Interrupted) {
+        RunStatus::Interrupted
+    } else if !something_landed {
+        RunStatus::Failed
+    } else if any(ObjectStatus::Failed) || any(ObjectStatus::Partial) || any(ObjectStatus::Interrupted) {
+        RunStatus::Partial
+    } else {
+        RunStatus::Succeeded
+    }
+}
+
+/// Why a run is not good, whatever the kind: the first thing that failed, or else was quarantined, not read to the end, or
+/// skipped, and how many more there are.
+pub(super) fn why(status: RunStatus, objects: &[ObjectSummary]) -> Why {
+    match status {
+        RunStatus::Succeeded => Why::default(),
+        RunStatus::Interrupted => Why {
+            reason: Some("it was stopped by a signal".to_owned()),
+            hint: Some("everything committed is kept; the next run goes on from there".to_owned()),
+        },
+        RunStatus::Partial | RunStatus::Failed => first_of(objects, ObjectStatus::Failed, "failed")
+            .or_else(|| first_of(objects, ObjectStatus::Partial, "have records in quarantine"))
+            .or_else(|| stopped(objects))
+            .or_else(|| first_of(objects, ObjectStatus::Skipped, "may not be read"))
+            .unwrap_or_default(),
+    }
+}
+
+fn first_of(objects: &[ObjectSummary], status: ObjectStatus, what: &str) -> Option<Why> {
+    let mut found = objects.iter().filter(|summary| summary.run.status == status);
+    let first = found.next()?;
+    let reason = first.run.reason.clone().unwrap_or_else(|| format!("{} {what}", first.run.object));
+    let more: Vec<_> = found.map(|summary| summary.run.object).collect();
+    let more = if more.is_empty() { String::new() } else { format!(" ({what} too: {})", more.join(", ")) };
+    Some(Why { reason: Some(reason + &more), hint: first.run.hint.clone() })
+}
+
+/// Without a signal: the run has lost its lease.
+fn stopped(objects: &[ObjectSummary]) -> Option<Why> {
+    let stopped: Vec<_> = objects
+        .iter()
+        .filter(|summary| summary.run.status == ObjectStatus::Interrupted)
+        .map(|summary| summary.run.object)
+        .collect();
+    let reason = format!("it ended before these were read to the end: {}", stopped.join(", "));
+    (!stopped.is_empty()).then(|| Why {
+        reason: Some(reason),
+        hint: Some("everything committed is kept; the next run goes on from there".to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planhat;
+
+    fn forbidden() -> Failure {
+        let source = planhat::Error::Forbidden { path: "/nps".to_owned(), status: reqwest::StatusCode::FORBIDDEN };
+        Failure::Fetch { object: "nps", offset: 0, source }
+    }
+
+    fn facts(ended: Result<Ending, &Failure>) -> Facts<'_> {
+        Facts {
+            object: "nps",
+            ended,
+            readable: Readable::Never,
+            quarantined: 0,
+            why_rejected: None,
+            warning: None,
+            is_preview: false,
+        }
+    }
+
+    fn check(facts: &Facts<'_>, expected: ObjectStatus, reason: &str, hint: &str) {
+        let (status, why) = outcome(facts);
+        assert_eq!(
+            (status, why.reason.as_deref().unwrap_or_default(), why.hint.as_deref().unwrap_or_default()),
+            (expected, reason, hint)
+        );
+    }
+
+    #[test]
+    fn what_may_not_be_read_has_failed_only_where_it_could_be_before() {
+        let failure = forbidden();
+        let (refused, give) =
+            ("could not read nps from offset 0: /nps answered 403 Forbidden", "or leave it out of planhat.objects");
+        check(
+            &facts(Err(&failure)),
+            ObjectStatus::Skipped,
+            refused,
+            &format!("give the private app read access to this object in Planhat, {give}"),
+        );
+        let back = format!("give the private app back its read access to nps in Planhat, {give}");
+        let until = Readable::Until("2026-11-20T03:00:00Z".parse().unwrap());
+        check(
+            &Facts { readable: until, ..facts(Err(&failure)) },
+            ObjectStatus::Failed,
+            &format!("{refused}; it could be read until 2026-11-20 03:00 UTC"),
+            &back,
+        );
+        check(
+            &Facts { readable: Readable::JustNow, ..facts(Err(&failure)) },
+            ObjectStatus::Failed,
+            &format!("{refused}; its first pages could be read"),
+            &back,
+        );
+    }
+
+    #[test]
+    fn a_listing_that_shows_nothing_where_there_are_rows_has_failed() {
+        check(
+            &facts(Err(&Failure::NothingListed { object: "nps" })),
+            ObjectStatus::Failed,
+            "Planhat lists nothing of nps, though there are rows of earlier days: nothing was marked as deleted",
+            "look at the token's permissions and at nps in Planhat; if all of them are gone, \
+             `planhat-sync sync --full --allow-deletes nps` marks them",
+        );
+    }
+
+    #[test]
+    fn an_end_that_is_reached_is_good_but_for_records_in_quarantine() {
+        check(&facts(Ok(Ending::Complete)), ObjectStatus::Succeeded, "", "");
+        check(
+            &Facts { warning: Some("the order does not hold"), ..facts(Ok(Ending::Complete)) },
+            ObjectStatus::Succeeded,
+            "the order does not hold",
+            "",
+        );
+        check(&facts(Ok(Ending::Stopped)), ObjectStatus::Interrupted, "", "");
+        let rejected = Facts { quarantined: 13, why_rejected: Some("13 × no _id"), ..facts(Ok(Ending::Complete)) };
+        check(
+            &rejected,
+            ObjectStatus::Partial,
+            "13 records of nps could not be stored: 13 × no _id",
+            "`planhat-sync quarantine` shows them",
+        );
+        check(
+            &Facts { quarantined: 1, is_preview: true, ..rejected },
+            ObjectStatus::Partial,
+            "1 record of nps could not be stored and would be put in quarantine: 13 × no _id",
+            "",
+        );
+    }
+}
