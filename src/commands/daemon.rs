@@ -316,7 +316,7 @@ impl Daemon<'_> {
                 error!(error = %Chain(&error), "{}", error.headline());
                 counter!("planhat_sync_runs_total", "status" => "failed").increment(1);
                 if let Some(why) = Failure::from(error).as_no_run() {
-                    self.equipment.notifier.failed(Some(&self.lease.store), command, &why).await;
+                    self.unless_stopped(self.equipment.notifier.failed(Some(&self.lease.store), command, &why)).await;
                 }
                 self.try_again(objects);
             }
@@ -333,7 +333,16 @@ impl Daemon<'_> {
         if !again.is_empty() {
             self.try_again(again.iter().filter_map(|name| catalog::object(name)).collect());
         }
-        self.equipment.notifier.ended(&self.lease.store, command, summary).await;
+        self.unless_stopped(self.equipment.notifier.ended(&self.lease.store, command, summary)).await;
+    }
+
+    /// Who is asked to stop waits for nobody who is to be told; the next run tells it.
+    async fn unless_stopped(&self, telling: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = telling => {}
+            () = self.stop.token.cancelled() => {}
+        }
     }
 
     fn try_again(&mut self, objects: Vec<&'static Object>) {

@@ -161,6 +161,20 @@ struct Unstored {
     next_attempt_at: DateTime<Utc>,
 }
 
+/// A message that is being sent. It goes back to where it came from, unless it has arrived: nobody else knows it.
+struct OnItsWay<'a> {
+    memory: &'a Memory,
+    unstored: Option<Unstored>,
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        if let Some(unstored) = self.unstored.take() {
+            self.memory.inner().unstored.push_front(unstored);
+        }
+    }
+}
+
 /// When the next message in the database can be sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Due {
@@ -430,14 +444,16 @@ impl Notifier {
                 if next > Utc::now() || Instant::now() >= until {
                     return Some(next);
                 }
-                memory.unstored.pop_front()?
+                OnItsWay { memory: &self.memory, unstored: Some(memory.unstored.pop_front()?) }
             };
-            first.message.attempts += 1;
-            let Message { event_id, body, attempts, .. } = &first.message;
-            let Err(undelivered) = self.post(webhook, event_id, body, until - Instant::now()).await else { continue };
-            if let Some((delay, _)) = self.delay_after(*attempts, &undelivered) {
-                first.next_attempt_at = Utc::now() + delay;
-                self.memory.inner().unstored.push_front(first);
+            let Some(unstored) = &mut first.unstored else { continue };
+            unstored.message.attempts += 1;
+            let Message { event_id, body, attempts, .. } = &unstored.message;
+            let posted = self.post(webhook, event_id, body, until.saturating_duration_since(Instant::now())).await;
+            match posted.err().map(|undelivered| self.delay_after(*attempts, &undelivered)) {
+                Some(Some((delay, _))) => unstored.next_attempt_at = Utc::now() + delay,
+                // It has arrived, or is given up.
+                None | Some(None) => first.unstored = None,
             }
         }
     }
