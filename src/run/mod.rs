@@ -27,7 +27,7 @@ use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::progress::Board;
 use crate::pull::{Ask, Failure, Ledger, Limits, Preview, Purpose, Turns};
-use crate::store::{self, Held, ObjectRun, ObjectStatus, RunStatus, Store};
+use crate::store::{self, Binding, Held, ObjectRun, ObjectStatus, RunStatus, Store};
 
 pub use identity::Compared;
 pub use lease::{begin, beside_heartbeat, end};
@@ -196,7 +196,7 @@ async fn pull_objects(
     store: &Store,
     order: &Order<'_>,
     purpose: Purpose,
-    binding: Option<&str>,
+    binding: Option<&Binding>,
     turns: &Turns,
     halt: &CancellationToken,
 ) -> Vec<ObjectSummary> {
