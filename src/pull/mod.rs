@@ -38,7 +38,7 @@ use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::privacy::Rules;
 use crate::progress::Board;
 use crate::record::REFUSED;
-use crate::store::{self, Cursor, Scan, ScanKind, Store, Timeline};
+use crate::store::{self, Binding, Cursor, Scan, ScanKind, Store, Timeline};
 use crate::sweep::{Order, Sweep};
 use crate::window::Window;
 
@@ -64,8 +64,8 @@ pub struct Context<'a> {
     pub purpose: Purpose,
     /// All objects of the run.
     pub objects: &'a [&'static Object],
-    /// The fingerprint of the token that the schema is bound to; none for a dry run.
-    pub binding: Option<&'a str>,
+    /// What the schema is bound to; none for a dry run.
+    pub binding: Option<&'a Binding>,
     /// When the run began: a scan that begins in it cannot vouch for anything later.
     pub now: DateTime<Utc>,
     /// What is known of custom fields before any record shows them.

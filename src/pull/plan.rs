@@ -128,8 +128,8 @@ async fn known(ctx: &Context<'_>, object: &Object) -> Result<Known, store::Error
         return Ok(Known { cursor: looked.await?, unfinished: Vec::new() });
     }
     let known = ctx.store.transaction(async |db| {
-        if let Some(fingerprint) = ctx.binding {
-            store::expect_binding(&mut *db, workspace, fingerprint).await?;
+        if let Some(binding) = ctx.binding {
+            store::expect_binding(&mut *db, workspace, binding).await?;
         }
         if !store::table_exists(&mut *db, workspace, object).await? {
             store::forget_object(&mut *db, workspace, object).await?;

@@ -32,7 +32,7 @@ use crate::object::Object;
 use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::progress::Board;
 use crate::pull::{Ask, Declarations, Failure, Ledger, Limits, Misfits, Preview, Purpose, Turns};
-use crate::store::{self, Held, ObjectRun, RunStatus, Store, Why};
+use crate::store::{self, Binding, Held, ObjectRun, RunStatus, Store, Why};
 
 use outcome::{status_of, why};
 
@@ -268,7 +268,7 @@ async fn pull_objects(
     store: &Store,
     order: &Order<'_>,
     purpose: Purpose,
-    binding: Option<&str>,
+    binding: Option<&Binding>,
     turns: &Turns,
     halt: &CancellationToken,
 ) -> (Vec<ObjectSummary>, i64) {

@@ -10,7 +10,7 @@ use crate::error::Chain;
 use crate::object::Object;
 use crate::planhat::Client;
 use crate::pull::{self, Context, Declarations, Ending, Failure, Ledger, Purpose, Report, Turns};
-use crate::store::{self, ObjectRun, ObjectStatus, Store, Why};
+use crate::store::{self, Binding, ObjectRun, ObjectStatus, Store, Why};
 
 /// What all objects of a run share.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ pub(super) struct Shared<'a> {
     pub(super) store: &'a Store,
     pub(super) order: &'a Order<'a>,
     pub(super) purpose: Purpose,
-    pub(super) binding: Option<&'a str>,
+    pub(super) binding: Option<&'a Binding>,
     pub(super) declarations: &'a Declarations,
     pub(super) turns: &'a Turns,
     pub(super) halt: &'a CancellationToken,

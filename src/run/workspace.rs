@@ -140,24 +140,22 @@ async fn ask_for(
 }
 
 impl Recognized {
-    /// Binds the schema under the lease of a run, unless it is bound already. Returns the fingerprint that stands there; fails if
-    /// another workspace was faster.
-    pub(super) async fn bind(self, client: &Client, store: &Store, run_id: i64) -> Result<String, store::Error> {
+    /// Binds the schema under the lease of a run, unless it is bound already; fails if another workspace was faster.
+    pub(super) async fn bind(self, client: &Client, store: &Store, run_id: i64) -> Result<Binding, store::Error> {
         let schema = &store.schema;
-        let bound = match self {
-            Recognized::Bound(binding) => binding,
+        match self {
+            Recognized::Bound(binding) => Ok(binding),
             Recognized::New { known } => {
                 let bound = bind(client, store, run_id, known.as_ref(), Proof::FirstSync).await?;
                 info!(run_id, "schema {schema} is bound to the workspace of this token on {}", bound.host);
-                bound
+                Ok(bound)
             }
             Recognized::Proven { known, compared } => {
                 let bound = bind(client, store, run_id, known.as_ref(), Proof::StoredRecords).await?;
                 info!(run_id, "schema {schema} belongs to this workspace, which is noted: {compared}");
-                bound
+                Ok(bound)
             }
-        };
-        Ok(bound.fingerprint)
+        }
     }
 }
 

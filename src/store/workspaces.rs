@@ -91,11 +91,11 @@ pub async fn bind(
     Ok(bound.rows_affected() == 1)
 }
 
-/// Fails if the schema is no longer bound to the token with this fingerprint, so that what follows in the transaction is
-/// not done: another run may have bound it while this one had put down its lease.
-pub async fn expect_binding(db: &mut PgConnection, workspace: &str, fingerprint: &str) -> Result<(), Error> {
+/// Fails if the schema is no longer bound as it was, so that what follows in the transaction is not done: another run may
+/// have bound it while this one had put down its lease.
+pub async fn expect_binding(db: &mut PgConnection, workspace: &str, expected: &Binding) -> Result<(), Error> {
     match binding(db, workspace).await? {
-        Some(binding) if binding.fingerprint == fingerprint => Ok(()),
+        Some(binding) if binding.fingerprint == expected.fingerprint && binding.host == expected.host => Ok(()),
         _ => Err(Error::BoundElsewhere { schema: workspace.to_owned() }),
     }
 }
