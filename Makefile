@@ -1,4 +1,4 @@
-.PHONY: help demo test soak bench lint fmt ci
+.PHONY: help demo test soak unattended bench lint fmt ci
 
 RECORDS ?= 100000,1000000
 LATENCY_MS ?= 20
@@ -16,6 +16,9 @@ test: ## Run all tests against a private PostgreSQL (installs Debian's package w
 
 soak: ## Half an hour of faults of all kinds at once, on an optimised build
 	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture soak
+
+unattended: ## An hour of the daemon on each kind of database, under a supervisor that does what systemd would
+	scripts/with-postgres cargo test --locked --test it -- --ignored --nocapture all_databases_are_kept_in_step_for_an_hour
 
 bench: ## Measure loads and daily runs (RECORDS=100000,1000000 LATENCY_MS=20 CALLS_PER_MINUTE=0)
 	scripts/with-postgres --durable cargo bench --locked --no-default-features --bench load -- \

@@ -183,10 +183,16 @@ impl Store {
             for schema in [OWN_SCHEMA, &self.schema] {
                 tables::create_schema(&mut *db, schema).await?;
             }
+            if matches!(is_set_up(&mut *db).await, Ok(true)) {
+                return Ok(());
+            }
+            // The migrator prepares statements by names that others may have used on the same server connection behind a pooler.
+            sql::forget_prepared(&mut *db).await?;
             let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
             migrator.set_locking(false);
             migrator.dangerous_set_table_name(format!("{OWN_SCHEMA}.migrations"));
-            migrator.run(db).await.map_err(|source| Error::Migrate { source })
+            migrator.run(&mut *db).await.map_err(|source| Error::Migrate { source })?;
+            db.clear_cached_statements().await.map_err(could_not("forget the statements of a migration"))
         });
         migrated.await
     }

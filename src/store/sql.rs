@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::{Query, QueryAs, QueryScalar};
-use sqlx::{AssertSqlSafe, FromRow, Postgres, SqlSafeStr};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres, SqlSafeStr};
+
+use super::error::{Error, could_not};
 
 /// A statement in the making.
 #[derive(Debug, Default)]
@@ -104,6 +106,12 @@ where
     (T,): for<'r> FromRow<'r, PgRow>,
 {
     sqlx::query_scalar(sql).persistent(false)
+}
+
+/// Forgets what was prepared by name on this server connection.
+pub(super) async fn forget_prepared(db: &mut PgConnection) -> Result<(), Error> {
+    sqlx::raw_sql("deallocate all").execute(db).await.map_err(could_not("forget prepared statements"))?;
+    Ok(())
 }
 
 /// The one function that quotes identifiers.

@@ -355,7 +355,7 @@ async fn why_a_run_was_not_good_and_what_to_do_is_shown_the_morning_after() {
     assert_eq!(tool.run(&["sync"]).code, 3);
 
     let back = "give the private app back its read access to users in Planhat, or leave it out of planhat.objects";
-    let quarantined = "1 record of companies could not be stored, the first: no _id";
+    let quarantined = "1 record of companies could not be stored: 1 × no _id";
     let look = "`planhat-sync quarantine` shows them";
     let shown = tool.run(&["runs", "show", "2"]).stdout;
     for text in [&format!("\n  hint: {back}"), quarantined, &format!("\n  hint: {look}"), "users failed: could not read users"] {
@@ -416,7 +416,7 @@ async fn a_dry_run_counts_and_shows_each_record_once() {
     ╞══════════╪═════════╪══════════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════════╪═════════╪═══════╪═══════╪═══════╡
     │ endusers ┆ partial ┆            4 ┆       4 ┆         3 ┆         0 ┆         0 ┆           1 ┆       0 ┆     2 ┆     4 ┆ [time] │
     └──────────┴─────────┴──────────────┴─────────┴───────────┴───────────┴───────────┴─────────────┴─────────┴───────┴───────┴───────┘
-    warning: 1 record of endusers could not be stored and would be put in quarantine, the first: no _id
+    warning: 1 record of endusers could not be stored and would be put in quarantine: 1 × no _id
     endusers: would make the table, with 2 columns: planhat__id text, planhat__name text
     + endusers e0
     + endusers e1
@@ -555,7 +555,7 @@ async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them(
     ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
     │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆     1 ┆     4 ┆ [time] │
     └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴───────┴───────┴───────┘
-    warning: projects: 200 of 300 rows were not listed, more than is likely; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
+    warning: projects: 200 of 300 rows were not listed, more than sync.brake_rows (100) and sync.brake_percent (20 %) allow; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
     run 2 succeeded in [time]
     ") });
     let said = tool.run(&["sync", "--full", "--allow-deletes", "projects"]);

@@ -432,7 +432,7 @@ async fn data_that_gets_old_is_told_once() {
     let mut daemon = Daemon::start(&tool, &["daemon"]);
 
     daemon.until("run 1 failed");
-    daemon.until("there was no good run for 1s");
+    daemon.until("the data is stale: no success for 1s of companies");
     daemon.signal("TERM");
     assert_eq!(daemon.end().0, Some(0));
     let events: Vec<String> = heard.lock().unwrap().iter().map(|(_, _, body)| body.clone()).collect();

@@ -63,7 +63,8 @@ const AN_HOUR: Pace = Pace {
 enum Database {
     #[cfg(feature = "embedded")]
     Embedded(tempfile::TempDir),
-    At(String),
+    /// With an address that leads there directly.
+    At { url: String, direct: String },
     /// One that is stopped, frozen and started again.
     Troubled(Server),
 }
@@ -100,15 +101,16 @@ async fn all_databases_are_kept_in_step_for_an_hour() {
 }
 
 async fn one_connection(pace: Pace) {
-    watched("one connection", pace, Database::At(fresh_database().await), &[("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1")])
-        .await;
+    let url = fresh_database().await;
+    let database = Database::At { direct: url.clone(), url };
+    watched("one connection", pace, database, &[("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1")]).await;
 }
 
 async fn pooled(pace: Pace) {
     let direct = fresh_database().await;
     let pooler = std::env::var("TEST_PGBOUNCER_URL").unwrap();
     let url = format!("{}/{}", pooler.rsplit_once('/').unwrap().0, direct.rsplit_once('/').unwrap().1);
-    watched("pooler", pace, Database::At(url), &[]).await;
+    watched("pooler", pace, Database::At { url, direct }, &[]).await;
 }
 
 async fn troubled(pace: Pace) {
@@ -121,6 +123,7 @@ async fn embedded(pace: Pace) {
 }
 
 /// Lets a daemon work, and then asks whether it kept its word.
+#[expect(clippy::print_stdout, reason = "what was seen, for whoever runs the hour")]
 async fn watched(name: &str, pace: Pace, database: Database, settings: &[(&str, &str)]) {
     let (simulator, heard) = (Simulator::start(workspace(), Options::default()).await.unwrap(), Heard::default());
     let supervisor_folder = tempfile::tempdir().unwrap();
@@ -152,7 +155,7 @@ fn tool(simulator: &Simulator, webhook: &str, pace: Pace, database: &Database, s
     let (name, place) = match database {
         #[cfg(feature = "embedded")]
         Database::Embedded(folder) => ("PLANHAT_SYNC__DATABASE__DATA_DIR", folder.path().to_str().unwrap().to_owned()),
-        Database::At(url) => ("DATABASE_URL", url.clone()),
+        Database::At { url, .. } => ("DATABASE_URL", url.clone()),
         Database::Troubled(server) => ("DATABASE_URL", server.url()),
     };
     let seconds = |duration: Duration| format!("{}s", duration.as_secs());
@@ -346,6 +349,7 @@ fn assert_events(name: &str, heard: &Heard, troubles: usize, log: &str) {
     assert!(recovered <= troubles, "{name}: {types:?} of {troubles} troubles\n{log}");
 }
 
+#[expect(clippy::print_stdout, reason = "what was seen, for whoever runs the hour")]
 /// The tables hold what Planhat has, no run was missed for longer than a trouble takes, and each that failed was made up.
 async fn assert_in_step(name: &str, simulator: Simulator, database: &Database, pace: Pace) {
     let store = match database {
@@ -354,7 +358,7 @@ async fn assert_in_step(name: &str, simulator: Simulator, database: &Database, p
             let place = planhat_sync::store::Place::Folder(folder.path().to_owned());
             Store::embedded(place, "planhat").await.unwrap()
         }
-        Database::At(url) => Store::connect(&url.as_str().into(), "planhat", 2).await.unwrap(),
+        Database::At { direct, .. } => Store::connect(&direct.as_str().into(), "planhat", 2).await.unwrap(),
         Database::Troubled(server) => Store::connect(&server.url().into(), "planhat", 2).await.unwrap(),
     };
     let mut sync = Sync::into(store, Workspace::empty(), Options::default()).await;
