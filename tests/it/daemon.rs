@@ -422,20 +422,38 @@ async fn a_run_that_is_not_good_is_told_and_signed_and_a_good_one_pings() {
 async fn data_that_gets_old_is_told_once() {
     let simulator = simulator().await;
     let (url, heard) = listener().await;
-    simulator.answer_next("companies", vec![Answer::status(401)]);
+    simulator.answer_next("companies", vec![Answer::status(401); 4]);
     let tool = tool(&simulator, "0 0 1 1 *")
         .await
         .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{url}/hook"))
         .set("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "1s")
         .set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies")
-        .set("WATCHDOG_USEC", "600000");
+        .set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "1s");
     let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let types = || {
+        let heard = heard.lock().unwrap();
+        let events = heard.iter().map(|(_, _, body)| serde_json::from_str::<Value>(body).unwrap());
+        events.map(|event| event["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let hears = async |kind: &str| {
+        let deadline = Instant::now() + LONG;
+        while !types().iter().any(|heard| heard == kind) {
+            assert!(Instant::now() < deadline, "no {kind}: {:?}", types());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
 
     daemon.until("run 1 failed");
     daemon.until("the data is stale: no success for 1s of companies");
+    hears("sync.stale").await;
+    // Each run that ends is another look at the age of the data.
+    daemon.until("run 4 failed");
+    daemon.until("run 5 succeeded");
+    daemon.until("the data is fresh again");
+    hears("sync.recovered").await;
+
     daemon.signal("TERM");
     assert_eq!(daemon.end().0, Some(0));
-    let events: Vec<String> = heard.lock().unwrap().iter().map(|(_, _, body)| body.clone()).collect();
-    assert_eq!(events.iter().filter(|body| body.contains("\"stale\"")).count(), 1, "{events:?}");
-    assert_eq!(events.iter().filter(|body| body.contains("\"failed\"")).count(), 1, "{events:?}");
+    // Without another run it gets stale again before long.
+    assert_eq!(types()[..3], ["sync.failed", "sync.stale", "sync.recovered"]);
 }
