@@ -107,7 +107,10 @@ async fn live(
     let _watchdog = housekeeping::watchdog(&vitals);
     equipment.show(&vitals);
     store.migrate().await?;
-    refuse_another_workspace(store, &equipment.client).await?;
+    tokio::select! {
+        refused = refuse_another_workspace(store, &equipment.client) => refused?,
+        () = stop.token.cancelled() => return Ok(ExitCode::SUCCESS),
+    }
     let lease = acquire_lease(store, stop).await?;
     let result = work(equipment, &lease, vitals, stop, reload).await;
     // Whatever it has come to, the next one need not wait.

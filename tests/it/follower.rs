@@ -298,3 +298,20 @@ async fn a_follower_works_behind_a_pooler_in_transaction_mode() {
 
     assert_eq!([follower.next_id(), follower.next_id(), follower.next_id()], [2, 3, 4]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_goes_on_when_its_connections_go_silent() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    tool.run(&["sync", "users"]);
+    let (way, direct) = (Way::to(&tool.database()).await, tool.database());
+    let tool = tool.set("DATABASE_URL", &way.url).set("PLANHAT_SYNC__DATABASE__STATEMENT_TIMEOUT", "1s");
+    let follower = Follower::start(&tool, &["--since", "1h"]);
+    assert_eq!(follower.next_id(), 1);
+
+    // The one on which it listens too.
+    way.silence();
+    tool.set("DATABASE_URL", &direct).run(&["sync", "companies"]);
+
+    assert_eq!([follower.next_id(), follower.next_id(), follower.next_id()], [2, 3, 4]);
+}

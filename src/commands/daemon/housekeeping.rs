@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
@@ -29,6 +29,8 @@ use crate::store::{self, Holder, ObjectState, Store};
 
 /// Between two signs of life at most.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+/// For one renewal of the lease; the next one comes soon.
+const RENEWED_WITHIN: Duration = Duration::from_secs(15);
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks at data that is stale, or at a database that could not be asked.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -81,14 +83,17 @@ impl Lease {
     /// Says that the daemon is there. A database that is away for a moment takes its lease from nobody.
     pub(super) async fn renew(&self) {
         let Lease { store, holder, .. } = self;
-        match store.housekeeping(async |db| store::renew_daemon_lease(db, &store.schema, holder).await).await {
-            Ok(true) => {}
-            Ok(false) => {
+        let renewed = store.housekeeping(async |db| store::renew_daemon_lease(db, &store.schema, holder).await);
+        match timeout(RENEWED_WITHIN, renewed).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
                 error!("another daemon has taken this one's place: stopping");
                 self.is_lost.store(true, Ordering::Relaxed);
                 self.stop.cancel();
             }
-            Err(error) => warn!(error = %Chain(&error), "could not tell the database that the daemon is there"),
+            Ok(Err(error)) => warn!(error = %Chain(&error), "could not tell the database that the daemon is there"),
+            // It waits for a statement of the run, or for a database that is silent: the run will say which.
+            Err(_) => debug!("could not tell the database in time that the daemon is there"),
         }
     }
 
