@@ -8,7 +8,7 @@ comment on column planhat_sync.runs.hint is 'what a person can do about it';
 alter table planhat_sync.object_runs
     add column hint text,
     add column listed_again bigint not null default 0;
-comment on column planhat_sync.object_runs.status is 'skipped: the token may not read the object and never could; failed: likewise where it could before; partial: records were quarantined';
+comment on column planhat_sync.object_runs.status is 'skipped: the token may not read the object and never could; failed: also where it could read it before; partial: records were quarantined';
 comment on column planhat_sync.object_runs.reason is 'why it was skipped, failed or is partial, or what to be warned of';
 comment on column planhat_sync.object_runs.hint is 'what a person can do about it';
 comment on column planhat_sync.object_runs.fetched is 'records received, each counted once: inserted + updated + restored + unchanged + too_old + quarantined';

@@ -6,14 +6,12 @@
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Failure, client, print, with_store};
+use super::{Failure, as_a_run, client, print, with_store};
 use crate::catalog;
 use crate::config::Settings;
 use crate::planhat::{self, Client};
 use crate::run;
-use crate::store::{Binding, RunStatus, Store, Why};
+use crate::store::{Binding, RunStatus, Store};
 
 /// What its run is called.
 const ADOPT: &str = "adopt";
@@ -30,14 +28,7 @@ pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, Failure> {
         store.migrate().await?;
         expect_accepted(&client, settings).await?;
         // As a run of its own, so that none is at work while the schema changes hands.
-        let run_id = run::begin(store, ADOPT, &CancellationToken::new()).await?;
-        let result = take_over(&client, store, run_id).await;
-        let status = if result.is_ok() { RunStatus::Succeeded } else { RunStatus::Failed };
-        let why = Why { reason: result.as_ref().err().map(Failure::on_one_line), hint: None };
-        let ended = run::end(store, run_id, status, &why).await;
-        let text = result?;
-        ended?;
-        Ok(text)
+        as_a_run(store, ADOPT, async |run_id| Ok((take_over(&client, store, run_id).await?, RunStatus::Succeeded))).await
     })
     .await?;
     print::to_stdout(&text);

@@ -25,15 +25,16 @@ use std::process::ExitCode;
 use anyhow::Context;
 use chrono::{DateTime, Months, Utc};
 use clap::CommandFactory;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, HistoryRange, InQuarantine, OneRun};
 use crate::config::{self, Settings};
 use crate::notify::{Delays, NoRun, Notifier, Receivers, Workspace};
 use crate::object::Object;
 use crate::planhat::{self, BadToken, Budget, Client, Connection, Retry, Token};
-use crate::pull::{Ask, Begin, Range};
+use crate::pull::{Ask, Begin, Range, Turns};
 use crate::signals::{self, Stop};
-use crate::store::{self, Store};
+use crate::store::{self, RunStatus, Store, Why};
 use crate::{error::Chain, run};
 pub use print::ended;
 
@@ -381,6 +382,23 @@ fn no_database_yet(settings: &Settings) -> Option<String> {
     Some(format!(
         "there is no database yet in {folder}; set DATABASE_URL{unreadable}, or `planhat-sync sync` makes an embedded one"
     ))
+}
+
+/// Does something as a run of its own, so that no other one is at work meanwhile, and notes what it came to.
+async fn as_a_run<T>(
+    store: &Store,
+    command: &str,
+    work: impl AsyncFnOnce(i64) -> Result<(T, RunStatus), Failure>,
+) -> Result<T, Failure> {
+    let halt = CancellationToken::new();
+    let run_id = run::begin(store, command, &halt).await?;
+    let result = run::beside_heartbeat(store, run_id, command, &Turns::default(), &halt, work(run_id)).await;
+    let status = result.as_ref().map_or(RunStatus::Failed, |(_, status)| *status);
+    let why = Why { reason: result.as_ref().err().map(Failure::on_one_line), hint: None };
+    let ended = run::end(store, run_id, status, &why).await;
+    let (done, _) = result?;
+    ended?;
+    Ok(done)
 }
 
 fn hinted(error: &planhat::Error) -> String {

@@ -7,15 +7,13 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
-use super::{Failure, exit, print, sync, with_store};
+use super::{Failure, as_a_run, exit, print, sync, with_store};
 use crate::cli::{Output, WhichQuarantined};
 use crate::config::{self, Settings};
 use crate::object::Object;
-use crate::pull::{self, Limits, Retried, Turns};
-use crate::run;
-use crate::store::{self, Quarantined, RunStatus, Store, Waiting, Why};
+use crate::pull::{self, Limits, Retried};
+use crate::store::{self, Quarantined, RunStatus, Store, Waiting};
 
 /// What the run of a retry is called.
 const RETRY: &str = "quarantine retry";
@@ -94,26 +92,21 @@ pub(super) async fn retry(settings: &Settings, objects: &[String]) -> Result<Exi
             return Ok(Vec::new());
         }
         store.migrate().await?;
-        let halt = CancellationToken::new();
-        let run_id = run::begin(store, RETRY, &halt).await?;
-        let work = retry_each(store, &limits, &objects, run_id);
-        let result = run::beside_heartbeat(store, run_id, RETRY, &Turns::default(), &halt, work).await;
-        let status = match &result {
-            Ok(tried) if tried.iter().all(|tried| tried.left == 0) => RunStatus::Succeeded,
-            Ok(_) => RunStatus::Partial,
-            Err(_) => RunStatus::Failed,
+        let retry = async |run_id| {
+            let tried = retry_each(store, &limits, &objects, run_id).await?;
+            let status = if all_stored(&tried) { RunStatus::Succeeded } else { RunStatus::Partial };
+            Ok((tried, status))
         };
-        let why = Why { reason: result.as_ref().err().map(Failure::on_one_line), hint: None };
-        let ended = run::end(store, run_id, status, &why).await;
-        let tried = result?;
-        ended?;
-        Ok(tried)
+        as_a_run(store, RETRY, retry).await
     })
     .await?;
     let lines: Vec<String> = tried.iter().map(Tried::on_one_line).collect();
     print::to_stdout(&if lines.is_empty() { "nothing is in quarantine".to_owned() } else { lines.join("\n") });
-    let all_stored = tried.iter().all(|tried| tried.left == 0);
-    Ok(if all_stored { ExitCode::SUCCESS } else { ExitCode::from(exit::PARTIAL) })
+    Ok(if all_stored(&tried) { ExitCode::SUCCESS } else { ExitCode::from(exit::PARTIAL) })
+}
+
+fn all_stored(tried: &[Tried]) -> bool {
+    tried.iter().all(|tried| tried.left == 0)
 }
 
 /// Forgets entries on the user's word.

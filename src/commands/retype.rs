@@ -3,15 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use tokio_util::sync::CancellationToken;
 
-use super::{Failure, exit, print, with_store};
+use super::{Failure, as_a_run, exit, print, with_store};
 use crate::config::{Settings, nearest};
 use crate::flatten::{Column, Columns};
 use crate::object::{Kind, Object};
-use crate::pull::Turns;
-use crate::run;
-use crate::store::{self, Error as StoreError, RunStatus, Store, Why};
+use crate::store::{self, Error as StoreError, RunStatus, Store};
 
 /// What its run is called.
 const RETYPE: &str = "retype";
@@ -21,16 +18,8 @@ pub(super) async fn retype(settings: &Settings, object: &'static Object, column:
         look_up(store, object, column).await?;
         store.migrate().await?;
         // As a run of its own, so that no sync works with the old type meanwhile.
-        let halt = CancellationToken::new();
-        let run_id = run::begin(store, RETYPE, &halt).await?;
-        let work = change(store, run_id, object, column, kind);
-        let result = run::beside_heartbeat(store, run_id, RETYPE, &Turns::default(), &halt, work).await;
-        let status = if result.is_ok() { RunStatus::Succeeded } else { RunStatus::Failed };
-        let why = Why { reason: result.as_ref().err().map(Failure::on_one_line), hint: None };
-        let ended = run::end(store, run_id, status, &why).await;
-        let text = result?;
-        ended?;
-        Ok(text)
+        let change = async |run_id| Ok((change(store, run_id, object, column, kind).await?, RunStatus::Succeeded));
+        as_a_run(store, RETYPE, change).await
     })
     .await?;
     print::to_stdout(&text);
