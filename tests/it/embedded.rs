@@ -96,7 +96,8 @@ async fn a_second_process_is_told_that_the_embedded_database_is_busy() {
 
     assert_eq!(ran.code, 75, "{}", ran.all());
     assert!(ran.stderr.starts_with("error: another planhat-sync is using the embedded PostgreSQL"), "{}", ran.stderr);
-    assert_eq!(tool.run(&["status"]).code, 0);
+    let free = tool.run(&["status"]);
+    assert_eq!((free.code, free.stdout.as_str()), (1, "nothing was synced yet; `planhat-sync sync` begins\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +116,11 @@ async fn looking_makes_no_database() {
     for command in ["runs", "schema"] {
         assert_eq!(tool.run(&[command, "--json"]).json(), serde_json::json!([]), "{command}");
     }
-    assert_eq!(tool.run(&["status", "--json"]).json()["objects"], serde_json::json!([]));
+    let status = tool.run(&["status", "--json"]);
+    assert_eq!(
+        (status.code, &status.json()["fresh"], &status.json()["objects"][0]["state"]),
+        (1, &false.into(), &"never_synced".into())
+    );
     assert_eq!(tool.run(&["actions", "--json"]).stdout, "");
     let checked = tool.run(&["check"]);
     assert!(checked.stdout.contains(&format!("warn  database       {none}")) && checked.code == 0, "{}", checked.all());
