@@ -18,6 +18,7 @@ use super::Error;
 use super::asking::Asking;
 use super::identity::{Asked, Compared, Decision, Identity, decide};
 use crate::catalog;
+use crate::object::Object;
 use crate::planhat::{self, Client};
 use crate::store::{self, Binding, PgConnection, Proof, Store};
 
@@ -73,10 +74,8 @@ impl Stored {
         if stored.binding.as_ref().map(identity_of) == stored.ours && stored.ours.is_some() {
             return Ok(stored);
         }
-        let tables = store::tables(&mut *db, schema).await?;
-        stored.has_rows = store::has_actions(&mut *db, schema).await?;
-        for object in catalog::OBJECTS.iter().filter(|object| tables.iter().any(|table| table == object.name)) {
-            stored.has_rows |= store::was_filled(&mut *db, schema, object).await?;
+        stored.has_rows = has_rows(&mut *db, schema).await?;
+        for object in objects_with_tables(&mut *db, schema).await? {
             stored.ids.push((object.name, store::ids_at_both_ends(&mut *db, schema, object, OF_A_TABLE).await?));
         }
         Ok(stored)
@@ -103,6 +102,24 @@ impl Stored {
             (Decision::Unproven | Decision::Ask, _) => Err(Error::unproven(schema, failure)),
         }
     }
+}
+
+async fn objects_with_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<&'static Object>, store::Error> {
+    let tables = store::tables(db, schema).await?;
+    Ok(catalog::OBJECTS.iter().filter(|object| tables.iter().any(|table| table == object.name)).collect())
+}
+
+/// Whether anything is stored that could be another's.
+async fn has_rows(db: &mut PgConnection, schema: &str) -> Result<bool, store::Error> {
+    if store::has_actions(&mut *db, schema).await? {
+        return Ok(true);
+    }
+    for object in objects_with_tables(&mut *db, schema).await? {
+        if store::was_filled(&mut *db, schema, object).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn identity_of(binding: &Binding) -> Identity {
@@ -172,7 +189,8 @@ pub async fn adopt(client: &Client, store: &Store, run_id: i64) -> Result<(Optio
 }
 
 /// Binds a schema to the token and host of a client. What was read of another workspace before is forgotten where no record
-/// proves that it is the same one.
+/// proves that it is the same one. That nothing is stored may have been true before the lease alone: a load that has made way
+/// for this run may have begun to fill the schema.
 async fn bind(
     client: &Client,
     store: &Store,
@@ -183,6 +201,11 @@ async fn bind(
     let workspace = &store.schema;
     let bound = store.transaction(async |db| {
         store::fence(&mut *db, workspace, run_id).await?;
+        let is_ours = |binding: &Binding| identity_of(binding) == ours(client, &binding.key);
+        let stands = store::binding(&mut *db, workspace).await?;
+        if proof == Proof::FirstSync && !stands.as_ref().is_some_and(is_ours) && has_rows(&mut *db, workspace).await? {
+            return Ok(None);
+        }
         let key = match known {
             Some(known) => known.key.clone(),
             None => store::new_key(&mut *db).await?,
@@ -192,8 +215,7 @@ async fn bind(
         if is_new && proof != Proof::StoredRecords {
             store::forget_workspace(&mut *db, workspace).await?;
         }
-        let stands = store::binding(db, workspace).await?;
-        Ok(stands.filter(|binding| identity_of(binding) == ours(client, &binding.key)))
+        Ok(store::binding(db, workspace).await?.filter(is_ours))
     });
     bound.await?.ok_or_else(|| store::Error::BoundElsewhere { schema: workspace.clone() })
 }

@@ -360,6 +360,40 @@ async fn a_backfill_does_not_go_on_in_a_schema_that_was_bound_to_another_workspa
 }
 
 #[tokio::test]
+async fn a_first_load_that_makes_way_leaves_no_room_for_another_workspace() {
+    let records = with_ids((0..600).map(|number| format!("acme-projects-{number:05}")));
+    let options = Options { latency: std::time::Duration::from_millis(100), ..Options::default() };
+    let mut sync = Sync::with(Workspace::empty().with("projects", records), options).await;
+    sync.limits.page_size = 2;
+    let other = served(Workspace::empty().with("projects", with_ids(["bolt-projects-0".to_owned()]))).await;
+    let projects = objects(&["projects"]);
+    let everything = Ask::History(Range { from: Begin::TheBeginning, until: None });
+    let backfill = Order { command: "backfill", ..sync.order(everything, &projects) };
+    let (ours, theirs) = (sync.client(), client_of(&other, other.token()));
+    let begun = Arc::new(Notify::new());
+    let hook = Arc::clone(&begun);
+    sync.simulator.meanwhile(move |_, path| {
+        if path == "projects" {
+            hook.notify_one();
+        }
+    });
+    // It finds nothing stored yet, and then waits for its turn.
+    let other_sync = async {
+        begun.notified().await;
+        let refused = run::run(&theirs, &sync.store, &sync.order(Ask::Changes, &projects), &sync.stop).await.unwrap_err();
+        sync.stop.cancel();
+        refused
+    };
+
+    let (_, refused) = tokio::join!(run::run(&ours, &sync.store, &backfill, &sync.stop), other_sync);
+
+    assert!(refused.to_string().contains("another run has bound schema planhat to another token meanwhile"), "{refused}");
+    let of = "select string_agg(distinct split_part(planhat__id, '-', 1), ' ') from planhat.projects";
+    assert_eq!(sync.one(of).await, "acme");
+    assert_eq!(sync.one("select host from planhat_sync.workspaces").await, sync.simulator.url());
+}
+
+#[tokio::test]
 async fn one_connection_is_enough() {
     let store = Store::connect(&fresh_database().await.into(), "planhat", 1).await.unwrap();
     let sync = Sync::into(store, workspace("acme"), Options::default()).await;
