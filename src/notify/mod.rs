@@ -161,17 +161,18 @@ struct Unstored {
     next_attempt_at: DateTime<Utc>,
 }
 
-/// A message that is being sent. It goes back to where it came from, unless it has arrived: nobody else knows it.
-struct OnItsWay<'a> {
+/// Messages that are being sent or stored. They go back to where they came from, unless they have arrived: nobody else
+/// knows them.
+struct OnTheirWay<'a> {
     memory: &'a Memory,
-    unstored: Option<Unstored>,
+    unstored: VecDeque<Unstored>,
 }
 
-impl Drop for OnItsWay<'_> {
+impl Drop for OnTheirWay<'_> {
     fn drop(&mut self) {
-        if let Some(unstored) = self.unstored.take() {
-            self.memory.inner().unstored.push_front(unstored);
-        }
+        let mut memory = self.memory.inner();
+        self.unstored.append(&mut memory.unstored);
+        memory.unstored = std::mem::take(&mut self.unstored);
     }
 }
 
@@ -322,17 +323,18 @@ impl Notifier {
         };
         let event_id = new_id();
         let message = |tell| self.message(&event_id, kind_of(tell), data.clone());
-        let (before, unstored) = {
+        let (before, mut taken) = {
             let mut memory = self.memory.inner();
             let told = memory.told.clone().filter(|_| memory.is_unstored);
-            (told, std::mem::take(&mut memory.unstored))
+            (told, OnTheirWay { memory: &self.memory, unstored: std::mem::take(&mut memory.unstored) })
         };
+        let unstored = &taken.unstored;
         let queued = async {
             let store = store?;
             let queue = store.transaction(async |db| {
                 let workspace = &self.workspace.schema;
                 let stored: Told = store::told(&mut *db, workspace).await?;
-                for Unstored { message, .. } in &unstored {
+                for Unstored { message, .. } in unstored {
                     store::put_notification(&mut *db, workspace, message).await?;
                 }
                 let (now, tell) = state::next(before.as_ref().unwrap_or(&stored), news);
@@ -358,8 +360,14 @@ impl Notifier {
             }
         };
         match queued.await {
-            Some((told, next)) => self.remember_stored(told, next),
-            None => self.remember_unstored(news, unstored, message),
+            Some((told, next)) => {
+                taken.unstored.clear();
+                self.remember_stored(told, next);
+            }
+            None => {
+                drop(taken);
+                self.remember_unstored(news, message);
+            }
         }
         if self.at_once
             && let Some(left) = self.deliver_at_once(store).await
@@ -378,10 +386,8 @@ impl Notifier {
         }
     }
 
-    fn remember_unstored(&self, news: &News, mut unstored: VecDeque<Unstored>, message: impl FnOnce(Tell) -> Message) {
+    fn remember_unstored(&self, news: &News, message: impl FnOnce(Tell) -> Message) {
         let mut memory = self.memory.inner();
-        unstored.append(&mut memory.unstored);
-        memory.unstored = unstored;
         let (told, tell) = state::next(memory.told.as_ref().unwrap_or(&Told::default()), news);
         (memory.told, memory.is_unstored) = (Some(told), true);
         if let Some(tell) = tell {
@@ -444,16 +450,16 @@ impl Notifier {
                 if next > Utc::now() || Instant::now() >= until {
                     return Some(next);
                 }
-                OnItsWay { memory: &self.memory, unstored: Some(memory.unstored.pop_front()?) }
+                OnTheirWay { memory: &self.memory, unstored: memory.unstored.pop_front().into_iter().collect() }
             };
-            let Some(unstored) = &mut first.unstored else { continue };
+            let Some(unstored) = first.unstored.front_mut() else { continue };
             unstored.message.attempts += 1;
             let Message { event_id, body, attempts, .. } = &unstored.message;
             let posted = self.post(webhook, event_id, body, until.saturating_duration_since(Instant::now())).await;
             match posted.err().map(|undelivered| self.delay_after(*attempts, &undelivered)) {
                 Some(Some((delay, _))) => unstored.next_attempt_at = Utc::now() + delay,
                 // It has arrived, or is given up.
-                None | Some(None) => first.unstored = None,
+                None | Some(None) => first.unstored.clear(),
             }
         }
     }

@@ -613,3 +613,20 @@ async fn a_test_message_shows_whether_messages_arrive() {
     error: the message was not delivered: it answered 400 Bad Request
     "#);
 }
+
+#[tokio::test]
+async fn telling_that_is_left_half_way_loses_no_message_that_waits() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[10]);
+    notifier.failed(None, "daemon", &out_of_order()).await;
+
+    // The settings are read again while the database takes its time.
+    let mut lock = sync.store.pool().begin().await.unwrap();
+    sqlx::raw_sql("lock table planhat_sync.told").execute(&mut *lock).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_millis(300), notifier.stale(&sync.store, &stale(&["companies"]))).await;
+    assert!(told.is_err());
+    lock.rollback().await.unwrap();
+    deliver(&notifier, &sync.store).await;
+
+    assert_eq!(receiver.taken(), ["sync.failed"]);
+}
