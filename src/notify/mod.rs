@@ -434,12 +434,14 @@ impl Notifier {
 
     async fn deliver(&self, store: Option<&Store>, until: Instant) -> Option<DateTime<Utc>> {
         let webhook = self.webhook.as_ref()?;
-        let from_memory = self.deliver_unstored(webhook, until).await;
-        let from_database = match store {
+        // What waits in memory comes first: what is stored behind it tells what became of it.
+        if let Some(next) = self.deliver_unstored(webhook, until).await {
+            return Some(next);
+        }
+        match store {
             Some(store) => self.deliver_stored(webhook, store, until).await,
             None => None,
-        };
-        from_memory.into_iter().chain(from_database).min()
+        }
     }
 
     async fn deliver_unstored(&self, webhook: &Webhook, until: Instant) -> Option<DateTime<Utc>> {

@@ -630,3 +630,21 @@ async fn telling_that_is_left_half_way_loses_no_message_that_waits() {
 
     assert_eq!(receiver.taken(), ["sync.failed"]);
 }
+
+#[tokio::test]
+async fn a_message_in_memory_that_is_on_its_way_keeps_its_place_before_those_that_are_stored() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let notifier = receiver.notifier("planhat", &[1000]);
+    receiver.reply([Reply::Never]);
+    notifier.failed(None, "daemon", &out_of_order()).await;
+
+    let story = async {
+        while receiver.heard().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        run(&sync, &notifier).await;
+    };
+    tokio::join!(deliver(&notifier, &sync.store), story);
+
+    assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
+}
