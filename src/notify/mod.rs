@@ -388,8 +388,12 @@ impl Notifier {
 
     fn remember_unstored(&self, news: &News, message: impl FnOnce(Tell) -> Message) {
         let mut memory = self.memory.inner();
-        let (told, tell) = state::next(memory.told.as_ref().unwrap_or(&Told::default()), news);
-        (memory.told, memory.is_unstored) = (Some(told), true);
+        let known = memory.told.clone().unwrap_or_default();
+        let (told, tell) = state::next(&known, news);
+        // What has changed nothing must not take the place of what is stored.
+        if told != known {
+            (memory.told, memory.is_unstored) = (Some(told), true);
+        }
         if let Some(tell) = tell {
             memory.unstored.push_back(Unstored { message: message(tell), next_attempt_at: Utc::now() });
             while memory.unstored.len() > MOST_UNSTORED {

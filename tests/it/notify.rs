@@ -648,3 +648,22 @@ async fn a_message_in_memory_that_is_on_its_way_keeps_its_place_before_those_tha
 
     assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
 }
+
+#[tokio::test]
+async fn what_could_not_be_looked_up_at_the_start_does_not_take_the_place_of_what_was_told() {
+    let (sync, receiver) = (one_company().await, Receiver::start().await);
+    let before = receiver.notifier("planhat", &[10]);
+    before.failed(Some(&sync.store), "daemon", &out_of_order()).await;
+    deliver(&before, &sync.store).await;
+    assert_eq!(receiver.taken(), ["sync.failed"]);
+
+    // Another process: its first look at the age of the data finds no database.
+    let notifier = receiver.notifier("planhat", &[10]);
+    let gone = Store::connect(&fresh_database().await.into(), "planhat", 1).await.unwrap();
+    gone.pool().close().await;
+    notifier.fresh_again(&gone).await;
+    run(&sync, &notifier).await;
+    deliver(&notifier, &sync.store).await;
+
+    assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
+}
