@@ -87,7 +87,13 @@ impl Pull<'_> {
     }
 
     async fn ask_for_them(&mut self, run_id: i64) -> Result<Listed, Failure> {
-        if let Some(reason) = self.why_ids_prove_nothing().await? {
+        let stop = self.ctx.stop;
+        let nothing_proven = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(Listed::Stopped),
+            reason = self.why_ids_prove_nothing() => reason?,
+        };
+        if let Some(reason) = nothing_proven {
             self.report.warn(format!("{}: deleted records cannot be told, because {reason}", self.object.name));
             return Ok(Listed::ToTheEnd);
         }
@@ -99,7 +105,7 @@ impl Pull<'_> {
             }
             let asked = tokio::select! {
                 biased;
-                () = self.ctx.stop.cancelled() => return Ok(Listed::Stopped),
+                () = stop.cancelled() => return Ok(Listed::Stopped),
                 asked = self.ask_for(unseen) => asked?,
             };
             answers += self.settle(asked, run_id).await.map_err(|source| self.store_failed(source))?;

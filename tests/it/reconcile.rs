@@ -1,11 +1,15 @@
 //! Full scans: everything compared, what is gone marked, what is back restored.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use planhat_sync::catalog;
 use planhat_sync::pull::{Ask, Begin};
 use planhat_sync::run::Summary;
 use planhat_sync::simulator::{Answer, Workspace};
 use planhat_sync::store::ObjectStatus;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::harness::{Sync, day, written};
 
@@ -349,4 +353,30 @@ async fn a_full_scan_begun_days_ago_begins_anew() {
     later.full_sync_one("projects").await;
 
     assert_eq!(later.simulator.requests().iter().find(|request| request.path == "/projects").unwrap().query["offset"], "0");
+}
+
+#[tokio::test]
+async fn a_run_is_stopped_while_it_tries_whether_ids_can_be_asked_for() {
+    let sync = loaded("projects", numbered(30)).await;
+    sync.simulator.delete("projects", "00003");
+    for id in sync.simulator.ids("projects") {
+        let busy = Answer::status(429).with_header("retry-after", "60");
+        sync.simulator.answer_next(&format!("projects/{id}"), vec![busy; 9]);
+    }
+    let asked = Arc::new(Notify::new());
+    let hook = Arc::clone(&asked);
+    sync.simulator.meanwhile(move |_, path| {
+        if path.starts_with("projects/") {
+            hook.notify_one();
+        }
+    });
+    let stop = async {
+        asked.notified().await;
+        sync.stop.cancel();
+    };
+
+    let both = async { tokio::join!(sync.full_sync_one("projects"), stop) };
+    let (full, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("it does not end");
+
+    assert_eq!(full.run.status, ObjectStatus::Interrupted);
 }
