@@ -109,6 +109,7 @@ impl Pull<'_> {
                 asked = self.ask_for(unseen) => asked?,
             };
             answers += self.settle(asked, run_id).await.map_err(|source| self.store_failed(source))?;
+            self.ctx.board.note(self.object.name, self.report.progress());
             if let Some(reason) = answers.why_to_stop_asking() {
                 break Some(reason);
             }

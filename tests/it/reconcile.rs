@@ -1,11 +1,11 @@
 //! Full scans: everything compared, what is gone marked, what is back restored.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use planhat_sync::catalog;
 use planhat_sync::pull::{Ask, Begin};
-use planhat_sync::run::Summary;
+use planhat_sync::run::{self, Summary};
 use planhat_sync::simulator::{Answer, Workspace};
 use planhat_sync::store::ObjectStatus;
 use serde_json::{Value, json};
@@ -379,4 +379,29 @@ async fn a_run_is_stopped_while_it_tries_whether_ids_can_be_asked_for() {
     let (full, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("it does not end");
 
     assert_eq!(full.run.status, ObjectStatus::Interrupted);
+}
+
+#[tokio::test]
+async fn a_run_that_asks_for_many_ids_is_not_stuck() {
+    let mut sync = loaded("projects", numbered(900)).await;
+    sync.limits.brake.rows = 1000;
+    (0..400).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
+    let moved = Arc::new(Mutex::new((Instant::now(), 0)));
+    let projects = [catalog::object("projects").unwrap()];
+    let order = sync.order(Ask::Full, &projects);
+    let (board, hook) = (Arc::clone(&order.board), Arc::clone(&moved));
+    sync.simulator.meanwhile(move |_, path| {
+        let (last, times) = &mut *hook.lock().unwrap();
+        // When something moved last, as the watchdog sees it.
+        let moved_at = Instant::now() - board.still_for();
+        if path.starts_with("projects/") && moved_at > *last + Duration::from_micros(100) {
+            (*last, *times) = (moved_at, *times + 1);
+        }
+    });
+
+    let summary = run::run(&sync.client(), &sync.store, &order, &sync.stop).await.unwrap();
+
+    assert_eq!(summary.objects[0].run.figures.deleted, 400);
+    let (_, times) = *moved.lock().unwrap();
+    assert!(times >= 9, "it moved {times} times while ids were asked for");
 }
