@@ -463,7 +463,6 @@ impl<'a> Pull<'a> {
                 }
             };
             if self.columns.is_none() {
-                self.prepare_table().await?;
                 self.report.readable = true;
                 self.prepare_table().await?;
             }

@@ -428,6 +428,8 @@ async fn declarations_that_cannot_be_read_for_a_moment_fail_a_first_load_and_dec
         assert_eq!(failed.run.status, ObjectStatus::Failed, "{reason}");
         assert!(reason.starts_with("could not read which types the custom fields of projects have: /customfields"), "{reason}");
         assert_eq!(sync.one("select to_regclass('planhat.projects')::text").await, "");
+        let readable = "select (last_readable_at is not null)::text from planhat_sync.object_states";
+        assert_eq!(sync.one(readable).await, "true", "Planhat has let it be read");
         sync.simulator.calm();
         assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
         assert_eq!(sync.one(SEATS).await, "numeric");
