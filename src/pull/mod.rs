@@ -531,9 +531,9 @@ impl<'a> Pull<'a> {
     /// gone wrong.
     async fn finish(&mut self) -> Result<Finished, store::Error> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);
-        let saw_nothing = !self.resumed && self.report.figures.listed() == self.listed_before;
+        let listed_nothing = self.report.figures.listed() == self.listed_before;
         let Purpose::Store { run_id } = self.ctx.purpose else {
-            let looked = saw_nothing && self.table_exists;
+            let looked = listed_nothing && self.table_exists;
             let has_rows = looked && self.ctx.store.look(async |db| store::has_rows(db, workspace, object).await).await?;
             return Ok(if has_rows { Finished::SawNothing } else { Finished::Well });
         };
@@ -543,6 +543,13 @@ impl<'a> Pull<'a> {
             if let Some(saved) = self.saved {
                 store::expect_position(&mut *db, workspace, object, self.kind, saved).await?;
             }
+            // One that goes on may have seen everything in an earlier run; of a full scan that is on record.
+            let saw_nothing = match (self.resumed, self.kind) {
+                _ if !listed_nothing => false,
+                (false, _) => true,
+                (true, ScanKind::Full) => store::some_seen(&mut *db, workspace, object, 1).await?.is_empty(),
+                (true, _) => false,
+            };
             store::end_scan(&mut *db, workspace, object, self.kind).await?;
             if saw_nothing {
                 let has_rows = store::has_rows(db, workspace, object).await?;

@@ -260,6 +260,23 @@ async fn a_listing_that_shows_nothing_any_more_deletes_nothing_and_moves_nothing
 }
 
 #[tokio::test]
+async fn a_full_scan_that_goes_on_after_it_was_shown_nothing_moves_nothing_either() {
+    let sync = loaded("projects", numbered(30)).await;
+    let before = sync.one("select cursors::text from planhat_sync.cursors").await;
+    // As it is left where the process is killed while it counts what was not listed.
+    let left = "insert into planhat_sync.scans (workspace, object, scan, started_at, since, listing, \"offset\", saves)
+        values ('planhat', 'projects', 'full', $1, '2000-01-01', 'gone', 0, 1)";
+    sqlx::query(left).bind(day(1)).execute(sync.store.pool()).await.unwrap();
+    sync.simulator.answer_next("projects", vec![Answer::json(200, json!([]))]);
+    let later = Sync { now: day(1), ..sync };
+
+    let full = later.full_sync_one("projects").await;
+
+    assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Failed, 0));
+    assert_eq!(later.one("select cursors::text from planhat_sync.cursors").await, before);
+}
+
+#[tokio::test]
 async fn when_all_records_are_gone_it_takes_a_persons_word_to_mark_them() {
     let mut sync = loaded("projects", numbered(3)).await;
     (0..3).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
