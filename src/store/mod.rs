@@ -183,8 +183,10 @@ impl Store {
             for schema in [OWN_SCHEMA, &self.schema] {
                 tables::create_schema(&mut *db, schema).await?;
             }
-            if matches!(is_set_up(&mut *db).await, Ok(true)) {
-                return Ok(());
+            match is_set_up(&mut *db).await {
+                Ok(true) => return Ok(()),
+                Ok(false) | Err(Error::OtherVersion) => {}
+                Err(error) => return Err(error),
             }
             // The migrator prepares statements by names that others may have used on the same server connection behind a pooler.
             sql::forget_prepared(&mut *db).await?;

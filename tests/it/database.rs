@@ -525,3 +525,21 @@ async fn tables_of_a_newer_version_are_refused() {
     hint: run `planhat-sync sync` once with this version, or use the version that made them
     ");
 }
+
+#[tokio::test]
+async fn a_user_who_may_not_read_the_tables_of_the_tool_hears_of_that() {
+    let url = fresh_database().await;
+    let store = Store::connect(&url.as_str().into(), "planhat", 1).await.unwrap();
+    store.migrate().await.unwrap();
+    let user = format!("reader_{}", std::process::id());
+    let grant = format!("create role {user} login password 'x'; grant usage on schema planhat_sync, planhat to {user}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(store.pool()).await.unwrap();
+    let mut url: url::Url = url.parse().unwrap();
+    url.set_username(&user).unwrap();
+    url.set_password(Some("x")).unwrap();
+
+    let refused = Store::connect(&url.as_str().into(), "planhat", 1).await.unwrap().migrate().await.unwrap_err();
+
+    assert!(format!("{refused:?}").contains("permission denied for table migrations"), "{refused:?}");
+    assert!(refused.hint().unwrap().contains("`planhat-sync check` names the missing privileges"), "{refused:?}");
+}
