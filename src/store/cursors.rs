@@ -273,12 +273,13 @@ pub async fn end_scans(db: &mut PgConnection, workspace: &str, object: &Object) 
     Ok(())
 }
 
-/// Forgets how far all objects were read: what follows is read from another workspace, or nothing is stored.
+/// Forgets how far all objects were read, and how they stood: what follows is read from another workspace, or nothing is stored.
 pub async fn forget_workspace(db: &mut PgConnection, workspace: &str) -> Result<(), Error> {
     for forget in [
         "delete from planhat_sync.scans where workspace = $1",
         "delete from planhat_sync.seen where workspace = $1",
         "delete from planhat_sync.cursors where workspace = $1",
+        "delete from planhat_sync.object_states where workspace = $1",
     ] {
         query(forget).bind(workspace).execute(&mut *db).await.map_err(could_not("forget how far objects were read"))?;
     }

@@ -536,6 +536,9 @@ async fn a_restored_workspace_is_adopted_and_its_old_rows_wait_for_a_persons_wor
     the next sync reads the workspace from the beginning; rows that the workspace does not have stay: where they are many, the deletion guard holds them back until `planhat-sync sync --full --allow-deletes` marks them as deleted
     ") });
 
+    let status = tool.run(&["status"]);
+    assert_eq!(status.code, 1, "nothing of it was read yet: {}", status.all());
+
     let live = |ran: Ran| {
         assert_eq!(ran.code, 0, "{}", ran.all());
         let objects = ran.json()["objects"].clone();
