@@ -11,7 +11,7 @@
 //! the watermark of a scan that stored nothing should not move.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,7 +20,7 @@ use crate::record::{Rejected, is_whole_text};
 use crate::store::Entry;
 
 /// So many records, all of them rejected, are no chance.
-const SEVERAL: u64 = 3;
+const SEVERAL: usize = 3;
 /// The most that is kept of the text of one record: more than any record has that people would read.
 const MOST_TEXT_BYTES: usize = 128 * 1024;
 /// Records that are told apart when they are counted; further ones count as often as they are listed.
@@ -43,6 +43,8 @@ pub(super) struct Share {
     pub(super) listed: u64,
     pub(super) rejected: u64,
     reasons: BTreeMap<String, u64>,
+    /// The first of those rejected that are not the same: a scan may be shown one by several listings.
+    first: BTreeSet<u64>,
 }
 
 impl Share {
@@ -50,6 +52,9 @@ impl Share {
         self.listed += listed as u64;
         for rejected in rejected {
             self.rejected += 1;
+            if self.first.len() < SEVERAL {
+                self.first.insert(key_of(rejected));
+            }
             *self.reasons.entry(rejected.reason_class()).or_default() += 1;
         }
     }
@@ -69,8 +74,7 @@ impl RejectionGuard {
 
     /// Whether it fails an object of which this is everything that was listed.
     pub(super) fn holds_for_all(self, of_scan: &Share) -> bool {
-        let Share { listed, rejected, .. } = *of_scan;
-        self.percent < 100 && rejected == listed && listed >= SEVERAL
+        self.percent < 100 && of_scan.rejected == of_scan.listed && of_scan.first.len() >= SEVERAL
     }
 }
 
@@ -166,7 +170,7 @@ mod tests {
     }
 
     fn share(listed: u64, rejected: u64) -> Share {
-        Share { listed, rejected, reasons: BTreeMap::new() }
+        Share { listed, rejected, reasons: BTreeMap::new(), first: (0..rejected.min(SEVERAL as u64)).collect() }
     }
 
     #[test]

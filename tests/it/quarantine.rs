@@ -134,6 +134,15 @@ async fn a_small_object_fails_when_all_of_it_is_rejected_and_not_for_a_record_or
 }
 
 #[tokio::test]
+async fn two_records_that_are_listed_twice_are_not_several() {
+    let sync = sync_of("endusers", bad(0..2)).await;
+
+    let summary = sync.sync_one("endusers").await;
+
+    assert_eq!((summary.run.status, summary.run.figures.quarantined), (ObjectStatus::Partial, 2), "{:?}", summary.run.reason);
+}
+
+#[tokio::test]
 async fn a_full_scan_of_which_too_much_is_rejected_does_not_keep_the_changes_of_the_day_away() {
     let company = |number: usize, days: i64| json!({"_id": format!("{number:06}"), "lastTouch": written(day(-30)), "updatedAt": written(day(days)), "n": days});
     let mut sync = Sync::new(Workspace::empty().with("companies", (0..300).map(|number| company(number, -30)).collect())).await;
