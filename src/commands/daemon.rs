@@ -8,7 +8,7 @@ mod housekeeping;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -215,6 +215,8 @@ struct LastBegun(Option<DateTime<Utc>>);
 /// Why waiting ended.
 enum Woken {
     Due,
+    /// What was due by the clock as it was may be due at another time now.
+    ClockSetBack,
     Reload,
     Stop,
 }
@@ -232,6 +234,7 @@ impl Daemon<'_> {
             let reload_wanted = match self.wait_until(next).await {
                 Woken::Stop => return,
                 Woken::Reload => true,
+                Woken::ClockSetBack => continue,
                 Woken::Due => self.run().await,
             };
             if self.stop.token.is_cancelled() {
@@ -262,8 +265,13 @@ impl Daemon<'_> {
     }
 
     async fn wait_until(&mut self, due: DateTime<Utc>) -> Woken {
+        let begun = (Instant::now(), Utc::now());
         loop {
             // The clock may be set meanwhile, so it is looked at now and then.
+            if Utc::now() + TICK < begun.1 + begun.0.elapsed() {
+                info!("the clock was set back");
+                return Woken::ClockSetBack;
+            }
             let rest = (due - Utc::now()).to_std().unwrap_or_default().min(TICK);
             if rest.is_zero() {
                 return Woken::Due;
