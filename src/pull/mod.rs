@@ -274,6 +274,10 @@ async fn pull_all(
         }
         begun_earlier = plan.resumed && (begun_earlier || !made_way && times_lost == 0);
         let is_due_full = plan.kind == ScanKind::Full && ask == Ask::Changes;
+        if is_due_full {
+            // Where it fails, the changes of the day show again what it has shown.
+            report.repeats.expect_more();
+        }
         match Pull::of(ctx, object, plan, report, calls).read_everything().await {
             Ok(Ended::Stopped) => return Ok(Ending::Stopped),
             Ok(Ended::MadeWay { saved }) => made_way = saved,

@@ -216,6 +216,22 @@ async fn a_full_scan_that_cannot_get_past_a_page_does_not_keep_the_changes_of_th
 }
 
 #[tokio::test]
+async fn what_the_changes_of_the_day_show_again_behind_a_full_scan_that_failed_counts_once() {
+    let old = written(day(-100));
+    let companies: Vec<_> =
+        (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": old, "lastTouch": old})).collect();
+    let sync = loaded("companies", companies.clone()).await;
+    let later = Sync { now: day(8), ..sync };
+    let first = Answer::json(200, Value::Array(companies[..100].to_vec()));
+    later.simulator.answer_next("companies", [vec![first], vec![Answer::status(500); 4]].concat());
+
+    let run = later.sync_one("companies").await;
+
+    let figures = run.run.figures;
+    assert_eq!((run.run.status, figures.fetched, figures.listed_again), (ObjectStatus::Failed, 300, 100));
+}
+
+#[tokio::test]
 async fn a_full_scan_ends_the_load_that_it_has_made_needless() {
     let sync = Sync::new(Workspace::empty().with("projects", numbered(300))).await;
     let whole = Answer::json(200, Value::Array(numbered(100)));
