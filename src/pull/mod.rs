@@ -186,6 +186,11 @@ impl Failure {
         }
     }
 
+    /// Nothing was heard of the database for too long.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Failure::Store { source: store::Error::Silent { .. }, .. })
+    }
+
     /// Planhat does not let this token read the object, or the workspace does not have it.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Failure::Fetch { source: planhat::Error::Forbidden { .. }, .. })

@@ -53,6 +53,8 @@ pub(super) async fn one_object(shared: Shared<'_>, object: &'static Object) -> O
     order.board.end(object.name);
     let (ending, failure) = match result {
         Ok(ending) => (Some(ending), None),
+        // Who is asked to stop gives up a page that takes its time in the database: that says nothing against either.
+        Err(failure) if halt.is_cancelled() && failure.is_silence() => (Some(Ending::Stopped), None),
         Err(failure) => (None, Some(failure)),
     };
     let (readable, failure) = could_be_read(shared, object, &report, failure).await;

@@ -8,9 +8,10 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use planhat_sync::catalog;
+use planhat_sync::pull::Ask;
 use planhat_sync::run;
 use planhat_sync::simulator::{Options, Simulator, Workspace};
-use planhat_sync::store::{self, DaemonLease, Holder, MayTake, ObjectStatus, Process, Store};
+use planhat_sync::store::{self, DaemonLease, Holder, MayTake, ObjectStatus, Process, RunStatus, Store};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -104,6 +105,34 @@ async fn a_signal_ends_a_sync_within_seconds_though_the_database_is_silent() {
         let code = ended_within(&mut process, STOPS_WITHIN).await;
         assert!(matches!(code, Some(143 | 5)), "{code:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_while_a_page_takes_its_time_in_the_database_was_stopped_and_has_not_failed() {
+    let sync = Sync::new(numbered(1500)).await;
+    sync.sync_one("projects").await;
+    sync.simulator.edit("projects", "00000", sync.now, |project| _ = project.insert("n".into(), json!(1)));
+    sync.store.end_with(sync.stop.clone());
+    // Somebody else is at work on the table; the database is well.
+    let mut lock = sync.store.pool().begin().await.unwrap();
+    sqlx::raw_sql("lock table planhat.projects in share mode").execute(&mut *lock).await.unwrap();
+    let told = at_request(&sync.simulator, 2);
+    let stop = async {
+        told.notified().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        sync.stop.cancel();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        lock.rollback().await.unwrap();
+    };
+
+    let projects = [catalog::object("projects").unwrap()];
+    let (summary, ()) = tokio::join!(sync.run(Ask::Changes, &projects), stop);
+
+    assert_eq!(
+        (summary.status, summary.objects[0].run.status),
+        (RunStatus::Interrupted, ObjectStatus::Interrupted),
+        "{summary:?}"
+    );
 }
 
 async fn ended_within(process: &mut std::process::Child, limit: Duration) -> Option<i32> {
