@@ -476,6 +476,8 @@ impl Notifier {
             match due {
                 Due::Nothing => return None,
                 Due::At(next) if next > Utc::now() || Instant::now() >= until => return Some(next),
+                // After each message: there may be no time for another one.
+                Due::Unknown if Instant::now() >= until => return Some(Utc::now()),
                 Due::Unknown | Due::At(_) => {}
             }
             let claimed = match timeout(DATABASE, self.claim(store)).await {

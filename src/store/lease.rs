@@ -57,6 +57,24 @@ pub async fn take_lease(
     holder: &Holder,
     may: MayTake,
 ) -> Result<Result<i64, Held>, Error> {
+    loop {
+        if let Some(run_id) = try_to_take(&mut *db, workspace, command, holder, may).await? {
+            return Ok(Ok(run_id));
+        }
+        // Whoever had it may have given it back since.
+        if let Some(held) = holder_of(&mut *db, workspace).await? {
+            return Ok(Err(held));
+        }
+    }
+}
+
+async fn try_to_take(
+    db: &mut PgConnection,
+    workspace: &str,
+    command: &str,
+    holder: &Holder,
+    may: MayTake,
+) -> Result<Option<i64>, Error> {
     let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
     let run_id: i64 = query_scalar(
         "insert into planhat_sync.runs (workspace, command, status, version) values ($1, $2, 'running', $3) returning id",
@@ -86,11 +104,11 @@ pub async fn take_lease(
     .map_err(could_not("take the lease"))?;
     if taken.rows_affected() == 0 {
         savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
-        return holder_of(db, workspace).await.map(Err);
+        return Ok(None);
     }
     mark_interrupted(&mut savepoint, workspace, run_id).await?;
     savepoint.commit().await.map_err(could_not("release a savepoint"))?;
-    Ok(Ok(run_id))
+    Ok(Some(run_id))
 }
 
 /// Runs that seem to be at work beside the one that holds the lease have died.
@@ -107,13 +125,13 @@ async fn mark_interrupted(db: &mut PgConnection, workspace: &str, run_id: i64) -
     Ok(())
 }
 
-async fn holder_of(db: &mut PgConnection, workspace: &str) -> Result<Held, Error> {
+async fn holder_of(db: &mut PgConnection, workspace: &str) -> Result<Option<Held>, Error> {
     query_as(
         "select run_id, command, holder, process, taken_at, heartbeat_at
          from planhat_sync.leases join planhat_sync.runs on runs.id = run_id where leases.workspace = $1",
     )
     .bind(workspace)
-    .fetch_one(db)
+    .fetch_optional(db)
     .await
     .map_err(could_not("see who holds the lease"))
 }
