@@ -187,7 +187,10 @@ async fn look_at(store: &Store, settings: &Settings) -> Result<Vec<Finding>, sto
     findings.extend(faults_of(&health));
     let is_set_up = store.is_set_up().await;
     let misspelt = misspelt(store, settings, matches!(is_set_up, Ok(true))).await.unwrap_or_default();
-    let workspace = if matches!(is_set_up, Ok(true)) { check_workspace(settings, store).await } else { None };
+    let workspace = match &is_set_up {
+        Ok(is_set_up) => check_workspace(settings, store, *is_set_up).await,
+        Err(_) => None,
+    };
     findings.push(tables(store, is_set_up).await);
     findings.extend(workspace);
     for taken in health.taken {
@@ -276,7 +279,7 @@ fn check_settings(settings: &Settings) -> Vec<Finding> {
 }
 
 /// Whether the schema is filled by the workspace whose token is set.
-async fn check_workspace(settings: &Settings, store: &Store) -> Option<Finding> {
+async fn check_workspace(settings: &Settings, store: &Store, is_set_up: bool) -> Option<Finding> {
     let client = client(&impatient(settings)).ok()?;
     let schema = &store.schema;
     Some(match run::recognize(&client, store).await {
@@ -284,6 +287,8 @@ async fn check_workspace(settings: &Settings, store: &Store) -> Option<Finding> 
             let since = binding.bound_at.format("%Y-%m-%d %H:%M:%S UTC");
             Finding::ok(WORKSPACE, format!("schema {schema} is filled by this token from {} since {since}", binding.host))
         }
+        // There is nothing yet, as is said of the tables.
+        Ok(Recognized::New { .. }) if !is_set_up => return None,
         Ok(Recognized::New { .. }) => {
             Finding::ok(WORKSPACE, format!("nothing is stored in schema {schema}; the next sync binds it"))
         }

@@ -53,10 +53,22 @@ pub(super) async fn daemon(
 ) -> Result<ExitCode, Failure> {
     // Mistakes in the settings show before the database is touched.
     let equipment = Equipment::of(settings)?;
+    let notifier = equipment.notifier.clone().for_one_run();
+    tell_systemd(&[NotifyState::Status("connecting to the database")]);
+    info!("connecting to the database");
     let store = Arc::new(open_store(&equipment.settings).await?);
     let stop = listen_for_signals(&store)?;
     // Housekeeping has tasks of its own, on this thread.
     let result = LocalSet::new().run_until(live(&store, equipment, &stop, reload)).await;
+    // A start that is refused is told once, since what was told is stored; one without a database would be told at each attempt.
+    if let Err(failure) = &result
+        && let Some(why) = failure.as_no_run()
+    {
+        tokio::select! {
+            () = stop.token.cancelled() => {}
+            () = notifier.failed(Some(&store), DAEMON, &why) => {}
+        }
+    }
     if let Some(store) = Arc::into_inner(store) {
         store.close().await;
     }
@@ -319,6 +331,9 @@ impl Daemon<'_> {
         match result {
             Ok(summary) => self.run_ended(command, &summary).await,
             Err(run::Error::Stopped) => {}
+            Err(error) if self.stop.token.is_cancelled() && error.is_silence() => {
+                warn!(error = %Chain(&error), "the database does not answer, so the next run notes that this one was interrupted");
+            }
             Err(run::Error::Busy(held)) => {
                 info!("{}", run::Error::Busy(held));
                 self.retry = Some((Utc::now() + SOON, objects));

@@ -342,6 +342,15 @@ async fn connect(settings: &Settings) -> Result<Store, Failure> {
     }
 }
 
+/// The same for a dry run, which has nothing to compare with where there is no database yet, and makes none that stays.
+async fn open_store_to_preview(settings: &Settings) -> Result<Store, Failure> {
+    #[cfg(feature = "embedded")]
+    if no_database_yet(settings).is_some() {
+        return Ok(Store::embedded(store::Place::Temporary, &settings.database.schema).await?);
+    }
+    open_store(settings).await
+}
+
 /// From here on a signal stops after the pages in hand, and a database that hangs then is not waited for.
 fn listen_for_signals(store: &Store) -> Result<Stop, Failure> {
     let stop = signals::listen().context("could not listen for signals")?;
@@ -349,8 +358,11 @@ fn listen_for_signals(store: &Store) -> Result<Stop, Failure> {
     Ok(stop)
 }
 
-/// Opens the store, does the work, and closes it whatever came of the work.
+/// Opens the store, does the work, and closes it whatever came of the work. Only a sync makes an embedded database.
 async fn with_store<T>(settings: &Settings, work: impl AsyncFnOnce(&Store) -> Result<T, Failure>) -> Result<T, Failure> {
+    if let Some(text) = no_database_yet(settings) {
+        return Err(Failure::new(exit::CONFIGURATION, anyhow::anyhow!(text), None));
+    }
     let store = open_store(settings).await?;
     let result = work(&store).await;
     store.close().await;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::{Failure, as_a_run, exit, print, sync, with_store};
+use super::{Failure, as_a_run, exit, print, sync, with_store_to_look};
 use crate::cli::{Output, WhichQuarantined};
 use crate::config::{self, Settings};
 use crate::object::Object;
@@ -38,7 +38,7 @@ struct Whole {
 
 pub(super) async fn list(settings: &Settings, which: &WhichQuarantined) -> Result<ExitCode, Failure> {
     let named: Vec<&str> = config::objects_named(&which.objects)?.iter().map(|object| object.name).collect();
-    let overview = with_store(settings, async |store| {
+    let overview = with_store_to_look(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Overview::default());
         }
@@ -59,7 +59,7 @@ pub(super) async fn list(settings: &Settings, which: &WhichQuarantined) -> Resul
 }
 
 pub(super) async fn show(settings: &Settings, id: i64, output: Output) -> Result<ExitCode, Failure> {
-    let whole = with_store(settings, async |store| {
+    let whole = with_store_to_look(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(None);
         }
@@ -87,7 +87,7 @@ pub(super) async fn show(settings: &Settings, id: i64, output: Output) -> Result
 pub(super) async fn retry(settings: &Settings, objects: &[String]) -> Result<ExitCode, Failure> {
     let objects = config::objects_named(objects)?;
     let limits = sync::limits(settings);
-    let tried = with_store(settings, async |store| {
+    let tried = with_store_to_look(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
@@ -111,7 +111,7 @@ fn all_stored(tried: &[Tried]) -> bool {
 
 /// Forgets entries on the user's word.
 pub(super) async fn drop(settings: &Settings, ids: &[i64]) -> Result<ExitCode, Failure> {
-    let dropped = with_store(settings, async |store| {
+    let dropped = with_store_to_look(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }

@@ -37,7 +37,8 @@ fn text_of(status: &Status, schema: &str) -> String {
         status.headline.clone()
     };
     let Some(run) = &status.latest_run else { return text };
-    let ended = run.finished_at.map_or_else(|| "still at work".to_owned(), print::instant);
+    let at_work = if run.error.is_none() { "still at work" } else { "not ended" };
+    let ended = run.finished_at.map_or_else(|| at_work.to_owned(), print::instant);
     text.push_str(&format!(
         "\nlast run: {} {} ({}), {}, {ended}",
         run.command,

@@ -8,9 +8,12 @@ use chrono::Utc;
 use serde_json::Value;
 use sqlx::types::Json;
 
-use super::{Failure, client, exit, listen_for_signals, notifier, open_store, print, progress, with_store};
+use tracing::warn;
+
+use super::{Failure, client, exit, listen_for_signals, notifier, open_store, open_store_to_preview, print, progress};
 use crate::cli::Output;
 use crate::config::Settings;
+use crate::error::Chain;
 use crate::notify::Notifier;
 use crate::object::Object;
 use crate::planhat::Client;
@@ -76,6 +79,11 @@ async fn one_run(
     let run = run::run_and_say(client, store, order, &stop.token, begins);
     let summary = match progress::beside(&order.board, client, run).await {
         Err(run::Error::Stopped) => return Ok((None, stop)),
+        // Who has asked for the end need not be told that the database hangs: what is committed is kept all the same.
+        Err(error) if stop.token.is_cancelled() && error.is_silence() => {
+            warn!(error = %Chain(&error), "stopped; the database does not answer, so the next run notes that this one was interrupted");
+            return Ok((None, stop));
+        }
         ended => ended?,
     };
     if let Some(notifier) = notifier {
@@ -93,12 +101,14 @@ async fn say_that_it_failed(notifier: Option<&Notifier>, store: Option<&Store>, 
 /// A dry run.
 pub(super) async fn preview(order: &Order<'_>, diff: bool, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
     let client = client(settings)?;
-    let (summary, stop) = with_store(settings, async |store| {
-        let stop = listen_for_signals(store)?;
-        let preview = run::preview(&client, store, order, diff, &stop.token);
-        Ok((progress::beside(&order.board, &client, preview).await, stop))
-    })
-    .await?;
+    let store = open_store_to_preview(settings).await?;
+    let stop = listen_for_signals(&store);
+    let summary = match &stop {
+        Ok(stop) => progress::beside(&order.board, &client, run::preview(&client, &store, order, diff, &stop.token)).await,
+        Err(_) => Err(run::Error::Stopped),
+    };
+    store.close().await;
+    let stop = stop?;
     match summary {
         Ok(summary) => show(&summary, &stop, output),
         Err(run::Error::Stopped) => Ok(ExitCode::from(stop.exit_code())),

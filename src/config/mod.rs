@@ -170,10 +170,22 @@ pub struct Log {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum LogFormat {
     Text,
     Json,
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<LogFormat, String> {
+        match text.as_str() {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(format!("{text:?} is neither \"text\" nor \"json\"")),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -302,6 +314,12 @@ impl Settings {
             ("planhat.connect_timeout", planhat.connect_timeout, "no connection would be made in time", "10s"),
             ("planhat.request_timeout", planhat.request_timeout, "no answer would come in time", "3min"),
             ("sync.lookback", sync.lookback, "a change that a listing shows late would be missed", "72h"),
+            (
+                "sync.history",
+                sync.history,
+                "a first load would leave out all that has a time (`backfill --all` reads everything)",
+                "4years",
+            ),
             ("sync.keep_runs", sync.keep_runs, "each run would be forgotten at once", "180days"),
             ("daemon.stuck_after", daemon.stuck_after, "each run would be stuck from the beginning", "30min"),
             ("notify.stale_after", notify.stale_after, "the data would be stale as soon as it is stored", "26h"),
@@ -631,6 +649,7 @@ mod tests {
         let all = [
             refused("PLANHAT__CONNECT_TIMEOUT", "0s"),
             refused("SYNC__LOOKBACK", "0s"),
+            refused("SYNC__HISTORY", "0s"),
             refused("SYNC__KEEP_RUNS", "0s"),
             refused("DAEMON__STUCK_AFTER", "0s"),
             refused("NOTIFY__STALE_AFTER", "0s"),
@@ -642,6 +661,7 @@ mod tests {
         insta::assert_snapshot!(all.join("\n"), @r#"
         setting "planhat.connect_timeout" is "0s": no connection would be made in time; "10s" is usual
         setting "sync.lookback" is "0s": a change that a listing shows late would be missed; "72h" is usual
+        setting "sync.history" is "0s": a first load would leave out all that has a time (`backfill --all` reads everything); "4years" is usual
         setting "sync.keep_runs" is "0s": each run would be forgotten at once; "180days" is usual
         setting "daemon.stuck_after" is "0s": each run would be stuck from the beginning; "30min" is usual
         setting "notify.stale_after" is "0s": the data would be stale as soon as it is stored; "26h" is usual
@@ -650,7 +670,7 @@ mod tests {
         setting "daemon.schedule" does not work: "0 0 0 1 1 * 2020" names years, after which nothing would run any more; leave them out ("0 3 * * *" is every day at three)
         setting "daemon.jitter" does not work: 10m is longer than the 5m between two runs of "*/5 * * * *", so that one would come after the next; 30s works
         "#);
-        for off in ["DAEMON__RETRY_AFTER", "DAEMON__JITTER", "SYNC__RECONCILE_EVERY", "ACTIONS__KEEP", "SYNC__HISTORY"] {
+        for off in ["DAEMON__RETRY_AFTER", "DAEMON__JITTER", "SYNC__RECONCILE_EVERY", "ACTIONS__KEEP"] {
             assert!(with(&[(&format!("PLANHAT_SYNC__{off}"), "0s")]).is_ok(), "{off}");
         }
     }

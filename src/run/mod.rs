@@ -119,6 +119,11 @@ impl Error {
         Error::Unproven { schema: schema.to_owned(), source }
     }
 
+    /// Whether the database said nothing for too long.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Error::End { source: store::Error::Silent { .. }, .. } | Error::Store(store::Error::Silent { .. }))
+    }
+
     /// What could not be done, for a log.
     pub fn headline(&self) -> &'static str {
         match self {
@@ -181,7 +186,11 @@ pub async fn run_and_say(
         warn!(error = %Chain(&error), "could not make the view {}.timeline", store.schema);
     }
     let seconds = started.elapsed().as_secs_f64();
-    info!(run_id, status = status.as_str(), seconds, "run {run_id} {}", status.as_str());
+    let came_to = status.as_str();
+    match status {
+        RunStatus::Succeeded | RunStatus::Interrupted => info!(run_id, status = came_to, seconds, "run {run_id} {came_to}"),
+        RunStatus::Partial | RunStatus::Failed => warn!(run_id, status = came_to, seconds, "run {run_id} {came_to}"),
+    }
     Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects })
 }
 

@@ -66,10 +66,10 @@ struct Stored {
 impl Stored {
     async fn read(db: &mut PgConnection, schema: &str, client: &Client) -> Result<Stored, store::Error> {
         let mut stored = Stored { binding: None, ours: None, has_rows: false, ids: Vec::new() };
-        if !store::is_set_up(&mut *db).await? {
-            return Ok(stored);
+        // Where our own tables are gone, those of a workspace may still be there.
+        if store::is_set_up(&mut *db).await? {
+            stored.binding = store::binding(&mut *db, schema).await?;
         }
-        stored.binding = store::binding(&mut *db, schema).await?;
         stored.ours = stored.binding.as_ref().map(|binding| ours(client, &binding.key));
         if stored.binding.as_ref().map(identity_of) == stored.ours && stored.ours.is_some() {
             return Ok(stored);

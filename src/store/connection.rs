@@ -41,6 +41,7 @@ const SILENCE_ONCE_MORE: Duration = Duration::from_millis(500);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// After so short a rest it is not asked.
 const NEED_NOT_BE_ASKED: Duration = Duration::from_secs(1);
+const SAYS_WHY_WITHIN: Duration = Duration::from_secs(3);
 /// What closing all connections in good order may take.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -142,10 +143,11 @@ impl Connections {
         // The pool ends its wait itself; a stop ends it sooner.
         tokio::select! {
             biased;
-            acquired = pool.acquire() => {
-                let connection = acquired.map_err(could_not("reach the database"))?;
-                Ok(Lent { connection, is_silent: false })
-            }
+            acquired = pool.acquire() => match acquired {
+                Ok(connection) => Ok(Lent { connection, is_silent: false }),
+                Err(sqlx::Error::PoolTimedOut) => Err(could_not("reach the database")(why_none(pool).await)),
+                Err(error) => Err(could_not("reach the database")(error)),
+            },
             silent = self.silence.once_stopping() => Err(silent),
         }
     }
@@ -159,6 +161,14 @@ impl Connections {
         });
         let sql = sql.milliseconds(LOCK_TIMEOUT).text("; set local statement_timeout = ").milliseconds(self.statement_timeout);
         if begin == Begin::WriteSoon { sql.text("; set local synchronous_commit = off") } else { sql }
+    }
+}
+
+/// What keeps a pool from making a connection, which it does not say itself: it tries until its time is over.
+async fn why_none(pool: &PgPool) -> sqlx::Error {
+    match timeout(SAYS_WHY_WITHIN, PgConnection::connect_with(&pool.connect_options())).await {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
     }
 }
 

@@ -17,7 +17,7 @@ pub enum Error {
     Connect { host: String, port: u16, source: sqlx::Error },
     #[error("PostgreSQL at {host}:{port} did not answer within {seconds} s")]
     NoAnswer { host: String, port: u16, seconds: u64 },
-    #[error("the database was silent for {} s: its connection was given up", waited.as_secs())]
+    #[error("the database said nothing for {:.1} s: its connection was given up", waited.as_secs_f64())]
     Silent { waited: Duration },
     #[error("could not {doing}")]
     Statement { doing: &'static str, source: sqlx::Error },

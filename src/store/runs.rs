@@ -215,12 +215,29 @@ pub struct PastRun {
 
 /// The latest runs, the last one first.
 pub async fn recent_runs(db: &mut PgConnection, workspace: &str, count: i64) -> Result<Vec<PastRun>, Error> {
+    past_runs(db, workspace, None, count).await
+}
+
+/// One run of this workspace.
+pub async fn run_of(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<PastRun>, Error> {
+    Ok(past_runs(db, workspace, Some(run_id), 1).await?.pop())
+}
+
+/// Of one that seems to be at work, and has not kept its lease for too long, that is said.
+async fn past_runs(db: &mut PgConnection, workspace: &str, run_id: Option<i64>, count: i64) -> Result<Vec<PastRun>, Error> {
     query_as(
-        "select id, command, status, started_at, finished_at, error, hint, api_calls as calls from planhat_sync.runs
-         where workspace = $1 order by id desc limit $2",
+        "select id, command, status, started_at, finished_at, hint, api_calls as calls,
+             case when status = 'running' and not exists (select from planhat_sync.leases
+                      where leases.run_id = runs.id and heartbeat_at >= now() - make_interval(secs => $4))
+                 then 'it gives no sign of life: its process has probably ended, which the next run notes'
+                 else error end as error
+         from planhat_sync.runs
+         where workspace = $1 and ($2::bigint is null or id = $2) order by id desc limit $3",
     )
     .bind(workspace)
+    .bind(run_id)
     .bind(count)
+    .bind(lease::STALE_AFTER.as_secs_f64())
     .fetch_all(db)
     .await
     .map_err(could_not("read the latest runs"))
@@ -254,16 +271,6 @@ pub async fn objects_of_run(db: &mut PgConnection, run_id: i64) -> Result<Vec<Pa
     .fetch_all(db)
     .await
     .map_err(could_not("read what a run did"))
-}
-
-/// One run of this workspace.
-pub async fn run_of(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<PastRun>, Error> {
-    query_as("select id, command, status, started_at, finished_at, error, hint, api_calls as calls from planhat_sync.runs where workspace = $1 and id = $2")
-        .bind(workspace)
-        .bind(run_id)
-        .fetch_optional(db)
-        .await
-        .map_err(could_not("read a run"))
 }
 
 /// When the last run of that command began that was good, at least in part.

@@ -457,3 +457,26 @@ async fn data_that_gets_old_is_told_once() {
     // Without another run it gets stale again before long.
     assert_eq!(types()[..3], ["sync.failed", "sync.stale", "sync.recovered"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_refused_is_told_once() {
+    let (ours, theirs, (url, heard)) = (simulator().await, simulator().await, listener().await);
+    let users = |simulator: &Simulator| simulator.records("users").len();
+    assert_eq!(users(&ours), users(&theirs));
+    for (object, id) in [("companies", "c0"), ("companies", "c1"), ("companies", "c2"), ("users", "u0")] {
+        assert!(theirs.delete(object, id));
+    }
+    theirs.add("companies", json!({"_id": "another"}));
+    let mut tool = tool(&ours, "0 0 1 1 *").await;
+    assert_eq!(tool.set_log("error").run(&["sync"]).code, 0);
+    let tool = tool.set("PLANHAT_API_URL", &theirs.url()).set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{url}/hook"));
+
+    for _ in 0..2 {
+        assert_eq!(tool.command(&["daemon"]).output().unwrap().status.code(), Some(2));
+    }
+
+    let told: Vec<Value> = heard.lock().unwrap().iter().map(|(.., body)| serde_json::from_str(body).unwrap()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["type"], "sync.failed");
+    assert!(told[0]["data"]["reason"].as_str().unwrap().contains("belongs to another workspace"), "{told:?}");
+}

@@ -124,6 +124,13 @@ async fn looking_makes_no_database() {
     assert_eq!(tool.run(&["actions", "--json"]).stdout, "");
     let checked = tool.run(&["check"]);
     assert!(checked.stdout.contains(&format!("warn  database       {none}")) && checked.code == 0, "{}", checked.all());
+    assert!(tool.run(&["quarantine"]).stderr.starts_with(&none));
+    for command in [&["retype", "companies", "planhat__name", "text"][..], &["adopt"], &["actions", "--follow"]] {
+        let refused = tool.run(command);
+        assert!(refused.code == 2 && refused.stderr.starts_with(&format!("error: {none}")), "{command:?}: {}", refused.all());
+    }
+    let dry = tool.run(&["sync", "--dry-run", "companies"]);
+    assert!(dry.code == 0 && dry.stdout.contains("would make the table"), "{}", dry.all());
     assert!(!folder.exists());
 
     assert_eq!(tool.run(&["sync", "companies"]).code, 0);

@@ -599,3 +599,18 @@ async fn a_resumed_scan_that_lost_its_position_is_followed_by_a_fresh_one_all_th
     assert_eq!(sync.one("select planhat__name from planhat.tasks where planhat__id = '00000'").await, "new");
     assert_eq!(sync.one("select count(*)::text from planhat.tasks").await, "1500");
 }
+
+#[tokio::test]
+async fn a_run_whose_process_is_gone_is_not_said_to_be_at_work() {
+    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let begin = async |db: &mut store::PgConnection| {
+        store::take_lease(db, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await
+    };
+    let run_id = sync.store.attempt(begin).await.unwrap().unwrap();
+    let said = async || sync.store.look(async |db| store::run_of(db, "planhat", run_id).await).await.unwrap().unwrap().error;
+    assert_eq!(said().await, None);
+
+    sync.do_at_once(&["update planhat_sync.leases set heartbeat_at = now() - interval '2 minutes'"]).await;
+
+    assert!(said().await.unwrap().starts_with("it gives no sign of life"));
+}

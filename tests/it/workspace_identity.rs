@@ -79,6 +79,21 @@ const PROVEN_BY: &str = "select proven_by from planhat_sync.workspaces";
 const LIVE: &str = "select string_agg(planhat__id, ' ' order by planhat__id) from planhat.companies where _deleted_at is null";
 
 #[tokio::test]
+async fn where_the_tables_of_the_tool_are_gone_those_of_a_workspace_are_not_taken_for_nobodys() {
+    let sync = filled().await;
+    sync.do_at_once(&["drop schema planhat_sync cascade"]).await;
+    let other = served(workspace("bolt")).await;
+    let (objects, stop) = (objects(&COMPANIES_AND_USERS), &sync.stop);
+
+    let dry =
+        run::preview(&client_of(&other, other.token()), &sync.store, &sync.order(Ask::Changes, &objects), false, stop).await;
+
+    assert!(matches!(dry, Err(Error::OtherWorkspace { .. })), "{dry:?}");
+    let own = run::preview(&sync.client(), &sync.store, &sync.order(Ask::Changes, &objects), false, stop).await;
+    assert_eq!(own.unwrap().status, RunStatus::Succeeded);
+}
+
+#[tokio::test]
 async fn a_first_run_binds_the_schema_and_the_next_ones_ask_for_nothing() {
     let sync = filled().await;
     assert_eq!(sync.one(PROVEN_BY).await, "first sync");
@@ -412,10 +427,7 @@ async fn the_embedded_database_belongs_to_one_workspace_too() {
     let (acme, bolt) = (served(workspace("acme")).await, served(workspace("bolt")).await);
     let mut tool = of(&acme, "");
     let adopted = tool.run(&["adopt"]);
-    assert_eq!(
-        (adopted.code, adopted.stdout.as_str()),
-        (0, "there is nothing to adopt: schema planhat has no tables yet; `planhat-sync sync` makes them\n")
-    );
+    assert!(adopted.code == 2 && adopted.stderr.starts_with("error: there is no database yet"), "{}", adopted.all());
     assert_eq!(tool.run(&["sync"]).code, 0);
     acme.rotate_token("rotated");
     let mut tool = tool.set("PLANHAT_API_TOKEN", "rotated");
