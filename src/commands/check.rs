@@ -289,6 +289,8 @@ async fn check_workspace(settings: &Settings, store: &Store, is_set_up: bool) ->
         }
         // There is nothing yet, as is said of the tables.
         Ok(Recognized::New { .. }) if !is_set_up => return None,
+        // Tables that may not be read are named with the privileges.
+        Err(run::Error::Store(_)) if !is_set_up => return None,
         Ok(Recognized::New { .. }) => {
             Finding::ok(WORKSPACE, format!("nothing is stored in schema {schema}; the next sync binds it"))
         }
