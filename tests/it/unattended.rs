@@ -133,7 +133,8 @@ async fn watched(name: &str, pace: Pace, database: Database, settings: &[(&str, 
     let over = CancellationToken::new();
     let supervisor = Supervisor::of(tool, &socket, pace.watchdog, over.clone());
     let supervised = tokio::task::spawn_blocking(move || supervisor.supervise());
-    let (edits, troubles) = tokio::join!(edit_until(&simulator, pace), trouble_until(&database, pace));
+    let (edits, troubles, ()) =
+        tokio::join!(edit_until(&simulator, pace), trouble_until(&database, pace), take_a_permission(&simulator, &heard, pace));
     // All troubles are over: so are the runs that they have spoilt, before long.
     let deadline = Instant::now() + pace.trouble + 4 * pace.every + Duration::from_secs(60);
     let calls = simulator.requests().len();
@@ -202,6 +203,18 @@ async fn edit_until(simulator: &Simulator, pace: Pace) -> usize {
         tokio::time::sleep(pace.every / 7).await;
     }
     edits
+}
+
+/// Somebody takes a permission away, until it is told that it is missing.
+async fn take_a_permission(simulator: &Simulator, heard: &Heard, pace: Pace) {
+    tokio::time::sleep(pace.lasts / 3).await;
+    simulator.forbid("tasks");
+    let deadline = Instant::now() + pace.trouble + 6 * pace.every + Duration::from_secs(60);
+    while !types(heard).iter().any(|kind| kind == "sync.partial") {
+        assert!(Instant::now() < deadline, "nobody is told that a permission is missing: {:?}", types(heard));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    simulator.allow("tasks");
 }
 
 /// Its server has troubles, each over in time.
@@ -346,7 +359,10 @@ fn assert_events(name: &str, heard: &Heard, troubles: usize, log: &str) {
     let recovered = types.iter().filter(|kind| *kind == "sync.recovered").count();
     let began = types.windows(2).filter(|pair| pair[0] == "sync.recovered" && pair[1] != "sync.recovered").count();
     assert_eq!(recovered, if types.is_empty() { 0 } else { began + 1 }, "{name}: {types:?}");
-    assert!(recovered <= troubles, "{name}: {types:?} of {troubles} troubles\n{log}");
+    if troubles == 0 {
+        assert_eq!(types, ["sync.partial", "sync.recovered"], "{name}\n{log}");
+    }
+    assert!((1..=troubles + 1).contains(&recovered), "{name}: {types:?} of {troubles} troubles of the database\n{log}");
 }
 
 #[expect(clippy::print_stdout, reason = "what was seen, for whoever runs the hour")]
