@@ -31,7 +31,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 const SHORT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 /// What the server's answer may take on its way, beyond the time of its statement, at most.
 const ON_ITS_WAY: Duration = Duration::from_secs(10);
-/// The same for someone else's lock: longer waits would hold up the readers behind us.
+/// For somebody else's lock: whoever waits longer holds up the readers behind it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the database may be silent once we are asked to stop; and after it has been for so long, for whatever is
 /// still to be written.
@@ -41,6 +41,7 @@ const SILENCE_ONCE_MORE: Duration = Duration::from_millis(500);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// After so short a rest it is not asked.
 const NEED_NOT_BE_ASKED: Duration = Duration::from_secs(1);
+/// For a try by which it shows why the pool makes no connection.
 const SAYS_WHY_WITHIN: Duration = Duration::from_secs(3);
 /// What closing all connections in good order may take.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);

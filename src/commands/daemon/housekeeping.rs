@@ -108,7 +108,7 @@ impl Lease {
     }
 }
 
-/// Sends what there is to tell, and takes in what was measured.
+/// Sends what there is to tell, when it is due.
 pub(super) fn deliver(store: &Arc<Store>, notifier: &Notifier) -> AbortOnDropHandle<()> {
     let (store, notifier) = (Arc::clone(store), notifier.clone());
     AbortOnDropHandle::new(spawn_local(async move {
