@@ -5,14 +5,19 @@ ARG RUST=1.95
 
 FROM rust:${RUST}-slim-bookworm AS build
 WORKDIR /src
-# The dependencies, in a layer that lasts until they change: a program that does nothing has the same ones. It is
-# forgotten again, since cargo would take its files, being newer, for the result of ours. Sections of single
+# The dependencies, in a layer that lasts until they change: a program and crates that do nothing have the same ones. They
+# are forgotten again, since cargo would take their files, being newer, for the result of ours. Sections of single
 # targets ([[bench]]) are left out, as cargo looks for their files.
 COPY Cargo.toml Cargo.lock ./
+COPY crates/api/Cargo.toml crates/api/
+COPY crates/model/Cargo.toml crates/model/
+COPY crates/simulator/Cargo.toml crates/simulator/
+COPY crates/store/Cargo.toml crates/store/
 RUN sed -i '/^\[\[/,/^$/d' Cargo.toml \
-    && mkdir src && touch src/lib.rs && echo 'fn main() {}' | tee src/main.rs build.rs > /dev/null \
+    && for root in . crates/*; do mkdir -p $root/src && touch $root/src/lib.rs; done \
+    && echo 'fn main() {}' > src/main.rs \
     && cargo build --release --locked --no-default-features \
-    && cargo clean --release --locked --package planhat-sync
+    && cargo clean --release --locked --package planhat-sync --package planhat-api --package planhat-model --package planhat-store
 # .dockerignore lists what comes along.
 COPY . .
 RUN cargo build --release --locked --no-default-features

@@ -8,11 +8,11 @@ help: ## List the recipes
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: ## Show the main job on a simulated workspace: no token, no database
-	cargo run --release -- demo
+	cargo run --release --locked -- demo
 
 test: ## Run all tests against a private PostgreSQL (installs Debian's package where there is none)
 	scripts/with-postgres cargo test --locked --no-default-features --test it -- without_embedded
-	scripts/with-postgres cargo test --locked --lib --test it
+	scripts/with-postgres cargo test --locked --workspace --lib --test it
 
 soak: ## Half an hour of faults of all kinds at once, on an optimised build
 	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture soak
@@ -26,12 +26,12 @@ bench: ## Measure loads and daily runs (RECORDS=100000,1000000 LATENCY_MS=20 CAL
 	cargo bench --locked --no-default-features --bench flatten
 
 lint: ## Check formatting, lints and docs, with warnings denied
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
 fmt: ## Format the code
-	cargo fmt
+	cargo fmt --all
 
 ci: lint test ## What CI runs

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use planhat_sync::catalog;
-use planhat_sync::flatten::{Columns, Declared, Volatile, column_name, flatten};
-use planhat_sync::record::{Origin, Record};
-use planhat_sync::simulator::Workspace;
+use planhat_model::catalog;
+use planhat_model::flatten::{Columns, Declared, Volatile, column_name, flatten};
+use planhat_model::record::{Origin, Record};
+use planhat_simulator::Workspace;
 use serde_json::value::to_raw_value;
 
 const SEED: u64 = 7;

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-
-use crate::object::Kind;
+use planhat_model::catalog::Kind;
 
 const AFTER_HELP: &str = "\
 Settings come from config/default.toml (compiled in), a file, and the environment:
@@ -44,6 +43,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(flatten)]
+    Once(Once),
+    /// Stay up, sync on a schedule (daemon.schedule), serve health and metrics.
+    // Where the help has it: behind `backfill`, the third from 0.
+    #[command(display_order = 4)]
+    Daemon,
+}
+
+/// What is done once, and ends.
+#[derive(Debug, Subcommand)]
+pub enum Once {
     /// Show what it does, on a simulated workspace and an embedded PostgreSQL: no token, no database.
     Demo,
     /// Check token, permissions and database, and say what to do about what is wrong.
@@ -79,8 +89,6 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Stay up, sync on a schedule (daemon.schedule), serve health and metrics.
-    Daemon,
     /// Ask the daemon on this machine whether it lives.
     Health,
     /// Send a test message to notify.webhook_url, and say what is answered.

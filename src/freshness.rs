@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use planhat_store::ObjectState;
 use serde::Serialize;
-
-use crate::store::ObjectState;
 
 /// How an object stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -104,7 +103,7 @@ pub(crate) mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::store::Figures;
+    use planhat_store::Figures;
 
     const STALE_AFTER: Duration = Duration::from_secs(26 * 3600);
 

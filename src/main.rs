@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use planhat_sync::cli::{Cli, Command};
-use planhat_sync::commands::{self, Failure};
-use planhat_sync::{config, telemetry};
+use planhat_sync::cli::{Cli, Command, Once};
+use planhat_sync::failure::Failure;
+use planhat_sync::{commands, config, daemon, print, telemetry};
 
 /// What still hangs when everything is done (a name that the system is looking up) keeps nobody waiting.
 const LINGER: Duration = Duration::from_millis(500);
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Err(failure) => failure.show(),
     };
     runtime.shutdown_timeout(LINGER);
-    commands::ended(code)
+    print::ended(code)
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
@@ -31,10 +31,13 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 
     let load = || config::load(cli.config.as_deref(), environment.clone());
     let mut settings = load()?;
-    if matches!(cli.command, Command::Demo) {
+    if matches!(cli.command, Command::Once(Once::Demo)) {
         // The demo tells its story on stdout; only what goes wrong may interrupt it.
         settings.log.level = "warn".to_owned();
     }
     telemetry::start(&settings.log, rust_log.as_deref(), no_color).map_err(anyhow::Error::new)?;
-    commands::execute(cli.command, &settings, load).await
+    match cli.command {
+        Command::Daemon => daemon::daemon(settings, load).await,
+        Command::Once(command) => commands::execute(command, &settings).await,
+    }
 }

@@ -8,7 +8,6 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use indicatif::MultiProgress;
-
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use planhat_sync::catalog;
-use planhat_sync::object::Object;
+use planhat_model::catalog;
+use planhat_model::catalog::Object;
 use serde_json::Value;
 
 /// As `planhat.page_size`, `pages.overlap` and `sync.concurrency` are by default.

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use chrono::{TimeDelta, Utc};
-use planhat_sync::catalog;
-use planhat_sync::simulator::{Options, Quota, Request, Simulator, Workspace};
+use planhat_model::catalog;
+use planhat_simulator::{Options, Quota, Request, Simulator, Workspace};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use planhat_model::error::exit_code as exit;
+use planhat_store::{self as store, Bell, PastAction, Store, Wanted};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Failure, exit, listen_for_signals, print, with_store, with_store_to_look};
+use super::{with_store, with_store_to_look};
 use crate::cli;
 use crate::config::{self, Settings};
-use crate::store::{self, Bell, PastAction, Store, Wanted};
+use crate::failure::Failure;
+use crate::print;
+use crate::workspace::listen_for_signals;
 
 /// Actions that are read, written out and noted as read at a time.
 const BATCH: i64 = 500;

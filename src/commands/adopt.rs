@@ -6,12 +6,16 @@
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
 
-use super::{Failure, as_a_run, client, print, with_store};
-use crate::catalog;
+use planhat_api::{self as api, Client};
+use planhat_model::catalog;
+use planhat_store::{Binding, RunStatus, Store};
+
+use super::{as_a_run, with_store};
 use crate::config::Settings;
-use crate::planhat::{self, Client};
+use crate::failure::Failure;
+use crate::print;
 use crate::run;
-use crate::store::{Binding, RunStatus, Store};
+use crate::workspace::client;
 
 /// What its run is called.
 const ADOPT: &str = "adopt";
@@ -39,7 +43,7 @@ pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, Failure> {
 async fn expect_accepted(client: &Client, settings: &Settings) -> Result<(), Failure> {
     let object = settings.planhat.objects.first().copied().unwrap_or(&catalog::OBJECTS[0]);
     match client.list(object.name, &[("limit", "1".to_owned())], &AtomicU64::new(0)).await {
-        Ok(_) | Err(planhat::Error::Forbidden { .. }) => Ok(()),
+        Ok(_) | Err(api::Error::Forbidden { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

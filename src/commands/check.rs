@@ -9,18 +9,22 @@ use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::StreamExt;
+use planhat_api::{Client, Error as PlanhatError};
+use planhat_model::catalog::Object;
+use planhat_model::error::exit_code as exit;
+use planhat_model::flatten::Columns;
+use planhat_model::record::Origin;
+use planhat_store::{self as store, Health, Store, Way};
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::{Failure, client, exit, hinted, no_database_yet, open_store, print};
+use super::hinted;
 use crate::cli::Output;
 use crate::config::{Settings, nearest};
-use crate::flatten::Columns;
-use crate::object::Object;
-use crate::planhat::{Client, Error as PlanhatError};
-use crate::record::Origin;
+use crate::failure::Failure;
+use crate::print;
 use crate::run::{self, Recognized};
-use crate::store::{self, Health, Store, Way};
+use crate::workspace::{client, no_database_yet, open_store};
 
 /// For a connection, to Planhat or to the database.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,17 +6,21 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use planhat_api::Client;
+use planhat_model::catalog;
+use planhat_simulator::{Options, Simulator, Workspace};
+use planhat_store::{self as store, Place, RunStatus, Store};
 use serde_json::json;
 
-use super::{Failure, client, print, schema, sync};
-use crate::catalog;
+use super::{schema, sync};
 use crate::config::{self, Settings};
-use crate::planhat::Client;
+use crate::failure::Failure;
+use crate::print;
 use crate::pull::Ask;
 use crate::run::{self, Order, Summary};
 use crate::signals::{self, Stop};
-use crate::simulator::{Options, Simulator, Workspace};
-use crate::store::{self, Place, RunStatus, Store};
+use crate::workspace;
+use crate::workspace::client;
 
 /// Enough for several pages.
 const GENERATED_RECORDS: usize = 1500;
@@ -107,7 +111,7 @@ async fn sync_once(client: &Client, settings: &Settings, store: &Store, stop: &S
         command: "demo",
         objects: &settings.planhat.objects,
         ask: Ask::Changes,
-        limits: sync::limits(settings),
+        limits: workspace::limits(settings),
         now: today(),
         concurrency: settings.sync.concurrency,
         board: Arc::default(),

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use planhat_model::error::exit_code as exit;
 
-use super::{Failure, exit, print};
 use crate::config::Settings;
+use crate::failure::Failure;
+use crate::print;
 
 pub(super) async fn health(settings: &Settings) -> Result<ExitCode, Failure> {
     let Some(address) = settings.daemon.listen else {

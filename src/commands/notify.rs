@@ -2,9 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, exit, notifier, print};
+use planhat_model::error::exit_code as exit;
+
 use crate::config::Settings;
-use crate::notify::Error;
+use crate::events::Error;
+use crate::failure::Failure;
+use crate::print;
+use crate::workspace::notifier;
 
 pub(super) async fn notify(settings: &Settings) -> Result<ExitCode, Failure> {
     match notifier(settings)?.test().await {

@@ -6,14 +6,18 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use planhat_model::catalog::Object;
+use planhat_model::error::exit_code as exit;
+use planhat_store::{self as store, Quarantined, RunStatus, Store, Waiting};
 use serde::Serialize;
 
-use super::{Failure, as_a_run, exit, print, sync, with_store_to_look};
+use super::{as_a_run, with_store_to_look};
 use crate::cli::{Output, WhichQuarantined};
 use crate::config::{self, Settings};
-use crate::object::Object;
+use crate::failure::Failure;
+use crate::print;
 use crate::pull::{self, Limits, Retried};
-use crate::store::{self, Quarantined, RunStatus, Store, Waiting};
+use crate::workspace;
 
 /// What the run of a retry is called.
 const RETRY: &str = "quarantine retry";
@@ -86,7 +90,7 @@ pub(super) async fn show(settings: &Settings, id: i64, output: Output) -> Result
 /// Tries to store what is kept once more, as a run of its own, so that no sync stores the same records meanwhile.
 pub(super) async fn retry(settings: &Settings, objects: &[String]) -> Result<ExitCode, Failure> {
     let objects = config::objects_named(objects)?;
-    let limits = sync::limits(settings);
+    let limits = workspace::limits(settings);
     let tried = with_store_to_look(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());

@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use planhat_model::catalog::{Kind, Object};
+use planhat_model::error::exit_code as exit;
+use planhat_model::flatten::{Column, Columns};
+use planhat_store::{self as store, Error as StoreError, RunStatus, Store};
 
-use super::{Failure, as_a_run, exit, print, with_store};
+use super::{as_a_run, with_store};
 use crate::config::{Settings, nearest};
-use crate::flatten::{Column, Columns};
-use crate::object::{Kind, Object};
-use crate::store::{self, Error as StoreError, RunStatus, Store};
+use crate::failure::Failure;
+use crate::print;
 
 /// What its run is called.
 const RETYPE: &str = "retype";

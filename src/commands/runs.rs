@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use planhat_model::error::exit_code as exit;
+use planhat_store::{self as store, PastObjectRun, PastRun};
 use serde::Serialize;
 
-use super::{Failure, exit, print, with_store_to_look};
+use super::with_store_to_look;
 use crate::cli::Output;
 use crate::config::Settings;
-use crate::store::{self, PastObjectRun, PastRun};
+use crate::failure::Failure;
+use crate::print;
 
 /// One run with its objects.
 #[derive(Debug, Serialize)]

@@ -2,17 +2,19 @@
 
 use std::process::ExitCode;
 
+use planhat_model::catalog;
+use planhat_model::catalog::Object;
+use planhat_model::flatten::Column;
+use planhat_model::record::Origin;
+use planhat_model::rules::Rule;
+use planhat_store::{self as store, Store};
 use serde::Serialize;
 
-use super::{Failure, print, with_store_to_look};
-use crate::catalog;
+use super::with_store_to_look;
 use crate::cli::Output;
 use crate::config::Settings;
-use crate::flatten::Column;
-use crate::object::Object;
-use crate::privacy::Rule;
-use crate::record::Origin;
-use crate::store::{self, Store};
+use crate::failure::Failure;
+use crate::print;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Table {

@@ -3,14 +3,17 @@
 use std::process::ExitCode;
 
 use chrono::Utc;
+use planhat_model::error::exit_code as exit;
+use planhat_store::{self as store, Overview};
 
-use super::{Failure, exit, print, with_store_to_look};
+use super::with_store_to_look;
 use crate::cli::Output;
 use crate::config::Settings;
+use crate::failure::Failure;
 use crate::freshness::State;
+use crate::print;
 use crate::run::records;
-use crate::status::{ObjectLine, Status};
-use crate::store::{self, Overview};
+use crate::workspace_status::{ObjectLine, Status};
 
 pub(super) async fn status(settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
     let overview = with_store_to_look(settings, async |store| {

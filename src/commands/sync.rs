@@ -2,38 +2,24 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use chrono::Utc;
+use planhat_api::Client;
+use planhat_model::error::Chain;
+use planhat_model::error::exit_code as exit;
+use planhat_store::{Figures, ObjectStatus, RunStatus, Store};
 use serde_json::Value;
-use sqlx::types::Json;
-
 use tracing::warn;
 
-use super::{Failure, client, exit, listen_for_signals, notifier, open_store, open_store_to_preview, print, progress};
+use super::progress_bar as progress;
 use crate::cli::Output;
 use crate::config::Settings;
-use crate::error::Chain;
-use crate::notify::Notifier;
-use crate::object::Object;
-use crate::planhat::Client;
-use crate::pull::{Ask, Brake, Failure as PullFailure, Limits, Misfits, Preview, RejectionGuard};
+use crate::events::Notifier;
+use crate::failure::Failure;
+use crate::print;
+use crate::pull::{Ask, Failure as PullFailure, Misfits, Preview};
 use crate::run::{self, ObjectSummary, Order, Summary, records};
 use crate::signals::Stop;
-use crate::store::{Figures, ObjectStatus, RunStatus, Store, Timeline};
-
-/// What is to be done, as far as the settings say.
-pub(super) fn order<'a>(command: &'a str, ask: Ask, objects: &'a [&'static Object], settings: &Settings) -> Order<'a> {
-    Order {
-        command,
-        objects,
-        ask,
-        limits: limits(settings),
-        now: Utc::now(),
-        concurrency: settings.sync.concurrency,
-        board: Arc::default(),
-    }
-}
+use crate::workspace::{client, listen_for_signals, notifier, open_store, open_store_to_preview};
 
 pub(super) async fn sync(order: &Order<'_>, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
     // A mistake in the token shows before the database is touched.
@@ -123,24 +109,6 @@ fn show(summary: &Summary, stop: &Stop, output: Output) -> Result<ExitCode, Fail
         print::to_stdout(&text_of(summary));
     }
     Ok(ExitCode::from(exit_code(summary, stop)))
-}
-
-pub(super) fn limits(settings: &Settings) -> Limits {
-    Limits {
-        page_size: settings.planhat.page_size,
-        overlap: settings.pages.overlap > 0,
-        lookback: settings.sync.lookback,
-        history: settings.sync.history,
-        sorted: settings.sync.sorted.iter().map(|object| object.name).collect(),
-        reconcile_every: settings.sync.reconcile_every,
-        keep_runs: settings.sync.keep_runs,
-        timeline: Timeline { on: settings.actions.enabled, initial: settings.actions.initial, keep: settings.actions.keep },
-        rules: settings.rules.clone(),
-        volatile: settings.volatile.clone(),
-        brake: Brake { on: true, percent: settings.sync.brake_percent, rows: settings.sync.brake_rows },
-        rejections: RejectionGuard { percent: settings.sync.reject_percent, rows: settings.sync.reject_rows },
-        quarantine_rows: settings.sync.quarantine_rows,
-    }
 }
 
 pub(super) fn exit_code(summary: &Summary, stop: &Stop) -> u8 {
@@ -276,7 +244,7 @@ fn would_do(object: &str, preview: &Preview) -> Vec<String> {
     }
     for record in &preview.records {
         lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, record.id));
-        let value = |value: &Option<Json<Value>>| value.as_ref().map_or("null".to_owned(), |Json(value)| value.to_string());
+        let value = |value: &Option<Value>| value.as_ref().map_or("null".to_owned(), Value::to_string);
         lines.extend(
             record
                 .changes
@@ -297,7 +265,7 @@ fn would_do(object: &str, preview: &Preview) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Kind;
+    use planhat_model::catalog::Kind;
 
     #[test]
     fn values_of_another_type_are_shown_to_a_person_alone() {

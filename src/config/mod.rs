@@ -21,13 +21,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use crate::fields::Fields;
-use crate::notify::{Format, PingUrl, Secret};
-use crate::object::{ByObject, Object};
-use crate::privacy::Rules;
+use crate::events::{Format, PingUrl, Secret};
 use crate::schedule::{self, Schedule};
-use crate::store;
 pub use folder::{SecretFiles, USUAL_FOLDER};
+use planhat_model::catalog::{ByObject, Object};
+use planhat_model::rules::Fields;
+use planhat_model::rules::Rules;
+use planhat_store as store;
 use properties::OfProperties;
 pub use reload::Reload;
 pub use sources::{load, load_without_file, readable};
@@ -394,7 +394,7 @@ impl Notify {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::privacy::Rule;
+    use planhat_model::rules::Rule;
     use std::collections::HashMap;
     use std::ffi::OsString;
     use std::io::Write;
@@ -578,7 +578,7 @@ mod tests {
         let settings =
             load(Some(file.path()), [("PLANHAT_SYNC__OBJECTS__NPS__HASH".into(), "email, comment".into())].into()).unwrap();
         let rule = |object, origin, name| settings.rules[object].of(origin, name);
-        use crate::record::Origin::{Custom, Property};
+        use planhat_model::record::Origin::{Custom, Property};
         assert_eq!(rule("endusers", Property, "phone"), Rule::Exclude);
         assert_eq!(rule("endusers", Custom, "Days, left"), Rule::Exclude);
         assert_eq!((rule("endusers", Property, "email"), rule("nps", Property, "comment")), (Rule::Hash, Rule::Hash));

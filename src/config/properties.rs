@@ -1,14 +1,14 @@
 //! What is said of the properties of objects, in `[objects.NAME]`: what may be kept of them, and what moves by itself.
 
+use planhat_model::catalog;
+use planhat_model::catalog::{ByObject, Object};
+use planhat_model::rules::Fields;
+use planhat_model::rules::{Rule, Rules};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::values::{names, names_if_any, objects_named};
 use super::{Error, Settings};
-use crate::catalog;
-use crate::fields::Fields;
-use crate::object::{ByObject, Object};
-use crate::privacy::{Rule, Rules};
 
 /// Shorter ones can be tried out.
 const SHORTEST_KEY_BYTES: usize = 16;

@@ -126,8 +126,9 @@ fn keys_of(settings: &Settings) -> Keys {
     let Database { url, password_file, schema, max_connections, patience, statement_timeout, data_dir } = database;
     let Log { level, format } = log;
 
-    let names =
-        |objects: &[&'static crate::object::Object]| objects.iter().map(|object| object.name).collect::<Vec<_>>().join(" ");
+    let names = |objects: &[&'static planhat_model::catalog::Object]| {
+        objects.iter().map(|object| object.name).collect::<Vec<_>>().join(" ")
+    };
     let mut keys = Keys::new();
     let mut key = |applies, name: &str, value: SecretString| drop(keys.insert(name.to_owned(), (applies, value)));
     key(WithTheNextRun, "planhat.base_url", shown(base_url));

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use config::{Config, Environment, File, FileFormat, Source, Value, ValueKind};
+use planhat_model::catalog;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -15,7 +16,6 @@ use super::folder::{SecretFiles, USUAL_FOLDER};
 use super::properties::LISTS;
 use super::values::nearest;
 use super::{Error, Settings};
-use crate::catalog;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// In the usual folder; read when `--config` names no other file; it may be missing.

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use planhat_model::catalog;
+use planhat_model::catalog::Object;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
 use super::Error;
-use crate::catalog;
-use crate::object::Object;
 
 /// The name that was probably meant.
 pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -4,12 +4,13 @@
 //! A record without an id has nothing that it could be stored under, and the text of one with privacy rules is not what
 //! Planhat sent: both wait for the next sync that lists them.
 
-use super::Limits;
-use crate::flatten::{Volatile, flatten};
-use crate::object::Object;
-use crate::record::Record;
-use crate::store::{self, Store, Target};
+use planhat_model::catalog::Object;
+use planhat_model::flatten::{Volatile, flatten};
+use planhat_model::record::Record;
+use planhat_store::{self as store, Store, Target};
 use serde_json::value::RawValue;
+
+use super::Limits;
 
 /// Texts at a time.
 const BATCH: i64 = 100;

@@ -9,15 +9,15 @@
 
 use std::sync::Arc;
 
-use crate::flatten::{Columns, Declared};
-use crate::planhat;
+use planhat_api as api;
+use planhat_model::flatten::{Columns, Declared};
 
 /// The types of custom fields, as far as they could be read.
 #[derive(Debug, Default)]
 pub struct Declarations {
     pub declared: Declared,
     /// Why they could not be read this time.
-    pub unknown: Option<Arc<planhat::Error>>,
+    pub unknown: Option<Arc<api::Error>>,
 }
 
 /// What a custom field becomes for which an object has no column.
@@ -33,9 +33,9 @@ pub(super) enum NewFields {
 
 impl Declarations {
     /// From what was read of them before it ended, or failed.
-    pub fn of(declared: Declared, failure: Option<planhat::Error>) -> Declarations {
+    pub fn of(declared: Declared, failure: Option<api::Error>) -> Declarations {
         match failure {
-            None | Some(planhat::Error::Forbidden { .. }) => Declarations { declared, unknown: None },
+            None | Some(api::Error::Forbidden { .. }) => Declarations { declared, unknown: None },
             Some(error) => Declarations { declared, unknown: Some(Arc::new(error)) },
         }
     }
@@ -53,9 +53,9 @@ impl Declarations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flatten::Column;
-    use crate::object::Kind;
-    use crate::record::Origin;
+    use planhat_model::catalog::Kind;
+    use planhat_model::flatten::Column;
+    use planhat_model::record::Origin;
     use reqwest::StatusCode;
 
     fn columns(count: usize) -> Columns {
@@ -66,19 +66,19 @@ mod tests {
         (0..count).map(column).collect()
     }
 
-    fn status(status: StatusCode) -> planhat::Error {
-        planhat::Error::Status { path: "/customfields".to_owned(), status, excerpt: String::new(), retry_after: None }
+    fn status(status: StatusCode) -> api::Error {
+        api::Error::Status { path: "/customfields".to_owned(), status, excerpt: String::new(), retry_after: None }
     }
 
-    fn forbidden(status: StatusCode) -> planhat::Error {
-        planhat::Error::Forbidden { path: "/customfields".to_owned(), status }
+    fn forbidden(status: StatusCode) -> api::Error {
+        api::Error::Forbidden { path: "/customfields".to_owned(), status }
     }
 
     #[test]
     fn only_what_the_token_may_not_read_leaves_types_to_values() {
         use NewFields::{Column, Refused, Wait};
-        let broken = || planhat::Error::NotAList { path: "/customfields".to_owned(), found: "null".to_owned() };
-        let unauthorized = || planhat::Error::Unauthorized { path: "/customfields".to_owned() };
+        let broken = || api::Error::NotAList { path: "/customfields".to_owned(), found: "null".to_owned() };
+        let unauthorized = || api::Error::Unauthorized { path: "/customfields".to_owned() };
         for (failure, first_load, later) in [
             (None, Column, Column),
             (Some(forbidden(StatusCode::FORBIDDEN)), Column, Column),

@@ -8,9 +8,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use planhat_store::Presence;
 use tokio::sync::OnceCell;
-
-use crate::store::Presence;
 
 /// Half of a table is unlikely, if it is so many rows.
 const FEW: i64 = 5;

@@ -13,7 +13,7 @@
 mod again;
 mod declarations;
 mod deletion_guard;
-mod gone;
+mod detect_deletions;
 mod page;
 mod plan;
 mod preview;
@@ -28,19 +28,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use planhat_api::{self as api, Client, Listing, Pager, Position};
+use planhat_model::catalog::{ByObject, Object};
+use planhat_model::flatten::{Columns, Volatile};
+use planhat_model::record::REFUSED;
+use planhat_model::rules::Fields;
+use planhat_model::rules::Rules;
+use planhat_model::scan::Window;
+use planhat_model::scan::{Order, Sweep};
+use planhat_store::{self as store, Binding, Cursor, Scan, ScanKind, Store, Timeline};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::fields::Fields;
-use crate::flatten::{Columns, Volatile};
-use crate::object::{ByObject, Object};
-use crate::planhat::{self, Client, Listing, Pager, Position};
-use crate::privacy::Rules;
 use crate::progress::Board;
-use crate::record::REFUSED;
-use crate::store::{self, Binding, Cursor, Scan, ScanKind, Store, Timeline};
-use crate::sweep::{Order, Sweep};
-use crate::window::Window;
 
 pub use again::{Retried, store_again};
 pub use declarations::Declarations;
@@ -154,14 +154,14 @@ pub enum Ending {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error("could not read {object} from offset {offset}")]
-    Fetch { object: &'static str, offset: i64, source: planhat::Error },
+    Fetch { object: &'static str, offset: i64, source: api::Error },
     #[error("could not store {object}")]
     Store { object: &'static str, source: store::Error },
     /// The rejection guard holds.
     #[error("{rejected} of {listed} records of {object} were rejected: {reason}; {}", why_so_many(.reason))]
     Rejected { object: &'static str, rejected: u64, listed: u64, reason: String },
     #[error("could not read which types the custom fields of {object} have")]
-    Undeclared { object: &'static str, source: Arc<planhat::Error> },
+    Undeclared { object: &'static str, source: Arc<api::Error> },
     /// An answer gone wrong, or all of it is gone: only a person can tell.
     #[error("Planhat lists nothing of {object}, though there are rows of earlier days: nothing was marked as deleted")]
     NothingListed { object: &'static str },
@@ -174,13 +174,13 @@ fn why_so_many(reason: &str) -> &'static str {
 impl Failure {
     /// No other object can fare better.
     pub fn is_token_refused(&self) -> bool {
-        matches!(self, Failure::Fetch { source: planhat::Error::Unauthorized { .. }, .. })
+        matches!(self, Failure::Fetch { source: api::Error::Unauthorized { .. }, .. })
     }
 
     /// The other end is gone: trying the other objects would only take longer to say the same.
     pub fn is_out_of_reach(&self) -> bool {
         match self {
-            Failure::Fetch { source, .. } => matches!(source, planhat::Error::Unreachable { .. }),
+            Failure::Fetch { source, .. } => matches!(source, api::Error::Unreachable { .. }),
             Failure::Store { source, .. } => source.is_out_of_reach(),
             Failure::Rejected { .. } | Failure::Undeclared { .. } | Failure::NothingListed { .. } => false,
         }
@@ -193,7 +193,7 @@ impl Failure {
 
     /// Planhat does not let this token read the object, or the workspace does not have it.
     pub fn is_forbidden(&self) -> bool {
-        matches!(self, Failure::Fetch { source: planhat::Error::Forbidden { .. }, .. })
+        matches!(self, Failure::Fetch { source: api::Error::Forbidden { .. }, .. })
     }
 
     fn is_lost_position(&self) -> bool {
@@ -410,7 +410,7 @@ impl<'a> Pull<'a> {
         let names: Vec<String> = listings.iter().map(|(listing, _)| listing.name()).collect();
         // Settings may have changed which listings there are.
         let first = match names.iter().position(|name| *name == self.scan.listing) {
-            _ if self.scan.listing == gone::LISTING => names.len(),
+            _ if self.scan.listing == detect_deletions::LISTING => names.len(),
             found => found.unwrap_or(0),
         };
         if names.len() - first > 1 || self.resumed {

@@ -6,18 +6,18 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use foldhash::fast::RandomState;
+use planhat_api::Page;
+use planhat_model::catalog::Object;
+use planhat_model::flatten::{Columns, Row, flatten};
+use planhat_model::record::{Record, Rejected};
+use planhat_model::rules::Rules;
+use planhat_model::scan::{Verdict, Window};
+use planhat_store::{self as store, PgConnection, Refused, ScanKind, Target, Written};
 use tracing::warn;
 
 use super::declarations::NewFields;
 use super::repeats::Repeats;
 use super::{Failure, Pull, Purpose};
-use crate::flatten::{Columns, Row, flatten};
-use crate::object::Object;
-use crate::planhat::Page;
-use crate::privacy::Rules;
-use crate::record::{Record, Rejected};
-use crate::store::{self, PgConnection, Refused, ScanKind, Target, Written};
-use crate::window::{Verdict, Window};
 
 /// Pages that may be read again after a crash because they changed nothing.
 const UNSAVED_PAGES: u32 = 20;

@@ -1,15 +1,15 @@
 //! What a pull reads: a new scan or an unfinished one, and its listings in order.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use planhat_api::Listing;
+use planhat_model::catalog::Object;
+use planhat_model::rules::Rules;
+use planhat_model::scan::Sweep;
+use planhat_model::scan::Window;
+use planhat_store::{self as store, Cursor, Scan, ScanKind};
 use tracing::info;
 
 use super::{Ask, Begin, Context, Limits, Purpose, Range};
-use crate::object::Object;
-use crate::planhat::Listing;
-use crate::privacy::Rules;
-use crate::store::{self, Cursor, Scan, ScanKind};
-use crate::sweep::Sweep;
-use crate::window::Window;
 
 /// A full scan that was begun longer ago begins anew: who asks for one wants to know how things are now.
 const FULL_SCAN_LASTS: TimeDelta = A_DAY;

@@ -7,15 +7,14 @@
 use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
+use planhat_model::flatten::{Columns, Row, flatten};
+use planhat_store::{self as store, Compared, Difference, Noted, Target, Written};
 use serde::Serialize;
-use sqlx::types::Json;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Pull;
 use super::declarations::NewFields;
 use super::page::Sorted;
-use crate::flatten::{Columns, Row, flatten};
-use crate::store::{self, Compared, Difference, Noted, Target, Written};
 
 /// Records that are shown one by one; the figures have them all.
 const MOST_SHOWN: usize = 1000;
@@ -111,7 +110,7 @@ impl Pull<'_> {
             let shown = diff && !compared.changed.is_empty() && room > 0;
             let mut differences = if shown { store::differences(db, target, &compared.changed).await? } else { Vec::new() };
             for Difference { column, old, .. } in &mut differences {
-                *old = old.take().map(|Json(old)| Json(store::old_as_it_may_be_kept(target, column, old)));
+                *old = old.take().map(|old| store::old_as_it_may_be_kept(target, column, old));
             }
             Ok((compared, differences))
         });

@@ -14,10 +14,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
+use planhat_model::record::{Rejected, is_whole_text};
+use planhat_store::Entry;
 use xxhash_rust::xxh3::xxh3_64;
-
-use crate::record::{Rejected, is_whole_text};
-use crate::store::Entry;
 
 /// So many records, all of them rejected, are no chance.
 const SEVERAL: usize = 3;

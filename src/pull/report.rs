@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use metrics::counter;
+use planhat_model::catalog::{Kind, Object};
+use planhat_model::flatten::Row;
+use planhat_model::record::Rejected;
+use planhat_model::record::{Json, Shape};
+use planhat_store::{Figures, ScanKind, Written};
 
 use super::page::Sorted;
 use super::rejected::Tally;
 use super::repeats::Repeats;
-use crate::flatten::Row;
-use crate::json::{Json, Shape};
-use crate::object::{Kind, Object};
 use crate::progress::Progress;
-use crate::record::Rejected;
-use crate::store::{Figures, ScanKind, Written};
 
 pub use super::preview::Preview;
 

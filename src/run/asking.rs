@@ -1,11 +1,11 @@
 //! Which stored ids are asked for, and when that is enough: one of each table in turn, so that one table that lost its
 //! records, or may not be read, does not decide it alone.
 
+use planhat_api::Error;
+use planhat_model::error::Chain;
 use tracing::warn;
 
 use super::identity::{Answers, Asked};
-use crate::error::Chain;
-use crate::planhat::Error;
 
 /// Answers that are wanted.
 const ENOUGH: usize = 20;

@@ -7,14 +7,14 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
+use planhat_model::error::Chain;
+use planhat_store::{self as store, Held, Lease, MayTake, RunStatus, Store, Why};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::Error;
 use super::process::{is_dead, this_process};
-use crate::error::Chain;
 use crate::pull::{Turns, Way};
-use crate::store::{self, Held, Lease, MayTake, RunStatus, Store, Why};
 
 /// The command that makes way.
 const MAKES_WAY: &str = "backfill";

@@ -9,7 +9,7 @@ mod lease;
 mod objects;
 mod outcome;
 mod process;
-mod workspace;
+mod recognize;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
@@ -20,27 +20,26 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
+use planhat_api::{self as api, Client, Listing, Pager, Position};
+use planhat_model::catalog;
+use planhat_model::catalog::Object;
+use planhat_model::error::Chain;
+use planhat_model::flatten::Declared;
+use planhat_store::{self as store, Binding, Held, ObjectRun, RunStatus, Store, Why};
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::catalog;
-use crate::error::Chain;
-use crate::flatten::Declared;
-use crate::object::Object;
-use crate::planhat::{self, Client, Listing, Pager, Position};
 use crate::progress::Board;
 use crate::pull::{Ask, Declarations, Failure, Ledger, Limits, Misfits, Preview, Purpose, Turns};
-use crate::store::{self, Binding, Held, ObjectRun, RunStatus, Store, Why};
-
 use outcome::{status_of, why};
 
 pub use identity::Compared;
 pub use lease::{begin, beside_heartbeat, end};
 pub use outcome::records;
 pub use process::{is_dead, look_at, this_process};
-pub use workspace::{Recognized, adopt, recognize};
+pub use recognize::{Recognized, adopt, recognize};
 
 /// How much longer than its pulls a run waits until it is said that it has begun.
 const BEGINNING: Duration = Duration::from_secs(2);
@@ -106,7 +105,7 @@ pub enum Error {
     #[error("schema {schema} belongs to another workspace: {compared}")]
     OtherWorkspace { schema: String, compared: Compared },
     #[error("could not tell whether schema {schema} belongs to this workspace: its stored records could not be asked for")]
-    Unproven { schema: String, source: Option<planhat::Error> },
+    Unproven { schema: String, source: Option<api::Error> },
     /// All of its work is done and committed.
     #[error("run {run_id} is done ({}), but its end could not be noted", status.as_str())]
     End { run_id: i64, status: RunStatus, source: store::Error },
@@ -115,7 +114,7 @@ pub enum Error {
 }
 
 impl Error {
-    fn unproven(schema: &str, source: Option<planhat::Error>) -> Error {
+    fn unproven(schema: &str, source: Option<api::Error>) -> Error {
         Error::Unproven { schema: schema.to_owned(), source }
     }
 
@@ -149,7 +148,7 @@ pub async fn run_and_say(
     when_it_begins: impl Future<Output = ()>,
 ) -> Result<Summary, Error> {
     let started = Instant::now();
-    let recognized = workspace::recognize_for_a_run(client, store, stop).await?;
+    let recognized = recognize::recognize_for_a_run(client, store, stop).await?;
     if order.limits.timeline.on {
         store.transaction(async |db| store::make_actions(db, &store.schema).await).await?;
         if let Err(error) = renew_timeline(store).await {
@@ -315,7 +314,7 @@ async fn declared_fields(client: &Client, limits: &Limits, calls: &Arc<AtomicU64
     };
     let declared = Declared::from_records(&records).under(&limits.rules);
     match &failure {
-        Some(error @ planhat::Error::Forbidden { .. }) => {
+        Some(error @ api::Error::Forbidden { .. }) => {
             info!(error = %Chain(error), "custom fields take their types from values: their declarations may not be read");
         }
         Some(error) => warn!(

@@ -1,16 +1,16 @@
 //! One object in a run: its pull, what came of it, and the note of that.
 
 use chrono::{DateTime, Utc};
+use planhat_api::Client;
+use planhat_model::catalog::Object;
+use planhat_model::error::Chain;
+use planhat_store::{self as store, Binding, ObjectRun, ObjectStatus, Store, Why};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::outcome::{Facts, Readable, outcome, records};
 use super::{ObjectSummary, Order};
-use crate::error::Chain;
-use crate::object::Object;
-use crate::planhat::Client;
 use crate::pull::{self, Context, Declarations, Ending, Failure, Ledger, Purpose, Report, Turns};
-use crate::store::{self, Binding, ObjectRun, ObjectStatus, Store, Why};
 
 /// What all objects of a run share.
 #[derive(Debug, Clone, Copy)]

@@ -4,11 +4,11 @@
 //! somebody is waiting for it, and would not hear otherwise that it gets old.
 
 use chrono::{DateTime, Utc};
+use planhat_model::error::Chain;
+use planhat_store::{ObjectStatus, RunStatus, Why};
 
 use super::ObjectSummary;
-use crate::error::Chain;
 use crate::pull::{Ending, Failure};
-use crate::store::{ObjectStatus, RunStatus, Why};
 
 /// Whether an object that may not be read could be read before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,10 +133,10 @@ fn stopped(objects: &[ObjectSummary]) -> Option<Why> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planhat;
+    use planhat_api as api;
 
     fn forbidden() -> Failure {
-        let source = planhat::Error::Forbidden { path: "/nps".to_owned(), status: reqwest::StatusCode::FORBIDDEN };
+        let source = api::Error::Forbidden { path: "/nps".to_owned(), status: reqwest::StatusCode::FORBIDDEN };
         Failure::Fetch { object: "nps", offset: 0, source }
     }
 

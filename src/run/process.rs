@@ -8,7 +8,7 @@
 use std::fs;
 use std::sync::OnceLock;
 
-use crate::store::{Holder, Process};
+use planhat_store::{Holder, Process};
 
 /// This process, as others find it.
 pub fn this_process() -> Holder {

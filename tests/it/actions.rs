@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use planhat_sync::catalog;
-use planhat_sync::flatten::{Columns, Declared, Volatile, flatten};
-use planhat_sync::object::{Kind, Object};
+use planhat_model::catalog;
+use planhat_model::catalog::{Kind, Object};
+use planhat_model::flatten::{Columns, Declared, Volatile, flatten};
+use planhat_model::record::Record;
+use planhat_simulator::Workspace;
+use planhat_store::{self as store, Noted, ObjectStatus, Target, Timeline};
 use planhat_sync::pull::{Ask, Begin};
-use planhat_sync::record::Record;
 use planhat_sync::run;
-use planhat_sync::simulator::Workspace;
-use planhat_sync::store::{self, Noted, ObjectStatus, Target, Timeline};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, PgConnection};
@@ -546,7 +546,7 @@ async fn a_dropped_view_is_made_again_and_one_of_the_users_own_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_database_keeps_a_timeline_too() {
     let store = store::Store::embedded(store::Place::Temporary, "planhat").await.unwrap();
-    let sync = Sync::into(store, small(), planhat_sync::simulator::Options::default()).await;
+    let sync = Sync::into(store, small(), planhat_simulator::Options::default()).await;
     sync.sync().await;
     sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
 

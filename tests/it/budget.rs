@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use planhat_sync::catalog;
-use planhat_sync::planhat::{Budget, Client};
+use planhat_api::{Budget, Client};
+use planhat_model::catalog;
+use planhat_simulator::{Options, Quota, Workspace};
+use planhat_store::RunStatus;
 use planhat_sync::pull::Ask;
-use planhat_sync::simulator::{Options, Quota, Workspace};
-use planhat_sync::store::RunStatus;
 use serde_json::json;
 
 use crate::harness::{Sync, connection_to};
@@ -54,7 +54,7 @@ async fn the_budget_is_used_to_95_percent_and_never_exceeded() {
     assert_used_but_not_exceeded(&sync, period);
 }
 
-/// The real thing; it takes three minutes: `scripts/with-postgres cargo test --test it -- --ignored two_hundred`.
+/// The real thing; it takes three minutes: `scripts/with-postgres cargo test --locked --test it -- --ignored two_hundred`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes three minutes"]
 async fn two_hundred_calls_a_minute_are_used_to_95_percent_and_never_exceeded() {

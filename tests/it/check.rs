@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use planhat_sync::simulator::Answer;
+use planhat_simulator::Answer;
 use sqlx::{Connection as _, PgConnection};
 use tokio::net::TcpListener;
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use planhat_sync::simulator::{Options, Simulator, Workspace};
+use planhat_simulator::{Options, Simulator, Workspace};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use planhat_sync::simulator::{Answer, Simulator};
+use planhat_simulator::{Answer, Simulator};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 

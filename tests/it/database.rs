@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use planhat_sync::catalog;
-use planhat_sync::object::Object;
-use planhat_sync::simulator::{Options, Workspace};
-use planhat_sync::store::{ObjectStatus, RunStatus, Store};
+use planhat_model::catalog;
+use planhat_model::catalog::Object;
+use planhat_simulator::{Options, Workspace};
+use planhat_store::{ObjectStatus, RunStatus, Store};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -472,9 +472,9 @@ async fn a_whole_run_works_behind_a_pooler_in_transaction_mode() {
     look(&mut sync).await;
 }
 
-async fn small() -> planhat_sync::simulator::Simulator {
+async fn small() -> planhat_simulator::Simulator {
     let workspace = Workspace::empty().with("projects", numbered(3));
-    planhat_sync::simulator::Simulator::start(workspace, Options::default()).await.unwrap()
+    planhat_simulator::Simulator::start(workspace, Options::default()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use planhat_sync::catalog;
-use planhat_sync::simulator::{Options, Workspace};
-use planhat_sync::store::{Place, Store};
+use planhat_model::catalog;
+use planhat_simulator::{Options, Workspace};
+use planhat_store::{Place, Store};
 use serde_json::Value;
 
 use crate::cli::Tool;

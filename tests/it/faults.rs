@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use planhat_sync::catalog;
-use planhat_sync::planhat::{Budget, Client, Connection, Retry};
+use planhat_api::{Budget, Client, Connection, Retry};
+use planhat_model::catalog;
+use planhat_simulator::{Answer, Content, Options, Quota, Simulator, Workspace};
+use planhat_store::{ObjectStatus, RunStatus};
 use planhat_sync::pull::{Ask, Failure};
 use planhat_sync::run::{ObjectSummary, Summary};
-use planhat_sync::simulator::{Answer, Content, Options, Quota, Simulator, Workspace};
-use planhat_sync::store::{ObjectStatus, RunStatus};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

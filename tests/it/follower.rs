@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use chrono::SubsecRound as _;
-use planhat_sync::simulator::{Options, Simulator, Workspace};
+use planhat_simulator::{Options, Simulator, Workspace};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 

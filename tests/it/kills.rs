@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
-use planhat_sync::simulator::{Options, Simulator, Workspace};
+use planhat_simulator::{Options, Simulator, Workspace};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;

@@ -1,9 +1,9 @@
 //! What lands in PostgreSQL, compared with what the workspace holds.
 
-use planhat_sync::catalog;
+use planhat_model::catalog;
+use planhat_simulator::{Answer, Workspace};
+use planhat_store::RunStatus;
 use planhat_sync::pull::Ask;
-use planhat_sync::simulator::{Answer, Workspace};
-use planhat_sync::store::RunStatus;
 use serde_json::{Value, json};
 
 use crate::harness::{Sync, day, written};

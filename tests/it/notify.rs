@@ -12,11 +12,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use futures_util::stream;
-use planhat_sync::catalog;
-use planhat_sync::notify::{Delays, Format, NoRun, Notifier, Receivers, Stale, Workspace as Told};
+use planhat_model::catalog;
+use planhat_simulator::{Answer, Options, Simulator, Workspace};
+use planhat_store::Store;
+use planhat_sync::events::{Delays, Format, NoRun, Notifier, Receivers, Stale, Workspace as Told};
 use planhat_sync::pull::Ask;
-use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
-use planhat_sync::store::Store;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 

@@ -1,10 +1,10 @@
 //! What the token may not read.
 
-use planhat_sync::catalog;
+use planhat_model::catalog;
+use planhat_simulator::{Answer, Options, Workspace};
+use planhat_store::{ObjectStatus, RunStatus};
 use planhat_sync::pull::Ask;
 use planhat_sync::run::{self, Order};
-use planhat_sync::simulator::{Answer, Options, Workspace};
-use planhat_sync::store::{ObjectStatus, RunStatus};
 use serde_json::json;
 
 use crate::harness::{Sync, client_of, day};

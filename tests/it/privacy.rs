@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use planhat_sync::catalog;
-use planhat_sync::fields::Fields;
-use planhat_sync::privacy::{Rule, Rules};
+use planhat_model::catalog;
+use planhat_model::rules::Fields;
+use planhat_model::rules::{Rule, Rules};
+use planhat_simulator::{Answer, Options, Simulator, Workspace};
+use planhat_store::ObjectStatus;
 use planhat_sync::pull::Ask;
 use planhat_sync::run;
-use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
-use planhat_sync::store::ObjectStatus;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;

@@ -1,12 +1,12 @@
 //! Records that cannot be stored: counted once, kept within bounds, and never so many that a change of the API is copied
 //! as raw text; the declarations of custom fields, without which no type is decided; and dry runs, which count once too.
 
-use planhat_sync::catalog;
-use planhat_sync::fields::Fields;
-use planhat_sync::privacy::{Rule, Rules};
+use planhat_model::catalog;
+use planhat_model::rules::Fields;
+use planhat_model::rules::{Rule, Rules};
+use planhat_simulator::{Answer, Options, Simulator, Workspace};
+use planhat_store::{ObjectStatus, RunStatus};
 use planhat_sync::pull::{Ask, RejectionGuard};
-use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
-use planhat_sync::store::{ObjectStatus, RunStatus};
 use serde_json::{Value, json};
 
 use crate::cli::{Tool, simulator};

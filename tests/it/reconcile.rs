@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use planhat_sync::catalog;
+use planhat_model::catalog;
+use planhat_simulator::{Answer, Workspace};
+use planhat_store::ObjectStatus;
 use planhat_sync::pull::{Ask, Begin};
 use planhat_sync::run::{self, Summary};
-use planhat_sync::simulator::{Answer, Workspace};
-use planhat_sync::store::ObjectStatus;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 
-use planhat_sync::simulator::Answer;
+use planhat_simulator::Answer;
 
 use crate::cli::{Tool, simulator};
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use planhat_sync::catalog;
+use planhat_model::catalog;
+use planhat_simulator::{Answer, Options, Workspace};
+use planhat_store::{self as store, ObjectStatus, RunStatus};
 use planhat_sync::pull::{Ask, Begin, Range};
 use planhat_sync::run::{self, ObjectSummary, Order};
-use planhat_sync::simulator::{Answer, Options, Workspace};
-use planhat_sync::store::{self, ObjectStatus, RunStatus};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -563,7 +563,7 @@ async fn two_starts_at_once_both_find_the_tables_made() {
 #[tokio::test]
 async fn everything_works_with_a_single_connection_and_another_schema() {
     let store = store::Store::connect(&crate::harness::fresh_database().await.into(), "Customer data", 1).await.unwrap();
-    let sync = Sync::into(store, Workspace::from_fixtures(), planhat_sync::simulator::Options::default()).await;
+    let sync = Sync::into(store, Workspace::from_fixtures(), planhat_simulator::Options::default()).await;
     assert_eq!(sync.sync().await.status, RunStatus::Succeeded);
     assert_ne!(sync.one("select count(*)::text from \"Customer data\".companies").await, "0");
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
+use planhat_simulator::{Answer, Options, Simulator, Workspace};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::Tool;

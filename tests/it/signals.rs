@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use planhat_sync::simulator::{Options, Simulator, Workspace};
+use planhat_simulator::{Options, Simulator, Workspace};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;

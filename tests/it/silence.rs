@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use planhat_sync::catalog;
+use planhat_model::catalog;
+use planhat_simulator::{Options, Simulator, Workspace};
+use planhat_store::{self as store, DaemonLease, Holder, MayTake, ObjectStatus, Process, RunStatus, Store};
 use planhat_sync::pull::Ask;
 use planhat_sync::run;
-use planhat_sync::simulator::{Options, Simulator, Workspace};
-use planhat_sync::store::{self, DaemonLease, Holder, MayTake, ObjectStatus, Process, RunStatus, Store};
 use serde_json::json;
 use tokio::sync::Notify;
 

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{Request, State};
 use chrono::Utc;
-use planhat_sync::catalog;
-use planhat_sync::simulator::{Options, Simulator, Workspace};
-use planhat_sync::store::Store;
+use planhat_model::catalog;
+use planhat_simulator::{Options, Simulator, Workspace};
+use planhat_store::Store;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -371,7 +371,7 @@ async fn assert_in_step(name: &str, simulator: Simulator, database: &Database, p
     let store = match database {
         #[cfg(feature = "embedded")]
         Database::Embedded(folder) => {
-            let place = planhat_sync::store::Place::Folder(folder.path().to_owned());
+            let place = planhat_store::Place::Folder(folder.path().to_owned());
             Store::embedded(place, "planhat").await.unwrap()
         }
         Database::At { direct, .. } => Store::connect(&direct.as_str().into(), "planhat", 2).await.unwrap(),

@@ -19,6 +19,6 @@ fn it_has_no_demo() {
     insta::assert_snapshot!(ran.all(), @r"
     exit 2
     error: the demo needs the embedded PostgreSQL, which this build does not have
-    hint: build with default features: cargo run --release -- demo
+    hint: build with default features: cargo run --release --locked -- demo
     ");
 }

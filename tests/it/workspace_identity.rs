@@ -5,13 +5,13 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use planhat_sync::catalog;
-use planhat_sync::object::Object;
-use planhat_sync::planhat::Client;
+use planhat_api::Client;
+use planhat_model::catalog;
+use planhat_model::catalog::Object;
+use planhat_simulator::{Answer, Options, Simulator, Workspace};
+use planhat_store::{self as store, ObjectStatus, RunStatus, Store};
 use planhat_sync::pull::{Ask, Begin, Range};
 use planhat_sync::run::{self, Error, Order, Summary};
-use planhat_sync::simulator::{Answer, Options, Simulator, Workspace};
-use planhat_sync::store::{self, ObjectStatus, RunStatus, Store};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;

@@ -1,12 +1,12 @@
 //! Any workspace fits: names, types, and no value lost.
 
-use planhat_sync::catalog;
-use planhat_sync::flatten::Declared;
-use planhat_sync::object::Kind;
+use planhat_model::catalog;
+use planhat_model::catalog::Kind;
+use planhat_model::flatten::Declared;
+use planhat_model::record::Record;
+use planhat_simulator::{Options, Workspace};
+use planhat_store::{self as store, ObjectStatus, RunStatus, Store};
 use planhat_sync::pull::Ask;
-use planhat_sync::record::Record;
-use planhat_sync::simulator::{Options, Workspace};
-use planhat_sync::store::{self, ObjectStatus, RunStatus, Store};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use sqlx::Connection as _;
@@ -201,10 +201,9 @@ async fn a_record_that_got_its_id_leaves_the_quarantine() {
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Partial);
     sync.simulator.answer_next(
         "projects",
-        vec![planhat_sync::simulator::Answer::json(200, json!([{"_id": "a"}, {"_id": "b", "name": "somebody"}]))],
+        vec![planhat_simulator::Answer::json(200, json!([{"_id": "a"}, {"_id": "b", "name": "somebody"}]))],
     );
-    sync.simulator
-        .answer_next("projects", vec![planhat_sync::simulator::Answer::json(200, json!([{"_id": "b", "name": "somebody"}]))]);
+    sync.simulator.answer_next("projects", vec![planhat_simulator::Answer::json(200, json!([{"_id": "b", "name": "somebody"}]))]);
 
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
     assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "0");

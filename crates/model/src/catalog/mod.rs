@@ -1,0 +1,586 @@
+//! The objects, as data: one entry per list endpoint of Planhat.
+//!
+//! Everything here is read off the API reference: limits and parameters from its section 4, properties
+//! and which of them move with the calendar from section 5, modification times from section 6. Where the reference knows more than one shape
+//! for a property, its column is `jsonb`, which takes them all. A property may be missing here: it then
+//! gets its column when it first appears.
+
+mod object;
+
+pub use object::{ByObject, Kind, Object, Properties};
+
+/// Parameter that lists archived end users too.
+const ARCHIVED: Option<&str> = Some("archived");
+/// Parameter that lists archived (completed) tasks.
+const IS_ARCHIVED: Option<&str> = Some("isArchived");
+
+/// What holds for an object where its entry says nothing: switched on by the user, no record time
+/// known, every page read and every record compared.
+const PLAIN: Object = Object {
+    name: "",
+    model: "",
+    action: "",
+    max_limit: 100,
+    by_default: false,
+    modified: &[],
+    dated: &[],
+    occurred: &[],
+    created: &["createdAt", "createDate", "createAt"],
+    company: &["companyId"],
+    end_user: &[],
+    sweeps: &[],
+    hidden: None,
+    renamed: &[],
+    volatile: &[],
+    properties: NONE,
+};
+const NONE: Properties = Properties { text: &[], number: &[], boolean: &[], time: &[], json: &[] };
+
+/// All objects that can be read, the default ones first.
+pub static OBJECTS: &[Object] = &[
+    Object {
+        name: "companies",
+        model: "Company",
+        action: "Company Updated",
+        max_limit: 5000,
+        by_default: true,
+        modified: &["updatedAt", "lastUpdated"],
+        dated: &["lastTouch", "lastTouchTime", "lastActive", "lastActiveTime", "createdAt", "createDate"],
+        // `lastTouch` is the last customer contact, so an edit does not move it; the second sweep sees edits.
+        sweeps: &["lastTouch", "updatedAt"],
+        renamed: &[("h", "health"), ("hProfile", "healthProfile"), ("hDiff", "healthDiff"), ("hDiffDate", "healthDiffDate")],
+        company: &["_id"],
+        volatile: &["renewalDaysFromNow", "daysInPhase", "nrr30"],
+        properties: Properties {
+            text: &[
+                "_id", "externalId", "sourceId", "name", "slug", "phase", "status", "hProfile", "description", "address",
+                "country", "city", "zip", "phonePrimary", "phonePrimaryRaw", "web", "website", "lastTouchType", "headId",
+                "orgRootId", "orgLevel",
+            ],
+            number: &[
+                "h", "hDiff", "csmScore", "mr", "mrr", "arr", "nrr30", "mrTotal", "mrrTotal", "nrrTotal", "arrTotal",
+                "renewalMrr", "renewalArr", "renewalDaysFromNow", "daysInPhase", "sentimentScore", "nps", "orgMrr", "orgArr",
+                "orgMrrTotal", "orgArrTotal", "orgHealthTotal", "orgCount", "orgPathCount", "__v",
+            ],
+            boolean: &["autoRenews", "orgIndependent"],
+            time: &[
+                "hDiffDate", "renewalDate", "lastRenewal", "customerFrom", "customerTo", "createDate", "createdAt", "updatedAt",
+                "lastUpdated", "lastActive", "lastActiveTime", "beatDate", "lastTouch", "lastTouchTime", "nextTouch",
+                "nextTouchDate", "phaseSince",
+            ],
+            json: &[
+                "owner", "coOwner", "collaborators", "followers", "domains", "tags", "products", "csmScoreLog",
+                "lastTouchByType", "usage", "sunits", "features", "shareable", "sales", "licenses", "alerts", "lastActivities",
+                "lastPerformedTriggers", "links", "documents", "orgPath", "orgUnits",
+            ],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "endusers",
+        model: "EndUser",
+        action: "Contact Updated",
+        max_limit: 2000,
+        by_default: true,
+        modified: &["updatedAt"],
+        dated: &["lastTouch", "lastTouchTime", "lastActive", "npsDate", "createdAt", "createDate"],
+        sweeps: &["lastTouch", "updatedAt"],
+        hidden: ARCHIVED,
+        end_user: &["_id"],
+        volatile: &["convs14"],
+        properties: Properties {
+            text: &[
+                "_id", "externalId", "sourceId", "email", "emailMd5", "firstName", "lastName", "name", "position", "phone",
+                "linkedInUrl", "companyId", "companyName", "lastTouchType", "npsComment",
+            ],
+            number: &[
+                "beats", "beatsTotal", "beatTrend", "convs14", "convsTotal", "experience", "relevance", "sentimentScore", "nps",
+                "__v",
+            ],
+            boolean: &["featured", "primary", "archived", "npsUnsubscribed"],
+            time: &["lastActive", "lastTouch", "lastTouchTime", "npsDate", "npsSent", "createDate", "createdAt", "updatedAt"],
+            json: &[
+                "tags", "otherEmails", "personas", "sharedNotificationsPrefs", "lastTouchByType", "lastActivities",
+                "relatedEndusers", "usage",
+            ],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "licenses",
+        model: "License",
+        action: "License Updated",
+        max_limit: 2000,
+        by_default: true,
+        // No record timestamp is documented or seen; the dates below are business dates.
+        volatile: &["renewalDaysFromNow"],
+        properties: Properties {
+            text: &[
+                "_id", "externalId", "sourceId", "companyId", "companyName", "parent", "product", "renewalUnit", "noticeUnit",
+                "renewalStatus", "status", "invoiceCycle",
+            ],
+            number: &[
+                "mrr", "arr", "value", "renewalMrr", "renewalArr", "length", "renewalPeriod", "noticePeriod",
+                "renewalDaysFromNow", "invoiceCycleInterval", "fcNewMrr", "fcNewArr", "fcNewMrrOptimistic", "fcNewArrOptimistic",
+                "fcNewMrrPessimistic", "fcNewArrPessimistic", "__v",
+            ],
+            boolean: &["fixedPeriod", "toDateIncluded", "autoRenews", "isOverdue", "invoiceMuted", "invoicesGenerated"],
+            time: &["fromDate", "toDate", "renewalDate", "fcNewStartDate"],
+            json: &["_currency", "issues"],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "opportunities",
+        model: "Opportunity",
+        action: "Deal Updated",
+        max_limit: 2000,
+        by_default: true,
+        modified: &["updatedAt"],
+        dated: &["createdAt"],
+        properties: Properties {
+            text: &[
+                "_id", "externalId", "sourceId", "companyId", "companyName", "ownerId", "title", "salesStage", "status",
+                "_currency", "currency",
+            ],
+            number: &["mrr", "arr", "nrr", "probability", "contractLength", "__v"],
+            time: &["dealDate", "landingDate", "closeDate", "createdAt", "updatedAt"],
+            json: &["stageHistory"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "projects",
+        model: "Project",
+        action: "Project Updated",
+        max_limit: 2000,
+        by_default: true,
+        properties: Properties {
+            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "currency"],
+            number: &["mrr", "arr", "nrr", "__v"],
+            time: &["startDate", "endDate"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "tasks",
+        model: "Task",
+        action: "Task Updated",
+        max_limit: 10_000,
+        by_default: true,
+        modified: &["updatedAt"],
+        dated: &["createdAt"],
+        hidden: IS_ARCHIVED,
+        end_user: &["endusers"],
+        properties: Properties {
+            text: &[
+                "_id", "sourceId", "companyId", "companyName", "ownerId", "ownerName", "ownerType", "mainType", "type", "action",
+                "description", "snippet", "status", "repeat",
+            ],
+            number: &["repeatDays", "__v"],
+            boolean: &["shared", "noSpecificTime", "overdueNotified", "isArchived"],
+            time: &["startTime", "endTime", "dateDone", "createdAt", "updatedAt"],
+            json: &[
+                "activityTags", "checklist", "users", "endusers", "doneBy", "noteId", "workflowId", "workflowName",
+                "workflowTaskId", "workflowStepId", "workflowTemplateId", "path", "parentObject",
+            ],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "tickets",
+        model: "Ticket",
+        action: "Ticket Updated",
+        max_limit: 10_000,
+        by_default: true,
+        modified: &["updateDate", "updatedAt"],
+        dated: &["createDate", "createdAt"],
+        end_user: &["endusers"],
+        properties: Properties {
+            text: &[
+                "_id", "externalId", "sourceId", "companyId", "companyName", "companyExternalId", "source", "type", "subType",
+                "subject", "title", "description", "snippet", "email", "url", "status", "severity", "product",
+            ],
+            number: &["timeSpent", "days", "__v"],
+            boolean: &["starred", "pinned", "isOpen", "archived", "waitsToBeFiltered"],
+            time: &["createDate", "updateDate", "date", "inDate", "createdAt", "updatedAt"],
+            json: &[
+                "domains", "tags", "activityTags", "emailTemplateIds", "users", "sender", "history", "endusers", "timeBucket",
+            ],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "nps",
+        model: "NPS",
+        action: "NPS Response",
+        max_limit: 10_000,
+        by_default: true,
+        // An answer can be completed later without any of its dates moving.
+        dated: &["dateAnswered", "dateSent", "npsDate"],
+        occurred: &["dateAnswered", "npsDate"],
+        created: &["dateSent"],
+        company: &["cId", "companyId"],
+        end_user: &["euId", "enduserId"],
+        properties: Properties {
+            text: &["_id", "cId", "euId", "email", "comment", "npsComment", "campaignId", "source", "sourceId", "scoreType"],
+            number: &["score", "nps", "__v"],
+            time: &["dateAnswered", "dateSent", "npsDate"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "conversations",
+        model: "Conversation",
+        action: "Conversation Updated",
+        max_limit: 2000,
+        by_default: true,
+        modified: &["updatedAt"],
+        dated: &["createdAt", "createDate"],
+        end_user: &["endusers"],
+        properties: Properties {
+            text: &[
+                "_id", "externalId", "sourceId", "companyId", "companyName", "companySourceId", "type", "subject", "description",
+                "snippet", "note", "shortSummary", "nickName", "transcript", "assigneeName", "owner", "userId", "taskId",
+                "parentId", "parentType",
+            ],
+            number: &["numberOfParts", "numberOfRelevantParts", "__v"],
+            boolean: &[
+                "starred", "pinned", "isOpen", "archived", "isCustomType", "hasMore", "hasAttachments", "isSeen",
+                "waitsToBeFiltered", "isClassified", "isSignalAnalyzed", "isBounced", "scheduled",
+            ],
+            time: &["date", "outDate", "createDate", "createdAt", "updatedAt", "startDate", "endDate"],
+            json: &[
+                "users", "endusers", "userIds", "activityTags", "tags", "autoTags", "emailTemplateIds", "timeBucket", "sender",
+                "history", "followers",
+            ],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "assets",
+        model: "Asset",
+        action: "Asset Updated",
+        max_limit: 2000,
+        by_default: true,
+        modified: &["updatedAt"],
+        dated: &["createdAt"],
+        properties: Properties {
+            text: &[
+                "_id", "externalId", "sourceId", "companyId", "companyName", "name", "serialNumber", "status", "ownerId",
+                "ownerName", "_currency",
+            ],
+            number: &["value", "__v"],
+            time: &["installDate", "createdAt", "updatedAt"],
+            json: &["followers", "usage"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "churn",
+        model: "Churn",
+        action: "Churn Updated",
+        // Two sources disagree (1,000 and 2,000); the smaller one is right either way.
+        max_limit: 1000,
+        by_default: true,
+        modified: &["updatedAt"],
+        dated: &["createdAt"],
+        properties: Properties {
+            text: &["_id", "sourceId", "companyId", "companyName", "currency", "description"],
+            number: &["value", "arr", "__v"],
+            boolean: &["onlyDowngrade", "snoozed"],
+            time: &["churnDate", "createdAt", "updatedAt"],
+            json: &["products", "reasons", "comment"],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "issues",
+        model: "Issue",
+        action: "Issue Updated",
+        max_limit: 2000,
+        by_default: true,
+        modified: &["updatedAt"],
+        dated: &["createdAt"],
+        company: &["companyIds"],
+        end_user: &["enduserIds"],
+        properties: Properties {
+            text: &["_id", "sourceId", "source", "sourceUrl", "title", "description", "status", "priority", "issueType"],
+            number: &["mrrCombined", "arrCombined", "__v"],
+            boolean: &["archived"],
+            time: &["createdAt", "updatedAt"],
+            json: &["companyIds", "enduserIds", "conversationIds", "followers", "companies", "endusers", "companyMatchingValue"],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "users",
+        model: "User",
+        action: "Owner Updated",
+        max_limit: 10_000,
+        by_default: true,
+        modified: &["updatedAt"],
+        dated: &["createdAt", "createAt", "createDate"],
+        volatile: &[
+            "nrOverDueTasks", "nrTasksDue7Days", "nrTasksDue14Days", "nrTasksDue30Days", "nrTasksDue90Days", "lastTouch7",
+            "lastTouch30", "lastTouch90", "lastActive7", "lastActive30", "lastActive90",
+        ],
+        properties: Properties {
+            text: &[
+                "_id", "email", "nickName", "firstName", "lastName", "externalId", "defaultCurrencyId", "revReportPeriodType",
+            ],
+            number: &[
+                "defaultMeetingLength", "tzOffset", "mrr", "arr", "mrrAvg", "arrAvg", "npsAvg", "healthAvg", "healthAvgRound",
+                "revenueShare", "customerCount", "payingCustomerCount", "nrOpenTasks", "nrOverDueTasks", "nrTasksDue7Days",
+                "nrTasksDue14Days", "nrTasksDue30Days", "nrTasksDue90Days", "lastTouch7", "lastTouch30", "lastTouch90",
+                "lastActive7", "lastActive30", "lastActive90", "__v",
+            ],
+            boolean: &[
+                "inactive", "isHidden", "removed", "compressedView", "radarOneLine", "isExposedAsSenderOption", "dailyDigest",
+                "followerUpdate", "inAppNotifications", "notificationsEnabled", "splitLayoutDisabled", "playLogDisabled",
+            ],
+            time: &["createDate", "createdAt", "createAt", "updatedAt"],
+            json: &[
+                "roles", "teams", "managers", "poc", "permissions", "taskFilter", "companyFilter", "workflowFilter", "image",
+                "googleApi", "msApi", "googleCalendarApi",
+            ],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "invoices",
+        model: "Invoice",
+        action: "Invoice Updated",
+        max_limit: 2000,
+        modified: &["lastUpdated"],
+        company: &["cId"],
+        properties: Properties {
+            text: &[
+                "_id", "sourceId", "extId", "cId", "cName", "currency", "product", "invoiceCycle", "addressCountry", "status",
+            ],
+            number: &["invoiceNo", "amountTotal", "__v"],
+            // The three business dates arrive as whole days since 1970-01-01.
+            time: &["invoiceDate", "dueDate", "paidDate", "lastUpdated"],
+            json: &["lineItems", "emails"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "campaigns",
+        model: "Campaign",
+        action: "Campaign Updated",
+        max_limit: 2000,
+        properties: Properties {
+            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "campaignPurpose"],
+            number: &["__v"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "objectives",
+        model: "Objective",
+        action: "Objective Updated",
+        max_limit: 2000,
+        modified: &["updatedAt"],
+        dated: &["createdAt"],
+        properties: Properties {
+            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name"],
+            number: &["health", "__v"],
+            boolean: &["sharedInPortal"],
+            time: &["createdAt", "updatedAt"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "sales",
+        model: "Sale",
+        action: "Sale Updated",
+        max_limit: 2000,
+        properties: Properties {
+            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "product"],
+            number: &["value", "__v"],
+            time: &["salesDate"],
+            json: &["_currency"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "workflows",
+        model: "Workflow",
+        action: "Workflow Updated",
+        max_limit: 2000,
+        modified: &["updatedAt"],
+        dated: &["createdAt"],
+        volatile: &["actualDays"],
+        properties: Properties {
+            text: &[
+                "_id", "name", "type", "owner", "status", "companyId", "companyName", "targetId", "targetName", "targetModel",
+                "endUserEmail", "outcome",
+            ],
+            number: &["percentDone", "actualDays", "expectedDays", "openRate", "clickRate", "replyRate", "bounceRate", "__v"],
+            boolean: &["isArchived"],
+            time: &["startDate", "nextStartTime", "expectedEndDate", "archiveDate", "createdAt", "updatedAt"],
+            json: &["templateId"],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "workspaces",
+        model: "Workspace",
+        action: "Workspace Updated",
+        max_limit: 2000,
+        properties: Properties {
+            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "ownerId"],
+            number: &["__v"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "timeentries",
+        model: "TimeEntry",
+        action: "Time Entry Updated",
+        max_limit: 2000,
+        dated: &["date"],
+        properties: Properties {
+            text: &["_id", "companyId", "timesheetId", "description", "billingCode", "currency", "timesheetStatus"],
+            number: &["hours", "billableRate", "totalBilled", "costRate", "totalCost", "__v"],
+            boolean: &["isTimeOff", "isBillable"],
+            time: &["date"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "timesheets",
+        model: "Timesheet",
+        action: "Timesheet Updated",
+        max_limit: 2000,
+        modified: &["updatedAt"],
+        dated: &["createdAt"],
+        properties: Properties {
+            text: &["_id", "status", "approvedBy", "assignedId", "assignedModel"],
+            number: &["__v"],
+            time: &["dateFrom", "dateTo", "dateOfApproval", "createdAt", "updatedAt"],
+            json: &["timeEntries"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "deals",
+        model: "Deal",
+        action: "Deal Updated",
+        max_limit: 2000,
+        properties: Properties {
+            text: &["_id", "name", "companyId", "companyName", "externalId", "sourceId", "ownerId", "currency", "stage"],
+            number: &["mrr", "arr", "total", "fees", "__v"],
+            time: &["closeDate", "renewalDate", "startDate", "endDate"],
+            json: &["followers"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "lineitems",
+        model: "LineItem",
+        action: "Line Item Updated",
+        max_limit: 2000,
+        properties: Properties {
+            text: &["_id", "dealId", "companyId", "productId", "productName", "externalId", "sourceId", "type", "status"],
+            number: &["length", "mrr", "arr", "value", "__v"],
+            boolean: &["fixedPeriod"],
+            time: &["fromDate", "toDate"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "products",
+        model: "Product",
+        action: "Product Updated",
+        max_limit: 2000,
+        modified: &["updatedAt"],
+        dated: &["createdAt"],
+        properties: Properties {
+            text: &["_id", "name", "externalId", "sourceId", "type", "currency", "noticeUnit", "color"],
+            number: &["mrr", "arr", "value", "length", "renewalMrr", "renewalArr", "renewalPeriod", "noticePeriod", "__v"],
+            boolean: &["fixedPeriod", "autoRenews"],
+            time: &["createdAt", "updatedAt"],
+            json: &["packages"],
+        },
+        ..PLAIN
+    },
+    Object {
+        name: "customfields",
+        model: "CustomField",
+        action: "Custom Field Updated",
+        max_limit: 2000,
+        properties: Properties {
+            text: &["_id", "name", "parent", "type", "formula", "numberFormat"],
+            number: &["__v"],
+            boolean: &["isFeatured", "isHidden", "isShared", "isLocked", "isMandatory", "isFormula", "treatUndefinedAsZero"],
+            json: &["formulaRefs", "listValues", "filter"],
+            ..NONE
+        },
+        ..PLAIN
+    },
+];
+
+/// The object of that name.
+pub fn object(name: &str) -> Option<&'static Object> {
+    OBJECTS.iter().find(|object| object.name == name)
+}
+
+/// The objects that are synced when the user names none.
+pub fn default_objects() -> Vec<&'static Object> {
+    OBJECTS.iter().filter(|object| object.by_default).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn thirteen_objects_are_on_by_default_and_twelve_more_can_be_switched_on() {
+        assert_eq!(default_objects().len(), 13);
+        assert_eq!(OBJECTS.len(), 25);
+    }
+
+    #[test]
+    fn no_property_has_two_types() {
+        for object in OBJECTS {
+            let Properties { text, number, boolean, time, json } = &object.properties;
+            let all: Vec<_> = [text, number, boolean, time, json].into_iter().flat_map(|names| names.iter()).collect();
+            let distinct: HashSet<_> = all.iter().collect();
+            assert_eq!(all.len(), distinct.len(), "{}", object.name);
+        }
+    }
+
+    #[test]
+    fn what_moves_with_the_calendar_is_a_documented_number_and_nothing_that_a_record_is_dated_by() {
+        for object in OBJECTS {
+            for property in object.volatile {
+                assert_eq!(object.kind_of(property), Some(Kind::Number), "{}.{property}", object.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_time_that_dates_a_record_is_a_time_column() {
+        for object in OBJECTS {
+            for field in object.modified.iter().chain(object.dated).chain(object.sweeps) {
+                assert_eq!(object.kind_of(field), Some(Kind::Time), "{}.{field}", object.name);
+            }
+        }
+    }
+}

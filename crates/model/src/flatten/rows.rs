@@ -1,0 +1,369 @@
+//! A record as its table takes it.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::columns::Columns;
+use super::types::{Fit, fit};
+use crate::catalog::{Kind, Object};
+use crate::record::{Json, Shape};
+use crate::record::{Origin, Record};
+use crate::rules::Rules;
+use crate::rules::{Fields, bit_of};
+
+/// What PostgreSQL has for the values of one row: a page of 8,160 bytes, less the row's own header and
+/// columns.
+const MAX_ROW_BYTES: usize = 7_800;
+/// What PostgreSQL leaves in the row of a value that it moved out.
+const POINTER_BYTES: usize = 18;
+/// The longest value that it does not move out.
+const MAX_INLINE_BYTES: usize = 24;
+
+/// The hash of a row that is to be written again when its record is next read, as after `retype`.
+const UNSETTLED: i64 = 0;
+
+/// Which values do not by themselves make a row another one.
+#[derive(Debug, Clone, Default)]
+pub struct Volatile {
+    fields: Fields<()>,
+    lengths: u64,
+    /// A rule for a volatile value makes a row another one, though the value does not.
+    rules: Option<i64>,
+}
+
+impl Volatile {
+    /// Those of an object, and more that the user names.
+    pub fn of(object: &Object, more: Option<&Fields<()>>, rules: Option<&Rules>) -> Volatile {
+        let mut fields = more.cloned().unwrap_or_default();
+        for name in object.volatile {
+            fields.say(name, ());
+        }
+        let rules = rules.filter(|_| !fields.is_empty()).map(Rules::fingerprint);
+        Volatile { lengths: fields.lengths(), fields, rules }
+    }
+
+    fn has(&self, origin: Origin, name: &str) -> bool {
+        self.lengths & bit_of(name) != 0 && self.fields.of(origin, name).is_some()
+    }
+}
+
+/// One row, ready to be written. Its values stand where they came, in the record.
+#[derive(Debug, Clone)]
+pub struct Row<'a> {
+    pub id: &'a str,
+    pub record: &'a Record,
+    /// In the order of the columns; a column that is not here is NULL.
+    pub cells: Vec<Cell<'a>>,
+    /// Column name and a value that the column has no room for.
+    pub misfits: Vec<(&'a str, Json<'a>)>,
+    /// Values without a column, or for which the row has no room.
+    pub overflow: Vec<(Origin, &'a str, Json<'a>)>,
+    /// Equal for equal records, whatever the order of their keys and wherever their values landed: a
+    /// row whose hash is in the table already is not written again. Volatile values are not in it.
+    pub hash: i64,
+}
+
+/// What goes into a column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell<'a> {
+    /// The column's place in the table.
+    pub column: usize,
+    /// As PostgreSQL reads a value of the column's type.
+    pub text: Cow<'a, str>,
+    value: Json<'a>,
+}
+
+/// Sorts the values of records into their rows, one each and in the same order.
+pub fn flatten<'a>(columns: &'a Columns, volatile: &Volatile, records: &'a [Record]) -> Vec<Row<'a>> {
+    let mut fed = Vec::new();
+    records.iter().map(|record| row(columns, record, hash_of(record, volatile, &mut fed))).collect()
+}
+
+fn row<'a>(columns: &'a Columns, record: &'a Record, hash: i64) -> Row<'a> {
+    let mut row = Row {
+        id: &record.id,
+        record,
+        cells: Vec::with_capacity(columns.len().min(record.count())),
+        misfits: Vec::new(),
+        overflow: Vec::new(),
+        hash,
+    };
+    for (origin, name, value) in record.values() {
+        match columns.find(origin, name).map(|place| (place, columns.at(place))) {
+            Some((place, column)) => match fit(column.kind, value) {
+                Fit::Cell(text) => row.cells.push(Cell { column: place, text, value }),
+                Fit::Misfit => row.misfits.push((&column.name, value)),
+                Fit::Nothing => {}
+            },
+            // Nothing but null has been seen of it: there is nothing to keep.
+            None if value.is_null() => {}
+            None => {
+                if columns.waits(origin, name) {
+                    row.hash = UNSETTLED;
+                }
+                row.overflow.push((origin, name, value));
+            }
+        }
+    }
+    row.cells.sort_unstable_by_key(|cell| cell.column);
+    row.make_room(columns, MAX_ROW_BYTES);
+    row
+}
+
+impl<'a> Row<'a> {
+    /// The row with less in its columns and more in `_overflow`, should the database find it too wide.
+    pub fn narrowed(&self, columns: &'a Columns, bytes: usize) -> Row<'a> {
+        let mut narrowed = self.clone();
+        narrowed.make_room(columns, bytes);
+        narrowed
+    }
+
+    /// Moves values to `_overflow`, the latest columns first, until the row fits into a page of the
+    /// database: hundreds of short values would otherwise make it refuse the row.
+    fn make_room(&mut self, columns: &'a Columns, room: usize) {
+        // No cell takes more than this, so that few rows are looked at closely.
+        if self.cells.len() * MAX_INLINE_BYTES <= room {
+            return;
+        }
+        let size = |cell: &Cell<'_>| bytes_of(columns.at(cell.column).kind, cell);
+        let mut bytes: usize = self.cells.iter().map(size).sum();
+        while bytes > room
+            && let Some(latest) = self.cells.iter().rposition(|cell| columns.at(cell.column).planhat_name != "_id")
+        {
+            let cell = self.cells.remove(latest);
+            bytes -= size(&cell);
+            let column = columns.at(cell.column);
+            self.overflow.push((column.origin, &column.planhat_name, cell.value));
+        }
+    }
+
+    /// Planhat names of what went to `_overflow`.
+    pub fn overflowing(&self) -> impl Iterator<Item = &str> {
+        self.overflow.iter().map(|(_, name, _)| *name)
+    }
+
+    /// What `_misfits` holds: an object by column name. None if there is nothing.
+    pub fn misfits_as_json(&self) -> Option<String> {
+        object_of(self.misfits.iter().map(|(name, value)| (*name, value.as_written())))
+    }
+
+    /// What `_overflow` holds: an object with properties by name, and custom fields under `custom`. None if there is
+    /// nothing.
+    pub fn overflow_as_json(&self) -> Option<String> {
+        let of = |wanted| self.overflow.iter().filter(move |(origin, ..)| *origin == wanted);
+        let fields = |origin| of(origin).map(|(_, name, value)| (*name, value.as_written()));
+        let custom = object_of(fields(Origin::Custom));
+        object_of(fields(Origin::Property).chain(custom.as_deref().map(|custom| ("custom", custom))))
+    }
+}
+
+/// An object of values that are written already; none if it would be empty.
+fn object_of<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
+    let mut object = String::new();
+    for (name, value) in fields {
+        object.push(if object.is_empty() { '{' } else { ',' });
+        object.push_str(&Value::from(name).to_string());
+        object.push(':');
+        object.push_str(value);
+    }
+    (!object.is_empty()).then(|| object + "}")
+}
+
+/// What a cell takes of its row, by PostgreSQL's rules of storage. An estimate: where it is too low the
+/// database refuses the row, and it is narrowed.
+fn bytes_of(kind: Kind, cell: &Cell<'_>) -> usize {
+    let stored = |bytes: usize| if bytes > MAX_INLINE_BYTES { POINTER_BYTES } else { bytes };
+    let bytes = cell.text.len();
+    match kind {
+        Kind::Boolean => 1,
+        Kind::Time => 10,
+        Kind::Number => (7 + bytes / 2).min(MAX_INLINE_BYTES),
+        Kind::Text => stored(1 + bytes),
+        Kind::Json if cell.value.shape() == Shape::String => stored(7 + bytes),
+        Kind::Json => MAX_INLINE_BYTES,
+    }
+}
+
+/// Each value is fed with a mark of its kind and, where it has one, its length, so that no two records feed the
+/// same bytes. Null is no value. `fed` is where the bytes are put together.
+fn hash_of(record: &Record, volatile: &Volatile, fed: &mut Vec<u8>) -> i64 {
+    fed.clear();
+    if let Some(rules) = volatile.rules {
+        fed.push(b'r');
+        fed.extend_from_slice(&rules.to_le_bytes());
+    }
+    let counts = |(origin, name, value): &(Origin, &str, Json<'_>)| !value.is_null() && !volatile.has(*origin, name);
+    for (origin, name, value) in record.values().filter(counts) {
+        let mark = match origin {
+            Origin::Property => b'p',
+            Origin::Custom => b'c',
+        };
+        feed_text(fed, mark, name);
+        match value.shape() {
+            Shape::Number => feed_text(fed, b'#', value.as_written()),
+            Shape::EmptyString | Shape::String => feed_text(fed, b'"', &value.string().unwrap_or_default()),
+            // Inside, the order of keys may differ.
+            Shape::Null | Shape::Boolean | Shape::Array | Shape::Object => match serde_json::from_str(value.as_written()) {
+                Ok(tree) => feed(fed, &tree),
+                // An object with names of which the parser thinks something of its own.
+                Err(_) => feed_text(fed, b'j', value.as_written()),
+            },
+        }
+    }
+    xxh3_64(fed).cast_signed()
+}
+
+fn feed(fed: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => fed.push(b'n'),
+        Value::Bool(true) => fed.push(b't'),
+        Value::Bool(false) => fed.push(b'f'),
+        Value::Number(number) => feed_text(fed, b'#', number.as_str()),
+        Value::String(text) => feed_text(fed, b'"', text),
+        Value::Array(items) => {
+            feed_length(fed, b'[', items.len());
+            items.iter().for_each(|item| feed(fed, item));
+        }
+        Value::Object(fields) => {
+            feed_length(fed, b'{', fields.len());
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_unstable_by_key(|(name, _)| *name);
+            for (name, value) in sorted {
+                feed_text(fed, b'"', name);
+                feed(fed, value);
+            }
+        }
+    }
+}
+
+fn feed_text(fed: &mut Vec<u8>, mark: u8, text: &str) {
+    feed_length(fed, mark, text.len());
+    fed.extend_from_slice(text.as_bytes());
+}
+
+fn feed_length(fed: &mut Vec<u8>, mark: u8, length: usize) {
+    fed.push(mark);
+    fed.extend_from_slice(&(length as u64).to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+    use crate::flatten::Declared;
+    use crate::record::record_of;
+    use serde_json::value::RawValue;
+    use serde_json::{Map, json};
+
+    fn columns_of(object: &str, fields: &Value) -> Columns {
+        let mut columns = Columns::default();
+        columns.grow(catalog::object(object).unwrap(), &[record_of(fields)], &Declared::default());
+        columns
+    }
+
+    /// Checks the cells by column name, and what is beside them.
+    fn check(
+        object: &str,
+        fields: Value,
+        expected_cells: Value,
+        expected_misfits: Option<&str>,
+        expected_overflow: Option<&str>,
+    ) {
+        let (columns, record) = (columns_of(object, &fields), record_of(&fields));
+        let row = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record)).remove(0);
+        let cells: Value = row.cells.iter().map(|cell| (columns.at(cell.column).name.clone(), json!(cell.text))).collect();
+        assert_eq!(cells, expected_cells);
+        assert_eq!(row.misfits_as_json().as_deref(), expected_misfits);
+        assert_eq!(row.overflow_as_json().as_deref(), expected_overflow);
+    }
+
+    fn hash_in(columns: &Columns, record: &Record) -> i64 {
+        flatten(columns, &Volatile::default(), std::slice::from_ref(record))[0].hash
+    }
+
+    fn hash(fields: &str) -> i64 {
+        let record = Record::parse(RawValue::from_string(fields.to_owned()).unwrap()).unwrap();
+        hash_in(&Columns::default(), &record)
+    }
+
+    #[test]
+    fn properties_and_custom_fields_become_columns() {
+        check(
+            "companies",
+            json!({"_id": "a", "h": 7, "lastTouch": "2023-07-20T09:00:00.000Z", "custom": {"My Field": "x"}}),
+            json!({"planhat__id": "a", "planhat__health": "7", "planhat__last_touch": "2023-07-20T09:00:00.000Z", "planhat__my_field__custom": "x"}),
+            None,
+            None,
+        );
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_kept_under_its_column() {
+        let fields = json!({"_id": "a", "mrr": "a lot"});
+        check("companies", fields, json!({"planhat__id": "a"}), Some(r#"{"planhat__mrr":"a lot"}"#), None);
+    }
+
+    #[test]
+    fn what_has_no_column_overflows() {
+        let record = record_of(&json!({"_id": "a", "x": 1, "custom": {"y": [2], "z": null}}));
+        let columns = Columns::default();
+        let row = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record)).remove(0);
+        assert_eq!(row.overflow_as_json().as_deref(), Some(r#"{"_id":"a","x":1,"custom":{"y":[2]}}"#));
+    }
+
+    #[test]
+    fn a_custom_that_is_no_object_is_a_property_like_any_other() {
+        let fields = json!({"_id": "a", "custom": ["odd"]});
+        check("companies", fields, json!({"planhat__id": "a", "planhat__custom": "[\"odd\"]"}), None, None);
+    }
+
+    #[test]
+    fn the_hash_sees_content_and_nothing_else() {
+        let first = hash(r#"{"_id":"a","usage":{"x":1,"y":2},"mrr":10}"#);
+        assert_eq!(first, hash(r#"{"mrr":10,"usage":{"y":2,"x":1},"_id":"a"}"#));
+        assert_ne!(first, hash(r#"{"_id":"a","usage":{"x":1,"y":3},"mrr":10}"#));
+        assert_ne!(first, hash(r#"{"_id":"a","usage":{"x":1,"y":2}}"#));
+        assert_ne!(hash(r#"{"_id":"a","tags":["ab"]}"#), hash(r#"{"_id":"a","tags":["a","b"]}"#));
+    }
+
+    #[test]
+    fn the_hash_does_not_see_how_a_value_is_written_and_null_is_no_value() {
+        assert_eq!(hash(r#"{"_id":"a","x":"é","custom":{}}"#), hash(r#"{"_id" : "a","x":"\u00e9","y":null}"#));
+        assert_ne!(hash(r#"{"_id":"a","x":1}"#), hash(r#"{"_id":"a","custom":{"x":1}}"#));
+    }
+
+    #[test]
+    fn the_hash_does_not_see_what_is_volatile() {
+        let mut more = Fields::default();
+        more.say("custom.Age", ());
+        let volatile = Volatile::of(catalog::object("companies").unwrap(), Some(&more), None);
+        let hash = |fields: Value| flatten(&Columns::default(), &volatile, &[record_of(&fields)])[0].hash;
+        let before = hash(json!({"_id": "a", "renewalDaysFromNow": 3, "Age": 1, "custom": {"Age": 1, "renewalDaysFromNow": 1}}));
+        assert_eq!(before, hash(json!({"_id": "a", "daysInPhase": 3, "Age": 1, "custom": {"Age": 2, "renewalDaysFromNow": 1}})));
+        assert_ne!(before, hash(json!({"_id": "a", "Age": 2, "custom": {"renewalDaysFromNow": 1}})));
+        assert_ne!(before, hash(json!({"_id": "a", "Age": 1, "custom": {"renewalDaysFromNow": 2}})));
+    }
+
+    #[test]
+    fn the_hash_does_not_depend_on_where_values_land() {
+        let fields = json!({"_id": "a", "mrr": "a lot"});
+        let (columns, record) = (columns_of("companies", &fields), record_of(&fields));
+        assert_eq!(hash_in(&Columns::default(), &record), hash_in(&columns, &record));
+    }
+
+    #[test]
+    fn a_row_too_wide_for_the_database_leaves_its_latest_columns_to_overflow() {
+        let custom: Map<String, Value> = (0..1000).map(|number| (format!("{number:04}"), json!("twelve bytes"))).collect();
+        let fields = json!({"_id": "a", "custom": custom});
+        let (columns, record) = (columns_of("companies", &fields), record_of(&fields));
+        let row = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record)).remove(0);
+        let has_cell = |name: &str| row.cells.iter().any(|cell| columns.at(cell.column).name == name);
+        assert_eq!(row.cells.len() + row.overflow.len(), 1001);
+        assert!(has_cell("planhat__id") && has_cell("planhat__0000__custom"));
+        assert!(row.overflowing().any(|name| name == "0999"));
+        let half = row.narrowed(&columns, MAX_ROW_BYTES / 2);
+        assert!(half.cells.len() < row.cells.len() && half.cells.len() > 1);
+    }
+}

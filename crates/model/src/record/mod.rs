@@ -1,0 +1,501 @@
+//! A record as the API sent it: a JSON object with an `_id`.
+//!
+//! What can be known about a record without a table stands here: its id, its values and its times. A record
+//! is made fit for PostgreSQL on the way in (`jsonb` and `text` take no NUL, `numeric` has a largest
+//! number), so that nothing further down can fail on it.
+//!
+//! A record keeps its text, and its values are places in it: of most values nothing has to be known but
+//! where they begin and end. Only a record that cannot be stored as it is, which is rare, is built up as
+//! a tree and written anew.
+
+mod json;
+pub(crate) mod timestamp;
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::Deserializer as _;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use xxhash_rust::xxh3::xxh3_64;
+
+pub use json::{Json, Shape};
+use timestamp::instant;
+
+/// A record with an id, fit to be stored.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub id: String,
+    /// Values with characters that PostgreSQL takes in no form: NUL was removed, half an emoji replaced.
+    pub mended_values: u64,
+    /// As it came, for the case that it cannot be stored.
+    raw: Box<RawValue>,
+    /// As it can be stored, where that is something else.
+    mended: Option<Box<RawValue>>,
+    /// Properties by name, then custom fields by name; each once.
+    fields: Vec<Field>,
+    /// Names that are written with escapes.
+    decoded: Vec<String>,
+}
+
+/// Where Planhat keeps a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Origin {
+    /// On the record itself.
+    Property,
+    /// In the record's `custom` object.
+    Custom,
+}
+
+impl Origin {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Property => "property",
+            Origin::Custom => "custom",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Origin> {
+        [Origin::Property, Origin::Custom].into_iter().find(|origin| origin.as_str() == text)
+    }
+}
+
+/// A value by its place. There are many of these on the way, so they are small.
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    origin: Origin,
+    name: Name,
+    value: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Name {
+    At(Place),
+    /// The place among the names that are written with escapes.
+    Decoded(u32),
+}
+
+/// Bytes of a record's text, which is no longer than a page.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+/// The values of a record as they are found.
+struct Found {
+    fields: Vec<Field>,
+    decoded: Vec<String>,
+}
+
+/// A record that cannot be stored at all, as it came, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    pub id: Option<String>,
+    pub raw: String,
+    pub reason: String,
+    /// The database's code for the reason, where it was the database that refused.
+    pub sqlstate: Option<String>,
+    /// What tells it from other records where it has no id: a hash of its text, or where there are rules for what of
+    /// the text may be kept, one under a key.
+    pub fingerprint: i64,
+}
+
+impl Record {
+    pub fn parse(raw: Box<RawValue>) -> Result<Record, Rejected> {
+        let mut record = Record::parse_without_id(raw)?;
+        match record.get("_id").map(|id| (id.shape(), id.string())) {
+            Some((Shape::String, Some(id))) => record.id = id.into_owned(),
+            Some((shape, _)) => return Err(Rejected::as_it_came(&record.raw, format!("_id is not a name but {}", shape.name()))),
+            None => return Err(Rejected::as_it_came(&record.raw, "no _id".to_owned())),
+        }
+        Ok(record)
+    }
+
+    /// A record for what its values are, whether or not it has an id.
+    pub(crate) fn parse_without_id(raw: Box<RawValue>) -> Result<Record, Rejected> {
+        let shape = Json::of(&raw).shape();
+        if shape != Shape::Object {
+            return Err(Rejected::as_it_came(&raw, format!("not an object but {}", shape.name())));
+        }
+        let mut record =
+            Record { id: String::new(), mended_values: 0, mended: None, fields: Vec::new(), decoded: Vec::new(), raw };
+        match record.read() {
+            Ok(()) => Ok(record),
+            Err(reason) => Err(Rejected::as_it_came(&record.raw, reason)),
+        }
+    }
+
+    /// Finds the values, in the text as it came or in one that can be stored.
+    fn read(&mut self) -> Result<(), String> {
+        let unreadable = |error: serde_json::Error| format!("not readable: {error}");
+        if !self.raw.get().contains("\\u") {
+            (self.fields, self.decoded) = Found::within(self.raw.get()).map_err(unreadable)?.into_parts();
+            if !self.values().any(|(_, _, value)| value.is_unusual()) {
+                return Ok(());
+            }
+        }
+        let fields = self.tree().map_err(unreadable)?;
+        // Two ids must not become one.
+        let id = fields.get("_id").and_then(Value::as_str).unwrap_or_default();
+        if id.contains('\0') {
+            return Err("_id has a NUL character".to_owned());
+        }
+        if self.mended_values > 0 && id.contains('\u{fffd}') {
+            return Err("_id has half a surrogate pair".to_owned());
+        }
+        let fields = storable_fields(fields, &mut self.mended_values);
+        let mended = serde_json::value::to_raw_value(&fields).map_err(unreadable)?;
+        (self.fields, self.decoded) = Found::within(mended.get()).map_err(unreadable)?.into_parts();
+        self.mended = Some(mended);
+        Ok(())
+    }
+
+    fn tree(&mut self) -> Result<Map<String, Value>, serde_json::Error> {
+        let raw = self.raw.get();
+        serde_json::from_str(raw).or_else(|error| {
+            let mended = without_lone_surrogates(raw, &mut self.mended_values);
+            if self.mended_values == 0 { Err(error) } else { serde_json::from_str(&mended) }
+        })
+    }
+
+    /// The record for which the database had no room or no understanding.
+    pub fn refused(&self, reason: String, sqlstate: String) -> Rejected {
+        Rejected { id: Some(self.id.clone()), sqlstate: Some(sqlstate), ..Rejected::as_it_came(&self.raw, reason) }
+    }
+
+    /// Every value with where it comes from: properties by name, and then the fields of `custom` in place of
+    /// `custom` itself.
+    pub fn values(&self) -> impl Iterator<Item = (Origin, &str, Json<'_>)> {
+        let text = self.text();
+        self.fields.iter().map(move |field| (field.origin, field.name.within(text, &self.decoded), self.json(field)))
+    }
+
+    /// How many values it has.
+    pub fn count(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// The value of a property.
+    pub fn get(&self, property: &str) -> Option<Json<'_>> {
+        let text = self.text();
+        let place = |field: &Field| (field.origin, field.name.within(text, &self.decoded)).cmp(&(Origin::Property, property));
+        self.fields.binary_search_by(place).ok().map(|index| self.json(&self.fields[index]))
+    }
+
+    /// The instant under a property, if there is one.
+    pub fn instant(&self, property: &str) -> Option<DateTime<Utc>> {
+        self.get(property).and_then(instant)
+    }
+
+    /// The latest of these times.
+    pub fn newest_of<'a>(&self, properties: impl IntoIterator<Item = &'a &'static str>) -> Option<DateTime<Utc>> {
+        properties.into_iter().filter_map(|property| self.instant(property)).max()
+    }
+
+    fn text(&self) -> &str {
+        self.mended.as_deref().unwrap_or(&self.raw).get()
+    }
+
+    fn json(&self, field: &Field) -> Json<'_> {
+        Json::trusted(field.value.within(self.text()))
+    }
+}
+
+impl Rejected {
+    fn as_it_came(raw: &RawValue, reason: String) -> Rejected {
+        Rejected::of_text(raw.get().to_owned(), reason)
+    }
+
+    /// A record without an id, with its text or what we say in place of one.
+    pub fn of_text(raw: String, reason: String) -> Rejected {
+        let fingerprint = xxh3_64(raw.as_bytes()).cast_signed();
+        Rejected { id: None, raw, reason, sqlstate: None, fingerprint }
+    }
+
+    /// The reason without anything that is this record's own: what many records have in common.
+    pub fn reason_class(&self) -> String {
+        match &self.sqlstate {
+            Some(sqlstate) => format!("{REFUSED} ({sqlstate})"),
+            None => self.reason.split([':', '(']).next().unwrap_or_default().trim_end().to_owned(),
+        }
+    }
+}
+
+/// The reason of what the database refused; its words may quote values.
+pub const REFUSED: &str = "refused by PostgreSQL";
+
+/// Whether this is the whole text of a record rather than what we say in place of one: no JSON begins with a bracket
+/// of this kind.
+pub fn is_whole_text(raw: &str) -> bool {
+    !raw.starts_with('(')
+}
+
+impl Name {
+    fn within<'a>(self, text: &'a str, decoded: &'a [String]) -> &'a str {
+        match self {
+            Name::At(place) => place.within(text),
+            Name::Decoded(index) => &decoded[index as usize],
+        }
+    }
+}
+
+impl Place {
+    /// That of a part that is borrowed from a text; none in a text of gigabytes.
+    fn of(part: &str, text: &str) -> Option<Place> {
+        let start = part.as_ptr().addr() - text.as_ptr().addr();
+        Some(Place { start: u32::try_from(start).ok()?, end: u32::try_from(start + part.len()).ok()? })
+    }
+
+    fn within(self, text: &str) -> &str {
+        &text[self.start as usize..self.end as usize]
+    }
+}
+
+impl Found {
+    /// The values of a record by the places of their names and values in its text. Of values with the same name the
+    /// last one counts, as everywhere in JSON.
+    fn within(text: &str) -> Result<Found, serde_json::Error> {
+        let mut found = Found { fields: Vec::new(), decoded: Vec::new() };
+        found.members(text, text, Origin::Property)?;
+        let custom = found.fields.iter().position(|field| field.name.within(text, &found.decoded) == "custom");
+        if let Some(index) = custom
+            && found.fields[index].value.within(text).starts_with('{')
+        {
+            let custom = found.fields.remove(index);
+            found.members(text, custom.value.within(text), Origin::Custom)?;
+        }
+        Ok(found)
+    }
+
+    fn into_parts(self) -> (Vec<Field>, Vec<String>) {
+        (self.fields, self.decoded)
+    }
+
+    /// Adds the members of an object within a text, sorted, each once.
+    fn members(&mut self, text: &str, object: &str, origin: Origin) -> Result<(), serde_json::Error> {
+        let mut members = serde_json::Deserializer::from_str(object).deserialize_map(Members { text, origin, found: self })?;
+        let name = |field: &Field| field.name.within(text, &self.decoded);
+        members.sort_by(|one, other| name(one).cmp(name(other)));
+        members.dedup_by(|next, kept| {
+            let same = name(next) == name(kept);
+            if same {
+                std::mem::swap(next, kept);
+            }
+            same
+        });
+        if self.fields.is_empty() {
+            self.fields = members;
+        } else {
+            self.fields.append(&mut members);
+        }
+        Ok(())
+    }
+}
+
+struct Members<'de, 'a> {
+    text: &'de str,
+    origin: Origin,
+    found: &'a mut Found,
+}
+
+impl<'de> Visitor<'de> for Members<'de, '_> {
+    type Value = Vec<Field>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Vec<Field>, A::Error> {
+        let place = |part| Place::of(part, self.text).ok_or_else(|| A::Error::custom("too long"));
+        let mut fields = Vec::with_capacity(32);
+        while let Some((name, value)) = members.next_entry::<Written<'de>, &'de RawValue>()? {
+            let name = match name {
+                Written::Plain(name) => Name::At(place(name)?),
+                Written::Escaped(name) => {
+                    self.found.decoded.push(name);
+                    Name::Decoded(self.found.decoded.len() as u32 - 1)
+                }
+            };
+            fields.push(Field { origin: self.origin, name, value: place(value.get())? });
+        }
+        Ok(fields)
+    }
+}
+
+/// A name as it is written.
+enum Written<'de> {
+    Plain(&'de str),
+    Escaped(String),
+}
+
+impl<'de> serde::Deserialize<'de> for Written<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Written<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Written<'de>, E> {
+                Ok(Written::Plain(name))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Written<'de>, E> {
+                Ok(Written::Escaped(name.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Reader)
+    }
+}
+
+fn storable_fields(fields: Map<String, Value>, mended: &mut u64) -> Map<String, Value> {
+    let (with_nul, plain): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, _)| name.contains('\0'));
+    let mut storable_fields: Map<String, Value> =
+        plain.into_iter().map(|(name, value)| (name, storable(value, mended))).collect();
+    for (name, value) in with_nul {
+        // A name keeps a visible trace of its NUL, so that two names never become one.
+        let mut name = name.replace('\0', "\u{2400}");
+        while storable_fields.contains_key(&name) {
+            name.push('\u{2400}');
+        }
+        storable_fields.insert(name, storable(value, mended));
+    }
+    storable_fields
+}
+
+/// Half a surrogate pair is left where a text was cut inside an emoji. It is no character; the replacement
+/// character takes its place.
+fn without_lone_surrogates(json: &str, mended: &mut u64) -> String {
+    let unit = |at: usize| json.get(at..at + 6)?.strip_prefix("\\u").and_then(|hex| u16::from_str_radix(hex, 16).ok());
+    let (mut text, mut at) = (String::with_capacity(json.len()), 0);
+    while let Some(escape) = json[at..].find('\\').map(|offset| at + offset) {
+        text.push_str(&json[at..escape]);
+        let length = match (unit(escape), unit(escape + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                *mended += 1;
+                text.push_str("\\ufffd");
+                at = escape + 6;
+                continue;
+            }
+            _ => 2,
+        };
+        let end = (escape + length).min(json.len());
+        text.push_str(&json[escape..end]);
+        at = end;
+    }
+    text.push_str(&json[at..]);
+    text
+}
+
+fn storable(value: Value, mended: &mut u64) -> Value {
+    match value {
+        Value::String(text) if text.contains('\0') => {
+            *mended += 1;
+            Value::String(text.replace('\0', ""))
+        }
+        Value::Number(number) if !fits_numeric(&number.to_string()) => Value::String(number.to_string()),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| storable(item, mended)).collect()),
+        Value::Object(fields) => Value::Object(storable_fields(fields, mended)),
+        plain => plain,
+    }
+}
+
+/// Whether PostgreSQL's `numeric` holds this JSON number: 131,072 digits before the point, 16,383
+/// after. What is beyond stays as text.
+pub fn fits_numeric(number: &str) -> bool {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.trim_start_matches(['-', '+']).split_once('.').unwrap_or((mantissa, ""));
+    let Ok(exponent) = exponent.parse::<i64>() else { return false };
+    let (before, after) = (exponent.saturating_add(whole.len() as i64), (fraction.len() as i64).saturating_sub(exponent));
+    before <= 131_000 && after <= 16_000
+}
+
+/// A record from the JSON of a test.
+#[cfg(test)]
+pub(crate) fn record_of(value: &Value) -> Record {
+    Record::parse(serde_json::value::to_raw_value(value).unwrap()).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(text: &str) -> Result<Record, Rejected> {
+        Record::parse(RawValue::from_string(text.to_owned()).unwrap())
+    }
+
+    fn properties(record: &Record) -> Value {
+        record.values().map(|(_, name, value)| (name.to_owned(), value.tree())).collect()
+    }
+
+    #[test]
+    fn values_are_found_by_name_and_each_once() {
+        let record = parse(r#"{"b": 1, "a" :[ 2 ], "b":"\"3\"", "_id":"i","\"q":4,"custom":{"z":1,"a":2,"z":3}}"#).unwrap();
+        let values: Vec<_> = record.values().map(|(origin, name, value)| (origin, name, value.as_written())).collect();
+        use Origin::{Custom, Property};
+        assert_eq!(
+            values,
+            [
+                (Property, "\"q", "4"),
+                (Property, "_id", "\"i\""),
+                (Property, "a", "[ 2 ]"),
+                (Property, "b", "\"\\\"3\\\"\""),
+                (Custom, "a", "2"),
+                (Custom, "z", "3"),
+            ]
+        );
+        assert_eq!(record.get("b").unwrap().string().as_deref(), Some("\"3\""));
+        assert_eq!((record.get("z"), record.get("custom")), (None, None));
+    }
+
+    #[test]
+    fn a_record_needs_an_id() {
+        assert_eq!(parse(r#"{"_id":"a","n":1}"#).unwrap().id, "a");
+        assert_eq!(parse(r#"{"name":"x"}"#).unwrap_err().reason, "no _id");
+        assert_eq!(parse(r#"{"_id":""}"#).unwrap_err().reason, "_id is not a name but an empty string");
+        assert_eq!(parse("[1]").unwrap_err().reason, "not an object but an array");
+        assert_eq!(parse(r#"{"_id":"a\u0000"}"#).unwrap_err().reason, "_id has a NUL character");
+    }
+
+    #[test]
+    fn half_an_emoji_is_replaced_and_costs_no_record() {
+        let record = parse(r#"{"_id":"a","x":"cut \ud83d","y":"\ude00 \ud83d\ude00 \\ud83d"}"#).unwrap();
+        assert_eq!(record.get("x").unwrap().tree(), "cut \u{fffd}");
+        assert_eq!(record.get("y").unwrap().tree(), "\u{fffd} 😀 \\ud83d");
+        assert_eq!(record.mended_values, 2);
+    }
+
+    #[test]
+    fn names_that_differ_by_a_nul_stay_apart() {
+        let record = parse(r#"{"_id":"a","k\u0000":1,"k\u2400":2,"k":3}"#).unwrap();
+        assert_eq!(properties(&record), json!({"_id": "a", "k": 3, "k\u{2400}": 2, "k\u{2400}\u{2400}": 1}));
+    }
+
+    #[test]
+    fn nul_characters_are_removed_and_counted_and_names_stay_apart() {
+        let record = parse(r#"{"_id":"a","x":"b\u0000c","k\u0000":{"deep":["\u0000"]},"k":1}"#).unwrap();
+        assert_eq!(properties(&record), json!({"_id": "a", "x": "bc", "k\u{2400}": {"deep": [""]}, "k": 1}));
+        assert_eq!(record.mended_values, 2);
+    }
+
+    #[test]
+    fn absurd_numbers_fit_nowhere() {
+        for exponent in ["9223372036854775807", "-9223372036854775808", "99999999999999999999"] {
+            assert!(!fits_numeric(&format!("1e{exponent}")), "{exponent}");
+        }
+    }
+
+    #[test]
+    fn a_number_keeps_its_digits_unless_the_database_has_no_room_for_them() {
+        let record = parse(r#"{"_id":"a","exact":29.285714285714285,"wide":1e400,"over":[1e999999]}"#).unwrap();
+        assert_eq!(record.get("exact").unwrap().as_written(), "29.285714285714285");
+        assert_eq!(record.get("wide").unwrap().as_written(), "1e+400");
+        assert_eq!(record.get("over").unwrap().tree(), json!(["1e+999999"]));
+    }
+}

@@ -1,0 +1,455 @@
+//! What of a record may be stored, and how: the user's rules for the properties of an object.
+//!
+//! ```text
+//! record -> the record as it may be kept: values left out, hashed, redacted -> everything else
+//! ```
+//!
+//! The rules are applied to a record as soon as its times have said whether it is wanted, so whatever comes after
+//! (columns, misfits, overflow, hash, actions, quarantine, a dry run) knows no other record than this one.
+//!
+//! A record that cannot be stored and has no id is told from others by its text, and its text may not be kept. So it is
+//! told by a fingerprint of the whole text under a key: that of the hashes, else one that is made of the API token.
+//! Neither is in the database, so nobody can try out there what the text may have been; who has the token can read the
+//! record itself. The key is the same from run to run, so a record that is listed every day is one entry, which a key
+//! made for each run could not do; and rows may move, so the place in the listing could not either. With another token the
+//! entries of before go when everything is next compared.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::Sha256;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::record::{Json, Shape};
+use crate::record::{Origin, Record, Rejected, is_whole_text};
+use crate::rules::Fields;
+
+/// What stands where a value was redacted.
+pub const REDACTED: &str = "[redacted]";
+
+/// What becomes of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    Include,
+    Exclude,
+    Hash,
+    Redact,
+}
+
+impl Rule {
+    /// Whether something else, a text, stands in its place.
+    pub fn masks(self) -> bool {
+        matches!(self, Rule::Hash | Rule::Redact)
+    }
+}
+
+/// The rules for one object.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    said: Fields<Rule>,
+    /// Where anything is included by name, everything else is left out.
+    only_included: bool,
+    key: Option<Key>,
+    /// Under which key records without an id are told apart.
+    identity: Option<Key>,
+}
+
+#[derive(Clone)]
+struct Key(Hmac<Sha256>);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+impl Rules {
+    /// Without a key, what would be hashed is redacted.
+    pub fn new(said: Fields<Rule>, key: Option<&SecretString>) -> Rules {
+        let only_included = said.said().any(|rule| rule == Rule::Include);
+        let key = key.and_then(Key::of);
+        Rules { said, only_included, identity: key.clone(), key }
+    }
+
+    /// Where there is no key of the hashes, records without an id are told apart under this secret.
+    #[must_use]
+    pub fn or_told_apart_by(mut self, secret: Option<&SecretString>) -> Rules {
+        self.identity = self.identity.or_else(|| secret.and_then(Key::of));
+        self
+    }
+
+    /// Tells rules from others that let something else through.
+    pub fn fingerprint(&self) -> i64 {
+        let key = self.key.as_ref().map(|key| key.hash(Json::trusted("\"\"")));
+        xxh3_64(format!("{:?} {key:?}", self.said.sorted()).as_bytes()).cast_signed()
+    }
+
+    /// The rule for a value.
+    pub fn of(&self, origin: Origin, name: &str) -> Rule {
+        let otherwise = if self.only_included { Rule::Exclude } else { Rule::Include };
+        match (origin, name) {
+            (Origin::Property, "_id") => Rule::Include,
+            // It is no object, so nobody can tell in it what there are rules for.
+            (Origin::Property, "custom") if self.said.of_custom().any(|rule| rule != Rule::Include) => {
+                self.said.of(origin, name).filter(|rule| *rule != Rule::Include).unwrap_or(Rule::Redact)
+            }
+            _ => self.said.of(origin, name).unwrap_or(otherwise),
+        }
+    }
+
+    /// The record as it may be kept.
+    pub fn apply(&self, record: &Record) -> Result<Record, Rejected> {
+        let text = self.text_of(record);
+        let bytes = text.len();
+        let unreadable = |error| Rejected {
+            id: Some(record.id.clone()),
+            ..Rejected::of_text(withheld(bytes), format!("not readable under its rules: {error}"))
+        };
+        let mut kept = Record::parse(RawValue::from_string(text).map_err(unreadable)?)?;
+        kept.mended_values = record.mended_values;
+        Ok(kept)
+    }
+
+    /// What cannot be stored, as it may be kept: nothing of it where its values cannot be told.
+    pub fn apply_to_rejected(&self, rejected: Rejected) -> Rejected {
+        // A record that was not even read.
+        if !is_whole_text(&rejected.raw) {
+            return rejected;
+        }
+        let raw = RawValue::from_string(rejected.raw.clone()).ok();
+        let record = raw.and_then(|raw| Record::parse_without_id(raw).ok());
+        let raw = record.map_or_else(|| withheld(rejected.raw.len()), |record| self.text_of(&record));
+        let of_what_is_kept = || xxh3_64(raw.as_bytes()).cast_signed();
+        let fingerprint = self.identity.as_ref().map_or_else(of_what_is_kept, |key| key.fingerprint(&rejected.raw));
+        Rejected { raw, fingerprint, ..rejected }
+    }
+
+    /// A value that is in the database, perhaps from before there was a rule for it: what the rule would not have let
+    /// in goes no further.
+    pub fn apply_to_stored(&self, origin: Origin, name: &str, value: Value) -> Value {
+        match (self.of(origin, name), &value) {
+            (Rule::Include, _) => value,
+            (_, Value::Null) => value,
+            (_, Value::String(text)) if means_nothing(text) => value,
+            (Rule::Hash, Value::String(text)) if is_hash(text) => value,
+            _ => Value::from(REDACTED),
+        }
+    }
+
+    fn text_of(&self, record: &Record) -> String {
+        let (mut properties, mut custom) = (String::new(), String::new());
+        for (origin, name, value) in record.values() {
+            let Some(value) = self.kept(origin, name, value) else { continue };
+            let members = match origin {
+                Origin::Property => &mut properties,
+                Origin::Custom => &mut custom,
+            };
+            add_member(members, name, &value);
+        }
+        if !custom.is_empty() {
+            add_member(&mut properties, "custom", &format!("{{{custom}}}"));
+        }
+        format!("{{{properties}}}")
+    }
+
+    /// What is kept of a value, as JSON.
+    fn kept<'a>(&self, origin: Origin, name: &str, value: Json<'a>) -> Option<Cow<'a, str>> {
+        let redacted = || Some(Cow::Owned(Value::from(REDACTED).to_string()));
+        let has_a_value = match value.shape() {
+            Shape::Null | Shape::EmptyString => false,
+            _ => !value.string().is_some_and(|text| means_nothing(&text)),
+        };
+        let is_id = (origin, name) == (Origin::Property, "_id");
+        match self.of(origin, name) {
+            // An id is a text; whatever else stands there may have anything in it.
+            Rule::Include if is_id && matches!(value.shape(), Shape::Array | Shape::Object) => redacted(),
+            Rule::Include => Some(Cow::Borrowed(value.as_written())),
+            Rule::Exclude => None,
+            Rule::Hash | Rule::Redact if !has_a_value => Some(Cow::Borrowed(value.as_written())),
+            Rule::Hash => self.key.as_ref().map_or_else(redacted, |key| Some(Cow::Owned(format!("\"{}\"", key.hash(value))))),
+            Rule::Redact => redacted(),
+        }
+    }
+}
+
+impl Key {
+    fn of(secret: &SecretString) -> Option<Key> {
+        Hmac::new_from_slice(secret.expose_secret().as_bytes()).ok().map(Key)
+    }
+
+    /// What tells a text from others: the beginning of its HMAC-SHA256, for nothing else than this.
+    fn fingerprint(&self, text: &str) -> i64 {
+        let mut mac = self.0.clone();
+        mac.update(b"planhat-sync quarantine\0");
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().iter().take(8).fold(0, |hash, byte| hash << 8 | i64::from(*byte))
+    }
+
+    /// HMAC-SHA256, in hexadecimal, of a text by its characters and of anything else by its JSON, written without spaces
+    /// and with sorted keys. The same value has the same hash wherever it stands, so that hashes can be joined.
+    fn hash(&self, value: Json<'_>) -> String {
+        let mut mac = self.0.clone();
+        match value.string() {
+            Some(text) => mac.update(text.as_bytes()),
+            None => {
+                let mut tree = value.tree();
+                tree.sort_all_objects();
+                mac.update(tree.to_string().as_bytes());
+            }
+        }
+        mac.finalize().into_bytes().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    }
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// What stands for no value tells nothing, and is told apart from one.
+fn means_nothing(text: &str) -> bool {
+    matches!(text, "" | "undefined")
+}
+
+fn withheld(bytes: usize) -> String {
+    format!("(withheld: {bytes} bytes in which the values that there are rules for cannot be told)")
+}
+
+fn add_member(members: &mut String, name: &str, value: &str) {
+    if !members.is_empty() {
+        members.push(',');
+    }
+    members.push_str(&Value::from(name).to_string());
+    members.push(':');
+    members.push_str(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::record_of;
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
+    const KEY: &str = "a key of the tests alone";
+
+    fn rules(said: &[(&str, Rule)]) -> Rules {
+        let mut fields = Fields::default();
+        for (name, rule) in said {
+            fields.say(name, *rule);
+        }
+        Rules::new(fields, Some(&KEY.into()))
+    }
+
+    fn hash(value: Value) -> Value {
+        let kept = rules(&[("x", Rule::Hash)]).apply(&record_of(&json!({"_id": "a", "x": value}))).unwrap();
+        kept.get("x").unwrap().tree()
+    }
+
+    /// Checks what is kept of a record.
+    fn check(said: &[(&str, Rule)], record: Value, expected: &str) {
+        let record = rules(said).apply(&record_of(&record)).unwrap();
+        assert_eq!((&*record.id, record.refused(String::new(), String::new()).raw.as_str()), ("a", expected));
+    }
+
+    fn rejected_under(rules: &Rules, raw: &str) -> Rejected {
+        rules.apply_to_rejected(Rejected::of_text(raw.to_owned(), "no _id".to_owned()))
+    }
+
+    fn raw_of_rejected(said: &[(&str, Rule)], raw: &str) -> String {
+        rejected_under(&rules(said), raw).raw
+    }
+
+    #[test]
+    fn what_is_excluded_is_not_there_and_what_is_redacted_says_so() {
+        check(
+            &[("phone", Rule::Exclude), ("name", Rule::Redact), ("custom.Notes", Rule::Redact), ("custom.Age", Rule::Exclude)],
+            json!({"_id": "a", "phone": "1", "name": ["Kim", {"Lee": 1}], "mrr": 1.50, "custom": {"Notes": 7, "Age": 40, "Tier": "A"}}),
+            r#"{"_id":"a","mrr":1.5,"name":"[redacted]","custom":{"Notes":"[redacted]","Tier":"A"}}"#,
+        );
+    }
+
+    #[test]
+    fn where_there_is_no_value_there_is_nothing_to_mask() {
+        check(
+            &[("n", Rule::Hash), ("e", Rule::Redact), ("custom.u", Rule::Hash), ("gone", Rule::Redact)],
+            json!({"_id": "a", "n": null, "e": "", "custom": {"u": "undefined"}}),
+            r#"{"_id":"a","e":"","n":null,"custom":{"u":"undefined"}}"#,
+        );
+    }
+
+    #[test]
+    fn where_something_is_included_everything_else_is_not_there_but_what_is_masked() {
+        check(
+            &[("name", Rule::Include), ("custom.Tier", Rule::Include), ("email", Rule::Redact)],
+            json!({"_id": "a", "name": "Kim", "phone": "1", "email": "kim@acme.example", "custom": {"Tier": "A", "Age": 40}}),
+            r#"{"_id":"a","email":"[redacted]","name":"Kim","custom":{"Tier":"A"}}"#,
+        );
+        check(
+            &[("custom", Rule::Include), ("custom.Age", Rule::Exclude)],
+            json!({"_id": "a", "name": "Kim", "custom": {"Tier": "A", "Age": 40}}),
+            r#"{"_id":"a","custom":{"Tier":"A"}}"#,
+        );
+    }
+
+    #[test]
+    fn a_custom_that_is_no_object_is_not_kept_where_there_are_rules_for_what_should_be_in_it() {
+        let odd = json!({"_id": "a", "custom": "Age 40"});
+        check(&[("custom.Age", Rule::Exclude)], odd.clone(), r#"{"_id":"a","custom":"[redacted]"}"#);
+        check(&[("custom", Rule::Exclude)], odd.clone(), r#"{"_id":"a"}"#);
+        check(&[("custom", Rule::Include), ("custom.Age", Rule::Hash)], odd.clone(), r#"{"_id":"a","custom":"[redacted]"}"#);
+        check(&[("custom.Tier", Rule::Include)], odd.clone(), r#"{"_id":"a"}"#);
+        check(&[("name", Rule::Exclude)], odd, r#"{"_id":"a","custom":"Age 40"}"#);
+    }
+
+    #[test]
+    fn a_hash_is_the_hmac_of_the_characters_so_that_anybody_with_the_key_can_make_it() {
+        let mut said = Fields::default();
+        said.say("x", Rule::Hash);
+        // RFC 4231, test case 2.
+        let rules = Rules::new(said, Some(&"Jefe".into()));
+        let kept = rules.apply(&record_of(&json!({"_id": "a", "x": "what do ya want for nothing?"}))).unwrap();
+        assert_eq!(kept.get("x").unwrap().tree(), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+
+    #[test]
+    fn equal_values_have_equal_hashes_and_other_values_others() {
+        assert_eq!(hash(json!("10")), hash(json!(10)));
+        assert_eq!(hash(json!({"a": 1, "b": [true]})), hash(serde_json::from_str(r#"{"b": [true], "a": 1}"#).unwrap()));
+        assert_ne!(hash(json!(["ab"])), hash(json!(["a", "b"])));
+        assert_ne!(hash(json!("Kim")), hash(json!("kim")));
+        let two = [("x", Rule::Hash), ("custom", Rule::Hash)];
+        let kept = rules(&two).apply(&record_of(&json!({"_id": "a", "x": "é", "custom": {"y": "é"}}))).unwrap();
+        let values: Vec<_> = kept.values().map(|(.., value)| value.as_written().to_owned()).collect();
+        assert_eq!(values[1], values[2]);
+    }
+
+    #[test]
+    fn without_a_key_what_would_be_hashed_is_redacted() {
+        let mut said = Fields::default();
+        said.say("x", Rule::Hash);
+        let kept = Rules::new(said, None).apply(&record_of(&json!({"_id": "a", "x": "v"}))).unwrap();
+        assert_eq!(kept.get("x").unwrap().tree(), REDACTED);
+    }
+
+    #[test]
+    fn the_key_does_not_show_in_debug() {
+        let shown = format!("{:?}", rules(&[("x", Rule::Hash)]));
+        assert!(shown.ends_with("key: Some(Key), identity: Some(Key) }"), "{shown}");
+    }
+
+    #[test]
+    fn of_a_record_that_cannot_be_stored_nothing_is_kept_that_cannot_be_told() {
+        let said = [("phone", Rule::Exclude), ("name", Rule::Redact)];
+        assert_eq!(raw_of_rejected(&said, r#"{"phone":"1","n\u0061me":"Kim","x":2}"#), r#"{"name":"[redacted]","x":2}"#);
+        assert_eq!(raw_of_rejected(&said, r#"{"_id":{"phone":"1"},"phone":"1","phone":"2"}"#), r#"{"_id":"[redacted]"}"#);
+        let withheld = "(withheld: 5 bytes in which the values that there are rules for cannot be told)";
+        assert_eq!(raw_of_rejected(&said, r#""Kim""#), withheld);
+        assert_eq!(raw_of_rejected(&said, "(not read: offset 7)"), "(not read: offset 7)");
+    }
+
+    #[test]
+    fn records_without_an_id_stay_apart_though_nothing_of_them_is_kept() {
+        let mut said = Fields::default();
+        said.say("name", Rule::Redact);
+        let under = |secret: Option<&str>| Rules::new(said.clone(), None).or_told_apart_by(secret.map(Into::into).as_ref());
+        let fingerprint = |secret, raw| rejected_under(&under(secret), raw).fingerprint;
+        let (kim, lee) = (r#"{"name":"Kim"}"#, r#"{"name":"Lee"}"#);
+        assert_eq!(rejected_under(&under(Some("token")), kim).raw, rejected_under(&under(Some("token")), lee).raw);
+        assert_ne!(fingerprint(Some("token"), kim), fingerprint(Some("token"), lee));
+        assert_ne!(fingerprint(Some("token"), r#""Kim""#), fingerprint(Some("token"), r#""Lee""#));
+        assert_eq!(fingerprint(Some("token"), kim), fingerprint(Some("token"), kim), "every day it is the same entry");
+        assert_ne!(
+            fingerprint(Some("token"), kim),
+            fingerprint(Some("another"), kim),
+            "the text cannot be tried out without the key"
+        );
+        assert_ne!(fingerprint(Some("token"), kim), xxh3_64(kim.as_bytes()).cast_signed());
+        assert_eq!(fingerprint(None, kim), fingerprint(None, lee), "without a secret there is nothing to tell them by");
+    }
+
+    #[test]
+    fn what_was_stored_before_there_was_a_rule_is_not_told_any_more() {
+        let rules = rules(&[("phone", Rule::Exclude), ("email", Rule::Hash), ("name", Rule::Redact)]);
+        let told = |name: &str, value: Value| rules.apply_to_stored(Origin::Property, name, value);
+        assert_eq!(told("phone", json!(1)), REDACTED);
+        assert_eq!(told("email", json!("kim@acme.example")), REDACTED);
+        assert_eq!(told("email", hash(json!("x"))), hash(json!("x")));
+        assert_eq!(told("name", json!("Kim")), REDACTED);
+        assert_eq!((told("name", json!("")), told("phone", json!(null))), (json!(""), json!(null)));
+        assert_eq!(told("mrr", json!(1)), json!(1));
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let scalar = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            Just(json!(1e300)),
+            ".{0,8}".prop_map(Value::from),
+            Just(json!("nul\0nul")),
+        ];
+        scalar.prop_recursive(2, 8, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::btree_map(".{0,3}", inner, 0..3)
+                    .prop_map(|fields| fields.into_iter().collect::<Map<_, _>>().into()),
+            ]
+        })
+    }
+
+    const MARKER: &str = "nobody may see this";
+
+    fn with_marker(value: Value) -> Value {
+        match value {
+            Value::Null => Value::Null,
+            Value::Array(items) => items.into_iter().map(with_marker).chain([MARKER.into()]).collect(),
+            Value::Object(fields) => fields.into_iter().map(|(name, value)| (name + MARKER, with_marker(value))).collect(),
+            other => format!("{MARKER}{other}").into(),
+        }
+    }
+
+    proptest! {
+        /// Whatever a record holds, what there is a rule for is not kept, and everything else is as it was.
+        #[test]
+        fn no_value_survives_its_rule_and_no_other_is_touched(
+            ruled in proptest::collection::btree_map("[a-c\"\\\\é.]{1,2}", (any_value(), any::<bool>(), 0..3_usize), 0..6),
+            free in proptest::collection::btree_map("[x-z\"\\\\é.]{1,2}", (any_value(), any::<bool>()), 0..6),
+            has_id in any::<bool>(),
+        ) {
+            let (mut record, mut custom, mut said) = (Map::new(), Map::new(), Vec::new());
+            for (name, (value, is_custom)) in &free {
+                if *is_custom { &mut custom } else { &mut record }.insert(name.clone(), value.clone());
+            }
+            for (name, (value, is_custom, rule)) in &ruled {
+                if *is_custom { &mut custom } else { &mut record }.insert(name.clone(), with_marker(value.clone()));
+                let name = if *is_custom { format!("custom.{name}") } else { name.clone() };
+                said.push((name, [Rule::Exclude, Rule::Hash, Rule::Redact][*rule]));
+            }
+            record.insert("custom".to_owned(), custom.into());
+            let said: Vec<_> = said.iter().map(|(name, rule)| (name.as_str(), *rule)).collect();
+            let rules = rules(&said);
+            if !has_id {
+                let raw = raw_of_rejected(&said, &Value::from(record).to_string());
+                prop_assert!(!raw.contains(MARKER), "{raw}");
+                return Ok(());
+            }
+            record.insert("_id".to_owned(), "a".into());
+            let before = record_of(&record.into());
+            let kept = rules.apply(&before).unwrap();
+            prop_assert!(!format!("{kept:?}").contains(MARKER), "{kept:?}");
+            prop_assert_eq!(kept.mended_values, before.mended_values);
+            for (origin, name, value) in before.values() {
+                let now = kept.values().find(|(of, called, _)| (*of, *called) == (origin, name)).map(|(.., value)| value.tree());
+                match rules.of(origin, name) {
+                    Rule::Include => prop_assert_eq!(now, Some(value.tree())),
+                    Rule::Exclude => prop_assert_eq!(now, None),
+                    Rule::Hash | Rule::Redact => prop_assert!(value.is_null() || now.is_some_and(|now| now.is_string())),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Which records a scan takes, and whether a listing comes in the order it was asked for.
+
+mod sort_check;
+mod window;
+
+pub use sort_check::{Order, Sweep};
+pub use window::{Verdict, Window};

@@ -1,0 +1,247 @@
+//! The HTTP side: who may come in, which page they get, and a note of every request.
+//!
+//! ```text
+//! door (note, token, method, quota, scripted answers, permissions) -> list | one -> shelf
+//! ```
+//!
+//! The door stands before every path, known or not, as the real API refuses a bad token before it
+//! looks at anything else. Error bodies are plain sentences, never JSON: that is what clients of
+//! the real API report.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request as HttpRequest, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use chrono::{DateTime, Utc};
+
+use super::endpoint::{Endpoint, Hides};
+use super::tenant::{Filter, Shelf, Wanted};
+use super::{Answer, Meanwhile, Options, Quota, Request, Source};
+
+/// What the server and the [`Simulator`](super::Simulator) that holds it share.
+pub(super) struct Site {
+    options: Options,
+    state: Mutex<Now>,
+    /// Bytes of bodies that are not whole.
+    streamed: Arc<AtomicU64>,
+}
+
+/// Everything that changes while the server runs.
+pub(super) struct Now {
+    pub(super) shelves: BTreeMap<&'static str, Shelf>,
+    pub(super) forbidden: BTreeSet<String>,
+    /// The token that is valid in place of the one from the start.
+    pub(super) rotated: Option<String>,
+    /// Scripted answers by path without its leading slash, first come, first served.
+    pub(super) answers: BTreeMap<String, VecDeque<Answer>>,
+    pub(super) requests: Vec<Request>,
+    /// When the calls came that count towards the quota, oldest first.
+    pub(super) let_in: VecDeque<Instant>,
+    /// What the server thinks the time is, if not what this machine thinks.
+    pub(super) clock: Option<DateTime<Utc>>,
+    pub(super) max_limit: Option<usize>,
+    pub(super) meanwhile: Option<Meanwhile>,
+}
+
+impl Now {
+    pub(super) fn source(&mut self) -> Source<'_> {
+        Source { shelves: &mut self.shelves }
+    }
+
+    fn happen(&mut self, path: &str) {
+        if let Some(happens) = &mut self.meanwhile {
+            happens(&mut Source { shelves: &mut self.shelves }, path);
+        }
+    }
+}
+
+type QueryMap = BTreeMap<String, String>;
+
+impl Site {
+    pub(super) fn new(options: Options, shelves: BTreeMap<&'static str, Shelf>) -> Self {
+        let forbidden = options.forbidden.clone();
+        let now = Now {
+            shelves,
+            forbidden,
+            rotated: None,
+            answers: BTreeMap::new(),
+            requests: Vec::new(),
+            let_in: VecDeque::new(),
+            clock: None,
+            max_limit: options.max_limit,
+            meanwhile: None,
+        };
+        Self { options, state: Mutex::new(now), streamed: Arc::default() }
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.options.token
+    }
+
+    pub(super) fn streamed_bytes(&self) -> u64 {
+        self.streamed.load(Ordering::Relaxed)
+    }
+
+    /// A test that panics in the middle of an edit should fail by that panic and no other.
+    pub(super) fn now(&self) -> MutexGuard<'_, Now> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn router(site: &Arc<Site>) -> Router {
+    Router::new()
+        .route("/{object}", any(list))
+        .route("/{object}/{id}", any(one))
+        .fallback(async || not_found())
+        .layer(middleware::from_fn_with_state(Arc::clone(site), door))
+        .with_state(Arc::clone(site))
+}
+
+/// Notes the request before the latency begins, so that one whose client gave up is noted too.
+async fn door(State(site): State<Arc<Site>>, request: HttpRequest, next: Next) -> Response {
+    let at = Instant::now();
+    let path = request.uri().path().to_owned();
+    let query = Query::<QueryMap>::try_from_uri(request.uri()).map(|Query(query)| query).unwrap_or_default();
+
+    site.now().happen(path.trim_start_matches('/'));
+    let mut response = match site.refusal(&request) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    };
+
+    let status = response.status().as_u16();
+    if let Some(date) = site.note(Request { path, query, status, at }) {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    if !site.options.latency.is_zero() {
+        tokio::time::sleep(site.options.latency).await;
+    }
+    response
+}
+
+async fn list(State(site): State<Arc<Site>>, Path(object): Path<String>, Query(query): Query<QueryMap>) -> Response {
+    let mut now = site.now();
+    let max_limit = now.max_limit;
+    let Some(shelf) = now.shelves.get_mut(object.as_str()) else { return not_found() };
+    let wanted = site.wanted(shelf.endpoint, &query, max_limit);
+    json(shelf.page(&wanted))
+}
+
+async fn one(State(site): State<Arc<Site>>, Path((object, id)): Path<(String, String)>) -> Response {
+    let now = site.now();
+    let found = now.shelves.get(object.as_str()).and_then(|shelf| shelf.find(&id));
+    found.map_or_else(not_found, |record| json(record.to_owned()))
+}
+
+impl Site {
+    /// Notes a request, and tells the time at which it was answered, where that is not this machine's.
+    fn note(&self, request: Request) -> Option<HeaderValue> {
+        let mut now = self.now();
+        now.requests.push(request);
+        HeaderValue::from_str(&httpdate::fmt_http_date(now.clock?.into())).ok()
+    }
+
+    /// The answer to those who do not come through the door.
+    fn refusal(&self, request: &HttpRequest) -> Option<Response> {
+        let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = authorization.and_then(|value| value.strip_prefix("Bearer "));
+        if given != Some(self.now().rotated.as_deref().unwrap_or(self.token())) {
+            return Some(sentence(StatusCode::UNAUTHORIZED, "The access token is not valid."));
+        }
+        if request.method() != Method::GET {
+            return Some(sentence(StatusCode::METHOD_NOT_ALLOWED, "This simulated Planhat is for reading."));
+        }
+
+        let path = request.uri().path().trim_start_matches('/');
+        let object = path.split('/').next().unwrap_or_default();
+        let mut now = self.now();
+        if let Some(refusal) = self.options.quota.and_then(|quota| over(quota, &mut now.let_in)) {
+            return Some(refusal);
+        }
+        if let Some(answer) = now.answers.get_mut(path).and_then(VecDeque::pop_front) {
+            return Some(self.scripted(answer));
+        }
+        if now.forbidden.contains(object) {
+            return Some(sentence(StatusCode::FORBIDDEN, "This app has no permission to view this model."));
+        }
+        self.options.missing.contains(object).then(not_found)
+    }
+
+    fn scripted(&self, answer: Answer) -> Response {
+        let bare = Response::builder().status(answer.status);
+        let response = answer.headers.into_iter().fold(bare, |response, (name, value)| response.header(name, value));
+        response
+            .body(answer.content.body(Arc::clone(&self.streamed)))
+            .unwrap_or_else(|_| sentence(StatusCode::INTERNAL_SERVER_ERROR, "The scripted answer is not valid HTTP."))
+    }
+
+    fn wanted(&self, endpoint: &Endpoint, query: &QueryMap, max_limit: Option<usize>) -> Wanted {
+        let number = |name: &str| query.get(name).and_then(|value| value.parse::<usize>().ok());
+        let limit = number("limit").filter(|&limit| limit > 0).unwrap_or(endpoint.default_limit);
+        let most = max_limit.unwrap_or(usize::MAX).min(endpoint.max_limit);
+        Wanted {
+            sort: query.get("sort").filter(|_| self.options.honours_sort).cloned(),
+            hidden: match endpoint.hides {
+                Hides::Nothing => false,
+                Hides::UntilIncluded(name) | Hides::UntilAskedFor(name) => query.get(name).is_some_and(|value| value == "true"),
+            },
+            filters: filters(endpoint, query),
+            select: query.get("select").map(|names| comma_list(names)).unwrap_or_default(),
+            offset: number("offset").filter(|_| self.options.honours_offset).unwrap_or(0),
+            limit: limit.min(most),
+        }
+    }
+}
+
+/// A 429 if this call is one too many; else it is noted as one that is answered.
+fn over(quota: Quota, let_in: &mut VecDeque<Instant>) -> Option<Response> {
+    let now = Instant::now();
+    while let_in.front().is_some_and(|oldest| now - *oldest >= quota.within) {
+        let_in.pop_front();
+    }
+    if let_in.len() < quota.calls {
+        let_in.push_back(now);
+        return None;
+    }
+    let mut response = sentence(StatusCode::TOO_MANY_REQUESTS, "You have made too many requests.");
+    if let Some(oldest) = let_in.front().filter(|_| quota.says_when) {
+        let seconds = (quota.within - (now - *oldest)).as_secs_f64().ceil() as u64;
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    Some(response)
+}
+
+fn filters(endpoint: &Endpoint, query: &QueryMap) -> Vec<Filter> {
+    let filter: (&str, &'static [&'static str]) = match endpoint.path {
+        "companies" => ("companyId", &["_id"]),
+        "customfields" => ("parent", &["parent"]),
+        _ => ("companyId", &["companyId", "cId"]),
+    };
+    let (parameter, properties) = filter;
+    let values = query.get(parameter).map(|values| Filter { properties, values: comma_list(values) });
+    values.into_iter().collect()
+}
+
+fn comma_list(text: &str) -> Vec<String> {
+    text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+}
+
+fn json(body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], body.into()).into_response()
+}
+
+fn not_found() -> Response {
+    sentence(StatusCode::NOT_FOUND, "There is nothing here.")
+}
+
+fn sentence(status: StatusCode, text: &'static str) -> Response {
+    (status, text).into_response()
+}

@@ -1,0 +1,164 @@
+//! Changes the type of one column in place, on the user's word.
+//!
+//! Everything goes the way of the misfits: the column's values are moved to `_misfits`, the empty column
+//! gets its new type, and what fits is moved back, so that it does not matter which of them were misfits
+//! before. It is one transaction: it happens as a whole or not at all.
+//!
+//! What a column held is not always what Planhat sent: a day may have come as a number, and a number has
+//! become text. So all rows forget their hash, and the next time their records are read they are written
+//! again as Planhat has them.
+
+use planhat_model::catalog::{Kind, Object};
+use planhat_model::flatten::{Column, Fit, fit};
+use planhat_model::record::Json;
+use sqlx::PgConnection;
+
+use crate::data::tables::{lock_columns, with_columns};
+use crate::sql::{Sql, query, query_as, query_scalar};
+use crate::store_error::{Error, could_not};
+
+/// Rows that are moved back at a time.
+const BATCH: i64 = 1000;
+
+/// What became of the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Retyped {
+    /// Values in the column now.
+    pub fitting: u64,
+    /// Values in `_misfits` now.
+    pub misfits: u64,
+}
+
+/// Gives `column` the type `kind`.
+pub async fn retype(db: &mut PgConnection, schema: &str, object: &Object, column: &Column, kind: Kind) -> Result<Retyped, Error> {
+    lock_columns(&mut *db, schema, object).await?;
+    lock_table(&mut *db, schema, object).await?;
+    refuse_if_viewed(&mut *db, schema, object, column).await?;
+    move_out(&mut *db, schema, object, column).await?;
+    alter(&mut *db, schema, object, column, kind).await?;
+    let retyped = move_back(&mut *db, schema, object, column, kind).await?;
+    let described = with_columns(Sql::default(), schema, object, &[&Column { kind, ..column.clone() }]);
+    sqlx::raw_sql(described.safe()).execute(&mut *db).await.map_err(could_not("describe a column"))?;
+    query(
+        "update planhat_sync.columns set type = $4, misfits_since = null, misfits_type = null
+         where workspace = $1 and object = $2 and column_name = $3",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .bind(&column.name)
+    .bind(kind.sql())
+    .execute(db)
+    .await
+    .map_err(could_not("note the new type of a column"))?;
+    Ok(retyped)
+}
+
+/// First of all, so that a reader in the way costs nothing but the wait; from then on no statement is cut
+/// off, however large the table is.
+async fn lock_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
+    let sql = Sql::new("lock table ").table(schema, object.name).text("; set local statement_timeout = 0");
+    sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("lock the table"))?;
+    Ok(())
+}
+
+/// PostgreSQL would refuse as well, but name one view at a time, and none that depends on another.
+async fn refuse_if_viewed(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), Error> {
+    let views: Vec<String> = query_scalar(
+        "with recursive uses as (
+             select distinct ev_class as view, refobjid as of_relation, refobjsubid as of_column
+             from pg_depend join pg_rewrite on classid = 'pg_rewrite'::regclass and pg_rewrite.oid = objid
+             where refclassid = 'pg_class'::regclass and ev_class <> refobjid
+         ), viewed as (
+             select view from uses
+                 join pg_class on pg_class.oid = of_relation
+                 join pg_namespace on pg_namespace.oid = relnamespace
+                 join pg_attribute on attrelid = of_relation and attnum = of_column
+             where nspname = $1 and relname = $2 and attname = $3
+             union select uses.view from uses join viewed on uses.of_relation = viewed.view
+         )
+         select format('%I.%I', nspname, relname) from viewed
+             join pg_class on pg_class.oid = view join pg_namespace on pg_namespace.oid = relnamespace
+         order by 1",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .bind(&column.name)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("look for views on a column"))?;
+    if views.is_empty() { Ok(()) } else { Err(Error::Viewed { column: column.name.clone(), views: views.join(", ") }) }
+}
+
+async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), Error> {
+    let sql = Sql::new("update ")
+        .table(schema, object.name)
+        .text(" set _row_hash = 0, _misfits = case when ")
+        .name(&column.name)
+        .text(" is null then _misfits else coalesce(_misfits, '{}') || jsonb_build_object($1::text, to_jsonb(")
+        .name(&column.name)
+        .text(")) end");
+    query(sql.safe()).bind(&column.name).execute(db).await.map_err(could_not("move the values of a column"))?;
+    Ok(())
+}
+
+async fn alter(db: &mut PgConnection, schema: &str, object: &Object, column: &Column, kind: Kind) -> Result<(), Error> {
+    let sql = Sql::new("alter table ")
+        .table(schema, object.name)
+        .text(" alter column ")
+        .name(&column.name)
+        .text(" type ")
+        .text(kind.sql())
+        .text(" using null::")
+        .text(kind.sql());
+    sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("change the type of a column"))?;
+    Ok(())
+}
+
+async fn move_back(db: &mut PgConnection, schema: &str, object: &Object, column: &Column, kind: Kind) -> Result<Retyped, Error> {
+    let mut retyped = Retyped { fitting: 0, misfits: 0 };
+    let mut last = String::new();
+    loop {
+        let sql = Sql::new("select planhat__id, (_misfits -> $1)::text from ")
+            .table(schema, object.name)
+            .text(" where _misfits ? $1 and planhat__id > $2 order by planhat__id limit $3");
+        let batch: Vec<(String, String)> = query_as(sql.safe())
+            .bind(&column.name)
+            .bind(&last)
+            .bind(BATCH)
+            .fetch_all(&mut *db)
+            .await
+            .map_err(could_not("read the values of a column"))?;
+        let Some((id, _)) = batch.last() else { return Ok(retyped) };
+        last.clone_from(id);
+
+        let (mut ids, mut cells) = (Vec::new(), Vec::new());
+        for (id, value) in &batch {
+            match fit(kind, Json::trusted(value)) {
+                Fit::Cell(cell) => {
+                    retyped.fitting += 1;
+                    cells.push(Some(cell));
+                }
+                Fit::Nothing => cells.push(None),
+                Fit::Misfit => {
+                    retyped.misfits += 1;
+                    continue;
+                }
+            }
+            ids.push(id.as_str());
+        }
+        let sql = Sql::new("update ")
+            .table(schema, object.name)
+            .text(" as old set _misfits = nullif(old._misfits - $1, '{}'), ")
+            .name(&column.name)
+            .text(" = new.value::")
+            .text(kind.sql())
+            .text(" from unnest($2::text[], $3::text[]) as new (id, value) where old.planhat__id = new.id");
+        query(sql.safe())
+            .bind(&column.name)
+            .bind(ids)
+            .bind(cells)
+            .execute(&mut *db)
+            .await
+            .map_err(could_not("move the values of a column back"))?;
+    }
+}

@@ -1,0 +1,126 @@
+//! Rows whose records are gone: found by what a full scan was not shown, and marked, never removed.
+//!
+//! The ids that were shown are kept in the database, a page to a row, with the position of the scan: so
+//! memory stays flat however many there are, and a scan that was killed goes on with all of them.
+
+use planhat_model::catalog::Object;
+use serde_json::{Map, Value};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use crate::data::upsert::{Target, look_up};
+use crate::sql::{Sql, query, query_as, query_scalar};
+use crate::store_error::{Error, could_not};
+use crate::timeline::action_log::{self as actions, Action};
+
+/// Notes ids that the full scan of an object was shown.
+pub async fn note_seen(db: &mut PgConnection, workspace: &str, object: &Object, ids: &[String]) -> Result<(), Error> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    query("insert into planhat_sync.seen (workspace, object, ids) values ($1, $2, $3)")
+        .bind(workspace)
+        .bind(object.name)
+        .bind(ids)
+        .execute(db)
+        .await
+        .map_err(could_not("note what a scan has seen"))?;
+    Ok(())
+}
+
+/// Some of the ids that were shown, the latest ones.
+pub async fn some_seen(db: &mut PgConnection, workspace: &str, object: &Object, count: i32) -> Result<Vec<String>, Error> {
+    query_scalar(
+        "select id from (select ids from planhat_sync.seen where workspace = $1 and object = $2 order by ctid desc limit 1) last,
+             unnest(ids) as id limit $3",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(count)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read what a scan has seen"))
+}
+
+/// How the rows of a table stand to what a full scan was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presence {
+    /// Rows that are not marked as deleted.
+    pub rows: i64,
+    /// Those of them that were not shown.
+    pub unseen: i64,
+}
+
+pub async fn presence(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Presence, Error> {
+    join_by_hash(db).await?;
+    let sql = Sql::new("select count(*), count(*) filter (where seen.id is null) from ")
+        .table(workspace, object.name)
+        .text(SEEN)
+        .text(" where stored._deleted_at is null");
+    let (rows, unseen) = query_as(sql.safe())
+        .bind(workspace)
+        .bind(object.name)
+        .fetch_one(db)
+        .await
+        .map_err(could_not("compare a table with what was listed"))?;
+    Ok(Presence { rows, unseen })
+}
+
+/// The first ids of rows that were not shown.
+pub async fn unseen(db: &mut PgConnection, workspace: &str, object: &Object, count: i32) -> Result<Vec<String>, Error> {
+    join_by_hash(db).await?;
+    let sql = Sql::new("select planhat__id from ")
+        .table(workspace, object.name)
+        .text(SEEN)
+        .text(" where stored._deleted_at is null and seen.id is null order by planhat__id limit $3");
+    query_scalar(sql.safe())
+        .bind(workspace)
+        .bind(object.name)
+        .bind(count)
+        .fetch_all(db)
+        .await
+        .map_err(could_not("compare a table with what was listed"))
+}
+
+const SEEN: &str = " as stored left join (select distinct unnest(ids) as id from planhat_sync.seen
+     where workspace = $1 and object = $2) seen on seen.id = stored.planhat__id";
+
+/// The server cannot know how many ids the arrays hold, and must not try them one by one.
+async fn join_by_hash(db: &mut PgConnection) -> Result<(), Error> {
+    query("set local enable_nestloop = off").execute(db).await.map_err(could_not("choose how tables are joined"))?;
+    Ok(())
+}
+
+/// Marks rows as deleted, as a version of their own, each of them an action. Returns how many.
+pub async fn mark_deleted(db: &mut PgConnection, target: Target<'_>, ids: &[String]) -> Result<u64, Error> {
+    let sql = Sql::new("update ").table(target.schema, target.object.name).text(
+        " set _deleted_at = now(), _synced_at = now(), _run_id = $2 where planhat__id = any($1) and _deleted_at is null
+          returning planhat__id, ",
+    );
+    let marked: Vec<(String, Json<Map<String, Value>>)> = query_as(actions::references(sql, target).safe())
+        .bind(ids)
+        .bind(target.run_id)
+        .fetch_all(&mut *db)
+        .await
+        .map_err(could_not("mark rows as deleted"))?;
+    let deleted: Vec<_> = marked.iter().map(|(id, Json(references))| Action::deleted(target, id, references)).collect();
+    actions::note(db, target, &deleted).await?;
+    Ok(marked.len() as u64)
+}
+
+/// Which of these ids have a row, and whether it is marked as deleted.
+pub async fn stored_among(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    ids: &[&str],
+) -> Result<Vec<(String, bool)>, Error> {
+    let sql = look_up(schema, object, "planhat__id, _deleted_at is not null");
+    query_as(sql.safe()).bind(ids).fetch_all(db).await.map_err(could_not("look for rows"))
+}
+
+/// Whether a table has rows that are not marked as deleted.
+pub async fn has_rows(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, Error> {
+    let sql = Sql::new("select exists (select from ").table(schema, object.name).text(" where _deleted_at is null)");
+    query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("look for rows"))
+}

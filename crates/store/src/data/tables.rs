@@ -1,0 +1,266 @@
+//! The tables of the data: one per object, with a column per property.
+//!
+//! Tables and columns are only ever added, so views and grants on them survive. The map of columns in
+//! `planhat_sync.columns` is what counts; a table that a user dropped is made again from it.
+
+use std::collections::HashSet;
+
+use planhat_model::catalog::{Kind, Object};
+use planhat_model::flatten::{Column, Columns};
+use planhat_model::record::Origin;
+use sqlx::{FromRow, PgConnection};
+
+use crate::sql::{Sql, query, query_as, query_scalar};
+use crate::store_error::{Error, could_not};
+
+/// Creates a schema unless it is there. Asking first matters: PostgreSQL wants the privilege to
+/// create one even when there is nothing to create.
+pub(crate) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result<(), Error> {
+    let exists: bool = query_scalar("select exists (select from pg_namespace where nspname = $1)")
+        .bind(schema)
+        .fetch_one(&mut *db)
+        .await
+        .map_err(could_not("look for a schema"))?;
+    if !exists {
+        let sql = Sql::new("create schema if not exists ").name(schema);
+        sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("create a schema"))?;
+    }
+    Ok(())
+}
+
+/// Whether the table of an object is there; an error if something else has its name.
+pub async fn table_exists(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, Error> {
+    let found: Option<bool> = query_scalar(
+        "select relkind in ('r', 'p') and exists (select from pg_attribute
+                where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)
+         from pg_class join pg_namespace on pg_namespace.oid = relnamespace where nspname = $1 and relname = $2",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .fetch_optional(db)
+    .await
+    .map_err(could_not("look for a table"))?;
+    match found {
+        Some(false) => Err(Error::Taken { relation: format!("{schema}.{}", object.name) }),
+        found => Ok(found.is_some()),
+    }
+}
+
+/// Creates the table of an object with our own columns and those the map knows of.
+pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
+    lock_columns(db, schema, object).await?;
+    if table_exists(db, schema, object).await? {
+        return Ok(());
+    }
+    let known = load_columns(db, schema, object).await?;
+    if known.is_empty() {
+        let id = Column { name: ID.to_owned(), kind: Kind::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
+        register(db, schema, object, 0, std::slice::from_ref(&id)).await?;
+    }
+    execute(db, table_as_sql(schema, object, &known)).await.map_err(could_not("create a table"))
+}
+
+/// The statements that make a table with these columns.
+pub fn table_sql(schema: &str, object: &Object, columns: &Columns) -> String {
+    table_as_sql(schema, object, columns).to_string()
+}
+
+fn table_as_sql(schema: &str, object: &Object, columns: &Columns) -> Sql {
+    let about =
+        format!("Planhat {}, one row per record, kept by planhat-sync. A change is known as {}.", object.name, object.action);
+    let mut sql = Sql::new("create table ")
+        .table(schema, object.name)
+        .text(
+            " (
+    planhat__id text primary key,
+    _row_hash bigint not null,
+    _first_seen_at timestamptz not null default now(),
+    _synced_at timestamptz not null default now(),
+    _deleted_at timestamptz,
+    _run_id bigint not null,
+    _misfits jsonb,
+    _overflow jsonb);
+comment on table ",
+        )
+        .table(schema, object.name)
+        .text(" is ")
+        .literal(&about);
+    for (column, meaning) in OWN_COLUMNS {
+        sql = comment_on(sql.text(";\n"), schema, object, column, meaning);
+    }
+    let of_planhat: Vec<&Column> = columns.iter().filter(|column| column.name != ID).collect();
+    if of_planhat.is_empty() { sql } else { with_columns(sql.text(";\n"), schema, object, &of_planhat) }
+}
+
+/// `alter table` and the comments for these columns, added to a statement. One that is there already stays
+/// as it is, but for its comment.
+pub(crate) fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&Column]) -> Sql {
+    let mut sql = sql.text("alter table ").table(schema, object.name).list(columns, |sql, column| {
+        sql.text("\n    add column if not exists ").name(&column.name).text(" ").text(column.kind.sql())
+    });
+    for column in columns {
+        let meaning = match column.origin {
+            Origin::Property => "property",
+            Origin::Custom => "custom field",
+        };
+        let meaning = format!("{} ({meaning}, {})", column.planhat_name, column.kind.sql());
+        sql = comment_on(sql.text(";\n"), schema, object, &column.name, &meaning);
+    }
+    sql
+}
+
+async fn execute(db: &mut PgConnection, sql: Sql) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(sql.safe()).execute(db).await.map(|_| ())
+}
+
+const ID: &str = "planhat__id";
+const OWN_COLUMNS: [(&str, &str); 8] = [
+    ("planhat__id", "_id (property, text)"),
+    ("_row_hash", "hash of the record as it came; one with the same hash is not written again"),
+    ("_first_seen_at", "when the record was first stored"),
+    ("_synced_at", "when this version was written"),
+    ("_deleted_at", "when the record was found gone at Planhat; null while it is there"),
+    ("_run_id", "the run that wrote this version, see planhat_sync.runs"),
+    ("_misfits", "values that do not fit the type of their column, by column name; the column itself is null"),
+    ("_overflow", "values for which the table has no column, or the row no room, under their Planhat names"),
+];
+
+/// Adds columns to a table and to the map. `position` is the number of columns there are already.
+pub async fn add_columns(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    position: usize,
+    columns: &[Column],
+) -> Result<(), Error> {
+    if columns.is_empty() {
+        return Ok(());
+    }
+    let sql = with_columns(Sql::default(), schema, object, &columns.iter().collect::<Vec<_>>());
+    execute(db, sql).await.map_err(could_not("add columns to a table"))?;
+    register(db, schema, object, position, columns).await
+}
+
+/// Makes columns again that the map knows and a user has dropped. The rows lose their hashes, so that they are
+/// written again, with what the columns held, when their records are next read.
+pub async fn mend_columns(db: &mut PgConnection, schema: &str, object: &Object, columns: &Columns) -> Result<(), Error> {
+    let there: Vec<String> = query_scalar(
+        "select attname::text from pg_attribute join pg_class on pg_class.oid = attrelid
+             join pg_namespace on pg_namespace.oid = relnamespace
+         where nspname = $1 and relname = $2 and attnum > 0 and not attisdropped",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .fetch_all(&mut *db)
+    .await
+    .map_err(could_not("read the columns of a table"))?;
+    let there: HashSet<String> = there.into_iter().collect();
+    let missing: Vec<&Column> = columns.iter().filter(|column| !there.contains(&column.name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let sql = with_columns(Sql::default(), schema, object, &missing);
+    execute(&mut *db, sql).await.map_err(could_not("add columns to a table"))?;
+    let sql = Sql::new("update ").table(schema, object.name).text(" set _row_hash = 0");
+    execute(db, sql).await.map_err(could_not("have rows written again"))
+}
+
+/// Lets only one transaction at a time make columns of an object, and none wait long for readers of the
+/// table: whoever waits for this lock makes everybody behind it wait too.
+pub async fn lock_columns(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
+    query("select set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(hashtextextended($1 || '.' || $2, 0))")
+        .bind(schema)
+        .bind(object.name)
+        .execute(db)
+        .await
+        .map_err(could_not("wait for another change of the table"))?;
+    Ok(())
+}
+
+fn comment_on(sql: Sql, schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {
+    sql.text("comment on column ").table(schema, object.name).text(".").name(column).text(" is ").literal(meaning)
+}
+
+async fn register(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    position: usize,
+    columns: &[Column],
+) -> Result<(), Error> {
+    let of = |field: fn(&Column) -> &str| columns.iter().map(|column| field(column).to_owned()).collect::<Vec<_>>();
+    query(
+        "insert into planhat_sync.columns (workspace, object, position, column_name, origin, planhat_name, type)
+         select $1, $2, $3 + ordinality - 1, column_name, origin, planhat_name, type
+         from unnest($4::text[], $5::text[], $6::text[], $7::text[])
+             with ordinality as new (column_name, origin, planhat_name, type, ordinality)",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .bind(position as i64)
+    .bind(of(|column| &column.name))
+    .bind(of(|column| column.origin.as_str()))
+    .bind(of(|column| &column.planhat_name))
+    .bind(of(|column| column.kind.sql()))
+    .execute(db)
+    .await
+    .map_err(could_not("note new columns in planhat_sync.columns"))?;
+    Ok(())
+}
+
+#[derive(FromRow)]
+struct ColumnRow {
+    column_name: String,
+    origin: String,
+    planhat_name: String,
+    r#type: String,
+}
+
+/// The columns of an object as the map knows them.
+pub async fn load_columns(db: &mut PgConnection, schema: &str, object: &Object) -> Result<Columns, Error> {
+    let rows: Vec<ColumnRow> = query_as(
+        "select column_name, origin, planhat_name, type from planhat_sync.columns
+         where workspace = $1 and object = $2 order by position",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read planhat_sync.columns"))?;
+    rows.into_iter()
+        .map(|row| {
+            let origin = Origin::parse(&row.origin);
+            let kind = Kind::from_sql(&row.r#type);
+            Ok(Column {
+                origin: origin.ok_or(Error::Unknown { column: "columns.origin", value: row.origin })?,
+                kind: kind.ok_or(Error::Unknown { column: "columns.type", value: row.r#type })?,
+                name: row.column_name,
+                planhat_name: row.planhat_name,
+            })
+        })
+        .collect()
+}
+
+/// Rows of an object's table, without those marked as deleted.
+pub async fn row_count(db: &mut PgConnection, schema: &str, object: &Object) -> Result<i64, Error> {
+    let sql = Sql::new("select count(*) from ").table(schema, object.name).text(" where _deleted_at is null");
+    query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("count the rows of a table"))
+}
+
+/// Some rows of a table as text, for people to look at.
+pub async fn sample(
+    db: &mut PgConnection,
+    schema: &str,
+    table: &str,
+    columns: &[&str],
+    condition: &'static str,
+    rows: i64,
+) -> Result<Vec<Vec<String>>, Error> {
+    let sql = Sql::new("select array[")
+        .list(columns, |sql, column| sql.text("coalesce(").name(column).text("::text, '')"))
+        .text("] from ")
+        .table(schema, table)
+        .text(condition)
+        .text(" order by planhat__id limit $1");
+    query_scalar(sql.safe()).bind(rows).fetch_all(db).await.map_err(could_not("read some rows of a table"))
+}

@@ -1,0 +1,185 @@
+//! What has to be true of a database before a run can use it, where it is, and how the way to it is guarded.
+
+use std::net::IpAddr;
+
+use planhat_model::catalog::Object;
+use sqlx::PgConnection;
+use sqlx::postgres::PgSslMode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::data::tables::table_exists;
+use crate::sql::{query_as, quoted};
+use crate::store_error::{Error, could_not};
+use crate::timeline::{action_log as actions, read as timeline};
+use crate::{OWN_SCHEMA, Store};
+
+/// The oldest PostgreSQL that is tested.
+const OLDEST_VERSION: i32 = 150_000;
+
+#[derive(Debug)]
+pub struct Health {
+    pub version: String,
+    pub version_is_supported: bool,
+    /// UTF8 has room for every name and value; anything else has not.
+    pub encoding: String,
+    pub is_read_only: bool,
+    /// What stands where our tables would.
+    pub taken: Vec<Error>,
+    /// The statements with which an administrator gives us what is missing.
+    pub missing_grants: Vec<String>,
+}
+
+/// Looks at version and privileges, and for what is in the way of these objects and of their actions; changes nothing.
+pub async fn health(
+    db: &mut PgConnection,
+    schema: &str,
+    objects: &[&'static Object],
+    has_actions: bool,
+) -> Result<Health, Error> {
+    let (version, number, encoding, is_read_only): (String, i32, String, bool) = query_as(
+        "select current_setting('server_version'), current_setting('server_version_num')::int,
+             current_setting('server_encoding'),
+             pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool",
+    )
+    .fetch_one(&mut *db)
+    .await
+    .map_err(could_not("read the server's version"))?;
+    let mut missing_grants = Vec::new();
+    for schema in [OWN_SCHEMA, schema] {
+        missing_grants.extend(missing_grant(db, schema).await?);
+    }
+    missing_grants.extend(foreign_tables(db, schema).await?);
+    missing_grants.dedup();
+    let mut taken = Vec::new();
+    for object in objects {
+        taken.extend(what_is_taken(table_exists(&mut *db, schema, object).await)?);
+    }
+    if has_actions {
+        taken.extend(what_is_taken(actions::is_there(&mut *db, schema).await)?);
+    }
+    Ok(Health { version, version_is_supported: number >= OLDEST_VERSION, encoding, is_read_only, taken, missing_grants })
+}
+
+/// The objects that have been synced into this schema, and whether their tables are (still) there.
+pub async fn synced_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<(String, bool)>, Error> {
+    query_as(
+        "select object, exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+             where nspname = $1 and relname = object and relkind in ('r', 'p'))
+         from (select distinct object from planhat_sync.columns where workspace = $1) as synced
+         order by 1",
+    )
+    .bind(schema)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("look for the tables"))
+}
+
+/// How the way to the server is guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It does not leave this machine, as far as we can see: a socket, or a loopback address.
+    Local,
+    Plain,
+    /// But whoever is on the way could pose as the server.
+    Encrypted,
+    /// By an authority that is known; not that it is for this host.
+    VerifiedButName,
+    Verified,
+}
+
+impl Store {
+    /// As far as this side goes: what a pooler does behind it, nobody here can tell.
+    pub async fn way(&self) -> Way {
+        let options = self.pool().connect_options();
+        let host = options.get_host().trim_matches(['[', ']']);
+        let is_local = options.get_socket().is_some()
+            || host.starts_with('/')
+            || host == "localhost"
+            || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        match options.get_ssl_mode() {
+            _ if is_local => Way::Local,
+            PgSslMode::VerifyFull => Way::Verified,
+            PgSslMode::VerifyCa => Way::VerifiedButName,
+            PgSslMode::Require => Way::Encrypted,
+            PgSslMode::Prefer if has_tls(host, options.get_port()).await => Way::Encrypted,
+            PgSslMode::Prefer | PgSslMode::Allow | PgSslMode::Disable => Way::Plain,
+        }
+    }
+
+    /// Host and name of the database on a server.
+    pub fn place(&self) -> String {
+        let options = self.pool().connect_options();
+        let name = options.get_database().unwrap_or(options.get_username());
+        match options.get_socket() {
+            Some(socket) => format!("database {name} at {}", socket.display()),
+            None => format!("database {name} at {}:{}", options.get_host(), options.get_port()),
+        }
+    }
+}
+
+/// Whether a server offers TLS to whoever asks for it, as `sslmode=prefer` does: then that takes it.
+async fn has_tls(host: &str, port: u16) -> bool {
+    const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+    let ask = async {
+        let mut connection = TcpStream::connect((host, port)).await?;
+        connection.write_all(&SSL_REQUEST).await?;
+        connection.read_u8().await
+    };
+    ask.await.is_ok_and(|answer| answer == b'S')
+}
+
+fn what_is_taken(there: Result<bool, Error>) -> Result<Option<Error>, Error> {
+    match there {
+        Err(taken @ Error::Taken { .. }) => Ok(Some(taken)),
+        there => there.map(|_| None),
+    }
+}
+
+/// A schema that is there has to let us in; one that is not, we have to be able to make.
+async fn missing_grant(db: &mut PgConnection, schema: &str) -> Result<Option<String>, Error> {
+    let (exists, usable, can_make, database, user): (bool, bool, bool, String, String) = query_as(
+        "select oid is not null,
+             oid is not null and has_schema_privilege(oid, 'usage') and has_schema_privilege(oid, 'create'),
+             has_database_privilege(current_database(), 'create'), current_database()::text, current_user::text
+         from (select max(oid) as oid from pg_namespace where nspname = $1) as found",
+    )
+    .bind(schema)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("read the privileges on a schema"))?;
+    let (database, schema, user) = (quoted(&database), quoted(schema), quoted(&user));
+    Ok(match (exists, usable, can_make) {
+        (true, false, _) => Some(format!("grant usage, create on schema {schema} to {user}")),
+        (false, _, false) => Some(format!("grant create on database {database} to {user}")),
+        _ => None,
+    })
+}
+
+/// What is ours and somebody else owns: only an owner can add columns, or make a view anew. In the schema of the data others may
+/// have tables of their own.
+async fn foreign_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, Error> {
+    let tables: Vec<(bool, String, String, String)> = query_as(
+        "select relkind = 'v', nspname::text, relname::text, current_user::text
+         from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+         where not pg_has_role(relowner, 'usage') and (
+             nspname = $1 and relkind in ('r', 'p')
+             or nspname = $2 and relkind in ('r', 'p') and exists (select from pg_attribute
+                 where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)
+             or nspname = $2 and relkind in ('r', 'p') and relname = $3
+             or nspname = $2 and relkind = 'v' and relname = $4)
+         order by 2, 3",
+    )
+    .bind(OWN_SCHEMA)
+    .bind(schema)
+    .bind(actions::TABLE)
+    .bind(timeline::VIEW)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read the owners of tables"))?;
+    let grant = |(is_view, schema, name, user): (bool, String, String, String)| {
+        let kind = if is_view { "view" } else { "table" };
+        format!("alter {kind} {}.{} owner to {}", quoted(&schema), quoted(&name), quoted(&user))
+    };
+    Ok(tables.into_iter().map(grant).collect())
+}

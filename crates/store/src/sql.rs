@@ -1,0 +1,136 @@
+//! Statements: how all of them are made, and SQL whose names are only known at run time.
+//!
+//! Table and column names come from Planhat, that is, from strangers. They reach SQL through
+//! [`Sql::name`] alone, which quotes them; the rest of a statement is `&'static str`. This is the only
+//! module that vouches for a statement's safety, and it can, because nothing else can get into one.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::{Query, QueryAs, QueryScalar};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres, SqlSafeStr};
+
+use crate::store_error::{Error, could_not};
+
+/// A statement in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Sql(String);
+
+impl Sql {
+    pub(crate) fn new(text: &'static str) -> Sql {
+        Sql(text.to_owned())
+    }
+
+    pub(crate) fn text(mut self, text: &'static str) -> Sql {
+        self.0.push_str(text);
+        self
+    }
+
+    /// An identifier, always in quotes.
+    pub(crate) fn name(mut self, name: &str) -> Sql {
+        self.0.push_str(&quoted(name));
+        self
+    }
+
+    /// A table with its schema.
+    pub(crate) fn table(self, schema: &str, table: &str) -> Sql {
+        self.name(schema).text(".").name(table)
+    }
+
+    /// A string constant, for the statements that take no parameters.
+    pub(crate) fn literal(mut self, value: &str) -> Sql {
+        // The E form means the same whatever standard_conforming_strings says.
+        let escaped = value.replace('\0', "").replace('\\', "\\\\").replace('\'', "''");
+        self.0.push_str(&format!("E'{escaped}'"));
+        self
+    }
+
+    /// One piece per item, separated by commas.
+    pub(crate) fn list<T>(mut self, items: impl IntoIterator<Item = T>, piece: impl Fn(Sql, T) -> Sql) -> Sql {
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                self.0.push_str(", ");
+            }
+            self = piece(self, item);
+        }
+        self
+    }
+
+    /// A time as PostgreSQL's settings have it.
+    pub(crate) fn milliseconds(mut self, duration: Duration) -> Sql {
+        self.0.push_str(&format!("'{}ms'", duration.as_millis()));
+        self
+    }
+
+    /// `$n`.
+    pub(crate) fn parameter(mut self, number: usize) -> Sql {
+        self.0.push_str(&format!("${number}"));
+        self
+    }
+
+    pub(crate) fn safe(self) -> AssertSqlSafe<String> {
+        AssertSqlSafe(self.0)
+    }
+}
+
+impl std::fmt::Display for Sql {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// No statement is kept on the connection: behind a connection pooler the next one may go to another
+// server process, which would not know it, and a new column would outdate it.
+
+pub(crate) fn query<'q>(sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(sql).persistent(false)
+}
+
+pub(crate) fn query_with<'q>(sql: impl SqlSafeStr, arguments: PgArguments) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query_with(sql, arguments).persistent(false)
+}
+
+pub(crate) fn query_as_with<'q, T: for<'r> FromRow<'r, PgRow>>(
+    sql: impl SqlSafeStr,
+    arguments: PgArguments,
+) -> QueryAs<'q, Postgres, T, PgArguments> {
+    sqlx::query_as_with(sql, arguments).persistent(false)
+}
+
+pub(crate) fn query_as<'q, T: for<'r> FromRow<'r, PgRow>>(sql: impl SqlSafeStr) -> QueryAs<'q, Postgres, T, PgArguments> {
+    sqlx::query_as(sql).persistent(false)
+}
+
+pub(crate) fn query_scalar<'q, T>(sql: impl SqlSafeStr) -> QueryScalar<'q, Postgres, T, PgArguments>
+where
+    (T,): for<'r> FromRow<'r, PgRow>,
+{
+    sqlx::query_scalar(sql).persistent(false)
+}
+
+/// Forgets what was prepared by name on this server connection.
+pub(crate) async fn forget_prepared(db: &mut PgConnection) -> Result<(), Error> {
+    sqlx::raw_sql("deallocate all").execute(db).await.map_err(could_not("forget prepared statements"))?;
+    Ok(())
+}
+
+/// The one function that quotes identifiers.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('\0', "").replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_stay_names() {
+        let sql = Sql::new("select ").name("a\"; drop table x; --").text(" from ").table("s", "t\0");
+        assert_eq!(sql.0, r#"select "a""; drop table x; --" from "s"."t""#);
+    }
+
+    #[test]
+    fn hostile_values_stay_values() {
+        assert_eq!(Sql::default().literal(r"it's \'; drop").0, r"E'it''s \\''; drop'");
+    }
+}

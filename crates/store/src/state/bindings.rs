@@ -1,0 +1,144 @@
+//! Which workspace fills a schema: the fingerprint of its token and its host, and stored ids by which another
+//! token can prove that it is the same workspace.
+//!
+//! Without it, the token of another workspace would write into the tables of the first, and a comparison of
+//! everything would mark the rows of the first as deleted.
+
+use chrono::{DateTime, Utc};
+use planhat_model::catalog::Object;
+use sqlx::{FromRow, PgConnection};
+
+use crate::sql::{Sql, query, query_as, query_scalar};
+use crate::store_error::{Error, could_not};
+use crate::timeline::action_log as actions;
+
+/// What a schema is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Binding {
+    /// The key of the fingerprint.
+    pub key: String,
+    /// Of the token; the token itself is nowhere in the database.
+    pub fingerprint: String,
+    /// Scheme, host and port.
+    pub host: String,
+    pub bound_at: DateTime<Utc>,
+    pub proven_by: String,
+}
+
+/// Why a schema may be bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing was stored.
+    FirstSync,
+    /// Stored records were found by their ids.
+    StoredRecords,
+    /// The user says so.
+    Adopt,
+}
+
+impl Proof {
+    fn as_str(self) -> &'static str {
+        match self {
+            Proof::FirstSync => "first sync",
+            Proof::StoredRecords => "stored records",
+            Proof::Adopt => "adopt",
+        }
+    }
+}
+
+/// What a schema is bound to; none if that was never noted.
+pub async fn binding(db: &mut PgConnection, workspace: &str) -> Result<Option<Binding>, Error> {
+    query_as("select key::text, fingerprint, host, bound_at, proven_by from planhat_sync.workspaces where workspace = $1")
+        .bind(workspace)
+        .fetch_optional(db)
+        .await
+        .map_err(could_not("read which workspace fills the schema"))
+}
+
+/// A key for a fingerprint, which nobody can guess.
+pub async fn new_key(db: &mut PgConnection) -> Result<String, Error> {
+    query_scalar("select gen_random_uuid()::text").fetch_one(db).await.map_err(could_not("make a key"))
+}
+
+/// Binds a schema, which keeps the key that it has; false if it is bound to something else than what was `known` by now.
+/// Whoever calls it then compares what stands there.
+pub async fn bind(
+    db: &mut PgConnection,
+    workspace: &str,
+    known: Option<&Binding>,
+    key: &str,
+    fingerprint: &str,
+    host: &str,
+    proof: Proof,
+) -> Result<bool, Error> {
+    let bound = query(
+        "insert into planhat_sync.workspaces as old (workspace, key, fingerprint, host, proven_by) values ($1, $2::uuid, $3, $4, $5)
+         on conflict (workspace) do update
+         set fingerprint = excluded.fingerprint, host = excluded.host, bound_at = excluded.bound_at,
+             proven_by = excluded.proven_by
+         where old.fingerprint = $6 and old.host = $7",
+    )
+    .bind(workspace)
+    .bind(key)
+    .bind(fingerprint)
+    .bind(host)
+    .bind(proof.as_str())
+    .bind(known.map(|known| &known.fingerprint))
+    .bind(known.map(|known| &known.host))
+    .execute(db)
+    .await
+    .map_err(could_not("note which workspace fills the schema"))?;
+    Ok(bound.rows_affected() == 1)
+}
+
+/// Fails if the schema is no longer bound as it was, so that what follows in the transaction is not done: another run may
+/// have bound it while this one had put down its lease.
+pub async fn expect_binding(db: &mut PgConnection, workspace: &str, expected: &Binding) -> Result<(), Error> {
+    match binding(db, workspace).await? {
+        Some(binding) if binding.fingerprint == expected.fingerprint && binding.host == expected.host => Ok(()),
+        _ => Err(Error::BoundElsewhere { schema: workspace.to_owned() }),
+    }
+}
+
+/// The names of the tables of objects that are there. What a user has made by such a name is none.
+pub async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, Error> {
+    query_scalar(
+        "select relname::text from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+         where nspname = $1 and relkind in ('r', 'p') and exists (select from pg_attribute
+             where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)",
+    )
+    .bind(schema)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("look for tables"))
+}
+
+/// Whether a table has any row, one that is marked as deleted too.
+pub async fn was_filled(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, Error> {
+    has_any_row(db, schema, object.name).await
+}
+
+/// Whether anything has been noted in the timeline.
+pub async fn has_actions(db: &mut PgConnection, schema: &str) -> Result<bool, Error> {
+    match actions::is_there(&mut *db, schema).await {
+        Ok(true) => has_any_row(db, schema, actions::TABLE).await,
+        Ok(false) | Err(Error::Taken { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn has_any_row(db: &mut PgConnection, schema: &str, table: &str) -> Result<bool, Error> {
+    let sql = Sql::new("select exists (select from ").table(schema, table).text(")");
+    query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("look for rows"))
+}
+
+/// Ids of rows that are not marked as deleted: the first ones and the last ones, which an index finds. Ids grow, so these are
+/// the oldest records and the newest, in an order of no meaning.
+pub async fn ids_at_both_ends(db: &mut PgConnection, schema: &str, object: &Object, count: i64) -> Result<Vec<String>, Error> {
+    let sql = Sql::new("select planhat__id from ((select planhat__id from ")
+        .table(schema, object.name)
+        .text(" where _deleted_at is null order by planhat__id limit $1) union (select planhat__id from ")
+        .table(schema, object.name)
+        .text(" where _deleted_at is null order by planhat__id desc limit $1)) as ends order by md5(planhat__id)");
+    query_scalar(sql.safe()).bind(count / 2).fetch_all(db).await.map_err(could_not("read some ids"))
+}

@@ -1,0 +1,195 @@
+//! How each object stands: one row an object, written with what a run came to.
+//!
+//! Who asks whether the data is fresh (`status`, `/metrics`, the daemon) reads as many rows as there are objects, however
+//! many runs there were.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use planhat_model::catalog::{Kind, Object};
+use serde::Serialize;
+use sqlx::{FromRow, PgConnection};
+
+use crate::sql::{query, query_as, query_scalar};
+use crate::state::quarantined::quarantined;
+use crate::state::run_history::{Figures, ObjectRun, ObjectStatus, PastRun, recent_runs};
+use crate::store_error::{Error, could_not};
+
+/// Where an object stands: what its latest run did, and how complete it is.
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct ObjectState {
+    #[serde(skip)]
+    pub object: String,
+    pub status: String,
+    pub reason: Option<String>,
+    pub hint: Option<String>,
+    pub finished_at: DateTime<Utc>,
+    pub seconds: f64,
+    pub last_success_at: Option<DateTime<Utc>>,
+    pub last_readable_at: Option<DateTime<Utc>>,
+    #[sqlx(flatten)]
+    #[serde(flatten)]
+    pub figures: Figures,
+    pub watermark: Option<DateTime<Utc>>,
+    /// When everything was last compared, and what is gone found out.
+    pub reconciled_at: Option<DateTime<Utc>>,
+    /// A historical load has begun and is not complete.
+    pub load_unfinished: bool,
+    pub has_table: bool,
+}
+
+/// How a workspace stands.
+#[derive(Debug, Default)]
+pub struct Overview {
+    pub latest_run: Option<PastRun>,
+    /// One state per object that ever ran, by name.
+    pub objects: Vec<ObjectState>,
+    /// Records in quarantine, by object.
+    pub quarantine: BTreeMap<String, i64>,
+    /// Columns with values of another type.
+    pub misfits: Vec<MisfitColumn>,
+}
+
+/// A column with values that its type cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
+pub struct MisfitColumn {
+    pub object: String,
+    pub column: String,
+    pub r#type: String,
+    pub since: DateTime<Utc>,
+    /// The type that would hold them and the values that fit.
+    pub would_fit: String,
+}
+
+pub async fn overview(db: &mut PgConnection, workspace: &str) -> Result<Overview, Error> {
+    Ok(Overview {
+        latest_run: recent_runs(&mut *db, workspace, 1).await?.pop(),
+        objects: object_states(&mut *db, workspace).await?,
+        quarantine: quarantined(&mut *db, workspace).await?.into_iter().collect(),
+        misfits: misfit_columns(db, workspace).await?,
+    })
+}
+
+/// One state per object that ever ran, by name. Its figures are 0 where the record of its latest run was removed by hand.
+pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec<ObjectState>, Error> {
+    query_as(
+        "select states.object, states.status, states.reason, states.hint, states.finished_at, states.last_success_at,
+             states.last_readable_at, coalesce(extract(epoch from of.finished_at - of.started_at), 0)::float8 as seconds,
+             coalesce(fetched, 0) as fetched, coalesce(listed_again, 0) as listed_again, coalesce(inserted, 0) as inserted,
+             coalesce(updated, 0) as updated, coalesce(restored, 0) as restored, coalesce(deleted, 0) as deleted,
+             coalesce(unchanged, 0) as unchanged, coalesce(too_old, 0) as too_old, coalesce(misfits, 0) as misfits,
+             coalesce(overflowed, 0) as overflowed, coalesce(mended, 0) as mended, coalesce(quarantined, 0) as quarantined,
+             coalesce(pages, 0) as pages, coalesce(calls, 0) as calls, cursors.watermark, cursors.reconciled_at,
+             exists (select from planhat_sync.scans where scans.workspace = $1 and scans.object = states.object
+                     and scans.scan in ('history', 'backfill')) as load_unfinished,
+             exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+                     where nspname = $1 and relname = states.object and relkind in ('r', 'p')) as has_table
+         from planhat_sync.object_states as states
+             left join planhat_sync.object_runs as of on of.run_id = states.run_id and of.object = states.object
+             left join planhat_sync.cursors on cursors.workspace = $1 and cursors.object = states.object
+         where states.workspace = $1 order by states.object",
+    )
+    .bind(workspace)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read the state of the objects"))
+}
+
+/// Notes how an object stands after a run. A success, and that it could be read, stay on record when later runs bring neither.
+pub(crate) async fn note_state(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), Error> {
+    let is_good = matches!(of.status, ObjectStatus::Succeeded | ObjectStatus::Partial);
+    query(
+        "insert into planhat_sync.object_states as old (workspace, object, run_id, status, reason, hint, finished_at,
+             last_success_at, last_success_run_id, last_readable_at)
+         select workspace, $2, $1, $3, $4, $5, $6, case when $7 then $6 end, case when $7 then $1 end, case when $8 then $6 end
+         from planhat_sync.runs where id = $1
+         on conflict (workspace, object) do update
+         set run_id = excluded.run_id, status = excluded.status, reason = excluded.reason, hint = excluded.hint,
+             finished_at = excluded.finished_at, last_success_at = coalesce(excluded.last_success_at, old.last_success_at),
+             last_success_run_id = coalesce(excluded.last_success_run_id, old.last_success_run_id),
+             last_readable_at = coalesce(excluded.last_readable_at, old.last_readable_at)",
+    )
+    .bind(run_id)
+    .bind(of.object)
+    .bind(of.status.as_str())
+    .bind(&of.reason)
+    .bind(&of.hint)
+    .bind(of.finished_at)
+    .bind(is_good)
+    .bind(of.readable)
+    .execute(db)
+    .await
+    .map_err(could_not("note how an object stands"))?;
+    Ok(())
+}
+
+/// When an object could last be read, as far as anything is known of it.
+pub async fn last_readable(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, Error> {
+    query_scalar(
+        "select coalesce((select last_readable_at from planhat_sync.object_states where workspace = $1 and object = $2),
+             (select updated_at from planhat_sync.cursors where workspace = $1 and object = $2))",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("see when an object could last be read"))
+}
+
+/// Notes the columns in which values of another type were found, with the type that would hold them. Where a run has read
+/// `all` of an object, the other columns have none any more. Returns the columns for which this is news; where there is none,
+/// nothing is written.
+pub async fn note_misfits(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    found: &[(&str, Kind)],
+    all: bool,
+) -> Result<Vec<String>, Error> {
+    let columns: Vec<&str> = found.iter().map(|(column, _)| *column).collect();
+    let types: Vec<&str> = found.iter().map(|(_, kind)| kind.sql()).collect();
+    if all {
+        query(
+            "update planhat_sync.columns set misfits_since = null, misfits_type = null
+             where workspace = $1 and object = $2 and misfits_since is not null and column_name <> all($3)",
+        )
+        .bind(workspace)
+        .bind(object.name)
+        .bind(&columns)
+        .execute(&mut *db)
+        .await
+        .map_err(could_not("note which columns have misfits"))?;
+    }
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let noted: Vec<(String, bool)> = query_as(
+        "update planhat_sync.columns as columns
+         set misfits_since = coalesce(columns.misfits_since, now()), misfits_type = found.type
+         from unnest($3::text[], $4::text[]) as found (name, type),
+             planhat_sync.columns as old
+         where columns.workspace = $1 and columns.object = $2 and columns.column_name = found.name
+             and old.workspace = $1 and old.object = $2 and old.column_name = found.name
+             and (old.misfits_since is null or old.misfits_type = 'text' and found.type = 'jsonb')
+         returning columns.column_name, old.misfits_since is null",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(&columns)
+    .bind(&types)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("note which columns have misfits"))?;
+    Ok(noted.into_iter().filter_map(|(column, is_new)| is_new.then_some(column)).collect())
+}
+
+async fn misfit_columns(db: &mut PgConnection, workspace: &str) -> Result<Vec<MisfitColumn>, Error> {
+    query_as(
+        "select object, column_name as column, type, misfits_since as since, misfits_type as would_fit from planhat_sync.columns
+         where workspace = $1 and misfits_since is not null order by object, position",
+    )
+    .bind(workspace)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read which columns have misfits"))
+}

@@ -1,0 +1,230 @@
+//! Records that cannot be stored at all are kept as they came, once each, until they are whole or gone.
+//!
+//! A record is known by its id, or by its text where it has none. A page of them is one statement, and no statement of
+//! a page reads more of the table than the entries that it is about, however many there are.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use planhat_model::catalog::Object;
+use planhat_model::record::Rejected;
+use serde::Serialize;
+use sqlx::{FromRow, PgConnection};
+
+use crate::sql::{query, query_as, query_scalar};
+use crate::store_error::{Error, could_not};
+
+/// A record with what of it is kept.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    pub rejected: &'a Rejected,
+    /// Its text, or in round brackets why there is none, or not all of it.
+    pub raw: Cow<'a, str>,
+}
+
+/// Keeps these records, each in its latest version. A text that is kept already stays where the record is the same and its
+/// text would not be kept any more.
+pub async fn put_in_quarantine(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    run_id: i64,
+    entries: &[Entry<'_>],
+) -> Result<(), Error> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let of = |field: for<'a> fn(&'a Entry<'_>) -> Option<&'a str>| entries.iter().map(field).collect::<Vec<_>>();
+    query(
+        "insert into planhat_sync.quarantine as old (workspace, object, run_id, record_id, reason, sqlstate, raw, raw_hash)
+         select distinct on (coalesce(hashtextextended(record_id, 0), raw_hash))
+             $1, $2, $3, record_id, left(reason, 2000), sqlstate, raw, raw_hash
+         from unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+             with ordinality as new (record_id, reason, sqlstate, raw, raw_hash, place)
+         order by coalesce(hashtextextended(record_id, 0), raw_hash), place desc
+         on conflict (workspace, object, identity) do update
+         set run_id = excluded.run_id, reason = excluded.reason, sqlstate = excluded.sqlstate, raw_hash = excluded.raw_hash,
+             raw = case when old.raw_hash = excluded.raw_hash and excluded.raw like '(%' then old.raw else excluded.raw end
+         where old.run_id is distinct from excluded.run_id or old.raw_hash <> excluded.raw_hash",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(run_id)
+    .bind(of(|entry| entry.rejected.id.as_deref()))
+    .bind(of(|entry| Some(&entry.rejected.reason)))
+    .bind(of(|entry| entry.rejected.sqlstate.as_deref()))
+    .bind(of(|entry| Some(&entry.raw)))
+    .bind(entries.iter().map(|entry| entry.rejected.fingerprint).collect::<Vec<_>>())
+    .execute(db)
+    .await
+    .map_err(could_not("put records in quarantine"))?;
+    Ok(())
+}
+
+/// Releases the entries of records that have now been stored.
+pub async fn release_stored(db: &mut PgConnection, workspace: &str, object: &Object, ids: &[&str]) -> Result<u64, Error> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    // As an array, so that entries are looked up one by one: for a list PostgreSQL would rather read the whole table.
+    let released = query(
+        "delete from planhat_sync.quarantine where id = any(array(
+             select waiting.id from unnest($3::text[]) as stored (id) cross join lateral (
+                 select id from planhat_sync.quarantine
+                 where workspace = $1 and object = $2 and identity = hashtextextended(stored.id, 0) and record_id = stored.id
+                 offset 0) as waiting))",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(ids)
+    .execute(db)
+    .await
+    .map_err(could_not("release records from quarantine"))?;
+    Ok(released.rows_affected())
+}
+
+/// Releases what a run that read the whole object has not seen any more. A record without an id can
+/// only be told by its content: mended at Planhat, it comes as another one.
+pub async fn release_unseen(db: &mut PgConnection, workspace: &str, object: &Object, run_id: i64) -> Result<(), Error> {
+    query("delete from planhat_sync.quarantine where workspace = $1 and object = $2 and run_id is distinct from $3")
+        .bind(workspace)
+        .bind(object.name)
+        .bind(run_id)
+        .execute(db)
+        .await
+        .map_err(could_not("release records from quarantine"))?;
+    Ok(())
+}
+
+/// The ids of an object's records in quarantine, as far as they have one.
+pub async fn ids_in_quarantine(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<HashSet<String>, Error> {
+    let ids: Vec<String> = query_scalar(
+        "select record_id from planhat_sync.quarantine where workspace = $1 and object = $2 and record_id is not null",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read the records in quarantine"))?;
+    Ok(ids.into_iter().collect())
+}
+
+/// How many records of each object are in quarantine.
+pub(crate) async fn quarantined(db: &mut PgConnection, workspace: &str) -> Result<Vec<(String, i64)>, Error> {
+    query_as("select object, count(*) from planhat_sync.quarantine where workspace = $1 group by object order by object")
+        .bind(workspace)
+        .fetch_all(db)
+        .await
+        .map_err(could_not("count the records in quarantine"))
+}
+
+/// The records of an object that are in quarantine for one reason.
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct Waiting {
+    pub object: String,
+    /// Without what is a record's own.
+    pub reason: String,
+    pub records: i64,
+    pub oldest: DateTime<Utc>,
+    pub newest: DateTime<Utc>,
+}
+
+/// What is in quarantine, by object and reason; of all objects where none is named.
+pub async fn waiting(db: &mut PgConnection, workspace: &str, objects: &[&str]) -> Result<Vec<Waiting>, Error> {
+    query_as(
+        "select object, coalesce($3 || ' (' || sqlstate || ')', rtrim(split_part(split_part(reason, ':', 1), '(', 1))) as reason,
+             count(*) as records, min(seen_at) as oldest, max(seen_at) as newest
+         from planhat_sync.quarantine where workspace = $1 and (cardinality($2::text[]) = 0 or object = any($2))
+         group by 1, 2 order by 1, 3 desc, 2",
+    )
+    .bind(workspace)
+    .bind(objects)
+    .bind(planhat_model::record::REFUSED)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read the quarantine"))
+}
+
+/// A record in quarantine.
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct Quarantined {
+    pub id: i64,
+    pub object: String,
+    pub record_id: Option<String>,
+    pub reason: String,
+    pub sqlstate: Option<String>,
+    pub since: DateTime<Utc>,
+    /// The run that saw it last, unless that is forgotten.
+    pub run_id: Option<i64>,
+}
+
+/// The latest entries, the last one first; of all objects where none is named.
+pub async fn latest_in_quarantine(
+    db: &mut PgConnection,
+    workspace: &str,
+    objects: &[&str],
+    count: i64,
+) -> Result<Vec<Quarantined>, Error> {
+    query_as(
+        "select id, object, record_id, reason, sqlstate, seen_at as since, run_id from planhat_sync.quarantine
+         where workspace = $1 and (cardinality($2::text[]) = 0 or object = any($2)) order by id desc limit $3",
+    )
+    .bind(workspace)
+    .bind(objects)
+    .bind(count)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read the quarantine"))
+}
+
+/// One entry with its text.
+pub async fn in_quarantine(db: &mut PgConnection, workspace: &str, id: i64) -> Result<Option<(Quarantined, String)>, Error> {
+    #[derive(FromRow)]
+    struct Whole {
+        #[sqlx(flatten)]
+        entry: Quarantined,
+        raw: String,
+    }
+    let whole: Option<Whole> = query_as(
+        "select id, object, record_id, reason, sqlstate, seen_at as since, run_id, raw from planhat_sync.quarantine
+         where workspace = $1 and id = $2",
+    )
+    .bind(workspace)
+    .bind(id)
+    .fetch_optional(db)
+    .await
+    .map_err(could_not("read an entry of the quarantine"))?;
+    Ok(whole.map(|Whole { entry, raw }| (entry, raw)))
+}
+
+/// Entries of an object that have an id and a whole text, behind an id and in the order of ids.
+pub async fn texts_in_quarantine(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    after: i64,
+    count: i64,
+) -> Result<Vec<(i64, String)>, Error> {
+    query_as(
+        "select id, raw from planhat_sync.quarantine
+         where workspace = $1 and object = $2 and id > $3 and record_id is not null and raw not like '(%' order by id limit $4",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(after)
+    .bind(count)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read the texts in quarantine"))
+}
+
+/// Removes entries. Returns the ids of those that there were.
+pub async fn drop_from_quarantine(db: &mut PgConnection, workspace: &str, ids: &[i64]) -> Result<Vec<i64>, Error> {
+    query_scalar("delete from planhat_sync.quarantine where workspace = $1 and id = any($2) returning id")
+        .bind(workspace)
+        .bind(ids)
+        .fetch_all(db)
+        .await
+        .map_err(could_not("remove entries of the quarantine"))
+}

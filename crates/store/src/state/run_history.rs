@@ -1,0 +1,302 @@
+//! What ran, and what came of it: the record that `runs` shows.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{FromRow, PgConnection};
+
+use crate::sql::{query, query_as, query_scalar};
+use crate::state::checkpoint::ScanKind;
+use crate::state::leases as lease;
+use crate::state::object_states::note_state;
+use crate::store_error::{Error, could_not};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    Succeeded,
+    /// Some object failed, or a record was quarantined.
+    Partial,
+    Failed,
+    /// Stopped by a signal; everything committed is kept.
+    Interrupted,
+}
+
+impl RunStatus {
+    pub const ALL: [RunStatus; 4] = [RunStatus::Succeeded, RunStatus::Partial, RunStatus::Failed, RunStatus::Interrupted];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunStatus::Succeeded => "succeeded",
+            RunStatus::Partial => "partial",
+            RunStatus::Failed => "failed",
+            RunStatus::Interrupted => "interrupted",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectStatus {
+    Succeeded,
+    /// Records were quarantined.
+    Partial,
+    /// The token may not read it, and never could.
+    Skipped,
+    Failed,
+    Interrupted,
+}
+
+impl ObjectStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ObjectStatus::Succeeded => "succeeded",
+            ObjectStatus::Partial => "partial",
+            ObjectStatus::Skipped => "skipped",
+            ObjectStatus::Failed => "failed",
+            ObjectStatus::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What a pull did, in records, values, pages and calls. The columns of `object_runs` say what each is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, FromRow)]
+pub struct Figures {
+    /// Each record once: the sum of those inserted, updated, restored, unchanged, too old and quarantined.
+    pub fetched: i64,
+    pub listed_again: i64,
+    pub inserted: i64,
+    pub updated: i64,
+    pub restored: i64,
+    pub deleted: i64,
+    pub unchanged: i64,
+    pub too_old: i64,
+    pub misfits: i64,
+    pub overflowed: i64,
+    pub mended: i64,
+    pub quarantined: i64,
+    pub pages: i64,
+    pub calls: i64,
+}
+
+impl Figures {
+    /// All that listings have shown, also what they have shown before.
+    pub fn listed(&self) -> i64 {
+        self.fetched + self.listed_again
+    }
+}
+
+/// One object in one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct ObjectRun {
+    pub object: &'static str,
+    /// None if it ended before that was known.
+    pub scan: Option<ScanKind>,
+    pub status: ObjectStatus,
+    /// Why it was skipped, failed or is partial, or what to be warned of.
+    pub reason: Option<String>,
+    /// What a person can do about it.
+    pub hint: Option<String>,
+    /// Whether Planhat let us read it.
+    #[serde(skip)]
+    pub readable: bool,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: DateTime<Utc>,
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// The time of the oldest record that was taken.
+    pub oldest: Option<DateTime<Utc>>,
+    pub watermark: Option<DateTime<Utc>>,
+}
+
+/// Notes what became of an object in a run, and how it stands now.
+pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), Error> {
+    let Figures {
+        fetched,
+        listed_again,
+        inserted,
+        updated,
+        restored,
+        deleted,
+        unchanged,
+        too_old,
+        misfits,
+        overflowed,
+        mended,
+        quarantined,
+        pages,
+        calls,
+    } = of.figures;
+    query(
+        "insert into planhat_sync.object_runs (run_id, object, scan, status, reason, started_at, finished_at, watermark,
+             fetched, inserted, updated, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls,
+             restored, deleted, oldest, hint, listed_again)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
+         on conflict do nothing",
+    )
+    .bind(run_id)
+    .bind(of.object)
+    .bind(of.scan.map(ScanKind::as_str))
+    .bind(of.status.as_str())
+    .bind(&of.reason)
+    .bind(of.started_at)
+    .bind(of.finished_at)
+    .bind(of.watermark)
+    .bind(fetched)
+    .bind(inserted)
+    .bind(updated)
+    .bind(unchanged)
+    .bind(too_old)
+    .bind(misfits)
+    .bind(overflowed)
+    .bind(mended)
+    .bind(quarantined)
+    .bind(pages)
+    .bind(calls)
+    .bind(restored)
+    .bind(deleted)
+    .bind(of.oldest)
+    .bind(&of.hint)
+    .bind(listed_again)
+    .execute(&mut *db)
+    .await
+    .map_err(could_not("note what became of an object"))?;
+    note_state(db, run_id, of).await
+}
+
+/// Why a run or an object is not good, and what a person can do about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Why {
+    pub reason: Option<String>,
+    pub hint: Option<String>,
+}
+
+/// Notes how many requests a run has sent.
+pub async fn note_calls(db: &mut PgConnection, run_id: i64, calls: i64) -> Result<(), Error> {
+    query("update planhat_sync.runs set api_calls = $2 where id = $1")
+        .bind(run_id)
+        .bind(calls)
+        .execute(db)
+        .await
+        .map_err(could_not("note the calls of a run"))?;
+    Ok(())
+}
+
+/// Ends a run and releases its lease. One that was taken for dead meanwhile stays so.
+pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, why: &Why) -> Result<(), Error> {
+    // In the order of whoever takes a lease over, so that neither waits for the other.
+    lease::release(&mut *db, run_id).await?;
+    query(
+        "update planhat_sync.runs set status = $2, error = $3, hint = $4, finished_at = now()
+         where id = $1 and finished_at is null",
+    )
+    .bind(run_id)
+    .bind(status.as_str())
+    .bind(&why.reason)
+    .bind(&why.hint)
+    .execute(db)
+    .await
+    .map_err(could_not("end a run"))?;
+    Ok(())
+}
+
+/// A run as it is on record.
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct PastRun {
+    pub id: i64,
+    pub command: String,
+    pub status: String,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub error: Option<String>,
+    /// Requests to Planhat in all.
+    pub calls: Option<i64>,
+    pub hint: Option<String>,
+}
+
+/// The latest runs, the last one first.
+pub async fn recent_runs(db: &mut PgConnection, workspace: &str, count: i64) -> Result<Vec<PastRun>, Error> {
+    past_runs(db, workspace, None, count).await
+}
+
+/// One run of this workspace.
+pub async fn run_of(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<PastRun>, Error> {
+    Ok(past_runs(db, workspace, Some(run_id), 1).await?.pop())
+}
+
+/// Of one that seems to be at work, and has not kept its lease for too long, that is said.
+async fn past_runs(db: &mut PgConnection, workspace: &str, run_id: Option<i64>, count: i64) -> Result<Vec<PastRun>, Error> {
+    query_as(
+        "select id, command, status, started_at, finished_at, hint, api_calls as calls,
+             case when status = 'running' and not exists (select from planhat_sync.leases
+                      where leases.run_id = runs.id and heartbeat_at >= now() - make_interval(secs => $4))
+                 then 'it gives no sign of life: its process has probably ended, which the next run notes'
+                 else error end as error
+         from planhat_sync.runs
+         where workspace = $1 and ($2::bigint is null or id = $2) order by id desc limit $3",
+    )
+    .bind(workspace)
+    .bind(run_id)
+    .bind(count)
+    .bind(lease::STALE_AFTER.as_secs_f64())
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read the latest runs"))
+}
+
+/// One object in one run, as it is on record.
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct PastObjectRun {
+    pub object: String,
+    pub scan: Option<String>,
+    pub status: String,
+    pub reason: Option<String>,
+    pub hint: Option<String>,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: DateTime<Utc>,
+    #[sqlx(flatten)]
+    #[serde(flatten)]
+    pub figures: Figures,
+    pub oldest: Option<DateTime<Utc>>,
+    pub watermark: Option<DateTime<Utc>>,
+}
+
+/// What a run did, object by object in the order in which they began.
+pub async fn objects_of_run(db: &mut PgConnection, run_id: i64) -> Result<Vec<PastObjectRun>, Error> {
+    query_as(
+        "select object, scan, status, reason, hint, started_at, finished_at, fetched, listed_again, inserted, updated, restored,
+             deleted, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls, oldest, watermark
+         from planhat_sync.object_runs where run_id = $1 order by started_at, object",
+    )
+    .bind(run_id)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read what a run did"))
+}
+
+/// When the last run of that command began that was good, at least in part.
+pub async fn last_good_start(db: &mut PgConnection, workspace: &str, command: &str) -> Result<Option<DateTime<Utc>>, Error> {
+    query_scalar(
+        "select max(started_at) from planhat_sync.runs
+         where workspace = $1 and command = $2 and status in ('succeeded', 'partial')",
+    )
+    .bind(workspace)
+    .bind(command)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("read when the last run was"))
+}
+
+/// Forgets runs that ended before `instant`, but for the last one and the last good one of each object. Returns how many.
+pub async fn forget_runs(db: &mut PgConnection, workspace: &str, instant: DateTime<Utc>) -> Result<u64, Error> {
+    let forgotten = query(
+        "delete from planhat_sync.runs where workspace = $1 and status <> 'running' and finished_at < $2 and not exists
+             (select from planhat_sync.object_states as states
+              where states.workspace = $1 and runs.id in (states.run_id, states.last_success_run_id))",
+    )
+    .bind(workspace)
+    .bind(instant)
+    .execute(db)
+    .await
+    .map_err(could_not("forget old runs"))?;
+    Ok(forgotten.rows_affected())
+}

@@ -1,0 +1,136 @@
+//! Printing: the one place that writes to stdout and stderr.
+//!
+//! A result that could not be written is lost, and whoever waits for it has to hear of that. Writing notes what went
+//! wrong, and the end of the process says it ([`ended`]), so that no command can forget to.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use chrono::{DateTime, Utc};
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use planhat_model::error::exit_code as exit;
+use serde::Serialize;
+
+use crate::telemetry::{self, Urgency};
+
+/// Why the first result that could not be written was not.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// A result.
+pub(crate) fn to_stdout(text: &str) {
+    // What became of it is noted, and said at the end.
+    let _ = out_to_stdout(&format!("{text}\n"));
+}
+
+/// Results that somebody waits for: written out when this returns.
+pub(crate) fn out_to_stdout(lines: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
+    written.inspect_err(|error| lost(copy_of(error)))
+}
+
+/// A reader that has gone away (`| head`) has what it wanted.
+fn lost(error: io::Error) {
+    if error.kind() != ErrorKind::BrokenPipe {
+        // Only the first one tells what happened; the others follow from it.
+        let _ = LOST.set(error);
+    }
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// How the process exits: as `code` says, and not with success when a result was lost.
+pub fn ended(code: ExitCode) -> ExitCode {
+    match LOST.get() {
+        None => code,
+        Some(error) => {
+            to_stderr(&format!("error: could not write the result: {error}"));
+            if code == ExitCode::SUCCESS { ExitCode::from(exit::FAILED) } else { code }
+        }
+    }
+}
+
+/// For the person who waits, or the journal, which sorts by urgency.
+pub(crate) fn to_stderr(text: &str) {
+    let urgency = if text.starts_with("error") { Urgency::Error } else { Urgency::Note };
+    let text = if telemetry::stderr_is_the_journal() { telemetry::for_journal(urgency, text) } else { format!("{text}\n") };
+    // There is nobody else to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+pub(crate) fn json(value: &impl Serialize) -> Result<(), anyhow::Error> {
+    to_stdout(&serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// A table with the first `text_columns` columns to the left and the figures after them to the right.
+pub(crate) fn table<R>(header: &[&str], text_columns: usize, rows: impl IntoIterator<Item = R>) -> String
+where
+    R: IntoIterator<Item = String>,
+{
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    for row in rows {
+        table.add_row(row.into_iter().enumerate().map(|(index, text)| {
+            let alignment = if index < text_columns { CellAlignment::Left } else { CellAlignment::Right };
+            Cell::new(text).set_alignment(alignment)
+        }));
+    }
+    table.trim_fmt()
+}
+
+/// For a terminal; elsewhere, and where NO_COLOR is set, as it is.
+pub(crate) fn red(text: &str) -> String {
+    let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if std::io::stdout().is_terminal() && !colourless { format!("\x1b[31m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// What others have said, for a terminal: on one line, and no character that moves the cursor or turns the order of others.
+pub(crate) fn on_one_line(text: &str) -> String {
+    let is_unsafe = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
+pub(crate) fn instant(instant: DateTime<Utc>) -> String {
+    instant.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+pub(crate) fn seconds(seconds: f64) -> String {
+    format!("{seconds:.1} s")
+}
+
+/// A hint, indented beneath what it is for, on a line of its own.
+pub(crate) fn hint(hint: Option<&str>) -> String {
+    hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default()
+}
+
+/// Why a run was not good, indented beneath it.
+pub(crate) fn why(reason: Option<&str>, of_reason: Option<&str>) -> String {
+    reason.map(|reason| format!("\n  {reason}")).unwrap_or_default() + &hint(of_reason)
+}
+
+/// Whether the reason of a run is that of one of its objects, and so is shown there.
+pub(crate) fn is_said<'a>(reason: Option<&str>, mut of_objects: impl Iterator<Item = &'a str>) -> bool {
+    reason.is_some_and(|reason| of_objects.any(|said| !said.is_empty() && reason.starts_with(said)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_said_stays_on_its_line_and_in_its_colour() {
+        assert_eq!(on_one_line("\u{1b}[31mRed\r\n\u{9b}2J\u{202e}x é ✓"), "\\u{1b}[31mRed\\r\\n\\u{9b}2J\\u{202e}x é ✓");
+    }
+}

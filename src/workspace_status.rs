@@ -1,0 +1,236 @@
+//! How a workspace stands, as `status --json` and the daemon's `/api/status` show it, and the one line that says it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use planhat_store::{MisfitColumn, ObjectState, Overview, PastRun};
+use serde::Serialize;
+
+use crate::freshness::{Freshness, State};
+
+/// What is shown; the keys of its JSON stay.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    pub fresh: bool,
+    pub headline: String,
+    pub latest_run: Option<PastRun>,
+    /// The objects of the settings.
+    pub objects: Vec<ObjectLine>,
+    /// Records in quarantine, by object.
+    pub quarantine: BTreeMap<String, i64>,
+    /// Columns with values of another type.
+    pub misfits: Vec<MisfitColumn>,
+}
+
+/// One object.
+#[derive(Debug, Serialize)]
+pub struct ObjectLine {
+    pub object: &'static str,
+    #[serde(flatten)]
+    pub state: State,
+    /// What is on record of it, if anything is.
+    #[serde(flatten)]
+    pub known: Option<ObjectState>,
+}
+
+impl Status {
+    pub fn of(objects: &[&'static str], overview: Overview, now: DateTime<Utc>, stale_after: Duration) -> Status {
+        let Overview { latest_run, objects: mut states, mut quarantine, mut misfits } = overview;
+        let freshness = Freshness::of(objects.iter().copied(), &states, now, stale_after);
+        let lines: Vec<ObjectLine> = freshness
+            .objects()
+            .map(|(object, state)| {
+                let known = states.iter().position(|known| known.object == object).map(|index| states.swap_remove(index));
+                ObjectLine { object, state, known }
+            })
+            .collect();
+        quarantine.retain(|object, _| objects.contains(&object.as_str()));
+        misfits.retain(|misfit| objects.contains(&misfit.object.as_str()));
+        let headline = headline(latest_run.is_some(), &lines, stale_after);
+        Status { fresh: freshness.is_fresh(), headline, latest_run, objects: lines, quarantine, misfits }
+    }
+
+    /// Whether a person should look, though the data may be fresh.
+    pub fn needs_attention(&self) -> bool {
+        !self.fresh || !self.failing().is_empty()
+    }
+
+    fn failing(&self) -> Vec<&'static str> {
+        failing(&self.objects)
+    }
+}
+
+/// Those that could not be synced the last time, though what is stored is not too old yet.
+fn failing(lines: &[ObjectLine]) -> Vec<&'static str> {
+    let failed = |line: &&ObjectLine| line.known.as_ref().is_some_and(|known| known.status == "failed");
+    lines.iter().filter(|line| line.state == State::Fresh).filter(failed).map(|line| line.object).collect()
+}
+
+/// The answer to "is my data fresh?" in one line.
+fn headline(anything_ran: bool, lines: &[ObjectLine], stale_after: Duration) -> String {
+    let in_state = |wanted: fn(&State) -> bool| -> Vec<&'static str> {
+        lines.iter().filter(|line| wanted(&line.state)).map(|line| line.object).collect()
+    };
+    let fresh = in_state(|state| *state == State::Fresh);
+    let stale = in_state(|state| matches!(state, State::Stale { .. }));
+    let never = in_state(|state| *state == State::NeverSynced);
+    let gone = in_state(|state| *state == State::TableGone);
+    let skipped = in_state(|state| *state == State::Skipped);
+    if !anything_ran && never.len() == lines.len() {
+        return "nothing was synced yet; `planhat-sync sync` begins".to_owned();
+    }
+    let (within, failing) = (duration(stale_after), failing(lines));
+    let (all, good) = (lines.len() - skipped.len(), fresh.len() - failing.len());
+
+    let mut parts = Vec::new();
+    if !stale.is_empty() {
+        parts.push(format!("STALE: {} not synced within the last {within}", names(&stale)));
+    }
+    if !gone.is_empty() {
+        let what = if gone.len() == 1 { "table of" } else { "tables of" };
+        parts.push(format!("STALE: the {what} {} {}", names(&gone), if gone.len() == 1 { "is gone" } else { "are gone" }));
+    }
+    if !never.is_empty() {
+        parts.push(format!("never synced: {}", names(&never)));
+    }
+    if parts.is_empty() && failing.is_empty() {
+        if fresh.is_empty() {
+            parts.push("nothing may be read".to_owned());
+        } else {
+            parts.push(format!("fresh: {good} of {} synced within the last {within}", objects(all)));
+        }
+    } else {
+        parts.push(format!("{good} of {} fresh", objects(all)));
+    }
+    if !failing.is_empty() {
+        parts.push(format!("{} failed, not yet stale", names(&failing)));
+    }
+    if !skipped.is_empty() {
+        parts.push(format!("{} skipped: the token may not read {}", skipped.len(), names(&skipped)));
+    }
+    parts.join("; ")
+}
+
+fn objects(count: usize) -> String {
+    if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
+}
+
+/// `a`, `a and b`, `a, b and c`
+fn names(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// As a person says it: `26h`, `3min 30s`, `7 days`.
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours >= 48 && seconds.is_multiple_of(86_400) {
+        return format!("{} days", seconds / 86_400);
+    }
+    let parts: Vec<_> = [(hours, "h"), (minutes, "min"), (rest, "s")].into_iter().filter(|(count, _)| *count > 0).collect();
+    let said: Vec<_> = parts.iter().map(|(count, unit)| format!("{count}{unit}")).collect();
+    if said.is_empty() { format!("{}ms", duration.as_millis()) } else { said.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::freshness::tests::{known, now};
+
+    const OBJECTS: [&str; 3] = ["companies", "tasks", "nps"];
+
+    fn run() -> PastRun {
+        PastRun {
+            id: 1,
+            command: "sync".to_owned(),
+            status: "partial".to_owned(),
+            started_at: now(),
+            finished_at: Some(now()),
+            error: None,
+            hint: None,
+            calls: None,
+        }
+    }
+
+    fn check(states: Vec<ObjectState>, fresh: bool, attention: bool, headline: &str) {
+        let overview = Overview { latest_run: (!states.is_empty()).then(run), objects: states, ..Overview::default() };
+        let status = Status::of(&OBJECTS, overview, now(), Duration::from_secs(26 * 3600));
+        assert_eq!((status.headline.as_str(), status.fresh, status.needs_attention()), (headline, fresh, attention));
+    }
+
+    #[test]
+    fn the_headline_says_what_is_fresh_and_what_is_not() {
+        let good = |object| known(object, "succeeded", Some(1));
+        let gone = |object| ObjectState { has_table: false, ..good(object) };
+        check(vec![], false, true, "nothing was synced yet; `planhat-sync sync` begins");
+        check(
+            vec![good("companies"), good("tasks"), good("nps")],
+            true,
+            false,
+            "fresh: 3 of 3 objects synced within the last 26h",
+        );
+        check(
+            vec![good("companies"), good("tasks"), known("nps", "skipped", None)],
+            true,
+            false,
+            "fresh: 2 of 2 objects synced within the last 26h; 1 skipped: the token may not read nps",
+        );
+        check(
+            vec![good("companies"), known("tasks", "failed", Some(20)), known("nps", "failed", Some(20))],
+            true,
+            true,
+            "1 of 3 objects fresh; tasks and nps failed, not yet stale",
+        );
+        check(
+            vec![good("companies"), known("tasks", "failed", Some(40)), known("nps", "failed", Some(20))],
+            false,
+            true,
+            "STALE: tasks not synced within the last 26h; 1 of 3 objects fresh; nps failed, not yet stale",
+        );
+        check(vec![good("companies"), good("tasks")], false, true, "never synced: nps; 2 of 3 objects fresh");
+        check(
+            vec![gone("companies"), gone("tasks"), good("nps")],
+            false,
+            true,
+            "STALE: the tables of companies and tasks are gone; 1 of 3 objects fresh",
+        );
+        let skipped = |object| known(object, "skipped", None);
+        check(
+            vec![skipped("companies"), skipped("tasks"), skipped("nps")],
+            false,
+            true,
+            "nothing may be read; 3 skipped: the token may not read companies, tasks and nps",
+        );
+    }
+
+    #[test]
+    fn objects_that_left_the_settings_are_not_shown() {
+        let objects = vec![known("companies", "succeeded", Some(1)), known("nps", "failed", Some(900))];
+        let quarantine = [("nps".to_owned(), 3), ("companies".to_owned(), 2)].into();
+        let overview = Overview { latest_run: Some(run()), objects, quarantine, ..Overview::default() };
+
+        let status = Status::of(&["companies"], overview, now(), Duration::from_secs(26 * 3600));
+
+        assert!(status.fresh);
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(json["objects"].as_array().unwrap().len(), 1);
+        assert_eq!((&json["objects"][0]["object"], &json["objects"][0]["state"]), (&"companies".into(), &"fresh".into()));
+        assert_eq!(json["quarantine"], serde_json::json!({"companies": 2}));
+    }
+
+    #[test]
+    fn durations_are_written_as_people_say_them() {
+        let check = |seconds, expected: &str| assert_eq!(duration(Duration::from_secs(seconds)), expected);
+        check(26 * 3600, "26h");
+        check(90 * 60, "1h 30min");
+        check(210, "3min 30s");
+        check(24 * 3600, "24h");
+        check(7 * 86_400, "7 days");
+        assert_eq!(duration(Duration::from_millis(500)), "500ms");
+    }
+}
