@@ -8,7 +8,7 @@ help: ## List the recipes
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: ## Show the main job on a simulated workspace: no token, no database
-	cargo run --release -- demo
+	cargo run --release --locked -- demo
 
 test: ## Run all tests against a private PostgreSQL (installs Debian's package where there is none)
 	scripts/with-postgres cargo test --locked --no-default-features --test it -- without_embedded
