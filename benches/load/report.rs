@@ -1,4 +1,4 @@
-//! The figures as Markdown, to be read in a terminal and pasted into the README.
+//! The figures as Markdown, to be read in a terminal and pasted into docs/performance.md.
 
 use std::fmt::Write;
 
