@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use planhat_model::catalog;
-use planhat_model::flatten::{Columns, Declared, Volatile, column_name, flatten};
+use planhat_model::flatten::{Columns, Declared, IgnoredFields, column_name, flatten};
 use planhat_model::record::{Origin, Record};
 use planhat_simulator::Workspace;
 use serde_json::value::to_raw_value;
@@ -21,12 +21,12 @@ fn records(bench: &mut Criterion) {
         let mut columns = Columns::default();
         let object = catalog::object(object).expect("an object of the catalogue");
         columns.grow(object, &records, &Declared::default());
-        let volatile = Volatile::of(object, None, None);
+        let ignore_changes = IgnoredFields::of(object, None, None);
         let widest = records.iter().max_by_key(|record| record.count()).expect("there are records");
 
         group.throughput(Throughput::Elements(1));
         group.bench_function(name, |bench| {
-            bench.iter(|| flatten(&columns, &volatile, black_box(std::slice::from_ref(widest)))[0].hash)
+            bench.iter(|| flatten(&columns, &ignore_changes, black_box(std::slice::from_ref(widest)))[0].hash)
         });
     }
     group.finish();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use planhat_model::catalog::Kind;
+use planhat_model::catalog::ColumnType;
 
 const AFTER_HELP: &str = "\
 Settings come from config/default.toml (compiled in), a file, and the environment:
@@ -17,16 +17,16 @@ Settings come from config/default.toml (compiled in), a file, and the environmen
 Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partial, 4 token refused, 5 database,
 75 another run is at work, 130/143 stopped by a signal with everything committed.";
 
-const FRESH: &str = "\
+const STATUS_HELP: &str = "\
 The data is fresh when every object of planhat.objects was synced to its end within notify.stale_after, by whatever command;
 objects that the token may not read, and never could, aside.
 
 Exit codes, for monitors: 0 fresh (also when the last run failed and the data is not too old yet), 1 stale, never synced or a
 table is gone, 2 configuration, 5 database.";
 
-const FOLLOWING: &str = "\
+const ACTIONS_HELP: &str = "\
 --follow stays up until it is stopped by a signal or its output is closed, and waits for a database that is away
-(database.patience). With --consumer it goes on behind the last action that it has written out before: none is left
+(database.reconnect_timeout). With --consumer it goes on behind the last action that it has written out before: none is left
 out, and after a crash a few may come again, with the same ids. A new consumer begins with --since, or with what is new.
 One process at a time should go by a name; positions are kept in planhat_sync.consumers.";
 
@@ -57,15 +57,15 @@ pub enum Once {
     /// Show what it does, on a simulated workspace and an embedded PostgreSQL: no token, no database.
     Demo,
     /// Check token, permissions and database, and say what to do about what is wrong.
-    Check(Output),
+    Check(OutputArgs),
     /// Sync now: what changed since the last time, or all of history the first time.
     Sync {
         #[command(flatten)]
-        objects: Objects,
+        objects: ObjectsArgs,
         /// Compare everything, and mark the rows whose records are gone at Planhat.
         #[arg(long)]
         full: bool,
-        /// Mark them even if more seem gone than is likely (sync.brake_percent, sync.brake_rows).
+        /// Mark them even if more seem gone than is likely (deletions.max_percent, deletions.max_rows).
         #[arg(long, requires = "full")]
         allow_deletes: bool,
         /// Fetch and compare, say what would be done, and write nothing.
@@ -75,54 +75,54 @@ pub enum Once {
         #[arg(long, requires = "dry_run")]
         diff: bool,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Load history; goes on where it was stopped, and makes way for a sync meanwhile.
     Backfill {
         #[command(flatten)]
-        objects: Objects,
+        objects: ObjectsArgs,
         #[command(flatten)]
-        range: HistoryRange,
+        range: HistoryRangeArgs,
         /// Leave out what was still active on this day or later, as in 2022-01-01.
         #[arg(long, value_name = "DATE", value_parser = parse_date)]
         until: Option<DateTime<Utc>>,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Ask the daemon on this machine whether it lives.
     Health,
     /// Send a test message to notify.webhook_url, and say what is answered.
     Notify,
     /// Show how fresh each object is and what the last run did.
-    #[command(after_help = FRESH)]
-    Status(Output),
+    #[command(after_help = STATUS_HELP)]
+    Status(OutputArgs),
     /// List the latest runs, or show one.
     Runs {
         #[command(subcommand)]
-        one: Option<OneRun>,
+        one: Option<RunsCommand>,
         /// How many.
         #[arg(long, value_name = "N", default_value_t = 20)]
         count: u32,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// List the records that cannot be stored, show one, try to store them again, or drop some.
     #[command(args_conflicts_with_subcommands = true)]
     Quarantine {
         #[command(subcommand)]
-        what: Option<InQuarantine>,
+        what: Option<QuarantineCommand>,
         #[command(flatten)]
-        which: WhichQuarantined,
+        which: QuarantineListArgs,
     },
     /// Show what happened, the newest first; with --follow what happens from now on, as it is stored.
-    #[command(after_help = FOLLOWING)]
-    Actions(Actions),
+    #[command(after_help = ACTIONS_HELP)]
+    Actions(ActionsArgs),
     /// Show tables and columns with the Planhat field behind each.
     Schema {
         #[command(flatten)]
-        objects: Objects,
+        objects: ObjectsArgs,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
         /// Print the statements that make the tables.
         #[arg(long, conflicts_with = "json")]
         sql: bool,
@@ -135,7 +135,7 @@ pub enum Once {
         column: String,
         /// text, numeric, boolean, timestamptz or jsonb.
         #[arg(value_name = "TYPE", value_parser = parse_kind)]
-        kind: Kind,
+        kind: ColumnType,
     },
     /// Bind the schema to the token and host that are set, after a restore at Planhat has given its records other ids.
     Adopt,
@@ -146,31 +146,31 @@ pub enum Once {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum OneRun {
+pub enum RunsCommand {
     /// Show one run, object by object.
     Show {
         /// Its number, as `runs` lists it.
         id: i64,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
 }
 
 #[derive(Debug, Subcommand)]
-pub enum InQuarantine {
+pub enum QuarantineCommand {
     /// List them: how many of each object for which reason, then the latest.
-    List(WhichQuarantined),
+    List(QuarantineListArgs),
     /// Print one with its text.
     Show {
         /// Its number, as `quarantine` lists it.
         id: i64,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Try to store what is kept of them, without asking Planhat: after a rule of the database has changed, say.
     Retry {
         #[command(flatten)]
-        objects: Objects,
+        objects: ObjectsArgs,
     },
     /// Drop entries; a record that is listed again and still cannot be stored comes back.
     Drop {
@@ -181,7 +181,7 @@ pub enum InQuarantine {
 }
 
 #[derive(Debug, Args)]
-pub struct WhichQuarantined {
+pub struct QuarantineListArgs {
     /// Only of these objects.
     #[arg(value_name = "OBJECT")]
     pub objects: Vec<String>,
@@ -189,11 +189,11 @@ pub struct WhichQuarantined {
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: u32,
     #[command(flatten)]
-    pub output: Output,
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct Actions {
+pub struct ActionsArgs {
     /// Only of this object, e.g. companies; several with commas.
     #[arg(long = "object", value_name = "OBJECT", value_delimiter = ',')]
     pub objects: Vec<String>,
@@ -221,14 +221,14 @@ pub struct Actions {
 }
 
 #[derive(Debug, Args)]
-pub struct Objects {
+pub struct ObjectsArgs {
     /// Objects by name, e.g. companies; all configured ones if none is named.
     #[arg(value_name = "OBJECT")]
     pub objects: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Output {
+pub struct OutputArgs {
     /// Print JSON for machines.
     #[arg(long)]
     pub json: bool,
@@ -236,7 +236,7 @@ pub struct Output {
 
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub struct HistoryRange {
+pub struct HistoryRangeArgs {
     /// Years to go back; sync.history (4 years) if nothing is said.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
     pub years: Option<u32>,
@@ -248,8 +248,8 @@ pub struct HistoryRange {
     pub all: bool,
 }
 
-fn parse_kind(text: &str) -> Result<Kind, String> {
-    Kind::from_sql(text).ok_or_else(|| format!("there are {}", Kind::ALL.map(Kind::sql).join(", ")))
+fn parse_kind(text: &str) -> Result<ColumnType, String> {
+    ColumnType::from_sql(text).ok_or_else(|| format!("there are {}", ColumnType::ALL.map(ColumnType::sql).join(", ")))
 }
 
 fn parse_date(text: &str) -> Result<DateTime<Utc>, String> {

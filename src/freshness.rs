@@ -11,7 +11,7 @@ use serde::Serialize;
 /// How an object stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
-pub enum State {
+pub enum FreshnessState {
     /// Synced to its end not too long ago.
     Fresh,
     Stale {
@@ -30,7 +30,7 @@ pub enum State {
 pub struct Freshness {
     stale_after: Duration,
     /// The objects of the settings, in their order, with their last success.
-    objects: Vec<(&'static str, State, Option<DateTime<Utc>>)>,
+    objects: Vec<(&'static str, FreshnessState, Option<DateTime<Utc>>)>,
 }
 
 impl Freshness {
@@ -51,14 +51,14 @@ impl Freshness {
     /// Whether every object that may be read is fresh, and there is one.
     pub fn is_fresh(&self) -> bool {
         let (fresh, others) = self.objects.iter().fold((0, 0), |(fresh, others), (_, state, _)| match state {
-            State::Fresh => (fresh + 1, others),
-            State::Skipped => (fresh, others),
-            State::Stale { .. } | State::NeverSynced | State::TableGone => (fresh, others + 1),
+            FreshnessState::Fresh => (fresh + 1, others),
+            FreshnessState::Skipped => (fresh, others),
+            FreshnessState::Stale { .. } | FreshnessState::NeverSynced | FreshnessState::TableGone => (fresh, others + 1),
         });
         fresh > 0 && others == 0
     }
 
-    pub fn objects(&self) -> impl Iterator<Item = (&'static str, State)> {
+    pub fn objects(&self) -> impl Iterator<Item = (&'static str, FreshnessState)> {
         self.objects.iter().map(|(object, state, _)| (*object, *state))
     }
 
@@ -68,8 +68,8 @@ impl Freshness {
 
     /// The objects whose data is too old by now, and the latest success of any of them; see [`Freshness::stale_at`].
     pub fn stale(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> (Vec<&'static str>, Option<DateTime<Utc>>) {
-        let is_stale = |(_, state, last_success): &&(&str, State, Option<DateTime<Utc>>)| {
-            *state != State::Skipped && last_success.unwrap_or(since) + self.stale_after <= now
+        let is_stale = |(_, state, last_success): &&(&str, FreshnessState, Option<DateTime<Utc>>)| {
+            *state != FreshnessState::Skipped && last_success.unwrap_or(since) + self.stale_after <= now
         };
         let stale = || self.objects.iter().filter(is_stale);
         (stale().map(|(object, ..)| *object).collect(), stale().filter_map(|(.., last_success)| *last_success).max())
@@ -79,22 +79,22 @@ impl Freshness {
     /// is waited for from `since` on, say the start of the daemon. None where nothing can get old.
     pub fn stale_at(&self, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let ages = self.objects.iter().filter_map(|(_, state, last_success)| match state {
-            State::Skipped => None,
-            State::NeverSynced => Some(since),
-            State::Fresh | State::Stale { .. } | State::TableGone => *last_success,
+            FreshnessState::Skipped => None,
+            FreshnessState::NeverSynced => Some(since),
+            FreshnessState::Fresh | FreshnessState::Stale { .. } | FreshnessState::TableGone => *last_success,
         });
         ages.min().map(|oldest| oldest + self.stale_after)
     }
 }
 
-fn state_of(known: Option<&ObjectState>, now: DateTime<Utc>, stale_after: Duration) -> State {
-    let Some(known) = known else { return State::NeverSynced };
+fn state_of(known: Option<&ObjectState>, now: DateTime<Utc>, stale_after: Duration) -> FreshnessState {
+    let Some(known) = known else { return FreshnessState::NeverSynced };
     match known.last_success_at {
-        None if known.status == "skipped" => State::Skipped,
-        None => State::NeverSynced,
-        Some(_) if !known.has_table => State::TableGone,
-        Some(last_success) if last_success + stale_after <= now => State::Stale { last_success },
-        Some(_) => State::Fresh,
+        None if known.status == "skipped" => FreshnessState::Skipped,
+        None => FreshnessState::NeverSynced,
+        Some(_) if !known.has_table => FreshnessState::TableGone,
+        Some(last_success) if last_success + stale_after <= now => FreshnessState::Stale { last_success },
+        Some(_) => FreshnessState::Fresh,
     }
 }
 
@@ -133,25 +133,25 @@ pub(crate) mod tests {
         }
     }
 
-    fn check(known: Option<ObjectState>, expected: State) {
+    fn check(known: Option<ObjectState>, expected: FreshnessState) {
         let states: Vec<_> = known.into_iter().collect();
         let freshness = Freshness::of(["nps"], &states, now(), STALE_AFTER);
         assert_eq!(freshness.objects().collect::<Vec<_>>(), [("nps", expected)], "{states:?}");
-        assert_eq!(freshness.is_fresh(), expected == State::Fresh, "{states:?}");
+        assert_eq!(freshness.is_fresh(), expected == FreshnessState::Fresh, "{states:?}");
     }
 
     #[test]
     fn an_object_is_as_fresh_as_its_last_success_whatever_came_later() {
-        check(None, State::NeverSynced);
-        check(Some(known("nps", "failed", None)), State::NeverSynced);
-        check(Some(known("nps", "skipped", None)), State::Skipped);
+        check(None, FreshnessState::NeverSynced);
+        check(Some(known("nps", "failed", None)), FreshnessState::NeverSynced);
+        check(Some(known("nps", "skipped", None)), FreshnessState::Skipped);
         for status in ["succeeded", "partial", "failed", "interrupted", "skipped"] {
-            check(Some(known("nps", status, Some(25))), State::Fresh);
-            check(Some(known("nps", status, Some(27))), State::Stale { last_success: ago(27) });
+            check(Some(known("nps", status, Some(25))), FreshnessState::Fresh);
+            check(Some(known("nps", status, Some(27))), FreshnessState::Stale { last_success: ago(27) });
         }
-        check(Some(known("nps", "succeeded", Some(26))), State::Stale { last_success: ago(26) });
-        check(Some(ObjectState { has_table: false, ..known("nps", "succeeded", Some(1)) }), State::TableGone);
-        check(Some(ObjectState { has_table: false, ..known("nps", "failed", None) }), State::NeverSynced);
+        check(Some(known("nps", "succeeded", Some(26))), FreshnessState::Stale { last_success: ago(26) });
+        check(Some(ObjectState { has_table: false, ..known("nps", "succeeded", Some(1)) }), FreshnessState::TableGone);
+        check(Some(ObjectState { has_table: false, ..known("nps", "failed", None) }), FreshnessState::NeverSynced);
     }
 
     fn check_all(states: &[ObjectState], is_fresh: bool, stale_at: Option<DateTime<Utc>>) {

@@ -21,11 +21,11 @@
 //! reach into it; the product is the binary.
 
 pub mod cli;
+pub mod command_error;
 pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod events;
-pub mod failure;
 pub mod freshness;
 pub mod print;
 pub mod progress;

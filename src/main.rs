@@ -5,26 +5,26 @@ use std::time::Duration;
 
 use clap::Parser;
 use planhat_sync::cli::{Cli, Command, Once};
-use planhat_sync::failure::Failure;
+use planhat_sync::command_error::CommandError;
 use planhat_sync::{commands, config, daemon, print, telemetry};
 
 /// What still hangs when everything is done (a name that the system is looking up) keeps nobody waiting.
-const LINGER: Duration = Duration::from_millis(500);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::from(anyhow::Error::new(error).context("could not start")).show(),
+        Err(error) => return CommandError::from(anyhow::Error::new(error).context("could not start")).show(),
     };
     let code = match runtime.block_on(run(Cli::parse())) {
         Ok(code) => code,
         Err(failure) => failure.show(),
     };
-    runtime.shutdown_timeout(LINGER);
-    print::ended(code)
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    print::final_exit_code(code)
 }
 
-async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let environment = config::readable(std::env::vars_os())?;
     let rust_log = environment.get("RUST_LOG").filter(|filter| !filter.is_empty()).cloned();
     let no_color = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -16,26 +16,26 @@ use serde::Serialize;
 use crate::telemetry::{self, Urgency};
 
 /// Why the first result that could not be written was not.
-static LOST: OnceLock<io::Error> = OnceLock::new();
+static FIRST_WRITE_ERROR: OnceLock<io::Error> = OnceLock::new();
 
 /// A result.
 pub(crate) fn to_stdout(text: &str) {
     // What became of it is noted, and said at the end.
-    let _ = out_to_stdout(&format!("{text}\n"));
+    let _ = write_to_stdout(&format!("{text}\n"));
 }
 
 /// Results that somebody waits for: written out when this returns.
-pub(crate) fn out_to_stdout(lines: &str) -> io::Result<()> {
+pub(crate) fn write_to_stdout(lines: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
-    written.inspect_err(|error| lost(copy_of(error)))
+    written.inspect_err(|error| record_write_error(copy_of(error)))
 }
 
 /// A reader that has gone away (`| head`) has what it wanted.
-fn lost(error: io::Error) {
+fn record_write_error(error: io::Error) {
     if error.kind() != ErrorKind::BrokenPipe {
         // Only the first one tells what happened; the others follow from it.
-        let _ = LOST.set(error);
+        let _ = FIRST_WRITE_ERROR.set(error);
     }
 }
 
@@ -44,8 +44,8 @@ fn copy_of(error: &io::Error) -> io::Error {
 }
 
 /// How the process exits: as `code` says, and not with success when a result was lost.
-pub fn ended(code: ExitCode) -> ExitCode {
-    match LOST.get() {
+pub fn final_exit_code(code: ExitCode) -> ExitCode {
+    match FIRST_WRITE_ERROR.get() {
         None => code,
         Some(error) => {
             to_stderr(&format!("error: could not write the result: {error}"));
@@ -121,7 +121,7 @@ pub(crate) fn why(reason: Option<&str>, of_reason: Option<&str>) -> String {
 }
 
 /// Whether the reason of a run is that of one of its objects, and so is shown there.
-pub(crate) fn is_said<'a>(reason: Option<&str>, mut of_objects: impl Iterator<Item = &'a str>) -> bool {
+pub(crate) fn repeats_object_reason<'a>(reason: Option<&str>, mut of_objects: impl Iterator<Item = &'a str>) -> bool {
     reason.is_some_and(|reason| of_objects.any(|said| !said.is_empty() && reason.starts_with(said)))
 }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 /// How far one object is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct ObjectProgress {
     pub pages: i64,
     pub fetched: i64,
     /// Of them new or changed.
@@ -21,9 +21,9 @@ pub struct Progress {
     pub ended: bool,
 }
 
-impl std::fmt::Display for Progress {
+impl std::fmt::Display for ObjectProgress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Progress { pages, fetched, written, .. } = self;
+        let ObjectProgress { pages, fetched, written, .. } = self;
         write!(f, "{pages} pages, {fetched} records, {written} of them new or changed")?;
         self.oldest.map_or(Ok(()), |oldest| write!(f, ", the oldest of {}", oldest.format("%Y-%m-%d")))
     }
@@ -31,46 +31,46 @@ impl std::fmt::Display for Progress {
 
 /// All objects of a run.
 #[derive(Debug)]
-pub struct Board {
-    now: Mutex<Now>,
+pub struct Progress {
+    state: Mutex<ProgressState>,
 }
 
 #[derive(Debug)]
-struct Now {
-    objects: BTreeMap<&'static str, Progress>,
-    moved_at: Instant,
+struct ProgressState {
+    objects: BTreeMap<&'static str, ObjectProgress>,
+    changed_at: Instant,
 }
 
-impl Default for Board {
-    fn default() -> Board {
-        Board { now: Mutex::new(Now { objects: BTreeMap::new(), moved_at: Instant::now() }) }
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress { state: Mutex::new(ProgressState { objects: BTreeMap::new(), changed_at: Instant::now() }) }
     }
 }
 
-impl Board {
-    pub fn note(&self, object: &'static str, progress: Progress) {
-        let mut now = self.now();
-        now.objects.insert(object, progress);
-        now.moved_at = Instant::now();
+impl Progress {
+    pub fn update(&self, object: &'static str, progress: ObjectProgress) {
+        let mut state = self.state();
+        state.objects.insert(object, progress);
+        state.changed_at = Instant::now();
     }
 
     pub fn end(&self, object: &'static str) {
-        let mut now = self.now();
-        now.objects.entry(object).or_default().ended = true;
-        now.moved_at = Instant::now();
+        let mut state = self.state();
+        state.objects.entry(object).or_default().ended = true;
+        state.changed_at = Instant::now();
     }
 
     /// The objects that have begun, by name.
-    pub fn objects(&self) -> Vec<(&'static str, Progress)> {
-        self.now().objects.iter().map(|(object, progress)| (*object, *progress)).collect()
+    pub fn objects(&self) -> Vec<(&'static str, ObjectProgress)> {
+        self.state().objects.iter().map(|(object, progress)| (*object, *progress)).collect()
     }
 
     /// For how long nothing has moved.
-    pub fn still_for(&self) -> Duration {
-        self.now().moved_at.elapsed()
+    pub fn idle_for(&self) -> Duration {
+        self.state().changed_at.elapsed()
     }
 
-    fn now(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, ProgressState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,7 +23,7 @@ pub struct Schedule {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ScheduleError {
     #[error("{text:?} is no cron expression like \"0 3 * * *\" (minute, hour, day, month, weekday): {problem}")]
     Cron { text: String, problem: String },
     #[error("{0:?} is no time zone like \"UTC\" or \"Europe/Stockholm\"")]
@@ -48,20 +48,21 @@ const RUNS_OF_SOME_WEEKS: usize = 10_000;
 
 impl Schedule {
     /// `installation` tells this one from others; the same one always gets the same delay below `jitter`.
-    pub fn new(cron: &str, zone: &str, jitter: Duration, installation: &str) -> Result<Schedule, Error> {
-        let parsed = Cron::from_str(cron).map_err(|error| Error::Cron { text: cron.to_owned(), problem: error.to_string() })?;
-        let zone = zone.parse().map_err(|_| Error::Zone(zone.to_owned()))?;
+    pub fn new(cron: &str, zone: &str, jitter: Duration, installation: &str) -> Result<Schedule, ScheduleError> {
+        let parsed =
+            Cron::from_str(cron).map_err(|error| ScheduleError::Cron { text: cron.to_owned(), problem: error.to_string() })?;
+        let zone = zone.parse().map_err(|_| ScheduleError::Zone(zone.to_owned()))?;
         let delay = xxh3_64(installation.as_bytes()).checked_rem(jitter.as_secs()).unwrap_or_default();
         if cron.split_whitespace().nth(6).is_some_and(|years| !years.contains('*')) {
-            return Err(Error::Ends(cron.to_owned()));
+            return Err(ScheduleError::Ends(cron.to_owned()));
         }
         let schedule = Schedule { cron: parsed, zone, delay: Duration::from_secs(delay) };
         let now = Utc::now();
         if schedule.next_after(now).is_none() {
-            return Err(Error::Never(cron.to_owned()));
+            return Err(ScheduleError::Never(cron.to_owned()));
         }
         match schedule.intervals(now).take(NEXT_RUNS).min() {
-            Some(interval) if jitter > interval => Err(Error::Jitter { schedule: cron.to_owned(), jitter, interval }),
+            Some(interval) if jitter > interval => Err(ScheduleError::Jitter { schedule: cron.to_owned(), jitter, interval }),
             _ => Ok(schedule),
         }
     }

@@ -16,11 +16,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogFormat, LogSettings};
 
 /// Starts logging for the whole process. `rust_log` and `no_color` are the customary variables; a journal
 /// knows the time itself.
-pub fn start(log: &Log, rust_log: Option<&str>, no_color: bool) -> Result<(), TryInitError> {
+pub fn start(log: &LogSettings, rust_log: Option<&str>, no_color: bool) -> Result<(), TryInitError> {
     // The embedded server's runtime and the database's notices have a lot to say that is of no use here.
     let wanted = rust_log.map_or_else(
         || format!("{},wasmer=error,wasmer_wasix=error,pglite_oxide=warn,sqlx::postgres::notice=warn", log.level),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use planhat_store::{MisfitColumn, ObjectState, Overview, PastRun};
+use planhat_store::{MisfitColumn, ObjectState, PastRun, WorkspaceOverview};
 use serde::Serialize;
 
-use crate::freshness::{Freshness, State};
+use crate::freshness::{Freshness, FreshnessState};
 
 /// What is shown; the keys of its JSON stay.
 #[derive(Debug, Serialize)]
@@ -28,15 +28,15 @@ pub struct Status {
 pub struct ObjectLine {
     pub object: &'static str,
     #[serde(flatten)]
-    pub state: State,
+    pub state: FreshnessState,
     /// What is on record of it, if anything is.
     #[serde(flatten)]
     pub known: Option<ObjectState>,
 }
 
 impl Status {
-    pub fn of(objects: &[&'static str], overview: Overview, now: DateTime<Utc>, stale_after: Duration) -> Status {
-        let Overview { latest_run, objects: mut states, mut quarantine, mut misfits } = overview;
+    pub fn of(objects: &[&'static str], overview: WorkspaceOverview, now: DateTime<Utc>, stale_after: Duration) -> Status {
+        let WorkspaceOverview { latest_run, objects: mut states, mut quarantine, mut misfits } = overview;
         let freshness = Freshness::of(objects.iter().copied(), &states, now, stale_after);
         let lines: Vec<ObjectLine> = freshness
             .objects()
@@ -64,19 +64,19 @@ impl Status {
 /// Those that could not be synced the last time, though what is stored is not too old yet.
 fn failing(lines: &[ObjectLine]) -> Vec<&'static str> {
     let failed = |line: &&ObjectLine| line.known.as_ref().is_some_and(|known| known.status == "failed");
-    lines.iter().filter(|line| line.state == State::Fresh).filter(failed).map(|line| line.object).collect()
+    lines.iter().filter(|line| line.state == FreshnessState::Fresh).filter(failed).map(|line| line.object).collect()
 }
 
 /// The answer to "is my data fresh?" in one line.
 fn headline(anything_ran: bool, lines: &[ObjectLine], stale_after: Duration) -> String {
-    let in_state = |wanted: fn(&State) -> bool| -> Vec<&'static str> {
+    let in_state = |wanted: fn(&FreshnessState) -> bool| -> Vec<&'static str> {
         lines.iter().filter(|line| wanted(&line.state)).map(|line| line.object).collect()
     };
-    let fresh = in_state(|state| *state == State::Fresh);
-    let stale = in_state(|state| matches!(state, State::Stale { .. }));
-    let never = in_state(|state| *state == State::NeverSynced);
-    let gone = in_state(|state| *state == State::TableGone);
-    let skipped = in_state(|state| *state == State::Skipped);
+    let fresh = in_state(|state| *state == FreshnessState::Fresh);
+    let stale = in_state(|state| matches!(state, FreshnessState::Stale { .. }));
+    let never = in_state(|state| *state == FreshnessState::NeverSynced);
+    let gone = in_state(|state| *state == FreshnessState::TableGone);
+    let skipped = in_state(|state| *state == FreshnessState::Skipped);
     if !anything_ran && never.len() == lines.len() {
         return "nothing was synced yet; `planhat-sync sync` begins".to_owned();
     }
@@ -151,14 +151,15 @@ mod tests {
             status: "partial".to_owned(),
             started_at: now(),
             finished_at: Some(now()),
-            error: None,
+            reason: None,
             hint: None,
             calls: None,
         }
     }
 
     fn check(states: Vec<ObjectState>, fresh: bool, attention: bool, headline: &str) {
-        let overview = Overview { latest_run: (!states.is_empty()).then(run), objects: states, ..Overview::default() };
+        let overview =
+            WorkspaceOverview { latest_run: (!states.is_empty()).then(run), objects: states, ..WorkspaceOverview::default() };
         let status = Status::of(&OBJECTS, overview, now(), Duration::from_secs(26 * 3600));
         assert_eq!((status.headline.as_str(), status.fresh, status.needs_attention()), (headline, fresh, attention));
     }
@@ -212,7 +213,7 @@ mod tests {
     fn objects_that_left_the_settings_are_not_shown() {
         let objects = vec![known("companies", "succeeded", Some(1)), known("nps", "failed", Some(900))];
         let quarantine = [("nps".to_owned(), 3), ("companies".to_owned(), 2)].into();
-        let overview = Overview { latest_run: Some(run()), objects, quarantine, ..Overview::default() };
+        let overview = WorkspaceOverview { latest_run: Some(run()), objects, quarantine, ..WorkspaceOverview::default() };
 
         let status = Status::of(&["companies"], overview, now(), Duration::from_secs(26 * 3600));
 

@@ -20,13 +20,13 @@ const OVERLAP: usize = 1;
 const SIDE_BY_SIDE: usize = 4;
 
 /// How many pages a listing has, by its object and whether it is that of hidden records too.
-pub(crate) type Pages = BTreeMap<String, usize>;
+pub(crate) type PageCounts = BTreeMap<String, usize>;
 
 /// Reads and parses everything. Returns how many pages there are.
-pub(crate) async fn parse(url: &str, token: &str) -> Result<Pages> {
-    let reader = &Reader::new(url, token);
+pub(crate) async fn parse(url: &str, token: &str) -> Result<PageCounts> {
+    let reader = &BaselineReader::new(url, token);
     let read = listings().map(|object| async move {
-        let mut pages = Pages::new();
+        let mut pages = PageCounts::new();
         for hidden in object {
             let mut read = 0;
             loop {
@@ -44,8 +44,8 @@ pub(crate) async fn parse(url: &str, token: &str) -> Result<Pages> {
 }
 
 /// Reads everything and does nothing with it.
-pub(crate) async fn download(url: &str, token: &str, pages: &Pages) -> Result<()> {
-    let reader = &Reader::new(url, token);
+pub(crate) async fn download(url: &str, token: &str, pages: &PageCounts) -> Result<()> {
+    let reader = &BaselineReader::new(url, token);
     let read = listings().map(|object| async move {
         for listing in object {
             for number in 0..pages.get(&listing.name()).copied().unwrap_or_default() {
@@ -57,40 +57,40 @@ pub(crate) async fn download(url: &str, token: &str, pages: &Pages) -> Result<()
     stream::iter(read).buffer_unordered(SIDE_BY_SIDE).try_collect().await
 }
 
-struct Listing {
+struct BaselineListing {
     object: &'static Object,
     /// What to ask for besides, to be shown archived records.
     hidden: Option<&'static str>,
 }
 
 /// The listings of each object.
-fn listings() -> impl Iterator<Item = Vec<Listing>> {
+fn listings() -> impl Iterator<Item = Vec<BaselineListing>> {
     catalog::default_objects().into_iter().map(|object| {
-        let plain = Listing { object, hidden: None };
-        let with_hidden = object.hidden.map(|parameter| Listing { object, hidden: Some(parameter) });
+        let plain = BaselineListing { object, hidden: None };
+        let with_hidden = object.hidden.map(|parameter| BaselineListing { object, hidden: Some(parameter) });
         [plain].into_iter().chain(with_hidden).collect()
     })
 }
 
-impl Listing {
+impl BaselineListing {
     fn name(&self) -> String {
         format!("{} {}", self.object.name, self.hidden.unwrap_or("plain"))
     }
 }
 
-struct Reader {
+struct BaselineReader {
     http: reqwest::Client,
     url: String,
     token: String,
 }
 
-impl Reader {
+impl BaselineReader {
     fn new(url: &str, token: &str) -> Self {
         let http = reqwest::Client::builder().gzip(true).no_proxy().build().unwrap_or_default();
         Self { http, url: url.to_owned(), token: token.to_owned() }
     }
 
-    async fn page(&self, listing: &Listing, number: usize) -> Result<Bytes> {
+    async fn page(&self, listing: &BaselineListing, number: usize) -> Result<Bytes> {
         let offset = number * (PAGE_SIZE - OVERLAP);
         let mut query = vec![("limit", PAGE_SIZE.to_string()), ("offset", offset.to_string()), ("sort", "_id".to_owned())];
         query.extend(listing.hidden.map(|parameter| (parameter, "true".to_owned())));

@@ -8,12 +8,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 /// The server that `scripts/with-postgres` has started.
-pub(crate) struct Server {
+pub(crate) struct BenchServer {
     url: String,
     psql: PathBuf,
 }
 
-pub(crate) struct Database {
+pub(crate) struct BenchDatabase {
     pub(crate) url: String,
     psql: PathBuf,
 }
@@ -24,11 +24,11 @@ pub(crate) struct Copied {
     pub(crate) seconds: f64,
 }
 
-impl Server {
-    pub(crate) fn from_environment() -> Result<Server> {
+impl BenchServer {
+    pub(crate) fn from_environment() -> Result<BenchServer> {
         let url = std::env::var("TEST_DATABASE_URL").context("TEST_DATABASE_URL is not set: run this with `make bench`")?;
         let psql = std::env::var_os("PG_BINDIR").map_or_else(PathBuf::new, PathBuf::from).join("psql");
-        Ok(Server { url, psql })
+        Ok(BenchServer { url, psql })
     }
 
     /// As in `PostgreSQL 17.2`.
@@ -37,7 +37,7 @@ impl Server {
     }
 
     /// A new, empty database, in place of one of that name.
-    pub(crate) fn create(&self, name: &str) -> Result<Database> {
+    pub(crate) fn create(&self, name: &str) -> Result<BenchDatabase> {
         self.drop(name)?;
         self.database("postgres")?.psql(&format!("create database {name}"))?;
         self.database(name)
@@ -47,13 +47,13 @@ impl Server {
         self.database("postgres")?.psql(&format!("drop database if exists {name} with (force)")).map(drop)
     }
 
-    pub(crate) fn database(&self, name: &str) -> Result<Database> {
+    pub(crate) fn database(&self, name: &str) -> Result<BenchDatabase> {
         let (server, _) = self.url.rsplit_once('/').context("TEST_DATABASE_URL names no database")?;
-        Ok(Database { url: format!("{server}/{name}"), psql: self.psql.clone() })
+        Ok(BenchDatabase { url: format!("{server}/{name}"), psql: self.psql.clone() })
     }
 }
 
-impl Database {
+impl BenchDatabase {
     /// Writes out what is still in memory, so that what is measured next does not pay for what came before.
     pub(crate) fn settle(&self) -> Result<()> {
         self.psql("checkpoint").map(drop)

@@ -24,7 +24,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 
-use database::{Copied, Database, Server};
+use database::{BenchDatabase, BenchServer, Copied};
 use measured::{Cost, measured};
 use simulated::{Address, Calls, SWEPT, Served, Simulated};
 
@@ -97,22 +97,22 @@ fn main() -> Result<ExitCode> {
 /// All runs over a workspace of one size.
 struct Measured {
     records: usize,
-    parse: Run,
-    download: Run,
+    parse: MeasuredRun,
+    download: MeasuredRun,
     /// The first load without the timeline, and as it is by default.
-    bare_load: Run,
-    load: Run,
+    bare_load: MeasuredRun,
+    load: MeasuredRun,
     copy: Copied,
-    idle: Run,
-    full: Run,
-    bare_daily: Run,
-    daily: Run,
+    idle: MeasuredRun,
+    full: MeasuredRun,
+    bare_daily: MeasuredRun,
+    daily: MeasuredRun,
     /// Edits and calls of the longest sweep, by object.
     sweeps: Vec<(&'static str, usize, usize)>,
 }
 
 /// One run of the tool or of a baseline.
-struct Run {
+struct MeasuredRun {
     cost: Cost,
     /// How many records it was shown.
     rows: usize,
@@ -123,11 +123,11 @@ struct Run {
 struct Slowed {
     served: Served,
     records: usize,
-    run: Run,
+    run: MeasuredRun,
 }
 
 fn measure_all(arguments: &Arguments) -> Result<()> {
-    let server = Server::from_environment()?;
+    let server = BenchServer::from_environment()?;
     let (mut sizes, mut slowed) = (Vec::new(), Vec::new());
     for &records in &arguments.records {
         sizes.push(measure_size(&server, records)?);
@@ -144,56 +144,56 @@ fn measure_all(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn measure_size(server: &Server, records: usize) -> Result<Measured> {
-    say(&format!("a workspace of {records} records"));
+fn measure_size(server: &BenchServer, records: usize) -> Result<Measured> {
+    log(&format!("a workspace of {records} records"));
     let mut planhat = Simulated::start(Served { records, latency_ms: 0, calls_per_minute: 0 })?;
     let records = planhat.address.records;
     let attempts = if records <= FEW { ATTEMPTS } else { 1 };
 
-    say("download and parse");
+    log("download and parse");
     let (parse, pages) = middle(attempts, || run_baseline(&mut planhat, &[Role::PARSE]), |(run, _)| run.cost.wall_seconds)?;
-    say("download");
+    log("download");
     let download = || run_baseline(&mut planhat, &[Role::DOWNLOAD, &pages]);
     let (download, _) = middle(attempts, download, |(run, _)| run.cost.wall_seconds)?;
 
-    say("planhat-sync sync");
-    let mut first = |name: &str, timeline: Timeline| {
+    log("planhat-sync sync");
+    let mut first = |name: &str, timeline: LoadTimeline| {
         let (run, of_load) = sync(&mut planhat, &server.create(name)?, &["sync"], timeline)?;
         ensure!(of_load.inserted == records, "{} of {records} records were loaded", of_load.inserted);
         Ok(run)
     };
-    let bare_load = middle(attempts, || first("bare", Timeline::Off), |run| run.cost.wall_seconds)?;
-    let load = middle(attempts, || first("load", Timeline::On), |run| run.cost.wall_seconds)?;
+    let bare_load = middle(attempts, || first("bare", LoadTimeline::Off), |run| run.cost.wall_seconds)?;
+    let load = middle(attempts, || first("load", LoadTimeline::On), |run| run.cost.wall_seconds)?;
     let (bare, database) = (server.database("bare")?, server.database("load")?);
-    say("psql \\copy");
+    log("psql \\copy");
     let copy = middle(attempts, || database.copy(), |copied| copied.seconds)?;
     ensure!(copy.rows == records, "{} of {records} rows were copied", copy.rows);
 
-    say("planhat-sync sync, nothing has changed");
+    log("planhat-sync sync, nothing has changed");
     let mut unchanged = |command: &[&str]| {
-        let (run, figures) = sync(&mut planhat, &database, command, Timeline::On)?;
+        let (run, figures) = sync(&mut planhat, &database, command, LoadTimeline::On)?;
         ensure!(figures.inserted + figures.updated == 0, "rows were written where nothing had changed");
         Ok(run)
     };
     let idle = unchanged(&["sync"])?;
-    say("planhat-sync sync --full, nothing has changed");
+    log("planhat-sync sync --full, nothing has changed");
     let full = middle(attempts, || unchanged(&["sync", "--full"]), |run| run.cost.wall_seconds)?;
 
-    say("planhat-sync sync, after edits");
+    log("planhat-sync sync, after edits");
     let edits = planhat.edit(EDITS)?;
     let edited: usize = edits.values().sum();
-    let mut of_the_day = |database: &Database, timeline: Timeline| {
+    let mut of_the_day = |database: &BenchDatabase, timeline: LoadTimeline| {
         let (run, figures) = sync(&mut planhat, database, &["sync"], timeline)?;
         ensure!(figures.updated == edited, "{} of {edited} edits arrived", figures.updated);
         Ok(run)
     };
-    let bare_daily = of_the_day(&bare, Timeline::Off)?;
-    let daily = of_the_day(&database, Timeline::On)?;
+    let bare_daily = of_the_day(&bare, LoadTimeline::Off)?;
+    let daily = of_the_day(&database, LoadTimeline::On)?;
     let sweeps = SWEPT.map(|object| (object, edits[object], daily.calls.longest_sweep(object))).to_vec();
     server.drop("bare")?;
     server.drop("load")?;
     let [parse, download, bare_load, load, full] =
-        [parse, download, bare_load, load, full].map(|run| Run { rows: records, ..run });
+        [parse, download, bare_load, load, full].map(|run| MeasuredRun { rows: records, ..run });
     Ok(Measured { records, parse, download, bare_load, load, copy, idle, full, bare_daily, daily, sweeps })
 }
 
@@ -204,13 +204,13 @@ fn middle<T>(attempts: usize, attempt: impl FnMut() -> Result<T>, seconds: impl 
     Ok(done.swap_remove(done.len() / 2))
 }
 
-fn measure_slowed(server: &Server, served: Served) -> Result<Slowed> {
+fn measure_slowed(server: &BenchServer, served: Served) -> Result<Slowed> {
     let Served { records, latency_ms, calls_per_minute } = served;
-    say(&format!("a load of {records} records at {latency_ms} ms a call, {calls_per_minute} calls a minute (0: any)"));
+    log(&format!("a load of {records} records at {latency_ms} ms a call, {calls_per_minute} calls a minute (0: any)"));
     let mut planhat = Simulated::start(served)?;
     let records = planhat.address.records;
     let load = || {
-        let (run, of_load) = sync(&mut planhat, &server.create("slowed")?, &["sync"], Timeline::On)?;
+        let (run, of_load) = sync(&mut planhat, &server.create("slowed")?, &["sync"], LoadTimeline::On)?;
         ensure!(of_load.inserted == records, "{} of {records} records were loaded", of_load.inserted);
         Ok(run)
     };
@@ -218,18 +218,18 @@ fn measure_slowed(server: &Server, served: Served) -> Result<Slowed> {
     let attempts = if calls_per_minute == 0 { ATTEMPTS } else { 1 };
     let run = middle(attempts, load, |run| run.cost.wall_seconds)?;
     server.drop("slowed")?;
-    Ok(Slowed { served, records, run: Run { rows: records, ..run } })
+    Ok(Slowed { served, records, run: MeasuredRun { rows: records, ..run } })
 }
 
-fn run_baseline(planhat: &mut Simulated, role: &[&str]) -> Result<(Run, String)> {
+fn run_baseline(planhat: &mut Simulated, role: &[&str]) -> Result<(MeasuredRun, String)> {
     let (program, Address { url, token, .. }) = (std::env::current_exe()?, &planhat.address);
     let arguments = [&role[..1], &[url, token], &role[1..]].concat();
     let (printed, cost) = measured(program.to_str().context("a path that is no text")?, &arguments, &[])?;
-    Ok((Run { cost, rows: 0, calls: planhat.calls()? }, printed))
+    Ok((MeasuredRun { cost, rows: 0, calls: planhat.calls()? }, printed))
 }
 
 /// What a run of the tool says it did.
-struct Figures {
+struct PrintedFigures {
     fetched: usize,
     inserted: usize,
     updated: usize,
@@ -237,17 +237,22 @@ struct Figures {
 
 /// Whether changes become actions.
 #[derive(Debug, Clone, Copy)]
-enum Timeline {
+enum LoadTimeline {
     On,
     Off,
 }
 
 /// Runs the tool with its defaults, but for where Planhat and the database are, the quota, and maybe the timeline.
-fn sync(planhat: &mut Simulated, database: &Database, command: &[&str], timeline: Timeline) -> Result<(Run, Figures)> {
+fn sync(
+    planhat: &mut Simulated,
+    database: &BenchDatabase,
+    command: &[&str],
+    timeline: LoadTimeline,
+) -> Result<(MeasuredRun, PrintedFigures)> {
     database.settle()?;
     let actions = match timeline {
-        Timeline::On => "true",
-        Timeline::Off => "false",
+        LoadTimeline::On => "true",
+        LoadTimeline::Off => "false",
     };
     let calls_per_minute = planhat.served.calls_per_minute.to_string();
     let variables = [
@@ -263,11 +268,11 @@ fn sync(planhat: &mut Simulated, database: &Database, command: &[&str], timeline
     let summary: Value = serde_json::from_str(&printed)?;
     let objects = summary["objects"].as_array().context("no objects")?;
     let total = |figure: &str| objects.iter().filter_map(|object| object[figure].as_u64()).sum::<u64>() as usize;
-    let figures = Figures { fetched: total("fetched"), inserted: total("inserted"), updated: total("updated") };
-    Ok((Run { cost, rows: figures.fetched, calls: planhat.calls()? }, figures))
+    let figures = PrintedFigures { fetched: total("fetched"), inserted: total("inserted"), updated: total("updated") };
+    Ok((MeasuredRun { cost, rows: figures.fetched, calls: planhat.calls()? }, figures))
 }
 
 /// How far it is, for those who wait.
-fn say(what: &str) {
+fn log(what: &str) {
     eprintln!("bench: {what} …");
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use chrono::Utc;
 
-use crate::{Measured, Run, Slowed};
+use crate::{Measured, MeasuredRun, Slowed};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -56,7 +56,7 @@ fn rows_of(size: &Measured) -> String {
     rows
 }
 
-fn row(name: &str, run: &Run) -> String {
+fn row(name: &str, run: &MeasuredRun) -> String {
     let (rows, calls) = (thousands(run.rows), thousands(run.calls.total()));
     let (time, cpu, memory) = (run.cost.wall_seconds, run.cost.cpu_seconds, run.cost.peak_bytes as f64 / MIB);
     let speed = thousands(run.speed() as usize);
@@ -94,7 +94,7 @@ fn promises_of(size: &Measured) -> Vec<Promise> {
 }
 
 /// A load beside what no tool could do without, which knows no timeline.
-fn cost_of(size: &Measured, load: &Run, name: &str) -> Vec<Promise> {
+fn cost_of(size: &Measured, load: &MeasuredRun, name: &str) -> Vec<Promise> {
     let Measured { parse, download, copy, .. } = size;
     let cpu = load.cost.cpu_seconds / parse.cost.cpu_seconds;
     let (to_download, to_copy) = (load.cost.wall_seconds / download.cost.wall_seconds, load.cost.wall_seconds / copy.seconds);
@@ -115,7 +115,7 @@ fn cost_of(size: &Measured, load: &Run, name: &str) -> Vec<Promise> {
 }
 
 /// More records take no more time each.
-fn same_speed(name: &str, records: usize, small: &Run, large: &Run) -> Promise {
+fn same_speed(name: &str, records: usize, small: &MeasuredRun, large: &MeasuredRun) -> Promise {
     let ratio = large.speed() / small.speed();
     Promise {
         what: format!("rows/s of {name} to those at {}", thousands(records)),
@@ -125,7 +125,7 @@ fn same_speed(name: &str, records: usize, small: &Run, large: &Run) -> Promise {
     }
 }
 
-impl Run {
+impl MeasuredRun {
     fn speed(&self) -> f64 {
         self.rows as f64 / self.cost.wall_seconds
     }

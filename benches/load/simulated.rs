@@ -117,7 +117,7 @@ impl Calls {
 
 /// The process itself.
 pub(crate) async fn serve(served: Served) -> Result<()> {
-    let quota = Quota { calls: served.calls_per_minute, within: A_MINUTE, says_when: true };
+    let quota = Quota { calls: served.calls_per_minute, within: A_MINUTE, sends_retry_after: true };
     let options = Options {
         latency: Duration::from_millis(served.latency_ms),
         quota: (served.calls_per_minute > 0).then_some(quota),
@@ -145,7 +145,7 @@ fn edit(simulator: &Simulator, count: usize) -> BTreeMap<&'static str, usize> {
     let edited = SWEPT.into_iter().map(|object| {
         let ids = simulator.ids(object);
         let of_object = ids.len().min(count / SWEPT.len()).max(1);
-        simulator.at_the_source(|source| {
+        simulator.edit_source(|source| {
             for id in ids.iter().step_by(ids.len() / of_object).take(of_object) {
                 let now = Utc::now();
                 source.edit(object, id, now, |record| _ = record.insert("externalId".to_owned(), json!(now.to_string())));

@@ -7,38 +7,38 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use planhat_model::error::exit_code as exit;
-use planhat_store::{self as store, Bell, PastAction, Store, Wanted};
+use planhat_store::{self as store, ActionFilter, ActionListener, PastAction, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{with_store, with_store_to_look};
+use super::{with_store, with_store_read_only};
 use crate::cli;
+use crate::command_error::CommandError;
 use crate::config::{self, Settings};
-use crate::failure::Failure;
 use crate::print;
 use crate::workspace::listen_for_signals;
 
 /// Actions that are read, written out and noted as read at a time.
 const BATCH: i64 = 500;
 /// How often is looked for new ones where nobody rings.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
+const POLL_EVERY: Duration = Duration::from_secs(3);
 
-pub(super) async fn actions(settings: &Settings, asked: cli::Actions) -> Result<ExitCode, Failure> {
-    let cli::Actions { objects, kinds, company, since, limit, follow, consumer, json } = asked;
+pub(super) async fn actions(settings: &Settings, asked: cli::ActionsArgs) -> Result<ExitCode, CommandError> {
+    let cli::ActionsArgs { objects, kinds, company, since, limit, follow: is_followed, consumer, json } = asked;
     let objects = config::objects_named(&objects)?.into_iter().map(|object| object.name.to_owned()).collect();
-    let wanted = Wanted { objects, kinds, company };
-    if follow {
-        return with_store(settings, async |store| follow_them(store, &wanted, since, consumer.as_deref(), json).await).await;
+    let filter = ActionFilter { objects, kinds, company };
+    if is_followed {
+        return with_store(settings, async |store| follow(store, &filter, since, consumer.as_deref(), json).await).await;
     }
-    let newest = with_store_to_look(settings, async |store| {
+    let newest = with_store_read_only(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
-        Ok(store.look(async |db| store::newest_actions(db, &store.schema, &wanted, since, limit.into()).await).await?)
+        Ok(store.read_only(async |db| store::newest_actions(db, &store.schema, &filter, since, limit.into()).await).await?)
     })
     .await?;
     if json {
-        let _ = print::out_to_stdout(&lines(&newest, json)?);
+        let _ = print::write_to_stdout(&lines(&newest, json)?);
     } else if newest.is_empty() {
         print::to_stdout("no such actions yet");
     } else {
@@ -49,17 +49,19 @@ pub(super) async fn actions(settings: &Settings, asked: cli::Actions) -> Result<
 }
 
 /// Writes out new actions until somebody stops it or nobody reads on.
-async fn follow_them(
+async fn follow(
     store: &Store,
-    wanted: &Wanted,
+    filter: &ActionFilter,
     since: Option<DateTime<Utc>>,
     consumer: Option<&str>,
     json: bool,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandError> {
     let stop = listen_for_signals(store)?;
-    let bell = Bell::of(store);
+    let listener = ActionListener::of(store);
     let stopped = || Ok(ExitCode::from(stop.exit_code()));
-    let Some(mut position) = unless(&stop.token, begin(store, since, consumer, &stop.token)).await? else { return stopped() };
+    let Some(mut position) = unless_stopped(&stop.token, begin(store, since, consumer, &stop.token)).await? else {
+        return stopped();
+    };
     info!("following the timeline behind action {position}");
     loop {
         let read = store.transaction(async |db| {
@@ -68,12 +70,12 @@ async fn follow_them(
             if latest <= position {
                 return Ok((position, Vec::new()));
             }
-            Ok((latest, store::next_actions(db, &store.schema, wanted, position, latest, BATCH).await?))
+            Ok((latest, store::next_actions(db, &store.schema, filter, position, latest, BATCH).await?))
         });
         let read = async { Ok(read.await?) };
-        let Some((latest, actions)) = unless(&stop.token, read).await? else { return stopped() };
+        let Some((latest, actions)) = unless_stopped(&stop.token, read).await? else { return stopped() };
         let lines = lines(&actions, json)?;
-        let Some(written) = unless(&stop.token, async { Ok(write_out(lines).await) }).await? else { return stopped() };
+        let Some(written) = unless_stopped(&stop.token, async { Ok(write_out(lines).await) }).await? else { return stopped() };
         match written {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
@@ -92,8 +94,8 @@ async fn follow_them(
         }
         tokio::select! {
             () = stop.token.cancelled() => return stopped(),
-            () = bell.rings() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = listener.notified() => {}
+            () = tokio::time::sleep(POLL_EVERY) => {}
         }
     }
 }
@@ -104,12 +106,15 @@ async fn write_out(lines: String) -> std::io::Result<()> {
         return Ok(());
     }
     let (done, written) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || done.send(print::out_to_stdout(&lines)));
+    std::thread::spawn(move || done.send(print::write_to_stdout(&lines)));
     written.await.unwrap_or_else(|_| Err(std::io::Error::other("nobody wrote it")))
 }
 
 /// Does something, unless it is stopped before.
-async fn unless<T>(stop: &CancellationToken, work: impl Future<Output = Result<T, Failure>>) -> Result<Option<T>, Failure> {
+async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<Option<T>, CommandError> {
     tokio::select! {
         biased;
         () = stop.cancelled() => Ok(None),
@@ -123,12 +128,12 @@ async fn begin(
     since: Option<DateTime<Utc>>,
     consumer: Option<&str>,
     stop: &CancellationToken,
-) -> Result<i64, Failure> {
+) -> Result<i64, CommandError> {
     let mut waited = false;
     while !stop.is_cancelled() {
         if store.transaction(store::is_set_up).await? {
             let known = match consumer {
-                Some(name) => store.transaction(async |db| store::position(db, &store.schema, name).await).await?,
+                Some(name) => store.transaction(async |db| store::consumer_position(db, &store.schema, name).await).await?,
                 None => None,
             };
             if let Some(position) = known {
@@ -150,18 +155,18 @@ async fn begin(
             info!("nothing was synced yet: waiting for the first actions");
             waited = true;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
     Ok(0)
 }
 
-async fn save(store: &Store, consumer: Option<&str>, position: i64) -> Result<(), Failure> {
+async fn save(store: &Store, consumer: Option<&str>, position: i64) -> Result<(), CommandError> {
     let Some(name) = consumer else { return Ok(()) };
-    Ok(store.transaction(async |db| store::save_position(db, &store.schema, name, position).await).await?)
+    Ok(store.transaction(async |db| store::save_consumer_position(db, &store.schema, name, position).await).await?)
 }
 
 /// One line each.
-fn lines(actions: &[PastAction], json: bool) -> Result<String, Failure> {
+fn lines(actions: &[PastAction], json: bool) -> Result<String, CommandError> {
     let line = |action: &PastAction| {
         if json {
             return serde_json::to_string(action).context("could not write an action as JSON");

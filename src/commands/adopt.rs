@@ -10,9 +10,9 @@ use planhat_api::{self as api, Client};
 use planhat_model::catalog;
 use planhat_store::{Binding, RunStatus, Store};
 
-use super::{as_a_run, with_store};
+use super::{in_a_run_of_its_own, with_store};
+use crate::command_error::CommandError;
 use crate::config::Settings;
-use crate::failure::Failure;
 use crate::print;
 use crate::run;
 use crate::workspace::client;
@@ -20,7 +20,7 @@ use crate::workspace::client;
 /// What its run is called.
 const ADOPT: &str = "adopt";
 
-pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, Failure> {
+pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, CommandError> {
     let client = client(settings)?;
     let text = with_store(settings, async |store| {
         if matches!(store.is_set_up().await, Ok(false)) {
@@ -32,7 +32,8 @@ pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, Failure> {
         store.migrate().await?;
         expect_accepted(&client, settings).await?;
         // As a run of its own, so that none is at work while the schema changes hands.
-        as_a_run(store, ADOPT, async |run_id| Ok((take_over(&client, store, run_id).await?, RunStatus::Succeeded))).await
+        in_a_run_of_its_own(store, ADOPT, async |run_id| Ok((take_over(&client, store, run_id).await?, RunStatus::Succeeded)))
+            .await
     })
     .await?;
     print::to_stdout(&text);
@@ -40,16 +41,16 @@ pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, Failure> {
 }
 
 /// One call, which Planhat answers for whoever has a valid token: with 403 at worst.
-async fn expect_accepted(client: &Client, settings: &Settings) -> Result<(), Failure> {
+async fn expect_accepted(client: &Client, settings: &Settings) -> Result<(), CommandError> {
     let object = settings.planhat.objects.first().copied().unwrap_or(&catalog::OBJECTS[0]);
     match client.list(object.name, &[("limit", "1".to_owned())], &AtomicU64::new(0)).await {
-        Ok(_) | Err(api::Error::Forbidden { .. }) => Ok(()),
+        Ok(_) | Err(api::ApiError::AccessDenied { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Binds the schema, and says to what it was bound before and is now.
-async fn take_over(client: &Client, store: &Store, run_id: i64) -> Result<String, Failure> {
+async fn take_over(client: &Client, store: &Store, run_id: i64) -> Result<String, CommandError> {
     let schema = &store.schema;
     let (before, now) = run::adopt(client, store, run_id).await?;
     let before = match before {

@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::StreamExt;
-use planhat_api::{Client, Error as PlanhatError};
+use planhat_api::{ApiError as PlanhatError, Client};
 use planhat_model::catalog::Object;
 use planhat_model::error::exit_code as exit;
 use planhat_model::flatten::Columns;
 use planhat_model::record::Origin;
-use planhat_store::{self as store, Health, Store, Way};
+use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Store};
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::hinted;
-use crate::cli::Output;
+use super::with_hint;
+use crate::cli::OutputArgs;
+use crate::command_error::CommandError;
 use crate::config::{Settings, nearest};
-use crate::failure::Failure;
 use crate::print;
 use crate::run::{self, Recognized};
 use crate::workspace::{client, no_database_yet, open_store};
@@ -40,7 +40,7 @@ const WORKSPACE: &str = "workspace";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+enum CheckLevel {
     Ok,
     Warn,
     Fail,
@@ -48,7 +48,7 @@ enum Verdict {
 
 #[derive(Debug, Serialize)]
 struct Finding {
-    verdict: Verdict,
+    verdict: CheckLevel,
     subject: String,
     text: String,
     /// What to exit with, unless something failed before.
@@ -58,23 +58,23 @@ struct Finding {
 
 impl Finding {
     fn ok(subject: &str, text: impl Into<String>) -> Finding {
-        Finding { verdict: Verdict::Ok, subject: subject.to_owned(), text: text.into(), code: 0 }
+        Finding { verdict: CheckLevel::Ok, subject: subject.to_owned(), text: text.into(), code: 0 }
     }
 
     fn warn(subject: &str, text: impl Into<String>) -> Finding {
-        Finding { verdict: Verdict::Warn, subject: subject.to_owned(), text: text.into(), code: 0 }
+        Finding { verdict: CheckLevel::Warn, subject: subject.to_owned(), text: text.into(), code: 0 }
     }
 
     fn fail(subject: &str, text: impl Into<String>, code: u8) -> Finding {
-        Finding { verdict: Verdict::Fail, subject: subject.to_owned(), text: text.into(), code }
+        Finding { verdict: CheckLevel::Fail, subject: subject.to_owned(), text: text.into(), code }
     }
 }
 
-pub(super) async fn check(settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
+pub(super) async fn check(settings: &Settings, output: OutputArgs) -> Result<ExitCode, CommandError> {
     let mut findings = vec![Finding::ok("planhat-sync", concat!("version ", env!("CARGO_PKG_VERSION")))];
     let (planhat, mut database) = tokio::join!(check_planhat(settings), check_database(settings));
     // Why nothing could be asked of Planhat has been said then.
-    if !planhat.iter().any(|finding| finding.verdict == Verdict::Ok) {
+    if !planhat.iter().any(|finding| finding.verdict == CheckLevel::Ok) {
         database.retain(|finding| finding.subject != WORKSPACE);
     }
     findings.extend(planhat);
@@ -85,9 +85,9 @@ pub(super) async fn check(settings: &Settings, output: Output) -> Result<ExitCod
     } else {
         for Finding { verdict, subject, text, .. } in &findings {
             let verdict = match verdict {
-                Verdict::Ok => "ok",
-                Verdict::Warn => "warn",
-                Verdict::Fail => "fail",
+                CheckLevel::Ok => "ok",
+                CheckLevel::Warn => "warn",
+                CheckLevel::Fail => "fail",
             };
             print::to_stdout(&format!("{verdict:<5} {subject:<14} {text}"));
         }
@@ -96,7 +96,7 @@ pub(super) async fn check(settings: &Settings, output: Output) -> Result<ExitCod
 }
 
 async fn check_planhat(settings: &Settings) -> Vec<Finding> {
-    let client = match client(&impatient(settings)) {
+    let client = match client(&with_short_timeouts(settings)) {
         Ok(client) => client,
         Err(failure) => return vec![Finding::fail("token", failure.on_one_line(), failure.code)],
     };
@@ -111,14 +111,14 @@ async fn check_planhat(settings: &Settings) -> Vec<Finding> {
                 Finding::ok(object.name, "readable")
             }
             Err(error @ PlanhatError::Unauthorized { .. }) => {
-                return vec![Finding::fail("token", hinted(&error), exit::TOKEN_REFUSED)];
+                return vec![Finding::fail("token", with_hint(&error), exit::TOKEN_REFUSED)];
             }
             // What fails to connect once would for every object.
-            Err(error) if readable == 0 && error.is_without_connection() => {
-                return vec![Finding::fail("Planhat", hinted(&error), exit::FAILED)];
+            Err(error) if readable == 0 && error.is_connect_failure() => {
+                return vec![Finding::fail("Planhat", with_hint(&error), exit::FAILED)];
             }
-            Err(error @ PlanhatError::Forbidden { .. }) => Finding::warn(object.name, hinted(&error)),
-            Err(error) => Finding::fail(object.name, hinted(&error), exit::FAILED),
+            Err(error @ PlanhatError::AccessDenied { .. }) => Finding::warn(object.name, with_hint(&error)),
+            Err(error) => Finding::fail(object.name, with_hint(&error), exit::FAILED),
         };
         findings.push(finding);
     }
@@ -131,7 +131,7 @@ async fn check_planhat(settings: &Settings) -> Vec<Finding> {
 }
 
 /// The same settings for somebody who waits at a terminal.
-fn impatient(settings: &Settings) -> Settings {
+fn with_short_timeouts(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     settings.planhat.retries = 0;
     settings.planhat.connect_timeout = settings.planhat.connect_timeout.min(CONNECT_TIMEOUT);
@@ -147,38 +147,39 @@ async fn check_database(settings: &Settings) -> Vec<Finding> {
     if let Some(text) = no_database_yet(settings) {
         return vec![Finding::warn("database", text)];
     }
-    let patience = if settings.database.url.is_some() { CONNECT_TIMEOUT } else { START_TIMEOUT };
-    let store = match timeout(patience, open_store(settings)).await {
+    let time_limit = if settings.database.url.is_some() { CONNECT_TIMEOUT } else { START_TIMEOUT };
+    let store = match timeout(time_limit, open_store(settings)).await {
         Ok(Ok(store)) => store,
         Ok(Err(failure)) => return vec![Finding::fail("database", failure.on_one_line(), failure.code)],
-        Err(_) => return vec![silent(patience)],
+        Err(_) => return vec![unresponsive(time_limit)],
     };
-    let findings = timeout(ANSWER_TIMEOUT, look_at(&store, settings)).await;
+    let findings = timeout(ANSWER_TIMEOUT, check_store(&store, settings)).await;
     let _ = timeout(CLOSE_TIMEOUT, store.close()).await;
     match findings {
         Ok(Ok(findings)) => findings,
         Ok(Err(error)) => {
-            let failure = Failure::from(error);
+            let failure = CommandError::from(error);
             vec![Finding::fail("database", failure.on_one_line(), failure.code)]
         }
-        Err(_) => vec![silent(ANSWER_TIMEOUT)],
+        Err(_) => vec![unresponsive(ANSWER_TIMEOUT)],
     }
 }
 
-fn silent(patience: Duration) -> Finding {
-    let seconds = patience.as_secs();
+fn unresponsive(time_limit: Duration) -> Finding {
+    let seconds = time_limit.as_secs();
     let text = format!(
         "did not answer within {seconds} s; check host and port in DATABASE_URL, that no firewall is in between, and that the server is not overloaded"
     );
     Finding::fail("database", text, exit::DATABASE)
 }
 
-async fn look_at(store: &Store, settings: &Settings) -> Result<Vec<Finding>, store::Error> {
+async fn check_store(store: &Store, settings: &Settings) -> Result<Vec<Finding>, store::StoreError> {
     let schema = &store.schema;
-    let health =
-        store.look(async |db| store::health(db, schema, &settings.planhat.objects, settings.actions.enabled).await).await?;
+    let health = store
+        .read_only(async |db| store::check_requirements(db, schema, &settings.planhat.objects, settings.actions.enabled).await)
+        .await?;
     let place = match settings.database.url {
-        Some(_) => store.place(),
+        Some(_) => store.database_location(),
         None => format!("embedded, in {}", settings.database.data_dir.display()),
     };
     let mut findings = vec![if health.version_is_supported {
@@ -187,7 +188,7 @@ async fn look_at(store: &Store, settings: &Settings) -> Result<Vec<Finding>, sto
         let text = format!("PostgreSQL {}, {place}, is too old; 15 or newer is needed", health.version);
         Finding::fail("database", text, exit::DATABASE)
     }];
-    findings.push(way_to(store).await);
+    findings.push(check_connection(store).await);
     findings.extend(faults_of(&health));
     let is_set_up = store.is_set_up().await;
     let misspelt = misspelt(store, settings, matches!(is_set_up, Ok(true))).await.unwrap_or_default();
@@ -197,8 +198,8 @@ async fn look_at(store: &Store, settings: &Settings) -> Result<Vec<Finding>, sto
     };
     findings.push(tables(store, is_set_up).await);
     findings.extend(workspace);
-    for taken in health.taken {
-        let failure = Failure::from(taken);
+    for taken in health.names_taken {
+        let failure = CommandError::from(taken);
         findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
     }
     if health.missing_grants.is_empty() {
@@ -211,7 +212,7 @@ async fn look_at(store: &Store, settings: &Settings) -> Result<Vec<Finding>, sto
     Ok(findings)
 }
 
-fn faults_of(health: &Health) -> Vec<Finding> {
+fn faults_of(health: &DatabaseRequirements) -> Vec<Finding> {
     let mut findings = Vec::new();
     if health.encoding != "UTF8" {
         let text = format!("the database is encoded in {}; create one with encoding 'UTF8'", health.encoding);
@@ -224,35 +225,37 @@ fn faults_of(health: &Health) -> Vec<Finding> {
 }
 
 /// Whether somebody between here and the server could read, or pose as it.
-async fn way_to(store: &Store) -> Finding {
+async fn check_connection(store: &Store) -> Finding {
     const VERIFY: &str = "put sslmode=verify-full into DATABASE_URL, and sslrootcert=/path/ca.pem where a private authority vouches for the server";
-    match store.way().await {
-        Way::Local => Finding::ok("connection", "on this machine"),
-        Way::Verified => Finding::ok("connection", "encrypted, and the server's certificate is verified"),
-        Way::VerifiedButName => Finding::ok(
+    match store.connection_security().await {
+        ConnectionSecurity::Local => Finding::ok("connection", "on this machine"),
+        ConnectionSecurity::Verified => Finding::ok("connection", "encrypted, and the server's certificate is verified"),
+        ConnectionSecurity::AuthorityVerified => Finding::ok(
             "connection",
             "encrypted, and the server's certificate is verified but for its name; sslmode=verify-full looks at that too",
         ),
-        Way::Encrypted => Finding::warn(
+        ConnectionSecurity::Encrypted => Finding::warn(
             "connection",
             format!("encrypted, but the server's certificate is not verified: whoever is on the way could pose as it; {VERIFY}"),
         ),
-        Way::Plain => Finding::warn("connection", format!("not encrypted: whoever is on the way can read the data; {VERIFY}")),
+        ConnectionSecurity::Unencrypted => {
+            Finding::warn("connection", format!("not encrypted: whoever is on the way can read the data; {VERIFY}"))
+        }
     }
 }
 
 /// Whether the tables are there: our own, and those of what has been synced.
-async fn tables(store: &Store, is_set_up: Result<bool, store::Error>) -> Finding {
+async fn tables(store: &Store, is_set_up: Result<bool, store::StoreError>) -> Finding {
     let schema = &store.schema;
     let synced = match is_set_up {
-        Ok(true) => store.look(async |db| store::synced_tables(db, schema).await).await,
+        Ok(true) => store.read_only(async |db| store::synced_tables(db, schema).await).await,
         Ok(false) => return Finding::ok("tables", "none yet; the first sync makes them"),
         Err(error) => Err(error),
     };
     let synced = match synced {
         Ok(synced) => synced,
         Err(error) => {
-            let failure = Failure::from(error);
+            let failure = CommandError::from(error);
             return Finding::fail("tables", failure.on_one_line(), failure.code);
         }
     };
@@ -273,8 +276,8 @@ async fn tables(store: &Store, is_set_up: Result<bool, store::Error>) -> Finding
 
 /// What works and should not be so.
 fn check_settings(settings: &Settings) -> Vec<Finding> {
-    let doubts = settings.doubts(Utc::now()).into_iter();
-    let mut findings: Vec<_> = doubts.map(|(key, doubt)| Finding::warn("settings", format!("{key} {doubt}"))).collect();
+    let warnings = settings.warnings(Utc::now()).into_iter();
+    let mut findings: Vec<_> = warnings.map(|(key, doubt)| Finding::warn("settings", format!("{key} {doubt}"))).collect();
     findings.extend(settings.secret_files.open_to_others().map(|path| {
         let path = path.display();
         Finding::warn("secrets", format!("{path} can be read by others on this machine; `chmod 600 {path}` closes it"))
@@ -284,7 +287,7 @@ fn check_settings(settings: &Settings) -> Vec<Finding> {
 
 /// Whether the schema is filled by the workspace whose token is set.
 async fn check_workspace(settings: &Settings, store: &Store, is_set_up: bool) -> Option<Finding> {
-    let client = client(&impatient(settings)).ok()?;
+    let client = client(&with_short_timeouts(settings)).ok()?;
     let schema = &store.schema;
     Some(match run::recognize(&client, store).await {
         Ok(Recognized::Bound(binding)) => {
@@ -294,24 +297,24 @@ async fn check_workspace(settings: &Settings, store: &Store, is_set_up: bool) ->
         // There is nothing yet, as is said of the tables.
         Ok(Recognized::New { .. }) if !is_set_up => return None,
         // Tables that may not be read are named with the privileges.
-        Err(run::Error::Store(_)) if !is_set_up => return None,
+        Err(run::RunError::Store(_)) if !is_set_up => return None,
         Ok(Recognized::New { .. }) => {
             Finding::ok(WORKSPACE, format!("nothing is stored in schema {schema}; the next sync binds it"))
         }
-        Ok(Recognized::Proven { compared, .. }) => {
-            Finding::ok(WORKSPACE, format!("schema {schema} belongs to this workspace, which the next sync notes: {compared}"))
+        Ok(Recognized::Proven { evidence, .. }) => {
+            Finding::ok(WORKSPACE, format!("schema {schema} belongs to this workspace, which the next sync notes: {evidence}"))
         }
         Err(error) => {
-            let failure = Failure::from(error);
+            let failure = CommandError::from(error);
             Finding::fail(WORKSPACE, failure.on_one_line(), failure.code)
         }
     })
 }
 
 /// Names in the rules for objects that nothing is known by, where something similar is: a rule for a misspelt name is none.
-async fn misspelt(store: &Store, settings: &Settings, has_tables: bool) -> Result<Vec<Finding>, store::Error> {
+async fn misspelt(store: &Store, settings: &Settings, has_tables: bool) -> Result<Vec<Finding>, store::StoreError> {
     let columns_of = async |object: &Object| match has_tables {
-        true => store.look(async |db| store::load_columns(db, &store.schema, object).await).await,
+        true => store.read_only(async |db| store::load_columns(db, &store.schema, object).await).await,
         false => Ok(Columns::default()),
     };
     let mut findings = Vec::new();

@@ -9,15 +9,15 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use planhat_api::Client;
 use planhat_model::catalog;
 use planhat_simulator::{Options, Simulator, Workspace};
-use planhat_store::{self as store, Place, RunStatus, Store};
+use planhat_store::{self as store, EmbeddedLocation, RunStatus, Store};
 use serde_json::json;
 
 use super::{schema, sync};
+use crate::command_error::CommandError;
 use crate::config::{self, Settings};
-use crate::failure::Failure;
 use crate::print;
-use crate::pull::Ask;
-use crate::run::{self, Order, Summary};
+use crate::pull::Mode;
+use crate::run::{self, RunRequest, Summary};
 use crate::signals::{self, Stop};
 use crate::workspace;
 use crate::workspace::client;
@@ -31,15 +31,15 @@ const FOUR_OF_THEM: &str = " where planhat__name in ('Åkerö & Söner', 'Nordli
 /// the same in years to come.
 const TODAY: &str = "2026-11-21T12:00:00Z";
 
-pub(super) async fn demo() -> Result<ExitCode, Failure> {
+pub(super) async fn demo() -> Result<ExitCode, CommandError> {
     print::to_stdout("A simulated Planhat workspace on a loopback port, and an empty embedded PostgreSQL 17 …\n");
     let simulator = Simulator::start(workspace(), Options::default()).await.context("could not start the simulated Planhat")?;
     let settings = settings_for(&simulator)?;
     // From here on there is something to clean up.
     let stop = signals::listen().context("could not listen for signals")?;
-    let store = Store::embedded(Place::Temporary, &settings.database.schema).await?;
-    store.end_with(stop.token.clone());
-    let result = tell(&simulator, &settings, &store, &stop).await;
+    let store = Store::embedded(EmbeddedLocation::Temporary, &settings.database.schema).await?;
+    store.stop_on(stop.token.clone());
+    let result = show(&simulator, &settings, &store, &stop).await;
     store.close().await;
     result
 }
@@ -52,7 +52,7 @@ fn workspace() -> Workspace {
     })
 }
 
-fn settings_for(simulator: &Simulator) -> Result<Settings, Failure> {
+fn settings_for(simulator: &Simulator) -> Result<Settings, CommandError> {
     let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let environment = HashMap::from([
         set("PLANHAT_API_URL", &simulator.url()),
@@ -62,7 +62,7 @@ fn settings_for(simulator: &Simulator) -> Result<Settings, Failure> {
     Ok(config::load_without_file(environment)?)
 }
 
-async fn tell(simulator: &Simulator, settings: &Settings, store: &Store, stop: &Stop) -> Result<ExitCode, Failure> {
+async fn show(simulator: &Simulator, settings: &Settings, store: &Store, stop: &Stop) -> Result<ExitCode, CommandError> {
     let client = client(settings)?;
     store.migrate().await?;
 
@@ -106,21 +106,21 @@ async fn tell(simulator: &Simulator, settings: &Settings, store: &Store, stop: &
     Ok(ExitCode::SUCCESS)
 }
 
-async fn sync_once(client: &Client, settings: &Settings, store: &Store, stop: &Stop) -> Result<Summary, Failure> {
-    let order = Order {
+async fn sync_once(client: &Client, settings: &Settings, store: &Store, stop: &Stop) -> Result<Summary, CommandError> {
+    let request = RunRequest {
         command: "demo",
         objects: &settings.planhat.objects,
-        ask: Ask::Changes,
+        mode: Mode::Incremental,
         limits: workspace::limits(settings),
         now: today(),
         concurrency: settings.sync.concurrency,
-        board: Arc::default(),
+        progress: Arc::default(),
     };
-    Ok(run::run(client, store, &order, &stop.token).await?)
+    Ok(run::run(client, store, &request, &stop.token).await?)
 }
 
 /// Some companies as they stand in the table.
-async fn companies(store: &Store, condition: &'static str) -> Result<String, Failure> {
+async fn companies(store: &Store, condition: &'static str) -> Result<String, CommandError> {
     let columns = [
         "planhat__name",
         "planhat__status",
@@ -129,7 +129,7 @@ async fn companies(store: &Store, condition: &'static str) -> Result<String, Fai
         "planhat__rocket_go_live_eu__custom",
         "planhat__modules__custom",
     ];
-    let rows = store.look(async |db| store::sample(db, &store.schema, "companies", &columns, condition, 4).await).await?;
+    let rows = store.read_only(async |db| store::sample(db, &store.schema, "companies", &columns, condition, 4).await).await?;
     Ok(print::table(&columns, columns.len(), rows))
 }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::anyhow;
 use planhat_model::error::exit_code as exit;
 
+use crate::command_error::CommandError;
 use crate::config::Settings;
-use crate::failure::Failure;
 use crate::print;
 
-pub(super) async fn health(settings: &Settings) -> Result<ExitCode, Failure> {
+pub(super) async fn health(settings: &Settings) -> Result<ExitCode, CommandError> {
     let Some(address) = settings.daemon.listen else {
-        return Err(Failure::new(exit::CONFIGURATION, anyhow!("the daemon serves nothing"), Some("set daemon.listen")));
+        return Err(CommandError::new(exit::CONFIGURATION, anyhow!("the daemon serves nothing"), Some("set daemon.listen")));
     };
     let url = format!("http://{}/healthz", reachable(address));
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();

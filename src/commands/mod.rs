@@ -27,25 +27,25 @@ use planhat_api as api;
 use planhat_model::catalog::Object;
 use planhat_model::error::Chain;
 use planhat_model::error::exit_code as exit;
-use planhat_store::{RunStatus, Store, Why};
+use planhat_store::{Explanation, RunStatus, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, HistoryRange, InQuarantine, Once, OneRun};
+use crate::cli::{Cli, HistoryRangeArgs, Once, QuarantineCommand, RunsCommand};
+use crate::command_error::CommandError;
 use crate::config::{self, Settings};
-use crate::failure::Failure;
-use crate::pull::{Ask, Begin, Range, Turns};
+use crate::pull::{BackfillRange, HistoryFrom, Mode, PauseGate};
 use crate::workspace::{no_database_yet, open_store, run_request};
 use crate::{print, run};
 
 /// Executes a command and says with which code to exit.
-pub async fn execute(command: Once, settings: &Settings) -> Result<ExitCode, Failure> {
+pub async fn execute(command: Once, settings: &Settings) -> Result<ExitCode, CommandError> {
     match command {
         #[cfg(feature = "demo")]
         Once::Demo => demo::demo().await,
         #[cfg(not(feature = "demo"))]
         Once::Demo => {
             let missing = anyhow::anyhow!("the demo needs the embedded PostgreSQL, which this build does not have");
-            Err(Failure::new(
+            Err(CommandError::new(
                 exit::CONFIGURATION,
                 missing,
                 Some("build with default features: cargo run --release --locked -- demo"),
@@ -56,27 +56,27 @@ pub async fn execute(command: Once, settings: &Settings) -> Result<ExitCode, Fai
         Once::Check(output) => check::check(settings, output).await,
         Once::Sync { objects, full, allow_deletes, dry_run, diff, output } => {
             let objects = named_or_configured(&objects.objects, settings)?;
-            let mut order = run_request("sync", if full { Ask::Full } else { Ask::Changes }, &objects, settings);
-            order.limits.brake.on = !allow_deletes;
+            let mut request = run_request("sync", if full { Mode::Full } else { Mode::Incremental }, &objects, settings);
+            request.limits.deletion_guard.enabled = !allow_deletes;
             if dry_run {
-                return sync::preview(&order, diff, settings, output).await;
+                return sync::preview(&request, diff, settings, output).await;
             }
-            sync::sync(&order, settings, output).await
+            sync::sync(&request, settings, output).await
         }
         Once::Backfill { objects, range, until, output } => {
             let objects = named_or_configured(&objects.objects, settings)?;
             let range = range_of(&range, until, settings)?;
-            sync::sync(&run_request("backfill", Ask::History(range), &objects, settings), settings, output).await
+            sync::sync(&run_request("backfill", Mode::Backfill(range), &objects, settings), settings, output).await
         }
         Once::Status(output) => status::status(settings, output).await,
-        Once::Runs { one: Some(OneRun::Show { id, output }), .. } => runs::show(settings, id, output).await,
+        Once::Runs { one: Some(RunsCommand::Show { id, output }), .. } => runs::show(settings, id, output).await,
         Once::Runs { one: None, count, output } => runs::list(settings, count, output).await,
         Once::Quarantine { what: None, which } => quarantine::list(settings, &which).await,
         Once::Quarantine { what: Some(what), .. } => match what {
-            InQuarantine::List(which) => quarantine::list(settings, &which).await,
-            InQuarantine::Show { id, output } => quarantine::show(settings, id, output).await,
-            InQuarantine::Retry { objects } => quarantine::retry(settings, &objects.objects).await,
-            InQuarantine::Drop { ids } => quarantine::drop(settings, &ids).await,
+            QuarantineCommand::List(which) => quarantine::list(settings, &which).await,
+            QuarantineCommand::Show { id, output } => quarantine::show(settings, id, output).await,
+            QuarantineCommand::Retry { objects } => quarantine::retry(settings, &objects.objects).await,
+            QuarantineCommand::Drop { ids } => quarantine::drop(settings, &ids).await,
         },
         Once::Actions(asked) => actions::actions(settings, asked).await,
         Once::Completions { shell } => {
@@ -104,39 +104,42 @@ pub async fn execute(command: Once, settings: &Settings) -> Result<ExitCode, Fai
     }
 }
 
-fn named_or_configured(names: &[String], settings: &Settings) -> Result<Vec<&'static Object>, Failure> {
+fn named_or_configured(names: &[String], settings: &Settings) -> Result<Vec<&'static Object>, CommandError> {
     if names.is_empty() {
         return Ok(settings.planhat.objects.clone());
     }
     Ok(config::objects_named(names)?)
 }
 
-fn range_of(range: &HistoryRange, until: Option<DateTime<Utc>>, settings: &Settings) -> Result<Range, Failure> {
+fn range_of(range: &HistoryRangeArgs, until: Option<DateTime<Utc>>, settings: &Settings) -> Result<BackfillRange, CommandError> {
     let years_ago = |years: u32| Utc::now().checked_sub_months(Months::new(12 * years));
     let from = match (range.all, range.since, range.years.and_then(years_ago)) {
-        (true, ..) => Begin::TheBeginning,
-        (_, Some(since), _) | (_, _, Some(since)) => Begin::Since(since),
-        _ => Begin::Usual,
+        (true, ..) => HistoryFrom::Earliest,
+        (_, Some(since), _) | (_, _, Some(since)) => HistoryFrom::Since(since),
+        _ => HistoryFrom::Default,
     };
     let since = match from {
-        Begin::Since(since) => Some(since),
-        Begin::Usual => Some(Utc::now() - settings.sync.history),
-        Begin::TheBeginning => None,
+        HistoryFrom::Since(since) => Some(since),
+        HistoryFrom::Default => Some(Utc::now() - settings.sync.history),
+        HistoryFrom::Earliest => None,
     };
     if let (Some(since), Some(until)) = (since, until)
         && until <= since
     {
         let empty = anyhow::anyhow!("nothing lies between {} and {}", since.date_naive(), until.date_naive());
         let hint = "--until has to be later than where the history begins: say --since or --all";
-        return Err(Failure::new(exit::CONFIGURATION, empty, Some(hint)));
+        return Err(CommandError::new(exit::CONFIGURATION, empty, Some(hint)));
     }
-    Ok(Range { from, until })
+    Ok(BackfillRange { from, until })
 }
 
 /// Opens the store, does the work, and closes it whatever came of the work. Only a sync makes an embedded database.
-async fn with_store<T>(settings: &Settings, work: impl AsyncFnOnce(&Store) -> Result<T, Failure>) -> Result<T, Failure> {
+async fn with_store<T>(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Store) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
     if let Some(text) = no_database_yet(settings) {
-        return Err(Failure::new(exit::CONFIGURATION, anyhow::anyhow!(text), None));
+        return Err(CommandError::new(exit::CONFIGURATION, anyhow::anyhow!(text), None));
     }
     let store = open_store(settings).await?;
     let result = work(&store).await;
@@ -146,10 +149,10 @@ async fn with_store<T>(settings: &Settings, work: impl AsyncFnOnce(&Store) -> Re
 
 /// The same for a command that only looks: it makes no embedded database to find nothing in. Where there is none yet, the
 /// person hears of that, and there is nothing to show.
-async fn with_store_to_look<T: Default>(
+async fn with_store_read_only<T: Default>(
     settings: &Settings,
-    work: impl AsyncFnOnce(&Store) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    work: impl AsyncFnOnce(&Store) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
     match no_database_yet(settings) {
         Some(text) => {
             print::to_stderr(&text);
@@ -160,23 +163,23 @@ async fn with_store_to_look<T: Default>(
 }
 
 /// Does something as a run of its own, so that no other one is at work meanwhile, and notes what it came to.
-async fn as_a_run<T>(
+async fn in_a_run_of_its_own<T>(
     store: &Store,
     command: &str,
-    work: impl AsyncFnOnce(i64) -> Result<(T, RunStatus), Failure>,
-) -> Result<T, Failure> {
-    let halt = CancellationToken::new();
-    let run_id = run::begin(store, command, &halt).await?;
-    let result = run::beside_heartbeat(store, run_id, command, &Turns::default(), &halt, work(run_id)).await;
+    work: impl AsyncFnOnce(i64) -> Result<(T, RunStatus), CommandError>,
+) -> Result<T, CommandError> {
+    let run_stop = CancellationToken::new();
+    let run_id = run::begin(store, command, &run_stop).await?;
+    let result = run::while_renewing_lease(store, run_id, command, &PauseGate::default(), &run_stop, work(run_id)).await;
     let status = result.as_ref().map_or(RunStatus::Failed, |(_, status)| *status);
-    let why = Why { reason: result.as_ref().err().map(Failure::on_one_line), hint: None };
+    let why = Explanation { reason: result.as_ref().err().map(CommandError::on_one_line), hint: None };
     let ended = run::end(store, run_id, status, &why).await;
     let (done, _) = result?;
     ended?;
     Ok(done)
 }
 
-fn hinted(error: &api::Error) -> String {
+fn with_hint(error: &api::ApiError) -> String {
     let text = Chain(error).to_string();
     error.hint().map_or(text.clone(), |hint| format!("{text}; {hint}"))
 }

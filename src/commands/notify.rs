@@ -4,21 +4,21 @@ use std::process::ExitCode;
 
 use planhat_model::error::exit_code as exit;
 
+use crate::command_error::CommandError;
 use crate::config::Settings;
-use crate::events::Error;
-use crate::failure::Failure;
+use crate::events::NotifyError;
 use crate::print;
 use crate::workspace::notifier;
 
-pub(super) async fn notify(settings: &Settings) -> Result<ExitCode, Failure> {
+pub(super) async fn notify(settings: &Settings) -> Result<ExitCode, CommandError> {
     match notifier(settings)?.test().await {
         Ok(answer) => {
             print::to_stdout(&format!("notify.webhook_url took a test message: {answer}"));
             Ok(ExitCode::SUCCESS)
         }
-        Err(nobody @ Error::Nobody) => {
+        Err(nobody @ NotifyError::NoWebhook) => {
             let hint = "set it to an address that takes a POST, and notify.format to what it understands";
-            Err(Failure::new(exit::CONFIGURATION, nobody, Some(hint)))
+            Err(CommandError::new(exit::CONFIGURATION, nobody, Some(hint)))
         }
         Err(error) => Err(anyhow::Error::new(error).into()),
     }

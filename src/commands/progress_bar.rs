@@ -10,17 +10,17 @@ use planhat_api::Client;
 use tokio::time::interval;
 use tracing::info;
 
-use crate::progress::Board;
+use crate::progress::Progress;
 use crate::telemetry;
 
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
-const SAY_EVERY: Duration = Duration::from_secs(10);
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Does the work and shows how far it is.
-pub(super) async fn beside<T>(board: &Board, client: &Client, work: impl Future<Output = T>) -> T {
+pub(super) async fn show_progress_of<T>(progress: &Progress, client: &Client, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
     let drawn = std::io::stderr().is_terminal();
-    let mut ticks = interval(if drawn { REDRAW_EVERY } else { SAY_EVERY });
+    let mut ticks = interval(if drawn { REDRAW_EVERY } else { LOG_EVERY });
     // The first tick comes at once, when there is nothing to tell yet.
     ticks.tick().await;
     let mut bars = Bars::default();
@@ -31,19 +31,19 @@ pub(super) async fn beside<T>(board: &Board, client: &Client, work: impl Future<
                 return done;
             }
             _ = ticks.tick() => {
-                if drawn { bars.draw(board, client) } else { say(board, client) }
+                if drawn { bars.draw(progress, client) } else { log_progress(progress, client) }
             }
         }
     }
 }
 
 fn waiting(client: &Client) -> String {
-    client.waits_for().map(|wait| format!(", throttled for {} s", wait.as_secs() + 1)).unwrap_or_default()
+    client.throttled_for().map(|wait| format!(", throttled for {} s", wait.as_secs() + 1)).unwrap_or_default()
 }
 
-fn say(board: &Board, client: &Client) {
+fn log_progress(progress: &Progress, client: &Client) {
     let waiting = waiting(client);
-    for (object, progress) in board.objects().into_iter().filter(|(_, progress)| !progress.ended) {
+    for (object, progress) in progress.objects().into_iter().filter(|(_, progress)| !progress.ended) {
         info!(object, pages = progress.pages, rows.fetched = progress.fetched, "{object}: {progress}{waiting}");
     }
 }
@@ -53,9 +53,9 @@ fn say(board: &Board, client: &Client) {
 struct Bars(HashMap<&'static str, ProgressBar>);
 
 impl Bars {
-    fn draw(&mut self, board: &Board, client: &Client) {
+    fn draw(&mut self, progress: &Progress, client: &Client) {
         let waiting = waiting(client);
-        for (object, progress) in board.objects() {
+        for (object, progress) in progress.objects() {
             if progress.ended {
                 self.0.remove(object).iter().for_each(ProgressBar::finish_and_clear);
                 continue;

@@ -8,15 +8,15 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use planhat_model::catalog::Object;
 use planhat_model::error::exit_code as exit;
-use planhat_store::{self as store, Quarantined, RunStatus, Store, Waiting};
+use planhat_store::{self as store, QuarantineEntry, QuarantineGroup, RunStatus, Store};
 use serde::Serialize;
 
-use super::{as_a_run, with_store_to_look};
-use crate::cli::{Output, WhichQuarantined};
+use super::{in_a_run_of_its_own, with_store_read_only};
+use crate::cli::{OutputArgs, QuarantineListArgs};
+use crate::command_error::CommandError;
 use crate::config::{self, Settings};
-use crate::failure::Failure;
 use crate::print;
-use crate::pull::{self, Limits, Retried};
+use crate::pull::{self, Limits, RetryCounts};
 use crate::workspace;
 
 /// What the run of a retry is called.
@@ -25,31 +25,31 @@ const RETRY: &str = "quarantine retry";
 const REASON_CHARS: usize = 100;
 
 #[derive(Debug, Default, Serialize)]
-struct Overview {
+struct QuarantineOverview {
     /// By object and reason.
-    waiting: Vec<Waiting>,
+    waiting: Vec<QuarantineGroup>,
     /// The latest ones.
-    entries: Vec<Quarantined>,
+    entries: Vec<QuarantineEntry>,
 }
 
 /// An entry with its text.
 #[derive(Debug, Serialize)]
-struct Whole {
+struct EntryDetails {
     #[serde(flatten)]
-    entry: Quarantined,
+    entry: QuarantineEntry,
     raw: String,
 }
 
-pub(super) async fn list(settings: &Settings, which: &WhichQuarantined) -> Result<ExitCode, Failure> {
+pub(super) async fn list(settings: &Settings, which: &QuarantineListArgs) -> Result<ExitCode, CommandError> {
     let named: Vec<&str> = config::objects_named(&which.objects)?.iter().map(|object| object.name).collect();
-    let overview = with_store_to_look(settings, async |store| {
+    let overview = with_store_read_only(settings, async |store| {
         if !store.is_set_up().await? {
-            return Ok(Overview::default());
+            return Ok(QuarantineOverview::default());
         }
-        let looked = store.look(async |db| {
-            let waiting = store::waiting(&mut *db, &store.schema, &named).await?;
+        let looked = store.read_only(async |db| {
+            let waiting = store::quarantine_groups(&mut *db, &store.schema, &named).await?;
             let entries = store::latest_in_quarantine(db, &store.schema, &named, which.limit.into()).await?;
-            Ok(Overview { waiting, entries })
+            Ok(QuarantineOverview { waiting, entries })
         });
         Ok(looked.await?)
     })
@@ -62,17 +62,17 @@ pub(super) async fn list(settings: &Settings, which: &WhichQuarantined) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn show(settings: &Settings, id: i64, output: Output) -> Result<ExitCode, Failure> {
-    let whole = with_store_to_look(settings, async |store| {
+pub(super) async fn show(settings: &Settings, id: i64, output: OutputArgs) -> Result<ExitCode, CommandError> {
+    let whole = with_store_read_only(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(None);
         }
-        Ok(store.look(async |db| store::in_quarantine(db, &store.schema, id).await).await?)
+        Ok(store.read_only(async |db| store::quarantine_entry(db, &store.schema, id).await).await?)
     })
     .await?;
     let Some((entry, raw)) = whole else { return Err(no_entry(&[id])) };
     if output.json {
-        print::json(&Whole { entry, raw })?;
+        print::json(&EntryDetails { entry, raw })?;
     } else {
         let record = entry.record_id.as_deref().map_or("without an id".to_owned(), print::on_one_line);
         let run = entry.run_id.map_or_else(String::new, |run_id| format!(", last seen by run {run_id}"));
@@ -88,10 +88,10 @@ pub(super) async fn show(settings: &Settings, id: i64, output: Output) -> Result
 }
 
 /// Tries to store what is kept once more, as a run of its own, so that no sync stores the same records meanwhile.
-pub(super) async fn retry(settings: &Settings, objects: &[String]) -> Result<ExitCode, Failure> {
+pub(super) async fn retry(settings: &Settings, objects: &[String]) -> Result<ExitCode, CommandError> {
     let objects = config::objects_named(objects)?;
     let limits = workspace::limits(settings);
-    let tried = with_store_to_look(settings, async |store| {
+    let tried = with_store_read_only(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
@@ -101,25 +101,25 @@ pub(super) async fn retry(settings: &Settings, objects: &[String]) -> Result<Exi
             let status = if all_stored(&tried) { RunStatus::Succeeded } else { RunStatus::Partial };
             Ok((tried, status))
         };
-        as_a_run(store, RETRY, retry).await
+        in_a_run_of_its_own(store, RETRY, retry).await
     })
     .await?;
-    let lines: Vec<String> = tried.iter().map(Tried::on_one_line).collect();
+    let lines: Vec<String> = tried.iter().map(ObjectRetry::on_one_line).collect();
     print::to_stdout(&if lines.is_empty() { "nothing is in quarantine".to_owned() } else { lines.join("\n") });
     Ok(if all_stored(&tried) { ExitCode::SUCCESS } else { ExitCode::from(exit::PARTIAL) })
 }
 
-fn all_stored(tried: &[Tried]) -> bool {
+fn all_stored(tried: &[ObjectRetry]) -> bool {
     tried.iter().all(|tried| tried.left == 0)
 }
 
 /// Forgets entries on the user's word.
-pub(super) async fn drop(settings: &Settings, ids: &[i64]) -> Result<ExitCode, Failure> {
-    let dropped = with_store_to_look(settings, async |store| {
+pub(super) async fn drop(settings: &Settings, ids: &[i64]) -> Result<ExitCode, CommandError> {
+    let dropped = with_store_read_only(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
-        Ok(store.transaction(async |db| store::drop_from_quarantine(db, &store.schema, ids).await).await?)
+        Ok(store.transaction(async |db| store::delete_quarantine_entries(db, &store.schema, ids).await).await?)
     })
     .await?;
     if !dropped.is_empty() {
@@ -134,23 +134,25 @@ pub(super) async fn drop(settings: &Settings, ids: &[i64]) -> Result<ExitCode, F
 
 /// What came of one object.
 #[derive(Debug)]
-struct Tried {
+struct ObjectRetry {
     object: &'static Object,
     /// None where the user's rules leave no text that could be stored.
-    retried: Option<Retried>,
+    retried: Option<RetryCounts>,
     /// Records that are still there.
     left: u64,
 }
 
-impl Tried {
+impl ObjectRetry {
     fn on_one_line(&self) -> String {
         let (name, left) = (self.object.name, records(self.left));
         match self.retried {
             None => {
                 format!("{name}: {left} wait for the next sync: what its privacy rules leave of a text is not what Planhat sent")
             }
-            Some(Retried { stored, refused }) if self.left == 0 && refused == 0 => format!("{name}: stored {}", records(stored)),
-            Some(Retried { stored, refused }) => {
+            Some(RetryCounts { stored, refused }) if self.left == 0 && refused == 0 => {
+                format!("{name}: stored {}", records(stored))
+            }
+            Some(RetryCounts { stored, refused }) => {
                 let rest =
                     if refused < self.left { "; the rest has no id or no whole text and waits for the next sync" } else { "" };
                 format!("{name}: stored {}, {refused} refused again, {left} in quarantine{rest}", records(stored))
@@ -159,26 +161,31 @@ impl Tried {
     }
 }
 
-async fn retry_each(store: &Store, limits: &Limits, objects: &[&'static Object], run_id: i64) -> Result<Vec<Tried>, Failure> {
-    if limits.timeline.on {
-        store.transaction(async |db| store::make_actions(db, &store.schema).await).await?;
+async fn retry_each(
+    store: &Store,
+    limits: &Limits,
+    objects: &[&'static Object],
+    run_id: i64,
+) -> Result<Vec<ObjectRetry>, CommandError> {
+    if limits.timeline.enabled {
+        store.transaction(async |db| store::create_actions_table(db, &store.schema).await).await?;
     }
     let mut tried = Vec::new();
     for object in waiting_objects(store, objects).await? {
         let has_rules = limits.rules.contains_key(object.name);
-        let retried = if has_rules { None } else { Some(pull::store_again(store, limits, object, run_id).await?) };
-        let left = store.look(async |db| store::waiting(db, &store.schema, &[object.name]).await).await?;
+        let retried = if has_rules { None } else { Some(pull::retry_quarantined(store, limits, object, run_id).await?) };
+        let left = store.read_only(async |db| store::quarantine_groups(db, &store.schema, &[object.name]).await).await?;
         let left = left.iter().map(|waiting| waiting.records.cast_unsigned()).sum();
-        tried.push(Tried { object, retried, left });
+        tried.push(ObjectRetry { object, retried, left });
     }
     Ok(tried)
 }
 
 /// The objects of which anything is in quarantine, of those that are named or of all.
-async fn waiting_objects(store: &Store, named: &[&'static Object]) -> Result<Vec<&'static Object>, Failure> {
+async fn waiting_objects(store: &Store, named: &[&'static Object]) -> Result<Vec<&'static Object>, CommandError> {
     let names: Vec<&str> = named.iter().map(|object| object.name).collect();
     let mut waiting: Vec<String> = store
-        .look(async |db| store::waiting(db, &store.schema, &names).await)
+        .read_only(async |db| store::quarantine_groups(db, &store.schema, &names).await)
         .await?
         .into_iter()
         .map(|waiting| waiting.object)
@@ -187,7 +194,7 @@ async fn waiting_objects(store: &Store, named: &[&'static Object]) -> Result<Vec
     Ok(config::objects_named(&waiting)?)
 }
 
-fn text_of(overview: &Overview) -> String {
+fn text_of(overview: &QuarantineOverview) -> String {
     if overview.waiting.is_empty() {
         return "nothing is in quarantine".to_owned();
     }
@@ -216,7 +223,7 @@ fn text_of(overview: &Overview) -> String {
     text
 }
 
-fn full_reason(entry: &Quarantined) -> String {
+fn full_reason(entry: &QuarantineEntry) -> String {
     let sqlstate = entry.sqlstate.as_ref().map_or_else(String::new, |sqlstate| format!(" ({sqlstate})"));
     print::on_one_line(&format!("{}{sqlstate}", entry.reason))
 }
@@ -234,8 +241,12 @@ fn records(count: u64) -> String {
     format!("{count} record{}", if count == 1 { "" } else { "s" })
 }
 
-fn no_entry(ids: &[i64]) -> Failure {
+fn no_entry(ids: &[i64]) -> CommandError {
     let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
     let missing = anyhow!("there is no entry {} in quarantine", ids.join(", "));
-    Failure::new(exit::CONFIGURATION, missing, Some("`planhat-sync quarantine` lists them; one whose record was stored is gone"))
+    CommandError::new(
+        exit::CONFIGURATION,
+        missing,
+        Some("`planhat-sync quarantine` lists them; one whose record was stored is gone"),
+    )
 }

@@ -3,34 +3,45 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use planhat_model::catalog::{Kind, Object};
+use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::error::exit_code as exit;
 use planhat_model::flatten::{Column, Columns};
-use planhat_store::{self as store, Error as StoreError, RunStatus, Store};
+use planhat_store::{self as store, RunStatus, Store, StoreError};
 
-use super::{as_a_run, with_store};
+use super::{in_a_run_of_its_own, with_store};
+use crate::command_error::CommandError;
 use crate::config::{Settings, nearest};
-use crate::failure::Failure;
 use crate::print;
 
 /// What its run is called.
 const RETYPE: &str = "retype";
 
-pub(super) async fn retype(settings: &Settings, object: &'static Object, column: &str, kind: Kind) -> Result<ExitCode, Failure> {
+pub(super) async fn retype(
+    settings: &Settings,
+    object: &'static Object,
+    column: &str,
+    kind: ColumnType,
+) -> Result<ExitCode, CommandError> {
     let text = with_store(settings, async |store| {
-        look_up(store, object, column).await?;
+        find_column(store, object, column).await?;
         store.migrate().await?;
         // As a run of its own, so that no sync works with the old type meanwhile.
         let change = async |run_id| Ok((change(store, run_id, object, column, kind).await?, RunStatus::Succeeded));
-        as_a_run(store, RETYPE, change).await
+        in_a_run_of_its_own(store, RETYPE, change).await
     })
     .await?;
     print::to_stdout(&text);
     Ok(ExitCode::SUCCESS)
 }
 
-async fn change(store: &Store, run_id: i64, object: &'static Object, column: &str, kind: Kind) -> Result<String, Failure> {
-    let column = &look_up(store, object, column).await?;
+async fn change(
+    store: &Store,
+    run_id: i64,
+    object: &'static Object,
+    column: &str,
+    kind: ColumnType,
+) -> Result<String, CommandError> {
+    let column = &find_column(store, object, column).await?;
     let place = format!("{}.{}.{}", store.schema, object.name, column.name);
     if column.kind == kind {
         return Ok(format!("{place} is {} already", kind.sql()));
@@ -55,18 +66,19 @@ async fn change(store: &Store, run_id: i64, object: &'static Object, column: &st
 }
 
 /// Finds the column, before anything is begun and again when nobody else can change it.
-async fn look_up(store: &Store, object: &Object, column: &str) -> Result<Column, Failure> {
+async fn find_column(store: &Store, object: &Object, column: &str) -> Result<Column, CommandError> {
     if !store.is_set_up().await? {
         let missing = anyhow!("{} has no table yet", object.name);
-        return Err(Failure::new(exit::CONFIGURATION, missing, Some("`planhat-sync sync` makes it")));
+        return Err(CommandError::new(exit::CONFIGURATION, missing, Some("`planhat-sync sync` makes it")));
     }
     let columns = store.transaction(async |db| store::load_columns(db, &store.schema, object).await).await?;
     find(&columns, object, column).cloned()
 }
 
-fn find<'a>(columns: &'a Columns, object: &Object, name: &str) -> Result<&'a Column, Failure> {
-    let wrong =
-        |text: String| Failure::new(exit::CONFIGURATION, anyhow!(text), Some("`planhat-sync schema OBJECT` shows the columns"));
+fn find<'a>(columns: &'a Columns, object: &Object, name: &str) -> Result<&'a Column, CommandError> {
+    let wrong = |text: String| {
+        CommandError::new(exit::CONFIGURATION, anyhow!(text), Some("`planhat-sync schema OBJECT` shows the columns"))
+    };
     match columns.named(name) {
         Some(column) if column.planhat_name == "_id" => {
             Err(wrong("planhat__id is the key of its table and stays text".to_owned()))
@@ -81,8 +93,8 @@ fn find<'a>(columns: &'a Columns, object: &Object, name: &str) -> Result<&'a Col
 }
 
 /// What stands in the way of this one change is no fault of the database.
-fn failure(error: StoreError) -> Failure {
-    let viewed = matches!(error, StoreError::Viewed { .. });
-    let failure = Failure::from(error);
-    if viewed { Failure { code: exit::FAILED, ..failure } } else { failure }
+fn failure(error: StoreError) -> CommandError {
+    let viewed = matches!(error, StoreError::UsedByViews { .. });
+    let failure = CommandError::from(error);
+    if viewed { CommandError { code: exit::FAILED, ..failure } } else { failure }
 }

@@ -7,27 +7,27 @@ use planhat_model::error::exit_code as exit;
 use planhat_store::{self as store, PastObjectRun, PastRun};
 use serde::Serialize;
 
-use super::with_store_to_look;
-use crate::cli::Output;
+use super::with_store_read_only;
+use crate::cli::OutputArgs;
+use crate::command_error::CommandError;
 use crate::config::Settings;
-use crate::failure::Failure;
 use crate::print;
 
 /// One run with its objects.
 #[derive(Debug, Serialize)]
-struct Whole {
+struct RunDetails {
     #[serde(flatten)]
     run: PastRun,
     objects: Vec<PastObjectRun>,
 }
 
 /// The latest runs, one line each.
-pub(super) async fn list(settings: &Settings, count: u32, output: Output) -> Result<ExitCode, Failure> {
-    let runs = with_store_to_look(settings, async |store| {
+pub(super) async fn list(settings: &Settings, count: u32, output: OutputArgs) -> Result<ExitCode, CommandError> {
+    let runs = with_store_read_only(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
-        Ok(store.look(async |db| store::recent_runs(db, &store.schema, count.into()).await).await?)
+        Ok(store.read_only(async |db| store::recent_runs(db, &store.schema, count.into()).await).await?)
     })
     .await?;
     if output.json {
@@ -42,21 +42,21 @@ pub(super) async fn list(settings: &Settings, count: u32, output: Output) -> Res
 }
 
 /// One run, object by object.
-pub(super) async fn show(settings: &Settings, run_id: i64, output: Output) -> Result<ExitCode, Failure> {
-    let whole = with_store_to_look(settings, async |store| {
+pub(super) async fn show(settings: &Settings, run_id: i64, output: OutputArgs) -> Result<ExitCode, CommandError> {
+    let whole = with_store_read_only(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(None);
         }
-        let looked = store.look(async |db| {
+        let looked = store.read_only(async |db| {
             let run = store::run_of(&mut *db, &store.schema, run_id).await?;
             let objects = store::objects_of_run(db, run_id).await?;
-            Ok(run.map(|run| Whole { run, objects }))
+            Ok(run.map(|run| RunDetails { run, objects }))
         });
         Ok(looked.await?)
     })
     .await?;
     let Some(whole) = whole else {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             exit::CONFIGURATION,
             anyhow!("there is no run {run_id}"),
             Some("`planhat-sync runs` lists them"),
@@ -77,17 +77,17 @@ fn line_of(run: &PastRun) -> [String; 6] {
         run.status.clone(),
         print::instant(run.started_at),
         run.finished_at.map_or_else(String::new, |end| print::seconds((end - run.started_at).as_seconds_f64())),
-        run.error.clone().unwrap_or_default(),
+        run.reason.clone().unwrap_or_default(),
     ]
 }
 
-fn text_of(Whole { run, objects }: &Whole) -> String {
+fn text_of(RunDetails { run, objects }: &RunDetails) -> String {
     let [id, command, status, began, time, why] = line_of(run);
     let calls = run.calls.map_or_else(String::new, |calls| format!(", {calls} calls"));
     let mut text = format!("run {id}: {command}, {status}, {began}, {time}{calls}");
     let why = Some(why.as_str()).filter(|why| !why.is_empty());
     // What the objects below say is not said twice.
-    if !print::is_said(why, objects.iter().filter_map(|of| of.reason.as_deref())) {
+    if !print::repeats_object_reason(why, objects.iter().filter_map(|of| of.reason.as_deref())) {
         text.push_str(&print::why(why, run.hint.as_deref()));
     }
     let header = [
@@ -98,7 +98,7 @@ fn text_of(Whole { run, objects }: &Whole) -> String {
         let figures = of.figures;
         let counts = [
             figures.listed_again, figures.fetched, figures.inserted, figures.updated, figures.restored, figures.unchanged,
-            figures.too_old, figures.quarantined, figures.deleted, figures.misfits, figures.pages, figures.calls,
+            figures.outside_history, figures.quarantined, figures.deleted, figures.misfits, figures.pages, figures.calls,
         ];
         let time = (of.finished_at - of.started_at).as_seconds_f64();
         [of.object.clone(), of.scan.clone().unwrap_or_default(), of.status.clone()]

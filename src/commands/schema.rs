@@ -10,25 +10,25 @@ use planhat_model::rules::Rule;
 use planhat_store::{self as store, Store};
 use serde::Serialize;
 
-use super::with_store_to_look;
-use crate::cli::Output;
+use super::with_store_read_only;
+use crate::cli::OutputArgs;
+use crate::command_error::CommandError;
 use crate::config::Settings;
-use crate::failure::Failure;
 use crate::print;
 
 #[derive(Debug, Serialize)]
-pub(super) struct Table {
+pub(super) struct TableInfo {
     table: String,
     object: &'static str,
     rows: i64,
-    columns: Vec<Field>,
+    columns: Vec<ColumnInfo>,
     /// The statements that make it.
     #[serde(skip)]
     sql: String,
 }
 
 #[derive(Debug, Serialize)]
-struct Field {
+struct ColumnInfo {
     column: String,
     r#type: &'static str,
     planhat_name: String,
@@ -42,10 +42,10 @@ struct Field {
 pub(super) async fn schema(
     settings: &Settings,
     named: &[&'static Object],
-    output: Output,
+    output: OutputArgs,
     sql: bool,
-) -> Result<ExitCode, Failure> {
-    let tables = with_store_to_look(settings, async |store| {
+) -> Result<ExitCode, CommandError> {
+    let tables = with_store_read_only(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
@@ -69,19 +69,19 @@ pub(super) async fn schema(
 }
 
 /// The tables of these objects, or all there are.
-pub(super) async fn tables(store: &Store, named: &[&'static Object]) -> Result<Vec<Table>, Failure> {
+pub(super) async fn tables(store: &Store, named: &[&'static Object]) -> Result<Vec<TableInfo>, CommandError> {
     let all: Vec<_> = catalog::OBJECTS.iter().collect();
-    let tables = store.look(async |db| {
+    let tables = store.read_only(async |db| {
         let mut tables = Vec::new();
         for object in if named.is_empty() { &all } else { named } {
             if store::table_exists(&mut *db, &store.schema, object).await? {
                 let columns = store::load_columns(&mut *db, &store.schema, object).await?;
                 let rows = store::row_count(&mut *db, &store.schema, object).await?;
-                tables.push(Table {
+                tables.push(TableInfo {
                     table: format!("{}.{}", store.schema, object.name),
                     object: object.name,
                     rows,
-                    columns: columns.iter().map(Field::of).collect(),
+                    columns: columns.iter().map(ColumnInfo::of).collect(),
                     sql: format!("{};\n", store::table_sql(&store.schema, object, &columns)),
                 });
             }
@@ -91,7 +91,7 @@ pub(super) async fn tables(store: &Store, named: &[&'static Object]) -> Result<V
     Ok(tables.await?)
 }
 
-fn under_rules(mut tables: Vec<Table>, settings: &Settings) -> Vec<Table> {
+fn under_rules(mut tables: Vec<TableInfo>, settings: &Settings) -> Vec<TableInfo> {
     for table in &mut tables {
         let Some(rules) = settings.rules.get(table.object) else { continue };
         for field in &mut table.columns {
@@ -107,9 +107,9 @@ fn under_rules(mut tables: Vec<Table>, settings: &Settings) -> Vec<Table> {
     tables
 }
 
-impl Field {
-    fn of(column: &Column) -> Field {
-        Field {
+impl ColumnInfo {
+    fn of(column: &Column) -> ColumnInfo {
+        ColumnInfo {
             column: column.name.clone(),
             r#type: column.kind.sql(),
             planhat_name: column.planhat_name.clone(),
@@ -120,11 +120,11 @@ impl Field {
 }
 
 /// One line per table.
-pub(super) fn overview(tables: &[Table]) -> String {
+pub(super) fn overview(tables: &[TableInfo]) -> String {
     if tables.is_empty() {
         return "no tables yet; `planhat-sync sync` makes them".to_owned();
     }
-    let custom = |table: &Table| table.columns.iter().filter(|field| field.origin == "custom").count();
+    let custom = |table: &TableInfo| table.columns.iter().filter(|field| field.origin == "custom").count();
     let rows = tables.iter().map(|table| {
         let counts = [table.rows.to_string(), table.columns.len().to_string(), custom(table).to_string()];
         [table.table.clone()].into_iter().chain(counts)
@@ -132,7 +132,7 @@ pub(super) fn overview(tables: &[Table]) -> String {
     print::table(&["table", "rows", "columns", "of them custom"], 1, rows)
 }
 
-fn detail(table: &Table) -> String {
+fn detail(table: &TableInfo) -> String {
     let has_rules = table.columns.iter().any(|field| field.rule.is_some());
     let header = ["column", "type", "Planhat name", "origin", "rule"];
     let rows = table.columns.iter().map(|field| {

@@ -4,23 +4,23 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use planhat_model::error::exit_code as exit;
-use planhat_store::{self as store, Overview};
+use planhat_store::{self as store, WorkspaceOverview};
 
-use super::with_store_to_look;
-use crate::cli::Output;
+use super::with_store_read_only;
+use crate::cli::OutputArgs;
+use crate::command_error::CommandError;
 use crate::config::Settings;
-use crate::failure::Failure;
-use crate::freshness::State;
+use crate::freshness::FreshnessState;
 use crate::print;
 use crate::run::records;
 use crate::workspace_status::{ObjectLine, Status};
 
-pub(super) async fn status(settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
-    let overview = with_store_to_look(settings, async |store| {
+pub(super) async fn status(settings: &Settings, output: OutputArgs) -> Result<ExitCode, CommandError> {
+    let overview = with_store_read_only(settings, async |store| {
         if !store.is_set_up().await? {
-            return Ok(Overview::default());
+            return Ok(WorkspaceOverview::default());
         }
-        Ok(store.look(async |db| store::overview(db, &store.schema).await).await?)
+        Ok(store.read_only(async |db| store::overview(db, &store.schema).await).await?)
     })
     .await?;
     let objects: Vec<_> = settings.planhat.objects.iter().map(|object| object.name).collect();
@@ -40,7 +40,7 @@ fn text_of(status: &Status, schema: &str) -> String {
         status.headline.clone()
     };
     let Some(run) = &status.latest_run else { return text };
-    let at_work = if run.error.is_none() { "still at work" } else { "not ended" };
+    let at_work = if run.reason.is_none() { "still at work" } else { "not ended" };
     let ended = run.finished_at.map_or_else(|| at_work.to_owned(), print::instant);
     text.push_str(&format!(
         "\nlast run: {} {} ({}), {}, {ended}",
@@ -51,8 +51,8 @@ fn text_of(status: &Status, schema: &str) -> String {
     ));
     // What the objects below say is not said twice.
     let of_objects = status.objects.iter().filter_map(|line| line.known.as_ref()?.reason.as_deref());
-    if !print::is_said(run.error.as_deref(), of_objects) {
-        text.push_str(&print::why(run.error.as_deref(), run.hint.as_deref()));
+    if !print::repeats_object_reason(run.reason.as_deref(), of_objects) {
+        text.push_str(&print::why(run.reason.as_deref(), run.hint.as_deref()));
     }
     let header = [
         "object", "state", "last result", "last success", "watermark", "all compared", "fetched", "inserted", "updated",
@@ -60,7 +60,7 @@ fn text_of(status: &Status, schema: &str) -> String {
     ];
     text.push_str(&format!("\n{}", print::table(&header, 6, status.objects.iter().map(row_of))));
     for line in &status.objects {
-        if line.state == State::TableGone {
+        if line.state == FreshnessState::TableGone {
             let load = "the next sync loads it again";
             text.push_str(&format!("\ntable {schema}.{} is gone; {load}", line.object));
         }
@@ -89,12 +89,12 @@ fn row_of(line: &ObjectLine) -> Vec<String> {
     let or_never = |instant: Option<_>| instant.map_or_else(|| "never".to_owned(), print::instant);
     let has_failed = line.known.as_ref().is_some_and(|known| known.status == "failed");
     let state = match line.state {
-        State::Fresh if has_failed => "not yet stale",
-        State::Fresh => "fresh",
-        State::Stale { .. } => "STALE",
-        State::NeverSynced => "never synced",
-        State::Skipped => "skipped",
-        State::TableGone => "table gone",
+        FreshnessState::Fresh if has_failed => "not yet stale",
+        FreshnessState::Fresh => "fresh",
+        FreshnessState::Stale { .. } => "STALE",
+        FreshnessState::NeverSynced => "never synced",
+        FreshnessState::Skipped => "skipped",
+        FreshnessState::TableGone => "table gone",
     };
     let start = [line.object.to_owned(), state.to_owned()];
     let Some(known) = &line.known else {

@@ -11,34 +11,34 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::progress_bar as progress;
-use crate::cli::Output;
+use crate::cli::OutputArgs;
+use crate::command_error::CommandError;
 use crate::config::Settings;
 use crate::events::Notifier;
-use crate::failure::Failure;
 use crate::print;
-use crate::pull::{Ask, Failure as PullFailure, Misfits, Preview};
-use crate::run::{self, ObjectSummary, Order, Summary, records};
+use crate::pull::{Misfits, Mode, Preview, PullError};
+use crate::run::{self, ObjectSummary, RunRequest, Summary, records};
 use crate::signals::Stop;
 use crate::workspace::{client, listen_for_signals, notifier, open_store, open_store_to_preview};
 
-pub(super) async fn sync(order: &Order<'_>, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
+pub(super) async fn sync(request: &RunRequest<'_>, settings: &Settings, output: OutputArgs) -> Result<ExitCode, CommandError> {
     // A mistake in the token shows before the database is touched.
     let client = client(settings)?;
     // A one-off load is not what somebody watches for every day.
-    let is_watched = !matches!(order.ask, Ask::History(_));
+    let is_watched = !matches!(request.mode, Mode::Backfill(_));
     let notifier = is_watched.then(|| notifier(settings)).transpose()?.map(Notifier::for_one_run);
 
     let opened = open_store(settings).await;
     let store = match opened {
         Ok(store) => store,
         Err(failure) => {
-            say_that_it_failed(notifier.as_ref(), None, order, &failure).await;
+            notify_of_failure(notifier.as_ref(), None, request, &failure).await;
             return Err(failure);
         }
     };
-    let ran = one_run(&client, &store, order, notifier.as_ref()).await;
+    let ran = run_once(&client, &store, request, notifier.as_ref()).await;
     if let Err(failure) = &ran {
-        say_that_it_failed(notifier.as_ref(), Some(&store), order, failure).await;
+        notify_of_failure(notifier.as_ref(), Some(&store), request, failure).await;
     }
     store.close().await;
     let (summary, stop) = ran?;
@@ -49,60 +49,68 @@ pub(super) async fn sync(order: &Order<'_>, settings: &Settings, output: Output)
 }
 
 /// The run and what is said of it; no summary if it was stopped before it began.
-async fn one_run(
+async fn run_once(
     client: &Client,
     store: &Store,
-    order: &Order<'_>,
+    request: &RunRequest<'_>,
     notifier: Option<&Notifier>,
-) -> Result<(Option<Summary>, Stop), Failure> {
+) -> Result<(Option<Summary>, Stop), CommandError> {
     store.migrate().await?;
     let stop = listen_for_signals(store)?;
     let begins = async {
         if let Some(notifier) = notifier {
-            notifier.began().await;
+            notifier.run_began().await;
         }
     };
-    let run = run::run_and_say(client, store, order, &stop.token, begins);
-    let summary = match progress::beside(&order.board, client, run).await {
-        Err(run::Error::Stopped) => return Ok((None, stop)),
+    let run = run::run_with_notice(client, store, request, &stop.token, begins);
+    let summary = match progress::show_progress_of(&request.progress, client, run).await {
+        Err(run::RunError::Stopped) => return Ok((None, stop)),
         // Who has asked for the end need not be told that the database hangs: what is committed is kept all the same.
-        Err(error) if stop.token.is_cancelled() && error.is_silence() => {
+        Err(error) if stop.token.is_cancelled() && error.is_unresponsive_database() => {
             warn!(error = %Chain(&error), "stopped; the database does not answer, so the next run notes that this one was interrupted");
             return Ok((None, stop));
         }
         ended => ended?,
     };
     if let Some(notifier) = notifier {
-        notifier.ended(store, order.command, &summary).await;
+        notifier.run_ended(store, request.command, &summary).await;
     }
     Ok((Some(summary), stop))
 }
 
-async fn say_that_it_failed(notifier: Option<&Notifier>, store: Option<&Store>, order: &Order<'_>, failure: &Failure) {
-    if let (Some(notifier), Some(why)) = (notifier, failure.as_no_run()) {
-        notifier.failed(store, order.command, &why).await;
+async fn notify_of_failure(notifier: Option<&Notifier>, store: Option<&Store>, request: &RunRequest<'_>, failure: &CommandError) {
+    if let (Some(notifier), Some(why)) = (notifier, failure.as_start_failure()) {
+        notifier.run_could_not_begin(store, request.command, &why).await;
     }
 }
 
 /// A dry run.
-pub(super) async fn preview(order: &Order<'_>, diff: bool, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
+pub(super) async fn preview(
+    request: &RunRequest<'_>,
+    diff: bool,
+    settings: &Settings,
+    output: OutputArgs,
+) -> Result<ExitCode, CommandError> {
     let client = client(settings)?;
     let store = open_store_to_preview(settings).await?;
     let stop = listen_for_signals(&store);
     let summary = match &stop {
-        Ok(stop) => progress::beside(&order.board, &client, run::preview(&client, &store, order, diff, &stop.token)).await,
-        Err(_) => Err(run::Error::Stopped),
+        Ok(stop) => {
+            progress::show_progress_of(&request.progress, &client, run::preview(&client, &store, request, diff, &stop.token))
+                .await
+        }
+        Err(_) => Err(run::RunError::Stopped),
     };
     store.close().await;
     let stop = stop?;
     match summary {
         Ok(summary) => show(&summary, &stop, output),
-        Err(run::Error::Stopped) => Ok(ExitCode::from(stop.exit_code())),
+        Err(run::RunError::Stopped) => Ok(ExitCode::from(stop.exit_code())),
         Err(error) => Err(error.into()),
     }
 }
 
-fn show(summary: &Summary, stop: &Stop, output: Output) -> Result<ExitCode, Failure> {
+fn show(summary: &Summary, stop: &Stop, output: OutputArgs) -> Result<ExitCode, CommandError> {
     if output.json {
         print::json(summary)?;
     } else {
@@ -117,8 +125,8 @@ pub(super) fn exit_code(summary: &Summary, stop: &Stop) -> u8 {
         RunStatus::Succeeded => 0,
         RunStatus::Interrupted => stop.exit_code(),
         RunStatus::Partial => exit::PARTIAL,
-        RunStatus::Failed if failures().any(PullFailure::is_token_refused) => exit::TOKEN_REFUSED,
-        RunStatus::Failed if failures().any(|failure| matches!(failure, PullFailure::Store { .. })) => exit::DATABASE,
+        RunStatus::Failed if failures().any(PullError::is_token_refused) => exit::TOKEN_REFUSED,
+        RunStatus::Failed if failures().any(|failure| matches!(failure, PullError::Store { .. })) => exit::DATABASE,
         RunStatus::Failed => exit::FAILED,
     }
 }
@@ -127,7 +135,7 @@ pub(super) fn exit_code(summary: &Summary, stop: &Stop) -> u8 {
 pub(super) fn text_of(summary: &Summary) -> String {
     let mut text = table_of(summary);
     let is_preview = summary.run_id.is_none();
-    for note in summary.objects.iter().flat_map(|of| notes(of, is_preview)) {
+    for note in summary.objects.iter().flat_map(|of| summary_lines(of, is_preview)) {
         text.push_str(&format!("\n{note}"));
     }
     let untried = summary.objects.iter().filter(|object| object.run.scan.is_none() && object.failure.is_none()).count();
@@ -144,28 +152,28 @@ pub(super) fn text_of(summary: &Summary) -> String {
 }
 
 /// A column of figures, by its name.
-type Column = (&'static str, fn(&Figures) -> i64);
+type FigureColumn = (&'static str, fn(&Figures) -> i64);
 
 /// What was fetched is the sum of the columns behind it, up to those that say more of the same records. What is rare has a
 /// column only where there is some.
 fn table_of(summary: &Summary) -> String {
     let [inserted, updated] = if summary.run_id.is_some() { ["inserted", "updated"] } else { ["to insert", "to update"] };
-    let columns: [Column; 11] = [
+    let columns: [FigureColumn; 11] = [
         ("listed again", |of| of.listed_again),
         ("fetched", |of| of.fetched),
         (inserted, |of| of.inserted),
         (updated, |of| of.updated),
         ("restored", |of| of.restored),
         ("unchanged", |of| of.unchanged),
-        ("outside history", |of| of.too_old),
+        ("outside history", |of| of.outside_history),
         ("quarantined", |of| of.quarantined),
         ("misfits", |of| of.misfits),
         ("pages", |of| of.pages),
         ("calls", |of| of.calls),
     ];
     let is_rare = |name| matches!(name, "listed again" | "restored" | "outside history" | "quarantined");
-    let is_shown = |(name, count): &Column| !is_rare(*name) || summary.objects.iter().any(|of| count(&of.run.figures) > 0);
-    let columns: Vec<Column> = columns.into_iter().filter(is_shown).collect();
+    let is_shown = |(name, count): &FigureColumn| !is_rare(*name) || summary.objects.iter().any(|of| count(&of.run.figures) > 0);
+    let columns: Vec<FigureColumn> = columns.into_iter().filter(is_shown).collect();
     let header: Vec<&str> =
         ["object", "result"].into_iter().chain(columns.iter().map(|(name, _)| *name)).chain(["time"]).collect();
     let rows = summary.objects.iter().map(|ObjectSummary { run, .. }| {
@@ -180,7 +188,7 @@ fn table_of(summary: &Summary) -> String {
 /// So many names of properties fit a terminal; `--json` has them all.
 const NAMED_OVERFLOWING: usize = 20;
 
-fn notes(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
+fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
     let ObjectSummary { run, new_misfits, overflowing, warnings, preview, failure, .. } = summary;
     let object = run.object;
     let mut notes = Vec::new();
@@ -208,8 +216,10 @@ fn notes(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
             notes.push(format!("{object}: {count} {rows} {what}"));
         }
     }
-    notes.extend(preview.iter().flat_map(|preview| would_do(object, preview)));
-    notes.extend(new_misfits.iter().map(|(column, misfits)| about(object, column, misfits, std::io::stdout().is_terminal())));
+    notes.extend(preview.iter().flat_map(|preview| preview_lines(object, preview)));
+    notes.extend(
+        new_misfits.iter().map(|(column, misfits)| misfit_line(object, column, misfits, std::io::stdout().is_terminal())),
+    );
     if !overflowing.is_empty() {
         let named: Vec<_> = overflowing.iter().take(NAMED_OVERFLOWING).map(|name| format!("{name:?}")).collect();
         let more = overflowing.len() - named.len();
@@ -222,7 +232,7 @@ fn notes(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
 
 /// A column that has values of another type for the first time. The values may be personal: they are for a person at a terminal, and
 /// in no file that a terminal's output is sent to.
-fn about(object: &str, column: &str, misfits: &Misfits, with_values: bool) -> String {
+fn misfit_line(object: &str, column: &str, misfits: &Misfits, with_values: bool) -> String {
     let Misfits { count, would_fit, samples } = misfits;
     let values = if *count == 1 { "1 value" } else { &format!("{count} values") };
     let samples = if with_values { format!(", such as {}", samples.join(", ")) } else { String::new() };
@@ -234,10 +244,10 @@ fn about(object: &str, column: &str, misfits: &Misfits, with_values: bool) -> St
 }
 
 /// What a dry run found, in lines.
-fn would_do(object: &str, preview: &Preview) -> Vec<String> {
+fn preview_lines(object: &str, preview: &Preview) -> Vec<String> {
     let mut lines = Vec::new();
     if !preview.columns.is_empty() {
-        let table = if preview.makes_the_table { "make the table, with" } else { "add" };
+        let table = if preview.creates_table { "make the table, with" } else { "add" };
         let names: Vec<_> = preview.columns.iter().map(|column| format!("{} {}", column.column, column.r#type)).collect();
         let columns = if names.len() == 1 { "column" } else { "columns" };
         lines.push(format!("{object}: would {table} {} {columns}: {}", names.len(), names.join(", ")));
@@ -252,7 +262,7 @@ fn would_do(object: &str, preview: &Preview) -> Vec<String> {
                 .map(|change| format!("    {}: {} -> {}", change.column, value(&change.old), value(&change.new))),
         );
     }
-    if preview.at_least {
+    if preview.is_lower_bound {
         lines.push(format!("{object}: there are more changes than are counted here"));
     }
     if preview.not_shown > 0 {
@@ -265,16 +275,16 @@ fn would_do(object: &str, preview: &Preview) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use planhat_model::catalog::Kind;
+    use planhat_model::catalog::ColumnType;
 
     #[test]
     fn values_of_another_type_are_shown_to_a_person_alone() {
-        let misfits = Misfits { count: 61, would_fit: Kind::Text, samples: vec!["\"n/a\"".to_owned()] };
+        let misfits = Misfits { count: 61, would_fit: ColumnType::Text, samples: vec!["\"n/a\"".to_owned()] };
         assert_eq!(
-            about("companies", "planhat__seats__custom", &misfits, true),
+            misfit_line("companies", "planhat__seats__custom", &misfits, true),
             "companies.planhat__seats__custom has 61 values of another type, such as \"n/a\", kept in _misfits; they may stay there\n  \
              hint: `planhat-sync retype companies planhat__seats__custom text` makes room for all of them"
         );
-        assert!(!about("companies", "planhat__seats__custom", &misfits, false).contains("n/a"));
+        assert!(!misfit_line("companies", "planhat__seats__custom", &misfits, false).contains("n/a"));
     }
 }

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Where it is, unless a test has one of its own.
-pub const USUAL_FOLDER: &str = "/etc/planhat-sync";
+pub const DEFAULT_FOLDER: &str = "/etc/planhat-sync";
 /// Lines of KEY=value, as `EnvironmentFile=` of systemd has them.
 const ENVIRONMENT: &str = "environment";
 
@@ -25,7 +25,7 @@ pub struct SecretFiles {
 impl SecretFiles {
     /// What to do about a secret that is missing, if it stands in a file of this name, or among the variables of the
     /// folder, that this user may not read.
-    pub fn why_missing(&self, name: &str) -> Option<String> {
+    pub fn unreadable_hint(&self, name: &str) -> Option<String> {
         let may_hold_it = |path: &&PathBuf| path.ends_with(name) || path.ends_with(ENVIRONMENT);
         let path = self.unreadable.iter().find(may_hold_it)?;
         Some(format!("{} cannot be read by this user: use sudo", path.display()))

@@ -23,12 +23,12 @@ use url::Url;
 
 use crate::events::{Format, PingUrl, Secret};
 use crate::schedule::{self, Schedule};
-pub use folder::{SecretFiles, USUAL_FOLDER};
+pub use folder::{DEFAULT_FOLDER, SecretFiles};
 use planhat_model::catalog::{ByObject, Object};
-use planhat_model::rules::Fields;
+use planhat_model::rules::FieldMap;
 use planhat_model::rules::Rules;
 use planhat_store as store;
-use properties::OfProperties;
+use properties::PropertySettings;
 pub use reload::Reload;
 pub use sources::{load, load_without_file, readable};
 use values::{address, duration, objects, secret, sorted};
@@ -40,30 +40,31 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
-    pub planhat: Planhat,
-    pub pages: Pages,
-    pub sync: Sync,
-    pub actions: Actions,
-    pub privacy: Privacy,
+    pub planhat: PlanhatSettings,
+    pub pages: PagesSettings,
+    pub sync: SyncSettings,
+    pub deletions: DeletionsSettings,
+    pub actions: ActionsSettings,
+    pub privacy: PrivacySettings,
     #[serde(default)]
-    objects: BTreeMap<String, OfProperties>,
-    pub daemon: Daemon,
-    pub notify: Notify,
-    pub database: Database,
-    pub log: Log,
+    objects: BTreeMap<String, PropertySettings>,
+    pub daemon: DaemonSettings,
+    pub notify: NotifySettings,
+    pub database: DatabaseSettings,
+    pub log: LogSettings,
     /// What of records may be kept, and how.
     #[serde(skip)]
     pub rules: ByObject<Rules>,
     /// What does not by itself make a row another one, besides the catalogue.
     #[serde(skip)]
-    pub volatile: ByObject<Fields<()>>,
+    pub ignore_changes: ByObject<FieldMap<()>>,
     /// Where secrets were found, and where they could not be read.
     #[serde(skip)]
     pub secret_files: SecretFiles,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Planhat {
+pub struct PlanhatSettings {
     pub base_url: Url,
     #[serde(deserialize_with = "secret")]
     pub token: Option<SecretString>,
@@ -83,12 +84,12 @@ pub struct Planhat {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Pages {
+pub struct PagesSettings {
     pub overlap: u8,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Sync {
+pub struct SyncSettings {
     pub concurrency: usize,
     #[serde(deserialize_with = "duration")]
     pub lookback: Duration,
@@ -98,8 +99,6 @@ pub struct Sync {
     pub sorted: Vec<&'static Object>,
     #[serde(deserialize_with = "duration")]
     pub reconcile_every: Duration,
-    pub brake_percent: u8,
-    pub brake_rows: u32,
     pub reject_percent: u8,
     pub reject_rows: u32,
     pub quarantine_rows: usize,
@@ -107,8 +106,15 @@ pub struct Sync {
     pub keep_runs: Duration,
 }
 
+/// The deletion guard.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Actions {
+pub struct DeletionsSettings {
+    pub max_percent: u8,
+    pub max_rows: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct ActionsSettings {
     pub enabled: bool,
     pub initial: bool,
     #[serde(deserialize_with = "duration")]
@@ -116,14 +122,14 @@ pub struct Actions {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Privacy {
+pub struct PrivacySettings {
     #[serde(deserialize_with = "secret")]
     hash_key: Option<SecretString>,
     hash_key_file: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Daemon {
+pub struct DaemonSettings {
     pub schedule: String,
     pub time_zone: String,
     #[serde(deserialize_with = "duration")]
@@ -137,7 +143,7 @@ pub struct Daemon {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Notify {
+pub struct NotifySettings {
     #[serde(deserialize_with = "secret")]
     pub webhook_url: Option<SecretString>,
     #[serde(deserialize_with = "secret")]
@@ -150,21 +156,21 @@ pub struct Notify {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Database {
+pub struct DatabaseSettings {
     #[serde(deserialize_with = "secret")]
     pub url: Option<SecretString>,
     password_file: PathBuf,
     pub schema: String,
     pub max_connections: u32,
     #[serde(deserialize_with = "duration")]
-    pub patience: Duration,
+    pub reconnect_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     pub statement_timeout: Duration,
     pub data_dir: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Log {
+pub struct LogSettings {
     pub level: String,
     pub format: LogFormat,
 }
@@ -189,7 +195,7 @@ impl TryFrom<String> for LogFormat {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SettingsError {
     #[error("could not read the settings")]
     Unreadable { source: config::ConfigError },
     #[error("unknown setting {key:?} in {place}{}", nearest.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default())]
@@ -213,21 +219,23 @@ pub enum Error {
     Bad { key: String, problem: String },
 }
 
-impl From<schedule::Error> for Error {
-    fn from(error: schedule::Error) -> Error {
+impl From<schedule::ScheduleError> for SettingsError {
+    fn from(error: schedule::ScheduleError) -> SettingsError {
         let key = match error {
-            schedule::Error::Cron { .. } | schedule::Error::Never(_) | schedule::Error::Ends(_) => "daemon.schedule",
-            schedule::Error::Zone(_) => "daemon.time_zone",
-            schedule::Error::Jitter { .. } => "daemon.jitter",
+            schedule::ScheduleError::Cron { .. } | schedule::ScheduleError::Never(_) | schedule::ScheduleError::Ends(_) => {
+                "daemon.schedule"
+            }
+            schedule::ScheduleError::Zone(_) => "daemon.time_zone",
+            schedule::ScheduleError::Jitter { .. } => "daemon.jitter",
         };
-        Error::Bad { key: key.to_owned(), problem: format!("does not work: {error}") }
+        SettingsError::Bad { key: key.to_owned(), problem: format!("does not work: {error}") }
     }
 }
 
 impl Settings {
-    fn checked(mut self) -> Result<Settings, Error> {
-        (self.rules, self.volatile) = self.of_properties()?;
-        let bad = |key: &str, problem: &str| Err(Error::Bad { key: key.to_owned(), problem: problem.to_owned() });
+    fn checked(mut self) -> Result<Settings, SettingsError> {
+        (self.rules, self.ignore_changes) = self.property_rules()?;
+        let bad = |key: &str, problem: &str| Err(SettingsError::Bad { key: key.to_owned(), problem: problem.to_owned() });
         let url = &self.planhat.base_url;
         let loopback = match url.host() {
             Some(url::Host::Domain(name)) => name == "localhost",
@@ -269,8 +277,8 @@ impl Settings {
             let problem = format!("names {}, whose records have no time of their last edit to sort by", object.name);
             return bad("sync.sorted", &problem);
         }
-        if self.sync.brake_percent > 100 {
-            return bad("sync.brake_percent", "is more than 100");
+        if self.deletions.max_percent > 100 {
+            return bad("deletions.max_percent", "is more than 100");
         }
         if self.sync.reject_percent > 100 {
             return bad("sync.reject_percent", "is more than 100, which is never");
@@ -280,8 +288,8 @@ impl Settings {
         }
         let Settings { daemon, sync, actions, notify, database, .. } = &self;
         if [
-            daemon.jitter, database.patience, database.statement_timeout, daemon.retry_after, daemon.stuck_after, sync.keep_runs,
-            actions.keep, notify.stale_after,
+            daemon.jitter, database.reconnect_timeout, database.statement_timeout, daemon.retry_after, daemon.stuck_after,
+            sync.keep_runs, actions.keep, notify.stale_after,
         ]
         .iter()
         .any(|duration| *duration > LONGEST_HISTORY)
@@ -307,9 +315,9 @@ impl Settings {
     }
 
     /// A duration of zero turns something off only where its comment says so; elsewhere it would come at once, every time.
-    fn check_durations(&self) -> Result<(), Error> {
+    fn check_durations(&self) -> Result<(), SettingsError> {
         let Settings { planhat, sync, daemon, notify, .. } = self;
-        let bad = |key: &str, problem: String| Err(Error::Bad { key: key.to_owned(), problem });
+        let bad = |key: &str, problem: String| Err(SettingsError::Bad { key: key.to_owned(), problem });
         for (key, duration, outcome, usual) in [
             ("planhat.connect_timeout", planhat.connect_timeout, "no connection would be made in time", "10s"),
             ("planhat.request_timeout", planhat.request_timeout, "no answer would come in time", "3min"),
@@ -340,8 +348,8 @@ impl Settings {
     }
 
     /// What works and is probably not meant: for the log of the daemon, and for `check`. Each with the name of its setting.
-    pub fn doubts(&self, now: DateTime<Utc>) -> Vec<(&'static str, String)> {
-        let Daemon { schedule: cron, jitter, .. } = &self.daemon;
+    pub fn warnings(&self, now: DateTime<Utc>) -> Vec<(&'static str, String)> {
+        let DaemonSettings { schedule: cron, jitter, .. } = &self.daemon;
         let Ok(schedule) = self.schedule("") else { return Vec::new() };
         let (longest, stale_after) = (schedule.longest_interval(now), self.notify.stale_after);
         if stale_after >= longest + *jitter {
@@ -359,14 +367,14 @@ impl Settings {
     }
 
     /// When the daemon runs. `host` and the workspace tell an installation from others.
-    pub fn schedule(&self, host: &str) -> Result<Schedule, schedule::Error> {
-        let Daemon { schedule, time_zone, jitter, .. } = &self.daemon;
+    pub fn schedule(&self, host: &str) -> Result<Schedule, schedule::ScheduleError> {
+        let DaemonSettings { schedule, time_zone, jitter, .. } = &self.daemon;
         let installation = format!("{host} {} {}", self.planhat.base_url, self.database.schema);
         Schedule::new(schedule, time_zone, *jitter, &installation)
     }
 }
 
-impl Notify {
+impl NotifySettings {
     /// What is wrong, and with which key.
     fn check(&self) -> Result<(), (&'static str, String)> {
         if let Some(url) = &self.webhook_url {
@@ -400,7 +408,7 @@ mod tests {
     use std::io::Write;
     use std::path::Path;
 
-    fn with(variables: &[(&str, &str)]) -> Result<Settings, Error> {
+    fn with(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         load_without_file(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 
@@ -411,7 +419,7 @@ mod tests {
     }
 
     /// What a person reads: the message and its causes.
-    fn message(result: Result<Settings, Error>) -> String {
+    fn message(result: Result<Settings, SettingsError>) -> String {
         format!("{:#}", anyhow::Error::from(result.unwrap_err()))
     }
 
@@ -573,7 +581,7 @@ mod tests {
     fn what_may_be_kept_of_an_object_is_said_in_a_table_of_its_own() {
         let file = file(
             "[privacy]\nhash_key = 'sixteen or more characters'\n[objects.endusers]\nexclude = ['phone', 'custom.Days, left']\n\
-             hash = ['email']\nvolatile = ['usage', 'custom.Age']\n[objects.companies]\nredact = ['custom']\n",
+             hash = ['email']\nignore_changes = ['usage', 'custom.Age']\n[objects.companies]\nredact = ['custom']\n",
         );
         let settings =
             load(Some(file.path()), [("PLANHAT_SYNC__OBJECTS__NPS__HASH".into(), "email, comment".into())].into()).unwrap();
@@ -583,8 +591,8 @@ mod tests {
         assert_eq!(rule("endusers", Custom, "Days, left"), Rule::Exclude);
         assert_eq!((rule("endusers", Property, "email"), rule("nps", Property, "comment")), (Rule::Hash, Rule::Hash));
         assert_eq!((rule("companies", Custom, "x"), rule("companies", Property, "x")), (Rule::Redact, Rule::Include));
-        let volatile = &settings.volatile["endusers"];
-        assert!(volatile.of(Property, "usage").is_some() && volatile.of(Custom, "usage").is_none());
+        let ignore_changes = &settings.ignore_changes["endusers"];
+        assert!(ignore_changes.of(Property, "usage").is_some() && ignore_changes.of(Custom, "usage").is_none());
         assert!(!settings.rules.contains_key("users"));
     }
 
@@ -598,7 +606,7 @@ mod tests {
             "[objects.endusers]\nhash = ['email']\n",
             "[privacy]\nhash_key = 'short'\n",
             "[objects.endusers]\nexclude = ['_id']\n",
-            "[objects.endusers]\nvolatile = ['_id']\n",
+            "[objects.endusers]\nignore_changes = ['_id']\n",
             "[objects.endusers]\nexclude = ['phone']\nredact = ['phone']\n",
             "[objects.endusers]\nexclude = ['custom']\nredact = ['custom.*']\n",
             "[objects.endusers]\ninclude = []\n",
@@ -615,7 +623,7 @@ mod tests {
         setting "objects.endusers.hash" needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)
         setting "privacy.hash_key" is shorter than 16 characters; `openssl rand -hex 32` makes a good one
         setting "objects.endusers.exclude" names "_id", by which rows are told apart: it is always stored as it is
-        setting "objects.endusers.volatile" names "_id", by which rows are told apart: it is always stored as it is
+        setting "objects.endusers.ignore_changes" names "_id", by which rows are told apart: it is always stored as it is
         setting "objects.endusers" names "phone" twice: only one of include, exclude, hash and redact can be right
         setting "objects.endusers" names "custom.*" twice: only one of include, exclude, hash and redact can be right
         setting "objects.endusers.include" names nothing: leave it out, or name what is to be stored
@@ -678,11 +686,11 @@ mod tests {
     #[test]
     fn data_that_would_be_called_stale_between_two_good_runs_is_a_doubt_and_no_mistake() {
         let now = "2026-11-21T12:00:00Z".parse().unwrap();
-        let doubts = |variables: &[(&str, &str)]| with(variables).unwrap().doubts(now);
+        let warnings = |variables: &[(&str, &str)]| with(variables).unwrap().warnings(now);
         let schedule = "PLANHAT_SYNC__DAEMON__SCHEDULE";
-        assert_eq!(doubts(&[]), []);
-        assert_eq!(doubts(&[(schedule, "0 3 * * 1"), ("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "8days")]), []);
-        let said: Vec<_> = ["0 3 * * 1", "0 3 1 1 *"].iter().flat_map(|cron| doubts(&[(schedule, cron)])).collect();
+        assert_eq!(warnings(&[]), []);
+        assert_eq!(warnings(&[(schedule, "0 3 * * 1"), ("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "8days")]), []);
+        let said: Vec<_> = ["0 3 * * 1", "0 3 1 1 *"].iter().flat_map(|cron| warnings(&[(schedule, cron)])).collect();
         insta::assert_snapshot!(said.iter().map(|(key, doubt)| format!("{key} {doubt}")).collect::<Vec<_>>().join("\n"), @r#"
         notify.stale_after is "1day 2h", shorter than the time between two runs of the daemon (7days by daemon.schedule "0 3 * * 1", and 10m of daemon.jitter), so that good data is called stale before the next one; "7days 7h 10m" works
         notify.stale_after is "1day 2h", shorter than the time between two runs of the daemon (1year 18h by daemon.schedule "0 3 1 1 *", and 10m of daemon.jitter), so that good data is called stale before the next one; "1year 16days 10m" works

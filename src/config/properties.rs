@@ -2,23 +2,23 @@
 
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
-use planhat_model::rules::Fields;
+use planhat_model::rules::FieldMap;
 use planhat_model::rules::{Rule, Rules};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::values::{names, names_if_any, objects_named};
-use super::{Error, Settings};
+use super::{Settings, SettingsError};
 
 /// Shorter ones can be tried out.
 const SHORTEST_KEY_BYTES: usize = 16;
 /// The lists there are.
-pub(super) const LISTS: [&str; 5] = ["include", "exclude", "hash", "redact", "volatile"];
+pub(super) const LISTS: [&str; 5] = ["include", "exclude", "hash", "redact", "ignore_changes"];
 
 /// Names of properties and custom fields of one object.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct OfProperties {
+pub(super) struct PropertySettings {
     #[serde(deserialize_with = "names_if_any")]
     include: Option<Vec<String>>,
     #[serde(deserialize_with = "names")]
@@ -28,7 +28,7 @@ pub(super) struct OfProperties {
     #[serde(deserialize_with = "names")]
     redact: Vec<String>,
     #[serde(deserialize_with = "names")]
-    volatile: Vec<String>,
+    ignore_changes: Vec<String>,
 }
 
 impl Settings {
@@ -42,39 +42,45 @@ impl Settings {
     }
 
     /// What is said of the properties of objects, as far as it makes sense.
-    pub(super) fn of_properties(&self) -> Result<(ByObject<Rules>, ByObject<Fields<()>>), Error> {
+    pub(super) fn property_rules(&self) -> Result<(ByObject<Rules>, ByObject<FieldMap<()>>), SettingsError> {
         let key = self.privacy.hash_key.as_ref();
         if key.is_some_and(|key| key.expose_secret().len() < SHORTEST_KEY_BYTES) {
             let problem = format!("is shorter than {SHORTEST_KEY_BYTES} characters; `openssl rand -hex 32` makes a good one");
-            return Err(Error::Bad { key: "privacy.hash_key".to_owned(), problem });
+            return Err(SettingsError::Bad { key: "privacy.hash_key".to_owned(), problem });
         }
-        let (mut rules, mut volatile) = (ByObject::new(), ByObject::new());
+        let (mut rules, mut ignore_changes) = (ByObject::new(), ByObject::new());
         for (name, of) in &self.objects {
             let object = objects_named(&[name])?.remove(0).name;
-            let bad = |list: &str, problem| Error::Bad { key: format!("objects.{object}{list}"), problem };
+            let bad = |list: &str, problem| SettingsError::Bad { key: format!("objects.{object}{list}"), problem };
             of.check(key.is_some()).map_err(|(list, problem)| bad(&format!(".{list}"), problem))?;
             let said = of.rules().map_err(|problem| bad("", problem))?;
             if !said.is_empty() {
                 // What could be asked of Planhat with the token is no secret to who has it.
-                let rules_of_object = Rules::new(said, key).or_told_apart_by(self.planhat.token.as_ref());
+                let rules_of_object = Rules::new(said, key).with_identity_key(self.planhat.token.as_ref());
                 rules.insert(object, rules_of_object);
             }
-            let mut moving = Fields::default();
-            of.volatile.iter().for_each(|name| _ = moving.say(name, ()));
-            volatile.insert(object, moving);
+            let mut moving = FieldMap::default();
+            of.ignore_changes.iter().for_each(|name| _ = moving.insert(name, ()));
+            ignore_changes.insert(object, moving);
         }
-        Ok((rules, volatile))
+        Ok((rules, ignore_changes))
     }
 }
 
-impl OfProperties {
+impl PropertySettings {
     fn include(&self) -> &[String] {
         self.include.as_deref().unwrap_or_default()
     }
 
     pub(super) fn lists(&self) -> [(&'static str, &[String]); 5] {
-        let OfProperties { exclude, hash, redact, volatile, .. } = self;
-        [("include", self.include()), ("exclude", exclude), ("hash", hash), ("redact", redact), ("volatile", volatile)]
+        let PropertySettings { exclude, hash, redact, ignore_changes, .. } = self;
+        [
+            ("include", self.include()),
+            ("exclude", exclude),
+            ("hash", hash),
+            ("redact", redact),
+            ("ignore_changes", ignore_changes),
+        ]
     }
 
     /// Looks for what makes no sense in a list by itself.
@@ -94,8 +100,8 @@ impl OfProperties {
         Ok(())
     }
 
-    fn rules(&self) -> Result<Fields<Rule>, String> {
-        let mut said = Fields::default();
+    fn rules(&self) -> Result<FieldMap<Rule>, String> {
+        let mut said = FieldMap::default();
         for (rule, names) in [
             (Rule::Include, self.include()),
             (Rule::Exclude, &self.exclude),
@@ -103,7 +109,7 @@ impl OfProperties {
             (Rule::Redact, &self.redact),
         ] {
             for name in names {
-                if said.say(name, rule).is_some_and(|before| before != rule) {
+                if said.insert(name, rule).is_some_and(|before| before != rule) {
                     return Err(format!("names {name:?} twice: only one of include, exclude, hash and redact can be right"));
                 }
             }

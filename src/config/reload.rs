@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Actions, Daemon, Database, Log, Notify, Pages, Planhat, Privacy, Settings, Sync};
+use super::{
+    ActionsSettings, DaemonSettings, DatabaseSettings, DeletionsSettings, LogSettings, NotifySettings, PagesSettings,
+    PlanhatSettings, PrivacySettings, Settings, SyncSettings,
+};
 
 /// Settings that were read again, and what became of those that differ.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ impl Reload {
                 }
             }
         }
-        let daemon = Daemon { listen: running.daemon.listen, ..read.daemon };
+        let daemon = DaemonSettings { listen: running.daemon.listen, ..read.daemon };
         let settings = Settings { database: running.database.clone(), log: running.log.clone(), daemon, ..read };
         Reload { settings, applied, needs_restart }
     }
@@ -81,6 +84,7 @@ fn keys_of(settings: &Settings) -> Keys {
         planhat,
         pages,
         sync,
+        deletions,
         actions,
         privacy,
         objects,
@@ -89,10 +93,10 @@ fn keys_of(settings: &Settings) -> Keys {
         database,
         log,
         rules: _,
-        volatile: _,
+        ignore_changes: _,
         secret_files: _,
     } = settings;
-    let Planhat {
+    let PlanhatSettings {
         base_url,
         token,
         token_file,
@@ -105,26 +109,26 @@ fn keys_of(settings: &Settings) -> Keys {
         retry_delay,
         max_page_bytes,
     } = planhat;
-    let Pages { overlap } = pages;
-    let Sync {
+    let PagesSettings { overlap } = pages;
+    let SyncSettings {
         concurrency,
         lookback,
         history,
         sorted,
         reconcile_every,
-        brake_percent,
-        brake_rows,
         reject_percent,
         reject_rows,
         quarantine_rows,
         keep_runs,
     } = sync;
-    let Actions { enabled, initial, keep } = actions;
-    let Privacy { hash_key, hash_key_file } = privacy;
-    let Daemon { schedule, time_zone, jitter, retry_after, listen, stuck_after } = daemon;
-    let Notify { webhook_url, format: of_messages, webhook_secret, ping_url, stale_after } = notify;
-    let Database { url, password_file, schema, max_connections, patience, statement_timeout, data_dir } = database;
-    let Log { level, format } = log;
+    let DeletionsSettings { max_percent, max_rows } = deletions;
+    let ActionsSettings { enabled, initial, keep } = actions;
+    let PrivacySettings { hash_key, hash_key_file } = privacy;
+    let DaemonSettings { schedule, time_zone, jitter, retry_after, listen, stuck_after } = daemon;
+    let NotifySettings { webhook_url, format: of_messages, webhook_secret, ping_url, stale_after } = notify;
+    let DatabaseSettings { url, password_file, schema, max_connections, reconnect_timeout, statement_timeout, data_dir } =
+        database;
+    let LogSettings { level, format } = log;
 
     let names = |objects: &[&'static planhat_model::catalog::Object]| {
         objects.iter().map(|object| object.name).collect::<Vec<_>>().join(" ")
@@ -148,8 +152,8 @@ fn keys_of(settings: &Settings) -> Keys {
     key(WithTheNextRun, "sync.history", shown(history));
     key(WithTheNextRun, "sync.sorted", names(sorted).into());
     key(WithTheNextRun, "sync.reconcile_every", shown(reconcile_every));
-    key(WithTheNextRun, "sync.brake_percent", shown(brake_percent));
-    key(WithTheNextRun, "sync.brake_rows", shown(brake_rows));
+    key(WithTheNextRun, "deletions.max_percent", shown(max_percent));
+    key(WithTheNextRun, "deletions.max_rows", shown(max_rows));
     key(WithTheNextRun, "sync.keep_runs", shown(keep_runs));
     key(WithTheNextRun, "sync.reject_percent", shown(reject_percent));
     key(WithTheNextRun, "sync.reject_rows", shown(reject_rows));
@@ -179,7 +183,7 @@ fn keys_of(settings: &Settings) -> Keys {
     key(AfterRestart, "database.password_file", shown(password_file));
     key(AfterRestart, "database.schema", shown(schema));
     key(AfterRestart, "database.max_connections", shown(max_connections));
-    key(AfterRestart, "database.patience", shown(patience));
+    key(AfterRestart, "database.reconnect_timeout", shown(reconnect_timeout));
     key(AfterRestart, "database.statement_timeout", shown(statement_timeout));
     key(AfterRestart, "database.data_dir", shown(data_dir));
     key(AfterRestart, "log.level", shown(level));

@@ -12,39 +12,47 @@ use planhat_model::catalog;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::folder::{SecretFiles, USUAL_FOLDER};
+use super::folder::{DEFAULT_FOLDER, SecretFiles};
 use super::properties::LISTS;
 use super::values::nearest;
-use super::{Error, Settings};
+use super::{Settings, SettingsError};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// In the usual folder; read when `--config` names no other file; it may be missing.
-const USUAL_FILE: &str = "config.toml";
+const DEFAULT_FILE: &str = "config.toml";
 const PREFIX: &str = "PLANHAT_SYNC";
 const TOKEN: &str = "PLANHAT_SYNC__PLANHAT__TOKEN";
 const DATABASE_URL: &str = "PLANHAT_SYNC__DATABASE__URL";
 
 /// Loads the settings. `file` is the one named by the user, `environment` all variables.
-pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, Error> {
-    load_in(Path::new(USUAL_FOLDER), file, environment)
+pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, SettingsError> {
+    load_in(Path::new(DEFAULT_FOLDER), file, environment)
 }
 
 /// The same with another usual folder.
-pub(super) fn load_in(folder: &Path, file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, Error> {
+pub(super) fn load_in(
+    folder: &Path,
+    file: Option<&Path>,
+    environment: HashMap<String, String>,
+) -> Result<Settings, SettingsError> {
     match file {
         Some(path) => merge(Some((path, true)), None, environment),
-        None => merge(Some((&folder.join(USUAL_FILE), false)), Some(folder), environment),
+        None => merge(Some((&folder.join(DEFAULT_FILE), false)), Some(folder), environment),
     }
 }
 
 /// Loads the settings from the defaults and these variables alone.
-pub fn load_without_file(environment: HashMap<String, String>) -> Result<Settings, Error> {
+pub fn load_without_file(environment: HashMap<String, String>) -> Result<Settings, SettingsError> {
     merge(None, None, environment)
 }
 
 /// `file` comes with whether it has to be there.
-fn merge(file: Option<(&Path, bool)>, folder: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, Error> {
-    let unreadable = |source| Error::Unreadable { source };
+fn merge(
+    file: Option<(&Path, bool)>,
+    folder: Option<&Path>,
+    environment: HashMap<String, String>,
+) -> Result<Settings, SettingsError> {
+    let unreadable = |source| SettingsError::Unreadable { source };
     let defaults = File::from_str(DEFAULTS, FileFormat::Toml);
     let known = keys_of(&defaults).map_err(unreadable)?;
 
@@ -52,14 +60,14 @@ fn merge(file: Option<(&Path, bool)>, folder: Option<&Path>, environment: HashMa
     // Empty is how compose files and unit files say "not set".
     let mut variables: HashMap<_, _> = environment.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
     let mut secret_files = SecretFiles::default();
-    take_customary_names(&mut variables, &mut secret_files)?;
+    apply_customary_names(&mut variables, &mut secret_files)?;
     refuse_unknown(&known, keys_of(&source_of(variables.clone())).map_err(unreadable)?, "the environment")?;
     // A service has been handed what stands there.
     let folder = folder.filter(|_| !variables.contains_key("CREDENTIALS_DIRECTORY"));
     let has_url_of_its_own = variables.contains_key(DATABASE_URL);
     if let Some(folder) = folder {
         let mut of_folder = secret_files.environment_in(folder);
-        take_customary_names(&mut of_folder, &mut secret_files)?;
+        apply_customary_names(&mut of_folder, &mut secret_files)?;
         let given = keys_of(&source_of(of_folder.clone())).map_err(unreadable)?;
         if given.iter().any(|key| is_secret(key, of_folder.get(DATABASE_URL).map(String::as_str))) {
             secret_files.environment_was_used(folder);
@@ -84,7 +92,7 @@ fn merge(file: Option<(&Path, bool)>, folder: Option<&Path>, environment: HashMa
     }
     let merged = builder.add_source(from_environment).build();
     let mut settings: Settings = merged.map_err(unreadable)?.try_deserialize().map_err(unreadable)?;
-    take_secrets(&mut settings, &mut secret_files, folder, has_url_of_its_own)?;
+    read_secrets(&mut settings, &mut secret_files, folder, has_url_of_its_own)?;
     if settings.database.data_dir.as_os_str().is_empty() {
         settings.database.data_dir = usual_data_dir(&home);
     }
@@ -107,12 +115,12 @@ fn is_secret(key: &str, url: Option<&str>) -> bool {
 
 /// What stands in files of its own: those that are named, else those in the folder. The password there belongs to the
 /// database that is named there, so it goes with no other.
-fn take_secrets(
+fn read_secrets(
     settings: &mut Settings,
     files: &mut SecretFiles,
     folder: Option<&Path>,
     has_url_of_its_own: bool,
-) -> Result<(), Error> {
+) -> Result<(), SettingsError> {
     let mut file_of = |named: &PathBuf, name: &str| {
         let named = Some(named.clone()).filter(|path| !path.as_os_str().is_empty());
         let file = named.or_else(|| files.secret_in(folder?, name));
@@ -139,27 +147,27 @@ fn take_secrets(
 }
 
 /// The text of a settings file that is TOML.
-fn text_of(path: &Path, required: bool) -> Result<Option<String>, Error> {
+fn text_of(path: &Path, required: bool) -> Result<Option<String>, SettingsError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
+        Err(source) => return Err(SettingsError::File { path: path.to_owned(), source }),
     };
     if let Err(error) = toml::from_str::<toml::Table>(&text) {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
-        return Err(Error::Toml { path: path.to_owned(), line, problem: error.message().to_owned() });
+        return Err(SettingsError::Toml { path: path.to_owned(), line, problem: error.message().to_owned() });
     }
     Ok(Some(text))
 }
 
 /// The variables of a process. One that is ours and not readable is refused rather than left out.
-pub fn readable(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<HashMap<String, String>, Error> {
+pub fn readable(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<HashMap<String, String>, SettingsError> {
     let mut variables = HashMap::new();
     for (name, value) in environment {
         let Ok(name) = name.into_string() else { continue };
         match value.into_string() {
             Ok(value) => _ = variables.insert(name, value),
-            Err(_) if name.starts_with("PLANHAT") || name == "DATABASE_URL" => return Err(Error::NotUtf8(name)),
+            Err(_) if name.starts_with("PLANHAT") || name == "DATABASE_URL" => return Err(SettingsError::NotUtf8(name)),
             Err(_) => {}
         }
     }
@@ -167,7 +175,7 @@ pub fn readable(environment: impl Iterator<Item = (OsString, OsString)>) -> Resu
 }
 
 /// The customary variables stand for ours, where ours is not set.
-fn take_customary_names(variables: &mut HashMap<String, String>, files: &mut SecretFiles) -> Result<(), Error> {
+fn apply_customary_names(variables: &mut HashMap<String, String>, files: &mut SecretFiles) -> Result<(), SettingsError> {
     for (customary, ours) in
         [("DATABASE_URL", DATABASE_URL), ("PLANHAT_API_URL", "PLANHAT_SYNC__PLANHAT__BASE_URL"), ("PLANHAT_API_TOKEN", TOKEN)]
     {
@@ -195,18 +203,19 @@ fn take_customary_names(variables: &mut HashMap<String, String>, files: &mut Sec
     Ok(())
 }
 
-fn token_in(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::TokenFile { path: path.to_owned(), source })
+fn token_in(path: &Path) -> Result<String, SettingsError> {
+    std::fs::read_to_string(path).map_err(|source| SettingsError::TokenFile { path: path.to_owned(), source })
 }
 
-fn key_in(path: &Path) -> Result<SecretString, Error> {
-    let key = std::fs::read_to_string(path).map_err(|source| Error::KeyFile { path: path.to_owned(), source })?;
+fn key_in(path: &Path) -> Result<SecretString, SettingsError> {
+    let key = std::fs::read_to_string(path).map_err(|source| SettingsError::KeyFile { path: path.to_owned(), source })?;
     Ok(key.trim_end_matches(['\r', '\n']).into())
 }
 
 /// The URL with the password of a file; one that has its own, or is none, stays as it is.
-fn with_password(url: Option<SecretString>, path: &Path) -> Result<Option<SecretString>, Error> {
-    let password = std::fs::read_to_string(path).map_err(|source| Error::PasswordFile { path: path.to_owned(), source })?;
+fn with_password(url: Option<SecretString>, path: &Path) -> Result<Option<SecretString>, SettingsError> {
+    let password =
+        std::fs::read_to_string(path).map_err(|source| SettingsError::PasswordFile { path: path.to_owned(), source })?;
     let with = |url: &SecretString| {
         let mut parsed = Url::parse(url.expose_secret()).ok().filter(|url| url.password().is_none())?;
         parsed.set_password(Some(password.trim_end_matches(['\r', '\n']))).ok()?;
@@ -241,7 +250,7 @@ fn keys_of(source: &impl Source) -> Result<BTreeSet<String>, config::ConfigError
     Ok(keys)
 }
 
-fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str) -> Result<(), Error> {
+fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str) -> Result<(), SettingsError> {
     let of_properties = || catalog::OBJECTS.iter().flat_map(|object| LISTS.map(|list| format!("objects.{}.{list}", object.name)));
     let is_known = |key: &String| known.contains(key) || of_properties().any(|known| known == *key);
     match given.into_iter().find(|key| !is_known(key)) {
@@ -251,7 +260,7 @@ fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str
             let in_no_section = known.iter().find(|known| known.split_once('.').is_some_and(|(_, name)| name == key));
             let likely = nearest(&key, known.iter().filter(of_its_kind).map(String::as_str));
             let nearest = in_no_section.map(String::as_str).or(likely).map(str::to_owned);
-            Err(Error::UnknownKey { key, place: place.to_owned(), nearest })
+            Err(SettingsError::UnknownKey { key, place: place.to_owned(), nearest })
         }
         None => Ok(()),
     }

@@ -8,7 +8,7 @@ use planhat_model::catalog::Object;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
-use super::Error;
+use super::SettingsError;
 
 /// The name that was probably meant.
 pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -20,13 +20,16 @@ pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<
 }
 
 /// The objects of these names, each once; the error says which name is wrong and which was meant.
-pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>, Error> {
+pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>, SettingsError> {
     let mut objects: Vec<&'static Object> = Vec::new();
     let find = |name: &str| {
         catalog::object(name).ok_or_else(|| {
             let all = || catalog::OBJECTS.iter().map(|object| object.name);
             let meant = nearest(name, all()).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
-            Error::UnknownObject(format!("unknown object {name:?}{meant} (there are {})", all().collect::<Vec<_>>().join(", ")))
+            SettingsError::UnknownObject(format!(
+                "unknown object {name:?}{meant} (there are {})",
+                all().collect::<Vec<_>>().join(", ")
+            ))
         })
     };
     for name in names {

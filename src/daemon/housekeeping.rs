@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use planhat_model::error::Chain;
-use planhat_store::{self as store, Holder, ObjectState, Store};
+use planhat_store::{self as store, ObjectState, ProcessIdentity, Store};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -23,36 +23,36 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::config::Settings;
-use crate::daemon::http::{Site, Vitals};
+use crate::daemon::http::{HealthState, HttpServer};
 use crate::events::{Notifier, Stale};
 use crate::freshness::Freshness;
 
 /// Between two signs of life at most.
-const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+const MAX_WATCHDOG_INTERVAL: Duration = Duration::from_secs(10);
 /// For one renewal of the lease; the next one comes soon.
-const RENEWED_WITHIN: Duration = Duration::from_secs(15);
+const RENEW_TIMEOUT: Duration = Duration::from_secs(15);
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks at data that is stale, or at a database that could not be asked.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const RECHECK_AFTER: Duration = Duration::from_secs(60);
 
 /// Where nobody listens, nothing is told.
-pub(super) fn tell_systemd(states: &[NotifyState<'_>]) {
+pub(super) fn notify_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         warn!(%error, "could not tell systemd");
     }
 }
 
 /// Tells systemd's watchdog that the daemon lives, whatever the database does. A run that is stuck is no sign of life.
-pub(super) fn watchdog(vitals: &Arc<Vitals>) -> Option<AbortOnDropHandle<()>> {
-    let patience = sd_notify::watchdog_enabled()?;
-    let vitals = Arc::clone(vitals);
-    let mut ticks = interval((patience / 3).clamp(Duration::from_millis(100), LONGEST_SILENCE));
+pub(super) fn watchdog(health: &Arc<HealthState>) -> Option<AbortOnDropHandle<()>> {
+    let watchdog_timeout = sd_notify::watchdog_enabled()?;
+    let health = Arc::clone(health);
+    let mut ticks = interval((watchdog_timeout / 3).clamp(Duration::from_millis(100), MAX_WATCHDOG_INTERVAL));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     Some(AbortOnDropHandle::new(spawn_local(async move {
         loop {
             ticks.tick().await;
-            if !vitals.is_stuck() {
-                tell_systemd(&[NotifyState::Watchdog]);
+            if !health.is_stuck() {
+                notify_systemd(&[NotifyState::Watchdog]);
             }
         }
     })))
@@ -60,21 +60,21 @@ pub(super) fn watchdog(vitals: &Arc<Vitals>) -> Option<AbortOnDropHandle<()>> {
 
 /// The lease of the daemon, while a run is at work.
 #[derive(Debug, Clone)]
-pub(super) struct Lease {
+pub(super) struct DaemonLeaseKeeper {
     pub(super) store: Arc<Store>,
-    pub(super) holder: Holder,
+    pub(super) holder: ProcessIdentity,
     /// Another daemon has taken it over.
     pub(super) is_lost: Arc<AtomicBool>,
     pub(super) stop: CancellationToken,
 }
 
-impl Lease {
+impl DaemonLeaseKeeper {
     /// Renews it until what is returned is dropped.
-    pub(super) fn keep(&self) -> AbortOnDropHandle<()> {
+    pub(super) fn keep_renewed(&self) -> AbortOnDropHandle<()> {
         let lease = self.clone();
         AbortOnDropHandle::new(spawn_local(async move {
             loop {
-                tokio::time::sleep(store::HEARTBEAT).await;
+                tokio::time::sleep(store::RENEW_EVERY).await;
                 lease.renew().await;
             }
         }))
@@ -82,9 +82,9 @@ impl Lease {
 
     /// Says that the daemon is there. A database that is away for a moment takes its lease from nobody.
     pub(super) async fn renew(&self) {
-        let Lease { store, holder, .. } = self;
+        let DaemonLeaseKeeper { store, holder, .. } = self;
         let renewed = store.housekeeping(async |db| store::renew_daemon_lease(db, &store.schema, holder).await);
-        match timeout(RENEWED_WITHIN, renewed).await {
+        match timeout(RENEW_TIMEOUT, renewed).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => {
                 error!("another daemon has taken this one's place: stopping");
@@ -98,11 +98,12 @@ impl Lease {
     }
 
     pub(super) async fn release(&self) {
-        let Lease { store, holder, .. } = self;
+        let DaemonLeaseKeeper { store, holder, .. } = self;
         if self.is_lost.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = store.attempt(async |db| store::release_daemon_lease(db, &store.schema, holder).await).await {
+        if let Err(error) = store.transaction_once(async |db| store::release_daemon_lease(db, &store.schema, holder).await).await
+        {
             warn!(error = %Chain(&error), "could not give back the lease of the daemon; it ends by itself");
         }
     }
@@ -132,12 +133,12 @@ async fn wait(rest: Option<Duration>) {
 }
 
 /// Takes in now and then what was measured, so that memory stays flat though nobody asks.
-pub(super) fn keep_metrics_small(site: &Site) -> AbortOnDropHandle<()> {
-    let site = site.clone();
+pub(super) fn keep_metrics_small(server: &HttpServer) -> AbortOnDropHandle<()> {
+    let server = server.clone();
     AbortOnDropHandle::new(spawn_local(async move {
         loop {
             tokio::time::sleep(METRICS_EVERY).await;
-            site.upkeep();
+            server.upkeep();
         }
     }))
 }
@@ -145,25 +146,25 @@ pub(super) fn keep_metrics_small(site: &Site) -> AbortOnDropHandle<()> {
 /// How old the data is, as far as the daemon knows. It asks the database when the data would get too old, and, once it is,
 /// now and then: another command may have synced it meanwhile.
 #[derive(Debug)]
-pub(super) struct Age {
+pub(super) struct StalenessMonitor {
     up_since: DateTime<Utc>,
     changed: Arc<Notify>,
 }
 
-impl Age {
-    pub(super) fn since(up_since: DateTime<Utc>) -> Age {
-        Age { up_since, changed: Arc::default() }
+impl StalenessMonitor {
+    pub(super) fn since(up_since: DateTime<Utc>) -> StalenessMonitor {
+        StalenessMonitor { up_since, changed: Arc::default() }
     }
 
     /// A run has ended, so the data may be younger.
-    pub(super) fn look_again(&self) {
+    pub(super) fn recheck(&self) {
         self.changed.notify_one();
     }
 
     /// Watches it until what is returned is dropped.
     pub(super) fn watch(&self, store: &Arc<Store>, notifier: &Notifier, settings: &Settings) -> AbortOnDropHandle<()> {
         let changed = Arc::clone(&self.changed);
-        let mut watch = Watch {
+        let mut watch = StalenessWatch {
             store: Arc::clone(store),
             notifier: notifier.clone(),
             objects: settings.planhat.objects.iter().map(|object| object.name).collect(),
@@ -174,7 +175,7 @@ impl Age {
         };
         AbortOnDropHandle::new(spawn_local(async move {
             loop {
-                let rest = watch.look().await;
+                let rest = watch.check().await;
                 tokio::select! {
                     () = changed.notified() => {}
                     () = wait(rest) => {}
@@ -185,7 +186,7 @@ impl Age {
 }
 
 /// Who watches the age of the data.
-struct Watch {
+struct StalenessWatch {
     store: Arc<Store>,
     notifier: Notifier,
     objects: Vec<&'static str>,
@@ -196,11 +197,11 @@ struct Watch {
     is_stale: bool,
 }
 
-impl Watch {
+impl StalenessWatch {
     /// Looks, tells what is new, and returns when to look again.
-    async fn look(&mut self) -> Option<Duration> {
+    async fn check(&mut self) -> Option<Duration> {
         let store = &self.store;
-        let looked = store.look_aside(async |db| store::object_states(db, &store.schema).await).await;
+        let looked = store.read_only_housekeeping(async |db| store::object_states(db, &store.schema).await).await;
         let is_known = looked.is_ok();
         match looked {
             Ok(states) => self.states = states,
@@ -210,13 +211,13 @@ impl Watch {
         let now = Utc::now();
         let freshness = Freshness::of(self.objects.iter().copied(), &self.states, now, self.stale_after);
         let (stale, last_success) = freshness.stale(self.up_since, now);
-        self.tell(&stale, last_success).await;
+        self.report(&stale, last_success).await;
         let stale_at = freshness.stale_at(self.up_since);
-        let rest = stale_at.map(|stale_at| (stale_at - Utc::now()).to_std().unwrap_or(LOOK_AGAIN_AFTER));
-        if is_known { rest } else { Some(rest.unwrap_or(LOOK_AGAIN_AFTER).min(LOOK_AGAIN_AFTER)) }
+        let rest = stale_at.map(|stale_at| (stale_at - Utc::now()).to_std().unwrap_or(RECHECK_AFTER));
+        if is_known { rest } else { Some(rest.unwrap_or(RECHECK_AFTER).min(RECHECK_AFTER)) }
     }
 
-    async fn tell(&mut self, stale: &[&str], last_success: Option<DateTime<Utc>>) {
+    async fn report(&mut self, stale: &[&str], last_success: Option<DateTime<Utc>>) {
         let was_stale = std::mem::replace(&mut self.is_stale, !stale.is_empty());
         let stale_after = humantime::format_duration(self.stale_after);
         match (was_stale, self.is_stale) {
@@ -226,9 +227,9 @@ impl Watch {
         }
         if self.is_stale {
             let objects = stale.iter().map(|object| (*object).to_owned()).collect();
-            self.notifier.stale(&self.store, &Stale { objects, last_success, stale_after: self.stale_after }).await;
+            self.notifier.data_is_stale(&self.store, &Stale { objects, last_success, stale_after: self.stale_after }).await;
         } else {
-            self.notifier.fresh_again(&self.store).await;
+            self.notifier.data_is_fresh(&self.store).await;
         }
     }
 }

@@ -18,24 +18,24 @@ use chrono::{DateTime, Utc};
 use metrics::{counter, describe_counter, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use planhat_model::error::Chain;
-use planhat_store::{self as store, Overview, RunStatus, Store};
+use planhat_store::{self as store, RunStatus, Store, WorkspaceOverview};
 use serde_json::json;
-use server::{Bounds, serve};
+use server::{ConnectionLimits, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::http_server as server;
-use crate::progress::Board;
+use crate::progress::Progress;
 use crate::workspace_status::Status;
 
 /// How long an answer may wait for the database.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the last answers have left at the end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// A run in which nothing has moved for longer proves nothing of the database.
-const MOVES_WITHIN: Duration = Duration::from_secs(60);
+const PROGRESS_WITHIN: Duration = Duration::from_secs(60);
 const RUNS_SHOWN: i64 = 50;
 /// Seconds, up to a load of hours, and up to the longest wait that a server may ask for.
 const RUN_BUCKETS: [f64; 11] = [1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10_800.0, 21_600.0, 86_400.0];
@@ -43,74 +43,74 @@ const WAIT_BUCKETS: [f64; 9] = [0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.
 
 /// How the daemon is, for those who ask.
 #[derive(Debug)]
-pub(crate) struct Vitals {
-    now: Mutex<Now>,
+pub(crate) struct HealthState {
+    state: Mutex<DaemonState>,
 }
 
 #[derive(Debug, Default)]
-struct Now {
+struct DaemonState {
     stuck_after: Duration,
-    run: Option<Arc<Board>>,
+    run: Option<Arc<Progress>>,
     next_run: Option<DateTime<Utc>>,
     /// The objects of the settings, and after how long without a success they are stale.
     objects: Vec<&'static str>,
     stale_after: Duration,
 }
 
-impl Vitals {
-    pub(crate) fn new(stuck_after: Duration) -> Vitals {
-        Vitals { now: Mutex::new(Now { stuck_after, ..Now::default() }) }
+impl HealthState {
+    pub(crate) fn new(stuck_after: Duration) -> HealthState {
+        HealthState { state: Mutex::new(DaemonState { stuck_after, ..DaemonState::default() }) }
     }
 
     pub(crate) fn stuck_after(&self, stuck_after: Duration) {
-        self.now().stuck_after = stuck_after;
+        self.state().stuck_after = stuck_after;
     }
 
     /// The settings have been read: which objects are asked for, and after how long they are stale.
     pub(crate) fn watch(&self, objects: Vec<&'static str>, stale_after: Duration) {
-        let mut now = self.now();
-        (now.objects, now.stale_after) = (objects, stale_after);
+        let mut state = self.state();
+        (state.objects, state.stale_after) = (objects, stale_after);
     }
 
-    pub(crate) fn run_begins(&self, board: Arc<Board>) {
-        self.now().run = Some(board);
+    pub(crate) fn run_begins(&self, progress: Arc<Progress>) {
+        self.state().run = Some(progress);
     }
 
     pub(crate) fn run_ends(&self) {
-        self.now().run = None;
+        self.state().run = None;
     }
 
     pub(crate) fn next_run(&self, at: DateTime<Utc>) {
-        self.now().next_run = Some(at);
+        self.state().next_run = Some(at);
     }
 
     /// A run is at work in which nothing has moved for too long.
     pub(crate) fn is_stuck(&self) -> bool {
-        let now = self.now();
-        now.run.as_ref().is_some_and(|board| board.still_for() > now.stuck_after)
+        let state = self.state();
+        state.run.as_ref().is_some_and(|progress| progress.idle_for() > state.stuck_after)
     }
 
     /// A run is at work in which something has moved just now.
-    fn moves(&self) -> bool {
-        self.now().run.as_ref().is_some_and(|board| board.still_for() < MOVES_WITHIN)
+    fn is_progressing(&self) -> bool {
+        self.state().run.as_ref().is_some_and(|progress| progress.idle_for() < PROGRESS_WITHIN)
     }
 
-    fn now(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, DaemonState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What the answers are made from.
 #[derive(Clone)]
-pub(crate) struct Site {
+pub(crate) struct HttpServer {
     store: Arc<Store>,
-    vitals: Arc<Vitals>,
+    health: Arc<HealthState>,
     metrics: PrometheusHandle,
 }
 
-impl Site {
+impl HttpServer {
     /// Begins to collect the counters of this process.
-    pub(crate) fn new(store: Arc<Store>, vitals: Arc<Vitals>) -> Result<Site, BuildError> {
+    pub(crate) fn new(store: Arc<Store>, health: Arc<HealthState>) -> Result<HttpServer, BuildError> {
         let metrics = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Full("planhat_sync_run_duration_seconds".to_owned()), &RUN_BUCKETS)?
             .set_buckets_for_metric(Matcher::Full("planhat_sync_throttled_seconds".to_owned()), &WAIT_BUCKETS)?
@@ -120,7 +120,7 @@ impl Site {
         for status in RunStatus::ALL {
             counter!("planhat_sync_runs_total", "status" => status.as_str()).increment(0);
         }
-        Ok(Site { store, vitals, metrics })
+        Ok(HttpServer { store, health, metrics })
     }
 
     /// Takes in what was measured since the last time, so that memory stays flat though nobody asks for `/metrics`. To be called
@@ -140,15 +140,15 @@ impl Site {
             .route("/api/status", get(status))
             .route("/api/runs", get(runs))
             .with_state(self);
-        Ok((address, Serving(tokio::spawn(serve(listener, router, Bounds::default(), stop)))))
+        Ok((address, Serving(tokio::spawn(serve(listener, router, ConnectionLimits::default(), stop)))))
     }
 
     /// How the workspace stands now.
-    async fn status(&self) -> Result<Status, Unread> {
+    async fn status(&self) -> Result<Status, ReadFailure> {
         let overview = self.read(overview_of).await?;
         let (objects, stale_after) = {
-            let now = self.vitals.now();
-            (now.objects.clone(), now.stale_after)
+            let state = self.health.state();
+            (state.objects.clone(), state.stale_after)
         };
         Ok(Status::of(&objects, overview, Utc::now(), stale_after))
     }
@@ -156,35 +156,35 @@ impl Site {
     /// Something read from the database, or why it could not be.
     async fn read<T>(
         &self,
-        what: impl AsyncFnOnce(&mut store::PgConnection, &str) -> Result<T, store::Error>,
-    ) -> Result<T, Unread> {
-        let read = self.store.look_aside(async |db| {
+        what: impl AsyncFnOnce(&mut store::PgConnection, &str) -> Result<T, store::StoreError>,
+    ) -> Result<T, ReadFailure> {
+        let read = self.store.read_only_housekeeping(async |db| {
             if !store::is_set_up(&mut *db).await? {
-                return Err(store::Error::OtherVersion);
+                return Err(store::StoreError::OtherVersion);
             }
             what(db, &self.store.schema).await
         });
-        match timeout(PATIENCE, read).await {
-            Ok(read) => read.map_err(|error| Unread::Because(Chain(&error).to_string())),
-            Err(_) if self.store.has_one_connection() && self.vitals.moves() => Err(Unread::Busy),
-            Err(_) => Err(Unread::Because(format!("the database did not answer within {} s", PATIENCE.as_secs()))),
+        match timeout(DATABASE_TIMEOUT, read).await {
+            Ok(read) => read.map_err(|error| ReadFailure::Failed(Chain(&error).to_string())),
+            Err(_) if self.store.has_single_connection() && self.health.is_progressing() => Err(ReadFailure::Busy),
+            Err(_) => Err(ReadFailure::Failed(format!("the database did not answer within {} s", DATABASE_TIMEOUT.as_secs()))),
         }
     }
 }
 
 /// Why something could not be read from the database.
 #[derive(Debug)]
-enum Unread {
+enum ReadFailure {
     /// The run at work has the one connection there is: that says nothing against the database.
     Busy,
-    Because(String),
+    Failed(String),
 }
 
-impl IntoResponse for Unread {
+impl IntoResponse for ReadFailure {
     fn into_response(self) -> Response {
         match self {
-            Unread::Busy => unavailable("the run at work has the one connection to the database; ask again"),
-            Unread::Because(why) => unavailable(&why),
+            ReadFailure::Busy => unavailable("the run at work has the one connection to the database; ask again"),
+            ReadFailure::Failed(why) => unavailable(&why),
         }
     }
 }
@@ -195,44 +195,44 @@ pub(crate) struct Serving(JoinHandle<()>);
 impl Serving {
     /// Waits for the last answers, but not for a client that takes its time.
     pub(crate) async fn end(mut self) {
-        if timeout(LAST_ANSWERS, &mut self.0).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT, &mut self.0).await.is_err() {
             self.0.abort();
         }
     }
 }
 
-async fn ready(State(site): State<Site>) -> Response {
-    if site.vitals.is_stuck() {
+async fn ready(State(server): State<HttpServer>) -> Response {
+    if server.health.is_stuck() {
         return unavailable("the run at work has not moved for too long");
     }
-    match site.read(async |_, _| Ok(())).await {
-        Ok(()) | Err(Unread::Busy) => "ready\n".into_response(),
-        Err(unread) => unread.into_response(),
+    match server.read(async |_, _| Ok(())).await {
+        Ok(()) | Err(ReadFailure::Busy) => "ready\n".into_response(),
+        Err(failure) => failure.into_response(),
     }
 }
 
-async fn metrics_of(State(site): State<Site>) -> Response {
-    let status = site.status().await;
-    let is_running = site.vitals.now().run.is_some();
+async fn metrics_of(State(server): State<HttpServer>) -> Response {
+    let status = server.status().await;
+    let is_running = server.health.state().run.is_some();
     let is_up = match &status {
         Ok(_) => Some(true),
-        Err(Unread::Busy) => None,
-        Err(Unread::Because(_)) => Some(false),
+        Err(ReadFailure::Busy) => None,
+        Err(ReadFailure::Failed(_)) => Some(false),
     };
-    let text = site.metrics.render() + &gauges(status.as_ref().ok(), is_up, is_running);
+    let text = server.metrics.render() + &gauges(status.as_ref().ok(), is_up, is_running);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn status(State(site): State<Site>) -> Response {
-    match site.status().await {
+async fn status(State(server): State<HttpServer>) -> Response {
+    match server.status().await {
         Ok(overview) => {
-            let (next_run, board) = {
-                let now = site.vitals.now();
-                (now.next_run, now.run.clone())
+            let (next_run, progress) = {
+                let state = server.health.state();
+                (state.next_run, state.run.clone())
             };
-            let progress: serde_json::Map<_, _> = board
+            let progress: serde_json::Map<_, _> = progress
                 .iter()
-                .flat_map(|board| board.objects())
+                .flat_map(|progress| progress.objects())
                 .map(|(object, progress)| {
                     (
                         object.to_owned(),
@@ -242,18 +242,18 @@ async fn status(State(site): State<Site>) -> Response {
                 .collect();
             Json(json!({"next_run": next_run, "progress": progress, "overview": overview})).into_response()
         }
-        Err(unread) => unread.into_response(),
+        Err(failure) => failure.into_response(),
     }
 }
 
-async fn runs(State(site): State<Site>) -> Response {
-    match site.read(async |db, workspace| store::recent_runs(db, workspace, RUNS_SHOWN).await).await {
+async fn runs(State(server): State<HttpServer>) -> Response {
+    match server.read(async |db, workspace| store::recent_runs(db, workspace, RUNS_SHOWN).await).await {
         Ok(runs) => Json(runs).into_response(),
-        Err(unread) => unread.into_response(),
+        Err(failure) => failure.into_response(),
     }
 }
 
-async fn overview_of(db: &mut store::PgConnection, workspace: &str) -> Result<Overview, store::Error> {
+async fn overview_of(db: &mut store::PgConnection, workspace: &str) -> Result<WorkspaceOverview, store::StoreError> {
     store::overview(db, workspace).await
 }
 
@@ -336,14 +336,14 @@ mod tests {
 
     #[test]
     fn only_a_run_in_which_nothing_moves_is_stuck() {
-        let impatient = Vitals::new(Duration::ZERO);
+        let impatient = HealthState::new(Duration::ZERO);
         assert!(!impatient.is_stuck(), "nothing is at work");
         impatient.run_begins(Arc::default());
         assert!(impatient.is_stuck());
         impatient.run_ends();
         assert!(!impatient.is_stuck());
 
-        let patient = Vitals::new(Duration::from_secs(3600));
+        let patient = HealthState::new(Duration::from_secs(3600));
         patient.run_begins(Arc::default());
         assert!(!patient.is_stuck());
     }
@@ -357,7 +357,7 @@ mod tests {
         );
 
         let states = vec![known("companies", "succeeded", Some(1)), known("churn", "succeeded", Some(1))];
-        let overview = Overview { objects: states, ..Overview::default() };
+        let overview = WorkspaceOverview { objects: states, ..WorkspaceOverview::default() };
         let status = Status::of(&["companies", "nps"], overview, now(), Duration::from_secs(26 * 3600));
         let up = gauges(Some(&status), Some(true), false);
         assert!(up.contains("planhat_sync_last_success_timestamp_seconds{object=\"companies\"} 1795258800\n"), "{up}");

@@ -20,7 +20,7 @@ use tracing::debug;
 
 /// What a client may take of us.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct ConnectionLimits {
     /// From the beginning of a connection to the end of its request's head.
     pub(super) head: Duration,
     /// From there to the end of the answer.
@@ -28,34 +28,34 @@ pub(super) struct Bounds {
     pub(super) connections: usize,
 }
 
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds { head: Duration::from_secs(5), answer: Duration::from_secs(15), connections: 128 }
+impl Default for ConnectionLimits {
+    fn default() -> ConnectionLimits {
+        ConnectionLimits { head: Duration::from_secs(5), answer: Duration::from_secs(15), connections: 128 }
     }
 }
 
 /// What is kept of a request's head at most, for each connection.
 const HEAD_BYTES: usize = 16 << 10;
 /// What answers that are being written have left when the server is told to stop.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// When the system has no room for another connection.
-const BREATHER: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// A client at the other end.
 #[derive(Debug, Default)]
-struct Client {
-    leave: CancellationToken,
-    has_asked: AtomicBool,
+struct ConnectionHandle {
+    evicted: CancellationToken,
+    has_sent_request: AtomicBool,
 }
 
-impl Client {
-    fn has_asked(&self) -> bool {
-        self.has_asked.load(Ordering::Relaxed)
+impl ConnectionHandle {
+    fn has_sent_request(&self) -> bool {
+        self.has_sent_request.load(Ordering::Relaxed)
     }
 }
 
 /// Serves until it is told to stop, and then until the last answers are out.
-pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: CancellationToken) {
     let (mut clients, mut connections) = (VecDeque::new(), JoinSet::new());
     loop {
         let accepted = tokio::select! {
@@ -66,14 +66,14 @@ pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds,
         };
         match accepted {
             Ok((stream, _)) => {
-                make_room(&mut clients, bounds.connections);
-                let client = Arc::new(Client::default());
+                evict_connections(&mut clients, limits.connections);
+                let client = Arc::new(ConnectionHandle::default());
                 clients.push_back(Arc::downgrade(&client));
-                connections.spawn(attend(stream, router.clone(), client, bounds, stop.clone()));
+                connections.spawn(serve_connection(stream, router.clone(), client, limits, stop.clone()));
             }
             Err(error) => {
                 debug!(%error, "could not take a connection");
-                sleep(BREATHER).await;
+                sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
@@ -82,21 +82,27 @@ pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds,
 }
 
 /// Who waits for a request that does not come has to leave first.
-fn make_room(clients: &mut VecDeque<Weak<Client>>, most: usize) {
+fn evict_connections(clients: &mut VecDeque<Weak<ConnectionHandle>>, most: usize) {
     clients.retain(|client| client.strong_count() > 0);
     while clients.len() >= most.max(1) {
-        let idle = clients.iter().position(|client| client.upgrade().is_none_or(|client| !client.has_asked()));
+        let idle = clients.iter().position(|client| client.upgrade().is_none_or(|client| !client.has_sent_request()));
         if let Some(client) = clients.remove(idle.unwrap_or(0)).and_then(|client| client.upgrade()) {
-            client.leave.cancel();
+            client.evicted.cancel();
         }
     }
 }
 
 /// One connection from its beginning to its end.
-async fn attend(stream: TcpStream, router: Router, client: Arc<Client>, bounds: Bounds, stop: CancellationToken) {
+async fn serve_connection(
+    stream: TcpStream,
+    router: Router,
+    client: Arc<ConnectionHandle>,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+) {
     let router = TowerToHyperService::new(router);
     let answer = service_fn(|request| {
-        client.has_asked.store(true, Ordering::Relaxed);
+        client.has_sent_request.store(true, Ordering::Relaxed);
         router.call(request)
     });
     let connection =
@@ -104,20 +110,20 @@ async fn attend(stream: TcpStream, router: Router, client: Arc<Client>, bounds: 
     let mut connection = pin!(connection);
     tokio::select! {
         _ = &mut connection => return,
-        () = client.leave.cancelled() => return,
+        () = client.evicted.cancelled() => return,
         () = stop.cancelled() => {}
-        () = sleep(bounds.head) => {}
+        () = sleep(limits.head) => {}
     }
-    if !client.has_asked() {
+    if !client.has_sent_request() {
         return;
     }
     let stopped = async {
         stop.cancelled().await;
-        sleep(LAST_WORDS).await;
+        sleep(SHUTDOWN_GRACE).await;
     };
     tokio::select! {
-        _ = timeout(bounds.answer, connection) => {}
-        () = client.leave.cancelled() => {}
+        _ = timeout(limits.answer, connection) => {}
+        () = client.evicted.cancelled() => {}
         () = stopped => {}
     }
 }
@@ -135,10 +141,10 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    async fn served(bounds: Bounds, router: Router) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+    async fn served(limits: ConnectionLimits, router: Router) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        (address, stop.clone(), tokio::spawn(serve(listener, router, bounds, stop)))
+        (address, stop.clone(), tokio::spawn(serve(listener, router, limits, stop)))
     }
 
     fn hello() -> Router {
@@ -162,8 +168,8 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_does_not_say_what_they_want_has_to_leave() {
-        let bounds = Bounds { head: Duration::from_millis(50), ..Bounds::default() };
-        let (address, ..) = served(bounds, hello()).await;
+        let limits = ConnectionLimits { head: Duration::from_millis(50), ..ConnectionLimits::default() };
+        let (address, ..) = served(limits, hello()).await;
         let (half, silent) = (begins(address, "GET / HT").await, begins(address, "").await);
         assert!(!rest(half).await.contains("hello"));
         assert_eq!(rest(silent).await, "");
@@ -172,8 +178,8 @@ mod tests {
 
     #[tokio::test]
     async fn however_many_wait_somebody_with_a_request_is_answered() {
-        let bounds = Bounds { head: Duration::from_secs(600), connections: 4, ..Bounds::default() };
-        let (address, ..) = served(bounds, hello()).await;
+        let limits = ConnectionLimits { head: Duration::from_secs(600), connections: 4, ..ConnectionLimits::default() };
+        let (address, ..) = served(limits, hello()).await;
         let mut waiting = Vec::new();
         for _ in 0..20 {
             waiting.push(begins(address, "GET /").await);
@@ -192,8 +198,8 @@ mod tests {
                 "hello"
             }),
         );
-        let bounds = Bounds { head: Duration::from_secs(600), ..Bounds::default() };
-        let (address, stop, server) = served(bounds, slow).await;
+        let limits = ConnectionLimits { head: Duration::from_secs(600), ..ConnectionLimits::default() };
+        let (address, stop, server) = served(limits, slow).await;
         let (silent, asking) = (begins(address, "").await, begins(address, WHOLE).await);
         // Those that came before are being served when this one is answered.
         assert!(rest(begins(address, WHOLE).await).await.ends_with("hello"));
@@ -202,7 +208,7 @@ mod tests {
         let begun = Instant::now();
         stop.cancel();
         timeout(DEADLINE, server).await.expect("it does not end").unwrap();
-        assert!(begun.elapsed() < LAST_WORDS + Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < SHUTDOWN_GRACE + Duration::from_secs(5), "{:?}", begun.elapsed());
         assert_eq!(rest(silent).await, "");
         drop(last);
     }

@@ -29,16 +29,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
+use crate::command_error::CommandError;
 use crate::config::{self, Reload, Settings};
-use crate::daemon::http::{Site, Vitals};
+use crate::daemon::http::{HealthState, HttpServer};
 use crate::events::Notifier;
-use crate::failure::Failure;
-use crate::pull::Ask;
+use crate::pull::Mode;
 use crate::run::{self, Summary};
 use crate::schedule::Schedule;
 use crate::signals::Stop;
 use crate::workspace::{client, listen_for_signals, notifier, open_store, run_request};
-use housekeeping::{Age, Lease, tell_systemd};
+use housekeeping::{DaemonLeaseKeeper, StalenessMonitor, notify_systemd};
 
 /// What its runs are called in `planhat_sync.runs`; those that try again what has failed count for nothing else.
 const DAEMON: &str = "daemon";
@@ -46,27 +46,30 @@ const RETRY: &str = "daemon (retry)";
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_secs(10);
 /// After so long a workspace that somebody else is working on, or a database that is away, is tried again.
-const SOON: TimeDelta = TimeDelta::minutes(1);
+const RETRY_SOON: TimeDelta = TimeDelta::minutes(1);
 /// A service manager does not wait long for a service to be up.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
-pub async fn daemon(settings: Settings, reload: impl Fn() -> Result<Settings, config::Error>) -> Result<ExitCode, Failure> {
+pub async fn daemon(
+    settings: Settings,
+    reload: impl Fn() -> Result<Settings, config::SettingsError>,
+) -> Result<ExitCode, CommandError> {
     // Mistakes in the settings show before the database is touched.
-    let equipment = Equipment::of(settings)?;
-    let notifier = equipment.notifier.clone().for_one_run();
-    tell_systemd(&[NotifyState::Status("connecting to the database")]);
+    let runtime = RuntimeConfig::of(settings)?;
+    let notifier = runtime.notifier.clone().for_one_run();
+    notify_systemd(&[NotifyState::Status("connecting to the database")]);
     info!("connecting to the database");
-    let store = Arc::new(open_store(&equipment.settings).await?);
+    let store = Arc::new(open_store(&runtime.settings).await?);
     let stop = listen_for_signals(&store)?;
     // Housekeeping has tasks of its own, on this thread.
-    let result = LocalSet::new().run_until(live(&store, equipment, &stop, reload)).await;
+    let result = LocalSet::new().run_until(run_until_stopped(&store, runtime, &stop, reload)).await;
     // A start that is refused is told once, since what was told is stored; one without a database would be told at each attempt.
     if let Err(failure) = &result
-        && let Some(why) = failure.as_no_run()
+        && let Some(why) = failure.as_start_failure()
     {
         tokio::select! {
             () = stop.token.cancelled() => {}
-            () = notifier.failed(Some(&store), DAEMON, &why) => {}
+            () = notifier.run_could_not_begin(Some(&store), DAEMON, &why) => {}
         }
     }
     if let Some(store) = Arc::into_inner(store) {
@@ -82,49 +85,49 @@ pub async fn daemon(settings: Settings, reload: impl Fn() -> Result<Settings, co
 }
 
 /// What the settings come to.
-struct Equipment {
+struct RuntimeConfig {
     settings: Settings,
     client: Client,
     notifier: Notifier,
     schedule: Schedule,
 }
 
-impl Equipment {
-    fn of(settings: Settings) -> Result<Equipment, Failure> {
+impl RuntimeConfig {
+    fn of(settings: Settings) -> Result<RuntimeConfig, CommandError> {
         // Either may be hidden from a service.
         let of_host = ["/proc/sys/kernel/hostname", "/etc/machine-id"];
         let host = of_host.iter().find_map(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
-        let schedule = settings.schedule(host.trim()).map_err(config::Error::from)?;
-        for (key, doubt) in settings.doubts(Utc::now()) {
+        let schedule = settings.schedule(host.trim()).map_err(config::SettingsError::from)?;
+        for (key, doubt) in settings.warnings(Utc::now()) {
             warn!("setting {key:?} {doubt}");
         }
-        Ok(Equipment { client: client(&settings)?, notifier: notifier(&settings)?, schedule, settings })
+        Ok(RuntimeConfig { client: client(&settings)?, notifier: notifier(&settings)?, schedule, settings })
     }
 
     /// What is shown of objects is that of these.
-    fn show(&self, vitals: &Vitals) {
+    fn publish_objects(&self, health: &HealthState) {
         let objects = self.settings.planhat.objects.iter().map(|object| object.name);
-        vitals.watch(objects.collect(), self.settings.notify.stale_after);
+        health.watch(objects.collect(), self.settings.notify.stale_after);
     }
 }
 
 /// From the first sign of life to the last.
-async fn live(
+async fn run_until_stopped(
     store: &Arc<Store>,
-    equipment: Equipment,
+    runtime: RuntimeConfig,
     stop: &Stop,
-    reload: impl Fn() -> Result<Settings, config::Error>,
-) -> Result<ExitCode, Failure> {
-    let vitals = Arc::new(Vitals::new(equipment.settings.daemon.stuck_after));
-    let _watchdog = housekeeping::watchdog(&vitals);
-    equipment.show(&vitals);
+    reload: impl Fn() -> Result<Settings, config::SettingsError>,
+) -> Result<ExitCode, CommandError> {
+    let health = Arc::new(HealthState::new(runtime.settings.daemon.stuck_after));
+    let _watchdog = housekeeping::watchdog(&health);
+    runtime.publish_objects(&health);
     store.migrate().await?;
     tokio::select! {
-        refused = refuse_another_workspace(store, &equipment.client) => refused?,
+        refused = refuse_another_workspace(store, &runtime.client) => refused?,
         () = stop.token.cancelled() => return Ok(ExitCode::SUCCESS),
     }
     let lease = acquire_lease(store, stop).await?;
-    let result = work(equipment, &lease, vitals, stop, reload).await;
+    let result = serve_and_run(runtime, &lease, health, stop, reload).await;
     // Whatever it has come to, the next one need not wait.
     lease.release().await;
     result?;
@@ -136,33 +139,34 @@ async fn live(
 }
 
 /// Serves, waits and runs until it is stopped.
-async fn work(
-    equipment: Equipment,
-    lease: &Lease,
-    vitals: Arc<Vitals>,
+async fn serve_and_run(
+    runtime: RuntimeConfig,
+    lease: &DaemonLeaseKeeper,
+    health: Arc<HealthState>,
     stop: &Stop,
-    reload: impl Fn() -> Result<Settings, config::Error>,
-) -> Result<(), Failure> {
+    reload: impl Fn() -> Result<Settings, config::SettingsError>,
+) -> Result<(), CommandError> {
     let hangups = signal(SignalKind::hangup()).context("could not listen for signals")?;
     let (http, mut metrics) = (CancellationToken::new(), None);
-    let serving = match equipment.settings.daemon.listen {
+    let serving = match runtime.settings.daemon.listen {
         Some(address) => {
-            let site = Site::new(Arc::clone(&lease.store), Arc::clone(&vitals)).context("could not collect metrics")?;
-            metrics = Some(housekeeping::keep_metrics_small(&site));
-            let listening = site.serve(address, http.clone()).await;
+            let server = HttpServer::new(Arc::clone(&lease.store), Arc::clone(&health)).context("could not collect metrics")?;
+            metrics = Some(housekeeping::keep_metrics_small(&server));
+            let listening = server.serve(address, http.clone()).await;
             let (address, serving) = listening.with_context(|| format!("could not listen on {address} (daemon.listen)"))?;
             info!(%address, "serving /healthz, /readyz, /metrics, /api/status and /api/runs");
             Some(serving)
         }
         None => None,
     };
-    tell_systemd(&[NotifyState::Ready]);
+    notify_systemd(&[NotifyState::Ready]);
 
-    let (stop, age) = (stop.clone(), Age::since(Utc::now()));
-    let mut daemon = Daemon { lease, equipment, stop, hangups, vitals, last_begun: None, retry: None, age, reloaded: None };
-    daemon.work(reload).await;
+    let (stop, staleness) = (stop.clone(), StalenessMonitor::since(Utc::now()));
+    let mut daemon =
+        DaemonLoop { lease, runtime, stop, hangups, health, last_run_start: None, retry: None, staleness, reloaded: None };
+    daemon.run_loop(reload).await;
 
-    tell_systemd(&[NotifyState::Stopping]);
+    notify_systemd(&[NotifyState::Stopping]);
     http.cancel();
     drop(metrics);
     if let Some(serving) = serving {
@@ -173,10 +177,10 @@ async fn work(
 
 /// A schema that belongs to another workspace is a mistake in the settings, which shows before the service counts as up. Where
 /// that cannot be told, each run asks again.
-async fn refuse_another_workspace(store: &Store, client: &Client) -> Result<(), Failure> {
+async fn refuse_another_workspace(store: &Store, client: &Client) -> Result<(), CommandError> {
     match timeout(START_WITHIN, run::recognize(client, store)).await {
         Ok(Ok(_)) => {}
-        Ok(Err(refused @ run::Error::OtherWorkspace { .. })) => return Err(refused.into()),
+        Ok(Err(refused @ run::RunError::OtherWorkspace { .. })) => return Err(refused.into()),
         Ok(Err(error)) => warn!(error = %Chain(&error), "it could not be told yet whose schema {} is", store.schema),
         Err(_) => warn!("it could not be told within {} s whose schema {} is", START_WITHIN.as_secs(), store.schema),
     }
@@ -184,48 +188,48 @@ async fn refuse_another_workspace(store: &Store, client: &Client) -> Result<(), 
 }
 
 /// One daemon looks after a workspace: two would do everything twice.
-async fn acquire_lease(store: &Arc<Store>, stop: &Stop) -> Result<Lease, Failure> {
+async fn acquire_lease(store: &Arc<Store>, stop: &Stop) -> Result<DaemonLeaseKeeper, CommandError> {
     let holder = run::this_process();
     let acquired =
-        store.transaction(async |db| store::acquire_daemon_lease(db, &store.schema, &holder, run::look_at).await).await?;
+        store.transaction(async |db| store::acquire_daemon_lease(db, &store.schema, &holder, run::process_state).await).await?;
     match acquired {
         DaemonLease::Acquired { from } => {
             if let Some(from) = from {
-                let last_seen = from.heartbeat_at.format("%Y-%m-%d %H:%M:%S UTC");
+                let last_seen = from.renewed_at.format("%Y-%m-%d %H:%M:%S UTC");
                 warn!("takes the place of another daemon: {}, last seen at work {last_seen}", from.holder);
             }
-            Ok(Lease { store: Arc::clone(store), holder, is_lost: Arc::default(), stop: stop.token.clone() })
+            Ok(DaemonLeaseKeeper { store: Arc::clone(store), holder, is_lost: Arc::default(), stop: stop.token.clone() })
         }
         DaemonLease::HeldBy(other) => {
-            let since = other.up_since.format("%Y-%m-%d %H:%M:%S UTC");
+            let since = other.started_at.format("%Y-%m-%d %H:%M:%S UTC");
             let busy = anyhow::anyhow!("another daemon looks after this workspace: {}, since {since}", other.holder);
             let hint = format!("stop it first; if it was killed, its place is free {} s later", store::STALE_AFTER.as_secs());
-            Err(Failure::new(exit::BUSY, busy, Some(&hint)))
+            Err(CommandError::new(exit::BUSY, busy, Some(&hint)))
         }
     }
 }
 
-struct Daemon<'a> {
-    lease: &'a Lease,
-    equipment: Equipment,
+struct DaemonLoop<'a> {
+    lease: &'a DaemonLeaseKeeper,
+    runtime: RuntimeConfig,
     stop: Stop,
     hangups: Signal,
-    vitals: Arc<Vitals>,
+    health: Arc<HealthState>,
     /// When a run of all objects last began, by any daemon; none as long as that is not known.
-    last_begun: Option<LastBegun>,
+    last_run_start: Option<LastRunStart>,
     /// What has failed, and when it is tried again.
     retry: Option<(DateTime<Utc>, Vec<&'static Object>)>,
-    age: Age,
+    staleness: StalenessMonitor,
     /// What became of the last reload, for whoever looks at the service after it.
     reloaded: Option<String>,
 }
 
 /// When a run of all objects last began, if one ever did.
 #[derive(Debug, Clone, Copy)]
-struct LastBegun(Option<DateTime<Utc>>);
+struct LastRunStart(Option<DateTime<Utc>>);
 
 /// Why waiting ended.
-enum Woken {
+enum WakeReason {
     Due,
     /// What was due by the clock as it was may be due at another time now.
     ClockSetBack,
@@ -233,28 +237,28 @@ enum Woken {
     Stop,
 }
 
-impl Daemon<'_> {
+impl DaemonLoop<'_> {
     /// Waits and runs until it is stopped.
-    async fn work(&mut self, reload: impl Fn() -> Result<Settings, config::Error>) {
-        let mut _housekeeping = self.keep_house();
+    async fn run_loop(&mut self, reload: impl Fn() -> Result<Settings, config::SettingsError>) {
+        let mut _housekeeping = self.start_housekeeping();
         loop {
             let next = self.next_run().await;
-            self.vitals.next_run(next);
+            self.health.next_run(next);
             let reloaded = self.reloaded.as_ref().map(|reloaded| format!("; {reloaded}")).unwrap_or_default();
-            tell_systemd(&[NotifyState::Status(&format!("next run at {}{reloaded}", next.format("%Y-%m-%d %H:%M:%S UTC")))]);
+            notify_systemd(&[NotifyState::Status(&format!("next run at {}{reloaded}", next.format("%Y-%m-%d %H:%M:%S UTC")))]);
             info!("the next run is due at {}", next.format("%Y-%m-%d %H:%M:%S UTC"));
             let reload_wanted = match self.wait_until(next).await {
-                Woken::Stop => return,
-                Woken::Reload => true,
-                Woken::ClockSetBack => continue,
-                Woken::Due => self.run().await,
+                WakeReason::Stop => return,
+                WakeReason::Reload => true,
+                WakeReason::ClockSetBack => continue,
+                WakeReason::Due => self.run().await,
             };
             if self.stop.token.is_cancelled() {
                 return;
             }
             if reload_wanted {
                 self.reload(&reload);
-                _housekeeping = self.keep_house();
+                _housekeeping = self.start_housekeeping();
             }
         }
     }
@@ -263,35 +267,35 @@ impl Daemon<'_> {
     async fn next_run(&mut self) -> DateTime<Utc> {
         let now = Utc::now();
         let store = &self.lease.store;
-        if self.last_begun.is_none() {
-            match store.look(async |db| store::last_good_start(db, &store.schema, DAEMON).await).await {
-                Ok(last_good) => self.last_begun = Some(LastBegun(last_good)),
+        if self.last_run_start.is_none() {
+            match store.read_only(async |db| store::last_good_start(db, &store.schema, DAEMON).await).await {
+                Ok(last_good) => self.last_run_start = Some(LastRunStart(last_good)),
                 Err(error) => warn!(error = %Chain(&error), "could not see when the last run was"),
             }
         }
-        let scheduled = match self.last_begun {
-            Some(LastBegun(last)) => self.equipment.schedule.due(last, now),
-            None => now + SOON,
+        let scheduled = match self.last_run_start {
+            Some(LastRunStart(last)) => self.runtime.schedule.due(last, now),
+            None => now + RETRY_SOON,
         };
         self.retry.as_ref().map_or(scheduled, |(at, _)| scheduled.min(*at))
     }
 
-    async fn wait_until(&mut self, due: DateTime<Utc>) -> Woken {
+    async fn wait_until(&mut self, due: DateTime<Utc>) -> WakeReason {
         let begun = (Instant::now(), Utc::now());
         loop {
             // The clock may be set meanwhile, so it is looked at now and then.
             if Utc::now() + TICK < begun.1 + begun.0.elapsed() {
                 info!("the clock was set back");
-                return Woken::ClockSetBack;
+                return WakeReason::ClockSetBack;
             }
             let rest = (due - Utc::now()).to_std().unwrap_or_default().min(TICK);
             if rest.is_zero() {
-                return Woken::Due;
+                return WakeReason::Due;
             }
             tokio::select! {
                 biased;
-                () = self.stop.token.cancelled() => return Woken::Stop,
-                _ = self.hangups.recv() => return Woken::Reload,
+                () = self.stop.token.cancelled() => return WakeReason::Stop,
+                _ = self.hangups.recv() => return WakeReason::Reload,
                 () = tokio::time::sleep(rest) => {}
             }
         }
@@ -304,22 +308,23 @@ impl Daemon<'_> {
         if self.stop.token.is_cancelled() {
             return false;
         }
-        let _renewing = self.lease.keep();
+        let _renewing = self.lease.keep_renewed();
         let now = Utc::now();
         let (command, objects) = match self.retry.take() {
             Some((at, objects)) if at <= now => (RETRY, objects),
             _ => {
-                self.last_begun = Some(LastBegun(Some(now)));
-                (DAEMON, self.equipment.settings.planhat.objects.clone())
+                self.last_run_start = Some(LastRunStart(Some(now)));
+                (DAEMON, self.runtime.settings.planhat.objects.clone())
             }
         };
-        let Equipment { settings, client, notifier, .. } = &self.equipment;
-        let order = run_request(command, Ask::Changes, &objects, settings);
-        self.vitals.run_begins(Arc::clone(&order.board));
-        tell_systemd(&[NotifyState::Status("syncing")]);
+        let RuntimeConfig { settings, client, notifier, .. } = &self.runtime;
+        let request = run_request(command, Mode::Incremental, &objects, settings);
+        self.health.run_begins(Arc::clone(&request.progress));
+        notify_systemd(&[NotifyState::Status("syncing")]);
         let mut reload_wanted = false;
         let result = {
-            let mut run = std::pin::pin!(run::run_and_say(client, &self.lease.store, &order, &self.stop.token, notifier.began()));
+            let mut run =
+                std::pin::pin!(run::run_with_notice(client, &self.lease.store, &request, &self.stop.token, notifier.run_began()));
             loop {
                 tokio::select! {
                     result = &mut run => break result,
@@ -327,27 +332,27 @@ impl Daemon<'_> {
                 }
             }
         };
-        self.vitals.run_ends();
+        self.health.run_ends();
         match result {
             Ok(summary) => self.run_ended(command, &summary).await,
-            Err(run::Error::Stopped) => {}
-            Err(error) if self.stop.token.is_cancelled() && error.is_silence() => {
+            Err(run::RunError::Stopped) => {}
+            Err(error) if self.stop.token.is_cancelled() && error.is_unresponsive_database() => {
                 warn!(error = %Chain(&error), "the database does not answer, so the next run notes that this one was interrupted");
             }
-            Err(run::Error::Busy(held)) => {
-                info!("{}", run::Error::Busy(held));
-                self.retry = Some((Utc::now() + SOON, objects));
+            Err(run::RunError::Busy(held)) => {
+                info!("{}", run::RunError::Busy(held));
+                self.retry = Some((Utc::now() + RETRY_SOON, objects));
             }
             Err(error) => {
                 error!(error = %Chain(&error), "{}", error.headline());
                 counter!("planhat_sync_runs_total", "status" => "failed").increment(1);
-                if let Some(why) = Failure::from(error).as_no_run() {
-                    self.unless_stopped(self.equipment.notifier.failed(Some(&self.lease.store), command, &why)).await;
+                if let Some(why) = CommandError::from(error).as_start_failure() {
+                    self.unless_stopped(self.runtime.notifier.run_could_not_begin(Some(&self.lease.store), command, &why)).await;
                 }
-                self.try_again(objects);
+                self.schedule_retry(objects);
             }
         }
-        self.age.look_again();
+        self.staleness.recheck();
         reload_wanted
     }
 
@@ -357,9 +362,9 @@ impl Daemon<'_> {
         let failed = |status| matches!(status, ObjectStatus::Failed | ObjectStatus::Interrupted);
         let again: Vec<_> = summary.objects.iter().filter(|of| failed(of.run.status)).map(|of| of.run.object).collect();
         if !again.is_empty() {
-            self.try_again(again.iter().filter_map(|name| catalog::object(name)).collect());
+            self.schedule_retry(again.iter().filter_map(|name| catalog::object(name)).collect());
         }
-        self.unless_stopped(self.equipment.notifier.ended(&self.lease.store, command, summary)).await;
+        self.unless_stopped(self.runtime.notifier.run_ended(&self.lease.store, command, summary)).await;
     }
 
     /// Who is asked to stop waits for nobody who is to be told; the next run tells it.
@@ -371,27 +376,27 @@ impl Daemon<'_> {
         }
     }
 
-    fn try_again(&mut self, objects: Vec<&'static Object>) {
-        let after = self.equipment.settings.daemon.retry_after;
+    fn schedule_retry(&mut self, objects: Vec<&'static Object>) {
+        let after = self.runtime.settings.daemon.retry_after;
         self.retry = (!after.is_zero()).then(|| (Utc::now() + after, objects));
     }
 
     /// Takes over the settings as they are now, from the next run on. What is wrong with them changes nothing.
-    fn reload(&mut self, reload: impl Fn() -> Result<Settings, config::Error>) {
+    fn reload(&mut self, reload: impl Fn() -> Result<Settings, config::SettingsError>) {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
-            tell_systemd(&[NotifyState::Reloading, now]);
+            notify_systemd(&[NotifyState::Reloading, now]);
         }
-        let read = reload().map_err(Failure::from).and_then(|read| {
-            let reload = Reload::of(&self.equipment.settings, read);
+        let read = reload().map_err(CommandError::from).and_then(|read| {
+            let reload = Reload::of(&self.runtime.settings, read);
             let said = reload.to_string();
-            Ok((Equipment::of(reload.settings)?, said))
+            Ok((RuntimeConfig::of(reload.settings)?, said))
         });
         let said = match read {
-            Ok((equipment, said)) => {
-                self.vitals.stuck_after(equipment.settings.daemon.stuck_after);
-                let notifier = equipment.notifier.clone().in_place_of(&self.equipment.notifier);
-                self.equipment = Equipment { notifier, ..equipment };
-                self.equipment.show(&self.vitals);
+            Ok((runtime, said)) => {
+                self.health.stuck_after(runtime.settings.daemon.stuck_after);
+                let notifier = runtime.notifier.clone().replacing(&self.runtime.notifier);
+                self.runtime = RuntimeConfig { notifier, ..runtime };
+                self.runtime.publish_objects(&self.health);
                 info!("{said}");
                 said
             }
@@ -401,13 +406,13 @@ impl Daemon<'_> {
                 format!("the settings are not taken over: {failure}")
             }
         };
-        tell_systemd(&[NotifyState::Ready, NotifyState::Status(&said)]);
+        notify_systemd(&[NotifyState::Ready, NotifyState::Status(&said)]);
         self.reloaded = Some(said);
     }
 
     /// What goes on beside the runs by these settings.
-    fn keep_house(&self) -> [AbortOnDropHandle<()>; 2] {
-        let (store, Equipment { settings, notifier, .. }) = (&self.lease.store, &self.equipment);
-        [self.age.watch(store, notifier, settings), housekeeping::deliver(store, notifier)]
+    fn start_housekeeping(&self) -> [AbortOnDropHandle<()>; 2] {
+        let (store, RuntimeConfig { settings, notifier, .. }) = (&self.lease.store, &self.runtime);
+        [self.staleness.watch(store, notifier, settings), housekeeping::deliver(store, notifier)]
     }
 }

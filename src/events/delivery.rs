@@ -51,27 +51,27 @@ impl Delays {
 
 /// Why it was not delivered. No text has an address in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Undelivered {
+pub(super) struct DeliveryError {
     pub(super) why: String,
     /// How long the receiver wants to be left alone.
     pub(super) retry_after: Option<Duration>,
     /// What another attempt may change.
-    pub(super) then: Then,
+    pub(super) next_attempt: NextAttempt,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum NextAttempt {
     /// The receiver was busy, or not there.
-    TryAgain,
+    Soon,
     /// The receiver does not want it like this; a person may see to that.
-    TryLater,
+    Later,
     /// The receiver says that it is gone for good.
-    GiveUp,
+    Never,
 }
 
-impl Undelivered {
-    fn new(why: impl Into<String>, then: Then) -> Undelivered {
-        Undelivered { why: why.into(), retry_after: None, then }
+impl DeliveryError {
+    fn new(why: impl Into<String>, next_attempt: NextAttempt) -> DeliveryError {
+        DeliveryError { why: why.into(), retry_after: None, next_attempt }
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn client() -> Result<Client, reqwest::Error> {
 }
 
 /// Posts a message, within `time` and never longer than one attempt may take.
-pub(super) async fn post(request: RequestBuilder, to: &Url, time: Duration) -> Result<StatusCode, Undelivered> {
+pub(super) async fn post(request: RequestBuilder, to: &Url, time: Duration) -> Result<StatusCode, DeliveryError> {
     let response = answer_to(request, time.min(ATTEMPT)).await?;
     if let Some(target) = redirect_of(&response, to) {
         let why = format!(
@@ -93,61 +93,61 @@ pub(super) async fn post(request: RequestBuilder, to: &Url, time: Duration) -> R
             response.status(),
             origin_of(&target)
         );
-        return Err(Undelivered::new(why, Then::TryLater));
+        return Err(DeliveryError::new(why, NextAttempt::Later));
     }
     accepted(response, to).await
 }
 
 /// Asks for an address, and for the one that it is redirected to on the same host.
-pub(super) async fn get(http: &Client, url: &Url, time: Duration) -> Result<StatusCode, Undelivered> {
+pub(super) async fn get(http: &Client, url: &Url, time: Duration) -> Result<StatusCode, DeliveryError> {
     let followed = async {
         let mut url = url.clone();
         for _ in 0..=MOST_REDIRECTS {
             let response = answer_to(http.get(url.clone()), ATTEMPT).await?;
             match redirect_of(&response, &url) {
                 None => return accepted(response, &url).await,
-                Some(target) if may_follow(&url, &target) => url = target,
+                Some(target) if may_follow_redirect(&url, &target) => url = target,
                 Some(target) => {
                     let why = format!("it is redirected to {}: set notify.ping_url to the new address", origin_of(&target));
-                    return Err(Undelivered::new(why, Then::TryLater));
+                    return Err(DeliveryError::new(why, NextAttempt::Later));
                 }
             }
         }
-        Err(Undelivered::new("it is redirected again and again", Then::TryLater))
+        Err(DeliveryError::new("it is redirected again and again", NextAttempt::Later))
     };
     timeout(time, followed).await.unwrap_or_else(|_| Err(no_answer(time)))
 }
 
-async fn answer_to(request: RequestBuilder, time: Duration) -> Result<Response, Undelivered> {
+async fn answer_to(request: RequestBuilder, time: Duration) -> Result<Response, DeliveryError> {
     match timeout(time, request.send()).await {
-        Ok(sent) => sent.map_err(|error| Undelivered::new(Chain(&error.without_url()).to_string(), Then::TryAgain)),
+        Ok(sent) => sent.map_err(|error| DeliveryError::new(Chain(&error.without_url()).to_string(), NextAttempt::Soon)),
         Err(_) => Err(no_answer(time)),
     }
 }
 
-fn no_answer(time: Duration) -> Undelivered {
-    Undelivered::new(format!("no answer within {} s", time.as_secs_f64().round()), Then::TryAgain)
+fn no_answer(time: Duration) -> DeliveryError {
+    DeliveryError::new(format!("no answer within {} s", time.as_secs_f64().round()), NextAttempt::Soon)
 }
 
 /// What was answered in the end. The rest of a good answer is of no interest, and is not waited for.
-async fn accepted(response: Response, to: &Url) -> Result<StatusCode, Undelivered> {
+async fn accepted(response: Response, to: &Url) -> Result<StatusCode, DeliveryError> {
     let status = response.status();
     if status.is_success() {
         return Ok(status);
     }
     let retry_after = retry_after(response.headers(), Utc::now());
-    let said = said(response, to).await.map(|said| format!(": {said}")).unwrap_or_default();
-    let then = match status {
-        StatusCode::GONE => Then::GiveUp,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Then::TryAgain,
-        status if status.is_server_error() => Then::TryAgain,
-        _ => Then::TryLater,
+    let said = receiver_message(response, to).await.map(|said| format!(": {said}")).unwrap_or_default();
+    let next_attempt = match status {
+        StatusCode::GONE => NextAttempt::Never,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => NextAttempt::Soon,
+        status if status.is_server_error() => NextAttempt::Soon,
+        _ => NextAttempt::Later,
     };
-    Err(Undelivered { why: format!("it answered {status}{said}"), retry_after, then })
+    Err(DeliveryError { why: format!("it answered {status}{said}"), retry_after, next_attempt })
 }
 
 /// A word like Slack's `invalid_payload`. Anything longer may repeat the address, and is not shown.
-async fn said(mut response: Response, to: &Url) -> Option<String> {
+async fn receiver_message(mut response: Response, to: &Url) -> Option<String> {
     let mut read = Vec::new();
     let reading = async {
         while let Ok(Some(chunk)) = response.chunk().await {
@@ -169,7 +169,7 @@ fn redirect_of(response: &Response, from: &Url) -> Option<Url> {
 }
 
 /// The same host, and not back to where everybody can read the address.
-fn may_follow(from: &Url, to: &Url) -> bool {
+fn may_follow_redirect(from: &Url, to: &Url) -> bool {
     let is_safe = to.scheme() == "https" || (to.scheme() == "http" && from.scheme() == "http");
     is_safe && from.host().is_some() && from.host() == to.host()
 }
@@ -215,7 +215,7 @@ mod tests {
             ("https://h/ping", "https://other/ping", false),
             ("https://h/ping", "https://h.evil/ping", false),
         ] {
-            assert_eq!(may_follow(&from.parse().unwrap(), &to.parse().unwrap()), may, "{from} -> {to}");
+            assert_eq!(may_follow_redirect(&from.parse().unwrap(), &to.parse().unwrap()), may, "{from} -> {to}");
         }
     }
 

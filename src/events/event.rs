@@ -15,17 +15,17 @@ const LONGEST_TEXT: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Event {
     #[serde(rename = "type")]
-    pub(super) kind: Kind,
+    pub(super) kind: EventType,
     pub(super) timestamp: DateTime<Utc>,
     /// The schema of the data.
     pub(super) workspace: String,
     /// Where Planhat is, by which two workspaces can be told apart too.
     pub(super) host: String,
-    pub(super) data: Data,
+    pub(super) data: EventData,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
+pub(super) enum EventType {
     #[serde(rename = "sync.partial")]
     Partial,
     #[serde(rename = "sync.failed")]
@@ -39,21 +39,21 @@ pub(super) enum Kind {
     Test,
 }
 
-impl Kind {
+impl EventType {
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Kind::Partial => "sync.partial",
-            Kind::Failed => "sync.failed",
-            Kind::Stale => "sync.stale",
-            Kind::Recovered => "sync.recovered",
-            Kind::Test => "sync.test",
+            EventType::Partial => "sync.partial",
+            EventType::Failed => "sync.failed",
+            EventType::Stale => "sync.stale",
+            EventType::Recovered => "sync.recovered",
+            EventType::Test => "sync.test",
         }
     }
 }
 
 /// The facts. What is not known is null; what only one kind of message has is left out of the others.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Data {
+pub(super) struct EventData {
     pub(super) run_id: Option<i64>,
     pub(super) command: Option<String>,
     pub(super) status: String,
@@ -62,7 +62,7 @@ pub(super) struct Data {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) hint: Option<String>,
     /// Those that are not good.
-    pub(super) objects: Vec<ObjectNews>,
+    pub(super) objects: Vec<ObjectEvent>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_success: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub(super) struct Data {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ObjectNews {
+pub(super) struct ObjectEvent {
     pub(super) object: String,
     pub(super) status: String,
     pub(super) reason: String,
@@ -79,11 +79,11 @@ pub(super) struct ObjectNews {
 }
 
 /// What there is to say of a run that has ended.
-pub(super) fn data_of_run(command: &str, summary: &Summary) -> Data {
-    let objects: Vec<ObjectNews> = summary.objects.iter().filter_map(news_of_object).collect();
+pub(super) fn data_of_run(command: &str, summary: &Summary) -> EventData {
+    let objects: Vec<ObjectEvent> = summary.objects.iter().filter_map(news_of_object).collect();
     // What has failed says more than what was skipped or waits in quarantine.
     let worst = ["failed", "partial", "skipped"].iter().find_map(|status| objects.iter().find(|of| of.status == *status));
-    Data {
+    EventData {
         run_id: summary.run_id,
         command: Some(command.to_owned()),
         status: summary.status.as_str().to_owned(),
@@ -91,12 +91,12 @@ pub(super) fn data_of_run(command: &str, summary: &Summary) -> Data {
         reason: worst.map(|of| plain(&format!("{}: {}", of.object, of.reason), LONGEST_TEXT)),
         hint: worst.and_then(|of| of.hint.clone()),
         objects,
-        ..Data::default()
+        ..EventData::default()
     }
 }
 
 /// An object that is not good, with the reason; none was tried where a run ended before.
-fn news_of_object(of: &ObjectSummary) -> Option<ObjectNews> {
+fn news_of_object(of: &ObjectSummary) -> Option<ObjectEvent> {
     let (object, status) = (of.run.object.to_owned(), of.run.status.as_str().to_owned());
     if of.run.status == ObjectStatus::Succeeded {
         return None;
@@ -106,7 +106,7 @@ fn news_of_object(of: &ObjectSummary) -> Option<ObjectNews> {
         (None, ObjectStatus::Interrupted) => "the run ended before it was done",
         (None, _) => "no reason is known",
     };
-    Some(ObjectNews { object, status, reason: plain(reason, LONGEST_TEXT), hint: of.run.hint.clone() })
+    Some(ObjectEvent { object, status, reason: plain(reason, LONGEST_TEXT), hint: of.run.hint.clone() })
 }
 
 /// The kind of reason of each object that was tried, none for one that is good, and the one that no object could get by.
@@ -115,7 +115,7 @@ pub(super) fn kinds_of_run(summary: &Summary) -> (Option<String>, BTreeMap<Strin
     for of in &summary.objects {
         let object = of.run.object.to_owned();
         match (of.run.status, &of.failure) {
-            (_, Some(failure)) if failure.is_token_refused() || failure.is_out_of_reach() => of_all = Some(failure.kind()),
+            (_, Some(failure)) if failure.is_token_refused() || failure.is_unreachable() => of_all = Some(failure.kind()),
             (ObjectStatus::Interrupted, _) => {}
             (ObjectStatus::Succeeded | ObjectStatus::Skipped, _) => _ = objects.insert(object, None),
             (_, Some(failure)) => _ = objects.insert(object, Some(failure.kind())),

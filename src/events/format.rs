@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::{Host, Url};
 
-use super::event::{Data, Event, Kind, plain};
+use super::event::{Event, EventData, EventType, plain};
 
 /// Objects that are named one by one.
 const NAMED_OBJECTS: usize = 10;
@@ -123,14 +123,14 @@ fn joined(event: &Event, longest: usize, escaped: impl Fn(&str) -> String) -> St
 
 /// What a person reads: what is the matter and where, then why, and what to do.
 fn lines(event: &Event) -> Vec<String> {
-    let Data { run_id, command, seconds, reason, hint, objects, last_success, .. } = &event.data;
+    let EventData { run_id, command, seconds, reason, hint, objects, last_success, .. } = &event.data;
     let place = format!("{} ({})", event.workspace, event.host);
     let mut lines = vec![match event.kind {
-        Kind::Failed => format!("planhat-sync: the sync of {place} failed"),
-        Kind::Partial => format!("planhat-sync: the sync of {place} was not good for all objects"),
-        Kind::Stale => format!("planhat-sync: the data of {place} is too old"),
-        Kind::Recovered => format!("planhat-sync: {place} is well again"),
-        Kind::Test => format!("planhat-sync: a test message about {place}"),
+        EventType::Failed => format!("planhat-sync: the sync of {place} failed"),
+        EventType::Partial => format!("planhat-sync: the sync of {place} was not good for all objects"),
+        EventType::Stale => format!("planhat-sync: the data of {place} is too old"),
+        EventType::Recovered => format!("planhat-sync: {place} is well again"),
+        EventType::Test => format!("planhat-sync: a test message about {place}"),
     }];
     let has_reasons = objects.iter().any(|of| of.status != "stale");
     if !has_reasons {
@@ -159,17 +159,17 @@ fn lines(event: &Event) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::ObjectNews;
+    use super::super::event::ObjectEvent;
     use super::*;
 
-    fn event(kind: Kind, data: Data) -> String {
+    fn event(kind: EventType, data: EventData) -> String {
         let timestamp = "2026-11-26T03:10:00Z".parse().unwrap();
         serde_json::to_string(&Event { kind, timestamp, workspace: "planhat".into(), host: "api.planhat.com".into(), data })
             .unwrap()
     }
 
-    fn object(object: &str, status: &str, reason: &str, hint: Option<&str>) -> ObjectNews {
-        ObjectNews { object: object.into(), status: status.into(), reason: reason.into(), hint: hint.map(str::to_owned) }
+    fn object(object: &str, status: &str, reason: &str, hint: Option<&str>) -> ObjectEvent {
+        ObjectEvent { object: object.into(), status: status.into(), reason: reason.into(), hint: hint.map(str::to_owned) }
     }
 
     fn partial() -> String {
@@ -182,16 +182,16 @@ mod tests {
             ),
             object("users", "partial", "2 records are in quarantine", None),
         ];
-        let data = Data {
+        let data = EventData {
             run_id: Some(7),
             command: Some("daemon".into()),
             status: "partial".into(),
             seconds: Some(12.345),
             reason: Some("tasks: …".into()),
             objects,
-            ..Data::default()
+            ..EventData::default()
         };
-        event(Kind::Partial, data)
+        event(EventType::Partial, data)
     }
 
     fn shown(format: Format, event: &str) -> String {
@@ -332,20 +332,24 @@ mod tests {
     #[test]
     fn each_kind_of_message_says_what_is_the_matter() {
         let said = |kind, data| lines(&serde_json::from_str(&event(kind, data)).unwrap()).join("\n");
-        let failed = Data {
+        let failed = EventData {
             reason: Some("could not connect to PostgreSQL at db:5432".into()),
             hint: Some("check that PostgreSQL runs there".into()),
-            ..Data::default()
+            ..EventData::default()
         };
-        let stale = Data {
+        let stale = EventData {
             reason: Some("companies, users: no success for 1day 2h".into()),
             objects: vec![object("companies", "stale", "no success for 1day 2h", None)],
             last_success: Some("2026-11-25T01:00:00Z".parse().unwrap()),
-            ..Data::default()
+            ..EventData::default()
         };
-        let recovered =
-            Data { run_id: Some(8), command: Some("sync".into()), reason: Some("all is well again".into()), ..Data::default() };
-        let all = [said(Kind::Failed, failed), said(Kind::Stale, stale), said(Kind::Recovered, recovered)];
+        let recovered = EventData {
+            run_id: Some(8),
+            command: Some("sync".into()),
+            reason: Some("all is well again".into()),
+            ..EventData::default()
+        };
+        let all = [said(EventType::Failed, failed), said(EventType::Stale, stale), said(EventType::Recovered, recovered)];
         insta::assert_snapshot!(all.join("\n---\n"), @r##"
         planhat-sync: the sync of planhat (api.planhat.com) failed
         could not connect to PostgreSQL at db:5432
@@ -365,7 +369,7 @@ mod tests {
     fn no_message_is_longer_than_its_service_takes() {
         let objects =
             (0..60).map(|number| object(&format!("object{number}"), "failed", &"_<&\u{1f600}".repeat(4000), None)).collect();
-        let event = event(Kind::Failed, Data { objects, ..Data::default() });
+        let event = event(EventType::Failed, EventData { objects, ..EventData::default() });
         let text = |format: Format, key: &str| {
             serde_json::from_str::<Value>(&format.body(&event)).unwrap()[key].as_str().unwrap().chars().count()
         };

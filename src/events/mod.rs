@@ -35,10 +35,10 @@ use tracing::{debug, error, warn};
 use url::Url;
 
 use crate::run::Summary;
-use delivery::{Then, Undelivered};
-use event::{Data, Event, Kind, ObjectNews, plain};
+use delivery::{DeliveryError, NextAttempt};
+use event::{Event, EventData, EventType, ObjectEvent, plain};
 use ping::Ping;
-use transition::{News, Ran, Tell, Told};
+use transition::{AnnouncedState, Announcement, Observation, RunObservation};
 
 pub use delivery::Delays;
 pub use format::Format;
@@ -46,25 +46,25 @@ pub use ping::PingUrl;
 pub use signature::Secret;
 
 /// For a ping with its retries, and for what a process that does not stay sends before it ends.
-const AT_ONCE: Duration = Duration::from_secs(10);
+const SEND_AT_ONCE_LIMIT: Duration = Duration::from_secs(10);
 /// For one attempt of a ping, and until the second one.
-const ONE_PING: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// For one step of ours in the database. One that is away has a run's patience elsewhere.
-const DATABASE: Duration = Duration::from_secs(10);
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For all that is sent before whoever called is asked again.
-const ONE_GO: Duration = Duration::from_secs(60);
+const DELIVERY_ROUND_LIMIT: Duration = Duration::from_secs(60);
 /// So long a message belongs to who claimed it: longer than an attempt takes.
-const CLAIM: Duration = Duration::from_secs(60);
+const CLAIM_DURATION: Duration = Duration::from_secs(60);
 /// Until a database that was away is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
-const KEEP: Duration = Duration::from_secs(30 * 86_400);
+const RETRY_DATABASE_AFTER: Duration = Duration::from_secs(60);
+const KEEP_MESSAGES: Duration = Duration::from_secs(30 * 86_400);
 /// More would tell the same of a database that stays away.
-const MOST_UNSTORED: usize = 100;
+const MAX_UNSAVED: usize = 100;
 
 /// Who is told, as the settings have it.
 #[derive(Debug, Clone)]
-pub struct Receivers {
+pub struct NotifyTargets {
     pub webhook_url: Option<SecretString>,
     pub webhook_secret: Option<SecretString>,
     pub format: Format,
@@ -73,7 +73,7 @@ pub struct Receivers {
 
 /// Of what is told.
 #[derive(Debug, Clone)]
-pub struct Workspace {
+pub struct NotifiedWorkspace {
     pub schema: String,
     /// Where Planhat is.
     pub host: String,
@@ -92,7 +92,7 @@ pub struct Stale {
 
 /// Why a run could not even begin.
 #[derive(Debug, Clone)]
-pub struct NoRun {
+pub struct StartFailure {
     /// The same for the same trouble, whatever its text says.
     pub kind: String,
     pub reason: String,
@@ -100,13 +100,13 @@ pub struct NoRun {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum NotifyError {
     #[error("{key} {problem}")]
     Setting { key: &'static str, problem: &'static str },
     #[error("could not set up HTTP")]
     Http { source: reqwest::Error },
     #[error("notify.webhook_url is not set: there is nobody to tell")]
-    Nobody,
+    NoWebhook,
     #[error("the message was not delivered: {why}")]
     Undelivered { why: String },
 }
@@ -117,11 +117,11 @@ pub struct Notifier {
     http: reqwest::Client,
     webhook: Option<Webhook>,
     ping: Option<PingUrl>,
-    workspace: Workspace,
+    workspace: NotifiedWorkspace,
     delays: Delays,
     /// Whether messages are sent before a call returns, since nobody stays to send them.
     at_once: bool,
-    memory: Arc<Memory>,
+    memory: Arc<SharedNotifierState>,
 }
 
 #[derive(Clone)]
@@ -139,40 +139,40 @@ impl fmt::Debug for Webhook {
 
 /// What a process knows without the database.
 #[derive(Debug, Default)]
-struct Memory {
-    inner: Mutex<Remembered>,
+struct SharedNotifierState {
+    inner: Mutex<NotifierState>,
     queued: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Remembered {
+struct NotifierState {
     /// What was told last, as far as this process knows.
-    told: Option<Told>,
+    announced: Option<AnnouncedState>,
     /// It was told while the database was away, and is not stored.
-    is_unstored: bool,
-    unstored: VecDeque<Unstored>,
+    is_unsaved: bool,
+    unsaved: VecDeque<UnsavedMessage>,
     due: Due,
 }
 
 /// A message that the database does not know.
 #[derive(Debug, Clone)]
-struct Unstored {
+struct UnsavedMessage {
     message: Message,
     next_attempt_at: DateTime<Utc>,
 }
 
 /// Messages that are being sent or stored. They go back to where they came from, unless they have arrived: nobody else
 /// knows them.
-struct OnTheirWay<'a> {
-    memory: &'a Memory,
-    unstored: VecDeque<Unstored>,
+struct InFlightMessages<'a> {
+    memory: &'a SharedNotifierState,
+    unsaved: VecDeque<UnsavedMessage>,
 }
 
-impl Drop for OnTheirWay<'_> {
+impl Drop for InFlightMessages<'_> {
     fn drop(&mut self) {
         let mut memory = self.memory.inner();
-        self.unstored.append(&mut memory.unstored);
-        memory.unstored = std::mem::take(&mut self.unstored);
+        self.unsaved.append(&mut memory.unsaved);
+        memory.unsaved = std::mem::take(&mut self.unsaved);
     }
 }
 
@@ -186,15 +186,15 @@ enum Due {
     At(DateTime<Utc>),
 }
 
-impl Memory {
-    fn inner(&self) -> MutexGuard<'_, Remembered> {
+impl SharedNotifierState {
+    fn inner(&self) -> MutexGuard<'_, NotifierState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Notifier {
-    pub fn new(receivers: &Receivers, workspace: Workspace, delays: Delays) -> Result<Notifier, Error> {
-        let wrong = |key| move |problem| Error::Setting { key, problem };
+    pub fn new(receivers: &NotifyTargets, workspace: NotifiedWorkspace, delays: Delays) -> Result<Notifier, NotifyError> {
+        let wrong = |key| move |problem| NotifyError::Setting { key, problem };
         let secret = receivers.webhook_secret.as_ref().map(|secret| Secret::parse(secret.expose_secret()));
         let secret = secret.transpose().map_err(wrong("notify.webhook_secret"))?;
         let webhook = receivers.webhook_url.as_ref().map(|url| {
@@ -203,7 +203,7 @@ impl Notifier {
         });
         let ping = receivers.ping_url.as_ref().map(|url| PingUrl::parse(url.expose_secret()));
         Ok(Notifier {
-            http: delivery::client().map_err(|source| Error::Http { source })?,
+            http: delivery::client().map_err(|source| NotifyError::Http { source })?,
             webhook: webhook.transpose()?,
             ping: ping.transpose().map_err(wrong("notify.ping_url"))?,
             workspace,
@@ -219,154 +219,156 @@ impl Notifier {
     }
 
     /// Takes the place of one with other settings, and remembers what that one did.
-    pub fn in_place_of(self, before: &Notifier) -> Notifier {
+    pub fn replacing(self, before: &Notifier) -> Notifier {
         Notifier { memory: Arc::clone(&before.memory), ..self }
     }
 
     /// A run has taken the lease and begins.
-    pub async fn began(&self) {
+    pub async fn run_began(&self) {
         self.ping(Ping::Began).await;
     }
 
     /// A run has ended. One that was stopped is no news.
-    pub async fn ended(&self, store: &Store, command: &str, summary: &Summary) {
+    pub async fn run_ended(&self, store: &Store, command: &str, summary: &Summary) {
         if summary.status == RunStatus::Interrupted {
             return;
         }
         let (failed, objects) = event::kinds_of_run(summary);
         let is_good = summary.status == RunStatus::Succeeded;
-        let news = News::Ran(Ran { is_good, failed, objects, configured: self.workspace.objects.clone() });
+        let observation =
+            Observation::Ran(RunObservation { is_good, failed, objects, configured: self.workspace.objects.clone() });
         let mut data = event::data_of_run(command, summary);
         let reason = data.reason.clone().unwrap_or_else(|| "no reason is known".to_owned());
         if is_good {
             data.reason = Some("the sync is good again".to_owned());
         }
         let ping = if is_good { Ping::Succeeded } else { Ping::Failed { reason: &reason } };
-        let kind = if summary.status == RunStatus::Partial { Kind::Partial } else { Kind::Failed };
-        tokio::join!(self.ping(ping), self.tell(Some(store), &news, kind, data));
+        let kind = if summary.status == RunStatus::Partial { EventType::Partial } else { EventType::Failed };
+        tokio::join!(self.ping(ping), self.announce(Some(store), &observation, kind, data));
     }
 
     /// A run could not even begin. Without a store where there is none: then nothing of it is remembered.
-    pub async fn failed(&self, store: Option<&Store>, command: &str, why: &NoRun) {
+    pub async fn run_could_not_begin(&self, store: Option<&Store>, command: &str, why: &StartFailure) {
         let (failed, configured) = (Some(why.kind.clone()), self.workspace.objects.clone());
-        let news = News::Ran(Ran { is_good: false, failed, objects: [].into(), configured });
-        let data = Data {
+        let observation = Observation::Ran(RunObservation { is_good: false, failed, objects: [].into(), configured });
+        let data = EventData {
             command: Some(command.to_owned()),
             status: "failed".to_owned(),
             reason: Some(plain(&why.reason, 1000)),
             hint: why.hint.clone(),
-            ..Data::default()
+            ..EventData::default()
         };
         let ping = self.ping(Ping::Failed { reason: &why.reason });
-        tokio::join!(ping, self.tell(store, &news, Kind::Failed, data));
+        tokio::join!(ping, self.announce(store, &observation, EventType::Failed, data));
     }
 
     /// Data is too old. Told once, however often this is called, and without asking the database each time.
-    pub async fn stale(&self, store: &Store, stale: &Stale) {
-        let news = News::Stale(stale.objects.iter().cloned().collect());
-        if self.is_known(&news) {
+    pub async fn data_is_stale(&self, store: &Store, stale: &Stale) {
+        let observation = Observation::Stale(stale.objects.iter().cloned().collect());
+        if self.is_known(&observation) {
             return;
         }
         let reason = format!("no success for {}", humantime::format_duration(stale.stale_after));
-        let objects = stale.objects.iter().map(|object| ObjectNews {
+        let objects = stale.objects.iter().map(|object| ObjectEvent {
             object: object.clone(),
             status: "stale".to_owned(),
             reason: reason.clone(),
             hint: None,
         });
-        let data = Data {
+        let data = EventData {
             status: "stale".to_owned(),
             reason: Some(plain(&format!("{}: {reason}", stale.objects.join(", ")), 1000)),
             hint: Some("`planhat-sync status` and `planhat-sync runs` say what happened; is the daemon running?".to_owned()),
             objects: objects.collect(),
             last_success: stale.last_success,
             stale_after_seconds: Some(stale.stale_after.as_secs()),
-            ..Data::default()
+            ..EventData::default()
         };
-        self.tell(Some(store), &news, Kind::Stale, data).await;
+        self.announce(Some(store), &observation, EventType::Stale, data).await;
     }
 
     /// No data is too old. That it is so again is told once, and asks the database only if it was not so before.
-    pub async fn fresh_again(&self, store: &Store) {
-        if self.is_known(&News::Fresh) {
+    pub async fn data_is_fresh(&self, store: &Store) {
+        if self.is_known(&Observation::Fresh) {
             return;
         }
-        let data = Data { status: "fresh".to_owned(), reason: Some("the data is fresh again".to_owned()), ..Data::default() };
-        self.tell(Some(store), &News::Fresh, Kind::Recovered, data).await;
+        let data =
+            EventData { status: "fresh".to_owned(), reason: Some("the data is fresh again".to_owned()), ..EventData::default() };
+        self.announce(Some(store), &Observation::Fresh, EventType::Recovered, data).await;
     }
 
     /// Sends a message by which a person sees whether messages arrive. Says what was answered.
-    pub async fn test(&self) -> Result<String, Error> {
-        let webhook = self.webhook.as_ref().ok_or(Error::Nobody)?;
-        let data = Data { status: "test".to_owned(), reason: Some("messages arrive".to_owned()), ..Data::default() };
-        let message = self.message(&new_id(), Kind::Test, data);
-        let status = self.post(webhook, &message.event_id, &message.body, AT_ONCE).await;
-        status.map(|status| status.to_string()).map_err(|Undelivered { why, .. }| Error::Undelivered { why })
+    pub async fn test(&self) -> Result<String, NotifyError> {
+        let webhook = self.webhook.as_ref().ok_or(NotifyError::NoWebhook)?;
+        let data = EventData { status: "test".to_owned(), reason: Some("messages arrive".to_owned()), ..EventData::default() };
+        let message = self.message(&new_id(), EventType::Test, data);
+        let status = self.post(webhook, &message.event_id, &message.body, SEND_AT_ONCE_LIMIT).await;
+        status.map(|status| status.to_string()).map_err(|DeliveryError { why, .. }| NotifyError::Undelivered { why })
     }
 
     /// Nothing would change, as far as this process knows.
-    fn is_known(&self, news: &News) -> bool {
-        let changes_nothing = |told: &Told| transition::next(told, news) == (told.clone(), None);
-        self.webhook.is_none() || self.memory.inner().told.as_ref().is_some_and(changes_nothing)
+    fn is_known(&self, observation: &Observation) -> bool {
+        let changes_nothing = |announced: &AnnouncedState| transition::next(announced, observation) == (announced.clone(), None);
+        self.webhook.is_none() || self.memory.inner().announced.as_ref().is_some_and(changes_nothing)
     }
 
     /// Queues what there is to tell, together with that it was told.
-    async fn tell(&self, store: Option<&Store>, news: &News, not_good: Kind, data: Data) {
+    async fn announce(&self, store: Option<&Store>, observation: &Observation, not_good: EventType, data: EventData) {
         if self.webhook.is_none() {
             return;
         }
         // One message, however often the transaction is made again.
         let kind_of = |tell| match tell {
-            Tell::NotGood => not_good,
-            Tell::Stale => Kind::Stale,
-            Tell::Recovered => Kind::Recovered,
+            Announcement::NotGood => not_good,
+            Announcement::Stale => EventType::Stale,
+            Announcement::Recovered => EventType::Recovered,
         };
         let event_id = new_id();
         let message = |tell| self.message(&event_id, kind_of(tell), data.clone());
         let (before, mut taken) = {
             let mut memory = self.memory.inner();
-            let told = memory.told.clone().filter(|_| memory.is_unstored);
-            (told, OnTheirWay { memory: &self.memory, unstored: std::mem::take(&mut memory.unstored) })
+            let announced = memory.announced.clone().filter(|_| memory.is_unsaved);
+            (announced, InFlightMessages { memory: &self.memory, unsaved: std::mem::take(&mut memory.unsaved) })
         };
-        let unstored = &taken.unstored;
+        let unsaved = &taken.unsaved;
         let queued = async {
             let store = store?;
             let queue = store.transaction(async |db| {
                 let workspace = &self.workspace.schema;
-                let stored: Told = store::told(&mut *db, workspace).await?;
-                for Unstored { message, .. } in unstored {
-                    store::put_notification(&mut *db, workspace, message).await?;
+                let stored: AnnouncedState = store::announced_state(&mut *db, workspace).await?;
+                for UnsavedMessage { message, .. } in unsaved {
+                    store::queue_notification(&mut *db, workspace, message).await?;
                 }
-                let (now, tell) = transition::next(before.as_ref().unwrap_or(&stored), news);
+                let (now, tell) = transition::next(before.as_ref().unwrap_or(&stored), observation);
                 if let Some(tell) = tell {
-                    store::forget_notifications(&mut *db, workspace, KEEP).await?;
-                    store::hasten_notifications(&mut *db, workspace).await?;
-                    store::put_notification(&mut *db, workspace, &message(tell)).await?;
+                    store::delete_old_notifications(&mut *db, workspace, KEEP_MESSAGES).await?;
+                    store::retry_notifications_now(&mut *db, workspace).await?;
+                    store::queue_notification(&mut *db, workspace, &message(tell)).await?;
                 }
-                store::save_told(&mut *db, workspace, &now).await?;
+                store::save_announced_state(&mut *db, workspace, &now).await?;
                 let next = store::next_notification(db, workspace).await?;
                 Ok((now, next))
             });
-            match timeout(DATABASE, queue).await {
+            match timeout(DATABASE_TIMEOUT, queue).await {
                 Ok(Ok(queued)) => Some(queued),
                 Ok(Err(error)) => {
                     warn!(error = %Chain(&error), "could not store what is to be told: it is kept in memory");
                     None
                 }
                 Err(_) => {
-                    warn!("could not store what is to be told within {} s: it is kept in memory", DATABASE.as_secs());
+                    warn!("could not store what is to be told within {} s: it is kept in memory", DATABASE_TIMEOUT.as_secs());
                     None
                 }
             }
         };
         match queued.await {
-            Some((told, next)) => {
-                taken.unstored.clear();
-                self.remember_stored(told, next);
+            Some((announced, next)) => {
+                taken.unsaved.clear();
+                self.remember_stored(announced, next);
             }
             None => {
                 drop(taken);
-                self.remember_unstored(news, message);
+                self.remember_unstored(observation, message);
             }
         }
         if self.at_once
@@ -376,9 +378,9 @@ impl Notifier {
         }
     }
 
-    fn remember_stored(&self, told: Told, next: Option<Duration>) {
+    fn remember_stored(&self, announced: AnnouncedState, next: Option<Duration>) {
         let mut memory = self.memory.inner();
-        (memory.told, memory.is_unstored) = (Some(told), false);
+        (memory.announced, memory.is_unsaved) = (Some(announced), false);
         memory.due = next.map_or(Due::Nothing, |next| Due::At(Utc::now() + next));
         drop(memory);
         if next.is_some() {
@@ -386,18 +388,18 @@ impl Notifier {
         }
     }
 
-    fn remember_unstored(&self, news: &News, message: impl FnOnce(Tell) -> Message) {
+    fn remember_unstored(&self, observation: &Observation, message: impl FnOnce(Announcement) -> Message) {
         let mut memory = self.memory.inner();
-        let known = memory.told.clone().unwrap_or_default();
-        let (told, tell) = transition::next(&known, news);
+        let known = memory.announced.clone().unwrap_or_default();
+        let (announced, tell) = transition::next(&known, observation);
         // What has changed nothing must not take the place of what is stored.
-        if told != known {
-            (memory.told, memory.is_unstored) = (Some(told), true);
+        if announced != known {
+            (memory.announced, memory.is_unsaved) = (Some(announced), true);
         }
         if let Some(tell) = tell {
-            memory.unstored.push_back(Unstored { message: message(tell), next_attempt_at: Utc::now() });
-            while memory.unstored.len() > MOST_UNSTORED {
-                memory.unstored.pop_front();
+            memory.unsaved.push_back(UnsavedMessage { message: message(tell), next_attempt_at: Utc::now() });
+            while memory.unsaved.len() > MAX_UNSAVED {
+                memory.unsaved.pop_front();
             }
         }
         drop(memory);
@@ -413,18 +415,18 @@ impl Notifier {
     /// nothing waits there. Not to be left half-way but at the end of the process: a message that the database does not
     /// know would be lost.
     pub async fn deliver_due(&self, store: &Store) -> Option<DateTime<Utc>> {
-        self.deliver(Some(store), Instant::now() + ONE_GO).await
+        self.deliver(Some(store), Instant::now() + DELIVERY_ROUND_LIMIT).await
     }
 
     /// The same with what time there is for a process that ends. Returns what is left to whom.
     async fn deliver_at_once(&self, store: Option<&Store>) -> Option<&'static str> {
-        let until = Instant::now() + AT_ONCE;
+        let until = Instant::now() + SEND_AT_ONCE_LIMIT;
         // One that has just been away is not waited for again.
-        let store = store.filter(|_| !self.memory.inner().is_unstored);
+        let store = store.filter(|_| !self.memory.inner().is_unsaved);
         while let Some(next) = self.deliver(store, until).await {
             let wait = (next - Utc::now()).to_std().unwrap_or_default();
             if Instant::now() + wait >= until {
-                let is_stored = self.memory.inner().unstored.is_empty();
+                let is_stored = self.memory.inner().unsaved.is_empty();
                 return Some(if is_stored {
                     "the next run or the daemon tries again"
                 } else {
@@ -452,20 +454,20 @@ impl Notifier {
         loop {
             let mut first = {
                 let mut memory = self.memory.inner();
-                let next = memory.unstored.front()?.next_attempt_at;
+                let next = memory.unsaved.front()?.next_attempt_at;
                 if next > Utc::now() || Instant::now() >= until {
                     return Some(next);
                 }
-                OnTheirWay { memory: &self.memory, unstored: memory.unstored.pop_front().into_iter().collect() }
+                InFlightMessages { memory: &self.memory, unsaved: memory.unsaved.pop_front().into_iter().collect() }
             };
-            let Some(unstored) = first.unstored.front_mut() else { continue };
-            unstored.message.attempts += 1;
-            let Message { event_id, body, attempts, .. } = &unstored.message;
+            let Some(unsaved) = first.unsaved.front_mut() else { continue };
+            unsaved.message.attempts += 1;
+            let Message { event_id, body, attempts, .. } = &unsaved.message;
             let posted = self.post(webhook, event_id, body, until.saturating_duration_since(Instant::now())).await;
             match posted.err().map(|undelivered| self.delay_after(*attempts, &undelivered)) {
-                Some(Some((delay, _))) => unstored.next_attempt_at = Utc::now() + delay,
+                Some(Some((delay, _))) => unsaved.next_attempt_at = Utc::now() + delay,
                 // It has arrived, or is given up.
-                None | Some(None) => first.unstored.clear(),
+                None | Some(None) => first.unsaved.clear(),
             }
         }
     }
@@ -480,38 +482,38 @@ impl Notifier {
                 Due::Unknown if Instant::now() >= until => return Some(Utc::now()),
                 Due::Unknown | Due::At(_) => {}
             }
-            let claimed = match timeout(DATABASE, self.claim(store)).await {
+            let claimed = match timeout(DATABASE_TIMEOUT, self.claim(store)).await {
                 Ok(Ok((Some(claimed), _))) => claimed,
                 Ok(Ok((None, next))) => {
                     // A little later by our clock, so that it is due by the database's too.
                     let next = next.map(|next| Utc::now() + next + Duration::from_millis(50));
-                    self.learn(due, next.map_or(Due::Nothing, Due::At));
+                    self.set_due_unless_changed(due, next.map_or(Due::Nothing, Due::At));
                     continue;
                 }
                 failed => {
                     let error = failed.map(|failed| failed.err().map(|error| Chain(&error).to_string()));
                     debug!(?error, "could not see which message is due");
-                    return self.look_again(due);
+                    return self.check_again_later(due);
                 }
             };
             let left = until.saturating_duration_since(Instant::now());
             let posted = self.post(webhook, &claimed.event_id, &claimed.body, left).await;
             if !self.note(store, &claimed, posted.map(drop)).await {
-                return self.look_again(due);
+                return self.check_again_later(due);
             }
             // What was queued meanwhile has waited for this one.
             self.memory.inner().due = Due::Unknown;
         }
     }
 
-    fn look_again(&self, due: Due) -> Option<DateTime<Utc>> {
-        let at = Utc::now() + LOOK_AGAIN;
-        self.learn(due, Due::At(at));
+    fn check_again_later(&self, due: Due) -> Option<DateTime<Utc>> {
+        let at = Utc::now() + RETRY_DATABASE_AFTER;
+        self.set_due_unless_changed(due, Due::At(at));
         Some(at)
     }
 
     /// When there is more to do, unless something was queued since that was looked at.
-    fn learn(&self, looked_at: Due, due: Due) {
+    fn set_due_unless_changed(&self, looked_at: Due, due: Due) {
         let mut memory = self.memory.inner();
         if memory.due == looked_at {
             memory.due = due;
@@ -519,10 +521,10 @@ impl Notifier {
     }
 
     /// The first message if it can be sent now, else how long until then.
-    async fn claim(&self, store: &Store) -> Result<(Option<ClaimedMessage>, Option<Duration>), store::Error> {
+    async fn claim(&self, store: &Store) -> Result<(Option<ClaimedMessage>, Option<Duration>), store::StoreError> {
         store
             .transaction(async |db| {
-                let claimed = store::claim_notification(&mut *db, &self.workspace.schema, CLAIM).await?;
+                let claimed = store::claim_notification(&mut *db, &self.workspace.schema, CLAIM_DURATION).await?;
                 let next = store::next_notification(db, &self.workspace.schema).await?;
                 Ok((claimed, next))
             })
@@ -530,25 +532,26 @@ impl Notifier {
     }
 
     /// Notes what came of an attempt. Where that fails the claim runs out, and it is made again.
-    async fn note(&self, store: &Store, claimed: &ClaimedMessage, posted: Result<(), Undelivered>) -> bool {
-        let then = posted.as_ref().err().map(|undelivered| (undelivered, self.delay_after(claimed.attempts, undelivered)));
-        let noted = store.transaction(async |db| match then {
+    async fn note(&self, store: &Store, claimed: &ClaimedMessage, posted: Result<(), DeliveryError>) -> bool {
+        let next_attempt =
+            posted.as_ref().err().map(|undelivered| (undelivered, self.delay_after(claimed.attempts, undelivered)));
+        let noted = store.transaction(async |db| match next_attempt {
             None => store::notification_delivered(db, claimed.id).await,
             Some((undelivered, delay)) => {
                 let (delay, is_asked_for) = delay.map_or((None, false), |(delay, asked)| (Some(delay), asked));
                 store::notification_failed(db, claimed, &undelivered.why, delay, is_asked_for).await
             }
         });
-        match timeout(DATABASE, noted).await {
+        match timeout(DATABASE_TIMEOUT, noted).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => warn!(error = %Chain(&error), "could not note what came of a message"),
-            Err(_) => warn!("could not note what came of a message within {} s", DATABASE.as_secs()),
+            Err(_) => warn!("could not note what came of a message within {} s", DATABASE_TIMEOUT.as_secs()),
         }
         false
     }
 
     /// One attempt.
-    async fn post(&self, webhook: &Webhook, event_id: &str, stored: &str, time: Duration) -> Result<StatusCode, Undelivered> {
+    async fn post(&self, webhook: &Webhook, event_id: &str, stored: &str, time: Duration) -> Result<StatusCode, DeliveryError> {
         let body = webhook.format.body(stored);
         let mut request = self.http.post(webhook.url.clone()).header(CONTENT_TYPE, "application/json");
         if webhook.format == Format::Standard {
@@ -562,8 +565,8 @@ impl Notifier {
     }
 
     /// How long until the next attempt, and whether the receiver has asked for that; none is made behind the last one.
-    fn delay_after(&self, attempts: i32, undelivered: &Undelivered) -> Option<(Duration, bool)> {
-        let ours = self.delays.after(attempts).filter(|_| undelivered.then != Then::GiveUp);
+    fn delay_after(&self, attempts: i32, undelivered: &DeliveryError) -> Option<(Duration, bool)> {
+        let ours = self.delays.after(attempts).filter(|_| undelivered.next_attempt != NextAttempt::Never);
         let Some(ours) = ours else {
             let why = &undelivered.why;
             error!("a message to notify.webhook_url is given up after {attempts} attempts: {why}");
@@ -582,11 +585,11 @@ impl Notifier {
     /// One attempt after the other until it arrives, for seconds at most.
     async fn ping(&self, ping: Ping<'_>) {
         let Some(url) = self.ping.as_ref().and_then(|form| form.url(ping)) else { return };
-        let (until, mut wait) = (Instant::now() + AT_ONCE, FIRST_WAIT);
+        let (until, mut wait) = (Instant::now() + SEND_AT_ONCE_LIMIT, FIRST_WAIT);
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let Err(undelivered) = delivery::get(&self.http, &url, left.min(ONE_PING)).await else { return };
-            let is_over = undelivered.then != Then::TryAgain || Instant::now() + wait + wait >= until;
+            let Err(undelivered) = delivery::get(&self.http, &url, left.min(PING_TIMEOUT)).await else { return };
+            let is_over = undelivered.next_attempt != NextAttempt::Soon || Instant::now() + wait + wait >= until;
             if is_over {
                 warn!("could not reach the ping of notify: {}", undelivered.why);
                 return;
@@ -596,8 +599,8 @@ impl Notifier {
         }
     }
 
-    fn message(&self, event_id: &str, kind: Kind, data: Data) -> Message {
-        let Workspace { schema, host, .. } = &self.workspace;
+    fn message(&self, event_id: &str, kind: EventType, data: EventData) -> Message {
+        let NotifiedWorkspace { schema, host, .. } = &self.workspace;
         let event = Event { kind, timestamp: Utc::now(), workspace: schema.clone(), host: host.clone(), data };
         // Only a map with keys that are no texts could not be written.
         let body = serde_json::to_string(&event).unwrap_or_default();

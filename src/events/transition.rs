@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// What others believe of a workspace. Empty: all is well.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Told {
+pub(super) struct AnnouncedState {
     /// What keeps whole runs from succeeding, such as a refused token.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
@@ -23,16 +23,16 @@ pub(super) struct Told {
     stale: BTreeSet<String>,
 }
 
-impl Told {
+impl AnnouncedState {
     fn is_all_well(&self) -> bool {
-        *self == Told::default()
+        *self == AnnouncedState::default()
     }
 }
 
 /// What has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum News {
-    Ran(Ran),
+pub(super) enum Observation {
+    Ran(RunObservation),
     /// The data of these objects is too old.
     Stale(BTreeSet<String>),
     /// No data is too old any more.
@@ -41,7 +41,7 @@ pub(super) enum News {
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ran {
+pub(super) struct RunObservation {
     pub(super) is_good: bool,
     /// The kind of reason that would keep any object from being read.
     pub(super) failed: Option<String>,
@@ -53,7 +53,7 @@ pub(super) struct Ran {
 
 /// What there is to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tell {
+pub(super) enum Announcement {
     /// The run was not good; partial or failed by its own status.
     NotGood,
     Stale,
@@ -61,29 +61,29 @@ pub(super) enum Tell {
 }
 
 /// What is believed after the news, and what has to be told for it.
-pub(super) fn next(told: &Told, news: &News) -> (Told, Option<Tell>) {
-    match news {
-        News::Ran(ran) if ran.is_good => after_a_good_run(told, ran),
-        News::Ran(ran) => {
-            let now = merged(told, ran);
-            let is_new = now.objects != told.objects || now.failed != told.failed;
-            (now, is_new.then_some(Tell::NotGood))
+pub(super) fn next(announced: &AnnouncedState, observation: &Observation) -> (AnnouncedState, Option<Announcement>) {
+    match observation {
+        Observation::Ran(ran) if ran.is_good => after_a_good_run(announced, ran),
+        Observation::Ran(ran) => {
+            let now = merged(announced, ran);
+            let is_new = now.objects != announced.objects || now.failed != announced.failed;
+            (now, is_new.then_some(Announcement::NotGood))
         }
-        News::Stale(objects) if objects.is_empty() => next(told, &News::Fresh),
-        News::Stale(objects) => {
-            let begins = told.stale.is_empty();
-            (Told { stale: objects.clone(), ..told.clone() }, begins.then_some(Tell::Stale))
+        Observation::Stale(objects) if objects.is_empty() => next(announced, &Observation::Fresh),
+        Observation::Stale(objects) => {
+            let begins = announced.stale.is_empty();
+            (AnnouncedState { stale: objects.clone(), ..announced.clone() }, begins.then_some(Announcement::Stale))
         }
-        News::Fresh => {
-            let ends = !told.stale.is_empty();
-            (Told { stale: BTreeSet::new(), ..told.clone() }, ends.then_some(Tell::Recovered))
+        Observation::Fresh => {
+            let ends = !announced.stale.is_empty();
+            (AnnouncedState { stale: BTreeSet::new(), ..announced.clone() }, ends.then_some(Announcement::Recovered))
         }
     }
 }
 
 /// What was tried is as it is now, what was not is as it was.
-fn merged(told: &Told, ran: &Ran) -> Told {
-    let mut now = Told { failed: ran.failed.clone(), ..told.clone() };
+fn merged(announced: &AnnouncedState, ran: &RunObservation) -> AnnouncedState {
+    let mut now = AnnouncedState { failed: ran.failed.clone(), ..announced.clone() };
     for (object, reason) in &ran.objects {
         match reason {
             Some(kind) => _ = now.objects.insert(object.clone(), kind.clone()),
@@ -95,14 +95,14 @@ fn merged(told: &Told, ran: &Ran) -> Told {
     now
 }
 
-fn after_a_good_run(told: &Told, ran: &Ran) -> (Told, Option<Tell>) {
-    let mut now = merged(told, ran);
+fn after_a_good_run(announced: &AnnouncedState, ran: &RunObservation) -> (AnnouncedState, Option<Announcement>) {
+    let mut now = merged(announced, ran);
     now.stale.retain(|object| !ran.objects.contains_key(object));
     if now.is_all_well() {
-        return (now, (!told.is_all_well()).then_some(Tell::Recovered));
+        return (now, (!announced.is_all_well()).then_some(Announcement::Recovered));
     }
     // A run over a few objects: the rest is not good yet, and was last told together with what kept all from running.
-    (Told { failed: told.failed.clone(), ..now }, None)
+    (AnnouncedState { failed: announced.failed.clone(), ..now }, None)
 }
 
 #[cfg(test)]
@@ -116,44 +116,49 @@ mod tests {
     }
 
     /// A run over these objects; the second of each is the kind of its reason, none if it is good.
-    fn ran(objects: &[(&str, &str)]) -> News {
+    fn ran(objects: &[(&str, &str)]) -> Observation {
         let objects: BTreeMap<_, _> =
             objects.iter().map(|(object, kind)| ((*object).to_owned(), (!kind.is_empty()).then(|| (*kind).to_owned()))).collect();
         let is_good = objects.values().all(Option::is_none);
-        News::Ran(Ran { is_good, failed: None, objects, configured: names(&CONFIGURED) })
+        Observation::Ran(RunObservation { is_good, failed: None, objects, configured: names(&CONFIGURED) })
     }
 
-    fn all_but(bad: &[(&str, &str)]) -> News {
+    fn all_but(bad: &[(&str, &str)]) -> Observation {
         let kind = |object| bad.iter().find(|(name, _)| *name == object).map_or("", |(_, kind)| *kind);
         ran(&CONFIGURED.map(|object| (object, kind(object))))
     }
 
-    fn failed(kind: &str) -> News {
+    fn failed(kind: &str) -> Observation {
         let objects = BTreeMap::new();
-        News::Ran(Ran { is_good: false, failed: Some(kind.to_owned()), objects, configured: names(&CONFIGURED) })
+        Observation::Ran(RunObservation {
+            is_good: false,
+            failed: Some(kind.to_owned()),
+            objects,
+            configured: names(&CONFIGURED),
+        })
     }
 
-    fn stale(objects: &[&str]) -> News {
-        News::Stale(names(objects))
+    fn stale(objects: &[&str]) -> Observation {
+        Observation::Stale(names(objects))
     }
 
     /// What is told of one after the other.
-    fn check(story: &[(News, Option<Tell>)]) {
-        let mut told = Told::default();
-        for (step, (news, expected)) in story.iter().enumerate() {
-            let (next, tell) = next(&told, news);
-            assert_eq!(tell, *expected, "step {step}: {news:?} after {told:?}");
+    fn check(story: &[(Observation, Option<Announcement>)]) {
+        let mut announced = AnnouncedState::default();
+        for (step, (observation, expected)) in story.iter().enumerate() {
+            let (next, tell) = super::next(&announced, observation);
+            assert_eq!(tell, *expected, "step {step}: {observation:?} after {announced:?}");
             // As it comes back from the database.
-            told = serde_json::from_value(serde_json::to_value(&next).unwrap()).unwrap();
-            assert_eq!(told, next);
+            announced = serde_json::from_value(serde_json::to_value(&next).unwrap()).unwrap();
+            assert_eq!(announced, next);
         }
     }
 
-    use Tell::{NotGood, Recovered, Stale};
+    use Announcement::{NotGood, Recovered, Stale};
 
     #[test]
     fn good_runs_say_nothing() {
-        check(&[(all_but(&[]), None), (all_but(&[]), None), (News::Fresh, None)]);
+        check(&[(all_but(&[]), None), (all_but(&[]), None), (Observation::Fresh, None)]);
     }
 
     #[test]
@@ -229,8 +234,8 @@ mod tests {
             (stale(&["tasks"]), Some(Stale)),
             (stale(&["tasks"]), None),
             (stale(&["tasks", "users"]), None),
-            (News::Fresh, Some(Recovered)),
-            (News::Fresh, None),
+            (Observation::Fresh, Some(Recovered)),
+            (Observation::Fresh, None),
             (stale(&["tasks"]), Some(Stale)),
             (stale(&[]), Some(Recovered)),
         ]);
@@ -243,7 +248,7 @@ mod tests {
             (stale(&CONFIGURED), Some(Stale)),
             (failed("unreachable"), None),
             (all_but(&[]), Some(Recovered)),
-            (News::Fresh, None),
+            (Observation::Fresh, None),
         ]);
     }
 

@@ -17,7 +17,7 @@ use planhat_model::flatten::{Columns, Declared};
 pub struct Declarations {
     pub declared: Declared,
     /// Why they could not be read this time.
-    pub unknown: Option<Arc<api::Error>>,
+    pub unknown: Option<Arc<api::ApiError>>,
 }
 
 /// What a custom field becomes for which an object has no column.
@@ -33,9 +33,9 @@ pub(super) enum NewFields {
 
 impl Declarations {
     /// From what was read of them before it ended, or failed.
-    pub fn of(declared: Declared, failure: Option<api::Error>) -> Declarations {
+    pub fn of(declared: Declared, failure: Option<api::ApiError>) -> Declarations {
         match failure {
-            None | Some(api::Error::Forbidden { .. }) => Declarations { declared, unknown: None },
+            None | Some(api::ApiError::AccessDenied { .. }) => Declarations { declared, unknown: None },
             Some(error) => Declarations { declared, unknown: Some(Arc::new(error)) },
         }
     }
@@ -53,7 +53,7 @@ impl Declarations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use planhat_model::catalog::Kind;
+    use planhat_model::catalog::ColumnType;
     use planhat_model::flatten::Column;
     use planhat_model::record::Origin;
     use reqwest::StatusCode;
@@ -61,24 +61,24 @@ mod tests {
     fn columns(count: usize) -> Columns {
         let column = |number: usize| {
             let name = format!("c{number}");
-            Column { name: name.clone(), kind: Kind::Text, origin: Origin::Property, planhat_name: name }
+            Column { name: name.clone(), kind: ColumnType::Text, origin: Origin::Property, planhat_name: name }
         };
         (0..count).map(column).collect()
     }
 
-    fn status(status: StatusCode) -> api::Error {
-        api::Error::Status { path: "/customfields".to_owned(), status, excerpt: String::new(), retry_after: None }
+    fn status(status: StatusCode) -> api::ApiError {
+        api::ApiError::Status { path: "/customfields".to_owned(), status, excerpt: String::new(), retry_after: None }
     }
 
-    fn forbidden(status: StatusCode) -> api::Error {
-        api::Error::Forbidden { path: "/customfields".to_owned(), status }
+    fn forbidden(status: StatusCode) -> api::ApiError {
+        api::ApiError::AccessDenied { path: "/customfields".to_owned(), status }
     }
 
     #[test]
     fn only_what_the_token_may_not_read_leaves_types_to_values() {
         use NewFields::{Column, Refused, Wait};
-        let broken = || api::Error::NotAList { path: "/customfields".to_owned(), found: "null".to_owned() };
-        let unauthorized = || api::Error::Unauthorized { path: "/customfields".to_owned() };
+        let broken = || api::ApiError::NotAList { path: "/customfields".to_owned(), found: "null".to_owned() };
+        let unauthorized = || api::ApiError::Unauthorized { path: "/customfields".to_owned() };
         for (failure, first_load, later) in [
             (None, Column, Column),
             (Some(forbidden(StatusCode::FORBIDDEN)), Column, Column),

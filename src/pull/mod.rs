@@ -10,17 +10,17 @@
 //! what would be stored, `gone` looks for what is no longer there, `rejected` says when too many records cannot be stored,
 //! `declarations` what is known of custom fields, `report` counts.
 
-mod again;
 mod declarations;
 mod deletion_guard;
 mod detect_deletions;
 mod page;
+mod pause_gate;
 mod plan;
 mod preview;
 mod rejected;
 mod repeats;
 mod report;
-mod turns;
+mod retry_quarantined;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,30 +30,30 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use planhat_api::{self as api, Client, Listing, Pager, Position};
 use planhat_model::catalog::{ByObject, Object};
-use planhat_model::flatten::{Columns, Volatile};
+use planhat_model::flatten::{Columns, IgnoredFields};
 use planhat_model::record::REFUSED;
-use planhat_model::rules::Fields;
+use planhat_model::rules::FieldMap;
 use planhat_model::rules::Rules;
 use planhat_model::scan::Window;
-use planhat_model::scan::{Order, Sweep};
-use planhat_store::{self as store, Binding, Cursor, Scan, ScanKind, Store, Timeline};
+use planhat_model::scan::{SortCheck, Sweep};
+use planhat_store::{self as store, Binding, Cursor, ScanCheckpoint, ScanKind, Store, TimelineOptions};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::progress::Board;
+use crate::progress::Progress;
 
-pub use again::{Retried, store_again};
 pub use declarations::Declarations;
-pub use deletion_guard::{Brake, Ledger};
-use page::Unsaved;
+pub use deletion_guard::{DeletionGuard, DeletionReservations};
+use page::UnsavedProgress;
+pub use pause_gate::{PauseGate, PauseGuard};
 use plan::{Plan, listings, plan};
 pub use rejected::RejectionGuard;
-use rejected::Share;
+use rejected::RejectionShare;
 pub use report::{Misfits, Preview, Report};
-pub use turns::{Turns, Way};
+pub use retry_quarantined::{RetryCounts, retry_quarantined};
 
 /// Crashes of the database that a pull puts up with.
-const MOST_TIMES_LOST: u32 = 5;
+const MAX_CHECKPOINTS_LOST: u32 = 5;
 
 /// What a pull works with.
 #[derive(Debug)]
@@ -73,11 +73,11 @@ pub struct Context<'a> {
     /// Ends the pull after the page that is being stored.
     pub stop: &'a CancellationToken,
     /// Whose turn it is, should another run want the workspace meanwhile.
-    pub turns: &'a Turns,
+    pub pause_gate: &'a PauseGate,
     /// Where it tells how far it is.
-    pub board: &'a Board,
+    pub progress: &'a Progress,
     /// How many rows all objects of the run may still mark as deleted.
-    pub ledger: &'a Ledger,
+    pub deletion_reservations: &'a DeletionReservations,
 }
 
 /// What becomes of the pages.
@@ -104,12 +104,12 @@ pub struct Limits {
     pub reconcile_every: Duration,
     /// How long what became of a run is kept.
     pub keep_runs: Duration,
-    pub timeline: Timeline,
+    pub timeline: TimelineOptions,
     /// What of records may be kept, and how.
     pub rules: ByObject<Rules>,
     /// What the user counts as volatile besides the catalogue.
-    pub volatile: ByObject<Fields<()>>,
-    pub brake: Brake,
+    pub ignore_changes: ByObject<FieldMap<()>>,
+    pub deletion_guard: DeletionGuard,
     pub rejections: RejectionGuard,
     /// Of so many records of an object a run keeps the text, if they cannot be stored.
     pub quarantine_rows: usize,
@@ -117,123 +117,123 @@ pub struct Limits {
 
 /// What is asked of a pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
+pub enum Mode {
     /// What changed since the last time; all of history the first time; everything when it is time
     /// for that again.
-    Changes,
+    Incremental,
     /// All of history, from its beginning or where it was stopped.
-    History(Range),
+    Backfill(BackfillRange),
     /// Everything there is, and what is no longer there.
     Full,
 }
 
 /// Which part of history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    pub from: Begin,
+pub struct BackfillRange {
+    pub from: HistoryFrom,
     /// Leaves out what lived on until then or longer.
     pub until: Option<DateTime<Utc>>,
 }
 
 /// How far back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
+pub enum HistoryFrom {
     /// As far as the settings say.
-    Usual,
+    Default,
     Since(DateTime<Utc>),
-    TheBeginning,
+    Earliest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum PullEnd {
     Complete,
     /// Stopped between two pages; the scan goes on here next time.
     Stopped,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum PullError {
     #[error("could not read {object} from offset {offset}")]
-    Fetch { object: &'static str, offset: i64, source: api::Error },
+    Fetch { object: &'static str, offset: i64, source: api::ApiError },
     #[error("could not store {object}")]
-    Store { object: &'static str, source: store::Error },
+    Store { object: &'static str, source: store::StoreError },
     /// The rejection guard holds.
-    #[error("{rejected} of {listed} records of {object} were rejected: {reason}; {}", why_so_many(.reason))]
+    #[error("{rejected} of {listed} records of {object} were rejected: {reason}; {}", rejection_cause(.reason))]
     Rejected { object: &'static str, rejected: u64, listed: u64, reason: String },
     #[error("could not read which types the custom fields of {object} have")]
-    Undeclared { object: &'static str, source: Arc<api::Error> },
+    Undeclared { object: &'static str, source: Arc<api::ApiError> },
     /// An answer gone wrong, or all of it is gone: only a person can tell.
     #[error("Planhat lists nothing of {object}, though there are rows of earlier days: nothing was marked as deleted")]
     NothingListed { object: &'static str },
 }
 
-fn why_so_many(reason: &str) -> &'static str {
+fn rejection_cause(reason: &str) -> &'static str {
     if reason.starts_with(REFUSED) { "a rule of the database has changed" } else { "the API may have changed" }
 }
 
-impl Failure {
+impl PullError {
     /// No other object can fare better.
     pub fn is_token_refused(&self) -> bool {
-        matches!(self, Failure::Fetch { source: api::Error::Unauthorized { .. }, .. })
+        matches!(self, PullError::Fetch { source: api::ApiError::Unauthorized { .. }, .. })
     }
 
     /// The other end is gone: trying the other objects would only take longer to say the same.
-    pub fn is_out_of_reach(&self) -> bool {
+    pub fn is_unreachable(&self) -> bool {
         match self {
-            Failure::Fetch { source, .. } => matches!(source, api::Error::Unreachable { .. }),
-            Failure::Store { source, .. } => source.is_out_of_reach(),
-            Failure::Rejected { .. } | Failure::Undeclared { .. } | Failure::NothingListed { .. } => false,
+            PullError::Fetch { source, .. } => matches!(source, api::ApiError::Unreachable { .. }),
+            PullError::Store { source, .. } => source.is_unreachable(),
+            PullError::Rejected { .. } | PullError::Undeclared { .. } | PullError::NothingListed { .. } => false,
         }
     }
 
     /// Nothing was heard of the database for too long.
-    pub fn is_silence(&self) -> bool {
-        matches!(self, Failure::Store { source: store::Error::Silent { .. }, .. })
+    pub fn is_unresponsive_database(&self) -> bool {
+        matches!(self, PullError::Store { source: store::StoreError::Unresponsive { .. }, .. })
     }
 
     /// Planhat does not let this token read the object, or the workspace does not have it.
-    pub fn is_forbidden(&self) -> bool {
-        matches!(self, Failure::Fetch { source: api::Error::Forbidden { .. }, .. })
+    pub fn is_access_denied(&self) -> bool {
+        matches!(self, PullError::Fetch { source: api::ApiError::AccessDenied { .. }, .. })
     }
 
-    fn is_lost_position(&self) -> bool {
-        matches!(self, Failure::Store { source: store::Error::PositionLost { .. }, .. })
+    fn is_checkpoint_lost(&self) -> bool {
+        matches!(self, PullError::Store { source: store::StoreError::CheckpointLost { .. }, .. })
     }
 
     /// Another listing of the same object may fare better.
-    fn concerns_a_page(&self) -> bool {
-        matches!(self, Failure::Fetch { .. } | Failure::Rejected { .. })
-            && !self.is_forbidden()
+    fn may_pass_with_another_listing(&self) -> bool {
+        matches!(self, PullError::Fetch { .. } | PullError::Rejected { .. })
+            && !self.is_access_denied()
             && !self.is_token_refused()
-            && !self.is_out_of_reach()
+            && !self.is_unreachable()
     }
 
     /// The same text for the same trouble, without what differs from one time to the next.
     pub fn kind(&self) -> String {
         match self {
-            Failure::Fetch { source, .. } => source.kind(),
-            Failure::Store { source, .. } => source.kind(),
-            Failure::Rejected { .. } => "rejected".to_owned(),
-            Failure::Undeclared { source, .. } => format!("undeclared: {}", source.kind()),
-            Failure::NothingListed { .. } => "nothing listed".to_owned(),
+            PullError::Fetch { source, .. } => source.kind(),
+            PullError::Store { source, .. } => source.kind(),
+            PullError::Rejected { .. } => "rejected".to_owned(),
+            PullError::Undeclared { source, .. } => format!("undeclared: {}", source.kind()),
+            PullError::NothingListed { .. } => "nothing listed".to_owned(),
         }
     }
 
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Failure::Fetch { source, .. } => source.hint().map(str::to_owned),
-            Failure::Store { source, .. } => source.hint().map(str::to_owned),
-            Failure::Rejected { .. } => Some(
+            PullError::Fetch { source, .. } => source.hint().map(str::to_owned),
+            PullError::Store { source, .. } => source.hint().map(str::to_owned),
+            PullError::Rejected { .. } => Some(
                 "nothing more was read or kept, and the next sync reads all of it again; `planhat-sync quarantine` shows what was kept \
                  before. If it is right that so many cannot be stored, raise sync.reject_percent and sync.reject_rows"
                     .to_owned(),
             ),
-            Failure::Undeclared { .. } => Some(
+            PullError::Undeclared { .. } => Some(
                 "the first load of an object waits for /customfields, since a column keeps its type; the next sync tries again"
                     .to_owned(),
             ),
-            Failure::NothingListed { object } => Some(format!(
+            PullError::NothingListed { object } => Some(format!(
                 "look at the token's permissions and at {object} in Planhat; if all of them are gone, \
                  `planhat-sync sync --full --allow-deletes {object}` marks them"
             )),
@@ -242,9 +242,9 @@ impl Failure {
 }
 
 /// Pulls `object`, noting in `report` what was done even if it fails half-way.
-pub async fn pull(ctx: &Context<'_>, object: &'static Object, ask: Ask, report: &mut Report) -> Result<Ending, Failure> {
+pub async fn pull(ctx: &Context<'_>, object: &'static Object, mode: Mode, report: &mut Report) -> Result<PullEnd, PullError> {
     let calls = Arc::new(AtomicU64::new(0));
-    let ending = pull_all(ctx, object, ask, report, &calls).await;
+    let ending = pull_all(ctx, object, mode, report, &calls).await;
     report.figures.calls = calls.load(Ordering::Relaxed).cast_signed();
     ending
 }
@@ -252,62 +252,63 @@ pub async fn pull(ctx: &Context<'_>, object: &'static Object, ask: Ask, report: 
 async fn pull_all(
     ctx: &Context<'_>,
     object: &'static Object,
-    ask: Ask,
+    mode: Mode,
     report: &mut Report,
     calls: &Arc<AtomicU64>,
-) -> Result<Ending, Failure> {
-    let mut ask = ask;
+) -> Result<PullEnd, PullError> {
+    let mut mode = mode;
     // There is a position of ours from before another run had its turn.
-    let mut made_way = false;
+    let mut was_preempted = false;
     // Times that the database forgot pages that it had not brought to its disk when it died.
-    let mut times_lost = 0;
+    let mut checkpoints_lost = 0;
     // The scan at work was begun in an earlier run.
-    let mut begun_earlier = false;
+    let mut begun_in_earlier_run = false;
     // Why a full scan that was due could not be made.
-    let mut held_up = None;
+    let mut full_scan_failure = None;
     loop {
         let _turn = tokio::select! {
             biased;
-            () = ctx.stop.cancelled() => return Ok(Ending::Stopped),
-            turn = ctx.turns.take() => turn,
+            () = ctx.stop.cancelled() => return Ok(PullEnd::Stopped),
+            turn = ctx.pause_gate.enter() => turn,
         };
-        let plan =
-            plan(ctx, object, ask, held_up.is_none()).await.map_err(|source| Failure::Store { object: object.name, source })?;
-        if made_way && !plan.resumed && plan.another_run_may_end_it {
+        let plan = plan(ctx, object, mode, full_scan_failure.is_none())
+            .await
+            .map_err(|source| PullError::Store { object: object.name, source })?;
+        if was_preempted && !plan.resumed && plan.another_run_may_end_it {
             // It has.
-            return Ok(Ending::Complete);
+            return Ok(PullEnd::Complete);
         }
-        begun_earlier = plan.resumed && (begun_earlier || !made_way && times_lost == 0);
-        let is_due_full = plan.kind == ScanKind::Full && ask == Ask::Changes;
+        begun_in_earlier_run = plan.resumed && (begun_in_earlier_run || !was_preempted && checkpoints_lost == 0);
+        let is_due_full = plan.kind == ScanKind::Full && mode == Mode::Incremental;
         if is_due_full {
             // Where it fails, the changes of the day show again what it has shown.
-            report.repeats.expect_more();
+            report.repeats.enable();
         }
         match Pull::of(ctx, object, plan, report, calls).read_everything().await {
-            Ok(Ended::Stopped) => return Ok(Ending::Stopped),
-            Ok(Ended::MadeWay { saved }) => made_way = saved,
+            Ok(ScanEnd::Stopped) => return Ok(PullEnd::Stopped),
+            Ok(ScanEnd::Preempted { saved }) => was_preempted = saved,
             // A scan that was begun in an earlier run vouches for nothing that changed since then.
-            Ok(Ended::Complete) if begun_earlier && !matches!(ask, Ask::History(_)) && report.watermark.is_some() => {
-                (ask, begun_earlier) = (Ask::Changes, false);
+            Ok(ScanEnd::Complete) if begun_in_earlier_run && !matches!(mode, Mode::Backfill(_)) && report.watermark.is_some() => {
+                (mode, begun_in_earlier_run) = (Mode::Incremental, false);
             }
-            Ok(Ended::Complete) => return held_up.map_or(Ok(Ending::Complete), Err),
-            Err(failure) if failure.is_lost_position() && times_lost < MOST_TIMES_LOST => {
+            Ok(ScanEnd::Complete) => return full_scan_failure.map_or(Ok(PullEnd::Complete), Err),
+            Err(failure) if failure.is_checkpoint_lost() && checkpoints_lost < MAX_CHECKPOINTS_LOST => {
                 warn!(object = object.name, "{failure}: going on from what the database has kept");
-                (times_lost, made_way) = (times_lost + 1, false);
+                (checkpoints_lost, was_preempted) = (checkpoints_lost + 1, false);
             }
             // What a comparison of everything cannot get past must not keep the changes of the day away.
-            Err(failure) if is_due_full && failure.concerns_a_page() => held_up = Some(failure),
-            Err(failure) => return Err(held_up.unwrap_or(failure)),
+            Err(failure) if is_due_full && failure.may_pass_with_another_listing() => full_scan_failure = Some(failure),
+            Err(failure) => return Err(full_scan_failure.unwrap_or(failure)),
         }
     }
 }
 
 /// How a scan ended, this time.
-enum Ended {
+enum ScanEnd {
     Complete,
     Stopped,
     /// For another run, which has its turn before this one goes on.
-    MadeWay {
+    Preempted {
         saved: bool,
     },
 }
@@ -317,10 +318,10 @@ struct Pull<'a> {
     ctx: &'a Context<'a>,
     object: &'static Object,
     rules: Option<&'a Rules>,
-    volatile: Volatile,
+    ignore_changes: IgnoredFields,
     kind: ScanKind,
     window: Window,
-    scan: Scan,
+    scan: ScanCheckpoint,
     resumed: bool,
     completes: bool,
     reconciles: bool,
@@ -331,14 +332,14 @@ struct Pull<'a> {
     /// Records listed before this scan.
     listed_before: i64,
     /// What was read since the position was last saved.
-    unsaved: Unsaved,
+    unsaved: UnsavedProgress,
     /// How often the position in the database was saved; none if it has none of this scan.
     saved: Option<i64>,
     /// Records of this object in quarantine that have an id, to be released when they arrive whole.
     quarantined: HashSet<String>,
     /// What of the listing that is being read was rejected, and of all that this scan has read.
-    of_listing: Share,
-    of_scan: Share,
+    listing_rejections: RejectionShare,
+    scan_rejections: RejectionShare,
     table_exists: bool,
     /// The table has been found to take no more columns.
     table_is_full: bool,
@@ -350,20 +351,20 @@ struct Pull<'a> {
 
 /// How a scan that has read everything ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Finished {
-    Well,
+enum ScanOutcome {
+    Complete,
     /// Its listings have shown no record, and there are rows.
-    SawNothing,
+    NothingListed,
 }
 
 /// How a listing came to its end.
 #[derive(Debug, PartialEq, Eq)]
-enum Listed {
-    ToTheEnd,
+enum ListingEnd {
+    Complete,
     /// The rest is older than the window, or in no order.
-    Early,
+    StoppedEarly,
     Stopped,
-    MadeWay,
+    Preempted,
 }
 
 impl<'a> Pull<'a> {
@@ -376,12 +377,16 @@ impl<'a> Pull<'a> {
     ) -> Pull<'a> {
         let Plan { kind, window, scan, resumed, completes, reconciles, is_load, .. } = plan;
         report.scan = Some(kind);
-        let saved = resumed.then_some(scan.saves);
+        let saved = resumed.then_some(scan.number);
         Pull {
             ctx,
             object,
             rules: ctx.limits.rules.get(object.name),
-            volatile: Volatile::of(object, ctx.limits.volatile.get(object.name), ctx.limits.rules.get(object.name)),
+            ignore_changes: IgnoredFields::of(
+                object,
+                ctx.limits.ignore_changes.get(object.name),
+                ctx.limits.rules.get(object.name),
+            ),
             kind,
             window,
             scan,
@@ -391,11 +396,11 @@ impl<'a> Pull<'a> {
             is_load,
             saw_everything: !resumed,
             listed_before: report.figures.listed(),
-            unsaved: Unsaved::default(),
+            unsaved: UnsavedProgress::default(),
             saved,
             quarantined: HashSet::new(),
-            of_listing: Share::default(),
-            of_scan: Share::default(),
+            listing_rejections: RejectionShare::default(),
+            scan_rejections: RejectionShare::default(),
             table_exists: false,
             table_is_full: false,
             columns: None,
@@ -405,7 +410,7 @@ impl<'a> Pull<'a> {
     }
 
     /// All listings of the object, from where the scan stands, what is gone, and the watermark.
-    async fn read_everything(mut self) -> Result<Ended, Failure> {
+    async fn read_everything(mut self) -> Result<ScanEnd, PullError> {
         let listings = listings(self.object, self.window, &self.ctx.limits.sorted);
         let names: Vec<String> = listings.iter().map(|(listing, _)| listing.name()).collect();
         // Settings may have changed which listings there are.
@@ -414,7 +419,7 @@ impl<'a> Pull<'a> {
             found => found.unwrap_or(0),
         };
         if names.len() - first > 1 || self.resumed {
-            self.report.repeats.expect_more();
+            self.report.repeats.enable();
         }
         let mut read_to_the_end = false;
         for ((listing, sweep), name) in listings.into_iter().zip(names).skip(first) {
@@ -424,95 +429,95 @@ impl<'a> Pull<'a> {
             }
             // Rows of a sweep move with every contact and edit: it begins anew rather than going on.
             if self.scan.listing != name || sweep.is_some() {
-                self.go_to(name);
+                self.start_listing(name);
             }
             self.report.repeats.begin_listing();
             match self.read(listing, sweep).await? {
-                Listed::Stopped => return Ok(Ended::Stopped),
-                Listed::MadeWay => return Ok(Ended::MadeWay { saved: self.saved.is_some() }),
-                listed => read_to_the_end = listed == Listed::ToTheEnd,
+                ListingEnd::Stopped => return Ok(ScanEnd::Stopped),
+                ListingEnd::Preempted => return Ok(ScanEnd::Preempted { saved: self.saved.is_some() }),
+                listed => read_to_the_end = listed == ListingEnd::Complete,
             }
             self.saw_everything &= read_to_the_end;
         }
-        if !self.resumed && self.ctx.limits.rejections.holds_for_all(&self.of_scan) {
-            return Err(self.too_many_rejected(self.of_scan.clone()).await);
+        if !self.resumed && self.ctx.limits.rejections.rejects_whole_scan(&self.scan_rejections) {
+            return Err(self.too_many_rejected(self.scan_rejections.clone()).await);
         }
-        if self.kind == ScanKind::Full && self.mark_what_is_gone().await? == Listed::Stopped {
-            return Ok(Ended::Stopped);
+        if self.kind == ScanKind::Full && self.detect_deletions().await? == ListingEnd::Stopped {
+            return Ok(ScanEnd::Stopped);
         }
         self.report.saw_all = self.kind == ScanKind::Full && self.saw_everything;
-        if self.finish().await.map_err(|source| self.store_failed(source))? == Finished::SawNothing {
-            return Err(Failure::NothingListed { object: self.object.name });
+        if self.finish().await.map_err(|source| self.store_failed(source))? == ScanOutcome::NothingListed {
+            return Err(PullError::NothingListed { object: self.object.name });
         }
-        Ok(Ended::Complete)
+        Ok(ScanEnd::Complete)
     }
 
-    fn go_to(&mut self, listing: String) {
-        self.scan = Scan { listing, offset: 0, seam: None, ..self.scan.clone() };
+    fn start_listing(&mut self, listing: String) {
+        self.scan = ScanCheckpoint { listing, offset: 0, overlap_id: None, ..self.scan.clone() };
     }
 
     /// One listing, page by page.
-    async fn read(&mut self, listing: Listing, mut sweep: Option<Sweep>) -> Result<Listed, Failure> {
+    async fn read(&mut self, listing: Listing, mut sweep: Option<Sweep>) -> Result<ListingEnd, PullError> {
         let ctx = self.ctx;
-        self.of_listing = Share::default();
-        let position = Position { offset: self.scan.offset.cast_unsigned(), seam: self.scan.seam.clone() };
+        self.listing_rejections = RejectionShare::default();
+        let position = Position { offset: self.scan.offset.cast_unsigned(), overlap_id: self.scan.overlap_id.clone() };
         let mut pager = Pager::new(ctx.client, listing, ctx.limits.page_size, ctx.limits.overlap, position, self.calls);
         loop {
             let fetched = tokio::select! {
                 biased;
-                () = ctx.stop.cancelled() => return self.pause(Listed::Stopped).await,
-                () = ctx.turns.wanted() => return self.pause(Listed::MadeWay).await,
+                () = ctx.stop.cancelled() => return self.save_before_pause(ListingEnd::Stopped).await,
+                () = ctx.pause_gate.pause_requested() => return self.save_before_pause(ListingEnd::Preempted).await,
                 page = pager.next() => page,
             };
             let page = match fetched {
                 Ok(page) => page,
                 Err(source) => {
-                    let failure = Failure::Fetch { object: self.object.name, offset: self.scan.offset, source };
-                    return self.pause(Listed::Stopped).await.and(Err(failure));
+                    let failure = PullError::Fetch { object: self.object.name, offset: self.scan.offset, source };
+                    return self.save_before_pause(ListingEnd::Stopped).await.and(Err(failure));
                 }
             };
             if self.columns.is_none() {
                 self.report.readable = true;
                 self.prepare_table().await?;
             }
-            let Some(mut page) = page else { return Ok(Listed::ToTheEnd) };
-            while let Some(following) = pager.next_if_here() {
+            let Some(mut page) = page else { return Ok(ListingEnd::Complete) };
+            while let Some(following) = pager.next_if_ready() {
                 page.append(following);
             }
-            let order = sweep.as_mut().map(|sweep| sweep.see(&page.records, page.moved));
-            if order != Some(Order::Past) {
-                pager.read_ahead();
+            let sort_check = sweep.as_mut().map(|sweep| sweep.check_page(&page.records, page.rows_moved));
+            if sort_check != Some(SortCheck::PastWindow) {
+                pager.prefetch();
             }
-            let (guard, mut with_this) = (ctx.limits.rejections, self.of_listing.clone());
+            let (guard, mut with_this) = (ctx.limits.rejections, self.listing_rejections.clone());
             with_this.add(page.records.len() + page.rejected.len(), &page.rejected);
-            if guard.holds(&with_this) {
+            if guard.is_exceeded_by(&with_this) {
                 return Err(self.too_many_rejected(with_this).await);
             }
-            self.take(page).await.map_err(|source| self.store_failed(source))?;
+            self.process_page(page).await.map_err(|source| self.store_failed(source))?;
             // Now it is known what the database refused.
-            if guard.holds(&self.of_listing) {
-                return Err(self.too_many_rejected(self.of_listing.clone()).await);
+            if guard.is_exceeded_by(&self.listing_rejections) {
+                return Err(self.too_many_rejected(self.listing_rejections.clone()).await);
             }
             debug!(object = self.object.name, offset = self.scan.offset, "took a page");
-            self.ctx.board.note(self.object.name, self.report.progress());
+            self.ctx.progress.update(self.object.name, self.report.progress());
 
-            match order {
-                Some(Order::Past) => return Ok(Listed::Early),
-                Some(Order::Broken(warning)) => {
+            match sort_check {
+                Some(SortCheck::PastWindow) => return Ok(ListingEnd::StoppedEarly),
+                Some(SortCheck::OutOfOrder(warning)) => {
                     self.report.warn(warning);
                     // The first sweep goes on to the end and so sees everything; a later one only adds to it.
                     if sweep.take().is_some_and(|sweep| !sweep.is_first) {
-                        return Ok(Listed::Early);
+                        return Ok(ListingEnd::StoppedEarly);
                     }
                 }
-                Some(Order::Holds) | None => {}
+                Some(SortCheck::InOrder) | None => {}
             }
         }
     }
 
     /// The rejection guard holds: nothing more is read. What was rejected before has been passed by, and may come with
     /// an id that nobody knows, so the scan ends here and the next one begins anew.
-    async fn too_many_rejected(&mut self, share: Share) -> Failure {
+    async fn too_many_rejected(&mut self, share: RejectionShare) -> PullError {
         if let Purpose::Store { run_id } = self.ctx.purpose {
             let (workspace, object, kind) = (&self.ctx.store.schema, self.object, self.kind);
             let ended = self.ctx.store.transaction(async |db| {
@@ -523,14 +528,14 @@ impl<'a> Pull<'a> {
                 return self.store_failed(source);
             }
         }
-        let (reason, Share { listed, rejected, .. }) = (share.reason().to_owned(), share);
-        Failure::Rejected { object: self.object.name, rejected, listed, reason }
+        let (reason, RejectionShare { listed, rejected, .. }) = (share.reason().to_owned(), share);
+        PullError::Rejected { object: self.object.name, rejected, listed, reason }
     }
 
     /// Before a scan rests, its position is saved.
-    async fn pause(&mut self, why: Listed) -> Result<Listed, Failure> {
+    async fn save_before_pause(&mut self, why: ListingEnd) -> Result<ListingEnd, PullError> {
         if self.unsaved.pages > 0 {
-            self.save_position().await.map_err(|source| self.store_failed(source))?;
+            self.save_checkpoint().await.map_err(|source| self.store_failed(source))?;
         }
         Ok(why)
     }
@@ -538,46 +543,47 @@ impl<'a> Pull<'a> {
     /// Ends the scan and moves the watermark: never past what the listings showed, even if Planhat's
     /// clock is behind ours, and not at all after a scan that saw nothing, which may be an answer
     /// gone wrong.
-    async fn finish(&mut self) -> Result<Finished, store::Error> {
+    async fn finish(&mut self) -> Result<ScanOutcome, store::StoreError> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);
         let listed_nothing = self.report.figures.listed() == self.listed_before;
         let Purpose::Store { run_id } = self.ctx.purpose else {
             let looked = listed_nothing && self.table_exists;
-            let has_rows = looked && self.ctx.store.look(async |db| store::has_rows(db, workspace, object).await).await?;
-            return Ok(if has_rows { Finished::SawNothing } else { Finished::Well });
+            let has_rows =
+                looked && self.ctx.store.read_only(async |db| store::has_live_rows(db, workspace, object).await).await?;
+            return Ok(if has_rows { ScanOutcome::NothingListed } else { ScanOutcome::Complete });
         };
-        let watermark = self.scan.newest.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
+        let watermark = self.scan.newest_change_at.map_or(self.scan.started_at, |newest| newest.min(self.scan.started_at));
         let finished = self.ctx.store.transaction(async |db| {
             store::fence(&mut *db, workspace, run_id).await?;
             if let Some(saved) = self.saved {
-                store::expect_position(&mut *db, workspace, object, self.kind, saved).await?;
+                store::expect_checkpoint(&mut *db, workspace, object, self.kind, saved).await?;
             }
             // One that goes on may have seen everything in an earlier run; of a full scan that is on record.
             let saw_nothing = match (self.resumed, self.kind) {
                 _ if !listed_nothing => false,
                 (false, _) => true,
-                (true, ScanKind::Full) => store::some_seen(&mut *db, workspace, object, 1).await?.is_empty(),
+                (true, ScanKind::Full) => store::some_listed_ids(&mut *db, workspace, object, 1).await?.is_empty(),
                 (true, _) => false,
             };
             store::end_scan(&mut *db, workspace, object, self.kind).await?;
             if saw_nothing {
-                let has_rows = store::has_rows(db, workspace, object).await?;
-                return Ok((if has_rows { Finished::SawNothing } else { Finished::Well }, None, None));
+                let has_rows = store::has_live_rows(db, workspace, object).await?;
+                return Ok((if has_rows { ScanOutcome::NothingListed } else { ScanOutcome::Complete }, None, None));
             }
             if !self.completes {
                 let warning = "only a part of the usual history was asked for; the next sync loads the rest (see sync.history)";
                 let is_first = store::cursor(db, workspace, object).await?.is_none();
-                return Ok((Finished::Well, None, is_first.then_some(warning)));
+                return Ok((ScanOutcome::Complete, None, is_first.then_some(warning)));
             }
             if self.kind == ScanKind::Full {
                 store::end_covered_history(&mut *db, workspace, object, self.ctx.limits.history).await?;
             }
             if self.saw_everything {
-                store::release_unseen(&mut *db, workspace, object, run_id).await?;
+                store::release_unlisted(&mut *db, workspace, object, run_id).await?;
             }
             let reconciled_at = self.reconciles.then_some(self.scan.started_at);
             let moved = store::move_cursor(db, workspace, object, Cursor { watermark, reconciled_at }).await?;
-            Ok((Finished::Well, Some(moved), None))
+            Ok((ScanOutcome::Complete, Some(moved), None))
         });
         let (finished, moved, warning) = finished.await?;
         self.report.watermark = moved.or(self.report.watermark);
@@ -587,7 +593,7 @@ impl<'a> Pull<'a> {
         Ok(finished)
     }
 
-    fn store_failed(&self, source: store::Error) -> Failure {
-        Failure::Store { object: self.object.name, source }
+    fn store_failed(&self, source: store::StoreError) -> PullError {
+        PullError::Store { object: self.object.name, source }
     }
 }

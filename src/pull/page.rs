@@ -11,20 +11,20 @@ use planhat_model::catalog::Object;
 use planhat_model::flatten::{Columns, Row, flatten};
 use planhat_model::record::{Record, Rejected};
 use planhat_model::rules::Rules;
-use planhat_model::scan::{Verdict, Window};
-use planhat_store::{self as store, PgConnection, Refused, ScanKind, Target, Written};
+use planhat_model::scan::{Window, WindowVerdict};
+use planhat_store::{self as store, PgConnection, RefusedRow, RowCounts, ScanKind, Target};
 use tracing::warn;
 
 use super::declarations::NewFields;
-use super::repeats::Repeats;
-use super::{Failure, Pull, Purpose};
+use super::repeats::RepeatFilter;
+use super::{Pull, PullError, Purpose};
 
 /// Pages that may be read again after a crash because they changed nothing.
 const UNSAVED_PAGES: u32 = 20;
 
 /// What was read since the position of a scan was last saved.
 #[derive(Debug, Default)]
-pub(super) struct Unsaved {
+pub(super) struct UnsavedProgress {
     pub(super) pages: u32,
     /// The ids that a full scan was shown.
     seen: Vec<String>,
@@ -32,17 +32,18 @@ pub(super) struct Unsaved {
 
 impl Pull<'_> {
     /// The table, its columns, and which of its records are in quarantine.
-    pub(super) async fn prepare_table(&mut self) -> Result<(), Failure> {
-        let prepared = if self.ctx.purpose.is_preview() { self.look_at_table().await } else { self.make_table().await };
+    pub(super) async fn prepare_table(&mut self) -> Result<(), PullError> {
+        let prepared =
+            if self.ctx.purpose.is_preview() { self.inspect_table().await } else { self.create_table_if_missing().await };
         prepared.map_err(|source| self.store_failed(source))?;
         match (&self.columns, &self.ctx.declarations.unknown) {
-            (None, Some(source)) => Err(Failure::Undeclared { object: self.object.name, source: source.clone() }),
+            (None, Some(source)) => Err(PullError::Undeclared { object: self.object.name, source: source.clone() }),
             _ => Ok(()),
         }
     }
 
     /// Makes the table where it may be made, and says in `columns` that it is there.
-    async fn make_table(&mut self) -> Result<(), store::Error> {
+    async fn create_table_if_missing(&mut self) -> Result<(), store::StoreError> {
         let (workspace, object, declarations) = (&self.ctx.store.schema, self.object, self.ctx.declarations);
         let made = self.ctx.store.transaction(async |db| {
             let known = store::load_columns(&mut *db, workspace, object).await?;
@@ -53,7 +54,7 @@ impl Pull<'_> {
                 store::create_table(&mut *db, workspace, object).await?;
             }
             let columns = store::load_columns(&mut *db, workspace, object).await?;
-            store::mend_columns(&mut *db, workspace, object, &columns).await?;
+            store::recreate_dropped_columns(&mut *db, workspace, object, &columns).await?;
             let quarantined = store::ids_in_quarantine(db, workspace, object).await?;
             Ok(Some((columns, quarantined)))
         });
@@ -67,13 +68,13 @@ impl Pull<'_> {
     pub(super) fn as_declared(&self, columns: Columns) -> Columns {
         match self.ctx.declarations.new_fields(&columns) {
             NewFields::Column | NewFields::Refused => columns,
-            NewFields::Wait => columns.with_custom_fields_waiting(),
+            NewFields::Wait => columns.without_new_custom_columns(),
         }
     }
 
     /// Columns for what a page brings for the first time, in a transaction of its own: it locks the table
     /// against readers, so it has to be short. A column without values harms nobody if we die after it.
-    async fn columns_for(&mut self, records: &[Record]) -> Result<Columns, store::Error> {
+    async fn columns_for(&mut self, records: &[Record]) -> Result<Columns, store::StoreError> {
         let (workspace, object, declared) = (&self.ctx.store.schema, self.object, &self.ctx.declarations.declared);
         let columns = self.columns.take().unwrap_or_default();
         if self.table_is_full || !columns.would_grow(records) {
@@ -100,19 +101,19 @@ impl Pull<'_> {
     }
 
     /// Takes a page: what of it is in the window is stored, or compared.
-    pub(super) async fn take(&mut self, page: Page) -> Result<(), store::Error> {
-        if self.scan.offset == 0 && self.scan.newest.is_none() {
+    pub(super) async fn process_page(&mut self, page: Page) -> Result<(), store::StoreError> {
+        if self.scan.offset == 0 && self.scan.newest_change_at.is_none() {
             // A clock of ours that is ahead must not vouch for changes that are still to come.
             self.scan.started_at = page.served_at.map_or(self.scan.started_at, |at| at.min(self.scan.started_at));
         }
         let newest: Vec<_> = page.records.iter().map(|record| record.newest_of(self.object.times())).collect();
-        self.scan.newest = self.scan.newest.max(newest.iter().copied().max().flatten());
-        (self.scan.offset, self.scan.seam) = (page.next.offset.cast_signed(), page.next.seam.clone());
+        self.scan.newest_change_at = self.scan.newest_change_at.max(newest.iter().copied().max().flatten());
+        (self.scan.offset, self.scan.overlap_id) = (page.next.offset.cast_signed(), page.next.overlap_id.clone());
         if self.kind == ScanKind::Full && !self.ctx.purpose.is_preview() {
             let rejected = page.rejected.iter().filter_map(|rejected| rejected.id.as_ref());
             self.unsaved.seen.extend(page.records.iter().map(|record| &record.id).chain(rejected).cloned());
         }
-        let mut page = self.sort(page, newest).await?;
+        let mut page = self.classify(page, newest).await?;
         // From here on nothing knows what must not be kept.
         if let Some(rules) = self.rules {
             page.apply(rules);
@@ -126,9 +127,9 @@ impl Pull<'_> {
     /// Sorts the records of a page. What is older than the window is compared all the same if it is
     /// stored and cannot be told unchanged otherwise, or is stored as deleted: it is back. What is not stored lies outside the
     /// history, whatever its times say.
-    async fn sort(&mut self, page: Page, newest: Vec<Option<DateTime<Utc>>>) -> Result<Sorted, store::Error> {
+    async fn classify(&mut self, page: Page, newest: Vec<Option<DateTime<Utc>>>) -> Result<ClassifiedPage, store::StoreError> {
         let repeats = &mut self.report.repeats;
-        let mut page = Sorted::by(self.window, self.object, &self.quarantined, repeats, page, newest);
+        let mut page = ClassifiedPage::by(self.window, self.object, &self.quarantined, repeats, page, newest);
         if page.older.is_empty() {
             return Ok(page);
         }
@@ -136,33 +137,35 @@ impl Pull<'_> {
         let (workspace, object) = (&self.ctx.store.schema, self.object);
         let mut stored: HashMap<String, bool> = HashMap::new();
         if self.table_exists {
-            let found = self.ctx.store.transaction(async |db| store::stored_among(db, workspace, object, &ids).await).await?;
+            let found =
+                self.ctx.store.transaction(async |db| store::deletion_marks_of(db, workspace, object, &ids).await).await?;
             stored.extend(found);
         }
         for (record, newest, verdict) in std::mem::take(&mut page.older) {
             match (stored.get(&record.id), verdict) {
-                (Some(true), _) | (Some(false), Verdict::IfStored) => page.take(record, newest),
+                (Some(true), _) | (Some(false), WindowVerdict::IfStored) => page.take(record, newest),
                 _ if page.again.remove(&record.id) => page.listed_again += 1,
-                (Some(false), Verdict::Unchanged) => page.unchanged += 1,
-                _ => page.too_old += 1,
+                (Some(false), WindowVerdict::Unchanged) => page.unchanged += 1,
+                _ => page.outside_history += 1,
             }
         }
         Ok(page)
     }
 
-    async fn store(&mut self, page: Sorted, run_id: i64) -> Result<(), store::Error> {
+    async fn store(&mut self, page: ClassifiedPage, run_id: i64) -> Result<(), store::StoreError> {
         let columns = self.columns_for(&page.taken).await?;
-        let stored = self.store_in(&columns, page, run_id).await;
+        let stored = self.store_page(&columns, page, run_id).await;
         self.columns = Some(columns);
         stored
     }
 
     /// Everything about one page in one transaction.
-    async fn store_in(&mut self, columns: &Columns, page: Sorted, run_id: i64) -> Result<(), store::Error> {
+    async fn store_page(&mut self, columns: &Columns, page: ClassifiedPage, run_id: i64) -> Result<(), store::StoreError> {
         let pages = page.pages;
-        let rows = flatten(columns, &self.volatile, &page.taken);
-        let noted = self.ctx.limits.timeline.noted(self.is_load);
-        let target = Target { schema: &self.ctx.store.schema, object: self.object, columns, run_id, noted, rules: self.rules };
+        let rows = flatten(columns, &self.ignore_changes, &page.taken);
+        let action_policy = self.ctx.limits.timeline.action_policy(self.is_load);
+        let target =
+            Target { schema: &self.ctx.store.schema, object: self.object, columns, run_id, action_policy, rules: self.rules };
 
         let committed = match self.commit(target, &page, &rows, false).await {
             Err(error) => match error.refusal() {
@@ -175,13 +178,13 @@ impl Pull<'_> {
             },
             committed => committed,
         };
-        let Committed { written, refused, released, saved } = committed?;
+        let CommittedPage { counts, refused, released, saved } = committed?;
         match saved {
-            Some(saves) => self.is_saved(saves),
+            Some(saves) => self.mark_saved(saves),
             None => self.unsaved.pages += pages,
         }
-        self.weigh(&page, &refused);
-        self.report.add(self.object, &page, &rows, written, &refused);
+        self.count_rejections(&page, &refused);
+        self.report.add(self.object, &page, &rows, counts, &refused);
         for id in released {
             self.quarantined.remove(&id);
         }
@@ -194,26 +197,26 @@ impl Pull<'_> {
     async fn commit(
         &self,
         target: Target<'_>,
-        page: &Sorted,
+        page: &ClassifiedPage,
         rows: &[Row<'_>],
-        in_halves: bool,
-    ) -> Result<Committed, store::Error> {
-        let work = async |db: &mut PgConnection| self.commit_once(db, target, page, rows, in_halves).await;
+        bisect: bool,
+    ) -> Result<CommittedPage, store::StoreError> {
+        let work = async |db: &mut PgConnection| self.commit_once(db, target, page, rows, bisect).await;
         // The changes of a day are few, and worth the wait for the disk.
-        if self.is_load { self.ctx.store.hasty_transaction(work).await } else { self.ctx.store.transaction(work).await }
+        if self.is_load { self.ctx.store.transaction_async_commit(work).await } else { self.ctx.store.transaction(work).await }
     }
 
     async fn commit_once(
         &self,
         db: &mut PgConnection,
         target: Target<'_>,
-        page: &Sorted,
+        page: &ClassifiedPage,
         rows: &[Row<'_>],
-        in_halves: bool,
-    ) -> Result<Committed, store::Error> {
+        bisect: bool,
+    ) -> Result<CommittedPage, store::StoreError> {
         let Target { schema: workspace, object, run_id, .. } = target;
-        let (written, refused) = if in_halves {
-            store::upsert_in_halves(&mut *db, target, rows).await?
+        let (counts, refused) = if bisect {
+            store::upsert_bisecting(&mut *db, target, rows).await?
         } else {
             (store::upsert(&mut *db, target, rows).await?, Vec::new())
         };
@@ -224,44 +227,44 @@ impl Pull<'_> {
         store::release_stored(&mut *db, workspace, object, &released).await?;
         let rejected = page.rejected.iter().chain(&refused);
         let entries = self.report.rejected.entries(rejected, self.ctx.limits.quarantine_rows);
-        store::put_in_quarantine(&mut *db, workspace, object, run_id, &entries).await?;
-        let nothing_new = written.is_nothing() && released.is_empty() && entries.is_empty();
+        store::quarantine_records(&mut *db, workspace, object, run_id, &entries).await?;
+        let nothing_new = counts.changed_nothing() && released.is_empty() && entries.is_empty();
         let released = released.into_iter().map(str::to_owned).collect();
-        let is_worth_it = !nothing_new || self.unsaved.pages >= UNSAVED_PAGES;
-        let saved = if is_worth_it { Some(self.save(db, run_id).await?) } else { None };
-        Ok(Committed { written, refused, released, saved })
+        let should_save = !nothing_new || self.unsaved.pages >= UNSAVED_PAGES;
+        let saved = if should_save { Some(self.save(db, run_id).await?) } else { None };
+        Ok(CommittedPage { counts, refused, released, saved })
     }
 
     /// Counts what was listed and rejected, for the rejection guard.
-    pub(super) fn weigh(&mut self, page: &Sorted, refused: &[Rejected]) {
-        for share in [&mut self.of_listing, &mut self.of_scan] {
+    pub(super) fn count_rejections(&mut self, page: &ClassifiedPage, refused: &[Rejected]) {
+        for share in [&mut self.listing_rejections, &mut self.scan_rejections] {
             share.add(page.listed, page.rejected.iter().chain(refused));
         }
     }
 
     /// Saves the position alone.
-    pub(super) async fn save_position(&mut self) -> Result<(), store::Error> {
+    pub(super) async fn save_checkpoint(&mut self) -> Result<(), store::StoreError> {
         let Purpose::Store { run_id } = self.ctx.purpose else { return Ok(()) };
         let saves = self.ctx.store.transaction(async |db| self.save(db, run_id).await).await?;
-        self.is_saved(saves);
+        self.mark_saved(saves);
         Ok(())
     }
 
     /// The position, and what a full scan has seen on the way to it.
-    pub(super) async fn save(&self, db: &mut PgConnection, run_id: i64) -> Result<i64, store::Error> {
+    pub(super) async fn save(&self, db: &mut PgConnection, run_id: i64) -> Result<i64, store::StoreError> {
         let workspace = &self.ctx.store.schema;
-        store::note_seen(&mut *db, workspace, self.object, &self.unsaved.seen).await?;
-        store::save_scan(db, workspace, self.object, self.kind, &self.scan, self.saved, run_id).await
+        store::save_listed_ids(&mut *db, workspace, self.object, &self.unsaved.seen).await?;
+        store::save_checkpoint(db, workspace, self.object, self.kind, &self.scan, self.saved, run_id).await
     }
 
-    pub(super) fn is_saved(&mut self, saves: i64) {
-        (self.unsaved, self.saved) = (Unsaved::default(), Some(saves));
+    pub(super) fn mark_saved(&mut self, saves: i64) {
+        (self.unsaved, self.saved) = (UnsavedProgress::default(), Some(saves));
     }
 }
 
 /// What became of a page.
-struct Committed {
-    written: Written,
+struct CommittedPage {
+    counts: RowCounts,
     refused: Vec<Rejected>,
     /// The ids of those that were in quarantine.
     released: Vec<String>,
@@ -270,15 +273,15 @@ struct Committed {
 }
 
 /// The records of a page, sorted by what becomes of them.
-pub(super) struct Sorted {
+pub(super) struct ClassifiedPage {
     /// Each once: of records with the same id the last one counts.
     pub(super) taken: Vec<Record>,
     /// The time of the oldest of those.
     pub(super) oldest: Option<DateTime<Utc>>,
     /// Those that are older than the window, with the newest of their times.
-    older: Vec<(Record, Option<DateTime<Utc>>, Verdict)>,
+    older: Vec<(Record, Option<DateTime<Utc>>, WindowVerdict)>,
     /// Those that are outside the history.
-    pub(super) too_old: usize,
+    pub(super) outside_history: usize,
     /// Those whose own times show that they are stored as they are.
     pub(super) unchanged: usize,
     pub(super) rejected: Vec<Rejected>,
@@ -291,18 +294,18 @@ pub(super) struct Sorted {
     pub(super) pages: u32,
 }
 
-impl Sorted {
+impl ClassifiedPage {
     /// A record in quarantine is taken whatever its age, so that it is never lost sight of.
     fn by(
         window: Window,
         object: &Object,
         quarantined: &HashSet<String>,
-        repeats: &mut Repeats,
+        repeats: &mut RepeatFilter,
         page: Page,
         newest: Vec<Option<DateTime<Utc>>>,
-    ) -> Sorted {
+    ) -> ClassifiedPage {
         let Page { records, rejected, pages, .. } = page;
-        let mut sorted = Sorted { listed: records.len() + rejected.len(), pages, ..Sorted::empty() };
+        let mut sorted = ClassifiedPage { listed: records.len() + rejected.len(), pages, ..ClassifiedPage::empty() };
         sorted.rejected = rejected;
         let waits = |record: &Record| quarantined.contains(&record.id);
         let mut seen = HashSet::with_hasher(RandomState::default());
@@ -310,11 +313,11 @@ impl Sorted {
         let is_last: Vec<bool> = is_last.into_iter().rev().collect();
         sorted.listed_again = is_last.iter().filter(|is_last| !**is_last).count();
         for ((record, newest), _) in records.into_iter().zip(newest).zip(is_last).filter(|(_, is_last)| *is_last) {
-            if repeats.has_shown(&record.id) {
+            if repeats.was_listed_before(&record.id) {
                 sorted.again.insert(record.id.clone());
             }
             match window.judge(object, &record, newest) {
-                Verdict::In => sorted.take(record, newest),
+                WindowVerdict::In => sorted.take(record, newest),
                 _ if waits(&record) => sorted.take(record, newest),
                 verdict => sorted.older.push((record, newest, verdict)),
             }
@@ -322,12 +325,12 @@ impl Sorted {
         sorted
     }
 
-    pub(super) fn empty() -> Sorted {
-        Sorted {
+    pub(super) fn empty() -> ClassifiedPage {
+        ClassifiedPage {
             taken: Vec::new(),
             oldest: None,
             older: Vec::new(),
-            too_old: 0,
+            outside_history: 0,
             unchanged: 0,
             rejected: Vec::new(),
             listed: 0,
@@ -359,7 +362,7 @@ impl Sorted {
     }
 
     /// The record behind a row that the database refused.
-    fn refuse(&self, refused: Refused) -> Option<Rejected> {
+    fn refuse(&self, refused: RefusedRow) -> Option<Rejected> {
         let record = self.taken.iter().rfind(|record| record.id == refused.id)?;
         Some(record.refused(refused.reason, refused.sqlstate))
     }

@@ -6,10 +6,10 @@ use planhat_model::catalog::Object;
 use planhat_model::rules::Rules;
 use planhat_model::scan::Sweep;
 use planhat_model::scan::Window;
-use planhat_store::{self as store, Cursor, Scan, ScanKind};
+use planhat_store::{self as store, Cursor, ScanCheckpoint, ScanKind};
 use tracing::info;
 
-use super::{Ask, Begin, Context, Limits, Purpose, Range};
+use super::{BackfillRange, Context, HistoryFrom, Limits, Mode, Purpose};
 
 /// A full scan that was begun longer ago begins anew: who asks for one wants to know how things are now.
 const FULL_SCAN_LASTS: TimeDelta = A_DAY;
@@ -19,7 +19,7 @@ const A_DAY: TimeDelta = TimeDelta::days(1);
 pub(super) struct Plan {
     pub(super) kind: ScanKind,
     pub(super) window: Window,
-    pub(super) scan: Scan,
+    pub(super) scan: ScanCheckpoint,
     pub(super) resumed: bool,
     /// Whether the end of this scan says that the object is complete.
     pub(super) completes: bool,
@@ -32,40 +32,41 @@ pub(super) struct Plan {
 }
 
 /// Decides it. Changes may become a full scan, when one is due or unfinished, only if that `may_be_full`.
-pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask, may_be_full: bool) -> Result<Plan, store::Error> {
+pub(super) async fn plan(ctx: &Context<'_>, object: &Object, mode: Mode, may_be_full: bool) -> Result<Plan, store::StoreError> {
     let history = ctx.now - ctx.limits.history;
-    let Known { cursor, unfinished } = known(ctx, object).await?;
+    let StoredProgress { cursor, unfinished } = stored_progress(ctx, object).await?;
     let rules = ctx.limits.rules.get(object.name).map(Rules::fingerprint);
     // What was compared under other rules has to be compared again.
-    let still_lasts = |full: &Scan| full.started_at > ctx.now - FULL_SCAN_LASTS && full.rules == rules;
+    let still_lasts = |full: &ScanCheckpoint| full.started_at > ctx.now - FULL_SCAN_LASTS && full.rules_fingerprint == rules;
     let unfinished_full = unfinished.iter().any(|(kind, scan)| *kind == ScanKind::Full && still_lasts(scan));
-    let (kind, since, until) = match (ask, cursor) {
-        (Ask::Full, _) => (ScanKind::Full, Some(history), None),
-        (Ask::Changes, Some(cursor)) if may_be_full && (unfinished_full || is_due(cursor, ctx.limits, ctx.now)) => {
+    let (kind, since, until) = match (mode, cursor) {
+        (Mode::Full, _) => (ScanKind::Full, Some(history), None),
+        (Mode::Incremental, Some(cursor)) if may_be_full && (unfinished_full || is_due(cursor, ctx.limits, ctx.now)) => {
             (ScanKind::Full, Some(history), None)
         }
-        (Ask::Changes, Some(cursor)) => (ScanKind::Changes, Some(cursor.watermark - ctx.limits.lookback), None),
-        (Ask::Changes, None) => (ScanKind::History, Some(history), None),
-        (Ask::History(Range { from, until }), _) => {
+        (Mode::Incremental, Some(cursor)) => (ScanKind::Incremental, Some(cursor.watermark - ctx.limits.lookback), None),
+        (Mode::Incremental, None) => (ScanKind::History, Some(history), None),
+        (Mode::Backfill(BackfillRange { from, until }), _) => {
             let since = match from {
-                Begin::Usual => Some(history),
-                Begin::Since(since) => Some(since),
-                Begin::TheBeginning => None,
+                HistoryFrom::Default => Some(history),
+                HistoryFrom::Since(since) => Some(since),
+                HistoryFrom::Earliest => None,
             };
             let is_a_load = until.is_none() && goes_back_to(history, since);
             (if is_a_load { ScanKind::History } else { ScanKind::Backfill }, since, until)
         }
     };
     // A scan that goes as far, back and forth, will do, and is further ahead.
-    let will_do = |scan: &Scan| match kind {
+    let can_resume = |scan: &ScanCheckpoint| match kind {
         ScanKind::Full => still_lasts(scan),
-        ScanKind::History | ScanKind::Backfill | ScanKind::Changes => {
+        ScanKind::History | ScanKind::Backfill | ScanKind::Incremental => {
             scan.since <= since && scan.until.is_none_or(|end| until.is_some_and(|until| until <= end))
         }
     };
-    let unfinished = unfinished.into_iter().find(|(of, scan)| *of == kind && will_do(scan)).map(|(_, scan)| scan);
+    let unfinished = unfinished.into_iter().find(|(of, scan)| *of == kind && can_resume(scan)).map(|(_, scan)| scan);
     let resumed = unfinished.is_some();
-    let scan = unfinished.unwrap_or(Scan { rules, ..Scan::starting(ctx.now, since, until) });
+    let scan =
+        unfinished.unwrap_or(ScanCheckpoint { rules_fingerprint: rules, ..ScanCheckpoint::starting(ctx.now, since, until) });
     if resumed {
         info!(object = object.name, offset = scan.offset, "going on with the scan begun at {}", scan.started_at);
     }
@@ -81,13 +82,13 @@ pub(super) async fn plan(ctx: &Context<'_>, object: &Object, ask: Ask, may_be_fu
         anew.await?;
     }
     let window = match (kind, scan.since) {
-        (ScanKind::Changes, Some(since)) => Window::Changes { since, history },
+        (ScanKind::Incremental, Some(since)) => Window::Incremental { since, history },
         (ScanKind::Full, Some(history)) => Window::Full { history },
         (_, since) => Window::History { since, until: scan.until },
     };
     // A history that is shorter leaves the rest to a later one, unless that has been read already.
     let completes = match (kind, cursor) {
-        (ScanKind::Changes | ScanKind::Full, _) => true,
+        (ScanKind::Incremental | ScanKind::Full, _) => true,
         (ScanKind::History, None) => true,
         (ScanKind::Backfill, None) => false,
         (ScanKind::History | ScanKind::Backfill, Some(cursor)) => {
@@ -109,34 +110,34 @@ fn goes_back_to(history: DateTime<Utc>, since: Option<DateTime<Utc>>) -> bool {
 }
 
 /// What the tool's own tables know of an object.
-struct Known {
+struct StoredProgress {
     cursor: Option<Cursor>,
-    unfinished: Vec<(ScanKind, Scan)>,
+    unfinished: Vec<(ScanKind, ScanCheckpoint)>,
 }
 
-async fn known(ctx: &Context<'_>, object: &Object) -> Result<Known, store::Error> {
+async fn stored_progress(ctx: &Context<'_>, object: &Object) -> Result<StoredProgress, store::StoreError> {
     let workspace = &ctx.store.schema;
     if ctx.purpose.is_preview() {
         if !ctx.store.is_set_up().await? {
-            return Ok(Known { cursor: None, unfinished: Vec::new() });
+            return Ok(StoredProgress { cursor: None, unfinished: Vec::new() });
         }
-        let looked = ctx.store.look(async |db| {
+        let looked = ctx.store.read_only(async |db| {
             let there = store::table_exists(&mut *db, workspace, object).await?;
             if there { store::cursor(db, workspace, object).await } else { Ok(None) }
         });
         // Where a load was stopped is not where a preview begins.
-        return Ok(Known { cursor: looked.await?, unfinished: Vec::new() });
+        return Ok(StoredProgress { cursor: looked.await?, unfinished: Vec::new() });
     }
     let known = ctx.store.transaction(async |db| {
         if let Some(binding) = ctx.binding {
             store::expect_binding(&mut *db, workspace, binding).await?;
         }
         if !store::table_exists(&mut *db, workspace, object).await? {
-            store::forget_object(&mut *db, workspace, object).await?;
+            store::reset_object(&mut *db, workspace, object).await?;
         }
         let cursor = store::cursor(&mut *db, workspace, object).await?;
         let unfinished = store::unfinished_scans(db, workspace, object).await?;
-        Ok(Known { cursor, unfinished })
+        Ok(StoredProgress { cursor, unfinished })
     });
     known.await
 }
@@ -162,7 +163,7 @@ fn is_due(cursor: Cursor, limits: &Limits, now: DateTime<Utc>) -> bool {
 pub(super) fn listings(object: &'static Object, window: Window, sorted: &[&str]) -> Vec<(Listing, Option<Sweep>)> {
     let is_sorted = sorted.contains(&object.name);
     let (sweeps, since): (Vec<Option<&'static str>>, _) = match window {
-        Window::Changes { since, .. } if is_sorted => (object.sweeps().iter().copied().map(Some).collect(), Some(since)),
+        Window::Incremental { since, .. } if is_sorted => (object.sweeps().iter().copied().map(Some).collect(), Some(since)),
         _ => (vec![None], None),
     };
     let hidden = if object.hidden.is_some() { vec![false, true] } else { vec![false] };

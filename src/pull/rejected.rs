@@ -15,15 +15,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 use planhat_model::record::{Rejected, is_whole_text};
-use planhat_store::Entry;
+use planhat_store::NewQuarantineEntry;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// So many records, all of them rejected, are no chance.
-const SEVERAL: usize = 3;
+const MIN_REJECTED_TO_FAIL_SCAN: usize = 3;
 /// The most that is kept of the text of one record: more than any record has that people would read.
-const MOST_TEXT_BYTES: usize = 128 * 1024;
+const MAX_TEXT_BYTES: usize = 128 * 1024;
 /// Records that are told apart when they are counted; further ones count as often as they are listed.
-const MOST_TOLD_APART: usize = 1_000_000;
+const MAX_RECORDS_TOLD_APART: usize = 1_000_000;
 /// Ids that are named where a run says what it could not store, and how much of each.
 const NAMED_IDS: usize = 3;
 const ID_CHARS: usize = 40;
@@ -38,7 +38,7 @@ pub struct RejectionGuard {
 
 /// How many of the records that were listed were rejected, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Share {
+pub(super) struct RejectionShare {
     pub(super) listed: u64,
     pub(super) rejected: u64,
     reasons: BTreeMap<String, u64>,
@@ -46,12 +46,12 @@ pub(super) struct Share {
     first: BTreeSet<u64>,
 }
 
-impl Share {
+impl RejectionShare {
     pub(super) fn add<'a>(&mut self, listed: usize, rejected: impl IntoIterator<Item = &'a Rejected>) {
         self.listed += listed as u64;
         for rejected in rejected {
             self.rejected += 1;
-            if self.first.len() < SEVERAL {
+            if self.first.len() < MIN_REJECTED_TO_FAIL_SCAN {
                 self.first.insert(key_of(rejected));
             }
             *self.reasons.entry(rejected.reason_class()).or_default() += 1;
@@ -66,20 +66,22 @@ impl Share {
 
 impl RejectionGuard {
     /// Whether it fails an object of whose listing so much has been read.
-    pub(super) fn holds(self, of_listing: &Share) -> bool {
-        let Share { listed, rejected, .. } = *of_listing;
+    pub(super) fn is_exceeded_by(self, listing_rejections: &RejectionShare) -> bool {
+        let RejectionShare { listed, rejected, .. } = *listing_rejections;
         rejected >= u64::from(self.rows.max(1)) && rejected * 100 > u64::from(self.percent) * listed
     }
 
     /// Whether it fails an object of which this is everything that was listed.
-    pub(super) fn holds_for_all(self, of_scan: &Share) -> bool {
-        self.percent < 100 && of_scan.rejected == of_scan.listed && of_scan.first.len() >= SEVERAL
+    pub(super) fn rejects_whole_scan(self, scan_rejections: &RejectionShare) -> bool {
+        self.percent < 100
+            && scan_rejections.rejected == scan_rejections.listed
+            && scan_rejections.first.len() >= MIN_REJECTED_TO_FAIL_SCAN
     }
 }
 
 /// The records that a run has rejected, each counted once however often it is listed.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct RejectionTally {
     /// By which they are known, in the order in which they came.
     known: HashMap<u64, usize, RandomState>,
     reasons: BTreeMap<String, u64>,
@@ -87,16 +89,23 @@ pub(super) struct Tally {
     ids: Vec<String>,
 }
 
-impl Tally {
+impl RejectionTally {
     /// What is kept of these records, with the text of no more than so many in a run.
-    pub(super) fn entries<'a>(&self, rejected: impl IntoIterator<Item = &'a Rejected>, most_texts: usize) -> Vec<Entry<'a>> {
+    pub(super) fn entries<'a>(
+        &self,
+        rejected: impl IntoIterator<Item = &'a Rejected>,
+        most_texts: usize,
+    ) -> Vec<NewQuarantineEntry<'a>> {
         let mut place = self.known.len();
         let mut entry = |rejected: &'a Rejected| {
             let place = self.known.get(&key_of(rejected)).copied().unwrap_or_else(|| {
                 place += 1;
                 place - 1
             });
-            Entry { rejected, raw: if place < most_texts { bounded(&rejected.raw) } else { left_out(&rejected.raw, most_texts) } }
+            NewQuarantineEntry {
+                rejected,
+                raw: if place < most_texts { bounded(&rejected.raw) } else { left_out(&rejected.raw, most_texts) },
+            }
         };
         rejected.into_iter().map(&mut entry).collect()
     }
@@ -109,7 +118,7 @@ impl Tally {
             if self.known.contains_key(&key) {
                 continue;
             }
-            if place < MOST_TOLD_APART {
+            if place < MAX_RECORDS_TOLD_APART {
                 self.known.insert(key, place);
             }
             new += 1;
@@ -139,10 +148,10 @@ fn key_of(rejected: &Rejected) -> u64 {
 
 /// A text of no more than its bound; one that was cut says so in front.
 fn bounded(raw: &str) -> Cow<'_, str> {
-    if raw.len() <= MOST_TEXT_BYTES || !is_whole_text(raw) {
+    if raw.len() <= MAX_TEXT_BYTES || !is_whole_text(raw) {
         return Cow::Borrowed(raw);
     }
-    let end = (0..=MOST_TEXT_BYTES).rev().find(|end| raw.is_char_boundary(*end)).unwrap_or_default();
+    let end = (0..=MAX_TEXT_BYTES).rev().find(|end| raw.is_char_boundary(*end)).unwrap_or_default();
     Cow::Owned(format!("(the first {end} of {} bytes) {}", raw.len(), &raw[..end]))
 }
 
@@ -168,15 +177,21 @@ mod tests {
         Rejected { id: Some(id.to_owned()), sqlstate: Some("23514".to_owned()), ..bad(raw) }
     }
 
-    fn share(listed: u64, rejected: u64) -> Share {
-        Share { listed, rejected, reasons: BTreeMap::new(), first: (0..rejected.min(SEVERAL as u64)).collect() }
+    fn share(listed: u64, rejected: u64) -> RejectionShare {
+        RejectionShare {
+            listed,
+            rejected,
+            reasons: BTreeMap::new(),
+            first: (0..rejected.min(MIN_REJECTED_TO_FAIL_SCAN as u64)).collect(),
+        }
     }
 
     #[test]
     fn the_guard_holds_where_many_records_and_a_large_share_of_a_listing_are_rejected() {
         let guard = RejectionGuard { percent: 20, rows: 100 };
-        let check =
-            |rejected, listed, expected| assert_eq!(guard.holds(&share(listed, rejected)), expected, "{rejected} of {listed}");
+        let check = |rejected, listed, expected| {
+            assert_eq!(guard.is_exceeded_by(&share(listed, rejected)), expected, "{rejected} of {listed}")
+        };
         check(1_200, 1_200, true);
         check(100, 100, true);
         check(99, 99, false);
@@ -186,27 +201,27 @@ mod tests {
         check(20_000, 100_000, false);
         check(0, 0, false);
         let never = RejectionGuard { percent: 100, rows: 0 };
-        assert!(!never.holds(&share(1_200, 1_200)) && !never.holds(&share(0, 0)));
+        assert!(!never.is_exceeded_by(&share(1_200, 1_200)) && !never.is_exceeded_by(&share(0, 0)));
         let at_once = RejectionGuard { percent: 0, rows: 0 };
-        assert!(at_once.holds(&share(1_000, 1)) && !at_once.holds(&share(1_000, 0)));
+        assert!(at_once.is_exceeded_by(&share(1_000, 1)) && !at_once.is_exceeded_by(&share(1_000, 0)));
     }
 
     #[test]
     fn of_a_small_object_all_records_have_to_be_rejected_and_be_several() {
         let guard = RejectionGuard { percent: 20, rows: 100 };
         let check = |rejected, listed, expected| {
-            assert_eq!(guard.holds_for_all(&share(listed, rejected)), expected, "{rejected} of {listed}");
+            assert_eq!(guard.rejects_whole_scan(&share(listed, rejected)), expected, "{rejected} of {listed}");
         };
         check(3, 3, true);
         check(2, 2, false);
         check(0, 0, false);
         check(50, 51, false);
-        assert!(!RejectionGuard { percent: 100, rows: 100 }.holds_for_all(&share(3, 3)));
+        assert!(!RejectionGuard { percent: 100, rows: 100 }.rejects_whole_scan(&share(3, 3)));
     }
 
     #[test]
     fn the_most_frequent_reason_is_given_and_no_value_is_in_it() {
-        let mut share = Share::default();
+        let mut share = RejectionShare::default();
         let odd = Rejected { reason: "not readable: \"Kim\" at line 1".to_owned(), ..bad("1") };
         share.add(4, &[with_id("a", "2"), bad("3"), bad("4"), odd.clone()]);
         assert_eq!((share.listed, share.rejected, share.reason()), (4, 4, "no _id"));
@@ -218,20 +233,20 @@ mod tests {
 
     #[test]
     fn a_record_counts_once_by_its_id_or_by_its_text() {
-        let mut tally = Tally::default();
+        let mut tally = RejectionTally::default();
         assert_eq!(tally.add(&[bad("1"), bad("2"), bad("1"), with_id("a", "1")]), 3);
         assert_eq!(tally.add(&[bad("2"), with_id("a", "another version")]), 0);
         assert_eq!(tally.summary().unwrap(), "2 × no _id, 1 × refused by PostgreSQL (23514); ids: a");
         tally.add(&["b\u{1b}", "c", "d", "e"].map(|id| with_id(id, "1")));
         assert!(tally.summary().unwrap().ends_with("; ids: a, b\\u{1b}, c …"), "{:?}", tally.summary());
-        assert_eq!(Tally::default().summary(), None);
+        assert_eq!(RejectionTally::default().summary(), None);
     }
 
     #[test]
     fn the_texts_of_so_many_records_are_kept_and_of_the_same_ones_again() {
-        let mut tally = Tally::default();
+        let mut tally = RejectionTally::default();
         let first = [bad("\"1\""), bad("\"2\""), bad("\"3\"")];
-        let kept = |tally: &Tally, rejected: &[Rejected]| -> Vec<bool> {
+        let kept = |tally: &RejectionTally, rejected: &[Rejected]| -> Vec<bool> {
             tally.entries(rejected, 2).iter().map(|entry| is_whole_text(&entry.raw)).collect()
         };
         assert_eq!(kept(&tally, &first), [true, true, false]);
@@ -241,10 +256,10 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_between_two_characters_and_says_so() {
-        let long = format!("\"{}\"", "é".repeat(MOST_TEXT_BYTES));
+        let long = format!("\"{}\"", "é".repeat(MAX_TEXT_BYTES));
         let cut = bounded(&long);
-        assert!(!is_whole_text(&cut) && cut.len() < MOST_TEXT_BYTES + 100, "{}", cut.len());
-        assert!(cut.starts_with(&format!("(the first {} of {} bytes) \"é", MOST_TEXT_BYTES - 1, long.len())), "{}", &cut[..60]);
+        assert!(!is_whole_text(&cut) && cut.len() < MAX_TEXT_BYTES + 100, "{}", cut.len());
+        assert!(cut.starts_with(&format!("(the first {} of {} bytes) \"é", MAX_TEXT_BYTES - 1, long.len())), "{}", &cut[..60]);
         assert_eq!(bounded("{}"), "{}");
     }
 }

@@ -15,15 +15,15 @@ const PER_RECORD: u64 = 4;
 
 /// What was listed so far.
 #[derive(Debug, Default)]
-pub(super) struct Repeats {
+pub(super) struct RepeatFilter {
     /// None while nothing can come twice.
     filter: Option<Box<[u64]>>,
     listings: u32,
 }
 
-impl Repeats {
+impl RepeatFilter {
     /// There is another listing to come, which may show again what this one shows.
-    pub(super) fn expect_more(&mut self) {
+    pub(super) fn enable(&mut self) {
         self.filter.get_or_insert_with(|| vec![0; (BITS / 64) as usize].into_boxed_slice());
     }
 
@@ -32,7 +32,7 @@ impl Repeats {
     }
 
     /// Whether an earlier listing has shown a record, known by its id or else by its text.
-    pub(super) fn has_shown(&mut self, record: &str) -> bool {
+    pub(super) fn was_listed_before(&mut self, record: &str) -> bool {
         let Some(filter) = &mut self.filter else { return false };
         let hash = xxh3_128(record.as_bytes());
         let [first, step] = [hash as u64, (hash >> 64) as u64 | 1];
@@ -53,21 +53,21 @@ mod tests {
 
     #[test]
     fn what_an_earlier_listing_has_shown_is_known_again() {
-        let mut repeats = Repeats::default();
-        repeats.expect_more();
+        let mut repeats = RepeatFilter::default();
+        repeats.enable();
         repeats.begin_listing();
-        assert!((0..100_000).all(|id| !repeats.has_shown(&format!("{id}"))));
+        assert!((0..100_000).all(|id| !repeats.was_listed_before(&format!("{id}"))));
         repeats.begin_listing();
-        assert!((0..100_000).all(|id| repeats.has_shown(&format!("{id}"))));
-        let wrong = (100_000..110_000).filter(|id| repeats.has_shown(&format!("{id}"))).count();
+        assert!((0..100_000).all(|id| repeats.was_listed_before(&format!("{id}"))));
+        let wrong = (100_000..110_000).filter(|id| repeats.was_listed_before(&format!("{id}"))).count();
         assert!(wrong <= 1, "{wrong}");
     }
 
     #[test]
     fn a_single_listing_takes_no_memory_and_repeats_nothing() {
-        let mut repeats = Repeats::default();
+        let mut repeats = RepeatFilter::default();
         repeats.begin_listing();
-        assert!(!repeats.has_shown("a") && !repeats.has_shown("a"));
+        assert!(!repeats.was_listed_before("a") && !repeats.was_listed_before("a"));
         assert!(repeats.filter.is_none());
     }
 }

@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use metrics::counter;
-use planhat_model::catalog::{Kind, Object};
+use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::Row;
 use planhat_model::record::Rejected;
 use planhat_model::record::{Json, Shape};
-use planhat_store::{Figures, ScanKind, Written};
+use planhat_store::{Figures, RowCounts, ScanKind};
 
-use super::page::Sorted;
-use super::rejected::Tally;
-use super::repeats::Repeats;
-use crate::progress::Progress;
+use super::page::ClassifiedPage;
+use super::rejected::RejectionTally;
+use super::repeats::RepeatFilter;
+use crate::progress::ObjectProgress;
 
 pub use super::preview::Preview;
 
@@ -45,8 +45,8 @@ pub struct Report {
     /// What a dry run found.
     pub preview: Preview,
     /// What could not be stored.
-    pub(super) rejected: Tally,
-    pub(super) repeats: Repeats,
+    pub(super) rejected: RejectionTally,
+    pub(super) repeats: RepeatFilter,
 }
 
 /// The values of a column that its type cannot hold.
@@ -54,14 +54,14 @@ pub struct Report {
 pub struct Misfits {
     pub count: u64,
     /// The type that would hold them and the values that fit.
-    pub would_fit: Kind,
+    pub would_fit: ColumnType,
     /// Some of them as JSON, each once and shortened: for a person at a terminal alone, since they may be personal.
     pub samples: Vec<String>,
 }
 
 impl Default for Misfits {
     fn default() -> Misfits {
-        Misfits { count: 0, would_fit: Kind::Text, samples: Vec::new() }
+        Misfits { count: 0, would_fit: ColumnType::Text, samples: Vec::new() }
     }
 }
 
@@ -70,7 +70,7 @@ impl Misfits {
     fn add(&mut self, value: Json<'_>) {
         self.count += 1;
         if matches!(value.shape(), Shape::Array | Shape::Object) {
-            self.would_fit = Kind::Json;
+            self.would_fit = ColumnType::Json;
         }
         if self.samples.len() < SAMPLES {
             let sample = shortened(value.as_written(), SAMPLE_CHARACTERS);
@@ -83,10 +83,17 @@ impl Misfits {
 
 impl Report {
     /// Counts a page that has been committed, its rows in the order of its records.
-    pub(super) fn add(&mut self, object: &Object, page: &Sorted, rows: &[Row<'_>], written: Written, refused: &[Rejected]) {
+    pub(super) fn add(
+        &mut self,
+        object: &Object,
+        page: &ClassifiedPage,
+        rows: &[Row<'_>],
+        row_counts: RowCounts,
+        refused: &[Rejected],
+    ) {
         // Once, however often it is listed.
         let quarantined = self.rejected.add(page.rejected.iter().chain(refused));
-        let counts = counts(page, written, refused, quarantined);
+        let counts = counts(page, row_counts, refused, quarantined);
         let refused_ids: HashSet<&str> = refused.iter().filter_map(|refused| refused.id.as_deref()).collect();
         let figures = &mut self.figures;
         figures.pages += i64::from(page.pages);
@@ -94,16 +101,16 @@ impl Report {
         counter!("planhat_sync_quarantined_total", "object" => object.name).increment(counts.quarantined as u64);
         figures.fetched += as_figure(counts.fetched);
         figures.listed_again += as_figure(counts.listed_again);
-        figures.too_old += as_figure(page.too_old);
+        figures.outside_history += as_figure(page.outside_history);
         figures.quarantined += as_figure(counts.quarantined);
-        figures.inserted += written.inserted.cast_signed();
-        figures.updated += written.updated.cast_signed();
-        figures.restored += written.restored.cast_signed();
+        figures.inserted += row_counts.inserted.cast_signed();
+        figures.updated += row_counts.updated.cast_signed();
+        figures.restored += row_counts.restored.cast_signed();
         figures.unchanged += as_figure(counts.unchanged);
-        count_rows(object, written);
+        count_rows(object, row_counts);
         let is_counted = |id: &str| !refused_ids.contains(id) && !page.again.contains(id);
         for (record, row) in page.taken.iter().zip(rows).filter(|(record, _)| is_counted(&record.id)) {
-            figures.mended += record.mended_values.cast_signed();
+            figures.sanitized += record.sanitized_values.cast_signed();
             figures.misfits += as_figure(row.misfits.len());
             figures.overflowed += i64::from(!row.overflow.is_empty());
             for (column, value) in &row.misfits {
@@ -116,7 +123,7 @@ impl Report {
     }
 
     /// Why records could not be stored, and which, if there are any.
-    pub fn why_rejected(&self) -> Option<String> {
+    pub fn rejection_summary(&self) -> Option<String> {
         self.rejected.summary()
     }
 
@@ -124,9 +131,9 @@ impl Report {
         self.warnings.push(warning);
     }
 
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> ObjectProgress {
         let Figures { pages, fetched, inserted, updated, restored, .. } = self.figures;
-        Progress { pages, fetched, written: inserted + updated + restored, oldest: self.oldest, ended: false }
+        ObjectProgress { pages, fetched, written: inserted + updated + restored, oldest: self.oldest, ended: false }
     }
 }
 
@@ -141,9 +148,9 @@ struct Counts {
     listed_again: usize,
 }
 
-fn counts(page: &Sorted, written: Written, refused: &[Rejected], quarantined: usize) -> Counts {
+fn counts(page: &ClassifiedPage, row_counts: RowCounts, refused: &[Rejected], quarantined: usize) -> Counts {
     let refused_again = refused.iter().filter(|refused| refused.id.as_ref().is_some_and(|id| page.again.contains(id))).count();
-    let unchanged = usize::try_from(written.unchanged).unwrap_or(usize::MAX);
+    let unchanged = usize::try_from(row_counts.unchanged).unwrap_or(usize::MAX);
     let unchanged_again = unchanged.min(page.again.len() - refused_again);
     let rejected_again = page.rejected.len() + refused.len() - quarantined;
     let listed_again = page.listed_again + rejected_again + unchanged_again;
@@ -161,8 +168,8 @@ fn shortened(text: &str, characters: usize) -> String {
     if text.chars().nth(characters).is_some() { shown + "…" } else { shown }
 }
 
-fn count_rows(object: &Object, written: Written) {
-    let Written { inserted, updated, restored, unchanged } = written;
+fn count_rows(object: &Object, row_counts: RowCounts) {
+    let RowCounts { inserted, updated, restored, unchanged } = row_counts;
     for (operation, rows) in [("inserted", inserted), ("updated", updated), ("restored", restored), ("unchanged", unchanged)] {
         counter!("planhat_sync_rows_total", "object" => object.name, "operation" => operation).increment(rows);
     }
@@ -183,20 +190,20 @@ mod tests {
 
     #[test]
     fn the_counts_of_a_page_add_up() {
-        let mut page = Sorted::empty();
+        let mut page = ClassifiedPage::empty();
         // Ten listed: five taken, of them two again; three older, of them one again; two rejected, of them one again.
-        (page.listed, page.too_old, page.unchanged, page.listed_again) = (10, 1, 1, 1);
+        (page.listed, page.outside_history, page.unchanged, page.listed_again) = (10, 1, 1, 1);
         page.rejected = vec![rejected(None, "no _id", None), rejected(None, "no _id", None)];
         page.again = ["a".to_owned(), "b".to_owned()].into();
         let refused = [rejected(Some("b"), "too deep", Some("54000"))];
-        let written = Written { inserted: 1, updated: 0, restored: 0, unchanged: 3 };
+        let row_counts = RowCounts { inserted: 1, updated: 0, restored: 0, unchanged: 3 };
 
         // One of the three rejected was not rejected before.
-        let counts = counts(&page, written, &refused, 1);
+        let counts = counts(&page, row_counts, &refused, 1);
 
         // Unchanged: two compared for the first time, and one by its times.
         assert_eq!(counts, Counts { fetched: 6, unchanged: 3, quarantined: 1, listed_again: 4 });
-        assert_eq!(counts.fetched, 1 + counts.unchanged + page.too_old + counts.quarantined);
+        assert_eq!(counts.fetched, 1 + counts.unchanged + page.outside_history + counts.quarantined);
     }
 
     #[test]
@@ -206,8 +213,8 @@ mod tests {
             values.iter().for_each(|value| misfits.add(Json::trusted(value)));
             misfits
         };
-        assert_eq!(misfits(&["\"n/a\"", "\"n/a\"", "true"]).would_fit, Kind::Text);
+        assert_eq!(misfits(&["\"n/a\"", "\"n/a\"", "true"]).would_fit, ColumnType::Text);
         assert_eq!(misfits(&["\"n/a\"", "\"n/a\"", "true"]).samples, ["\"n/a\"", "true"]);
-        assert_eq!(misfits(&["\"n/a\"", "[1]"]).would_fit, Kind::Json);
+        assert_eq!(misfits(&["\"n/a\"", "[1]"]).would_fit, ColumnType::Json);
     }
 }

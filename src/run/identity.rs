@@ -17,7 +17,7 @@ pub(super) struct Identity {
 
 /// What Planhat says of the stored ids of one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answers {
+pub(super) struct TableAnswers {
     pub object: &'static str,
     pub found: usize,
     pub missing: usize,
@@ -31,56 +31,61 @@ pub(super) enum Decision {
     /// It is bound to this token and host.
     Same,
     /// Stored records have to be asked for.
-    Ask,
+    ProbeStoredIds,
     /// Stored records were found: it is the same workspace, by another token or on another host.
-    Proven(Compared),
-    Refused(Compared),
+    Proven(Evidence),
+    Refused(Evidence),
     /// No answer settles it.
     Unproven,
 }
 
 /// What was compared, for the person who has to decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compared {
+pub struct Evidence {
     /// The host that was noted; none if nothing was.
     host_then: Option<String>,
     host_now: String,
     /// Whether the token is another one; false where none was noted.
     is_another_token: bool,
-    answers: Vec<Answers>,
+    answers: Vec<TableAnswers>,
 }
 
 /// Decides it. `answers` are none before anything was asked, and have an entry for each object that gave an answer.
-pub(super) fn decide(known: Option<&Identity>, ours: &Identity, has_rows: bool, answers: Option<Asked>) -> Decision {
-    if known == Some(ours) {
+pub(super) fn decide(
+    known: Option<&Identity>,
+    current: &Identity,
+    schema_has_data: bool,
+    answers: Option<ProbeResult>,
+) -> Decision {
+    if known == Some(current) {
         return Decision::Same;
     }
-    if !has_rows {
+    if !schema_has_data {
         return Decision::Bind;
     }
-    let Some(Asked { ids, answers }) = answers else { return Decision::Ask };
-    let compared = Compared {
+    let Some(ProbeResult { ids, answers }) = answers else { return Decision::ProbeStoredIds };
+    let evidence = Evidence {
         host_then: known.map(|known| known.host.clone()),
-        host_now: ours.host.clone(),
-        is_another_token: known.is_some_and(|known| known.fingerprint != ours.fingerprint),
+        host_now: current.host.clone(),
+        is_another_token: known.is_some_and(|known| known.fingerprint != current.fingerprint),
         answers,
     };
-    match (compared.found(), compared.answered()) {
+    match (evidence.found(), evidence.answered()) {
         (_, 0) if ids > 0 => Decision::Unproven,
-        (found, answered) if found * 2 >= answered && found > 0 => Decision::Proven(compared),
-        _ => Decision::Refused(compared),
+        (found, answered) if found * 2 >= answered && found > 0 => Decision::Proven(evidence),
+        _ => Decision::Refused(evidence),
     }
 }
 
 /// What was asked, and what came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct ProbeResult {
     /// How many ids were asked for. None, where all rows are marked as deleted.
     pub ids: usize,
-    pub answers: Vec<Answers>,
+    pub answers: Vec<TableAnswers>,
 }
 
-impl Compared {
+impl Evidence {
     fn found(&self) -> usize {
         self.answers.iter().map(|answers| answers.found).sum()
     }
@@ -117,7 +122,7 @@ impl Compared {
     }
 }
 
-impl fmt::Display for Compared {
+impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}; {}", self.host(), self.token(), self.records())
     }
@@ -135,13 +140,13 @@ mod tests {
     fn check(known: Option<(&str, &str)>, answers: (usize, usize, usize), expected: &str) {
         let known = known.map(|(fingerprint, host)| identity(fingerprint, host));
         let (found, missing, silent) = answers;
-        let tables = (found + missing > 0).then_some(Answers { object: "companies", found, missing });
-        let asked = Asked { ids: found + missing + silent, answers: tables.into_iter().collect() };
+        let tables = (found + missing > 0).then_some(TableAnswers { object: "companies", found, missing });
+        let asked = ProbeResult { ids: found + missing + silent, answers: tables.into_iter().collect() };
         let decision = decide(known.as_ref(), &identity("ours", "https://a"), true, Some(asked));
         let name = match decision {
             Decision::Bind => "bind",
             Decision::Same => "same",
-            Decision::Ask => "ask",
+            Decision::ProbeStoredIds => "ask",
             Decision::Proven(_) => "proven",
             Decision::Refused(_) => "refused",
             Decision::Unproven => "unproven",
@@ -151,25 +156,25 @@ mod tests {
 
     #[test]
     fn what_is_noted_as_ours_is_never_asked_for() {
-        let ours = identity("ours", "https://a");
-        for has_rows in [false, true] {
-            assert_eq!(decide(Some(&ours), &ours, has_rows, None), Decision::Same);
+        let current = identity("ours", "https://a");
+        for schema_has_data in [false, true] {
+            assert_eq!(decide(Some(&current), &current, schema_has_data, None), Decision::Same);
         }
     }
 
     #[test]
     fn a_schema_without_rows_is_bound_whatever_was_noted() {
-        let ours = identity("ours", "https://a");
+        let current = identity("ours", "https://a");
         for known in [None, Some(identity("theirs", "https://a")), Some(identity("ours", "https://b"))] {
-            assert_eq!(decide(known.as_ref(), &ours, false, None), Decision::Bind);
+            assert_eq!(decide(known.as_ref(), &current, false, None), Decision::Bind);
         }
     }
 
     #[test]
     fn another_token_another_host_and_a_schema_of_which_nothing_is_noted_are_asked_for() {
-        let ours = identity("ours", "https://a");
+        let current = identity("ours", "https://a");
         for known in [None, Some(identity("theirs", "https://a")), Some(identity("ours", "https://b"))] {
-            assert_eq!(decide(known.as_ref(), &ours, true, None), Decision::Ask);
+            assert_eq!(decide(known.as_ref(), &current, true, None), Decision::ProbeStoredIds);
         }
     }
 
@@ -190,17 +195,17 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_was_compared() {
-        let check = |known: Option<Identity>, answers: Vec<Answers>, expected: &str| {
-            let asked = Asked { ids: 20, answers };
-            let Decision::Refused(compared) = decide(known.as_ref(), &identity("ours", "https://a"), true, Some(asked)) else {
+        let check = |known: Option<Identity>, answers: Vec<TableAnswers>, expected: &str| {
+            let asked = ProbeResult { ids: 20, answers };
+            let Decision::Refused(evidence) = decide(known.as_ref(), &identity("ours", "https://a"), true, Some(asked)) else {
                 panic!("{expected}");
             };
-            assert_eq!(compared.to_string(), expected);
+            assert_eq!(evidence.to_string(), expected);
         };
-        let missing = |object, missing| Answers { object, found: 0, missing };
+        let missing = |object, missing| TableAnswers { object, found: 0, missing };
         check(
             Some(identity("theirs", "https://a")),
-            vec![Answers { found: 2, ..missing("companies", 8) }, missing("nps", 10)],
+            vec![TableAnswers { found: 2, ..missing("companies", 8) }, missing("nps", 10)],
             "the host is https://a as before, the token is another one; 2 of 20 stored records were found by their ids \
              (2 of 10 of companies, 0 of 10 of nps)",
         );

@@ -8,96 +8,99 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use planhat_model::error::Chain;
-use planhat_store::{self as store, Held, Lease, MayTake, RunStatus, Store, Why};
+use planhat_store::{self as store, Explanation, LeaseHolder, RenewedLease, RunStatus, Store, Takeover};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::Error;
-use super::process::{is_dead, this_process};
-use crate::pull::{Turns, Way};
+use super::RunError;
+use super::process::{has_exited, this_process};
+use crate::pull::{PauseGate, PauseGuard};
 
 /// The command that makes way.
-const MAKES_WAY: &str = "backfill";
+const PREEMPTIBLE: &str = "backfill";
 /// How often is looked whether the lease is free.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_EVERY: Duration = Duration::from_secs(1);
 /// A page in hand may take its retries before its run makes way.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const MAX_WAIT_FOR_LEASE: Duration = Duration::from_secs(15 * 60);
 /// What the lease is kept free for, should who asked for it be gone.
-const FREE_FOR: Duration = Duration::from_secs(30);
+const UNCLAIMED_FOR: Duration = Duration::from_secs(30);
 
 /// Starts a run and takes the lease, for which a backfill is asked to make way.
-pub async fn begin(store: &Store, command: &str, stop: &CancellationToken) -> Result<i64, Error> {
+pub async fn begin(store: &Store, command: &str, stop: &CancellationToken) -> Result<i64, RunError> {
     let mut waiting_since = None;
-    let mut may = if store.is_ours_alone() { MayTake::FromAnybody } else { MayTake::FromTheSilent };
+    let mut takeover = if store.is_embedded() { Takeover::Always } else { Takeover::IfStale };
     loop {
-        let taken = store.attempt(async |db| store::take_lease(db, &store.schema, command, &this_process(), may).await);
+        let taken =
+            store.transaction_once(async |db| store::acquire_lease(db, &store.schema, command, &this_process(), takeover).await);
         match taken.await? {
             Ok(run_id) => return Ok(run_id),
             Err(held) => {
-                if is_dead(&held.process) && may != MayTake::FromTheDead(held.run_id) {
-                    may = MayTake::FromTheDead(held.run_id);
+                if has_exited(&held.process) && takeover != Takeover::IfOwnerExited(held.run_id) {
+                    takeover = Takeover::IfOwnerExited(held.run_id);
                     continue;
                 }
                 let since = *waiting_since.get_or_insert_with(Instant::now);
-                if held.command != MAKES_WAY || command == MAKES_WAY || since.elapsed() > PATIENCE {
-                    return Err(Error::Busy(held));
+                if held.command != PREEMPTIBLE || command == PREEMPTIBLE || since.elapsed() > MAX_WAIT_FOR_LEASE {
+                    return Err(RunError::Busy(held));
                 }
-                wait_for(store, &held, stop).await?;
+                wait_for_lease(store, &held, stop).await?;
             }
         }
     }
 }
 
 /// Asks the holder to make way, and waits until the lease is free or somebody else's.
-async fn wait_for(store: &Store, held: &Held, stop: &CancellationToken) -> Result<(), Error> {
+async fn wait_for_lease(store: &Store, held: &LeaseHolder, stop: &CancellationToken) -> Result<(), RunError> {
     info!("waiting for the backfill of run {} to make way", held.run_id);
     let asked = Instant::now();
     loop {
-        let still_held = store.transaction(async |db| store::ask_for_lease(db, &store.schema, held.run_id).await);
+        let still_held = store.transaction(async |db| store::request_lease(db, &store.schema, held.run_id).await);
         if !still_held.await? {
             return Ok(());
         }
         tokio::select! {
-            () = stop.cancelled() => return Err(Error::Stopped),
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = stop.cancelled() => return Err(RunError::Stopped),
+            () = tokio::time::sleep(POLL_EVERY) => {}
         }
-        if asked.elapsed() > PATIENCE {
+        if asked.elapsed() > MAX_WAIT_FOR_LEASE {
             return Ok(());
         }
     }
 }
 
 /// Ends a run and gives the lease back.
-pub async fn end(store: &Store, run_id: i64, status: RunStatus, why: &Why) -> Result<(), store::Error> {
+pub async fn end(store: &Store, run_id: i64, status: RunStatus, why: &Explanation) -> Result<(), store::StoreError> {
     store.transaction(async |db| store::finish_run(db, run_id, status, why).await).await
 }
 
 /// Does the work while the lease's heart beats.
-pub async fn beside_heartbeat<T>(
+pub async fn while_renewing_lease<T>(
     store: &Store,
     run_id: i64,
     command: &str,
-    turns: &Turns,
-    halt: &CancellationToken,
+    pause_gate: &PauseGate,
+    run_stop: &CancellationToken,
     work: impl Future<Output = T>,
 ) -> T {
-    let (work, heartbeat) = (pin!(work), pin!(heartbeat(store, run_id, command, turns)));
-    match select(work, heartbeat).await {
+    let (work, renew_until_lost) = (pin!(work), pin!(renew_until_lost(store, run_id, command, pause_gate)));
+    match select(work, renew_until_lost).await {
         Either::Left((done, _)) => done,
         Either::Right(((), work)) => {
-            halt.cancel();
+            run_stop.cancel();
             work.await
         }
     }
 }
 
 /// Beats until the lease is lost. A database that is away for a moment is the pulls' business.
-async fn heartbeat(store: &Store, run_id: i64, command: &str, turns: &Turns) {
-    let interval = if command == MAKES_WAY { LOOK_EVERY } else { store::HEARTBEAT };
+async fn renew_until_lost(store: &Store, run_id: i64, command: &str, pause_gate: &PauseGate) {
+    let interval = if command == PREEMPTIBLE { POLL_EVERY } else { store::RENEW_EVERY };
     loop {
         tokio::time::sleep(interval).await;
-        let kept = match beat(store, run_id).await {
-            Ok(Some(lease)) if lease.is_wanted && command == MAKES_WAY => make_way(store, run_id, turns).await,
+        let kept = match renew_lease(store, run_id).await {
+            Ok(Some(lease)) if lease.is_requested && command == PREEMPTIBLE => {
+                yield_to_other_run(store, run_id, pause_gate).await
+            }
             Ok(Some(_)) => Ok(true),
             Ok(None) => Ok(false),
             Err(error) => Err(error),
@@ -113,22 +116,22 @@ async fn heartbeat(store: &Store, run_id: i64, command: &str, turns: &Turns) {
     }
 }
 
-async fn beat(store: &Store, run_id: i64) -> Result<Option<Lease>, store::Error> {
-    store.housekeeping(async |db| store::beat(db, &store.schema, run_id).await).await
+async fn renew_lease(store: &Store, run_id: i64) -> Result<Option<RenewedLease>, store::StoreError> {
+    store.housekeeping(async |db| store::renew_lease(db, &store.schema, run_id).await).await
 }
 
 /// Lets another run have its turn, and comes back with the lease.
-async fn make_way(store: &Store, run_id: i64, turns: &Turns) -> Result<bool, store::Error> {
-    let Some(_way) = way_made(store, run_id, turns).await else { return Ok(false) };
+async fn yield_to_other_run(store: &Store, run_id: i64, pause_gate: &PauseGate) -> Result<bool, store::StoreError> {
+    let Some(_paused) = wait_until_paused(store, run_id, pause_gate).await else { return Ok(false) };
     info!(run_id, "another run is due: making way for it");
-    if !store.housekeeping(async |db| store::free_lease(db, &store.schema, run_id).await).await? {
+    if !store.housekeeping(async |db| store::yield_lease(db, &store.schema, run_id).await).await? {
         return Ok(false);
     }
     let freed = Instant::now();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let take_it_untaken = freed.elapsed() > FREE_FOR;
-        match take_back(store, run_id, take_it_untaken).await {
+        tokio::time::sleep(POLL_EVERY).await;
+        let even_if_unclaimed = freed.elapsed() > UNCLAIMED_FOR;
+        match try_reacquire(store, run_id, even_if_unclaimed).await {
             Ok(true) => break,
             Ok(false) => {}
             Err(error) => warn!(run_id, error = %Chain(&error), "could not take the lease back yet"),
@@ -139,13 +142,13 @@ async fn make_way(store: &Store, run_id: i64, turns: &Turns) -> Result<bool, sto
 }
 
 /// Waits until all scans rest, and keeps the lease meanwhile: a page may take its time in the database.
-async fn way_made<'a>(store: &Store, run_id: i64, turns: &'a Turns) -> Option<Way<'a>> {
-    let mut way = pin!(turns.make_way());
+async fn wait_until_paused<'a>(store: &Store, run_id: i64, pause_gate: &'a PauseGate) -> Option<PauseGuard<'a>> {
+    let mut guard = pin!(pause_gate.pause_scans());
     loop {
         tokio::select! {
-            way = &mut way => return Some(way),
-            () = tokio::time::sleep(store::HEARTBEAT) => {
-                match beat(store, run_id).await {
+            guard = &mut guard => return Some(guard),
+            () = tokio::time::sleep(store::RENEW_EVERY) => {
+                match renew_lease(store, run_id).await {
                     Ok(Some(_)) => {}
                     Ok(None) => return None,
                     Err(error) => warn!(run_id, error = %Chain(&error), "could not keep the lease"),
@@ -155,9 +158,9 @@ async fn way_made<'a>(store: &Store, run_id: i64, turns: &'a Turns) -> Option<Wa
     }
 }
 
-async fn take_back(store: &Store, run_id: i64, take_it_untaken: bool) -> Result<bool, store::Error> {
+async fn try_reacquire(store: &Store, run_id: i64, even_if_unclaimed: bool) -> Result<bool, store::StoreError> {
     let take = async |db: &mut store::PgConnection| {
-        store::take_lease_back(db, &store.schema, run_id, &this_process(), take_it_untaken).await
+        store::reacquire_lease(db, &store.schema, run_id, &this_process(), even_if_unclaimed).await
     };
     store.housekeeping(take).await
 }

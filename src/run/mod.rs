@@ -3,7 +3,7 @@
 //! What goes wrong with one object stays with it; only a refused token, or an end that is out of reach, ends
 //! the whole run, because no other object could fare better.
 
-mod asking;
+mod id_probe;
 mod identity;
 mod lease;
 mod objects;
@@ -25,37 +25,37 @@ use planhat_model::catalog;
 use planhat_model::catalog::Object;
 use planhat_model::error::Chain;
 use planhat_model::flatten::Declared;
-use planhat_store::{self as store, Binding, Held, ObjectRun, RunStatus, Store, Why};
+use planhat_store::{self as store, Binding, Explanation, LeaseHolder, ObjectRun, RunStatus, Store};
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::progress::Board;
-use crate::pull::{Ask, Declarations, Failure, Ledger, Limits, Misfits, Preview, Purpose, Turns};
-use outcome::{status_of, why};
+use crate::progress::Progress;
+use crate::pull::{Declarations, DeletionReservations, Limits, Misfits, Mode, PauseGate, Preview, PullError, Purpose};
+use outcome::{run_explanation, run_status};
 
-pub use identity::Compared;
-pub use lease::{begin, beside_heartbeat, end};
+pub use identity::Evidence;
+pub use lease::{begin, end, while_renewing_lease};
 pub use outcome::records;
-pub use process::{is_dead, look_at, this_process};
+pub use process::{has_exited, process_state, this_process};
 pub use recognize::{Recognized, adopt, recognize};
 
 /// How much longer than its pulls a run waits until it is said that it has begun.
-const BEGINNING: Duration = Duration::from_secs(2);
+const START_NOTICE_GRACE: Duration = Duration::from_secs(2);
 
 /// What a run is asked to do.
 #[derive(Debug)]
-pub struct Order<'a> {
+pub struct RunRequest<'a> {
     /// The command that ordered it, for the records.
     pub command: &'a str,
     pub objects: &'a [&'static Object],
-    pub ask: Ask,
+    pub mode: Mode,
     pub limits: Limits,
     pub now: DateTime<Utc>,
     pub concurrency: usize,
     /// Where it tells how far it is.
-    pub board: Arc<Board>,
+    pub progress: Arc<Progress>,
 }
 
 /// What came of a run.
@@ -66,7 +66,7 @@ pub struct Summary {
     pub status: RunStatus,
     /// Why it is not good, and what a person can do about it.
     #[serde(flatten)]
-    pub why: Why,
+    pub why: Explanation,
     pub seconds: f64,
     /// Requests to Planhat, those for the declarations of custom fields included.
     pub calls: i64,
@@ -90,97 +90,108 @@ pub struct ObjectSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<Preview>,
     #[serde(skip)]
-    pub failure: Option<Failure>,
+    pub failure: Option<PullError>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum RunError {
     #[error(
         "another run is at work on this workspace: run {} of {}, since {}, last seen {}",
-        .0.run_id, .0.holder, .0.taken_at.format("%Y-%m-%d %H:%M:%S UTC"), .0.heartbeat_at.format("%H:%M:%S UTC")
+        .0.run_id, .0.holder, .0.acquired_at.format("%Y-%m-%d %H:%M:%S UTC"), .0.renewed_at.format("%H:%M:%S UTC")
     )]
-    Busy(Held),
+    Busy(LeaseHolder),
     #[error("stopped before the run began")]
     Stopped,
-    #[error("schema {schema} belongs to another workspace: {compared}")]
-    OtherWorkspace { schema: String, compared: Compared },
+    #[error("schema {schema} belongs to another workspace: {evidence}")]
+    OtherWorkspace { schema: String, evidence: Evidence },
     #[error("could not tell whether schema {schema} belongs to this workspace: its stored records could not be asked for")]
-    Unproven { schema: String, source: Option<api::Error> },
+    Unproven { schema: String, source: Option<api::ApiError> },
     /// All of its work is done and committed.
     #[error("run {run_id} is done ({}), but its end could not be noted", status.as_str())]
-    End { run_id: i64, status: RunStatus, source: store::Error },
+    End { run_id: i64, status: RunStatus, source: store::StoreError },
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(#[from] store::StoreError),
 }
 
-impl Error {
-    fn unproven(schema: &str, source: Option<api::Error>) -> Error {
-        Error::Unproven { schema: schema.to_owned(), source }
+impl RunError {
+    fn unproven(schema: &str, source: Option<api::ApiError>) -> RunError {
+        RunError::Unproven { schema: schema.to_owned(), source }
     }
 
     /// Whether the database said nothing for too long.
-    pub fn is_silence(&self) -> bool {
-        matches!(self, Error::End { source: store::Error::Silent { .. }, .. } | Error::Store(store::Error::Silent { .. }))
+    pub fn is_unresponsive_database(&self) -> bool {
+        matches!(
+            self,
+            RunError::End { source: store::StoreError::Unresponsive { .. }, .. }
+                | RunError::Store(store::StoreError::Unresponsive { .. })
+        )
     }
 
     /// What could not be done, for a log.
     pub fn headline(&self) -> &'static str {
         match self {
-            Error::End { .. } => "the run is done, but could not end",
-            Error::Busy(_) | Error::Stopped | Error::OtherWorkspace { .. } | Error::Unproven { .. } | Error::Store(_) => {
-                "the run could not begin"
-            }
+            RunError::End { .. } => "the run is done, but could not end",
+            RunError::Busy(_)
+            | RunError::Stopped
+            | RunError::OtherWorkspace { .. }
+            | RunError::Unproven { .. }
+            | RunError::Store(_) => "the run could not begin",
         }
     }
 }
 
 /// Runs over the objects of an order. A cancelled `stop` ends it after the pages in hand.
-pub async fn run(client: &Client, store: &Store, order: &Order<'_>, stop: &CancellationToken) -> Result<Summary, Error> {
-    run_and_say(client, store, order, stop, ready(())).await
+pub async fn run(
+    client: &Client,
+    store: &Store,
+    request: &RunRequest<'_>,
+    stop: &CancellationToken,
+) -> Result<Summary, RunError> {
+    run_with_notice(client, store, request, stop, ready(())).await
 }
 
 /// The same, with something to be done when the run has its lease. It is done beside the pulls, and hardly waited for behind them.
-pub async fn run_and_say(
+pub async fn run_with_notice(
     client: &Client,
     store: &Store,
-    order: &Order<'_>,
+    request: &RunRequest<'_>,
     stop: &CancellationToken,
-    when_it_begins: impl Future<Output = ()>,
-) -> Result<Summary, Error> {
+    on_start: impl Future<Output = ()>,
+) -> Result<Summary, RunError> {
     let started = Instant::now();
     let recognized = recognize::recognize_for_a_run(client, store, stop).await?;
-    if order.limits.timeline.on {
-        store.transaction(async |db| store::make_actions(db, &store.schema).await).await?;
-        if let Err(error) = renew_timeline(store).await {
+    if request.limits.timeline.enabled {
+        store.transaction(async |db| store::create_actions_table(db, &store.schema).await).await?;
+        if let Err(error) = refresh_timeline_view(store).await {
             debug!(error = %Chain(&error), "could not make the timeline at the start");
         }
     }
-    let run_id = begin(store, order.command, stop).await?;
+    let run_id = begin(store, request.command, stop).await?;
     let binding = match recognized.bind(client, store, run_id).await {
         Ok(binding) => binding,
         Err(error) => {
-            let why = Why { reason: Some(Chain(&error).to_string()), hint: error.hint().map(str::to_owned) };
+            let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.hint().map(str::to_owned) };
             end(store, run_id, RunStatus::Failed, &why).await?;
             return Err(error.into());
         }
     };
-    info!(run_id, command = order.command, objects = order.objects.len(), "run {run_id} begins");
+    info!(run_id, command = request.command, objects = request.objects.len(), "run {run_id} begins");
 
     // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
-    let (halt, turns) = (stop.child_token(), Turns::default());
-    let pulls = pull_objects(client, store, order, Purpose::Store { run_id }, Some(&binding), &turns, &halt);
-    let work = beside_the_beginning(when_it_begins, pulls, &halt);
-    let (objects, calls) = beside_heartbeat(store, run_id, order.command, &turns, &halt, work).await;
+    let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
+    let pulls = pull_objects(client, store, request, Purpose::Store { run_id }, Some(&binding), &pause_gate, &run_stop);
+    let work = with_start_notice(on_start, pulls, &run_stop);
+    let (objects, calls) = while_renewing_lease(store, run_id, request.command, &pause_gate, &run_stop, work).await;
 
-    note_calls(store, run_id, calls).await;
-    let status = status_of(&objects, stop.is_cancelled());
-    let why = why(status, &objects);
-    end(store, run_id, status, &why).await.map_err(|source| Error::End { run_id, status, source })?;
-    forget_old_runs(store, order).await;
-    forget_old_actions(store, order, stop).await;
+    record_calls(store, run_id, calls).await;
+    let status = run_status(&objects, stop.is_cancelled());
+    let why = run_explanation(status, &objects);
+    end(store, run_id, status, &why).await.map_err(|source| RunError::End { run_id, status, source })?;
+    prune_runs(store, request).await;
+    prune_actions(store, request, stop).await;
     // Now that all tables have been made.
-    if order.limits.timeline.on
-        && let Err(error) = renew_timeline(store).await
+    if request.limits.timeline.enabled
+        && let Err(error) = refresh_timeline_view(store).await
     {
         warn!(error = %Chain(&error), "could not make the view {}.timeline", store.schema);
     }
@@ -194,24 +205,24 @@ pub async fn run_and_say(
 }
 
 /// What a run has cost; its end does not depend on it.
-async fn note_calls(store: &Store, run_id: i64, calls: i64) {
-    if let Err(error) = store.transaction(async |db| store::note_calls(db, run_id, calls).await).await {
+async fn record_calls(store: &Store, run_id: i64, calls: i64) {
+    if let Err(error) = store.transaction(async |db| store::record_calls(db, run_id, calls).await).await {
         warn!(error = %Chain(&error), "could not note the calls of a run");
     }
 }
 
 /// What is said of a beginning comes before what is said of the end, where that takes no longer than seconds.
-async fn beside_the_beginning<T>(
+async fn with_start_notice<T>(
     beginning: impl Future<Output = ()>,
     pulls: impl Future<Output = T>,
-    halt: &CancellationToken,
+    run_stop: &CancellationToken,
 ) -> T {
     let (mut beginning, mut pulls) = (pin!(beginning), pin!(pulls));
     tokio::select! {
         biased;
         done = &mut pulls => {
-            if !halt.is_cancelled() {
-                let _ = timeout(BEGINNING, beginning).await;
+            if !run_stop.is_cancelled() {
+                let _ = timeout(START_NOTICE_GRACE, beginning).await;
             }
             done
         }
@@ -220,9 +231,9 @@ async fn beside_the_beginning<T>(
 }
 
 /// The record of runs does not grow without end; that is nothing a run could fail for.
-async fn forget_old_runs(store: &Store, order: &Order<'_>) {
-    let before = order.now - order.limits.keep_runs;
-    let forgotten = store.transaction(async |db| store::forget_runs(db, &store.schema, before).await);
+async fn prune_runs(store: &Store, request: &RunRequest<'_>) {
+    let before = request.now - request.limits.keep_runs;
+    let forgotten = store.transaction(async |db| store::delete_old_runs(db, &store.schema, before).await);
     if let Err(error) = forgotten.await {
         warn!(error = %Chain(&error), "could not forget old runs");
     }
@@ -230,18 +241,18 @@ async fn forget_old_runs(store: &Store, order: &Order<'_>) {
 
 /// The view for people follows the tables. It is not what a run is for: a lock in its way is left alone until the next
 /// time, and so is what a user has made by that name.
-async fn renew_timeline(store: &Store) -> Result<(), store::Error> {
-    store.attempt(async |db| store::make_timeline(db, &store.schema).await).await
+async fn refresh_timeline_view(store: &Store) -> Result<(), store::StoreError> {
+    store.transaction_once(async |db| store::create_timeline_view(db, &store.schema).await).await
 }
 
 /// Nor does the timeline, if the user says so.
-async fn forget_old_actions(store: &Store, order: &Order<'_>, stop: &CancellationToken) {
-    let keep = order.limits.timeline.keep;
+async fn prune_actions(store: &Store, request: &RunRequest<'_>, stop: &CancellationToken) {
+    let keep = request.limits.timeline.keep;
     if keep.is_zero() {
         return;
     }
     while !stop.is_cancelled() {
-        match store.transaction(async |db| store::forget_actions(db, &store.schema, keep).await).await {
+        match store.transaction(async |db| store::delete_old_actions(db, &store.schema, keep).await).await {
             Ok(0) => return,
             Ok(forgotten) => info!(forgotten, "forgot {forgotten} old actions"),
             Err(error) => return warn!(error = %Chain(&error), "could not forget old actions"),
@@ -253,20 +264,20 @@ async fn forget_old_actions(store: &Store, order: &Order<'_>, stop: &Cancellatio
 pub async fn preview(
     client: &Client,
     store: &Store,
-    order: &Order<'_>,
+    request: &RunRequest<'_>,
     diff: bool,
     stop: &CancellationToken,
-) -> Result<Summary, Error> {
+) -> Result<Summary, RunError> {
     let started = Instant::now();
     tokio::select! {
         biased;
-        () = stop.cancelled() => return Err(Error::Stopped),
+        () = stop.cancelled() => return Err(RunError::Stopped),
         recognized = recognize(client, store) => recognized?,
     };
-    let (halt, turns) = (stop.child_token(), Turns::default());
-    let (objects, calls) = pull_objects(client, store, order, Purpose::Preview { diff }, None, &turns, &halt).await;
-    let status = status_of(&objects, stop.is_cancelled());
-    let why = why(status, &objects);
+    let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
+    let (objects, calls) = pull_objects(client, store, request, Purpose::Preview { diff }, None, &pause_gate, &run_stop).await;
+    let status = run_status(&objects, stop.is_cancelled());
+    let why = run_explanation(status, &objects);
     Ok(Summary { run_id: None, status, why, seconds: started.elapsed().as_secs_f64(), calls, objects })
 }
 
@@ -274,27 +285,37 @@ pub async fn preview(
 async fn pull_objects(
     client: &Client,
     store: &Store,
-    order: &Order<'_>,
+    request: &RunRequest<'_>,
     purpose: Purpose,
     binding: Option<&Binding>,
-    turns: &Turns,
-    halt: &CancellationToken,
+    pause_gate: &PauseGate,
+    run_stop: &CancellationToken,
 ) -> (Vec<ObjectSummary>, i64) {
     let calls = Arc::default();
     let declarations = tokio::select! {
         // No object begins any more.
-        () = halt.cancelled() => Declarations::default(),
-        declarations = declared_fields(client, &order.limits, &calls) => declarations,
+        () = run_stop.cancelled() => Declarations::default(),
+        declarations = declared_fields(client, &request.limits, &calls) => declarations,
     };
-    let ledger = Ledger::default();
+    let deletion_reservations = DeletionReservations::default();
     let declarations = &declarations;
-    let shared = objects::Shared { client, store, order, purpose, binding, declarations, turns, halt, ledger: &ledger };
-    let mut objects: Vec<ObjectSummary> = stream::iter(order.objects)
-        .map(|object| objects::one_object(shared, object))
-        .buffer_unordered(order.concurrency)
+    let shared = objects::Shared {
+        client,
+        store,
+        request,
+        purpose,
+        binding,
+        declarations,
+        pause_gate,
+        run_stop,
+        deletion_reservations: &deletion_reservations,
+    };
+    let mut objects: Vec<ObjectSummary> = stream::iter(request.objects)
+        .map(|object| objects::sync_object(shared, object))
+        .buffer_unordered(request.concurrency)
         .collect()
         .await;
-    objects.sort_by_key(|summary| order.objects.iter().position(|object| object.name == summary.run.object));
+    objects.sort_by_key(|summary| request.objects.iter().position(|object| object.name == summary.run.object));
     let of_objects: i64 = objects.iter().map(|summary| summary.run.figures.calls).sum();
     (objects, of_objects + calls.load(Ordering::Relaxed).cast_signed())
 }
@@ -314,7 +335,7 @@ async fn declared_fields(client: &Client, limits: &Limits, calls: &Arc<AtomicU64
     };
     let declared = Declared::from_records(&records).under(&limits.rules);
     match &failure {
-        Some(error @ api::Error::Forbidden { .. }) => {
+        Some(error @ api::ApiError::AccessDenied { .. }) => {
             info!(error = %Chain(error), "custom fields take their types from values: their declarations may not be read");
         }
         Some(error) => warn!(

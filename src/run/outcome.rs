@@ -5,10 +5,10 @@
 
 use chrono::{DateTime, Utc};
 use planhat_model::error::Chain;
-use planhat_store::{ObjectStatus, RunStatus, Why};
+use planhat_store::{Explanation, ObjectStatus, RunStatus};
 
 use super::ObjectSummary;
-use crate::pull::{Ending, Failure};
+use crate::pull::{PullEnd, PullError};
 
 /// Whether an object that may not be read could be read before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,50 +21,50 @@ pub(super) enum Readable {
 
 /// What a pull has left behind.
 #[derive(Debug)]
-pub(super) struct Facts<'a> {
+pub(super) struct PullFacts<'a> {
     pub(super) object: &'static str,
-    pub(super) ended: Result<Ending, &'a Failure>,
+    pub(super) ended: Result<PullEnd, &'a PullError>,
     /// Where Planhat refused to let the object be read: whether it had let it before.
     pub(super) readable: Readable,
     pub(super) quarantined: i64,
     /// Why, and which.
-    pub(super) why_rejected: Option<&'a str>,
+    pub(super) rejection_summary: Option<&'a str>,
     pub(super) warning: Option<&'a str>,
     /// Nothing was written.
     pub(super) is_preview: bool,
 }
 
 /// What the object came to.
-pub(super) fn outcome(facts: &Facts<'_>) -> (ObjectStatus, Why) {
+pub(super) fn object_outcome(facts: &PullFacts<'_>) -> (ObjectStatus, Explanation) {
     let object = facts.object;
-    let with_warning = Why { reason: facts.warning.map(str::to_owned), hint: None };
+    let with_warning = Explanation { reason: facts.warning.map(str::to_owned), hint: None };
     match facts.ended {
-        Ok(Ending::Stopped) => (ObjectStatus::Interrupted, with_warning),
-        Ok(Ending::Complete) if facts.quarantined > 0 => (ObjectStatus::Partial, why_quarantined(facts)),
-        Ok(Ending::Complete) => (ObjectStatus::Succeeded, with_warning),
-        Err(failure) if failure.is_forbidden() => {
+        Ok(PullEnd::Stopped) => (ObjectStatus::Interrupted, with_warning),
+        Ok(PullEnd::Complete) if facts.quarantined > 0 => (ObjectStatus::Partial, why_quarantined(facts)),
+        Ok(PullEnd::Complete) => (ObjectStatus::Succeeded, with_warning),
+        Err(failure) if failure.is_access_denied() => {
             let refused = Chain(failure).to_string();
             let until = match facts.readable {
                 Readable::Never => {
-                    return (ObjectStatus::Skipped, Why { reason: Some(refused), hint: failure.hint() });
+                    return (ObjectStatus::Skipped, Explanation { reason: Some(refused), hint: failure.hint() });
                 }
                 Readable::Until(instant) => format!("it could be read until {}", instant.format("%Y-%m-%d %H:%M UTC")),
                 Readable::JustNow => "its first pages could be read".to_owned(),
             };
             let hint =
                 format!("give the private app back its read access to {object} in Planhat, or leave it out of planhat.objects");
-            (ObjectStatus::Failed, Why { reason: Some(format!("{refused}; {until}")), hint: Some(hint) })
+            (ObjectStatus::Failed, Explanation { reason: Some(format!("{refused}; {until}")), hint: Some(hint) })
         }
-        Err(failure) => (ObjectStatus::Failed, Why { reason: Some(Chain(failure).to_string()), hint: failure.hint() }),
+        Err(failure) => (ObjectStatus::Failed, Explanation { reason: Some(Chain(failure).to_string()), hint: failure.hint() }),
     }
 }
 
-fn why_quarantined(facts: &Facts<'_>) -> Why {
-    let Facts { object, quarantined, why_rejected, is_preview, .. } = *facts;
-    let which = why_rejected.map(|which| format!(": {which}")).unwrap_or_default();
+fn why_quarantined(facts: &PullFacts<'_>) -> Explanation {
+    let PullFacts { object, quarantined, rejection_summary, is_preview, .. } = *facts;
+    let which = rejection_summary.map(|which| format!(": {which}")).unwrap_or_default();
     let could = if is_preview { "could not be stored and would be put in quarantine" } else { "could not be stored" };
     let hint = if is_preview { None } else { Some("`planhat-sync quarantine` shows them".to_owned()) };
-    Why { reason: Some(format!("{} of {object} {could}{which}", records(quarantined))), hint }
+    Explanation { reason: Some(format!("{} of {object} {could}{which}", records(quarantined))), hint }
 }
 
 /// `1 record`, `2 records`
@@ -73,9 +73,9 @@ pub fn records(count: i64) -> String {
 }
 
 /// What the run came to. `signalled`: somebody has asked it to stop.
-pub(super) fn status_of(objects: &[ObjectSummary], signalled: bool) -> RunStatus {
+pub(super) fn run_status(objects: &[ObjectSummary], signalled: bool) -> RunStatus {
     let any = |status| objects.iter().any(|summary| summary.run.status == status);
-    let token_refused = objects.iter().filter_map(|summary| summary.failure.as_ref()).any(Failure::is_token_refused);
+    let token_refused = objects.iter().filter_map(|summary| summary.failure.as_ref()).any(PullError::is_token_refused);
     let something_landed = any(ObjectStatus::Succeeded) || any(ObjectStatus::Partial);
     if token_refused {
         RunStatus::Failed
@@ -92,10 +92,10 @@ pub(super) fn status_of(objects: &[ObjectSummary], signalled: bool) -> RunStatus
 
 /// Why a run is not good, whatever the kind: the first thing that failed, or else was quarantined, not read to the end, or
 /// skipped, and how many more there are.
-pub(super) fn why(status: RunStatus, objects: &[ObjectSummary]) -> Why {
+pub(super) fn run_explanation(status: RunStatus, objects: &[ObjectSummary]) -> Explanation {
     match status {
-        RunStatus::Succeeded => Why::default(),
-        RunStatus::Interrupted => Why {
+        RunStatus::Succeeded => Explanation::default(),
+        RunStatus::Interrupted => Explanation {
             reason: Some("it was stopped by a signal".to_owned()),
             hint: Some("everything committed is kept; the next run goes on from there".to_owned()),
         },
@@ -107,24 +107,24 @@ pub(super) fn why(status: RunStatus, objects: &[ObjectSummary]) -> Why {
     }
 }
 
-fn first_of(objects: &[ObjectSummary], status: ObjectStatus, what: &str) -> Option<Why> {
+fn first_of(objects: &[ObjectSummary], status: ObjectStatus, what: &str) -> Option<Explanation> {
     let mut found = objects.iter().filter(|summary| summary.run.status == status);
     let first = found.next()?;
     let reason = first.run.reason.clone().unwrap_or_else(|| format!("{} {what}", first.run.object));
     let more: Vec<_> = found.map(|summary| summary.run.object).collect();
     let more = if more.is_empty() { String::new() } else { format!(" ({what} too: {})", more.join(", ")) };
-    Some(Why { reason: Some(reason + &more), hint: first.run.hint.clone() })
+    Some(Explanation { reason: Some(reason + &more), hint: first.run.hint.clone() })
 }
 
 /// Without a signal: the run has lost its lease.
-fn stopped(objects: &[ObjectSummary]) -> Option<Why> {
+fn stopped(objects: &[ObjectSummary]) -> Option<Explanation> {
     let stopped: Vec<_> = objects
         .iter()
         .filter(|summary| summary.run.status == ObjectStatus::Interrupted)
         .map(|summary| summary.run.object)
         .collect();
     let reason = format!("it ended before these were read to the end: {}", stopped.join(", "));
-    (!stopped.is_empty()).then(|| Why {
+    (!stopped.is_empty()).then(|| Explanation {
         reason: Some(reason),
         hint: Some("everything committed is kept; the next run goes on from there".to_owned()),
     })
@@ -135,25 +135,25 @@ mod tests {
     use super::*;
     use planhat_api as api;
 
-    fn forbidden() -> Failure {
-        let source = api::Error::Forbidden { path: "/nps".to_owned(), status: reqwest::StatusCode::FORBIDDEN };
-        Failure::Fetch { object: "nps", offset: 0, source }
+    fn forbidden() -> PullError {
+        let source = api::ApiError::AccessDenied { path: "/nps".to_owned(), status: reqwest::StatusCode::FORBIDDEN };
+        PullError::Fetch { object: "nps", offset: 0, source }
     }
 
-    fn facts(ended: Result<Ending, &Failure>) -> Facts<'_> {
-        Facts {
+    fn facts(ended: Result<PullEnd, &PullError>) -> PullFacts<'_> {
+        PullFacts {
             object: "nps",
             ended,
             readable: Readable::Never,
             quarantined: 0,
-            why_rejected: None,
+            rejection_summary: None,
             warning: None,
             is_preview: false,
         }
     }
 
-    fn check(facts: &Facts<'_>, expected: ObjectStatus, reason: &str, hint: &str) {
-        let (status, why) = outcome(facts);
+    fn check(facts: &PullFacts<'_>, expected: ObjectStatus, reason: &str, hint: &str) {
+        let (status, why) = object_outcome(facts);
         assert_eq!(
             (status, why.reason.as_deref().unwrap_or_default(), why.hint.as_deref().unwrap_or_default()),
             (expected, reason, hint)
@@ -174,13 +174,13 @@ mod tests {
         let back = format!("give the private app back its read access to nps in Planhat, {give}");
         let until = Readable::Until("2026-11-20T03:00:00Z".parse().unwrap());
         check(
-            &Facts { readable: until, ..facts(Err(&failure)) },
+            &PullFacts { readable: until, ..facts(Err(&failure)) },
             ObjectStatus::Failed,
             &format!("{refused}; it could be read until 2026-11-20 03:00 UTC"),
             &back,
         );
         check(
-            &Facts { readable: Readable::JustNow, ..facts(Err(&failure)) },
+            &PullFacts { readable: Readable::JustNow, ..facts(Err(&failure)) },
             ObjectStatus::Failed,
             &format!("{refused}; its first pages could be read"),
             &back,
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_listing_that_shows_nothing_where_there_are_rows_has_failed() {
         check(
-            &facts(Err(&Failure::NothingListed { object: "nps" })),
+            &facts(Err(&PullError::NothingListed { object: "nps" })),
             ObjectStatus::Failed,
             "Planhat lists nothing of nps, though there are rows of earlier days: nothing was marked as deleted",
             "look at the token's permissions and at nps in Planhat; if all of them are gone, \
@@ -200,15 +200,15 @@ mod tests {
 
     #[test]
     fn an_end_that_is_reached_is_good_but_for_records_in_quarantine() {
-        check(&facts(Ok(Ending::Complete)), ObjectStatus::Succeeded, "", "");
+        check(&facts(Ok(PullEnd::Complete)), ObjectStatus::Succeeded, "", "");
         check(
-            &Facts { warning: Some("the order does not hold"), ..facts(Ok(Ending::Complete)) },
+            &PullFacts { warning: Some("the order does not hold"), ..facts(Ok(PullEnd::Complete)) },
             ObjectStatus::Succeeded,
             "the order does not hold",
             "",
         );
-        check(&facts(Ok(Ending::Stopped)), ObjectStatus::Interrupted, "", "");
-        let rejected = Facts { quarantined: 13, why_rejected: Some("13 × no _id"), ..facts(Ok(Ending::Complete)) };
+        check(&facts(Ok(PullEnd::Stopped)), ObjectStatus::Interrupted, "", "");
+        let rejected = PullFacts { quarantined: 13, rejection_summary: Some("13 × no _id"), ..facts(Ok(PullEnd::Complete)) };
         check(
             &rejected,
             ObjectStatus::Partial,
@@ -216,7 +216,7 @@ mod tests {
             "`planhat-sync quarantine` shows them",
         );
         check(
-            &Facts { quarantined: 1, is_preview: true, ..rejected },
+            &PullFacts { quarantined: 1, is_preview: true, ..rejected },
             ObjectStatus::Partial,
             "1 record of nps could not be stored and would be put in quarantine: 13 × no _id",
             "",

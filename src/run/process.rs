@@ -8,15 +8,15 @@
 use std::fs;
 use std::sync::OnceLock;
 
-use planhat_store::{Holder, Process};
+use planhat_store::{ProcessIdentity, ProcessState};
 
 /// This process, as others find it.
-pub fn this_process() -> Holder {
+pub fn this_process() -> ProcessIdentity {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "this host".to_owned());
     let id = std::process::id();
-    let process = world().and_then(|world| Some(format!("{world} {id} {}", began(id)?)));
+    let process = pid_namespace().and_then(|pid_namespace| Some(format!("{pid_namespace} {id} {}", start_ticks(id)?)));
     let name = format!("process {id} on {}", host.trim());
-    Holder { name, process: process.unwrap_or_default(), instance: instance().to_owned() }
+    ProcessIdentity { name, process: process.unwrap_or_default(), instance: instance().to_owned() }
 }
 
 /// 128 bits that nobody else draws.
@@ -26,33 +26,33 @@ fn instance() -> &'static str {
 }
 
 /// Whether it is certain that this process has ended.
-pub fn is_dead(process: &str) -> bool {
-    look_at(process) == Process::HasEnded
+pub fn has_exited(process: &str) -> bool {
+    process_state(process) == ProcessState::Exited
 }
 
 /// What can be seen of a process from here.
-pub fn look_at(process: &str) -> Process {
-    seen(process).map_or(Process::Unseen, |lives| if lives { Process::Lives } else { Process::HasEnded })
+pub fn process_state(process: &str) -> ProcessState {
+    is_running(process).map_or(ProcessState::Unknown, |lives| if lives { ProcessState::Running } else { ProcessState::Exited })
 }
 
-fn seen(process: &str) -> Option<bool> {
+fn is_running(process: &str) -> Option<bool> {
     let (world_and_id, beginning) = process.rsplit_once(' ')?;
     let (its_world, id) = world_and_id.rsplit_once(' ')?;
     let id = id.parse().ok()?;
     // The first process is somebody else's, unless we are it and all others are our children.
-    let sees_others = began(1).is_some() && world()? == its_world;
-    sees_others.then(|| began(id).is_some_and(|began| began == beginning))
+    let sees_others = start_ticks(1).is_some() && pid_namespace()? == its_world;
+    sees_others.then(|| start_ticks(id).is_some_and(|start_ticks| start_ticks == beginning))
 }
 
 /// The boot, and the namespace in which process ids mean something.
-fn world() -> Option<String> {
+fn pid_namespace() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
     Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
 /// When a process began, in ticks since the boot.
-fn began(id: u32) -> Option<String> {
+fn start_ticks(id: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name in brackets may hold anything; the beginning is the 20th field behind it.
     stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
@@ -65,12 +65,12 @@ mod tests {
     #[test]
     fn a_process_is_dead_only_when_that_is_certain() {
         let us = this_process().process;
-        assert_eq!(look_at(&us), Process::Lives);
+        assert_eq!(process_state(&us), ProcessState::Running);
         let (rest, beginning) = us.rsplit_once(' ').unwrap();
-        assert!(is_dead(&format!("{rest} 1{beginning}")), "its id belongs to another one now");
-        let (world, _) = rest.rsplit_once(' ').unwrap();
-        assert!(is_dead(&format!("{world} 4294967295 {beginning}")));
-        assert!(!is_dead(&format!("another-{world} 4294967295 {beginning}")));
-        assert_eq!((look_at(""), look_at("odd")), (Process::Unseen, Process::Unseen));
+        assert!(has_exited(&format!("{rest} 1{beginning}")), "its id belongs to another one now");
+        let (pid_namespace, _) = rest.rsplit_once(' ').unwrap();
+        assert!(has_exited(&format!("{pid_namespace} 4294967295 {beginning}")));
+        assert!(!has_exited(&format!("another-{pid_namespace} 4294967295 {beginning}")));
+        assert_eq!((process_state(""), process_state("odd")), (ProcessState::Unknown, ProcessState::Unknown));
     }
 }

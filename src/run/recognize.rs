@@ -18,14 +18,14 @@ use planhat_store::{self as store, Binding, PgConnection, Proof, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::Error;
-use super::asking::Asking;
-use super::identity::{Asked, Compared, Decision, Identity, decide};
+use super::RunError;
+use super::id_probe::IdProbe;
+use super::identity::{Decision, Evidence, Identity, ProbeResult, decide};
 
 /// Ids that are drawn from one table, in case the others have none.
 const OF_A_TABLE: i64 = 20;
 /// Requests side by side.
-const AT_ONCE: usize = 4;
+const CONCURRENT_REQUESTS: usize = 4;
 
 /// A workspace that may fill its schema, and what was noted of the schema until then.
 #[derive(Debug)]
@@ -35,46 +35,50 @@ pub enum Recognized {
     /// Nothing is stored that could be another's.
     New { known: Option<Binding> },
     /// By stored records that were found.
-    Proven { known: Option<Binding>, compared: Compared },
+    Proven { known: Option<Binding>, evidence: Evidence },
 }
 
 /// Asks once, and writes nothing.
-pub async fn recognize(client: &Client, store: &Store) -> Result<Recognized, Error> {
-    let stored = store.look(async |db| Stored::read(db, &store.schema, client).await).await?;
+pub async fn recognize(client: &Client, store: &Store) -> Result<Recognized, RunError> {
+    let stored = store.read_only(async |db| SchemaContents::read(db, &store.schema, client).await).await?;
     stored.ask(client, &store.schema).await
 }
 
 /// The same for a run, which waits for a database that is away. A cancelled `stop` ends the asking.
-pub(super) async fn recognize_for_a_run(client: &Client, store: &Store, stop: &CancellationToken) -> Result<Recognized, Error> {
-    let stored = store.transaction(async |db| Stored::read(db, &store.schema, client).await).await?;
+pub(super) async fn recognize_for_a_run(
+    client: &Client,
+    store: &Store,
+    stop: &CancellationToken,
+) -> Result<Recognized, RunError> {
+    let stored = store.transaction(async |db| SchemaContents::read(db, &store.schema, client).await).await?;
     tokio::select! {
         biased;
         recognized = stored.ask(client, &store.schema) => recognized,
-        () = stop.cancelled() => Err(Error::Stopped),
+        () = stop.cancelled() => Err(RunError::Stopped),
     }
 }
 
 /// What the database knows of the workspace that fills a schema.
-struct Stored {
+struct SchemaContents {
     binding: Option<Binding>,
-    ours: Option<Identity>,
-    has_rows: bool,
+    current: Option<Identity>,
+    schema_has_data: bool,
     /// Ids of rows by object, to be asked for where token or host are other ones.
     ids: Vec<(&'static str, Vec<String>)>,
 }
 
-impl Stored {
-    async fn read(db: &mut PgConnection, schema: &str, client: &Client) -> Result<Stored, store::Error> {
-        let mut stored = Stored { binding: None, ours: None, has_rows: false, ids: Vec::new() };
+impl SchemaContents {
+    async fn read(db: &mut PgConnection, schema: &str, client: &Client) -> Result<SchemaContents, store::StoreError> {
+        let mut stored = SchemaContents { binding: None, current: None, schema_has_data: false, ids: Vec::new() };
         // Where our own tables are gone, those of a workspace may still be there.
         if store::is_set_up(&mut *db).await? {
             stored.binding = store::binding(&mut *db, schema).await?;
         }
-        stored.ours = stored.binding.as_ref().map(|binding| ours(client, &binding.key));
-        if stored.binding.as_ref().map(identity_of) == stored.ours && stored.ours.is_some() {
+        stored.current = stored.binding.as_ref().map(|binding| identity_now(client, &binding.key));
+        if stored.binding.as_ref().map(identity_of) == stored.current && stored.current.is_some() {
             return Ok(stored);
         }
-        stored.has_rows = has_rows(&mut *db, schema).await?;
+        stored.schema_has_data = schema_has_data(&mut *db, schema).await?;
         for object in objects_with_tables(&mut *db, schema).await? {
             stored.ids.push((object.name, store::ids_at_both_ends(&mut *db, schema, object, OF_A_TABLE).await?));
         }
@@ -82,40 +86,41 @@ impl Stored {
     }
 
     /// Asks Planhat where what is noted does not settle it.
-    async fn ask(self, client: &Client, schema: &str) -> Result<Recognized, Error> {
-        let Stored { binding: known, ours, has_rows, ids } = self;
+    async fn ask(self, client: &Client, schema: &str) -> Result<Recognized, RunError> {
+        let SchemaContents { binding: known, current, schema_has_data, ids } = self;
         let noted = known.as_ref().map(identity_of);
         // Without a key there is nothing to compare the token with.
-        let ours = ours.unwrap_or_else(|| Identity { fingerprint: String::new(), host: client.host() });
-        let mut decision = decide(noted.as_ref(), &ours, has_rows, None);
+        let current = current.unwrap_or_else(|| Identity { fingerprint: String::new(), host: client.host() });
+        let mut decision = decide(noted.as_ref(), &current, schema_has_data, None);
         let mut failure = None;
-        if decision == Decision::Ask {
-            let (asked, error) = ask_for(client, ids).await.map_err(|source| Error::unproven(schema, Some(source)))?;
+        if decision == Decision::ProbeStoredIds {
+            let (asked, error) =
+                probe_stored_ids(client, ids).await.map_err(|source| RunError::unproven(schema, Some(source)))?;
             failure = error;
-            decision = decide(noted.as_ref(), &ours, has_rows, Some(asked));
+            decision = decide(noted.as_ref(), &current, schema_has_data, Some(asked));
         }
         match (decision, known) {
             (Decision::Same, Some(binding)) => Ok(Recognized::Bound(binding)),
             (Decision::Bind | Decision::Same, known) => Ok(Recognized::New { known }),
-            (Decision::Proven(compared), known) => Ok(Recognized::Proven { known, compared }),
-            (Decision::Refused(compared), _) => Err(Error::OtherWorkspace { schema: schema.to_owned(), compared }),
-            (Decision::Unproven | Decision::Ask, _) => Err(Error::unproven(schema, failure)),
+            (Decision::Proven(evidence), known) => Ok(Recognized::Proven { known, evidence }),
+            (Decision::Refused(evidence), _) => Err(RunError::OtherWorkspace { schema: schema.to_owned(), evidence }),
+            (Decision::Unproven | Decision::ProbeStoredIds, _) => Err(RunError::unproven(schema, failure)),
         }
     }
 }
 
-async fn objects_with_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<&'static Object>, store::Error> {
+async fn objects_with_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<&'static Object>, store::StoreError> {
     let tables = store::tables(db, schema).await?;
     Ok(catalog::OBJECTS.iter().filter(|object| tables.iter().any(|table| table == object.name)).collect())
 }
 
 /// Whether anything is stored that could be another's.
-async fn has_rows(db: &mut PgConnection, schema: &str) -> Result<bool, store::Error> {
+async fn schema_has_data(db: &mut PgConnection, schema: &str) -> Result<bool, store::StoreError> {
     if store::has_actions(&mut *db, schema).await? {
         return Ok(true);
     }
     for object in objects_with_tables(&mut *db, schema).await? {
-        if store::was_filled(&mut *db, schema, object).await? {
+        if store::has_ever_had_rows(&mut *db, schema, object).await? {
             return Ok(true);
         }
     }
@@ -126,27 +131,30 @@ fn identity_of(binding: &Binding) -> Identity {
     Identity { fingerprint: binding.fingerprint.clone(), host: binding.host.clone() }
 }
 
-fn ours(client: &Client, key: &str) -> Identity {
+fn identity_now(client: &Client, key: &str) -> Identity {
     Identity { fingerprint: client.fingerprint(key), host: client.host() }
 }
 
 /// Asks for stored ids, several side by side. An error that all of them would meet ends it.
-async fn ask_for(client: &Client, ids: Vec<(&'static str, Vec<String>)>) -> Result<(Asked, Option<api::Error>), api::Error> {
-    let (mut asking, calls) = (Asking::of(ids), AtomicU64::new(0));
+async fn probe_stored_ids(
+    client: &Client,
+    ids: Vec<(&'static str, Vec<String>)>,
+) -> Result<(ProbeResult, Option<api::ApiError>), api::ApiError> {
+    let (mut probe, calls) = (IdProbe::of(ids), AtomicU64::new(0));
     loop {
-        let turn = asking.next_turn();
-        if turn.is_empty() {
-            return Ok(asking.end());
+        let batch = probe.next_batch();
+        if batch.is_empty() {
+            return Ok(probe.end());
         }
-        let mut answers = stream::iter(turn)
-            .map(async |question| {
-                let answer = client.has(question.object, &question.id, &calls).await;
-                (question, answer)
+        let mut answers = stream::iter(batch)
+            .map(async |request| {
+                let answer = client.record_exists(request.object, &request.id, &calls).await;
+                (request, answer)
             })
-            .buffer_unordered(AT_ONCE);
-        while let Some((question, answer)) = answers.next().await {
-            asking.hear(&question, answer)?;
-            if asking.has_failed() {
+            .buffer_unordered(CONCURRENT_REQUESTS);
+        while let Some((request, answer)) = answers.next().await {
+            probe.record_answer(&request, answer)?;
+            if probe.has_failed() {
                 break;
             }
         }
@@ -155,7 +163,7 @@ async fn ask_for(client: &Client, ids: Vec<(&'static str, Vec<String>)>) -> Resu
 
 impl Recognized {
     /// Binds the schema under the lease of a run, unless it is bound already; fails if another workspace was faster.
-    pub(super) async fn bind(self, client: &Client, store: &Store, run_id: i64) -> Result<Binding, store::Error> {
+    pub(super) async fn bind(self, client: &Client, store: &Store, run_id: i64) -> Result<Binding, store::StoreError> {
         let schema = &store.schema;
         match self {
             Recognized::Bound(binding) => Ok(binding),
@@ -164,9 +172,9 @@ impl Recognized {
                 info!(run_id, "schema {schema} is bound to the workspace of this token on {}", bound.host);
                 Ok(bound)
             }
-            Recognized::Proven { known, compared } => {
+            Recognized::Proven { known, evidence } => {
                 let bound = bind(client, store, run_id, known.as_ref(), Proof::StoredRecords).await?;
-                info!(run_id, "schema {schema} belongs to this workspace, which is noted: {compared}");
+                info!(run_id, "schema {schema} belongs to this workspace, which is noted: {evidence}");
                 Ok(bound)
             }
         }
@@ -174,10 +182,10 @@ impl Recognized {
 }
 
 /// Binds a schema on the user's word, under the lease of a run. Returns what it was bound to before, and what it is bound to.
-pub async fn adopt(client: &Client, store: &Store, run_id: i64) -> Result<(Option<Binding>, Binding), store::Error> {
+pub async fn adopt(client: &Client, store: &Store, run_id: i64) -> Result<(Option<Binding>, Binding), store::StoreError> {
     let before = store.transaction(async |db| store::binding(db, &store.schema).await).await?;
     match &before {
-        Some(binding) if identity_of(binding) == ours(client, &binding.key) => Ok((before.clone(), binding.clone())),
+        Some(binding) if identity_of(binding) == identity_now(client, &binding.key) => Ok((before.clone(), binding.clone())),
         _ => {
             let now = bind(client, store, run_id, before.as_ref(), Proof::Adopt).await?;
             Ok((before, now))
@@ -194,25 +202,25 @@ async fn bind(
     run_id: i64,
     known: Option<&Binding>,
     proof: Proof,
-) -> Result<Binding, store::Error> {
+) -> Result<Binding, store::StoreError> {
     let workspace = &store.schema;
     let bound = store.transaction(async |db| {
         store::fence(&mut *db, workspace, run_id).await?;
-        let is_ours = |binding: &Binding| identity_of(binding) == ours(client, &binding.key);
-        let stands = store::binding(&mut *db, workspace).await?;
-        if proof == Proof::FirstSync && !stands.as_ref().is_some_and(is_ours) && has_rows(&mut *db, workspace).await? {
+        let is_ours = |binding: &Binding| identity_of(binding) == identity_now(client, &binding.key);
+        let current = store::binding(&mut *db, workspace).await?;
+        if proof == Proof::FirstSync && !current.as_ref().is_some_and(is_ours) && schema_has_data(&mut *db, workspace).await? {
             return Ok(None);
         }
         let key = match known {
             Some(known) => known.key.clone(),
             None => store::new_key(&mut *db).await?,
         };
-        let Identity { fingerprint, host } = ours(client, &key);
+        let Identity { fingerprint, host } = identity_now(client, &key);
         let is_new = store::bind(&mut *db, workspace, known, &key, &fingerprint, &host, proof).await?;
         if is_new && proof != Proof::StoredRecords {
-            store::forget_workspace(&mut *db, workspace).await?;
+            store::reset_workspace(&mut *db, workspace).await?;
         }
         Ok(store::binding(db, workspace).await?.filter(is_ours))
     });
-    bound.await?.ok_or_else(|| store::Error::BoundElsewhere { schema: workspace.clone() })
+    bound.await?.ok_or_else(|| store::StoreError::BoundElsewhere { schema: workspace.clone() })
 }

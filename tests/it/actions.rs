@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use planhat_model::catalog;
-use planhat_model::catalog::{Kind, Object};
-use planhat_model::flatten::{Columns, Declared, Volatile, flatten};
+use planhat_model::catalog::{ColumnType, Object};
+use planhat_model::flatten::{Columns, Declared, IgnoredFields, flatten};
 use planhat_model::record::Record;
 use planhat_simulator::Workspace;
-use planhat_store::{self as store, Noted, ObjectStatus, Target, Timeline};
-use planhat_sync::pull::{Ask, Begin};
+use planhat_store::{self as store, ActionPolicy, ObjectStatus, Target, TimelineOptions};
+use planhat_sync::pull::{HistoryFrom, Mode};
 use planhat_sync::run;
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::Tool;
-use crate::harness::{Sync, day, written};
+use crate::harness::{TestSync, day, written};
 
 /// A company, a contact of it, a license and an answer.
 fn small() -> Workspace {
@@ -32,7 +32,7 @@ fn small() -> Workspace {
 }
 
 /// Everything about the actions but their ids and when they were seen.
-async fn timeline(sync: &Sync) -> String {
+async fn timeline(sync: &TestSync) -> String {
     sync.one(
         "select string_agg(format('%s | %s | %s %s of %s, %s | %s | %s', action, kind, object, record_id, coalesce(company_id, '-'),
              coalesce(end_user_id, '-'), case when happened_at = seen_at then 'seen' else to_char(happened_at, 'MM-DD HH24:MI') end,
@@ -41,17 +41,17 @@ async fn timeline(sync: &Sync) -> String {
     .await
 }
 
-async fn forget(sync: &Sync) {
+async fn forget(sync: &TestSync) {
     sqlx::raw_sql("delete from planhat.actions").execute(sync.store.pool()).await.unwrap();
 }
 
-async fn count(sync: &Sync) -> String {
+async fn count(sync: &TestSync) -> String {
     sync.one("select count(*)::text from planhat.actions").await
 }
 
 #[tokio::test]
 async fn a_first_load_notes_each_record_as_created_when_it_was_at_planhat() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
 
     for object in ["companies", "endusers", "licenses", "nps"] {
         sync.sync_one(object).await;
@@ -67,7 +67,7 @@ async fn a_first_load_notes_each_record_as_created_when_it_was_at_planhat() {
 
 #[tokio::test]
 async fn a_change_is_noted_with_the_old_and_the_new_value_of_each_column() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     forget(&sync).await;
     sync.simulator.edit("companies", "c", day(0), |company| {
@@ -84,14 +84,14 @@ async fn a_change_is_noted_with_the_old_and_the_new_value_of_each_column() {
 
 #[tokio::test]
 async fn an_unchanged_row_is_no_action_whatever_is_run() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync().await;
     let before = count(&sync).await;
 
     sync.sync().await;
-    sync.run(Ask::Full, &catalog::default_objects()).await;
+    sync.run(Mode::Full, &catalog::default_objects()).await;
     for object in catalog::default_objects() {
-        sync.backfill_one(object.name, Begin::Usual).await;
+        sync.backfill_one(object.name, HistoryFrom::Default).await;
     }
 
     assert_eq!(count(&sync).await, before);
@@ -104,10 +104,10 @@ async fn an_unchanged_row_is_no_action_whatever_is_run() {
 
 #[tokio::test]
 async fn another_spelling_of_the_same_values_is_no_action() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     forget(&sync).await;
-    sync.simulator.at_the_source(|source| {
+    sync.simulator.edit_source(|source| {
         source.change("companies", "c", |company| {
             company.insert("mrr".into(), json!("100.00"));
             company.insert("lastTouch".into(), json!(""));
@@ -121,7 +121,7 @@ async fn another_spelling_of_the_same_values_is_no_action() {
 
 #[tokio::test]
 async fn what_is_deleted_and_restored_is_noted_with_its_company() {
-    let mut sync = Sync::new(small().with(
+    let mut sync = TestSync::new(small().with(
         "tasks",
         vec![json!({"_id": "t", "companyId": "c", "endusers": [{"id": "e"}], "name": "call"}), json!({"_id": "u"})],
     ))
@@ -152,7 +152,7 @@ async fn what_is_deleted_and_restored_is_noted_with_its_company() {
 
 #[tokio::test]
 async fn an_update_happened_when_the_record_says_so_and_else_when_it_was_seen() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     for object in ["companies", "nps", "licenses"] {
         sync.sync_one(object).await;
     }
@@ -164,12 +164,12 @@ async fn an_update_happened_when_the_record_says_so_and_else_when_it_was_seen() 
     sync.simulator.touch("companies", "c", day(0));
     sync.full_sync_one("companies").await;
     sync.simulator
-        .at_the_source(|source| _ = source.change("companies", "c", |company| _ = company.insert("mrr".into(), json!(120))));
+        .edit_source(|source| _ = source.change("companies", "c", |company| _ = company.insert("mrr".into(), json!(120))));
     sync.full_sync_one("companies").await;
     sync.simulator
-        .at_the_source(|source| _ = source.change("nps", "n", |answer| _ = answer.insert("comment".into(), json!("good"))));
+        .edit_source(|source| _ = source.change("nps", "n", |answer| _ = answer.insert("comment".into(), json!("good"))));
     sync.sync_one("nps").await;
-    sync.simulator.at_the_source(|source| {
+    sync.simulator.edit_source(|source| {
         source.change("licenses", "64b000000000000000000001", |license| _ = license.insert("mrr".into(), json!(11)));
     });
     sync.sync_one("licenses").await;
@@ -186,14 +186,14 @@ async fn an_update_happened_when_the_record_says_so_and_else_when_it_was_seen() 
 #[tokio::test]
 async fn who_wants_no_history_has_actions_from_the_first_load_on() {
     for full in [false, true] {
-        let mut sync = Sync::new(small()).await;
+        let mut sync = TestSync::new(small()).await;
         sync.limits.timeline.initial = false;
         if full {
             sync.full_sync_one("companies").await
         } else {
             sync.sync_one("companies").await
         };
-        sync.backfill_one("companies", Begin::TheBeginning).await;
+        sync.backfill_one("companies", HistoryFrom::Earliest).await;
         assert_eq!(count(&sync).await, "0");
 
         sync.simulator.add("companies", json!({"_id": "d", "updatedAt": written(day(0))}));
@@ -209,12 +209,12 @@ async fn who_wants_no_history_has_actions_from_the_first_load_on() {
 
 #[tokio::test]
 async fn the_timeline_can_be_turned_off_and_on_again() {
-    let mut sync = Sync::new(small()).await;
-    sync.limits.timeline.on = false;
+    let mut sync = TestSync::new(small()).await;
+    sync.limits.timeline.enabled = false;
     sync.sync_one("companies").await;
     assert_eq!(sync.one("select to_regclass('planhat.actions')::text").await, "");
 
-    sync.limits.timeline.on = true;
+    sync.limits.timeline.enabled = true;
     sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
     sync.sync_one("companies").await;
 
@@ -229,7 +229,7 @@ async fn a_record_in_quarantine_is_no_action_and_the_rest_of_its_page_is_one_eac
     let nearly: String = std::iter::repeat_with(|| random.alphanumeric()).take(2680).collect();
     let records: Vec<Value> =
         [too_long.as_str(), nearly.as_str(), "a", "b", "c", "d"].iter().map(|id| json!({"_id": id})).collect();
-    let sync = Sync::new(Workspace::empty().with("licenses", records)).await;
+    let sync = TestSync::new(Workspace::empty().with("licenses", records)).await;
 
     let summary = sync.sync_one("licenses").await;
 
@@ -245,9 +245,10 @@ async fn a_record_in_quarantine_is_no_action_and_the_rest_of_its_page_is_one_eac
 async fn a_row_too_wide_for_the_database_changes_like_any_other() {
     let custom: Map<String, Value> = (0..1150).map(|number| (format!("F{number:04}"), json!(1e20))).collect();
     let sync =
-        Sync::new(Workspace::empty().with("licenses", vec![json!({"_id": "a", "custom": custom}), json!({"_id": "b"})])).await;
+        TestSync::new(Workspace::empty().with("licenses", vec![json!({"_id": "a", "custom": custom}), json!({"_id": "b"})]))
+            .await;
     sync.sync_one("licenses").await;
-    sync.simulator.at_the_source(|source| {
+    sync.simulator.edit_source(|source| {
         source.change("licenses", "a", |license| _ = license["custom"].as_object_mut().unwrap().insert("F1149".into(), json!(2)));
     });
 
@@ -261,13 +262,13 @@ async fn a_row_too_wide_for_the_database_changes_like_any_other() {
 
 #[tokio::test]
 async fn a_table_of_the_users_own_is_named_and_left_alone() {
-    let mut sync = Sync::new(small()).await;
+    let mut sync = TestSync::new(small()).await;
     sqlx::raw_sql("create table planhat.actions (id bigint, mine text)").execute(sync.store.pool()).await.unwrap();
     let client = sync.client();
     let objects = [catalog::object("companies").unwrap()];
 
-    let refused = run::run(&client, &sync.store, &sync.order(Ask::Changes, &objects), &sync.stop).await.unwrap_err();
-    sync.limits.timeline.on = false;
+    let refused = run::run(&client, &sync.store, &sync.request(Mode::Incremental, &objects), &sync.stop).await.unwrap_err();
+    sync.limits.timeline.enabled = false;
 
     assert_eq!(
         refused.to_string(),
@@ -279,9 +280,9 @@ async fn a_table_of_the_users_own_is_named_and_left_alone() {
 
 #[tokio::test]
 async fn a_dropped_table_of_actions_is_made_again_and_goes_on_with_its_ids() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
-    let drop = "insert into planhat_sync.consumers (workspace, name, last_id) values ('planhat', 'crm', 41); drop table planhat.actions cascade";
+    let drop = "insert into planhat_sync.consumers (workspace, name, last_action_id) values ('planhat', 'crm', 41); drop table planhat.actions cascade";
     sqlx::raw_sql(drop).execute(sync.store.pool()).await.unwrap();
     sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
 
@@ -292,7 +293,7 @@ async fn a_dropped_table_of_actions_is_made_again_and_goes_on_with_its_ids() {
 
 #[tokio::test]
 async fn actions_are_kept_as_long_as_the_settings_say() {
-    let mut sync = Sync::new(small()).await;
+    let mut sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let old = "insert into planhat.actions (action, kind, object, record_id, happened_at, seen_at, run_id)
         select 'x', 'updated', 'companies', 'x', now(), now() - interval '100 days', 1 from generate_series(1, 25000)";
@@ -300,14 +301,14 @@ async fn actions_are_kept_as_long_as_the_settings_say() {
 
     sync.sync_one("companies").await;
     assert_eq!(count(&sync).await, "25001");
-    sync.limits.timeline = Timeline { keep: Duration::from_secs(99 * 86_400), ..Timeline::default() };
+    sync.limits.timeline = TimelineOptions { keep: Duration::from_secs(99 * 86_400), ..TimelineOptions::default() };
     sync.sync_one("companies").await;
 
     assert_eq!(count(&sync).await, "1");
 }
 
 /// Keeps every version of a row from now on, so that what the actions tell can be told otherwise.
-pub(crate) async fn keep_versions(sync: &Sync, objects: &[&'static Object]) {
+pub(crate) async fn keep_versions(sync: &TestSync, objects: &[&'static Object]) {
     let mut tx = sync.store.pool().begin().await.unwrap();
     let table = "create table public.versions (n bigint generated always as identity, object text, id text, row jsonb);
         create function public.keep_version() returns trigger language plpgsql as
@@ -359,7 +360,7 @@ impl Version {
 
 /// Folds the actions of each record over its first version: step by step they give every version that there was, and
 /// in the end the row as it is.
-pub(crate) async fn assert_actions_tell_the_versions(sync: &Sync) {
+pub(crate) async fn assert_actions_tell_the_versions(sync: &TestSync) {
     let all = "select object, id, row::text from public.versions order by n";
     let all: Vec<(String, String, String)> = sqlx::query_as(all).fetch_all(sync.store.pool()).await.unwrap();
     let mut versions: BTreeMap<(String, String), Vec<Version>> = BTreeMap::new();
@@ -390,7 +391,7 @@ pub(crate) async fn assert_actions_tell_the_versions(sync: &Sync) {
 
 #[tokio::test]
 async fn what_listens_is_told_at_commit_how_far_to_read() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     let mut listener = PgListener::connect_with(sync.store.pool()).await.unwrap();
     listener.listen("planhat_actions").await.unwrap();
 
@@ -412,14 +413,20 @@ fn project(id: &str) -> (Columns, Record) {
 
 #[tokio::test]
 async fn of_two_transactions_side_by_side_the_one_that_commits_first_has_the_smaller_ids() {
-    let sync = Sync::new(Workspace::empty()).await;
+    let sync = TestSync::new(Workspace::empty()).await;
     let (projects, issues) = (catalog::object("projects").unwrap(), catalog::object("issues").unwrap());
     sync.sync_one("projects").await;
     sync.sync_one("issues").await;
     let (columns, record) = project("a");
-    let rows = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record));
-    let target =
-        |object| Target { schema: "planhat", object, columns: &columns, run_id: 1, noted: Noted::Everything, rules: None };
+    let rows = flatten(&columns, &IgnoredFields::default(), std::slice::from_ref(&record));
+    let target = |object| Target {
+        schema: "planhat",
+        object,
+        columns: &columns,
+        run_id: 1,
+        action_policy: ActionPolicy::All,
+        rules: None,
+    };
     let mut slow = sync.store.pool().begin().await.unwrap();
     store::upsert(&mut slow, target(projects), &rows).await.unwrap();
 
@@ -441,7 +448,7 @@ async fn of_two_transactions_side_by_side_the_one_that_commits_first_has_the_sma
 
 #[tokio::test]
 async fn the_questions_of_every_day_are_index_scans() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let many = "insert into planhat.actions (action, kind, object, record_id, company_id, happened_at, seen_at, run_id)
             select 'Company Updated', 'updated', 'companies', 'r' || n % 40000, 'c' || n % 40, now() - n * interval '1 minute',
@@ -482,7 +489,7 @@ async fn the_questions_of_every_day_are_index_scans() {
 
 #[tokio::test]
 async fn the_view_shows_people_what_happened_and_the_record_as_it_is() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     for object in ["companies", "endusers", "nps"] {
         sync.sync_one(object).await;
     }
@@ -508,7 +515,7 @@ async fn the_view_shows_people_what_happened_and_the_record_as_it_is() {
 
 #[tokio::test]
 async fn the_view_is_in_nobodys_way() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let by_hand =
         "alter table planhat.companies drop column planhat__tier__custom; alter table planhat.companies add column mine text;
@@ -517,7 +524,7 @@ async fn the_view_is_in_nobodys_way() {
     let companies = catalog::object("companies").unwrap();
     let mut tx = sync.store.pool().begin().await.unwrap();
     let columns = store::load_columns(&mut tx, "planhat", companies).await.unwrap();
-    store::retype(&mut tx, "planhat", companies, columns.named("planhat__mrr").unwrap(), Kind::Text).await.unwrap();
+    store::retype(&mut tx, "planhat", companies, columns.named("planhat__mrr").unwrap(), ColumnType::Text).await.unwrap();
     tx.commit().await.unwrap();
 
     // A new table, and with it a new view.
@@ -529,7 +536,7 @@ async fn the_view_is_in_nobodys_way() {
 
 #[tokio::test]
 async fn a_dropped_view_is_made_again_and_one_of_the_users_own_left_alone() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     sqlx::raw_sql("drop table planhat.companies cascade").execute(sync.store.pool()).await.unwrap();
     assert_eq!(sync.one("select to_regclass('planhat.timeline')::text").await, "");
@@ -545,8 +552,8 @@ async fn a_dropped_view_is_made_again_and_one_of_the_users_own_left_alone() {
 #[cfg(feature = "embedded")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_database_keeps_a_timeline_too() {
-    let store = store::Store::embedded(store::Place::Temporary, "planhat").await.unwrap();
-    let sync = Sync::into(store, small(), planhat_simulator::Options::default()).await;
+    let store = store::Store::embedded(store::EmbeddedLocation::Temporary, "planhat").await.unwrap();
+    let sync = TestSync::into(store, small(), planhat_simulator::Options::default()).await;
     sync.sync().await;
     sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
 
@@ -579,7 +586,7 @@ async fn check_names_what_stands_where_the_actions_would() {
 
 #[tokio::test]
 async fn columns_of_the_users_own_change_nothing_whatever_they_are_called() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let by_hand = "alter table planhat.companies add column old boolean, add column company text, add column end_user text, add column record text;
         alter table planhat.actions add column company text; delete from planhat.actions";
@@ -600,7 +607,7 @@ async fn columns_of_the_users_own_change_nothing_whatever_they_are_called() {
 
 #[tokio::test]
 async fn the_view_follows_tables_that_were_set_aside_and_keeps_what_was_set_on_it() {
-    let sync = Sync::new(small()).await;
+    let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let by_hand =
         "alter table planhat.actions rename to actions_of_last_year; alter view planhat.timeline set (security_invoker = true)";
@@ -616,11 +623,12 @@ async fn the_view_follows_tables_that_were_set_aside_and_keeps_what_was_set_on_i
 
 #[tokio::test]
 async fn a_timeline_that_was_turned_off_is_forgotten_all_the_same() {
-    let mut sync = Sync::new(small()).await;
+    let mut sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let long_ago = "update planhat.actions set seen_at = now() - interval '100 days'";
     sqlx::raw_sql(long_ago).execute(sync.store.pool()).await.unwrap();
-    sync.limits.timeline = Timeline { on: false, keep: Duration::from_secs(99 * 86_400), ..Timeline::default() };
+    sync.limits.timeline =
+        TimelineOptions { enabled: false, keep: Duration::from_secs(99 * 86_400), ..TimelineOptions::default() };
 
     sync.sync_one("companies").await;
 

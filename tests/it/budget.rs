@@ -9,26 +9,26 @@ use planhat_api::{Budget, Client};
 use planhat_model::catalog;
 use planhat_simulator::{Options, Quota, Workspace};
 use planhat_store::RunStatus;
-use planhat_sync::pull::Ask;
+use planhat_sync::pull::Mode;
 use serde_json::json;
 
-use crate::harness::{Sync, connection_to};
+use crate::harness::{TestSync, connection_to};
 
 const CALLS: u32 = 200;
 const OBJECTS: [&str; 4] = ["projects", "objectives", "invoices", "sales"];
 
 /// A server that enforces the quota, and a client that may use it up.
-async fn within(period: Duration, records: usize) -> (Sync, Client) {
-    let quota = Quota { calls: CALLS as usize, within: period, says_when: false };
+async fn within(period: Duration, records: usize) -> (TestSync, Client) {
+    let quota = Quota { calls: CALLS as usize, within: period, sends_retry_after: false };
     let numbered = || (0..records).map(|number| json!({"_id": format!("{number:05}")})).collect();
     let workspace = OBJECTS.iter().fold(Workspace::empty(), |workspace, object| workspace.with(object, numbered()));
-    let sync = Sync::with(workspace, Options { quota: Some(quota), ..Options::default() }).await;
+    let sync = TestSync::with(workspace, Options { quota: Some(quota), ..Options::default() }).await;
     let connection = connection_to(&sync.simulator.url(), sync.simulator.token());
-    let client = Client::new(connection, Budget::within(CALLS, period)).unwrap();
+    let client = Client::new(connection, Budget::per_period(CALLS, period)).unwrap();
     (sync, client)
 }
 
-fn assert_used_but_not_exceeded(sync: &Sync, period: Duration) {
+fn assert_used_but_not_exceeded(sync: &TestSync, period: Duration) {
     assert!(sync.simulator.requests().iter().all(|request| request.status == 200), "the server refused a call");
     let busiest = sync.simulator.busiest(period);
     assert!(busiest <= CALLS as usize && busiest >= CALLS as usize * 95 / 100, "{busiest} calls of {CALLS}");
@@ -65,7 +65,7 @@ async fn two_hundred_calls_a_minute_are_used_to_95_percent_and_never_exceeded() 
     let objects = OBJECTS.map(|object| catalog::object(object).unwrap());
     let begun = Instant::now();
 
-    let summary = sync.run_with(&client, Ask::Changes, &objects).await;
+    let summary = sync.run_with(&client, Mode::Incremental, &objects).await;
 
     assert_eq!(summary.status, RunStatus::Succeeded);
     assert_used_but_not_exceeded(&sync, period);

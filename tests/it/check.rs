@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use planhat_simulator::Answer;
+use planhat_simulator::ScriptedAnswer;
 use sqlx::{Connection as _, PgConnection};
 use tokio::net::TcpListener;
 
@@ -18,8 +18,8 @@ fn lines(checked: &str, subjects: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_object_is_asked_for_once_and_said_in_its_order() {
     let simulator = simulator().await;
-    simulator.answer_next("companies", vec![Answer::status(503)]);
-    simulator.answer_next("tasks", vec![Answer::status(500)]);
+    simulator.answer_next("companies", vec![ScriptedAnswer::status(503)]);
+    simulator.answer_next("tasks", vec![ScriptedAnswer::status(500)]);
     let tool = Tool::for_workspace(&simulator).await;
     let checked = tool.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "users,companies,tasks,nps").run(&["check"]);
     assert_eq!(checked.code, 1, "{}", checked.all());

@@ -15,7 +15,7 @@ pub(crate) struct Tool {
     pub(crate) home: tempfile::TempDir,
 }
 
-pub(crate) struct Ran {
+pub(crate) struct CommandOutput {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -69,14 +69,14 @@ impl Tool {
         command
     }
 
-    pub(crate) fn run(&mut self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&mut self, arguments: &[&str]) -> CommandOutput {
         let output = self.command(arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+        CommandOutput { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 }
 
-impl Ran {
+impl CommandOutput {
     /// What a person sees, results before narration.
     pub(crate) fn all(&self) -> String {
         format!("exit {}\n{}{}", self.code, self.stdout, self.stderr)
@@ -168,7 +168,7 @@ async fn an_unreachable_host_is_said_to_be_unreachable() {
 }
 
 impl Tool {
-    fn set_and_run(&mut self, name: &str, value: &str, arguments: &[&str]) -> Ran {
+    fn set_and_run(&mut self, name: &str, value: &str, arguments: &[&str]) -> CommandOutput {
         self.command.env(name, value);
         self.run(arguments)
     }
@@ -292,7 +292,7 @@ async fn status_says_how_fresh_each_object_is_and_exits_with_0_or_1() {
     let simulator = simulator().await;
     simulator.forbid("nps");
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies,users,nps");
-    let headline = |ran: &Ran| (ran.code, ran.stdout.lines().next().unwrap().to_owned());
+    let headline = |ran: &CommandOutput| (ran.code, ran.stdout.lines().next().unwrap().to_owned());
 
     tool.run(&["sync", "companies"]);
     assert_eq!(headline(&tool.run(&["status"])), (1, "never synced: users and nps; 1 of 3 objects fresh".to_owned()));
@@ -555,7 +555,7 @@ async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them(
     ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
     │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆     1 ┆     4 ┆ [time] │
     └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴───────┴───────┴───────┘
-    warning: projects: 200 of 300 rows were not listed, more than sync.brake_rows (100) and sync.brake_percent (20 %) allow; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
+    warning: projects: 200 of 300 rows were not listed, more than deletions.max_rows (100) and deletions.max_percent (20 %) allow; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
     run 2 succeeded in [time]
     ") });
     let said = tool.run(&["sync", "--full", "--allow-deletes", "projects"]);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use planhat_simulator::{Answer, Simulator};
+use planhat_simulator::{ScriptedAnswer, Simulator};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
@@ -21,28 +21,28 @@ use crate::cli::{Tool, simulator};
 const LONG: Duration = Duration::from_secs(90);
 
 /// A daemon at work, and what it logs.
-pub(crate) struct Daemon {
+pub(crate) struct DaemonProcess {
     pub(crate) process: Child,
     log: Receiver<String>,
     seen: String,
     pub(crate) address: String,
 }
 
-impl Daemon {
-    pub(crate) fn start(tool: &Tool, arguments: &[&str]) -> Daemon {
-        let mut daemon = Daemon::starting(tool, arguments);
+impl DaemonProcess {
+    pub(crate) fn start(tool: &Tool, arguments: &[&str]) -> DaemonProcess {
+        let mut daemon = DaemonProcess::starting(tool, arguments);
         daemon.address = daemon.until("serving")["address"].as_str().unwrap().to_owned();
         daemon
     }
 
     /// One that need not come so far.
-    pub(crate) fn starting(tool: &Tool, arguments: &[&str]) -> Daemon {
+    pub(crate) fn starting(tool: &Tool, arguments: &[&str]) -> DaemonProcess {
         let mut command = tool.command(arguments);
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (lines, log) = std::sync::mpsc::channel();
         let stderr = BufReader::new(process.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
-        Daemon { process, log, seen: String::new(), address: String::new() }
+        DaemonProcess { process, log, seen: String::new(), address: String::new() }
     }
 
     /// Reads the log up to a line with this text.
@@ -95,7 +95,7 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for DaemonProcess {
     fn drop(&mut self) {
         let _ = self.process.kill();
     }
@@ -133,7 +133,7 @@ async fn it_runs_on_its_schedule_and_shows_what_it_does() {
     let simulator = simulator().await;
     simulator.forbid("nps");
     let tool = tool(&simulator, "* * * * * *").await;
-    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     for _ in 0..3 {
         daemon.until("the next run is due");
     }
@@ -185,7 +185,7 @@ async fn it_takes_over_changed_settings_and_not_broken_ones() {
     let tool = tool(&simulator, "* * * * * *").await;
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "[planhat]\nobjects = [\"companies\", \"users\"]").unwrap();
-    let mut daemon = Daemon::start(&tool, &["--config", file.path().to_str().unwrap(), "daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["--config", file.path().to_str().unwrap(), "daemon"]);
     assert_eq!(daemon.until("begins")["objects"], 2);
 
     std::fs::write(file.path(), "[planhat]\nobjects = [\"users\"]\n").unwrap();
@@ -211,7 +211,7 @@ async fn it_names_what_it_takes_over_and_what_needs_a_restart_and_no_value() {
     std::fs::write(&token, "an-old-token").unwrap();
     std::fs::write(&file, "").unwrap();
     tool = tool.set("PLANHAT_API_TOKEN_FILE", token.to_str().unwrap()).set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "1s");
-    let mut daemon = Daemon::start(&tool, &["--config", file.to_str().unwrap(), "daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["--config", file.to_str().unwrap(), "daemon"]);
     daemon.until("run 1 failed");
 
     std::fs::write(&token, simulator.token()).unwrap();
@@ -235,12 +235,12 @@ async fn a_signal_in_mid_run_ends_it_and_what_was_missed_is_made_up_at_the_next_
     let tool = tool(&simulator, "* * * * * *").await;
     let process = Arc::new(AtomicU32::new(0));
     let victim = Arc::clone(&process);
-    simulator.meanwhile(move |_, path| match victim.swap(0, Ordering::Relaxed) {
+    simulator.on_request(move |_, path| match victim.swap(0, Ordering::Relaxed) {
         0 => {}
         process if path == "companies" => signal(process, "TERM"),
         process => victim.store(process, Ordering::Relaxed),
     });
-    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     daemon.until("run 1 succeeded");
     process.store(daemon.process.id(), Ordering::Relaxed);
     let (code, log) = daemon.end();
@@ -252,7 +252,7 @@ async fn a_signal_in_mid_run_ends_it_and_what_was_missed_is_made_up_at_the_next_
     let mut database = PgConnection::connect(&yearly.database()).await.unwrap();
     let long_ago = "update planhat_sync.runs set started_at = started_at - interval '2 years'";
     sqlx::raw_sql(long_ago).execute(&mut database).await.unwrap();
-    let mut again = Daemon::start(&yearly, &["daemon"]);
+    let mut again = DaemonProcess::start(&yearly, &["daemon"]);
     again.until("succeeded");
     let due = again.until("the next run is due")["message"].as_str().unwrap().to_owned();
     assert!(due.contains("-01-01 00:00:00 UTC"), "{due}");
@@ -262,7 +262,7 @@ async fn a_signal_in_mid_run_ends_it_and_what_was_missed_is_made_up_at_the_next_
 async fn a_second_daemon_is_told_who_is_there_unless_that_one_is_dead() {
     let simulator = simulator().await;
     let mut tool = tool(&simulator, "0 0 1 1 *").await;
-    let first = Daemon::start(&tool, &["daemon"]);
+    let first = DaemonProcess::start(&tool, &["daemon"]);
     let process = first.process.id();
 
     let refused = tool.set_log("error").run(&["daemon"]);
@@ -276,7 +276,7 @@ async fn a_second_daemon_is_told_who_is_there_unless_that_one_is_dead() {
 
     first.signal("KILL");
     assert_eq!(first.end().0, None);
-    let mut next = Daemon::start(&tool, &["daemon"]);
+    let mut next = DaemonProcess::start(&tool, &["daemon"]);
     next.until("the next run is due");
 }
 
@@ -284,8 +284,8 @@ async fn a_second_daemon_is_told_who_is_there_unless_that_one_is_dead() {
 async fn what_has_failed_is_tried_again_alone() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "0 0 1 1 *").await.set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "1s");
-    simulator.answer_next("tasks", vec![Answer::status(400)]);
-    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
 
     assert_eq!(daemon.until("begins")["objects"], 13);
     daemon.until("run 1 partial");
@@ -304,7 +304,7 @@ async fn a_service_manager_hears_that_it_is_ready_lives_and_stops() {
         .await
         .set("NOTIFY_SOCKET", folder.path().join("notify").to_str().unwrap())
         .set("WATCHDOG_USEC", "600000");
-    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     let until = |wanted: &str| {
         let mut buffer = [0; 4096];
         loop {
@@ -331,7 +331,7 @@ async fn a_service_manager_hears_that_it_is_ready_lives_and_stops() {
 async fn a_database_that_goes_away_makes_it_not_ready_and_does_not_end_it() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "0 0 1 1 *").await;
-    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     daemon.until("run 1 succeeded");
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();
     sqlx::raw_sql("alter table planhat_sync.migrations rename to elsewhere").execute(&mut database).await.unwrap();
@@ -351,7 +351,7 @@ async fn a_database_that_goes_away_makes_it_not_ready_and_does_not_end_it() {
 async fn health_asks_the_daemon_and_says_so_by_its_exit_code() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "0 0 1 1 *").await;
-    let daemon = Daemon::start(&tool, &["daemon"]);
+    let daemon = DaemonProcess::start(&tool, &["daemon"]);
 
     let mut asks = Tool::new().set("PLANHAT_SYNC__DAEMON__LISTEN", &daemon.address.replace("127.0.0.1", "0.0.0.0"));
     assert_eq!(asks.run(&["health"]).all(), "exit 0\nok\n");
@@ -361,45 +361,45 @@ async fn health_asks_the_daemon_and_says_so_by_its_exit_code() {
     assert!(nobody.stderr.contains("no daemon answers at http://127.0.0.1:1/healthz"), "{}", nobody.stderr);
 }
 
-type Heard = Arc<Mutex<Vec<(String, HeaderMap, String)>>>;
+type ReceivedRequests = Arc<Mutex<Vec<(String, HeaderMap, String)>>>;
 
 /// Somebody who listens, and what they hear.
-async fn listener() -> (String, Heard) {
-    let heard = Heard::default();
-    let hear = async |State(heard): State<Heard>, request: Request| {
+async fn listener() -> (String, ReceivedRequests) {
+    let received = ReceivedRequests::default();
+    let hear = async |State(received): State<ReceivedRequests>, request: Request| {
         let what = format!("{} {}", request.method(), request.uri().path());
         let headers = request.headers().clone();
         let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
-        heard.lock().unwrap().push((what, headers, String::from_utf8(body.to_vec()).unwrap()));
+        received.lock().unwrap().push((what, headers, String::from_utf8(body.to_vec()).unwrap()));
     };
-    let router = Router::new().fallback(hear).with_state(Arc::clone(&heard));
+    let router = Router::new().fallback(hear).with_state(Arc::clone(&received));
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(axum::serve(socket, router).into_future());
-    (format!("http://{address}"), heard)
+    (format!("http://{address}"), received)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_not_good_is_told_and_signed_and_a_good_one_pings() {
     let simulator = simulator().await;
-    let (url, heard) = listener().await;
+    let (url, received) = listener().await;
     let mut tool = Tool::for_workspace(&simulator)
         .await
         .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{url}/hook"))
         .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_SECRET", "key")
         .set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{url}/ping"));
-    let said = || heard.lock().unwrap().iter().map(|(what, ..)| what.clone()).collect::<Vec<_>>();
+    let said = || received.lock().unwrap().iter().map(|(what, ..)| what.clone()).collect::<Vec<_>>();
 
     assert_eq!(tool.run(&["sync"]).code, 0);
     assert_eq!(said(), ["GET /ping/start", "GET /ping"]);
-    heard.lock().unwrap().clear();
+    received.lock().unwrap().clear();
 
-    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
     assert_eq!(tool.run(&["sync"]).code, 3);
     let mut all = said();
     all.sort();
     assert_eq!(all, ["GET /ping/fail", "GET /ping/start", "POST /hook"]);
-    let (_, headers, body) = heard.lock().unwrap().iter().find(|(what, ..)| what.starts_with("POST")).cloned().unwrap();
+    let (_, headers, body) = received.lock().unwrap().iter().find(|(what, ..)| what.starts_with("POST")).cloned().unwrap();
     let news: Value = serde_json::from_str(&body).unwrap();
     let data = &news["data"];
     assert_eq!(
@@ -413,7 +413,7 @@ async fn a_run_that_is_not_good_is_told_and_signed_and_a_good_one_pings() {
     let ran = alone.set_log("warn").run(&["sync"]);
     assert_eq!(ran.code, 0);
     assert!(ran.stderr.contains("could not reach the ping of notify") && !ran.stderr.contains("secret-path"), "{}", ran.stderr);
-    heard.lock().unwrap().clear();
+    received.lock().unwrap().clear();
     assert_eq!(alone.run(&["backfill", "tasks"]).code, 0);
     assert!(said().is_empty());
 }
@@ -421,23 +421,23 @@ async fn a_run_that_is_not_good_is_told_and_signed_and_a_good_one_pings() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_that_gets_old_is_told_once() {
     let simulator = simulator().await;
-    let (url, heard) = listener().await;
-    simulator.answer_next("companies", vec![Answer::status(401); 4]);
+    let (url, received) = listener().await;
+    simulator.answer_next("companies", vec![ScriptedAnswer::status(401); 4]);
     let tool = tool(&simulator, "0 0 1 1 *")
         .await
         .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{url}/hook"))
         .set("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "1s")
         .set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies")
         .set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "1s");
-    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     let types = || {
-        let heard = heard.lock().unwrap();
-        let events = heard.iter().map(|(_, _, body)| serde_json::from_str::<Value>(body).unwrap());
+        let received = received.lock().unwrap();
+        let events = received.iter().map(|(_, _, body)| serde_json::from_str::<Value>(body).unwrap());
         events.map(|event| event["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let hears = async |kind: &str| {
         let deadline = Instant::now() + LONG;
-        while !types().iter().any(|heard| heard == kind) {
+        while !types().iter().any(|received| received == kind) {
             assert!(Instant::now() < deadline, "no {kind}: {:?}", types());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -460,7 +460,7 @@ async fn data_that_gets_old_is_told_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_is_refused_is_told_once() {
-    let (ours, theirs, (url, heard)) = (simulator().await, simulator().await, listener().await);
+    let (ours, theirs, (url, received)) = (simulator().await, simulator().await, listener().await);
     let users = |simulator: &Simulator| simulator.records("users").len();
     assert_eq!(users(&ours), users(&theirs));
     for (object, id) in [("companies", "c0"), ("companies", "c1"), ("companies", "c2"), ("users", "u0")] {
@@ -475,7 +475,7 @@ async fn a_start_that_is_refused_is_told_once() {
         assert_eq!(tool.command(&["daemon"]).output().unwrap().status.code(), Some(2));
     }
 
-    let told: Vec<Value> = heard.lock().unwrap().iter().map(|(.., body)| serde_json::from_str(body).unwrap()).collect();
+    let told: Vec<Value> = received.lock().unwrap().iter().map(|(.., body)| serde_json::from_str(body).unwrap()).collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["type"], "sync.failed");
     assert!(told[0]["data"]["reason"].as_str().unwrap().contains("belongs to another workspace"), "{told:?}");

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::cli::Tool;
-use crate::harness::{Sync, fresh_database};
+use crate::harness::{TestSync, fresh_database};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}"), "number": number})).collect()
@@ -27,27 +27,27 @@ fn projects() -> [&'static Object; 1] {
 }
 
 /// Tells somebody at the nth requests from now.
-fn at_requests(sync: &Sync, when: &'static [usize]) -> Arc<Notify> {
-    let (told, count) = (Arc::new(Notify::new()), AtomicUsize::new(0));
-    let hook = Arc::clone(&told);
-    sync.simulator.meanwhile(move |_, path| {
+fn at_requests(sync: &TestSync, when: &'static [usize]) -> Arc<Notify> {
+    let (reached, count) = (Arc::new(Notify::new()), AtomicUsize::new(0));
+    let hook = Arc::clone(&reached);
+    sync.simulator.on_request(move |_, path| {
         if path == "projects" && when.contains(&(count.fetch_add(1, Ordering::Relaxed) + 1)) {
             hook.notify_one();
         }
     });
-    told
+    reached
 }
 
 #[tokio::test]
 async fn connections_that_are_killed_in_mid_run_are_made_again() {
-    let sync = Sync::new(Workspace::empty().with("projects", numbered(1500))).await;
-    let told = at_requests(&sync, &[3, 7, 12]);
+    let sync = TestSync::new(Workspace::empty().with("projects", numbered(1500))).await;
+    let reached = at_requests(&sync, &[3, 7, 12]);
     let killer = async {
         let mut admin = PgConnection::connect(&std::env::var("TEST_DATABASE_URL").unwrap()).await.unwrap();
         let name = sync.one("select current_database()").await;
         let all = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
         loop {
-            told.notified().await;
+            reached.notified().await;
             sqlx::query_scalar::<_, i64>(all).bind(&name).fetch_one(&mut admin).await.unwrap();
         }
     };
@@ -62,33 +62,33 @@ async fn connections_that_are_killed_in_mid_run_are_made_again() {
 }
 
 /// A way to the server that can be cut.
-pub(crate) struct Way {
+pub(crate) struct TcpProxy {
     pub(crate) url: String,
     open: Arc<AtomicBool>,
     cut: Arc<Notify>,
     /// Nothing more passes, and nobody hangs up.
-    silence: Arc<Notify>,
+    stalled: Arc<Notify>,
     /// Nor does it for whoever comes now.
-    is_silent: Arc<AtomicBool>,
+    stalls_new: Arc<AtomicBool>,
     /// Bytes that went to the server.
     sent: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
 }
 
-impl Way {
-    pub(crate) async fn to(url: &str) -> Way {
+impl TcpProxy {
+    pub(crate) async fn to(url: &str) -> TcpProxy {
         let mut url: url::Url = url.parse().unwrap();
         let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
         let (open, cut, refused) = (Arc::new(AtomicBool::new(true)), Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
-        let (silence, is_silent, sent) = (Arc::<Notify>::default(), Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let way = Way {
+        let (stalled, stalls_new, sent) = (Arc::<Notify>::default(), Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let proxy = TcpProxy {
             url: url.to_string(),
             open: Arc::clone(&open),
             cut: Arc::clone(&cut),
-            silence: Arc::clone(&silence),
-            is_silent: Arc::clone(&is_silent),
+            stalled: Arc::clone(&stalled),
+            stalls_new: Arc::clone(&stalls_new),
             sent: Arc::clone(&sent),
             refused: Arc::clone(&refused),
         };
@@ -100,13 +100,13 @@ impl Way {
                     continue;
                 }
                 let mut server = TcpStream::connect(&server).await.unwrap();
-                let (cut, silence, sent) = (Arc::clone(&cut), Arc::clone(&silence), Arc::clone(&sent));
-                let is_silent = is_silent.load(Ordering::Relaxed);
+                let (cut, stalled, sent) = (Arc::clone(&cut), Arc::clone(&stalled), Arc::clone(&sent));
+                let stalls_new = stalls_new.load(Ordering::Relaxed);
                 tokio::spawn(async move {
                     let (mut from_client, mut to_client) = client.split();
                     let (mut from_server, mut to_server) = server.split();
                     let both_ways = async {
-                        if is_silent {
+                        if stalls_new {
                             std::future::pending::<()>().await;
                         }
                         tokio::select! {
@@ -117,24 +117,24 @@ impl Way {
                     tokio::select! {
                         () = both_ways => return,
                         () = cut.notified() => return,
-                        () = silence.notified() => {}
+                        () = stalled.notified() => {}
                     }
                     cut.notified().await;
                 });
             }
         });
-        way
+        proxy
     }
 
     /// Connections that there are stay open, and nothing passes any more.
-    pub(crate) fn silence(&self) {
-        self.silence.notify_waiters();
+    pub(crate) fn stall(&self) {
+        self.stalled.notify_waiters();
     }
 
     /// The same for those that are still to come.
-    pub(crate) fn silence_for_good(&self) {
-        self.is_silent.store(true, Ordering::Relaxed);
-        self.silence();
+    pub(crate) fn stall_for_good(&self) {
+        self.stalls_new.store(true, Ordering::Relaxed);
+        self.stall();
     }
 
     pub(crate) fn bytes_sent(&self) -> usize {
@@ -151,7 +151,7 @@ impl Way {
         self.refused.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn mend(&self) {
+    pub(crate) fn reopen(&self) {
         self.open.store(true, Ordering::Relaxed);
     }
 }
@@ -172,7 +172,7 @@ async fn counted(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, count: &Atomic
 /// its disk.
 async fn loaded_while_the_database_forgets(position: &'static str) {
     let options = Options { latency: Duration::from_millis(2), ..Options::default() };
-    let sync = Sync::with(Workspace::empty().with("projects", numbered(1500)), options).await;
+    let sync = TestSync::with(Workspace::empty().with("projects", numbered(1500)), options).await;
     let forget = async {
         while sync.one("select max(\"offset\")::text from planhat_sync.scans").await.parse().unwrap_or(0) < 500 {}
         sync.do_at_once(&[position, "delete from planhat.projects where planhat__id > '00150'"]).await;
@@ -187,7 +187,10 @@ async fn loaded_while_the_database_forgets(position: &'static str) {
 
 #[tokio::test]
 async fn pages_that_the_database_forgot_when_it_died_are_read_again() {
-    loaded_while_the_database_forgets("update planhat_sync.scans set \"offset\" = 99, seam = '00099', saves = 1").await;
+    loaded_while_the_database_forgets(
+        "update planhat_sync.scans set \"offset\" = 99, overlap_id = '00099', checkpoint_number = 1",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -199,10 +202,10 @@ async fn a_scan_that_the_database_forgot_when_it_died_begins_anew() {
 #[tokio::test]
 async fn a_page_behind_a_step_back_that_the_database_forgot_is_read_again() {
     let options = Options { latency: Duration::from_millis(100), ..Options::default() };
-    let mut sync = Sync::with(Workspace::empty().with("projects", numbered(30)), options).await;
+    let mut sync = TestSync::with(Workspace::empty().with("projects", numbered(30)), options).await;
     sync.limits.page_size = 10;
     let mut calls = 0;
-    sync.simulator.meanwhile(move |source, path| {
+    sync.simulator.on_request(move |source, path| {
         calls += u32::from(path == "projects");
         if calls == 2 {
             source.delete("projects", "00000");
@@ -210,9 +213,9 @@ async fn a_page_behind_a_step_back_that_the_database_forgot_is_read_again() {
         }
     });
     let forget = async {
-        while sync.one("select max(seam) from planhat_sync.scans").await != "00011" {}
+        while sync.one("select max(overlap_id) from planhat_sync.scans").await != "00011" {}
         sync.do_at_once(&[
-            "update planhat_sync.scans set seam = '00009', saves = saves - 1",
+            "update planhat_sync.scans set overlap_id = '00009', checkpoint_number = checkpoint_number - 1",
             "delete from planhat.projects where planhat__id in ('00010', '00011')",
         ])
         .await;
@@ -227,7 +230,7 @@ async fn a_page_behind_a_step_back_that_the_database_forgot_is_read_again() {
 }
 
 /// A way on which the answers to the first commits behind this text get lost, each with its connection.
-async fn lossy_way(url: &str, text: &'static str, times: usize) -> String {
+async fn lossy_proxy(url: &str, text: &'static str, times: usize) -> String {
     let mut url: url::Url = url.parse().unwrap();
     let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -273,8 +276,8 @@ const SAVES_A_POSITION: &str = "update planhat_sync.scans set started_at";
 #[tokio::test]
 async fn commits_that_are_not_heard_of_are_made_once_and_fail_no_load() {
     let store =
-        Store::connect(&lossy_way(&fresh_database().await, SAVES_A_POSITION, 12).await.into(), "planhat", 4).await.unwrap();
-    let mut sync = Sync::into(store, Workspace::empty().with("projects", numbered(1000)), Options::default()).await;
+        Store::connect(&lossy_proxy(&fresh_database().await, SAVES_A_POSITION, 12).await.into(), "planhat", 4).await.unwrap();
+    let mut sync = TestSync::into(store, Workspace::empty().with("projects", numbered(1000)), Options::default()).await;
     sync.limits.page_size = 10;
 
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
@@ -286,10 +289,10 @@ async fn commits_that_are_not_heard_of_are_made_once_and_fail_no_load() {
 #[tokio::test]
 async fn a_record_in_quarantine_is_told_though_its_commit_was_not_heard_of() {
     let store =
-        Store::connect(&lossy_way(&fresh_database().await, SAVES_A_POSITION, 1).await.into(), "planhat", 4).await.unwrap();
+        Store::connect(&lossy_proxy(&fresh_database().await, SAVES_A_POSITION, 1).await.into(), "planhat", 4).await.unwrap();
     let mut records = numbered(300);
     records[150] = json!({"_id": "00150\u{0}", "name": "odd"});
-    let sync = Sync::into(store, Workspace::empty().with("projects", records), Options::default()).await;
+    let sync = TestSync::into(store, Workspace::empty().with("projects", records), Options::default()).await;
 
     let summary = sync.sync_one("projects").await;
 
@@ -300,7 +303,7 @@ async fn a_record_in_quarantine_is_told_though_its_commit_was_not_heard_of() {
 #[tokio::test]
 async fn a_deferred_constraint_costs_no_more_than_its_record() {
     let endusers = vec![json!({"_id": "a", "companyId": "c"}), json!({"_id": "b", "companyId": "gone"}), json!({"_id": "d"})];
-    let sync = Sync::new(
+    let sync = TestSync::new(
         Workspace::empty()
             .with("companies", vec![json!({"_id": "c"})])
             .with("endusers", vec![json!({"_id": "x", "companyId": "c"})]),
@@ -320,23 +323,23 @@ async fn a_deferred_constraint_costs_no_more_than_its_record() {
     assert_eq!(sync.one("select string_agg(distinct record_id, ' ') from planhat_sync.quarantine").await, "b");
 }
 
-async fn over(way: &Way) -> Sync {
-    let store = Store::connect(&way.url.as_str().into(), "planhat", 4).await.unwrap();
-    Sync::into(store, Workspace::empty().with("projects", numbered(1500)), Options::default()).await
+async fn sync_through(proxy: &TcpProxy) -> TestSync {
+    let store = Store::connect(&proxy.url.as_str().into(), "planhat", 4).await.unwrap();
+    TestSync::into(store, Workspace::empty().with("projects", numbered(1500)), Options::default()).await
 }
 
 #[tokio::test]
 async fn a_server_that_is_away_for_a_while_is_waited_for() {
-    let way = Way::to(&fresh_database().await).await;
-    let sync = over(&way).await;
-    let told = at_requests(&sync, &[5]);
+    let proxy = TcpProxy::to(&fresh_database().await).await;
+    let sync = sync_through(&proxy).await;
+    let reached = at_requests(&sync, &[5]);
     let restart = async {
-        told.notified().await;
-        way.cut();
-        while way.refused() < 2 {
+        reached.notified().await;
+        proxy.cut();
+        while proxy.refused() < 2 {
             tokio::task::yield_now().await;
         }
-        way.mend();
+        proxy.reopen();
         std::future::pending::<()>().await;
     };
 
@@ -351,29 +354,29 @@ async fn a_server_that_is_away_for_a_while_is_waited_for() {
 
 #[tokio::test]
 async fn a_server_that_stays_away_ends_the_run_and_the_next_one_goes_on() {
-    let way = Way::to(&fresh_database().await).await;
-    let mut sync = over(&way).await;
-    sync.store.patience = Duration::ZERO;
-    let told = at_requests(&sync, &[5]);
+    let proxy = TcpProxy::to(&fresh_database().await).await;
+    let mut sync = sync_through(&proxy).await;
+    sync.store.reconnect_timeout = Duration::ZERO;
+    let reached = at_requests(&sync, &[5]);
     let cut = async {
-        told.notified().await;
-        way.cut();
+        reached.notified().await;
+        proxy.cut();
         // What waits for the pool is refused again and again, until that gives up.
         std::future::pending::<()>().await;
     };
     let objects = projects();
-    let (client, order) = (sync.client(), sync.order(planhat_sync::pull::Ask::Changes, &objects));
+    let (client, request) = (sync.client(), sync.request(planhat_sync::pull::Mode::Incremental, &objects));
 
     let ended = tokio::select! {
-        ended = planhat_sync::run::run(&client, &sync.store, &order, &sync.stop) => ended,
+        ended = planhat_sync::run::run(&client, &sync.store, &request, &sync.stop) => ended,
         () = cut => unreachable!(),
     };
 
     assert!(ended.is_err(), "the run's end could not be noted either");
-    way.mend();
-    sync.simulator.calm();
+    proxy.reopen();
+    sync.simulator.clear_faults();
     sync.simulator.forget_requests();
-    let stopped = "update planhat_sync.leases set heartbeat_at = now() - interval '1 hour'";
+    let stopped = "update planhat_sync.leases set renewed_at = now() - interval '1 hour'";
     sqlx::raw_sql(stopped).execute(sync.store.pool()).await.unwrap();
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
     assert_ne!(sync.simulator.requests().iter().find(|request| request.path == "/projects").unwrap().query["offset"], "0");
@@ -381,7 +384,7 @@ async fn a_server_that_stays_away_ends_the_run_and_the_next_one_goes_on() {
 }
 
 /// A table that refuses rows: the first so many times, with this SQLSTATE.
-async fn refuses(sync: &Sync, times: i32, sqlstate: &str) {
+async fn refuses(sync: &TestSync, times: i32, sqlstate: &str) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
         "create sequence attempts;
          create function refuse() returns trigger language plpgsql as $$ begin
@@ -395,8 +398,8 @@ async fn refuses(sync: &Sync, times: i32, sqlstate: &str) {
     .unwrap();
 }
 
-async fn with_a_table() -> Sync {
-    let sync = Sync::new(Workspace::empty().with("projects", numbered(1))).await;
+async fn with_a_table() -> TestSync {
+    let sync = TestSync::new(Workspace::empty().with("projects", numbered(1))).await;
     sync.sync_one("projects").await;
     (1..350).for_each(|number| sync.simulator.add("projects", json!({"_id": format!("{number:05}"), "number": number})));
     sync
@@ -436,10 +439,17 @@ async fn a_whole_run_works_behind_a_pooler_in_transaction_mode() {
     let mut url = pooler;
     let direct = fresh_database().await;
     url.set_path(direct.parse::<url::Url>().unwrap().path());
+    // Every process makes the tables so, on server connections that others have used.
+    for _ in 0..5 {
+        let next = Store::connect(&url.as_str().into(), "planhat", 5).await.unwrap();
+        next.migrate().await.unwrap();
+        sqlx::raw_sql("drop schema planhat_sync, planhat cascade").execute(next.pool()).await.unwrap();
+        next.close().await;
+    }
     let pooled = Store::connect(&url.as_str().into(), "planhat", 5).await.unwrap();
-    let mut sync = Sync::into(pooled, Workspace::generated(5, 3000), Options::default()).await;
+    let mut sync = TestSync::into(pooled, Workspace::generated(5, 3000), Options::default()).await;
     // The tests' own look at the tables would not work over a pooler.
-    let look = async |sync: &mut Sync| {
+    let look = async |sync: &mut TestSync| {
         let direct = Store::connect(&direct.as_str().into(), "planhat", 1).await.unwrap();
         let pooled = std::mem::replace(&mut sync.store, direct);
         sync.assert_equals_workspace(&catalog::default_objects()).await;
@@ -451,13 +461,6 @@ async fn a_whole_run_works_behind_a_pooler_in_transaction_mode() {
     // Every process begins so, on server connections that others have used.
     for _ in 0..5 {
         let next = Store::connect(&url.as_str().into(), "planhat", 5).await.unwrap();
-        next.migrate().await.unwrap();
-        sqlx::raw_sql(
-            "delete from planhat_sync.migrations where version = 9; alter table planhat_sync.daemons drop column instance",
-        )
-        .execute(next.pool())
-        .await
-        .unwrap();
         next.migrate().await.unwrap();
         next.close().await;
     }

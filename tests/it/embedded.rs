@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 
 use planhat_model::catalog;
 use planhat_simulator::{Options, Workspace};
-use planhat_store::{Place, Store};
+use planhat_store::{EmbeddedLocation, Store};
 use serde_json::Value;
 
 use crate::cli::Tool;
-use crate::harness::{Sync, Table};
+use crate::harness::{StoredTable, TestSync};
 use crate::workspaces::trap_workspace;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_database_holds_the_same_rows_as_a_server() {
-    let server = Sync::new(Workspace::from_fixtures()).await;
-    let store = Store::embedded(Place::Temporary, "planhat").await.unwrap();
-    let embedded = Sync::into(store, Workspace::from_fixtures(), Options::default()).await;
+    let server = TestSync::new(Workspace::from_fixtures()).await;
+    let store = Store::embedded(EmbeddedLocation::Temporary, "planhat").await.unwrap();
+    let embedded = TestSync::into(store, Workspace::from_fixtures(), Options::default()).await;
 
     server.sync().await;
     embedded.sync().await;
@@ -24,7 +24,7 @@ async fn the_embedded_database_holds_the_same_rows_as_a_server() {
 
     for object in catalog::default_objects() {
         let (on_server, in_embedded) =
-            (Table::read(&server.store, object.name).await, Table::read(&embedded.store, object.name).await);
+            (StoredTable::read(&server.store, object.name).await, StoredTable::read(&embedded.store, object.name).await);
         assert_eq!(data_of(&on_server), data_of(&in_embedded), "{}", object.name);
     }
     assert!(second.objects.iter().all(|object| object.run.figures.inserted + object.run.figures.updated == 0));
@@ -68,8 +68,8 @@ fn the_demo_loads_shows_edits_and_syncs_again() {
 async fn any_workspace_fits_the_embedded_database_too() {
     let wide: serde_json::Map<String, Value> = (0..1500).map(|number| (format!("Field {number}"), number.into())).collect();
     let workspace = trap_workspace().with("projects", vec![serde_json::json!({"_id": "a", "custom": wide})]);
-    let store = Store::embedded(Place::Temporary, "planhat").await.unwrap();
-    let sync = Sync::into(store, workspace, Options::default()).await;
+    let store = Store::embedded(EmbeddedLocation::Temporary, "planhat").await.unwrap();
+    let sync = TestSync::into(store, workspace, Options::default()).await;
 
     sync.sync().await;
     sync.assert_equals_workspace(&catalog::default_objects()).await;
@@ -89,7 +89,7 @@ async fn a_second_process_is_told_that_the_embedded_database_is_busy() {
     let simulator = crate::cli::simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "");
     let folder = tool.home.path().join(".local/share/planhat-sync");
-    let busy = Store::embedded(Place::Folder(folder), "planhat").await.unwrap();
+    let busy = Store::embedded(EmbeddedLocation::Folder(folder), "planhat").await.unwrap();
 
     let ran = tool.run(&["status"]);
     busy.close().await;
@@ -140,7 +140,7 @@ async fn looking_makes_no_database() {
 }
 
 /// The columns that hold data.
-fn data_of(table: &Table) -> BTreeMap<&str, BTreeMap<&str, &Value>> {
+fn data_of(table: &StoredTable) -> BTreeMap<&str, BTreeMap<&str, &Value>> {
     let own = ["_first_seen_at", "_synced_at", "_run_id"];
     table
         .rows

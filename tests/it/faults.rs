@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use planhat_api::{Budget, Client, Connection, Retry};
+use planhat_api::{Budget, Client, ClientConfig, RetryPolicy};
 use planhat_model::catalog;
-use planhat_simulator::{Answer, Content, Options, Quota, Simulator, Workspace};
+use planhat_simulator::{Content, Options, Quota, ScriptedAnswer, Simulator, Workspace};
 use planhat_store::{ObjectStatus, RunStatus};
-use planhat_sync::pull::{Ask, Failure};
+use planhat_sync::pull::{Mode, PullError};
 use planhat_sync::run::{ObjectSummary, Summary};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +21,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Sync, client_with, connection_to};
+use crate::harness::{TestSync, client_with, connection_to};
 
 const RECORDS: usize = 250;
 /// One attempt and its repetitions.
@@ -33,35 +33,35 @@ fn records() -> Vec<Value> {
 }
 
 /// Three pages of projects.
-async fn projects() -> Sync {
-    Sync::new(Workspace::empty().with("projects", records())).await
+async fn projects() -> TestSync {
+    TestSync::new(Workspace::empty().with("projects", records())).await
 }
 
-fn first_page() -> Answer {
-    Answer::json(200, Value::Array(records()[..100].to_vec()))
+fn first_page() -> ScriptedAnswer {
+    ScriptedAnswer::json(200, Value::Array(records()[..100].to_vec()))
 }
 
 /// Little patience, and little room for a page.
-fn strict(sync: &Sync) -> Client {
-    let connection = Connection {
+fn strict(sync: &TestSync) -> Client {
+    let connection = ClientConfig {
         request_timeout: Duration::from_millis(300),
-        retry: Retry { times: ATTEMPTS - 1, first_delay: Duration::ZERO },
+        retry: RetryPolicy { times: ATTEMPTS - 1, first_delay: Duration::ZERO },
         max_page_bytes: MAX_PAGE_BYTES,
         ..connection_to(&sync.simulator.url(), sync.simulator.token())
     };
     Client::new(connection, Budget::per_minute(0)).unwrap()
 }
 
-async fn sync_projects(sync: &Sync, client: &Client) -> ObjectSummary {
-    sync.run_with(client, Ask::Changes, &[catalog::object("projects").unwrap()]).await.objects.remove(0)
+async fn sync_projects(sync: &TestSync, client: &Client) -> ObjectSummary {
+    sync.run_with(client, Mode::Incremental, &[catalog::object("projects").unwrap()]).await.objects.remove(0)
 }
 
-async fn assert_whole(sync: &Sync) {
+async fn assert_whole(sync: &TestSync) {
     sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
 }
 
 /// A fault that passes is not noticed.
-async fn is_sat_out(faults: Vec<Answer>) {
+async fn is_sat_out(faults: Vec<ScriptedAnswer>) {
     let sync = projects().await;
     sync.simulator.answer_next("projects", [vec![first_page()], faults].concat());
     let client = Client::new(connection_to(&sync.simulator.url(), sync.simulator.token()), Budget::per_minute(0)).unwrap();
@@ -74,7 +74,7 @@ async fn is_sat_out(faults: Vec<Answer>) {
 
 /// A fault that stays for longer than our patience fails its object and says how. The page before it is kept, the
 /// watermark does not move, and once it is gone the next run goes on behind that page.
-async fn is_said(fault: Answer, said: &str) {
+async fn is_said(fault: ScriptedAnswer, said: &str) {
     let sync = projects().await;
     sync.simulator.answer_next("projects", [vec![first_page()], vec![fault; 40]].concat());
 
@@ -87,7 +87,7 @@ async fn is_said(fault: Answer, said: &str) {
     assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "100");
     assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors").await, "0");
 
-    sync.simulator.calm();
+    sync.simulator.clear_faults();
     sync.simulator.forget_requests();
     assert_eq!(sync_projects(&sync, &sync.client()).await.run.status, ObjectStatus::Succeeded);
     let next = sync.simulator.requests().into_iter().find(|request| request.path == "/projects").unwrap();
@@ -95,17 +95,17 @@ async fn is_said(fault: Answer, said: &str) {
     assert_whole(&sync).await;
 }
 
-async fn is_sat_out_or_said(fault: Answer, said: &str) {
+async fn is_sat_out_or_said(fault: ScriptedAnswer, said: &str) {
     is_sat_out(vec![fault.clone(), fault.clone()]).await;
     is_said(fault, said).await;
 }
 
-fn html(status: u16) -> Answer {
-    Answer::text(status, "text/html", "<html>\n<body>\n<h1>oops</h1></body></html>")
+fn html(status: u16) -> ScriptedAnswer {
+    ScriptedAnswer::text(status, "text/html", "<html>\n<body>\n<h1>oops</h1></body></html>")
 }
 
-fn body(bytes: impl Into<Vec<u8>>) -> Answer {
-    Answer::text(200, "application/json", bytes)
+fn body(bytes: impl Into<Vec<u8>>) -> ScriptedAnswer {
+    ScriptedAnswer::text(200, "application/json", bytes)
 }
 
 // ---- Statuses ----
@@ -113,35 +113,35 @@ fn body(bytes: impl Into<Vec<u8>>) -> Answer {
 #[tokio::test]
 async fn a_429_that_asks_for_seconds_is_waited_for() {
     let begun = Instant::now();
-    is_sat_out(vec![Answer::status(429).with_header("retry-after", "1")]).await;
+    is_sat_out(vec![ScriptedAnswer::status(429).with_header("retry-after", "1")]).await;
     assert!(begun.elapsed() >= Duration::from_secs(1));
 }
 
 #[tokio::test]
 async fn a_429_that_names_a_date_is_waited_for() {
     let until = Utc::now() + TimeDelta::seconds(2);
-    is_sat_out(vec![Answer::status(429).with_header("retry-after", &httpdate::fmt_http_date(until.into()))]).await;
+    is_sat_out(vec![ScriptedAnswer::status(429).with_header("retry-after", &httpdate::fmt_http_date(until.into()))]).await;
     // The header has whole seconds.
     assert!(Utc::now() >= DateTime::from_timestamp(until.timestamp(), 0).unwrap());
 }
 
 #[tokio::test]
 async fn a_429_that_does_not_say_when_is_asked_again() {
-    is_sat_out_or_said(Answer::status(429), "/projects answered 429 Too Many Requests").await;
+    is_sat_out_or_said(ScriptedAnswer::status(429), "/projects answered 429 Too Many Requests").await;
 }
 
 #[tokio::test]
 async fn a_429_that_asks_for_a_day_gets_two_minutes() {
     let mut sync = projects().await;
-    let fault = Answer::status(429).with_header("retry-after", "86400");
+    let fault = ScriptedAnswer::status(429).with_header("retry-after", "86400");
     sync.simulator.answer_next("projects", vec![first_page(), fault]);
     let client = sync.client();
     let look = async {
-        while client.waits_for().is_none() {
+        while client.throttled_for().is_none() {
             tokio::task::yield_now().await;
         }
         sync.stop.cancel();
-        client.waits_for().unwrap()
+        client.throttled_for().unwrap()
     };
 
     let (summary, wait) = tokio::join!(sync_projects(&sync, &client), look);
@@ -155,9 +155,9 @@ async fn a_429_that_asks_for_a_day_gets_two_minutes() {
 
 #[tokio::test]
 async fn a_server_that_enforces_a_quota_is_obeyed() {
-    let quota = Quota { calls: 2, within: Duration::from_millis(900), says_when: true };
+    let quota = Quota { calls: 2, within: Duration::from_millis(900), sends_retry_after: true };
     let workspace = Workspace::empty().with("projects", records());
-    let sync = Sync::with(workspace, Options { quota: Some(quota), ..Options::default() }).await;
+    let sync = TestSync::with(workspace, Options { quota: Some(quota), ..Options::default() }).await;
 
     let run = sync.sync_one("projects").await.run;
 
@@ -168,7 +168,7 @@ async fn a_server_that_enforces_a_quota_is_obeyed() {
 
 #[tokio::test]
 async fn a_burst_of_408_is_sat_out() {
-    is_sat_out(vec![Answer::status(408); ATTEMPTS - 1]).await;
+    is_sat_out(vec![ScriptedAnswer::status(408); ATTEMPTS - 1]).await;
 }
 
 #[tokio::test]
@@ -188,12 +188,12 @@ async fn a_burst_of_503_that_says_when_is_sat_out() {
 
 #[tokio::test]
 async fn a_burst_of_504_is_sat_out() {
-    is_sat_out(vec![Answer::status(504); ATTEMPTS - 1]).await;
+    is_sat_out(vec![ScriptedAnswer::status(504); ATTEMPTS - 1]).await;
 }
 
 #[tokio::test]
 async fn one_fault_after_the_other_is_sat_out() {
-    is_sat_out(vec![Answer::status(503), Answer::of(Content::CutOff(b"[".to_vec())), body("")]).await;
+    is_sat_out(vec![ScriptedAnswer::status(503), ScriptedAnswer::of(Content::CutOff(b"[".to_vec())), body("")]).await;
 }
 
 #[tokio::test]
@@ -203,14 +203,15 @@ async fn an_outage_with_an_html_page_is_said_on_one_line() {
 
 #[tokio::test]
 async fn any_other_status_fails_its_object_at_once() {
-    is_said(Answer::status(400), "/projects answered 400 Bad Request").await;
+    is_said(ScriptedAnswer::status(400), "/projects answered 400 Bad Request").await;
 }
 
 // ---- Bodies ----
 
 #[tokio::test]
 async fn a_body_that_breaks_off_is_asked_for_again() {
-    is_sat_out_or_said(Answer::of(Content::CutOff(b"[{\"_id\": \"00100\"},".to_vec())), "/projects broke off its answer").await;
+    is_sat_out_or_said(ScriptedAnswer::of(Content::CutOff(b"[{\"_id\": \"00100\"},".to_vec())), "/projects broke off its answer")
+        .await;
 }
 
 #[tokio::test]
@@ -225,23 +226,26 @@ async fn invalid_utf8_is_asked_for_again() {
 
 #[tokio::test]
 async fn an_object_for_a_list_is_asked_for_again() {
-    is_sat_out_or_said(Answer::json(200, json!({"data": [], "total": 1})), "not a list of records: an object with data, total")
-        .await;
+    is_sat_out_or_said(
+        ScriptedAnswer::json(200, json!({"data": [], "total": 1})),
+        "not a list of records: an object with data, total",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn an_object_with_a_message_for_a_list_is_asked_for_again() {
-    is_sat_out_or_said(Answer::json(200, json!({"message": "odd"})), "not a list of records: odd").await;
+    is_sat_out_or_said(ScriptedAnswer::json(200, json!({"message": "odd"})), "not a list of records: odd").await;
 }
 
 #[tokio::test]
 async fn a_string_for_a_list_is_asked_for_again() {
-    is_sat_out_or_said(Answer::json(200, json!("Private Person")), "not a list of records: a string").await;
+    is_sat_out_or_said(ScriptedAnswer::json(200, json!("Private Person")), "not a list of records: a string").await;
 }
 
 #[tokio::test]
 async fn null_for_a_list_is_asked_for_again() {
-    is_sat_out_or_said(Answer::json(200, Value::Null), "not a list of records: null").await;
+    is_sat_out_or_said(ScriptedAnswer::json(200, Value::Null), "not a list of records: null").await;
 }
 
 #[tokio::test]
@@ -287,30 +291,34 @@ async fn a_gzip_bomb_is_unpacked_no_further_than_the_bound() {
 #[tokio::test]
 async fn a_body_that_trickles_runs_into_the_request_timeout() {
     let begun = Instant::now();
-    is_said(Answer::of(Content::Trickling), "/projects broke off its answer").await;
+    is_said(ScriptedAnswer::of(Content::Trickling), "/projects broke off its answer").await;
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]
 async fn a_body_that_never_ends_is_read_up_to_the_bound() {
-    is_said(Answer::of(Content::Endless), "more than planhat.max_page_bytes (1048576) at limit=1").await;
+    is_said(ScriptedAnswer::of(Content::Endless), "more than planhat.max_page_bytes (1048576) at limit=1").await;
 }
 
 #[tokio::test]
 async fn an_error_whose_body_trickles_is_said_by_its_status() {
-    is_said(Answer { status: 503, ..Answer::of(Content::Trickling) }, "/projects answered 503 Service Unavailable: [").await;
+    is_said(
+        ScriptedAnswer { status: 503, ..ScriptedAnswer::of(Content::Trickling) },
+        "/projects answered 503 Service Unavailable: [",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn an_error_whose_body_never_ends_is_said_by_its_status() {
-    let fault = Answer { status: 500, ..Answer::of(Content::Endless) };
+    let fault = ScriptedAnswer { status: 500, ..ScriptedAnswer::of(Content::Endless) };
     is_said(fault, "/projects answered 500 Internal Server Error: [").await;
 }
 
 #[tokio::test]
 async fn a_body_of_500_megabytes_is_not_read_beyond_the_bound() {
     let sync = projects().await;
-    sync.simulator.answer_next("projects", vec![Answer::of(Content::Megabytes(500))]);
+    sync.simulator.answer_next("projects", vec![ScriptedAnswer::of(Content::Megabytes(500))]);
 
     let run = sync_projects(&sync, &client_with(&sync.simulator, sync.simulator.token(), MAX_PAGE_BYTES)).await.run;
 
@@ -347,7 +355,7 @@ async fn a_row_whose_record_grew_beyond_any_page_is_not_taken_for_deleted() {
     let grow = |record: &mut serde_json::Map<String, Value>| _ = record.insert("name".into(), json!("x".repeat(2 << 20)));
     sync.simulator.edit("projects", "00120", sync.now, grow);
 
-    let summary = sync.run_with(&strict(&sync), Ask::Full, &[catalog::object("projects").unwrap()]).await;
+    let summary = sync.run_with(&strict(&sync), Mode::Full, &[catalog::object("projects").unwrap()]).await;
 
     assert_eq!(summary.objects[0].run.figures.quarantined, 1);
     assert_eq!(sync.one("select count(*)::text from planhat.projects where _deleted_at is not null").await, "0");
@@ -357,8 +365,8 @@ async fn a_row_whose_record_grew_beyond_any_page_is_not_taken_for_deleted() {
 
 #[tokio::test]
 async fn a_fault_in_the_answer_of_one_object_leaves_the_others_alone() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
-    sync.simulator.answer_next("companies", vec![Answer::status(500); ATTEMPTS]);
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
+    sync.simulator.answer_next("companies", vec![ScriptedAnswer::status(500); ATTEMPTS]);
 
     let first = sync.sync().await;
     let second = sync.sync().await;
@@ -379,7 +387,7 @@ async fn customer_data_of_a_broken_list_stays_out_of_the_message() {
 #[tokio::test]
 async fn a_token_that_the_server_sends_back_is_masked() {
     let sync = projects().await;
-    sync.simulator.answer_next("projects", vec![Answer::text(500, "text/plain", "bad token simulated-token!"); ATTEMPTS]);
+    sync.simulator.answer_next("projects", vec![ScriptedAnswer::text(500, "text/plain", "bad token simulated-token!"); ATTEMPTS]);
     let reason = sync.sync_one("projects").await.run.reason.unwrap();
     assert!(reason.contains("bad token [token]!"), "{reason}");
 }
@@ -387,18 +395,18 @@ async fn a_token_that_the_server_sends_back_is_masked() {
 // ---- Connections ----
 
 /// A run against another address, one attempt to a call.
-async fn sync_at(sync: &Sync, url: &str) -> Summary {
-    let connection = Connection {
-        retry: Retry { times: 0, first_delay: Duration::ZERO },
+async fn sync_at(sync: &TestSync, url: &str) -> Summary {
+    let connection = ClientConfig {
+        retry: RetryPolicy { times: 0, first_delay: Duration::ZERO },
         connect_timeout: Duration::from_millis(500),
         ..connection_to(url, sync.simulator.token())
     };
     let client = Client::new(connection, Budget::per_minute(0)).unwrap();
-    sync.run_with(&client, Ask::Changes, &catalog::default_objects()).await
+    sync.run_with(&client, Mode::Incremental, &catalog::default_objects()).await
 }
 
 /// The run ended early and said why; with the server back, the next one brings everything.
-async fn assert_out_of_reach(sync: &Sync, summary: Summary, said: &str) {
+async fn assert_out_of_reach(sync: &TestSync, summary: Summary, said: &str) {
     assert_eq!(summary.status, RunStatus::Failed);
     let reasons: Vec<String> = summary.objects.iter().filter_map(|object| object.run.reason.clone()).collect();
     assert!(reasons.iter().all(|reason| reason.contains("could not be reached") && reason.contains(said)), "{reasons:?}");
@@ -416,7 +424,7 @@ async fn listen() -> (TcpListener, String) {
 
 #[tokio::test]
 async fn a_server_that_is_gone_ends_the_run() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let (listener, address) = listen().await;
     drop(listener);
     let summary = sync_at(&sync, &format!("http://{address}")).await;
@@ -425,7 +433,7 @@ async fn a_server_that_is_gone_ends_the_run() {
 
 #[tokio::test]
 async fn a_server_that_hangs_up_without_an_answer_ends_the_run() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let (listener, address) = listen().await;
     let server = tokio::spawn(async move {
         loop {
@@ -439,7 +447,7 @@ async fn a_server_that_hangs_up_without_an_answer_ends_the_run() {
 
 #[tokio::test]
 async fn https_to_a_server_that_speaks_http_ends_the_run() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let summary = sync_at(&sync, &sync.simulator.url().replace("http:", "https:")).await;
     assert_eq!(sync.simulator.requests(), []);
     assert_out_of_reach(&sync, summary, "received corrupt message").await;
@@ -447,7 +455,7 @@ async fn https_to_a_server_that_speaks_http_ends_the_run() {
 
 #[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_ends_the_run_before_the_token_is_sent() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let (listener, address) = listen().await;
     // For localhost and 127.0.0.1, made with openssl; it guards nothing.
     let certificate = include_bytes!("self-signed.cert.der").to_vec().into();
@@ -489,7 +497,7 @@ async fn redirects_are_not_followed_and_the_token_does_not_leave() {
     ] {
         for host in ["127.0.0.1", "localhost"] {
             let location = format!("{}/projects", elsewhere.url().replace("127.0.0.1", host));
-            is_said(Answer::status(status).with_header("location", &location), said).await;
+            is_said(ScriptedAnswer::status(status).with_header("location", &location), said).await;
         }
     }
     assert_eq!(elsewhere.requests(), [], "the token went elsewhere");
@@ -498,7 +506,8 @@ async fn redirects_are_not_followed_and_the_token_does_not_leave() {
 #[tokio::test]
 async fn a_redirect_comes_with_a_hint() {
     let sync = projects().await;
-    sync.simulator.answer_next("projects", vec![Answer::status(308).with_header("location", "https://elsewhere.example")]);
-    let hint = sync.sync_one("projects").await.failure.as_ref().and_then(Failure::hint);
+    sync.simulator
+        .answer_next("projects", vec![ScriptedAnswer::status(308).with_header("location", "https://elsewhere.example")]);
+    let hint = sync.sync_one("projects").await.failure.as_ref().and_then(PullError::hint);
     assert!(hint.as_ref().is_some_and(|hint| hint.contains("set planhat.base_url to the API host itself")), "{hint:?}");
 }

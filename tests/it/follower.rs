@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::{Tool, simulator};
-use crate::database::Way;
+use crate::database::TcpProxy;
 
 /// Long enough for the slowest machine; nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -106,7 +106,7 @@ async fn it_prints_the_newest_actions_for_people_and_for_machines() {
         {"id":5,"happened_at":"[instant]","seen_at":"[instant]","action":"Company Updated","kind":"updated","object":"companies","record_id":"c1","company_id":"c1","company":"Renamed\nby hand","end_user_id":null,"end_user":null,"run_id":3,"changes":{"planhat__name": {"new": "Renamed\nby hand", "old": "Company 1"}, "planhat__updated_at": {"new": "[instant]", "old": null}},"changed":"name: Company 1 → Renamed\nby hand, updated_at: – → [instant]"}
         "#);
     });
-    let ids = |ran: crate::cli::Ran| -> Vec<i64> {
+    let ids = |ran: crate::cli::CommandOutput| -> Vec<i64> {
         ran.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64().unwrap()).collect()
     };
     assert_eq!(ids(tool.run(&["actions", "--json", "--company", "c1"])), [5, 2]);
@@ -218,7 +218,7 @@ async fn a_consumer_that_is_killed_again_and_again_misses_nothing() {
 
 async fn until_noted(tool: &Tool, id: i64) {
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();
-    let noted = "select max(last_id) from planhat_sync.consumers";
+    let noted = "select max(last_action_id) from planhat_sync.consumers";
     while sqlx::query_scalar::<_, Option<i64>>(noted).fetch_one(&mut database).await.unwrap() != Some(id) {
         tokio::task::yield_now().await;
     }
@@ -229,19 +229,19 @@ async fn a_follower_waits_for_a_database_that_is_away() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     tool.run(&["sync", "users"]);
-    let way = Way::to(&tool.database()).await;
+    let proxy = TcpProxy::to(&tool.database()).await;
     let direct = tool.database();
-    let tool = tool.set("DATABASE_URL", &way.url);
+    let tool = tool.set("DATABASE_URL", &proxy.url);
     let follower = Follower::start(&tool, &["--consumer", "crm", "--since", "1h"]);
     assert_eq!(follower.next_id(), 1);
 
-    way.cut();
+    proxy.cut();
     let mut tool = tool.set("DATABASE_URL", &direct);
     tool.run(&["sync", "companies"]);
-    while way.refused() == 0 {
+    while proxy.refused() == 0 {
         tokio::task::yield_now().await;
     }
-    way.mend();
+    proxy.reopen();
 
     assert_eq!([follower.next_id(), follower.next_id(), follower.next_id()], [2, 3, 4]);
 }
@@ -250,17 +250,17 @@ async fn a_follower_waits_for_a_database_that_is_away() {
 async fn a_follower_that_waits_for_the_first_sync_waits_for_a_database_that_is_away_too() {
     let simulator = simulator().await;
     let tool = Tool::for_workspace(&simulator).await;
-    let way = Way::to(&tool.database()).await;
+    let proxy = TcpProxy::to(&tool.database()).await;
     let direct = tool.database();
-    let tool = tool.set("DATABASE_URL", &way.url);
+    let tool = tool.set("DATABASE_URL", &proxy.url);
     let mut follower = Follower::start(&tool, &[]);
     follower.until_it_says("nothing was synced yet");
 
-    way.cut();
-    while way.refused() == 0 {
+    proxy.cut();
+    while proxy.refused() == 0 {
         tokio::task::yield_now().await;
     }
-    way.mend();
+    proxy.reopen();
     tool.set("DATABASE_URL", &direct).run(&["sync", "users"]);
 
     assert_eq!(follower.next_id(), 1);
@@ -304,13 +304,13 @@ async fn a_follower_goes_on_when_its_connections_go_silent() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     tool.run(&["sync", "users"]);
-    let (way, direct) = (Way::to(&tool.database()).await, tool.database());
-    let tool = tool.set("DATABASE_URL", &way.url).set("PLANHAT_SYNC__DATABASE__STATEMENT_TIMEOUT", "1s");
+    let (proxy, direct) = (TcpProxy::to(&tool.database()).await, tool.database());
+    let tool = tool.set("DATABASE_URL", &proxy.url).set("PLANHAT_SYNC__DATABASE__STATEMENT_TIMEOUT", "1s");
     let follower = Follower::start(&tool, &["--since", "1h"]);
     assert_eq!(follower.next_id(), 1);
 
     // The one on which it listens too.
-    way.silence();
+    proxy.stall();
     tool.set("DATABASE_URL", &direct).run(&["sync", "companies"]);
 
     assert_eq!([follower.next_id(), follower.next_id(), follower.next_id()], [2, 3, 4]);

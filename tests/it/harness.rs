@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use planhat_api::{Budget, Client, Connection, Retry, Token};
+use planhat_api::{Budget, Client, ClientConfig, RetryPolicy, Token};
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
 use planhat_model::record::{Origin, Record};
 use planhat_simulator::{Options, Simulator, Workspace};
-use planhat_store::{Store, Timeline};
-use planhat_sync::pull::{Ask, Begin, Brake, Limits, Range, RejectionGuard};
-use planhat_sync::run::{self, ObjectSummary, Order, Summary};
+use planhat_store::{Store, TimelineOptions};
+use planhat_sync::pull::{BackfillRange, DeletionGuard, HistoryFrom, Limits, Mode, RejectionGuard};
+use planhat_sync::run::{self, ObjectSummary, RunRequest, Summary};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,7 @@ pub(crate) async fn fresh_database() -> String {
     format!("{server}/{name}")
 }
 
-pub(crate) struct Sync {
+pub(crate) struct TestSync {
     pub(crate) simulator: Simulator,
     pub(crate) store: Store,
     pub(crate) limits: Limits,
@@ -55,17 +55,17 @@ pub(crate) struct Sync {
     pub(crate) stop: CancellationToken,
 }
 
-impl Sync {
-    pub(crate) async fn new(workspace: Workspace) -> Sync {
-        Sync::with(workspace, Options::default()).await
+impl TestSync {
+    pub(crate) async fn new(workspace: Workspace) -> TestSync {
+        TestSync::with(workspace, Options::default()).await
     }
 
-    pub(crate) async fn with(workspace: Workspace, options: Options) -> Sync {
+    pub(crate) async fn with(workspace: Workspace, options: Options) -> TestSync {
         let store = Store::connect(&fresh_database().await.into(), "planhat", 4).await.unwrap();
-        Sync::into(store, workspace, options).await
+        TestSync::into(store, workspace, options).await
     }
 
-    pub(crate) async fn into(store: Store, workspace: Workspace, options: Options) -> Sync {
+    pub(crate) async fn into(store: Store, workspace: Workspace, options: Options) -> TestSync {
         store.migrate().await.unwrap();
         let simulator = Simulator::start(workspace, options).await.unwrap();
         let limits = Limits {
@@ -76,14 +76,14 @@ impl Sync {
             sorted: vec!["companies", "endusers"],
             reconcile_every: Duration::from_secs(7 * 86_400),
             keep_runs: Duration::from_secs(180 * 86_400),
-            timeline: Timeline::default(),
+            timeline: TimelineOptions::default(),
             rules: ByObject::new(),
-            volatile: ByObject::new(),
-            brake: Brake { on: true, percent: 20, rows: 100 },
+            ignore_changes: ByObject::new(),
+            deletion_guard: DeletionGuard { enabled: true, max_percent: 20, max_rows: 100 },
             rejections: RejectionGuard { percent: 20, rows: 100 },
             quarantine_rows: 1000,
         };
-        Sync { simulator, store, limits, now: at(TODAY), stop: CancellationToken::new() }
+        TestSync { simulator, store, limits, now: at(TODAY), stop: CancellationToken::new() }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -92,38 +92,46 @@ impl Sync {
 
     /// One run of `sync` over the 13 usual objects.
     pub(crate) async fn sync(&self) -> Summary {
-        self.run(Ask::Changes, &catalog::default_objects()).await
+        self.run(Mode::Incremental, &catalog::default_objects()).await
     }
 
     /// One run of `sync` over one object.
     pub(crate) async fn sync_one(&self, object: &str) -> ObjectSummary {
-        self.run(Ask::Changes, &[catalog::object(object).unwrap()]).await.objects.remove(0)
+        self.run(Mode::Incremental, &[catalog::object(object).unwrap()]).await.objects.remove(0)
     }
 
-    pub(crate) async fn backfill_one(&self, object: &str, from: Begin) -> ObjectSummary {
+    pub(crate) async fn backfill_one(&self, object: &str, from: HistoryFrom) -> ObjectSummary {
         self.backfill_until(object, from, None).await
     }
 
-    pub(crate) async fn backfill_until(&self, object: &str, from: Begin, until: Option<DateTime<Utc>>) -> ObjectSummary {
-        self.run(Ask::History(Range { from, until }), &[catalog::object(object).unwrap()]).await.objects.remove(0)
+    pub(crate) async fn backfill_until(&self, object: &str, from: HistoryFrom, until: Option<DateTime<Utc>>) -> ObjectSummary {
+        self.run(Mode::Backfill(BackfillRange { from, until }), &[catalog::object(object).unwrap()]).await.objects.remove(0)
     }
 
     /// One run of `sync --full` over one object.
     pub(crate) async fn full_sync_one(&self, object: &str) -> ObjectSummary {
-        self.run(Ask::Full, &[catalog::object(object).unwrap()]).await.objects.remove(0)
+        self.run(Mode::Full, &[catalog::object(object).unwrap()]).await.objects.remove(0)
     }
 
-    pub(crate) async fn run(&self, ask: Ask, objects: &[&'static Object]) -> Summary {
-        self.run_with(&self.client(), ask, objects).await
+    pub(crate) async fn run(&self, mode: Mode, objects: &[&'static Object]) -> Summary {
+        self.run_with(&self.client(), mode, objects).await
     }
 
-    pub(crate) async fn run_with(&self, client: &Client, ask: Ask, objects: &[&'static Object]) -> Summary {
+    pub(crate) async fn run_with(&self, client: &Client, mode: Mode, objects: &[&'static Object]) -> Summary {
         self.simulator.set_clock(self.now);
-        run::run(client, &self.store, &self.order(ask, objects), &self.stop).await.unwrap()
+        run::run(client, &self.store, &self.request(mode, objects), &self.stop).await.unwrap()
     }
 
-    pub(crate) fn order<'a>(&self, ask: Ask, objects: &'a [&'static Object]) -> Order<'a> {
-        Order { command: "test", objects, ask, limits: self.limits.clone(), now: self.now, concurrency: 4, board: Arc::default() }
+    pub(crate) fn request<'a>(&self, mode: Mode, objects: &'a [&'static Object]) -> RunRequest<'a> {
+        RunRequest {
+            command: "test",
+            objects,
+            mode,
+            limits: self.limits.clone(),
+            now: self.now,
+            concurrency: 4,
+            progress: Arc::default(),
+        }
     }
 
     /// Closes all connections and opens others.
@@ -158,7 +166,7 @@ impl Sync {
     /// every value is in its column, in `_misfits` or in `_overflow`.
     pub(crate) async fn assert_equals_workspace(&self, objects: &[&'static Object]) {
         for object in objects {
-            let table = Table::read(&self.store, object.name).await;
+            let table = StoredTable::read(&self.store, object.name).await;
             let expected: BTreeMap<String, Value> = self
                 .simulator
                 .records(object.name)
@@ -169,13 +177,13 @@ impl Sync {
             let ids = |keys: Vec<&String>| keys.into_iter().cloned().collect::<Vec<_>>();
             assert_eq!(ids(table.rows.keys().collect()), ids(expected.keys().collect()), "ids of {}", object.name);
             for (id, record) in &expected {
-                table.assert_holds(id, &self.as_it_may_be_kept(object.name, record));
+                table.assert_holds(id, &self.masked_record(object.name, record));
             }
         }
     }
 
     /// What the rules leave of a record; what they should leave is for their own tests.
-    pub(crate) fn as_it_may_be_kept(&self, object: &str, record: &Value) -> Value {
+    pub(crate) fn masked_record(&self, object: &str, record: &Value) -> Value {
         let Some(rules) = self.limits.rules.get(object) else { return record.clone() };
         let record = Record::parse(serde_json::value::to_raw_value(record).unwrap()).unwrap();
         let mut kept = json!({});
@@ -202,22 +210,22 @@ pub(crate) fn client_of(simulator: &Simulator, token: &str) -> Client {
 
 pub(crate) fn client_with(simulator: &Simulator, token: &str, max_page_bytes: u64) -> Client {
     let connection = connection_to(&simulator.url(), token);
-    Client::new(Connection { max_page_bytes, ..connection }, Budget::per_minute(0)).unwrap()
+    Client::new(ClientConfig { max_page_bytes, ..connection }, Budget::per_minute(0)).unwrap()
 }
 
-pub(crate) fn connection_to(url: &str, token: &str) -> Connection {
-    Connection {
+pub(crate) fn connection_to(url: &str, token: &str) -> ClientConfig {
+    ClientConfig {
         base_url: url.parse().unwrap(),
         token: Token::new(&token.into()).unwrap(),
         connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_secs(30),
-        retry: Retry { times: 3, first_delay: Duration::ZERO },
+        retry: RetryPolicy { times: 3, first_delay: Duration::ZERO },
         max_page_bytes: 64 << 20,
     }
 }
 
 /// A table as it stands: rows as JSON, and the map of its columns.
-pub(crate) struct Table {
+pub(crate) struct StoredTable {
     name: String,
     /// By id, own columns included.
     pub(crate) rows: BTreeMap<String, serde_json::Map<String, Value>>,
@@ -225,8 +233,8 @@ pub(crate) struct Table {
     columns: BTreeMap<(String, String), (String, String)>,
 }
 
-impl Table {
-    pub(crate) async fn read(store: &Store, name: &str) -> Table {
+impl StoredTable {
+    pub(crate) async fn read(store: &Store, name: &str) -> StoredTable {
         let select =
             sqlx::AssertSqlSafe(format!("select planhat__id, to_json(t)::text from planhat.{name} t where _deleted_at is null"));
         let rows: Vec<(String, String)> = sqlx::query_as(select).fetch_all(store.pool()).await.unwrap();
@@ -236,7 +244,7 @@ impl Table {
                 .fetch_all(store.pool())
                 .await
                 .unwrap();
-        Table {
+        StoredTable {
             name: name.to_owned(),
             rows: rows.into_iter().map(|(id, row)| (id, serde_json::from_str(&row).unwrap())).collect(),
             columns: columns.into_iter().map(|(origin, name, column, kind)| ((origin, name), (column, kind))).collect(),

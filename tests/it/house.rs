@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
     &["commands", "daemon"],
     &["workspace"],
-    &["failure"],
+    &["command_error"],
     &["print"],
     &["cli", "telemetry"],
     &["config"],
@@ -82,7 +82,7 @@ fn sources() -> Vec<(PathBuf, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
                 sources.push((path.strip_prefix(root).unwrap().to_owned(), code));

@@ -31,13 +31,13 @@ async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
 
     // How many pages the process may still ask for, and who is told when it has.
     let (left, dead) = (Arc::new(Mutex::new(usize::MAX)), Arc::new(Notify::new()));
-    let (hook, told) = (Arc::clone(&left), Arc::clone(&dead));
-    simulator.meanwhile(move |_, path| {
+    let (hook, reached) = (Arc::clone(&left), Arc::clone(&dead));
+    simulator.on_request(move |_, path| {
         let mut left = hook.lock().unwrap();
         if path == "projects" {
             *left = left.saturating_sub(1);
             if *left == 0 {
-                told.notify_one();
+                reached.notify_one();
             }
         }
     });

@@ -1,19 +1,19 @@
 //! What lands in PostgreSQL, compared with what the workspace holds.
 
 use planhat_model::catalog;
-use planhat_simulator::{Answer, Workspace};
+use planhat_simulator::{ScriptedAnswer, Workspace};
 use planhat_store::RunStatus;
-use planhat_sync::pull::Ask;
+use planhat_sync::pull::Mode;
 use serde_json::{Value, json};
 
-use crate::harness::{Sync, day, written};
+use crate::harness::{TestSync, day, written};
 
 #[tokio::test]
 async fn every_record_of_every_object_lands_with_every_value() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let all: Vec<_> = catalog::OBJECTS.iter().collect();
 
-    let summary = sync.run(Ask::Changes, &all).await;
+    let summary = sync.run(Mode::Incremental, &all).await;
 
     assert_eq!(summary.status, RunStatus::Succeeded);
     sync.assert_equals_workspace(&all).await;
@@ -21,7 +21,7 @@ async fn every_record_of_every_object_lands_with_every_value() {
 
 #[tokio::test]
 async fn a_generated_workspace_lands_with_every_value() {
-    let sync = Sync::new(Workspace::generated(11, 3000)).await;
+    let sync = TestSync::new(Workspace::generated(11, 3000)).await;
 
     sync.sync().await;
 
@@ -30,7 +30,7 @@ async fn a_generated_workspace_lands_with_every_value() {
 
 #[tokio::test]
 async fn a_second_sync_writes_nothing() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync().await;
     let before = versions(&sync).await;
 
@@ -41,7 +41,7 @@ async fn a_second_sync_writes_nothing() {
 }
 
 /// The transaction that wrote each row.
-async fn versions(sync: &Sync) -> Vec<(String, String)> {
+async fn versions(sync: &TestSync) -> Vec<(String, String)> {
     let mut versions = Vec::new();
     for object in catalog::default_objects() {
         let select = sqlx::AssertSqlSafe(format!("select planhat__id, xmin::text from planhat.{} order by 1", object.name));
@@ -52,7 +52,7 @@ async fn versions(sync: &Sync) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn only_what_was_edited_is_written_again() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync().await;
     let companies = sync.simulator.records("companies");
     let id = |index: usize| companies[index]["_id"].as_str().unwrap().to_owned();
@@ -84,7 +84,7 @@ async fn recorded_responses_load_without_a_misfit_or_a_quarantined_record() {
     let workspace = recorded
         .iter()
         .fold(Workspace::empty(), |workspace, (object, text)| workspace.with(object, serde_json::from_str(text).unwrap()));
-    let mut sync = Sync::new(workspace).await;
+    let mut sync = TestSync::new(workspace).await;
     sync.now = "2021-01-01T00:00:00Z".parse().unwrap();
 
     let summary = sync.sync().await;
@@ -102,7 +102,7 @@ async fn recorded_responses_load_without_a_misfit_or_a_quarantined_record() {
 async fn columns_are_typed_named_and_described() {
     let company = json!({"_id": "a", "h": 7, "mrr": 1e2, "lastTouch": written(day(-1)), "autoRenews": true, "tags": ["x"],
         "custom": {"# Seats": 10, "# seats": "ten", "🚀 Go–live [EU]": "2023-09-01T00:00:00.000Z", "it's; \"quoted\\": null, "Tier": "A"}});
-    let sync = Sync::new(Workspace::empty().with("companies", vec![company])).await;
+    let sync = TestSync::new(Workspace::empty().with("companies", vec![company])).await;
 
     sync.sync_one("companies").await;
 
@@ -131,7 +131,7 @@ async fn columns_are_typed_named_and_described() {
 
 #[tokio::test]
 async fn a_cleared_property_is_null_and_the_rest_stays() {
-    let sync = Sync::new(
+    let sync = TestSync::new(
         Workspace::empty().with("tasks", vec![json!({"_id": "a", "type": "call", "status": "done", "custom": {"x": 1}})]),
     )
     .await;
@@ -152,7 +152,7 @@ async fn a_cleared_property_is_null_and_the_rest_stays() {
 #[tokio::test]
 async fn a_misfit_is_kept_counted_and_named() {
     let records = vec![json!({"_id": "a", "value": 1}), json!({"_id": "b", "value": "plenty"}), json!({"_id": "c", "value": ""})];
-    let sync = Sync::new(Workspace::empty().with("assets", records)).await;
+    let sync = TestSync::new(Workspace::empty().with("assets", records)).await;
 
     let summary = sync.sync_one("assets").await;
 
@@ -166,9 +166,9 @@ async fn a_misfit_is_kept_counted_and_named() {
 #[tokio::test]
 async fn a_record_without_an_id_is_quarantined_and_the_rest_of_its_page_stored() {
     let records = vec![json!({"_id": "a"}), json!({"name": "nobody"}), json!("odd"), json!({"_id": "b"})];
-    let sync = Sync::new(Workspace::empty().with("projects", records)).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", records)).await;
 
-    let first = sync.run(Ask::Changes, &[catalog::object("projects").unwrap()]).await;
+    let first = sync.run(Mode::Incremental, &[catalog::object("projects").unwrap()]).await;
     sync.sync_one("projects").await;
 
     assert_eq!(first.status, RunStatus::Partial);
@@ -184,7 +184,7 @@ async fn numbers_keep_their_digits() {
         r#"{"_id": "a", "value": 123456789012345678901234567890.123456789012345678901234567890, "custom": {"ratio": 0.1}}"#,
     )
     .unwrap();
-    let sync = Sync::new(Workspace::empty().with("assets", vec![record])).await;
+    let sync = TestSync::new(Workspace::empty().with("assets", vec![record])).await;
 
     sync.sync_one("assets").await;
 
@@ -194,7 +194,7 @@ async fn numbers_keep_their_digits() {
 
 #[tokio::test]
 async fn a_users_view_survives_new_columns() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync_one("companies").await;
     sqlx::raw_sql("create view public.v as select planhat__name from planhat.companies")
         .execute(sync.store.pool())
@@ -214,7 +214,7 @@ async fn a_users_view_survives_new_columns() {
 
 #[tokio::test]
 async fn a_table_that_was_dropped_is_loaded_again_from_the_beginning() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync_one("companies").await;
     sqlx::raw_sql("drop table planhat.companies cascade").execute(sync.store.pool()).await.unwrap();
 
@@ -225,12 +225,12 @@ async fn a_table_that_was_dropped_is_loaded_again_from_the_beginning() {
 
 #[tokio::test]
 async fn a_change_is_seen_however_deep_it_is_and_what_is_too_deep_is_quarantined() {
-    let sync = Sync::new(Workspace::empty()).await;
+    let sync = TestSync::new(Workspace::empty()).await;
     let nested = |levels: usize, inside: &str| format!("{}{inside}{}", "[".repeat(levels), "]".repeat(levels));
     for (levels, kept) in [(120, "2 in 1, 0"), (150, "2 in 1, 1")] {
         for inside in ["1", "2"] {
             let list = format!(r#"[{{"_id":"{levels}","x":{}}}]"#, nested(levels, inside));
-            sync.simulator.answer_next("projects", vec![Answer::text(200, "application/json", list)]);
+            sync.simulator.answer_next("projects", vec![ScriptedAnswer::text(200, "application/json", list)]);
             sync.sync_one("projects").await;
         }
         let told = "select concat(max(replace(replace(planhat__x::text, '[', ''), ']', '')), ' in ', count(*), ', ',
@@ -241,9 +241,9 @@ async fn a_change_is_seen_however_deep_it_is_and_what_is_too_deep_is_quarantined
 
 #[tokio::test]
 async fn ids_that_differ_by_half_a_surrogate_pair_stay_apart() {
-    let sync = Sync::new(Workspace::empty()).await;
+    let sync = TestSync::new(Workspace::empty()).await;
     let list = r#"[{"_id":"b\ud83d"},{"_id":"b\ud83e"},{"_id":"b","name":"\ud83d"}]"#;
-    sync.simulator.answer_next("projects", vec![Answer::text(200, "application/json", list)]);
+    sync.simulator.answer_next("projects", vec![ScriptedAnswer::text(200, "application/json", list)]);
 
     let summary = sync.sync_one("projects").await;
 

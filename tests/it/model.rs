@@ -11,18 +11,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
-use planhat_model::rules::Fields;
+use planhat_model::rules::FieldMap;
 use planhat_model::rules::{Rule, Rules};
-use planhat_simulator::{Answer, Source, Workspace};
+use planhat_simulator::{ScriptedAnswer, Source, Workspace};
 use planhat_store::ObjectStatus;
-use planhat_sync::pull::{Ask, Begin, Range};
+use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
 use planhat_sync::run;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
 use crate::actions::{assert_actions_tell_the_versions, keep_versions};
-use crate::harness::{Sync, Table, day, written};
+use crate::harness::{StoredTable, TestSync, day, written};
 
 /// Sorted by two times, the same with hidden records, filtered with hidden records, and without any time.
 const OBJECTS: [&str; 4] = ["companies", "endusers", "tasks", "licenses"];
@@ -37,21 +37,21 @@ enum Faults {
 }
 
 impl Faults {
-    fn one(self, rng: &mut Rng) -> Answer {
+    fn one(self, rng: &mut Rng) -> ScriptedAnswer {
         let html = "<html><body><h1>Bad Gateway</h1></body></html>";
         match self {
-            Faults::Few => Answer::status(503),
+            Faults::Few => ScriptedAnswer::status(503),
             Faults::OfAllKinds => match rng.u8(0..10) {
-                0 => Answer::status(429).with_header("retry-after", "0"),
-                1 => Answer::text(502, "text/html", html),
-                2 => Answer::text(200, "text/html", html),
-                3 => Answer::json(200, json!({"message": "try later"})),
-                4 => Answer::json(200, json!("try later")),
-                5 => Answer::text(200, "application/json", ""),
-                6 => Answer::text(200, "application/json", "[{\"_id\": \"1\"}, {\"_id"),
-                7 => Answer::status(400),
-                8 => Answer::status(408),
-                _ => Answer::status(500),
+                0 => ScriptedAnswer::status(429).with_header("retry-after", "0"),
+                1 => ScriptedAnswer::text(502, "text/html", html),
+                2 => ScriptedAnswer::text(200, "text/html", html),
+                3 => ScriptedAnswer::json(200, json!({"message": "try later"})),
+                4 => ScriptedAnswer::json(200, json!("try later")),
+                5 => ScriptedAnswer::text(200, "application/json", ""),
+                6 => ScriptedAnswer::text(200, "application/json", "[{\"_id\": \"1\"}, {\"_id"),
+                7 => ScriptedAnswer::status(400),
+                8 => ScriptedAnswer::status(408),
+                _ => ScriptedAnswer::status(500),
             },
         }
     }
@@ -202,10 +202,10 @@ fn set(record: &mut serde_json::Map<String, Value>, field: String, value: Option
 
 /// What of these records may be kept: some fields not, or not as they are.
 fn some_rules(rng: &mut Rng) -> Rules {
-    let mut said = Fields::default();
+    let mut said = FieldMap::default();
     for name in ["name", "bulk", "computed", "updatedAt", "custom.Field 0", "custom.Field 1", "custom.Field 2", "custom"] {
         if rng.u8(0..3) == 0 {
-            said.say(name, [Rule::Exclude, Rule::Hash, Rule::Redact, Rule::Include][rng.usize(0..4)]);
+            said.insert(name, [Rule::Exclude, Rule::Hash, Rule::Redact, Rule::Include][rng.usize(0..4)]);
         }
     }
     Rules::new(said, Some(&"a key of these tests alone".into()))
@@ -220,7 +220,7 @@ async fn live_through(seed: u64, faults: Faults) {
     let dead = Arc::new(Notify::new());
     let world = Arc::new(Mutex::new(World::new(seed, Arc::clone(&dead))));
     let mut rng = Rng::with_seed(seed ^ 0x5eed);
-    let mut sync = Sync::new(Workspace::empty()).await;
+    let mut sync = TestSync::new(Workspace::empty()).await;
     keep_versions(&sync, &objects()).await;
     for object in OBJECTS {
         if rng.u8(0..4) == 0 {
@@ -228,13 +228,13 @@ async fn live_through(seed: u64, faults: Faults) {
         }
     }
     let begun = rng.usize(0..500);
-    sync.simulator.at_the_source(|source| (0..begun).for_each(|_| world.lock().unwrap().work(source)));
+    sync.simulator.edit_source(|source| (0..begun).for_each(|_| world.lock().unwrap().work(source)));
     let hook = Arc::clone(&world);
-    sync.simulator.meanwhile(move |source, _| hook.lock().unwrap().meanwhile(source));
+    sync.simulator.on_request(move |source, _| hook.lock().unwrap().meanwhile(source));
 
     for _ in 0..rng.usize(3..10) {
         let pause = TimeDelta::minutes(rng.i64(0..3 * 24 * 60));
-        sync.simulator.at_the_source(|source| {
+        sync.simulator.edit_source(|source| {
             let mut world = world.lock().unwrap();
             world.clock += pause;
             let work = world.rng.usize(0..60);
@@ -253,31 +253,31 @@ async fn live_through(seed: u64, faults: Faults) {
             let object = OBJECTS[rng.usize(0..OBJECTS.len())];
             if rng.bool() { sync.simulator.forbid(object) } else { sync.simulator.allow(object) }
         }
-        let ask = match rng.u8(0..8) {
-            0 => Ask::History(Range { from: Begin::TheBeginning, until: None }),
-            1 => Ask::Full,
-            _ => Ask::Changes,
+        let mode = match rng.u8(0..8) {
+            0 => Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None }),
+            1 => Mode::Full,
+            _ => Mode::Incremental,
         };
         let kills_connections = faults == Faults::OfAllKinds && rng.bool();
-        run_or_die(&mut sync, ask, &world, &dead, kills_connections).await;
+        run_or_die(&mut sync, mode, &world, &dead, kills_connections).await;
     }
 
-    sync.simulator.calm();
+    sync.simulator.clear_faults();
     OBJECTS.iter().for_each(|object| sync.simulator.allow(object));
     // Longer than a full scan that was killed is gone on with.
     sync.now = world.lock().unwrap().clock + TimeDelta::days(2);
-    sync.limits.brake.on = false;
-    let last = sync.run(Ask::Full, &objects()).await;
+    sync.limits.deletion_guard.enabled = false;
+    let last = sync.run(Mode::Full, &objects()).await;
     assert!(last.objects.iter().all(|summary| summary.run.status == ObjectStatus::Succeeded), "{last:?}");
     sync.assert_equals_workspace(&objects()).await;
     assert_actions_tell_the_versions(&sync).await;
 }
 
 /// A run that may be killed, and what has to be true when it was not.
-async fn run_or_die(sync: &mut Sync, ask: Ask, world: &Mutex<World>, dead: &Notify, kills_connections: bool) {
+async fn run_or_die(sync: &mut TestSync, mode: Mode, world: &Mutex<World>, dead: &Notify, kills_connections: bool) {
     sync.simulator.set_clock(sync.now);
     let (client, objects) = (sync.client(), objects());
-    let order = sync.order(ask, &objects);
+    let request = sync.request(mode, &objects);
     let killer = async {
         match kills_connections {
             true => kill_connections(sync).await,
@@ -287,17 +287,17 @@ async fn run_or_die(sync: &mut Sync, ask: Ask, world: &Mutex<World>, dead: &Noti
     let summary = tokio::select! {
         biased;
         () = dead.notified() => None,
-        summary = run::run(&client, &sync.store, &order, &sync.stop) => Some(summary.unwrap()),
+        summary = run::run(&client, &sync.store, &request, &sync.stop) => Some(summary.unwrap()),
         () = killer => unreachable!(),
     };
     let Some(summary) = summary else {
         // Its connections are gone, and its heart does not beat: the next run need not wait to see that.
         sync.reconnect().await;
-        let stopped = "update planhat_sync.leases set heartbeat_at = now() - interval '1 hour'";
+        let stopped = "update planhat_sync.leases set renewed_at = now() - interval '1 hour'";
         sqlx::raw_sql(stopped).execute(sync.store.pool()).await.unwrap();
         return;
     };
-    if ask == Ask::Changes {
+    if mode == Mode::Incremental {
         for of in summary.objects.iter().filter(|of| of.run.status == ObjectStatus::Succeeded) {
             assert_shows_what_could_be_seen(sync, of.run.object, world).await;
         }
@@ -305,7 +305,7 @@ async fn run_or_die(sync: &mut Sync, ask: Ask, world: &Mutex<World>, dead: &Noti
 }
 
 /// Ends the run's connections to the database again and again.
-async fn kill_connections(sync: &Sync) {
+async fn kill_connections(sync: &TestSync) {
     let mut admin = PgConnection::connect(&std::env::var("TEST_DATABASE_URL").unwrap()).await.unwrap();
     let name = sync.store.pool().connect_options().get_database().unwrap().to_owned();
     let all = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
@@ -319,8 +319,8 @@ async fn kill_connections(sync: &Sync) {
 }
 
 /// After a sync no change of the last days is missing, unless it was made meanwhile.
-async fn assert_shows_what_could_be_seen(sync: &Sync, object: &'static str, world: &Mutex<World>) {
-    let table = Table::read(&sync.store, object).await;
+async fn assert_shows_what_could_be_seen(sync: &TestSync, object: &'static str, world: &Mutex<World>) {
+    let table = StoredTable::read(&sync.store, object).await;
     let changed = world.lock().unwrap().changed.clone();
     let lately = sync.now - sync.limits.lookback;
     let happened = |record: &Value, field: &str| record[field].as_str().and_then(|text| text.parse::<DateTime<Utc>>().ok());
@@ -333,7 +333,7 @@ async fn assert_shows_what_could_be_seen(sync: &Sync, object: &'static str, worl
         };
         if shows && !changed.contains(&(object, id.clone())) {
             assert!(table.rows.contains_key(&id), "{object} {id} is missing: {record}");
-            table.assert_holds(&id, &sync.as_it_may_be_kept(object, &record));
+            table.assert_holds(&id, &sync.masked_record(object, &record));
         }
     }
 }

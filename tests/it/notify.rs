@@ -13,15 +13,15 @@ use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use futures_util::stream;
 use planhat_model::catalog;
-use planhat_simulator::{Answer, Options, Simulator, Workspace};
+use planhat_simulator::{Options, ScriptedAnswer, Simulator, Workspace};
 use planhat_store::Store;
-use planhat_sync::events::{Delays, Format, NoRun, Notifier, Receivers, Stale, Workspace as Told};
-use planhat_sync::pull::Ask;
+use planhat_sync::events::{Delays, Format, NotifiedWorkspace, Notifier, NotifyTargets, Stale, StartFailure};
+use planhat_sync::pull::Mode;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::{Tool, simulator};
-use crate::harness::{Sync, fresh_database};
+use crate::harness::{TestSync, fresh_database};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -39,19 +39,19 @@ enum Reply {
 #[derive(Clone)]
 struct Receiver {
     url: String,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    received: Arc<Mutex<Vec<ReceivedMessage>>>,
     replies: Arc<Mutex<VecDeque<Reply>>>,
 }
 
 #[derive(Debug, Clone)]
-struct Heard {
+struct ReceivedMessage {
     what: String,
     headers: HeaderMap,
     body: String,
     status: u16,
 }
 
-impl Heard {
+impl ReceivedMessage {
     fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
@@ -65,13 +65,13 @@ impl Receiver {
     async fn start() -> Receiver {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());
-        let receiver = Receiver { url, heard: Arc::default(), replies: Arc::default() };
-        let router = Router::new().fallback(Receiver::hear).with_state(receiver.clone());
+        let receiver = Receiver { url, received: Arc::default(), replies: Arc::default() };
+        let router = Router::new().fallback(Receiver::receive).with_state(receiver.clone());
         tokio::spawn(axum::serve(socket, router).into_future());
         receiver
     }
 
-    async fn hear(State(receiver): State<Receiver>, request: Request) -> Response {
+    async fn receive(State(receiver): State<Receiver>, request: Request) -> Response {
         let what = format!("{} {}", request.method(), request.uri());
         let headers = request.headers().clone();
         let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
@@ -82,7 +82,7 @@ impl Receiver {
             Reply::MovedTo(_) => 301,
             Reply::Never => 0,
         };
-        receiver.heard.lock().unwrap().push(Heard { what, headers, body, status });
+        receiver.received.lock().unwrap().push(ReceivedMessage { what, headers, body, status });
         let code = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
         match reply {
             Reply::Status(_) => code.into_response(),
@@ -99,35 +99,35 @@ impl Receiver {
         self.replies.lock().unwrap().extend(replies);
     }
 
-    fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap().clone()
+    fn received(&self) -> Vec<ReceivedMessage> {
+        self.received.lock().unwrap().clone()
     }
 
     fn forget(&self) {
-        self.heard.lock().unwrap().clear();
+        self.received.lock().unwrap().clear();
     }
 
     /// Methods and paths, in their order.
     fn what(&self) -> Vec<String> {
-        self.heard().into_iter().map(|heard| heard.what).collect()
+        self.received().into_iter().map(|received| received.what).collect()
     }
 
     /// The messages that were taken, by type.
     fn taken(&self) -> Vec<String> {
-        let taken = self.heard().into_iter().filter(|heard| heard.what.starts_with("POST") && heard.status == 200);
-        taken.map(|heard| heard.json()["type"].as_str().unwrap().to_owned()).collect()
+        let taken = self.received().into_iter().filter(|received| received.what.starts_with("POST") && received.status == 200);
+        taken.map(|received| received.json()["type"].as_str().unwrap().to_owned()).collect()
     }
 
     /// One that is set up in code, with short delays.
     fn notifier(&self, schema: &str, delays: &[u64]) -> Notifier {
-        let receivers = Receivers {
+        let receivers = NotifyTargets {
             webhook_url: Some(format!("{}/hook", self.url).into()),
             webhook_secret: Some(SECRET.into()),
             format: Format::Standard,
             ping_url: None,
         };
         let objects = catalog::default_objects().iter().map(|object| object.name.to_owned()).collect();
-        let workspace = Told { schema: schema.to_owned(), host: "api.example.org".to_owned(), objects };
+        let workspace = NotifiedWorkspace { schema: schema.to_owned(), host: "api.example.org".to_owned(), objects };
         Notifier::new(&receivers, workspace, Delays::new(delays.iter().copied().map(Duration::from_millis))).unwrap()
     }
 }
@@ -142,8 +142,8 @@ async fn deliver(notifier: &Notifier, store: &Store) {
     tokio::time::timeout(Duration::from_secs(60), all).await.expect("messages are still waiting");
 }
 
-fn out_of_order() -> NoRun {
-    NoRun { kind: "database".to_owned(), reason: "could not reach the database".to_owned(), hint: None }
+fn out_of_order() -> StartFailure {
+    StartFailure { kind: "database".to_owned(), reason: "could not reach the database".to_owned(), hint: None }
 }
 
 fn stale(objects: &[&str]) -> Stale {
@@ -152,13 +152,13 @@ fn stale(objects: &[&str]) -> Stale {
 }
 
 /// One run over companies, and what is told of it.
-async fn run(sync: &Sync, notifier: &Notifier) {
-    let summary = sync.run(Ask::Changes, &[catalog::object("companies").unwrap()]).await;
-    notifier.ended(&sync.store, "test", &summary).await;
+async fn run(sync: &TestSync, notifier: &Notifier) {
+    let summary = sync.run(Mode::Incremental, &[catalog::object("companies").unwrap()]).await;
+    notifier.run_ended(&sync.store, "test", &summary).await;
 }
 
-async fn one_company() -> Sync {
-    Sync::new(Workspace::empty().with("companies", vec![json!({"_id": "c0", "name": "Acme"})])).await
+async fn one_company() -> TestSync {
+    TestSync::new(Workspace::empty().with("companies", vec![json!({"_id": "c0", "name": "Acme"})])).await
 }
 
 async fn watched(simulator: &Simulator, receiver: &Receiver) -> Tool {
@@ -172,16 +172,16 @@ async fn watched(simulator: &Simulator, receiver: &Receiver) -> Tool {
 async fn a_message_says_what_where_and_why_and_is_signed_as_standard_webhooks_has_it() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await;
-    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
 
     assert_eq!(tool.run(&["sync"]).code, 3);
 
-    let heard = receiver.heard();
+    let received = receiver.received();
     assert_eq!(receiver.what(), ["POST /hook"]);
     let judge = standardwebhooks::Webhook::new(SECRET).unwrap();
-    judge.verify(heard[0].body.as_bytes(), &heard[0].headers).unwrap();
-    assert!(judge.verify(heard[0].body.replace("tasks", "users").as_bytes(), &heard[0].headers).is_err());
-    let mut event = heard[0].json();
+    judge.verify(received[0].body.as_bytes(), &received[0].headers).unwrap();
+    assert!(judge.verify(received[0].body.replace("tasks", "users").as_bytes(), &received[0].headers).is_err());
+    let mut event = received[0].json();
     assert!(event["timestamp"].as_str().unwrap().parse::<chrono::DateTime<Utc>>().is_ok());
     assert!(event["data"]["seconds"].is_f64());
     (event["timestamp"], event["data"]["seconds"]) = (Value::Null, Value::Null);
@@ -213,7 +213,7 @@ async fn a_message_says_what_where_and_why_and_is_signed_as_standard_webhooks_ha
 async fn a_receiver_that_is_busy_once_gets_the_same_message_a_second_time() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await;
-    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
     receiver.reply([Reply::Status(503)]);
 
     let ran = tool.set_log("warn").run(&["sync"]);
@@ -223,18 +223,18 @@ async fn a_receiver_that_is_busy_once_gets_the_same_message_a_second_time() {
         "{}",
         ran.stderr
     );
-    let heard = receiver.heard();
-    assert_eq!(heard.len(), 2);
-    assert_eq!((heard[0].header("webhook-id"), &heard[0].body), (heard[1].header("webhook-id"), &heard[1].body));
+    let received = receiver.received();
+    assert_eq!(received.len(), 2);
+    assert_eq!((received[0].header("webhook-id"), &received[0].body), (received[1].header("webhook-id"), &received[1].body));
     let judge = standardwebhooks::Webhook::new(SECRET).unwrap();
-    judge.verify(heard[1].body.as_bytes(), &heard[1].headers).unwrap();
+    judge.verify(received[1].body.as_bytes(), &received[1].headers).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_was_down_hears_of_it_once_from_the_next_run() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await;
-    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
     receiver.reply(vec![Reply::Status(502); 3]);
 
     let ran = tool.set_log("warn").run(&["sync"]);
@@ -260,7 +260,7 @@ async fn a_state_is_told_once_and_so_is_its_end() {
     assert!(receiver.what().is_empty(), "a good run is no news");
 
     for _ in 0..3 {
-        sync.simulator.answer_next("companies", vec![Answer::status(401)]);
+        sync.simulator.answer_next("companies", vec![ScriptedAnswer::status(401)]);
         run(&sync, &notifier).await;
     }
     deliver(&notifier, &sync.store).await;
@@ -275,7 +275,7 @@ async fn a_state_is_told_once_and_so_is_its_end() {
 #[tokio::test]
 async fn another_process_neither_repeats_nor_forgets_what_was_told() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
-    sync.simulator.answer_next("companies", vec![Answer::status(401); 2]);
+    sync.simulator.answer_next("companies", vec![ScriptedAnswer::status(401); 2]);
     // Ends between the state and the delivery.
     run(&sync, &receiver.notifier("planhat", &[10])).await;
     assert!(receiver.what().is_empty());
@@ -295,8 +295,8 @@ async fn another_process_neither_repeats_nor_forgets_what_was_told() {
 async fn two_processes_send_a_message_once() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     for round in 1..=10 {
-        let news = NoRun { kind: format!("{round}"), ..out_of_order() };
-        receiver.notifier("planhat", &[10]).failed(Some(&sync.store), "test", &news).await;
+        let news = StartFailure { kind: format!("{round}"), ..out_of_order() };
+        receiver.notifier("planhat", &[10]).run_could_not_begin(Some(&sync.store), "test", &news).await;
         // Neither knows yet what waits.
         let (one, other) = (receiver.notifier("planhat", &[10]), receiver.notifier("planhat", &[10]));
         tokio::join!(one.deliver_due(&sync.store), other.deliver_due(&sync.store));
@@ -310,7 +310,7 @@ async fn messages_arrive_in_their_order() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[100, 100, 100]);
     receiver.reply([Reply::Status(500), Reply::Status(500)]);
-    notifier.failed(Some(&sync.store), "test", &out_of_order()).await;
+    notifier.run_could_not_begin(Some(&sync.store), "test", &out_of_order()).await;
     notifier.deliver_due(&sync.store).await;
     run(&sync, &notifier).await;
     deliver(&notifier, &sync.store).await;
@@ -320,12 +320,12 @@ async fn messages_arrive_in_their_order() {
 #[tokio::test]
 async fn records_in_quarantine_are_a_reason() {
     let records = vec![json!({"_id": "c0", "name": "Acme"}), json!({"name": "has no id"})];
-    let (sync, receiver) = (Sync::new(Workspace::empty().with("companies", records)).await, Receiver::start().await);
+    let (sync, receiver) = (TestSync::new(Workspace::empty().with("companies", records)).await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10]);
     run(&sync, &notifier).await;
     deliver(&notifier, &sync.store).await;
 
-    let event = receiver.heard()[0].json();
+    let event = receiver.received()[0].json();
     assert_eq!((&event["type"], &event["data"]["objects"][0]["object"]), (&json!("sync.partial"), &json!("companies")));
     for reason in [&event["data"]["reason"], &event["data"]["objects"][0]["reason"]] {
         assert!(reason.as_str().unwrap().contains("1 record of companies could not be stored: 1 × no _id"), "{event}");
@@ -340,16 +340,16 @@ async fn two_workspaces_in_one_database_are_told_apart() {
     for schema in ["one", "other"] {
         let store = Store::connect(&url.clone().into(), schema, 1).await.unwrap();
         let workspace = Workspace::empty().with("companies", vec![json!({"_id": "c0"})]);
-        let sync = Sync::into(store, workspace, Options::default()).await;
-        sync.simulator.answer_next("companies", vec![Answer::status(401)]);
+        let sync = TestSync::into(store, workspace, Options::default()).await;
+        sync.simulator.answer_next("companies", vec![ScriptedAnswer::status(401)]);
         // A single connection is enough for all of it.
         let notifier = receiver.notifier(schema, &[10]);
         run(&sync, &notifier).await;
         deliver(&notifier, &sync.store).await;
     }
-    let of: Vec<_> = receiver.heard().iter().map(|heard| heard.json()).map(|event| event["workspace"].clone()).collect();
+    let of: Vec<_> = receiver.received().iter().map(|received| received.json()).map(|event| event["workspace"].clone()).collect();
     assert_eq!(of, [json!("one"), json!("other")]);
-    assert_eq!(receiver.heard()[0].json()["host"], "api.example.org");
+    assert_eq!(receiver.received()[0].json()["host"], "api.example.org");
 }
 
 #[tokio::test]
@@ -358,18 +358,18 @@ async fn a_database_that_is_away_keeps_nobody_from_hearing_of_it_once() {
     let notifier = receiver.notifier("planhat", &[10, 10]);
     receiver.reply([Reply::Status(503)]);
     for _ in 0..3 {
-        notifier.failed(None, "daemon", &out_of_order()).await;
+        notifier.run_could_not_begin(None, "daemon", &out_of_order()).await;
     }
     deliver(&notifier, &sync.store).await;
     assert_eq!(receiver.taken(), ["sync.failed"]);
 
     // Back again: the same trouble is no news, its end is, and both are stored now.
-    notifier.failed(Some(&sync.store), "daemon", &out_of_order()).await;
-    assert_eq!(sync.one("select state ->> 'failed' from planhat_sync.told").await, "database");
+    notifier.run_could_not_begin(Some(&sync.store), "daemon", &out_of_order()).await;
+    assert_eq!(sync.one("select state ->> 'failed' from planhat_sync.announced_states").await, "database");
     run(&sync, &notifier).await;
     deliver(&notifier, &sync.store).await;
     assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
-    assert_eq!(sync.one("select state::text from planhat_sync.told").await, "{}");
+    assert_eq!(sync.one("select state::text from planhat_sync.announced_states").await, "{}");
 }
 
 #[tokio::test]
@@ -377,14 +377,14 @@ async fn what_could_not_be_stored_is_stored_when_the_database_is_back() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10_000, 10]);
     receiver.reply([Reply::Status(503)]);
-    notifier.failed(None, "daemon", &out_of_order()).await;
+    notifier.run_could_not_begin(None, "daemon", &out_of_order()).await;
     notifier.deliver_due(&sync.store).await;
     run(&sync, &notifier).await;
 
     // Another process has both now.
     deliver(&receiver.notifier("planhat", &[10]), &sync.store).await;
     assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
-    let ids: Vec<_> = receiver.heard().iter().map(|heard| heard.header("webhook-id").to_owned()).collect();
+    let ids: Vec<_> = receiver.received().iter().map(|received| received.header("webhook-id").to_owned()).collect();
     assert!(ids[0] == ids[1] && ids[1] != ids[2], "{ids:?}");
 }
 
@@ -393,10 +393,10 @@ async fn nothing_is_asked_of_the_database_while_nothing_waits() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10]);
     assert_eq!(notifier.deliver_due(&sync.store).await, None);
-    notifier.fresh_again(&sync.store).await;
+    notifier.data_is_fresh(&sync.store).await;
     sync.store.pool().close().await;
     assert_eq!(notifier.deliver_due(&sync.store).await, None);
-    notifier.fresh_again(&sync.store).await;
+    notifier.data_is_fresh(&sync.store).await;
     assert_eq!(notifier.deliver_due(&sync.store).await, None);
 }
 
@@ -404,19 +404,19 @@ async fn nothing_is_asked_of_the_database_while_nothing_waits() {
 async fn data_that_is_too_old_is_told_when_it_begins_and_when_it_is_over() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10]);
-    notifier.fresh_again(&sync.store).await;
+    notifier.data_is_fresh(&sync.store).await;
     for _ in 0..2 {
-        notifier.stale(&sync.store, &stale(&["companies", "tasks"])).await;
+        notifier.data_is_stale(&sync.store, &stale(&["companies", "tasks"])).await;
     }
     // A restart does not tell it again.
     let notifier = receiver.notifier("planhat", &[10]);
-    notifier.stale(&sync.store, &stale(&["companies", "tasks"])).await;
+    notifier.data_is_stale(&sync.store, &stale(&["companies", "tasks"])).await;
     for _ in 0..2 {
-        notifier.fresh_again(&sync.store).await;
+        notifier.data_is_fresh(&sync.store).await;
     }
     deliver(&notifier, &sync.store).await;
     assert_eq!(receiver.taken(), ["sync.stale", "sync.recovered"]);
-    let event = receiver.heard()[0].json();
+    let event = receiver.received()[0].json();
     assert_eq!(
         (&event["data"]["stale_after_seconds"], &event["data"]["objects"][1]["object"]),
         (&json!(93_600), &json!("tasks"))
@@ -427,7 +427,7 @@ async fn data_that_is_too_old_is_told_when_it_begins_and_when_it_is_over() {
 async fn a_message_is_not_redirected_and_the_new_address_is_named_without_its_path() {
     let (simulator, receiver, elsewhere) = (simulator().await, Receiver::start().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await;
-    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
     receiver.reply(vec![Reply::MovedTo(format!("{}/secret-path", elsewhere.url)); 3]);
 
     let ran = tool.set_log("warn").run(&["sync"]);
@@ -447,7 +447,7 @@ async fn a_receiver_that_is_gone_is_not_tried_again() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10, 10]);
     receiver.reply([Reply::Status(410)]);
-    notifier.failed(Some(&sync.store), "test", &out_of_order()).await;
+    notifier.run_could_not_begin(Some(&sync.store), "test", &out_of_order()).await;
     deliver(&notifier, &sync.store).await;
     assert_eq!(receiver.what().len(), 1);
     assert_eq!(
@@ -461,7 +461,7 @@ async fn a_message_is_given_up_behind_its_last_attempt() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10, 10]);
     receiver.reply(vec![Reply::Status(500); 9]);
-    notifier.failed(Some(&sync.store), "test", &out_of_order()).await;
+    notifier.run_could_not_begin(Some(&sync.store), "test", &out_of_order()).await;
     deliver(&notifier, &sync.store).await;
     assert_eq!(receiver.what().len(), 3);
 }
@@ -471,7 +471,7 @@ async fn an_answer_without_end_ends() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10, 10]);
     receiver.reply([Reply::Endless(500), Reply::Endless(200)]);
-    notifier.failed(Some(&sync.store), "test", &out_of_order()).await;
+    notifier.run_could_not_begin(Some(&sync.store), "test", &out_of_order()).await;
     deliver(&notifier, &sync.store).await;
     assert_eq!(receiver.taken(), ["sync.failed"]);
 }
@@ -480,7 +480,7 @@ async fn an_answer_without_end_ends() {
 async fn a_receiver_and_a_ping_that_never_answer_cost_a_run_seconds() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await.set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{}/ping", receiver.url));
-    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
     receiver.reply(vec![Reply::Never; 20]);
     let begun = std::time::Instant::now();
     assert_eq!(tool.run(&["sync"]).code, 3);
@@ -507,7 +507,7 @@ async fn pings_keep_their_query_and_say_what_each_kind_of_monitor_understands() 
         receiver.forget();
         assert_eq!(run(), 0);
         assert_eq!(receiver.what(), good);
-        simulator.answer_next("tasks", vec![Answer::status(400)]);
+        simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
         assert_eq!(run(), 3);
         assert!(receiver.what().last().unwrap().starts_with(bad), "{:?}", receiver.what());
     }
@@ -537,7 +537,7 @@ async fn a_run_that_finds_another_one_at_work_says_nothing_to_anybody() {
     let mut tool = watched(&simulator, &receiver).await.set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{}/ping", receiver.url));
     let ((at_work, is_at_work), (go, may_go)) = (mpsc::channel(), mpsc::channel::<()>());
     let mut once = Some(at_work);
-    simulator.meanwhile(move |_, _| {
+    simulator.on_request(move |_, _| {
         if let Some(at_work) = once.take() {
             at_work.send(()).unwrap();
             may_go.recv().unwrap();
@@ -564,7 +564,7 @@ async fn a_run_that_cannot_begin_has_failed() {
     let mut what = receiver.what();
     what.sort();
     assert_eq!(what, ["GET /ping/fail", "POST /hook"]);
-    let message = receiver.heard().into_iter().find(|heard| heard.what.starts_with("POST")).unwrap();
+    let message = receiver.received().into_iter().find(|received| received.what.starts_with("POST")).unwrap();
     let data = message.json()["data"].clone();
     assert!(data["reason"].as_str().unwrap().starts_with("could not connect to PostgreSQL at 127.0.0.1:1"), "{data}");
     assert!(data["hint"].is_string() && !message.body.contains("hunter2"), "{data}");
@@ -574,9 +574,9 @@ async fn a_run_that_cannot_begin_has_failed() {
 async fn a_chat_gets_a_text_that_a_person_can_read() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await.set("PLANHAT_SYNC__NOTIFY__FORMAT", "slack");
-    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
     assert_eq!(tool.run(&["sync"]).code, 3);
-    let text = receiver.heard()[0].json()["text"].as_str().unwrap().to_owned();
+    let text = receiver.received()[0].json()["text"].as_str().unwrap().to_owned();
     let (start, end) = text.rsplit_once(" in ").unwrap();
     assert!(end.ends_with(" s"), "{text}");
     insta::assert_snapshot!(start, @r#"
@@ -604,7 +604,7 @@ async fn a_test_message_shows_whether_messages_arrive() {
     notify.webhook_url took a test message: 200 OK
     "#);
     assert_eq!(
-        receiver.heard()[0].json()["content"],
+        receiver.received()[0].json()["content"],
         "planhat-sync: a test message about planhat (api.planhat.com)\nmessages arrive"
     );
     receiver.reply([Reply::Status(400)]);
@@ -618,12 +618,13 @@ async fn a_test_message_shows_whether_messages_arrive() {
 async fn telling_that_is_left_half_way_loses_no_message_that_waits() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10]);
-    notifier.failed(None, "daemon", &out_of_order()).await;
+    notifier.run_could_not_begin(None, "daemon", &out_of_order()).await;
 
     // The settings are read again while the database takes its time.
     let mut lock = sync.store.pool().begin().await.unwrap();
-    sqlx::raw_sql("lock table planhat_sync.told").execute(&mut *lock).await.unwrap();
-    let told = tokio::time::timeout(Duration::from_millis(300), notifier.stale(&sync.store, &stale(&["companies"]))).await;
+    sqlx::raw_sql("lock table planhat_sync.announced_states").execute(&mut *lock).await.unwrap();
+    let told =
+        tokio::time::timeout(Duration::from_millis(300), notifier.data_is_stale(&sync.store, &stale(&["companies"]))).await;
     assert!(told.is_err());
     lock.rollback().await.unwrap();
     deliver(&notifier, &sync.store).await;
@@ -636,10 +637,10 @@ async fn a_message_in_memory_that_is_on_its_way_keeps_its_place_before_those_tha
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[1000]);
     receiver.reply([Reply::Never]);
-    notifier.failed(None, "daemon", &out_of_order()).await;
+    notifier.run_could_not_begin(None, "daemon", &out_of_order()).await;
 
     let story = async {
-        while receiver.heard().is_empty() {
+        while receiver.received().is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         run(&sync, &notifier).await;
@@ -653,7 +654,7 @@ async fn a_message_in_memory_that_is_on_its_way_keeps_its_place_before_those_tha
 async fn what_could_not_be_looked_up_at_the_start_does_not_take_the_place_of_what_was_told() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let before = receiver.notifier("planhat", &[10]);
-    before.failed(Some(&sync.store), "daemon", &out_of_order()).await;
+    before.run_could_not_begin(Some(&sync.store), "daemon", &out_of_order()).await;
     deliver(&before, &sync.store).await;
     assert_eq!(receiver.taken(), ["sync.failed"]);
 
@@ -661,7 +662,7 @@ async fn what_could_not_be_looked_up_at_the_start_does_not_take_the_place_of_wha
     let notifier = receiver.notifier("planhat", &[10]);
     let gone = Store::connect(&fresh_database().await.into(), "planhat", 1).await.unwrap();
     gone.pool().close().await;
-    notifier.fresh_again(&gone).await;
+    notifier.data_is_fresh(&gone).await;
     run(&sync, &notifier).await;
     deliver(&notifier, &sync.store).await;
 

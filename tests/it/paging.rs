@@ -8,14 +8,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::routing::get;
-use planhat_api::{Budget, Client, Error, Listing, Pager, Position};
+use planhat_api::{ApiError, Budget, Client, Listing, Pager, Position};
 use planhat_model::catalog;
-use planhat_simulator::{Answer, Options, Request, Simulator, Workspace};
+use planhat_simulator::{Options, Request, ScriptedAnswer, Simulator, Workspace};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::harness::{Sync, client_of, client_with, connection_to, day, written};
+use crate::harness::{TestSync, client_of, client_with, connection_to, day, written};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}"), "number": number})).collect()
@@ -31,7 +31,7 @@ fn pager<'a>(client: &'a Client, page_size: u32, position: Position, calls: &'a 
 }
 
 /// Reads a listing to its end, with something happening at the source after each page.
-async fn read(simulator: &Simulator, page_size: u32, mut after_page: impl FnMut(usize)) -> Result<Vec<String>, Error> {
+async fn read(simulator: &Simulator, page_size: u32, mut after_page: impl FnMut(usize)) -> Result<Vec<String>, ApiError> {
     let (client, calls) = (client_of(simulator, simulator.token()), Arc::default());
     let mut pager = pager(&client, page_size, Position::default(), &calls);
     let (mut ids, mut pages) = (Vec::new(), 0);
@@ -94,7 +94,7 @@ async fn a_page_size_of_one_reads_everything() {
 async fn a_server_that_ignores_the_offset_is_an_error_and_not_a_loop() {
     let simulator = simulator(numbered(50), Options { honours_offset: false, max_limit: Some(10), ..Options::default() }).await;
     let error = read(&simulator, 10, |_| {}).await.unwrap_err();
-    assert!(matches!(error, Error::Repeats { .. }), "{error}");
+    assert!(matches!(error, ApiError::RepeatingListing { .. }), "{error}");
     assert_eq!(simulator.requests().len(), 3);
 }
 
@@ -177,7 +177,7 @@ async fn a_page_over_the_byte_bound_is_asked_for_again_in_smaller_portions() {
 }
 
 /// Reads projects to their end where no page may be longer than this: the ids, and what was said of the rest.
-async fn read_within(simulator: &Simulator, page_size: u32, max_page_bytes: u64) -> Result<(Vec<String>, Vec<String>), Error> {
+async fn read_within(simulator: &Simulator, page_size: u32, max_page_bytes: u64) -> Result<(Vec<String>, Vec<String>), ApiError> {
     let (client, calls) = (client_with(simulator, simulator.token(), max_page_bytes), Arc::default());
     let mut pager = pager(&client, page_size, Position::default(), &calls);
     let (mut ids, mut reasons) = (Vec::new(), Vec::new());
@@ -272,7 +272,7 @@ async fn answers_that_are_too_big_whatever_is_asked_are_an_error() {
 #[tokio::test]
 async fn deletions_at_every_other_call_are_no_repetition() {
     let simulator = simulator(Vec::new(), Options::default()).await;
-    let rows = |first: usize, last: usize| Answer::json(200, Value::Array(numbered(last + 1)[first..].to_vec()));
+    let rows = |first: usize, last: usize| ScriptedAnswer::json(200, Value::Array(numbered(last + 1)[first..].to_vec()));
     // Twice a row vanishes between two calls, so that the last page is read again after each step back.
     let answers = [(0, 9), (9, 18), (19, 28), (9, 18), (19, 28), (9, 18), (18, 27), (27, 29), (29, 29)];
     simulator.answer_next("projects", answers.map(|(first, last)| rows(first, last)).to_vec());
@@ -284,7 +284,7 @@ async fn a_row_that_vanished_while_nobody_read_costs_one_step_back() {
     let simulator = simulator(numbered(1000), Options::default()).await;
     simulator.delete("projects", "00003");
     let (client, calls) = (client_of(&simulator, simulator.token()), Arc::default());
-    let stood_at = Position { offset: 499, seam: Some("00499".into()) };
+    let stood_at = Position { offset: 499, overlap_id: Some("00499".into()) };
 
     let page = pager(&client, 100, stood_at, &calls).next().await.unwrap().unwrap();
 
@@ -382,7 +382,8 @@ fn touched_daily(count: i64) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_second_sync_asks_for_a_page_or_two_of_sorted_objects_only() {
-    let sync = Sync::new(Workspace::empty().with("companies", touched_daily(1000)).with("endusers", touched_daily(1000))).await;
+    let sync =
+        TestSync::new(Workspace::empty().with("companies", touched_daily(1000)).with("endusers", touched_daily(1000))).await;
     sync.sync_one("companies").await;
     // Eleven pages and the end, and maybe some calls ahead of it.
     assert!((12..=15).contains(&sync.calls_of("companies")));
@@ -405,7 +406,7 @@ async fn any_object_with_a_time_of_its_last_edit_can_be_read_newest_first() {
     for (object, time) in [("tasks", "updatedAt"), ("tickets", "updateDate"), ("invoices", "lastUpdated"), ("users", "updatedAt")]
     {
         let records = (0..800).map(|age| json!({"_id": format!("{age:05}"), time: written(day(-age))})).collect();
-        let mut sync = Sync::new(Workspace::empty().with(object, records)).await;
+        let mut sync = TestSync::new(Workspace::empty().with(object, records)).await;
         sync.limits.sorted = vec![object];
         sync.sync_one(object).await;
         sync.simulator.edit(object, "00700", day(1), |record| _ = record.insert("description".into(), json!("edited")));
@@ -425,9 +426,9 @@ async fn any_object_with_a_time_of_its_last_edit_can_be_read_newest_first() {
 
 #[tokio::test]
 async fn an_object_that_need_not_be_sorted_is_read_to_the_end_and_settings_may_change_in_mid_scan() {
-    let mut sync = Sync::new(Workspace::empty().with("companies", touched_daily(500))).await;
+    let mut sync = TestSync::new(Workspace::empty().with("companies", touched_daily(500))).await;
     sync.sync_one("companies").await;
-    let fails = || vec![Answer::status(500); 4];
+    let fails = || vec![ScriptedAnswer::status(500); 4];
     sync.simulator.answer_next("companies", fails());
     sync.sync_one("companies").await;
     sync.limits.sorted = Vec::new();
@@ -441,7 +442,7 @@ async fn an_object_that_need_not_be_sorted_is_read_to_the_end_and_settings_may_c
 
 #[tokio::test]
 async fn a_quiet_weekend_costs_one_page_per_sweep() {
-    let mut sync = Sync::new(Workspace::empty().with("companies", touched_daily(500))).await;
+    let mut sync = TestSync::new(Workspace::empty().with("companies", touched_daily(500))).await;
     sync.sync_one("companies").await;
     sync.simulator.forget_requests();
     // The newest contact is as old as the lookback, so that the first page is past the window.
@@ -459,7 +460,8 @@ async fn a_server_that_does_not_sort_is_read_to_the_end_with_a_warning() {
     let mut companies = touched_daily(300);
     companies.reverse();
     let sync =
-        Sync::with(Workspace::empty().with("companies", companies), Options { honours_sort: false, ..Options::default() }).await;
+        TestSync::with(Workspace::empty().with("companies", companies), Options { honours_sort: false, ..Options::default() })
+            .await;
     sync.sync_one("companies").await;
     sync.simulator.edit("companies", "00000", day(0), |company| _ = company.insert("name".into(), json!("edited")));
 
@@ -471,7 +473,7 @@ async fn a_server_that_does_not_sort_is_read_to_the_end_with_a_warning() {
 
 #[tokio::test]
 async fn a_listing_that_shows_no_times_is_read_to_the_end() {
-    let sync = Sync::new(Workspace::empty().with("companies", numbered(300))).await;
+    let sync = TestSync::new(Workspace::empty().with("companies", numbered(300))).await;
     sync.sync_one("companies").await;
     sync.simulator.add("companies", json!({"_id": "new"}));
 
@@ -480,7 +482,7 @@ async fn a_listing_that_shows_no_times_is_read_to_the_end() {
 
 #[tokio::test]
 async fn a_sweep_that_reached_the_end_needs_no_second_one() {
-    let sync = Sync::new(Workspace::empty().with("companies", touched_daily(2))).await;
+    let sync = TestSync::new(Workspace::empty().with("companies", touched_daily(2))).await;
     sync.sync_one("companies").await;
     sync.simulator.forget_requests();
     sync.sync_one("companies").await;
@@ -496,7 +498,7 @@ async fn a_sweep_that_reached_the_end_needs_no_second_one() {
 
 #[tokio::test]
 async fn an_edit_that_is_no_contact_is_seen_by_the_second_sweep() {
-    let sync = Sync::new(Workspace::empty().with("companies", touched_daily(500))).await;
+    let sync = TestSync::new(Workspace::empty().with("companies", touched_daily(500))).await;
     sync.sync_one("companies").await;
     sync.simulator.edit("companies", "00400", day(0), |company| _ = company.insert("name".into(), json!("edited")));
     sync.simulator.add("companies", json!({"_id": "new", "updatedAt": written(day(0))}));
@@ -508,7 +510,7 @@ async fn an_edit_that_is_no_contact_is_seen_by_the_second_sweep() {
 
 #[tokio::test]
 async fn the_page_size_stays_within_the_documented_maximum() {
-    let mut sync = Sync::new(Workspace::from_fixtures()).await;
+    let mut sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.limits.page_size = 5000;
     sync.sync().await;
     let limit_of =
@@ -521,23 +523,23 @@ async fn the_page_size_stays_within_the_documented_maximum() {
 
 #[tokio::test]
 async fn nothing_but_get_is_ever_sent() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
-    sync.simulator.answer_next("companies", vec![Answer::status(503)]);
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
+    sync.simulator.answer_next("companies", vec![ScriptedAnswer::status(503)]);
     sync.sync().await;
     sync.sync().await;
     assert!(sync.simulator.requests().iter().all(|request| request.status != 405));
 }
 
 /// Reads a listing as a pull does: with pages on their way while others are taken.
-async fn read_ahead(simulator: &Simulator, page_size: u32) -> Result<Vec<String>, Error> {
+async fn read_with_prefetch(simulator: &Simulator, page_size: u32) -> Result<Vec<String>, ApiError> {
     let (client, calls) = (client_of(simulator, simulator.token()), Arc::default());
     let mut pager = pager(&client, page_size, Position::default(), &calls);
     let mut ids = Vec::new();
     while let Some(mut page) = pager.next().await? {
-        while let Some(following) = pager.next_if_here() {
+        while let Some(following) = pager.next_if_ready() {
             page.append(following);
         }
-        pager.read_ahead();
+        pager.prefetch();
         ids.extend(page.records.into_iter().map(|record| record.id));
     }
     Ok(ids)
@@ -548,7 +550,7 @@ async fn in_a_long_listing_pages_are_on_their_way_side_by_side_and_few_calls_are
     let latency = Duration::from_millis(40);
     let simulator = simulator(numbered(1500), Options { latency, ..Options::default() }).await;
 
-    assert_eq!(read_ahead(&simulator, 21).await.unwrap(), ids_of(&numbered(1500)));
+    assert_eq!(read_with_prefetch(&simulator, 21).await.unwrap(), ids_of(&numbered(1500)));
 
     assert!(simulator.busiest(latency / 2) >= 3);
     let calls = simulator.requests().len();
@@ -558,7 +560,7 @@ async fn in_a_long_listing_pages_are_on_their_way_side_by_side_and_few_calls_are
 #[tokio::test]
 async fn in_a_short_listing_no_call_is_in_vain() {
     let simulator = simulator(numbered(250), Options::default()).await;
-    assert_eq!(read_ahead(&simulator, 100).await.unwrap(), ids_of(&numbered(250)));
+    assert_eq!(read_with_prefetch(&simulator, 100).await.unwrap(), ids_of(&numbered(250)));
     assert_eq!(simulator.requests().len(), 4);
 }
 
@@ -570,7 +572,7 @@ async fn rows_that_move_while_pages_are_on_their_way_are_neither_lost_nor_invent
     let (mut rng, mut calls) = (fastrand::Rng::with_seed(seed), 0);
     let (deleted, added) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(Mutex::new(BTreeSet::new())));
     let (gone, new) = (Arc::clone(&deleted), Arc::clone(&added));
-    simulator.meanwhile(move |source, _| {
+    simulator.on_request(move |source, _| {
         calls += 1;
         if rng.u32(..3) == 0 {
             let id = format!("{:05}", rng.usize(..1500));
@@ -585,7 +587,7 @@ async fn rows_that_move_while_pages_are_on_their_way_are_neither_lost_nor_invent
         }
     });
 
-    let read: Vec<String> = read_ahead(&simulator, 15).await.unwrap();
+    let read: Vec<String> = read_with_prefetch(&simulator, 15).await.unwrap();
 
     let read_once: BTreeSet<String> = read.iter().cloned().collect();
     assert_eq!(read.len(), read_once.len(), "a record came twice");
@@ -636,7 +638,7 @@ async fn a_page_that_was_served_before_the_one_in_front_of_it_does_not_bring_bac
     let mut pager = pager(&client, 10, Position::default(), &calls);
     let mut versions = Vec::new();
     while let Some(page) = pager.next().await.unwrap() {
-        pager.read_ahead();
+        pager.prefetch();
         versions
             .extend(page.records.iter().filter(|record| record.id == "00090").map(|record| record.get("number").unwrap().tree()));
     }
@@ -649,7 +651,7 @@ async fn pages_of_one_are_asked_for_once_and_looked_at_again_once() {
     let (client, calls) = (client_with(&simulator, simulator.token(), 10_000), Arc::default());
     let mut pager = pager(&client, 100, Position::default(), &calls);
     while pager.next().await.unwrap().is_some() {
-        pager.read_ahead();
+        pager.prefetch();
     }
     let calls = simulator.requests().len();
     assert!(calls <= 2 * 60 + 20, "{calls} calls for 60 records");
@@ -659,7 +661,7 @@ async fn pages_of_one_are_asked_for_once_and_looked_at_again_once() {
 async fn lost_by_a_deletion(texts: &[usize], page_size: u32, max_page_bytes: u64, when: usize) -> Vec<String> {
     let simulator = simulator(weighing(texts), Options::default()).await;
     let mut requests = 0;
-    simulator.meanwhile(move |source, _| {
+    simulator.on_request(move |source, _| {
         requests += 1;
         if requests == when {
             source.delete("projects", "00000");

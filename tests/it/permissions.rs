@@ -1,18 +1,18 @@
 //! What the token may not read.
 
 use planhat_model::catalog;
-use planhat_simulator::{Answer, Options, Workspace};
+use planhat_simulator::{Options, ScriptedAnswer, Workspace};
 use planhat_store::{ObjectStatus, RunStatus};
-use planhat_sync::pull::Ask;
-use planhat_sync::run::{self, Order};
+use planhat_sync::pull::Mode;
+use planhat_sync::run::{self, RunRequest};
 use serde_json::json;
 
-use crate::harness::{Sync, client_of, day};
+use crate::harness::{TestSync, client_of, day};
 
 #[tokio::test]
 async fn objects_that_the_token_may_not_read_are_skipped_and_the_rest_lands() {
     let forbidden = ["tickets".to_owned(), "nps".to_owned()].into();
-    let sync = Sync::with(Workspace::from_fixtures(), Options { forbidden, ..Options::default() }).await;
+    let sync = TestSync::with(Workspace::from_fixtures(), Options { forbidden, ..Options::default() }).await;
 
     let summary = sync.sync().await;
 
@@ -35,7 +35,7 @@ async fn objects_that_the_token_may_not_read_are_skipped_and_the_rest_lands() {
 #[tokio::test]
 async fn an_object_that_the_workspace_does_not_have_is_skipped_too() {
     let sync =
-        Sync::with(Workspace::from_fixtures(), Options { missing: ["churn".to_owned()].into(), ..Options::default() }).await;
+        TestSync::with(Workspace::from_fixtures(), Options { missing: ["churn".to_owned()].into(), ..Options::default() }).await;
     let summary = sync.sync_one("churn").await;
     assert_eq!(summary.run.status, ObjectStatus::Skipped);
 }
@@ -43,7 +43,7 @@ async fn an_object_that_the_workspace_does_not_have_is_skipped_too() {
 #[tokio::test]
 async fn a_permission_granted_later_is_picked_up_as_a_first_load() {
     let sync =
-        Sync::with(Workspace::from_fixtures(), Options { forbidden: ["nps".to_owned()].into(), ..Options::default() }).await;
+        TestSync::with(Workspace::from_fixtures(), Options { forbidden: ["nps".to_owned()].into(), ..Options::default() }).await;
     sync.sync().await;
     sync.simulator.allow("nps");
 
@@ -54,12 +54,12 @@ async fn a_permission_granted_later_is_picked_up_as_a_first_load() {
 
 #[tokio::test]
 async fn a_permission_taken_away_keeps_rows_and_watermark() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync_one("nps").await;
     let before = sync.one("select watermark::text from planhat_sync.cursors where object = 'nps'").await;
     sync.simulator.forbid("nps");
 
-    let summary = sync.run(Ask::Changes, &["nps", "companies"].map(|name| catalog::object(name).unwrap())).await;
+    let summary = sync.run(Mode::Incremental, &["nps", "companies"].map(|name| catalog::object(name).unwrap())).await;
 
     assert_eq!((summary.status, summary.objects[0].run.status), (RunStatus::Partial, ObjectStatus::Failed));
     assert_eq!(sync.one("select watermark::text from planhat_sync.cursors where object = 'nps'").await, before);
@@ -67,7 +67,7 @@ async fn a_permission_taken_away_keeps_rows_and_watermark() {
     assert!(summary.why.reason.unwrap().starts_with(reason));
     // It is on record, with what to do: of the run, of the object in it, and of the object as it stands.
     let noted = "select concat_ws(' | ', runs.status, runs.hint = objects.hint, objects.status, states.status, states.hint,
-                     states.last_success_run_id, states.reason = objects.reason and runs.error = objects.reason)
+                     states.last_success_run_id, states.reason = objects.reason and runs.reason = objects.reason)
                  from planhat_sync.runs join planhat_sync.object_runs as objects on objects.run_id = runs.id
                      join planhat_sync.object_states as states on states.run_id = runs.id and states.object = objects.object
                  where runs.id = 2 and objects.object = 'nps'";
@@ -81,12 +81,12 @@ async fn a_permission_taken_away_keeps_rows_and_watermark() {
 
 #[tokio::test]
 async fn a_dry_run_says_of_a_permission_taken_away_what_a_run_would() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync_one("nps").await;
     sync.simulator.forbid("nps");
     let nps = [catalog::object("nps").unwrap()];
 
-    let order = sync.order(Ask::Changes, &nps);
+    let order = sync.request(Mode::Incremental, &nps);
     let summary = run::preview(&sync.client(), &sync.store, &order, false, &sync.stop).await.unwrap();
 
     assert_eq!((summary.status, summary.objects[0].run.status), (RunStatus::Failed, ObjectStatus::Failed));
@@ -95,16 +95,16 @@ async fn a_dry_run_says_of_a_permission_taken_away_what_a_run_would() {
 #[tokio::test]
 async fn a_run_that_may_read_nothing_has_failed() {
     let forbidden = catalog::OBJECTS.iter().map(|object| object.name.to_owned()).collect();
-    let sync = Sync::with(Workspace::from_fixtures(), Options { forbidden, ..Options::default() }).await;
+    let sync = TestSync::with(Workspace::from_fixtures(), Options { forbidden, ..Options::default() }).await;
     assert_eq!(sync.sync().await.status, RunStatus::Failed);
 }
 
 #[tokio::test]
 async fn a_refused_token_ends_the_run_and_moves_nothing() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let client = client_of(&sync.simulator, "wrong");
     let objects = catalog::default_objects();
-    let order = Order { concurrency: 2, ..sync.order(Ask::Changes, &objects) };
+    let order = RunRequest { concurrency: 2, ..sync.request(Mode::Incremental, &objects) };
 
     let summary = run::run(&client, &sync.store, &order, &sync.stop).await.unwrap();
 
@@ -117,11 +117,11 @@ async fn a_refused_token_ends_the_run_and_moves_nothing() {
 #[tokio::test]
 async fn a_token_revoked_between_two_pages_keeps_what_was_committed() {
     let records = (0..250).map(|number| json!({"_id": format!("{number:05}")})).collect();
-    let sync = Sync::new(Workspace::empty().with("projects", records)).await;
-    let revoked = Answer::status(401);
-    sync.simulator.answer_next("projects", vec![Answer::json(200, json!([{"_id": "00000"}, {"_id": "00001"}])), revoked]);
+    let sync = TestSync::new(Workspace::empty().with("projects", records)).await;
+    let revoked = ScriptedAnswer::status(401);
+    sync.simulator.answer_next("projects", vec![ScriptedAnswer::json(200, json!([{"_id": "00000"}, {"_id": "00001"}])), revoked]);
 
-    let summary = sync.run(Ask::Changes, &[catalog::object("projects").unwrap()]).await;
+    let summary = sync.run(Mode::Incremental, &[catalog::object("projects").unwrap()]).await;
 
     assert_eq!(summary.status, RunStatus::Failed);
     assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "2");
@@ -134,7 +134,7 @@ async fn a_token_revoked_between_two_pages_keeps_what_was_committed() {
 #[tokio::test]
 async fn a_permission_taken_away_between_two_pages_keeps_what_was_committed_and_the_watermark() {
     let records = (0..250).map(|number| json!({"_id": format!("{number:05}")})).collect();
-    let mut sync = Sync::new(Workspace::empty().with("projects", records)).await;
+    let mut sync = TestSync::new(Workspace::empty().with("projects", records)).await;
     sync.sync_one("projects").await;
     let before = sync.one("select watermark::text from planhat_sync.cursors").await;
     sync.now = day(1);
@@ -143,7 +143,7 @@ async fn a_permission_taken_away_between_two_pages_keeps_what_was_committed_and_
     };
     ["00050", "00150", "00249"].into_iter().for_each(edit);
     let first_page = serde_json::Value::Array(sync.simulator.records("projects")[..100].to_vec());
-    sync.simulator.answer_next("projects", vec![Answer::json(200, first_page), Answer::status(403)]);
+    sync.simulator.answer_next("projects", vec![ScriptedAnswer::json(200, first_page), ScriptedAnswer::status(403)]);
 
     let summary = sync.sync_one("projects").await;
 

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use planhat_model::catalog;
-use planhat_model::rules::Fields;
+use planhat_model::rules::FieldMap;
 use planhat_model::rules::{Rule, Rules};
-use planhat_simulator::{Answer, Options, Simulator, Workspace};
+use planhat_simulator::{Options, ScriptedAnswer, Simulator, Workspace};
 use planhat_store::ObjectStatus;
-use planhat_sync::pull::Ask;
+use planhat_sync::pull::Mode;
 use planhat_sync::run;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use sqlx::PgPool;
 
 use crate::actions::{assert_actions_tell_the_versions, keep_versions};
 use crate::cli::Tool;
-use crate::harness::{Sync, day, written};
+use crate::harness::{TestSync, day, written};
 use crate::workspaces::awkward_names;
 
 const KEY: &str = "a key of these tests alone";
@@ -23,17 +23,17 @@ const KEY: &str = "a key of these tests alone";
 const MARKER: &str = "nobody-may-see-this";
 
 fn rules(said: &[(&str, Rule)]) -> Rules {
-    let mut fields = Fields::default();
+    let mut fields = FieldMap::default();
     for (name, rule) in said {
-        fields.say(name, *rule);
+        fields.insert(name, *rule);
     }
     Rules::new(fields, Some(&KEY.into()))
 }
 
-fn volatile(names: &[&str]) -> Fields<()> {
-    let mut fields = Fields::default();
+fn ignore_changes(names: &[&str]) -> FieldMap<()> {
+    let mut fields = FieldMap::default();
     for name in names {
-        fields.say(name, ());
+        fields.insert(name, ());
     }
     fields
 }
@@ -54,7 +54,7 @@ async fn places_of(pool: &PgPool, text: &str) -> Vec<String> {
     places
 }
 
-async fn assert_nobody_sees(sync: &Sync) {
+async fn assert_nobody_sees(sync: &TestSync) {
     assert_eq!(places_of(sync.store.pool(), MARKER).await, Vec::<String>::new());
 }
 
@@ -81,7 +81,7 @@ async fn what_is_excluded_gets_no_column_and_what_is_masked_a_text() {
         contact("c", json!([3]), json!(null)),
     ];
     let fields = vec![json!({"_id": "f", "parent": "EndUser", "name": "Age", "type": "number"})];
-    let mut sync = Sync::new(Workspace::empty().with("endusers", contacts).with("customfields", fields)).await;
+    let mut sync = TestSync::new(Workspace::empty().with("endusers", contacts).with("customfields", fields)).await;
     sync.limits.rules.insert(
         "endusers",
         rules(&[
@@ -109,7 +109,7 @@ async fn what_is_excluded_gets_no_column_and_what_is_masked_a_text() {
 
 #[tokio::test]
 async fn equal_values_can_be_joined_by_their_hashes() {
-    let mut sync = Sync::new(
+    let mut sync = TestSync::new(
         Workspace::empty()
             .with("endusers", vec![json!({"_id": "e", "email": "kim@acme.example", "otherEmails": ["kim@acme.example"]})])
             .with("nps", vec![json!({"_id": "n", "email": "kim@acme.example", "euId": "e"})]),
@@ -130,7 +130,7 @@ async fn equal_values_can_be_joined_by_their_hashes() {
 async fn where_something_is_included_nothing_else_is_stored() {
     let contact = json!({"_id": "e", "companyId": "c", "name": "Kim", "email": "kim@acme.example", "createdAt": written(day(-9)),
         "updatedAt": written(day(-1)), "custom": {"Tier": "A", "Age": 40}, "somethingNew": 1});
-    let mut sync = Sync::new(Workspace::empty().with("endusers", vec![contact])).await;
+    let mut sync = TestSync::new(Workspace::empty().with("endusers", vec![contact])).await;
     sync.limits.rules.insert("endusers", rules(&[("name", Rule::Include), ("custom.Tier", Rule::Include)]));
 
     sync.sync_one("endusers").await;
@@ -173,7 +173,7 @@ async fn what_there_are_rules_for_is_nowhere_whatever_happens_to_its_record() {
     let ids = ["a", "b", "c", "d", "refused", "deleted"];
     let contacts = ids.iter().enumerate().map(|(shape, id)| contact(id, shape));
     let odd = [fields(1), json!(MARKER), json!([MARKER]), json!({"_id": {"email": MARKER}, "phone": MARKER})];
-    let mut sync = Sync::new(Workspace::empty().with("endusers", contacts.chain(odd).collect())).await;
+    let mut sync = TestSync::new(Workspace::empty().with("endusers", contacts.chain(odd).collect())).await;
     sync.limits.rules.insert("endusers", rules(&ruled));
     let objects = [catalog::object("endusers").unwrap()];
     keep_versions(&sync, &objects).await;
@@ -195,7 +195,7 @@ async fn what_there_are_rules_for_is_nowhere_whatever_happens_to_its_record() {
         });
     }
     let client = sync.client();
-    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await.unwrap();
+    let preview = run::preview(&client, &sync.store, &sync.request(Mode::Full, &objects), true, &sync.stop).await.unwrap();
     let preview = serde_json::to_string(&preview).unwrap();
     assert!(preview.contains("planhat__email") && !preview.contains(MARKER), "{preview}");
     sync.sync_one("endusers").await;
@@ -229,7 +229,7 @@ async fn what_there_are_rules_for_is_nowhere_whatever_happens_to_its_record() {
 async fn masked_values_are_misfits_and_overflow_like_any_other() {
     let custom: Map<String, Value> = (0..1300).map(|number| (format!("F{number:04}"), marked(number))).collect();
     let record = |id: &str| json!({"_id": id, "value": MARKER, "mrr": 10, "custom": custom});
-    let mut sync = Sync::new(Workspace::empty().with("licenses", vec![json!({"_id": "0", "value": 10})])).await;
+    let mut sync = TestSync::new(Workspace::empty().with("licenses", vec![json!({"_id": "0", "value": 10})])).await;
     sync.sync_one("licenses").await;
     for id in ["1", "2"] {
         sync.simulator.add("licenses", record(id));
@@ -259,7 +259,7 @@ async fn rules_that_come_later_reach_what_is_stored_with_the_next_full_sync() {
             "updatedAt": written(day(-30))})
     };
     let contacts = ["a", "b", "deleted"].map(contact).into_iter().chain([json!({"phone": MARKER, "x": 1})]).collect();
-    let mut sync = Sync::new(Workspace::empty().with("endusers", contacts)).await;
+    let mut sync = TestSync::new(Workspace::empty().with("endusers", contacts)).await;
     sync.sync_one("endusers").await;
     assert!(places_of(sync.store.pool(), MARKER).await.len() >= 7);
     sync.limits.rules.insert(
@@ -276,7 +276,7 @@ async fn rules_that_come_later_reach_what_is_stored_with_the_next_full_sync() {
     let client = sync.client();
     let objects = [catalog::object("endusers").unwrap()];
 
-    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await.unwrap();
+    let preview = run::preview(&client, &sync.store, &sync.request(Mode::Full, &objects), true, &sync.stop).await.unwrap();
     let preview = serde_json::to_string(&preview).unwrap();
     assert!(preview.contains("planhat__phone") && !preview.contains(MARKER), "{preview}");
     let full = sync.full_sync_one("endusers").await;
@@ -329,7 +329,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let records = shapes.iter().enumerate().map(|(number, (shape, _))| record(number, *shape)).collect();
-            let mut sync = Sync::new(Workspace::empty().with("projects", records)).await;
+            let mut sync = TestSync::new(Workspace::empty().with("projects", records)).await;
             sync.limits.rules.insert("projects", rules(&said));
             sync.sync_one("projects").await;
             let check = "alter table planhat.projects add constraint ours check (planhat__free__custom <> 4) not valid";
@@ -375,13 +375,13 @@ async fn nothing_that_is_printed_or_logged_tells_what_there_are_rules_for() {
     };
     assert_eq!(run(&["sync", "--dry-run", "--diff"]).code, 3);
     assert_eq!(run(&["sync"]).code, 3);
-    simulator.at_the_source(|source| {
+    simulator.edit_source(|source| {
         source.change("endusers", "e1", |contact| _ = contact.insert("email".into(), json!(format!("{MARKER} 2"))));
         source.delete("endusers", "e2");
     });
     simulator.answer_next(
         "endusers",
-        vec![Answer::json(200, json!({"_id": "e1", "email": MARKER})), Answer::json(500, json!({"email": "x"}))],
+        vec![ScriptedAnswer::json(200, json!({"_id": "e1", "email": MARKER})), ScriptedAnswer::json(500, json!({"email": "x"}))],
     );
     for arguments in [
         &["sync", "--full", "--dry-run", "--diff", "--json"][..],
@@ -424,12 +424,12 @@ async fn schema_shows_what_the_rules_do_and_check_which_names_are_probably_missp
         .set("RUST_LOG", "off")
         .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__EXCLUDE", "Phone, custom.age, custom.Secret, custom")
         .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__HASH", "email")
-        .set("PLANHAT_SYNC__OBJECTS__COMPANIES__VOLATILE", "health");
+        .set("PLANHAT_SYNC__OBJECTS__COMPANIES__IGNORE_CHANGES", "health");
 
     let checked = tool.run(&["check"]);
     let said: Vec<_> = checked.stdout.lines().filter(|line| line.contains("settings")).collect();
     insta::assert_snapshot!(said.join("\n"), @r#"
-    warn  settings       objects.companies.volatile names "health", which is neither documented nor stored; did you mean "h"?
+    warn  settings       objects.companies.ignore_changes names "health", which is neither documented nor stored; did you mean "h"?
     warn  settings       objects.endusers.exclude names "Phone", which is neither documented nor stored; did you mean "phone"?
     warn  settings       objects.endusers.exclude names "custom.age", which is neither documented nor stored; did you mean "custom.Age"?
     "#);
@@ -451,18 +451,18 @@ async fn schema_shows_what_the_rules_do_and_check_which_names_are_probably_missp
 }
 
 /// Companies with a value that moves with the calendar, one of the user's own, and one of neither kind.
-async fn with_volatile_values() -> Sync {
+async fn with_ignored_values() -> TestSync {
     let company = json!({"_id": "c", "name": "Acme", "renewalDaysFromNow": 30, "daysInPhase": 4, "phase": "Live", "custom": {"Days left": 9},
         "updatedAt": written(day(-9))});
-    let mut sync = Sync::new(Workspace::empty().with("companies", vec![company])).await;
-    sync.limits.volatile.insert("companies", volatile(&["custom.Days left"]));
+    let mut sync = TestSync::new(Workspace::empty().with("companies", vec![company])).await;
+    sync.limits.ignore_changes.insert("companies", ignore_changes(&["custom.Days left"]));
     sync.sync_one("companies").await;
     sqlx::raw_sql("delete from planhat.actions").execute(sync.store.pool()).await.unwrap();
     sync
 }
 
-fn a_day_passes(sync: &Sync, phase: &str) {
-    sync.simulator.at_the_source(|source| {
+fn a_day_passes(sync: &TestSync, phase: &str) {
+    sync.simulator.edit_source(|source| {
         source.change("companies", "c", |company| {
             company.insert("renewalDaysFromNow".into(), json!(29));
             company.insert("daysInPhase".into(), json!(5));
@@ -475,7 +475,7 @@ fn a_day_passes(sync: &Sync, phase: &str) {
 
 #[tokio::test]
 async fn what_is_volatile_does_not_by_itself_make_a_row_changed() {
-    let sync = with_volatile_values().await;
+    let sync = with_ignored_values().await;
     a_day_passes(&sync, "Live");
 
     let full = sync.full_sync_one("companies").await;
@@ -487,7 +487,7 @@ async fn what_is_volatile_does_not_by_itself_make_a_row_changed() {
 
 #[tokio::test]
 async fn what_is_volatile_is_written_and_told_with_any_other_change() {
-    let sync = with_volatile_values().await;
+    let sync = with_ignored_values().await;
     a_day_passes(&sync, "Renewal");
 
     let full = sync.full_sync_one("companies").await;
@@ -502,12 +502,12 @@ async fn what_is_volatile_is_written_and_told_with_any_other_change() {
 
 #[tokio::test]
 async fn a_dry_run_counts_what_is_volatile_as_unchanged() {
-    let sync = with_volatile_values().await;
+    let sync = with_ignored_values().await;
     a_day_passes(&sync, "Live");
     let client = sync.client();
 
     let objects = [catalog::object("companies").unwrap()];
-    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &objects), true, &sync.stop).await.unwrap();
+    let preview = run::preview(&client, &sync.store, &sync.request(Mode::Full, &objects), true, &sync.stop).await.unwrap();
 
     assert_eq!(preview.objects[0].preview.as_ref().map(|preview| preview.records.len()), Some(0));
 }
@@ -515,8 +515,8 @@ async fn a_dry_run_counts_what_is_volatile_as_unchanged() {
 #[tokio::test]
 async fn a_rule_for_a_volatile_value_reaches_what_is_stored_too_and_so_does_another_key() {
     let contact = json!({"_id": "e", "convs14": 777, "custom": {"Age": 40, "Mood": MARKER}, "updatedAt": written(day(-30))});
-    let mut sync = Sync::new(Workspace::empty().with("endusers", vec![contact])).await;
-    sync.limits.volatile.insert("endusers", volatile(&["custom.Age", "custom.Mood"]));
+    let mut sync = TestSync::new(Workspace::empty().with("endusers", vec![contact])).await;
+    sync.limits.ignore_changes.insert("endusers", ignore_changes(&["custom.Age", "custom.Mood"]));
     sync.sync_one("endusers").await;
     let ruled = [("convs14", Rule::Exclude), ("custom.Age", Rule::Exclude), ("custom.Mood", Rule::Hash)];
     sync.limits.rules.insert("endusers", rules(&ruled));
@@ -527,8 +527,8 @@ async fn a_rule_for_a_volatile_value_reaches_what_is_stored_too_and_so_does_anot
     let hashed = sync.one(row).await;
     assert_eq!(hashed.len(), 64, "{hashed}");
     assert_nobody_sees(&sync).await;
-    let mut fields = Fields::default();
-    ruled.iter().for_each(|(name, rule)| _ = fields.say(name, *rule));
+    let mut fields = FieldMap::default();
+    ruled.iter().for_each(|(name, rule)| _ = fields.insert(name, *rule));
     sync.limits.rules.insert("endusers", Rules::new(fields, Some(&"another key of these tests".into())));
     sync.full_sync_one("endusers").await;
     assert_ne!(sync.one(row).await, hashed);
@@ -538,17 +538,17 @@ async fn a_rule_for_a_volatile_value_reaches_what_is_stored_too_and_so_does_anot
 async fn a_full_sync_under_other_rules_begins_anew() {
     let company = |number: i32| json!({"_id": format!("{number:04}"), "phone": MARKER, "updatedAt": written(day(-30))});
     let recent = json!({"_id": "recent", "updatedAt": written(day(0))});
-    let mut sync = Sync::new(Workspace::empty().with("companies", (0..500).map(company).chain([recent]).collect())).await;
+    let mut sync = TestSync::new(Workspace::empty().with("companies", (0..500).map(company).chain([recent]).collect())).await;
     sync.sync_one("companies").await;
     let (stop, mut calls) = (sync.stop.clone(), 0);
-    sync.simulator.meanwhile(move |_, path| {
+    sync.simulator.on_request(move |_, path| {
         calls += u32::from(path == "companies");
         if calls == 4 {
             stop.cancel();
         }
     });
     assert_eq!(sync.full_sync_one("companies").await.run.status, ObjectStatus::Interrupted);
-    sync.simulator.calm();
+    sync.simulator.clear_faults();
     sync.stop = tokio_util::sync::CancellationToken::new();
     sync.limits.rules.insert("companies", rules(&[("phone", Rule::Exclude)]));
 
@@ -561,7 +561,7 @@ async fn a_full_sync_under_other_rules_begins_anew() {
 async fn an_old_value_is_not_told_beside_one_of_many_levels() {
     let nested = |inside: &str| (0..120).fold(json!(inside), |value, _| json!([value]));
     let company = json!({"_id": "c", "tree": nested("one"), "phone": MARKER, "updatedAt": written(day(-30))});
-    let mut sync = Sync::new(Workspace::empty().with("companies", vec![company])).await;
+    let mut sync = TestSync::new(Workspace::empty().with("companies", vec![company])).await;
     sync.sync_one("companies").await;
     sync.limits.rules.insert("companies", rules(&[("phone", Rule::Exclude)]));
     sync.simulator.edit("companies", "c", day(-20), |company| _ = company.insert("tree".into(), nested("two")));
@@ -575,7 +575,7 @@ async fn an_old_value_is_not_told_beside_one_of_many_levels() {
 #[tokio::test]
 async fn what_a_database_says_when_a_row_is_marked_as_deleted_is_not_told() {
     let contacts = ["a", "b", "c"].map(|id| json!({"_id": id, "phone": MARKER, "updatedAt": written(day(-30))})).to_vec();
-    let mut sync = Sync::new(Workspace::empty().with("endusers", contacts)).await;
+    let mut sync = TestSync::new(Workspace::empty().with("endusers", contacts)).await;
     sync.sync_one("endusers").await;
     sync.limits.rules.insert("endusers", rules(&[("phone", Rule::Exclude)]));
     let rule = "create function public.refuse() returns trigger language plpgsql as
@@ -599,8 +599,8 @@ async fn what_a_database_says_when_a_row_is_marked_as_deleted_is_not_told() {
 
 #[tokio::test]
 async fn a_record_in_place_of_a_list_is_not_shown_by_what_it_says() {
-    let sync = Sync::new(Workspace::empty().with("endusers", vec![json!({"_id": "a"})])).await;
-    sync.simulator.answer_next("endusers", vec![Answer::json(200, json!({"_id": "a", "message": MARKER})); 8]);
+    let sync = TestSync::new(Workspace::empty().with("endusers", vec![json!({"_id": "a"})])).await;
+    sync.simulator.answer_next("endusers", vec![ScriptedAnswer::json(200, json!({"_id": "a", "message": MARKER})); 8]);
 
     let reason = format!("{:?}", sync.sync_one("endusers").await.run.reason);
 

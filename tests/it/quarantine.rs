@@ -2,15 +2,15 @@
 //! as raw text; the declarations of custom fields, without which no type is decided; and dry runs, which count once too.
 
 use planhat_model::catalog;
-use planhat_model::rules::Fields;
+use planhat_model::rules::FieldMap;
 use planhat_model::rules::{Rule, Rules};
-use planhat_simulator::{Answer, Options, Simulator, Workspace};
+use planhat_simulator::{Options, ScriptedAnswer, Simulator, Workspace};
 use planhat_store::{ObjectStatus, RunStatus};
-use planhat_sync::pull::{Ask, RejectionGuard};
+use planhat_sync::pull::{Mode, RejectionGuard};
 use serde_json::{Value, json};
 
 use crate::cli::{Tool, simulator};
-use crate::harness::{Sync, day, written};
+use crate::harness::{TestSync, day, written};
 
 fn good(ids: std::ops::Range<usize>) -> Vec<Value> {
     ids.map(|number| json!({"_id": format!("{number:06}"), "name": format!("Project {number}")})).collect()
@@ -22,8 +22,8 @@ fn bad(ids: std::ops::Range<usize>) -> Vec<Value> {
 }
 
 /// In the order in which they are given.
-async fn sync_of(object: &str, records: Vec<Value>) -> Sync {
-    Sync::with(Workspace::empty().with(object, records), in_order()).await
+async fn sync_of(object: &str, records: Vec<Value>) -> TestSync {
+    TestSync::with(Workspace::empty().with(object, records), in_order()).await
 }
 
 fn in_order() -> Options {
@@ -31,7 +31,7 @@ fn in_order() -> Options {
 }
 
 /// From now on Planhat has these.
-async fn heal(sync: &mut Sync, object: &str, records: Vec<Value>) {
+async fn stop_rejecting(sync: &mut TestSync, object: &str, records: Vec<Value>) {
     sync.simulator = Simulator::start(Workspace::empty().with(object, records), in_order()).await.unwrap();
     // It is the same workspace, though it listens elsewhere here.
     sqlx::query("update planhat_sync.workspaces set host = $1")
@@ -60,7 +60,7 @@ async fn an_api_that_drops_the_id_fails_the_object_and_once_it_is_healed_every_r
             assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors").await, "0");
             assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "0");
         }
-        heal(&mut sync, "projects", good(0..1_200)).await;
+        stop_rejecting(&mut sync, "projects", good(0..1_200)).await;
 
         let healed = sync.sync_one("projects").await;
 
@@ -81,10 +81,10 @@ async fn what_an_api_of_a_day_passed_by_is_brought_by_the_next_sync_behind_the_w
         project.as_object_mut().unwrap().remove("_id");
         project
     });
-    heal(&mut sync, "projects", without_ids.collect()).await;
+    stop_rejecting(&mut sync, "projects", without_ids.collect()).await;
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Failed);
     assert_eq!(sync.one("select watermark::text from planhat_sync.cursors").await, watermark);
-    heal(&mut sync, "projects", changed().collect()).await;
+    stop_rejecting(&mut sync, "projects", changed().collect()).await;
 
     let healed = sync.sync_one("projects").await;
 
@@ -100,7 +100,7 @@ async fn a_rule_of_the_database_that_refuses_everything_is_noticed_too() {
         .execute(sync.store.pool())
         .await
         .unwrap();
-    heal(&mut sync, "projects", good(0..1_200)).await;
+    stop_rejecting(&mut sync, "projects", good(0..1_200)).await;
 
     let failed = sync.sync_one("projects").await;
 
@@ -125,7 +125,7 @@ async fn a_small_object_fails_when_all_of_it_is_rejected_and_not_for_a_record_or
         let mut sync = sync_of("projects", [bad(0..bad_ones), good(0..good_ones)].concat()).await;
         sync.limits.rejections = RejectionGuard { percent, rows: 100 };
 
-        let summary = sync.run(Ask::Changes, &[catalog::object("projects").unwrap()]).await;
+        let summary = sync.run(Mode::Incremental, &[catalog::object("projects").unwrap()]).await;
 
         assert_eq!(summary.objects[0].run.status, expected, "{bad_ones} bad, {good_ones} good");
         let moved = sync.one("select count(*)::text from planhat_sync.cursors").await;
@@ -145,7 +145,8 @@ async fn two_records_that_are_listed_twice_are_not_several() {
 #[tokio::test]
 async fn a_full_scan_of_which_too_much_is_rejected_does_not_keep_the_changes_of_the_day_away() {
     let company = |number: usize, days: i64| json!({"_id": format!("{number:06}"), "lastTouch": written(day(-30)), "updatedAt": written(day(days)), "n": days});
-    let mut sync = Sync::new(Workspace::empty().with("companies", (0..300).map(|number| company(number, -30)).collect())).await;
+    let mut sync =
+        TestSync::new(Workspace::empty().with("companies", (0..300).map(|number| company(number, -30)).collect())).await;
     sync.limits.page_size = 20;
     sync.sync_one("companies").await;
     // A week later many come without an id, and one is edited.
@@ -168,7 +169,7 @@ async fn a_record_that_is_listed_twice_counts_once_wherever_it_is_counted() {
     let bad_ones = (0..13).map(|number| json!({"name": format!("nobody {number}")}));
     let sync = sync_of("endusers", users.chain(bad_ones).collect()).await;
 
-    let first = sync.run(Ask::Changes, &[catalog::object("endusers").unwrap()]).await;
+    let first = sync.run(Mode::Incremental, &[catalog::object("endusers").unwrap()]).await;
 
     let run = &first.objects[0].run;
     assert_eq!((first.status, run.status, run.figures.quarantined), (RunStatus::Partial, ObjectStatus::Partial, 13));
@@ -177,7 +178,7 @@ async fn a_record_that_is_listed_twice_counts_once_wherever_it_is_counted() {
     assert_eq!(run.hint.as_deref(), Some("`planhat-sync quarantine` shows them"));
     assert_eq!(sync.one(IN_QUARANTINE).await, "13");
     assert_eq!(sync.one("select quarantined::text from planhat_sync.object_runs").await, "13");
-    assert_eq!(sync.one("select error from planhat_sync.runs").await, run.reason.as_deref().unwrap());
+    assert_eq!(sync.one("select reason from planhat_sync.runs").await, run.reason.as_deref().unwrap());
     let again = sync.full_sync_one("endusers").await;
     assert_eq!((again.run.figures.quarantined, sync.one(IN_QUARANTINE).await.as_str()), (13, "13"));
 }
@@ -216,9 +217,9 @@ async fn under_rules_records_that_cannot_be_told_stay_apart_and_are_the_same_one
         json!("lee@bolt.example"),
     ];
     let mut sync = sync_of("endusers", contacts).await;
-    let mut said = Fields::default();
-    said.say("email", Rule::Exclude);
-    let rules = Rules::new(said, None).or_told_apart_by(Some(&"the token".into()));
+    let mut said = FieldMap::default();
+    said.insert("email", Rule::Exclude);
+    let rules = Rules::new(said, None).with_identity_key(Some(&"the token".into()));
     sync.limits.rules.insert("endusers", rules);
 
     for days in 0..10 {
@@ -276,7 +277,7 @@ async fn a_page_of_bad_records_is_one_statement_and_none_reads_the_whole_quarant
 async fn an_entry_that_there_was_before_is_taken_over_and_keeps_its_since() {
     let sync = sync_of("projects", [good(0..3), bad(0..2)].concat()).await;
     sync.sync_one("projects").await;
-    let since = "select string_agg(seen_at::text || id, ' ' order by id) from planhat_sync.quarantine";
+    let since = "select string_agg(first_seen_at::text || id, ' ' order by id) from planhat_sync.quarantine";
     let before = sync.one(since).await;
     sync.full_sync_one("projects").await;
     assert_eq!(sync.one(since).await, before);
@@ -426,9 +427,9 @@ const SEATS: &str = "select string_agg(type, ' ') from planhat_sync.columns wher
 
 #[tokio::test]
 async fn declarations_that_cannot_be_read_for_a_moment_fail_a_first_load_and_decide_no_type() {
-    let broken = Answer::text(200, "application/json", "[{\"_id\":");
-    for answer in [Answer::status(500), Answer::status(400), broken] {
-        let sync = Sync::new(seats_workspace()).await;
+    let broken = ScriptedAnswer::text(200, "application/json", "[{\"_id\":");
+    for answer in [ScriptedAnswer::status(500), ScriptedAnswer::status(400), broken] {
+        let sync = TestSync::new(seats_workspace()).await;
         sync.simulator.answer_next("customfields", vec![answer.clone(); 4]);
 
         let failed = sync.sync_one("projects").await;
@@ -439,7 +440,7 @@ async fn declarations_that_cannot_be_read_for_a_moment_fail_a_first_load_and_dec
         assert_eq!(sync.one("select to_regclass('planhat.projects')::text").await, "");
         let readable = "select (last_readable_at is not null)::text from planhat_sync.object_states";
         assert_eq!(sync.one(readable).await, "true", "Planhat has let it be read");
-        sync.simulator.calm();
+        sync.simulator.clear_faults();
         assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
         assert_eq!(sync.one(SEATS).await, "numeric");
     }
@@ -448,8 +449,8 @@ async fn declarations_that_cannot_be_read_for_a_moment_fail_a_first_load_and_dec
 #[tokio::test]
 async fn declarations_that_may_not_be_read_leave_types_to_values() {
     for status in [403, 404] {
-        let sync = Sync::new(seats_workspace()).await;
-        sync.simulator.answer_next("customfields", vec![Answer::status(status)]);
+        let sync = TestSync::new(seats_workspace()).await;
+        sync.simulator.answer_next("customfields", vec![ScriptedAnswer::status(status)]);
         assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
         assert_eq!(sync.one(SEATS).await, "text");
     }
@@ -457,7 +458,7 @@ async fn declarations_that_may_not_be_read_leave_types_to_values() {
 
 #[tokio::test]
 async fn a_custom_field_that_is_new_while_its_declaration_is_unknown_waits_and_gets_its_type_later() {
-    let sync = Sync::new(Workspace::empty().with("projects", good(0..3))).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", good(0..3))).await;
     sync.sync_one("projects").await;
     sync.simulator.add("customfields", json!({"_id": "f", "parent": "Project", "name": "Seats", "type": "number"}));
     sync.simulator.edit("projects", "000001", day(0), |project| {
@@ -465,7 +466,7 @@ async fn a_custom_field_that_is_new_while_its_declaration_is_unknown_waits_and_g
         project.insert("colour".into(), json!("red"));
     });
     for _ in 0..2 {
-        sync.simulator.answer_next("customfields", vec![Answer::status(503); 4]);
+        sync.simulator.answer_next("customfields", vec![ScriptedAnswer::status(503); 4]);
         let waits = sync.sync_one("projects").await;
         assert_eq!((waits.run.status, waits.run.figures.overflowed), (ObjectStatus::Succeeded, 1), "{:?}", waits.run.reason);
         assert_eq!(sync.one(SEATS).await, "");
@@ -487,13 +488,10 @@ async fn a_custom_field_that_is_new_while_its_declaration_is_unknown_waits_and_g
 
 #[tokio::test]
 async fn the_calls_for_declarations_count() {
-    let sync = Sync::new(seats_workspace()).await;
-    let summary = sync.run(Ask::Changes, &[catalog::object("projects").unwrap()]).await;
+    let sync = TestSync::new(seats_workspace()).await;
+    let summary = sync.run(Mode::Incremental, &[catalog::object("projects").unwrap()]).await;
     let calls = sync.simulator.requests().len();
-    assert_eq!(
-        (summary.calls, sync.one("select api_calls::text from planhat_sync.runs").await),
-        (calls as i64, calls.to_string())
-    );
+    assert_eq!((summary.calls, sync.one("select calls::text from planhat_sync.runs").await), (calls as i64, calls.to_string()));
     assert!(summary.objects[0].run.figures.calls < summary.calls);
 }
 

@@ -4,21 +4,21 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use planhat_model::catalog;
-use planhat_simulator::{Answer, Workspace};
+use planhat_simulator::{ScriptedAnswer, Workspace};
 use planhat_store::ObjectStatus;
-use planhat_sync::pull::{Ask, Begin};
+use planhat_sync::pull::{HistoryFrom, Mode};
 use planhat_sync::run::{self, Summary};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::harness::{Sync, day, written};
+use crate::harness::{TestSync, day, written};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect()
 }
 
-async fn loaded(object: &str, records: Vec<Value>) -> Sync {
-    let sync = Sync::new(Workspace::empty().with(object, records)).await;
+async fn loaded(object: &str, records: Vec<Value>) -> TestSync {
+    let sync = TestSync::new(Workspace::empty().with(object, records)).await;
     sync.sync_one(object).await;
     sync.simulator.forget_requests();
     sync
@@ -28,7 +28,7 @@ const DELETED: &str =
     "select string_agg(planhat__id, ' ' order by planhat__id) from planhat.projects where _deleted_at is not null";
 
 /// Ids that were asked for one by one.
-fn asked_for(sync: &Sync, object: &str) -> Vec<String> {
+fn asked_for(sync: &TestSync, object: &str) -> Vec<String> {
     let prefix = format!("/{object}/");
     sync.simulator.requests().iter().filter_map(|request| Some(request.path.strip_prefix(&prefix)?.to_owned())).collect()
 }
@@ -47,7 +47,7 @@ async fn what_was_deleted_at_planhat_is_marked_and_its_row_kept() {
     sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
     assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "250");
     assert_eq!(sync.one("select deleted::text from planhat_sync.object_runs order by run_id desc limit 1").await, "2");
-    assert_eq!(sync.one("select count(*)::text from planhat_sync.seen").await, "0");
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.listed_ids").await, "0");
 }
 
 #[tokio::test]
@@ -84,8 +84,8 @@ async fn a_record_that_is_back_from_the_trash_is_restored_however_old_it_is() {
 #[tokio::test]
 async fn a_record_that_only_slipped_by_the_listing_is_not_marked() {
     let sync = loaded("projects", numbered(5)).await;
-    let listed = Answer::json(200, json!([{"_id": "00000"}, {"_id": "00001"}, {"_id": "00002"}]));
-    sync.simulator.answer_next("projects", vec![listed, Answer::json(200, json!([{"_id": "00002"}]))]);
+    let listed = ScriptedAnswer::json(200, json!([{"_id": "00000"}, {"_id": "00001"}, {"_id": "00002"}]));
+    sync.simulator.answer_next("projects", vec![listed, ScriptedAnswer::json(200, json!([{"_id": "00002"}]))]);
 
     let full = sync.full_sync_one("projects").await;
 
@@ -113,7 +113,7 @@ async fn more_deletions_than_are_likely_are_held_back_until_somebody_says_so() {
     assert!(held.warnings[0].contains("150 of 400 rows were not listed") && held.warnings[0].contains("--allow-deletes"));
     assert!(asked_for(&sync, "projects").is_empty());
 
-    sync.limits.brake.on = false;
+    sync.limits.deletion_guard.enabled = false;
     assert_eq!(sync.full_sync_one("projects").await.run.figures.deleted, 150);
     sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
 }
@@ -127,7 +127,7 @@ async fn half_of_a_small_table_is_held_back_too() {
 
     assert_eq!(held.run.figures.deleted, 0);
     assert!(held.warnings[0].contains("5 of 10 rows were not listed, half of the table or more"), "{:?}", held.warnings);
-    sync.limits.brake.on = false;
+    sync.limits.deletion_guard.enabled = false;
     assert_eq!(sync.full_sync_one("projects").await.run.figures.deleted, 5);
 }
 
@@ -135,24 +135,25 @@ async fn half_of_a_small_table_is_held_back_too() {
 async fn no_run_marks_more_than_the_settings_allow_however_many_its_tables_are() {
     let names = ["companies", "endusers", "projects", "licenses", "churn", "issues"];
     let workspace = names.iter().fold(Workspace::empty(), |workspace, object| workspace.with(object, numbered(60)));
-    let mut sync = Sync::new(workspace).await;
+    let mut sync = TestSync::new(workspace).await;
     let objects = names.map(|name| catalog::object(name).unwrap());
-    sync.run(Ask::Changes, &objects).await;
+    sync.run(Mode::Incremental, &objects).await;
     for object in names {
         (0..25).for_each(|number| assert!(sync.simulator.delete(object, &format!("{number:05}"))));
     }
 
-    let held = sync.run(Ask::Full, &objects).await;
+    let held = sync.run(Mode::Full, &objects).await;
 
     let deleted = |summary: &Summary| summary.objects.iter().map(|object| object.run.figures.deleted).sum::<i64>();
     assert_eq!(deleted(&held), 100, "of 150");
     let warnings: Vec<_> = held.objects.iter().flat_map(|object| &object.warnings).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    let why = "25 of 60 rows were not listed, which makes 125 of 360 in all tables of this run, more than sync.brake_rows (100)";
+    let why =
+        "25 of 60 rows were not listed, which makes 125 of 360 in all tables of this run, more than deletions.max_rows (100)";
     assert!(warnings.iter().all(|warning| warning.contains(why)), "{warnings:?}");
 
-    sync.limits.brake.on = false;
-    assert_eq!(deleted(&sync.run(Ask::Full, &objects).await), 50);
+    sync.limits.deletion_guard.enabled = false;
+    assert_eq!(deleted(&sync.run(Mode::Full, &objects).await), 50);
     sync.assert_equals_workspace(&objects).await;
 }
 
@@ -161,7 +162,7 @@ async fn a_server_that_finds_no_record_by_its_id_deletes_nothing() {
     let sync = loaded("projects", numbered(50)).await;
     sync.simulator.delete("projects", "00007");
     for listed in ["projects/00049", "projects/00048", "projects/00000", "projects/00001", "projects/00002"] {
-        sync.simulator.answer_next(listed, vec![Answer::status(404); 9]);
+        sync.simulator.answer_next(listed, vec![ScriptedAnswer::status(404); 9]);
     }
 
     let full = sync.full_sync_one("projects").await;
@@ -175,7 +176,7 @@ async fn an_id_without_an_answer_keeps_its_row_and_nothing_else() {
     for status in [500, 403, 400] {
         let sync = loaded("projects", numbered(50)).await;
         (7..10).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
-        sync.simulator.answer_next("projects/00007", vec![Answer::status(status); 4]);
+        sync.simulator.answer_next("projects/00007", vec![ScriptedAnswer::status(status); 4]);
 
         let full = sync.full_sync_one("projects").await;
 
@@ -188,9 +189,9 @@ async fn an_id_without_an_answer_keeps_its_row_and_nothing_else() {
 #[tokio::test]
 async fn a_listing_that_hides_records_which_are_there_does_not_cost_a_call_for_each() {
     let mut sync = loaded("projects", numbered(3000)).await;
-    sync.limits.brake.on = false;
-    let shown = Answer::json(200, Value::Array(numbered(60)));
-    sync.simulator.answer_next("projects", vec![shown, Answer::json(200, json!([{"_id": "00059"}]))]);
+    sync.limits.deletion_guard.enabled = false;
+    let shown = ScriptedAnswer::json(200, Value::Array(numbered(60)));
+    sync.simulator.answer_next("projects", vec![shown, ScriptedAnswer::json(200, json!([{"_id": "00059"}]))]);
 
     let full = sync.full_sync_one("projects").await;
 
@@ -204,9 +205,9 @@ async fn a_full_scan_that_cannot_get_past_a_page_does_not_keep_the_changes_of_th
     let old = written(day(-100));
     let companies = (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": old, "lastTouch": old})).collect();
     let sync = loaded("companies", companies).await;
-    let later = Sync { now: day(8), ..sync };
+    let later = TestSync { now: day(8), ..sync };
     later.simulator.edit("companies", "00299", day(7), |company| _ = company.insert("name".into(), json!("edited")));
-    later.simulator.answer_next("companies", vec![Answer::status(500); 4]);
+    later.simulator.answer_next("companies", vec![ScriptedAnswer::status(500); 4]);
 
     let run = later.sync_one("companies").await;
 
@@ -221,9 +222,9 @@ async fn what_the_changes_of_the_day_show_again_behind_a_full_scan_that_failed_c
     let companies: Vec<_> =
         (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": old, "lastTouch": old})).collect();
     let sync = loaded("companies", companies.clone()).await;
-    let later = Sync { now: day(8), ..sync };
-    let first = Answer::json(200, Value::Array(companies[..100].to_vec()));
-    later.simulator.answer_next("companies", [vec![first], vec![Answer::status(500); 4]].concat());
+    let later = TestSync { now: day(8), ..sync };
+    let first = ScriptedAnswer::json(200, Value::Array(companies[..100].to_vec()));
+    later.simulator.answer_next("companies", [vec![first], vec![ScriptedAnswer::status(500); 4]].concat());
 
     let run = later.sync_one("companies").await;
 
@@ -233,11 +234,11 @@ async fn what_the_changes_of_the_day_show_again_behind_a_full_scan_that_failed_c
 
 #[tokio::test]
 async fn a_full_scan_ends_the_load_that_it_has_made_needless() {
-    let sync = Sync::new(Workspace::empty().with("projects", numbered(300))).await;
-    let whole = Answer::json(200, Value::Array(numbered(100)));
-    sync.simulator.answer_next("projects", [vec![whole], vec![Answer::status(500); 4]].concat());
+    let sync = TestSync::new(Workspace::empty().with("projects", numbered(300))).await;
+    let whole = ScriptedAnswer::json(200, Value::Array(numbered(100)));
+    sync.simulator.answer_next("projects", [vec![whole], vec![ScriptedAnswer::status(500); 4]].concat());
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Failed);
-    let later = Sync { now: day(3), ..sync };
+    let later = TestSync { now: day(3), ..sync };
 
     assert_eq!(later.full_sync_one("projects").await.run.status, ObjectStatus::Succeeded);
 
@@ -249,7 +250,7 @@ async fn a_token_that_may_only_list_finds_no_deletions_and_says_so() {
     let sync = loaded("projects", numbered(50)).await;
     sync.simulator.delete("projects", "00007");
     for listed in 0..50 {
-        sync.simulator.answer_next(&format!("projects/{listed:05}"), vec![Answer::status(403); 9]);
+        sync.simulator.answer_next(&format!("projects/{listed:05}"), vec![ScriptedAnswer::status(403); 9]);
     }
 
     let full = sync.full_sync_one("projects").await;
@@ -263,8 +264,8 @@ async fn a_token_that_may_only_list_finds_no_deletions_and_says_so() {
 async fn a_listing_that_shows_nothing_any_more_deletes_nothing_and_moves_nothing() {
     let sync = loaded("projects", numbered(30)).await;
     let before = sync.one("select watermark::text from planhat_sync.cursors").await;
-    sync.simulator.answer_next("projects", vec![Answer::json(200, json!([]))]);
-    let later = Sync { now: day(1), ..sync };
+    sync.simulator.answer_next("projects", vec![ScriptedAnswer::json(200, json!([]))]);
+    let later = TestSync { now: day(1), ..sync };
 
     let full = later.full_sync_one("projects").await;
 
@@ -281,10 +282,10 @@ async fn a_full_scan_that_goes_on_after_it_was_shown_nothing_moves_nothing_eithe
     let before = sync.one("select cursors::text from planhat_sync.cursors").await;
     // As it is left where the process is killed while it counts what was not listed.
     let left = "insert into planhat_sync.scans (workspace, object, scan, started_at, since, listing, \"offset\", saves)
-        values ('planhat', 'projects', 'full', $1, '2000-01-01', 'gone', 0, 1)";
+        values ('planhat', 'projects', 'full', $1, '2000-01-01', 'deletions', 0, 1)";
     sqlx::query(left).bind(day(1)).execute(sync.store.pool()).await.unwrap();
-    sync.simulator.answer_next("projects", vec![Answer::json(200, json!([]))]);
-    let later = Sync { now: day(1), ..sync };
+    sync.simulator.answer_next("projects", vec![ScriptedAnswer::json(200, json!([]))]);
+    let later = TestSync { now: day(1), ..sync };
 
     let full = later.full_sync_one("projects").await;
 
@@ -301,7 +302,7 @@ async fn when_all_records_are_gone_it_takes_a_persons_word_to_mark_them() {
     assert_eq!((held.run.status, held.run.figures.deleted), (ObjectStatus::Failed, 0));
     assert!(held.warnings[0].contains("nothing is listed that could be found by its id"), "{:?}", held.warnings);
 
-    sync.limits.brake.on = false;
+    sync.limits.deletion_guard.enabled = false;
     let marked = sync.full_sync_one("projects").await;
     assert_eq!((marked.run.status, marked.run.figures.deleted), (ObjectStatus::Succeeded, 3));
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
@@ -314,7 +315,7 @@ async fn a_value_that_planhat_computes_is_refreshed_by_a_full_scan() {
         (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": old, "lastTouch": old})).collect();
     records.push(json!({"_id": "new", "updatedAt": written(day(-1)), "lastTouch": written(day(-1))}));
     let sync = loaded("companies", records).await;
-    sync.simulator.meanwhile(|source, _| {
+    sync.simulator.on_request(|source, _| {
         source.change("companies", "00003", |company| _ = company.insert("h".into(), json!(7)));
     });
 
@@ -328,13 +329,13 @@ async fn rows_from_before_the_usual_history_are_kept_true_too() {
     let records = (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": written(day(-3000))})).collect();
     let sync = loaded("tasks", records).await;
     assert_eq!(sync.one("select count(*)::text from planhat.tasks").await, "0");
-    sync.backfill_one("tasks", Begin::TheBeginning).await;
+    sync.backfill_one("tasks", HistoryFrom::Earliest).await;
     sync.simulator
-        .meanwhile(|source, _| _ = source.change("tasks", "00003", |task| _ = task.insert("action".into(), json!("x"))));
+        .on_request(|source, _| _ = source.change("tasks", "00003", |task| _ = task.insert("action".into(), json!("x"))));
 
     let full = sync.full_sync_one("tasks").await;
 
-    assert_eq!((full.run.figures.updated, full.run.figures.unchanged, full.run.figures.too_old), (1, 299, 0));
+    assert_eq!((full.run.figures.updated, full.run.figures.unchanged, full.run.figures.outside_history), (1, 299, 0));
 }
 
 #[tokio::test]
@@ -358,10 +359,11 @@ async fn a_full_scan_that_broke_off_goes_on_and_still_knows_what_it_was_shown() 
     let sync = loaded("projects", numbered(5000)).await;
     sync.simulator.delete("projects", "00100");
     sync.simulator.delete("projects", "04999");
-    let whole = |from: usize| Answer::json(200, Value::Array(sync.simulator.records("projects")[from..from + 100].to_vec()));
+    let whole =
+        |from: usize| ScriptedAnswer::json(200, Value::Array(sync.simulator.records("projects")[from..from + 100].to_vec()));
     // So few that they are asked for one after the other.
     let pages: Vec<_> = (0..3).map(|page| whole(page * 99)).collect();
-    sync.simulator.answer_next("projects", [pages, vec![Answer::status(500); 4]].concat());
+    sync.simulator.answer_next("projects", [pages, vec![ScriptedAnswer::status(500); 4]].concat());
 
     assert_eq!(sync.full_sync_one("projects").await.run.status, ObjectStatus::Failed);
     sync.simulator.forget_requests();
@@ -377,11 +379,11 @@ async fn a_full_scan_that_broke_off_goes_on_and_still_knows_what_it_was_shown() 
 #[tokio::test]
 async fn a_full_scan_begun_days_ago_begins_anew() {
     let sync = loaded("projects", numbered(300)).await;
-    let whole = Answer::json(200, Value::Array(numbered(100)));
-    sync.simulator.answer_next("projects", [vec![whole], vec![Answer::status(500); 4]].concat());
+    let whole = ScriptedAnswer::json(200, Value::Array(numbered(100)));
+    sync.simulator.answer_next("projects", [vec![whole], vec![ScriptedAnswer::status(500); 4]].concat());
     assert_eq!(sync.full_sync_one("projects").await.run.status, ObjectStatus::Failed);
     sync.simulator.forget_requests();
-    let later = Sync { now: day(2), ..sync };
+    let later = TestSync { now: day(2), ..sync };
 
     later.full_sync_one("projects").await;
 
@@ -393,12 +395,12 @@ async fn a_run_is_stopped_while_it_tries_whether_ids_can_be_asked_for() {
     let sync = loaded("projects", numbered(30)).await;
     sync.simulator.delete("projects", "00003");
     for id in sync.simulator.ids("projects") {
-        let busy = Answer::status(429).with_header("retry-after", "60");
+        let busy = ScriptedAnswer::status(429).with_header("retry-after", "60");
         sync.simulator.answer_next(&format!("projects/{id}"), vec![busy; 9]);
     }
     let asked = Arc::new(Notify::new());
     let hook = Arc::clone(&asked);
-    sync.simulator.meanwhile(move |_, path| {
+    sync.simulator.on_request(move |_, path| {
         if path.starts_with("projects/") {
             hook.notify_one();
         }
@@ -417,22 +419,22 @@ async fn a_run_is_stopped_while_it_tries_whether_ids_can_be_asked_for() {
 #[tokio::test]
 async fn a_run_that_asks_for_many_ids_is_not_stuck() {
     let mut sync = loaded("projects", numbered(900)).await;
-    sync.limits.brake.rows = 1000;
+    sync.limits.deletion_guard.max_rows = 1000;
     (0..400).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
     let moved = Arc::new(Mutex::new((Instant::now(), 0)));
     let projects = [catalog::object("projects").unwrap()];
-    let order = sync.order(Ask::Full, &projects);
-    let (board, hook) = (Arc::clone(&order.board), Arc::clone(&moved));
-    sync.simulator.meanwhile(move |_, path| {
+    let request = sync.request(Mode::Full, &projects);
+    let (progress, hook) = (Arc::clone(&request.progress), Arc::clone(&moved));
+    sync.simulator.on_request(move |_, path| {
         let (last, times) = &mut *hook.lock().unwrap();
         // When something moved last, as the watchdog sees it.
-        let moved_at = Instant::now() - board.still_for();
+        let moved_at = Instant::now() - progress.idle_for();
         if path.starts_with("projects/") && moved_at > *last + Duration::from_micros(100) {
             (*last, *times) = (moved_at, *times + 1);
         }
     });
 
-    let summary = run::run(&sync.client(), &sync.store, &order, &sync.stop).await.unwrap();
+    let summary = run::run(&sync.client(), &sync.store, &request, &sync.stop).await.unwrap();
 
     assert_eq!(summary.objects[0].run.figures.deleted, 400);
     let (_, times) = *moved.lock().unwrap();

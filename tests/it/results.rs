@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 
-use planhat_simulator::Answer;
+use planhat_simulator::ScriptedAnswer;
 
 use crate::cli::{Tool, simulator};
 
@@ -25,7 +25,7 @@ async fn a_result_that_cannot_be_written_is_no_success() {
     // The run has been made all the same.
     assert_eq!(on_a_full_disk(&tool, &["sync", "--json"]), (Some(1), lost.to_owned()));
     assert!(tool.run(&["runs"]).stdout.contains("succeeded"));
-    simulator.answer_next("tasks", vec![Answer::status(400)]);
+    simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
     let (code, said) = on_a_full_disk(&tool, &["sync"]);
     assert!(code == Some(3) && said.ends_with(lost), "{said}");
 

@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use planhat_model::catalog;
-use planhat_simulator::{Answer, Options, Workspace};
+use planhat_simulator::{Options, ScriptedAnswer, Workspace};
 use planhat_store::{self as store, ObjectStatus, RunStatus};
-use planhat_sync::pull::{Ask, Begin, Range};
-use planhat_sync::run::{self, ObjectSummary, Order};
+use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
+use planhat_sync::run::{self, ObjectSummary, RunRequest};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::harness::{Sync, at, day, written};
+use crate::harness::{TestSync, at, day, written};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect()
 }
 
 /// A process on another machine.
-fn elsewhere() -> store::Holder {
-    store::Holder {
+fn elsewhere() -> store::ProcessIdentity {
+    store::ProcessIdentity {
         name: "process 1 on elsewhere".into(),
         process: "another-boot pid:[1] 1 1".into(),
         instance: "another".into(),
@@ -28,9 +28,9 @@ fn elsewhere() -> store::Holder {
 
 #[tokio::test]
 async fn a_load_that_broke_off_goes_on_where_it_was() {
-    let sync = Sync::new(Workspace::empty().with("projects", numbered(1000))).await;
-    let whole = Answer::json(200, Value::Array(numbered(100)));
-    sync.simulator.answer_next("projects", [vec![whole], vec![Answer::status(500); 4]].concat());
+    let sync = TestSync::new(Workspace::empty().with("projects", numbered(1000))).await;
+    let whole = ScriptedAnswer::json(200, Value::Array(numbered(100)));
+    sync.simulator.answer_next("projects", [vec![whole], vec![ScriptedAnswer::status(500); 4]].concat());
 
     let first = sync.sync_one("projects").await;
     sync.simulator.forget_requests();
@@ -46,22 +46,22 @@ async fn a_load_that_broke_off_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn a_stopped_run_is_interrupted_and_the_next_one_ends_the_load() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.stop.cancel();
     let stopped = sync.sync().await;
     assert_eq!(stopped.status, RunStatus::Interrupted);
     assert_eq!(sync.one("select status from planhat_sync.runs").await, "interrupted");
 
-    let again = Sync { stop: tokio_util::sync::CancellationToken::new(), ..sync };
+    let again = TestSync { stop: tokio_util::sync::CancellationToken::new(), ..sync };
     assert_eq!(again.sync().await.status, RunStatus::Succeeded);
     again.assert_equals_workspace(&catalog::default_objects()).await;
 }
 
 /// A backfill, and a sync that comes when the backfill has asked for its first page.
-async fn both_succeed(sync: &Sync, backfill: Order<'_>, daily: Order<'_>) {
+async fn both_succeed(sync: &TestSync, backfill: RunRequest<'_>, daily: RunRequest<'_>) {
     let begun = Arc::new(Notify::new());
     let (hook, path_of_backfill) = (Arc::clone(&begun), backfill.objects[0].name);
-    sync.simulator.meanwhile(move |_, path| {
+    sync.simulator.on_request(move |_, path| {
         if path == path_of_backfill {
             hook.notify_one();
         }
@@ -78,17 +78,17 @@ async fn both_succeed(sync: &Sync, backfill: Order<'_>, daily: Order<'_>) {
 async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
     let workspace = Workspace::empty().with("projects", numbered(600)).with("companies", numbered(5));
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
-    let mut sync = Sync::with(workspace, options).await;
+    let mut sync = TestSync::with(workspace, options).await;
     sync.limits.page_size = 2;
     let (projects, companies) = ([catalog::object("projects").unwrap()], [catalog::object("companies").unwrap()]);
-    let everything = Ask::History(Range { from: Begin::TheBeginning, until: None });
-    let backfill = Order { command: "backfill", ..sync.order(everything, &projects) };
-    let daily = Order { command: "sync", ..sync.order(Ask::Changes, &companies) };
+    let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
+    let backfill = RunRequest { command: "backfill", ..sync.request(everything, &projects) };
+    let daily = RunRequest { command: "sync", ..sync.request(Mode::Incremental, &companies) };
 
     both_succeed(&sync, backfill, daily).await;
 
-    let order = "select string_agg(command || ' ' || status, ', ' order by finished_at) from planhat_sync.runs";
-    assert_eq!(sync.one(order).await, "sync succeeded, backfill succeeded");
+    let request = "select string_agg(command || ' ' || status, ', ' order by finished_at) from planhat_sync.runs";
+    assert_eq!(sync.one(request).await, "sync succeeded, backfill succeeded");
     assert_eq!(sync.one("select inserted::text from planhat_sync.object_runs where object = 'projects'").await, "600");
     // But for pages that were on their way, when it made way and at the end.
     assert!(sync.calls_of("projects") <= 620, "it went on where it was");
@@ -98,12 +98,14 @@ async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
 #[tokio::test]
 async fn a_load_that_a_sync_has_ended_meanwhile_is_not_made_twice() {
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
-    let mut sync = Sync::with(Workspace::empty().with("projects", numbered(600)), options).await;
+    let mut sync = TestSync::with(Workspace::empty().with("projects", numbered(600)), options).await;
     sync.limits.page_size = 2;
     let projects = [catalog::object("projects").unwrap()];
-    let backfill =
-        Order { command: "backfill", ..sync.order(Ask::History(Range { from: Begin::Usual, until: None }), &projects) };
-    let daily = sync.order(Ask::Changes, &projects);
+    let backfill = RunRequest {
+        command: "backfill",
+        ..sync.request(Mode::Backfill(BackfillRange { from: HistoryFrom::Default, until: None }), &projects)
+    };
+    let daily = sync.request(Mode::Incremental, &projects);
 
     both_succeed(&sync, backfill, daily).await;
 
@@ -116,12 +118,12 @@ async fn a_part_of_history_is_read_to_its_end_whatever_a_sync_loads_meanwhile() 
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut records = dated(&[1, 2, 3]);
     records.extend((0..400).map(|number| json!({"_id": format!("old-{number:05}"), "updatedAt": written(day(-2000))})));
-    let mut sync = Sync::with(Workspace::empty().with("tasks", records), options).await;
+    let mut sync = TestSync::with(Workspace::empty().with("tasks", records), options).await;
     sync.limits.page_size = 3;
     let tasks = [catalog::object("tasks").unwrap()];
-    let part = Ask::History(Range { from: Begin::TheBeginning, until: Some(day(-1500)) });
-    let backfill = Order { command: "backfill", ..sync.order(part, &tasks) };
-    let daily = sync.order(Ask::Changes, &tasks);
+    let part = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: Some(day(-1500)) });
+    let backfill = RunRequest { command: "backfill", ..sync.request(part, &tasks) };
+    let daily = sync.request(Mode::Incremental, &tasks);
 
     both_succeed(&sync, backfill, daily).await;
 
@@ -132,13 +134,13 @@ async fn a_part_of_history_is_read_to_its_end_whatever_a_sync_loads_meanwhile() 
 
 #[tokio::test]
 async fn a_load_goes_on_where_it_was_though_the_record_there_was_deleted_meanwhile() {
-    let sync = Sync::new(Workspace::empty().with("projects", numbered(2000))).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", numbered(2000))).await;
     // So few that they are asked for one after the other.
-    let pages = (0..3).map(|page| Answer::json(200, Value::Array(numbered(2000)[page * 99..page * 99 + 100].to_vec())));
-    sync.simulator.answer_next("projects", pages.chain(vec![Answer::status(500); 4]).collect());
+    let pages = (0..3).map(|page| ScriptedAnswer::json(200, Value::Array(numbered(2000)[page * 99..page * 99 + 100].to_vec())));
+    sync.simulator.answer_next("projects", pages.chain(vec![ScriptedAnswer::status(500); 4]).collect());
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Failed);
-    let seam = sync.one("select seam from planhat_sync.scans").await;
-    assert!(sync.simulator.delete("projects", &seam));
+    let overlap_id = sync.one("select overlap_id from planhat_sync.scans").await;
+    assert!(sync.simulator.delete("projects", &overlap_id));
     sync.simulator.forget_requests();
 
     sync.sync_one("projects").await;
@@ -152,7 +154,7 @@ async fn a_load_goes_on_where_it_was_though_the_record_there_was_deleted_meanwhi
 async fn a_dropped_column_is_made_again_and_filled_when_its_records_are_read() {
     let records =
         (0..5).map(|number| json!({"_id": format!("{number}"), "name": "Ann", "updatedAt": written(day(-100))})).collect();
-    let sync = Sync::new(Workspace::empty().with("projects", records)).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", records)).await;
     sync.sync_one("projects").await;
     sqlx::raw_sql("alter table planhat.projects drop column planhat__name").execute(sync.store.pool()).await.unwrap();
 
@@ -164,15 +166,15 @@ async fn a_dropped_column_is_made_again_and_filled_when_its_records_are_read() {
 
 #[tokio::test]
 async fn a_second_run_is_told_who_is_at_work() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let mut tx = sync.store.pool().begin().await.unwrap();
-    let taken = store::take_lease(&mut tx, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await.unwrap();
+    let taken = store::acquire_lease(&mut tx, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await.unwrap();
     tx.commit().await.unwrap();
     assert!(taken.is_ok());
 
     let objects = catalog::default_objects();
-    let order = sync.order(Ask::Changes, &objects);
-    let refused = run::run(&sync.client(), &sync.store, &order, &sync.stop).await.unwrap_err();
+    let request = sync.request(Mode::Incremental, &objects);
+    let refused = run::run(&sync.client(), &sync.store, &request, &sync.stop).await.unwrap_err();
 
     assert!(
         refused.to_string().starts_with("another run is at work on this workspace: run 1 of process 1 on elsewhere"),
@@ -184,11 +186,11 @@ async fn a_second_run_is_told_who_is_at_work() {
 
 #[tokio::test]
 async fn a_lease_without_a_heartbeat_is_taken_over_and_its_run_marked_interrupted() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let mut tx = sync.store.pool().begin().await.unwrap();
-    store::take_lease(&mut tx, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await.unwrap().unwrap();
+    store::acquire_lease(&mut tx, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await.unwrap().unwrap();
     tx.commit().await.unwrap();
-    sqlx::raw_sql("update planhat_sync.leases set heartbeat_at = now() - interval '10 minutes'")
+    sqlx::raw_sql("update planhat_sync.leases set renewed_at = now() - interval '10 minutes'")
         .execute(sync.store.pool())
         .await
         .unwrap();
@@ -202,9 +204,9 @@ async fn a_lease_without_a_heartbeat_is_taken_over_and_its_run_marked_interrupte
 
 #[tokio::test]
 async fn the_figures_of_a_run_are_on_record() {
-    let sync = Sync::new(Workspace::empty().with("projects", numbered(150))).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", numbered(150))).await;
     sync.sync_one("projects").await;
-    let figures = "select concat_ws(' ', scan, status, fetched, inserted, updated, unchanged, too_old, pages, calls) from planhat_sync.object_runs";
+    let figures = "select concat_ws(' ', scan, status, fetched, inserted, updated, unchanged, outside_history, pages, calls) from planhat_sync.object_runs";
     assert_eq!(sync.one(figures).await, "history succeeded 150 150 0 0 0 2 3");
 }
 
@@ -216,22 +218,22 @@ fn dated(ages: &[i64]) -> Vec<Value> {
 async fn the_first_load_goes_back_four_years_and_keeps_what_has_no_date() {
     let mut tasks = dated(&[1, 1000, 2000]);
     tasks.push(json!({"_id": "timeless"}));
-    let sync = Sync::new(Workspace::empty().with("tasks", tasks)).await;
+    let sync = TestSync::new(Workspace::empty().with("tasks", tasks)).await;
 
     let summary = sync.sync_one("tasks").await;
 
-    assert_eq!((summary.run.figures.inserted, summary.run.figures.too_old), (3, 1));
+    assert_eq!((summary.run.figures.inserted, summary.run.figures.outside_history), (3, 1));
     sync.assert_equals_workspace(&[catalog::object("tasks").unwrap()]).await;
 }
 
 #[tokio::test]
 async fn a_backfill_adds_older_records_and_blanks_nothing() {
-    let sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 1000, 2000, 3000]))).await;
+    let sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 1000, 2000, 3000]))).await;
     sync.sync_one("tasks").await;
     let first_seen = sync.one("select min(_first_seen_at)::text from planhat.tasks").await;
 
-    let since = sync.backfill_one("tasks", Begin::Since(day(-2500))).await;
-    let all = sync.backfill_one("tasks", Begin::TheBeginning).await;
+    let since = sync.backfill_one("tasks", HistoryFrom::Since(day(-2500))).await;
+    let all = sync.backfill_one("tasks", HistoryFrom::Earliest).await;
 
     assert_eq!((since.run.figures.inserted, since.run.figures.unchanged), (1, 2));
     assert_eq!((all.run.figures.inserted, all.run.figures.unchanged), (1, 3));
@@ -240,7 +242,7 @@ async fn a_backfill_adds_older_records_and_blanks_nothing() {
 
 #[tokio::test]
 async fn old_runs_are_forgotten_but_for_the_last_good_one_of_each_object() {
-    let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[1])).with("projects", numbered(2))).await;
+    let mut sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1])).with("projects", numbered(2))).await;
     sync.sync_one("projects").await;
     for _ in 0..3 {
         sync.sync_one("tasks").await;
@@ -257,14 +259,14 @@ async fn old_runs_are_forgotten_but_for_the_last_good_one_of_each_object() {
 
 #[tokio::test]
 async fn a_backfill_may_end_before_a_day_and_so_go_back_in_parts() {
-    let sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 1000, 2000, 3000]))).await;
+    let sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 1000, 2000, 3000]))).await;
 
-    let middle = sync.backfill_until("tasks", Begin::Since(day(-2500)), Some(day(-500))).await;
+    let middle = sync.backfill_until("tasks", HistoryFrom::Since(day(-2500)), Some(day(-500))).await;
     let stored = "select string_agg(planhat__id, ' ' order by planhat__id) from planhat.tasks";
     assert_eq!((sync.one(stored).await.as_str(), middle.run.watermark), ("01000 02000", None));
     let oldest = "select to_char(oldest at time zone 'utc', 'YYYY-MM-DD') from planhat_sync.object_runs";
     assert_eq!(sync.one(oldest).await, day(-2000).format("%Y-%m-%d").to_string());
-    let early = sync.backfill_until("tasks", Begin::TheBeginning, Some(day(-2500))).await;
+    let early = sync.backfill_until("tasks", HistoryFrom::Earliest, Some(day(-2500))).await;
     assert_eq!((sync.one(stored).await.as_str(), early.run.watermark), ("01000 02000 03000", None));
     sync.sync_one("tasks").await;
 
@@ -273,7 +275,7 @@ async fn a_backfill_may_end_before_a_day_and_so_go_back_in_parts() {
 
 #[tokio::test]
 async fn a_backfill_of_a_part_does_not_move_the_watermark_over_what_it_left_out() {
-    let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 40]))).await;
+    let mut sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 40]))).await;
     sync.sync_one("tasks").await;
     // Nobody ran it for a month.
     sync.simulator.edit("tasks", "00040", day(5), |task| _ = task.insert("action".into(), json!("edited")));
@@ -281,8 +283,8 @@ async fn a_backfill_of_a_part_does_not_move_the_watermark_over_what_it_left_out(
     sync.now = day(30);
     sync.limits.reconcile_every = std::time::Duration::ZERO;
 
-    let part = sync.backfill_one("tasks", Begin::Since(day(20))).await;
-    let until = sync.backfill_until("tasks", Begin::Usual, Some(day(3))).await;
+    let part = sync.backfill_one("tasks", HistoryFrom::Since(day(20))).await;
+    let until = sync.backfill_until("tasks", HistoryFrom::Default, Some(day(3))).await;
     let daily = sync.sync_one("tasks").await;
 
     assert_eq!((part.run.figures.updated, part.run.watermark, until.run.watermark), (1, None, None));
@@ -293,10 +295,10 @@ async fn a_backfill_of_a_part_does_not_move_the_watermark_over_what_it_left_out(
 #[tokio::test]
 async fn a_clock_of_ours_that_is_ahead_costs_no_change() {
     let meeting = json!({"_id": "a", "updatedAt": written(day(-9)), "lastTouch": written(day(20))});
-    let sync = Sync::new(Workspace::empty().with("companies", vec![meeting])).await;
+    let sync = TestSync::new(Workspace::empty().with("companies", vec![meeting])).await;
     sync.simulator.set_clock(day(0));
     let companies = [catalog::object("companies").unwrap()];
-    let ahead = Order { now: day(30), ..sync.order(Ask::Changes, &companies) };
+    let ahead = RunRequest { now: day(30), ..sync.request(Mode::Incremental, &companies) };
     run::run(&sync.client(), &sync.store, &ahead, &sync.stop).await.unwrap();
     assert_eq!(
         sync.one("select to_char(watermark at time zone 'utc', 'YYYY-MM-DD') from planhat_sync.cursors").await,
@@ -306,10 +308,10 @@ async fn a_clock_of_ours_that_is_ahead_costs_no_change() {
 
 #[tokio::test]
 async fn a_listing_that_is_suddenly_empty_moves_no_watermark() {
-    let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 2]))).await;
+    let mut sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 2]))).await;
     sync.sync_one("tasks").await;
     let before = sync.one("select watermark::text from planhat_sync.cursors").await;
-    let nothing = || Answer::json(200, json!([]));
+    let nothing = || ScriptedAnswer::json(200, json!([]));
     sync.simulator.answer_next("tasks", vec![nothing(), nothing()]);
     sync.now = day(1);
 
@@ -328,10 +330,10 @@ async fn a_record_that_is_listed_twice_is_counted_once() {
         let age = if number < 28 { 2000 } else { 1 + number % 300 };
         json!({"_id": format!("{number:05}"), "updatedAt": written(day(-age))})
     };
-    let mut sync = Sync::new(Workspace::empty().with("endusers", (0..3000).map(enduser).collect())).await;
+    let mut sync = TestSync::new(Workspace::empty().with("endusers", (0..3000).map(enduser).collect())).await;
     let counts = |of: &ObjectSummary| {
         let of = of.run.figures;
-        (of.fetched, of.inserted, of.unchanged, of.too_old, of.listed_again)
+        (of.fetched, of.inserted, of.unchanged, of.outside_history, of.listed_again)
     };
 
     let first = sync.sync_one("endusers").await;
@@ -348,13 +350,13 @@ async fn a_record_that_is_listed_twice_is_counted_once() {
 
 #[tokio::test]
 async fn counts_add_up_whatever_is_read() {
-    let mut sync = Sync::new(Workspace::generated(5, 600)).await;
+    let mut sync = TestSync::new(Workspace::generated(5, 600)).await;
     let objects = catalog::default_objects();
-    for (days, ask) in [(0, Ask::Changes), (1, Ask::Changes), (2, Ask::Full), (9, Ask::Changes)] {
+    for (days, mode) in [(0, Mode::Incremental), (1, Mode::Incremental), (2, Mode::Full), (9, Mode::Incremental)] {
         sync.now = day(days);
-        for summary in sync.run(ask, &objects).await.objects {
+        for summary in sync.run(mode, &objects).await.objects {
             let of = summary.run.figures;
-            let sum = of.inserted + of.updated + of.restored + of.unchanged + of.too_old + of.quarantined;
+            let sum = of.inserted + of.updated + of.restored + of.unchanged + of.outside_history + of.quarantined;
             assert_eq!(of.fetched, sum, "{} {of:?}", summary.run.object);
             let there = sync.simulator.records(summary.run.object).len();
             assert!(of.fetched as usize <= there, "{}: {of:?} of {there}", summary.run.object);
@@ -366,10 +368,10 @@ async fn counts_add_up_whatever_is_read() {
 async fn a_record_that_cannot_be_stored_is_counted_once_and_told_with_its_reason() {
     let mut endusers: Vec<Value> = (0..5).map(|number| json!({"_id": format!("{number}")})).collect();
     endusers.extend([json!({"_id": 7, "name": "Ann"}), json!({"_id": [8], "name": "Ben"})]);
-    let sync = Sync::new(Workspace::empty().with("endusers", endusers)).await;
+    let sync = TestSync::new(Workspace::empty().with("endusers", endusers)).await;
     let objects = [catalog::object("endusers").unwrap()];
 
-    let summary = sync.run(Ask::Changes, &objects).await;
+    let summary = sync.run(Mode::Incremental, &objects).await;
 
     let of = &summary.objects[0].run;
     assert_eq!((summary.status, of.status), (RunStatus::Partial, ObjectStatus::Partial));
@@ -377,7 +379,7 @@ async fn a_record_that_cannot_be_stored_is_counted_once_and_told_with_its_reason
     assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "2");
     let reason = summary.why.reason.unwrap();
     assert!(reason.starts_with("2 records of endusers could not be stored: 1 × _id is not a name but a"), "{reason}");
-    assert_eq!(sync.one("select error from planhat_sync.runs").await, reason);
+    assert_eq!(sync.one("select reason from planhat_sync.runs").await, reason);
     assert_eq!(sync.one("select reason from planhat_sync.object_states").await, reason);
     assert_eq!(sync.one("select hint from planhat_sync.runs").await, "`planhat-sync quarantine` shows them");
     // It is as good as any other run: nothing is missing for long.
@@ -385,34 +387,15 @@ async fn a_record_that_cannot_be_stored_is_counted_once_and_told_with_its_reason
 }
 
 #[tokio::test]
-async fn how_each_object_stands_is_told_from_the_runs_before_there_was_a_row_for_it() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
-    sync.sync().await;
-    sync.simulator.forbid("nps");
-    sync.backfill_one("tasks", Begin::Usual).await;
-    sync.sync().await;
-    let states = "select string_agg(states::text, ' ' order by object) from planhat_sync.object_states as states";
-    let kept = "update planhat_sync.object_states set hint = null";
-    sqlx::raw_sql(kept).execute(sync.store.pool()).await.unwrap();
-    let before = sync.one(states).await;
-    let migration = include_str!("../../migrations/0006_outcomes.sql");
-    let filling = migration.split(";\n").find(|statement| statement.contains("insert into planhat_sync.object_states")).unwrap();
-
-    sync.do_at_once(&["delete from planhat_sync.object_states", filling]).await;
-
-    assert_eq!(sync.one(states).await, before);
-}
-
-#[tokio::test]
 async fn a_run_that_cannot_end_is_told_as_what_it_is() {
-    let sync = Sync::new(Workspace::empty().with("projects", numbered(3))).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", numbered(3))).await;
     let refuse = "create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
                   create trigger refuse before update on planhat_sync.runs for each row when (new.status <> 'running')
                   execute function refuse()";
     sqlx::raw_sql(refuse).execute(sync.store.pool()).await.unwrap();
     let objects = [catalog::object("projects").unwrap()];
 
-    let error = run::run(&sync.client(), &sync.store, &sync.order(Ask::Changes, &objects), &sync.stop).await.unwrap_err();
+    let error = run::run(&sync.client(), &sync.store, &sync.request(Mode::Incremental, &objects), &sync.stop).await.unwrap_err();
 
     assert_eq!(error.to_string(), "run 1 is done (succeeded), but its end could not be noted");
     assert_eq!(error.headline(), "the run is done, but could not end");
@@ -423,7 +406,7 @@ async fn a_run_that_cannot_end_is_told_as_what_it_is() {
 async fn columns_with_values_of_another_type_are_news_once_until_they_fit() {
     let company = |number: usize, seats: Value| json!({"_id": format!("{number:03}"), "custom": {"Seats": seats}});
     let records = (0..150).map(|number| company(number, json!(number))).collect();
-    let mut sync = Sync::new(Workspace::empty().with("companies", records)).await;
+    let mut sync = TestSync::new(Workspace::empty().with("companies", records)).await;
     let news = |summary: ObjectSummary| summary.new_misfits.into_keys().collect::<Vec<_>>();
     let noted =
         "select string_agg(column_name || ' ' || misfits_type, ', ') from planhat_sync.columns where misfits_since is not null";
@@ -448,7 +431,7 @@ async fn columns_with_values_of_another_type_are_news_once_until_they_fit() {
 
 #[tokio::test]
 async fn an_idle_day_writes_nothing_but_the_run_log_and_cursors() {
-    let mut sync = Sync::new(Workspace::generated(11, 2000)).await;
+    let mut sync = TestSync::new(Workspace::generated(11, 2000)).await;
     sync.sync().await;
     let written = "select sum(n_tup_ins + n_tup_upd + n_tup_del)::text from pg_stat_user_tables
                    where schemaname = 'planhat' or relname in ('scans', 'seen', 'columns', 'quarantine')";
@@ -474,19 +457,19 @@ async fn an_idle_day_writes_nothing_but_the_run_log_and_cursors() {
 
 #[tokio::test]
 async fn a_daily_run_filters_on_the_client_and_takes_the_lookback() {
-    let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[0, 2, 5, 9]))).await;
+    let mut sync = TestSync::new(Workspace::empty().with("tasks", dated(&[0, 2, 5, 9]))).await;
     sync.sync_one("tasks").await;
     sync.now = day(1);
 
     let summary = sync.sync_one("tasks").await;
 
-    assert_eq!((summary.run.figures.unchanged, summary.run.figures.too_old), (4, 0));
+    assert_eq!((summary.run.figures.unchanged, summary.run.figures.outside_history), (4, 0));
 }
 
 #[tokio::test]
 async fn the_watermark_is_the_newest_change_seen_and_never_past_the_start_of_the_run() {
     let watermark = "select to_char(watermark at time zone 'utc', 'YYYY-MM-DD HH24:MI') from planhat_sync.cursors";
-    let mut sync = Sync::new(Workspace::empty().with("tasks", dated(&[3]))).await;
+    let mut sync = TestSync::new(Workspace::empty().with("tasks", dated(&[3]))).await;
     sync.sync_one("tasks").await;
     assert_eq!(sync.one(watermark).await, "2026-11-18 12:00");
 
@@ -503,8 +486,8 @@ async fn the_watermark_is_the_newest_change_seen_and_never_past_the_start_of_the
 
 #[tokio::test]
 async fn a_first_load_that_saw_nothing_is_made_again() {
-    let sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 300]))).await;
-    sync.simulator.answer_next("tasks", vec![Answer::json(200, json!([])), Answer::json(200, json!([]))]);
+    let sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 300]))).await;
+    sync.simulator.answer_next("tasks", vec![ScriptedAnswer::json(200, json!([])), ScriptedAnswer::json(200, json!([]))]);
 
     assert_eq!(sync.sync_one("tasks").await.run.watermark, None);
     sync.sync_one("tasks").await;
@@ -514,9 +497,9 @@ async fn a_first_load_that_saw_nothing_is_made_again() {
 
 #[tokio::test]
 async fn a_short_backfill_leaves_the_rest_of_history_to_the_next_sync() {
-    let sync = Sync::new(Workspace::empty().with("tasks", dated(&[1, 300, 900]))).await;
+    let sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 300, 900]))).await;
 
-    let short = sync.backfill_one("tasks", Begin::Since(day(-30))).await;
+    let short = sync.backfill_one("tasks", HistoryFrom::Since(day(-30))).await;
     let rest = sync.sync_one("tasks").await;
 
     assert_eq!((short.run.figures.inserted, short.run.watermark), (1, None));
@@ -526,10 +509,10 @@ async fn a_short_backfill_leaves_the_rest_of_history_to_the_next_sync() {
 
 #[tokio::test]
 async fn a_run_that_ends_yesterdays_scan_also_looks_for_what_changed_since() {
-    let mut sync = Sync::new(Workspace::empty().with("projects", numbered(300))).await;
+    let mut sync = TestSync::new(Workspace::empty().with("projects", numbered(300))).await;
     sync.sync_one("projects").await;
-    let whole = Answer::json(200, Value::Array(numbered(100)));
-    sync.simulator.answer_next("projects", [vec![whole], vec![Answer::status(500); 4]].concat());
+    let whole = ScriptedAnswer::json(200, Value::Array(numbered(100)));
+    sync.simulator.answer_next("projects", [vec![whole], vec![ScriptedAnswer::status(500); 4]].concat());
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Failed);
     sync.simulator.edit("projects", "00005", day(1), |project| _ = project.insert("name".into(), json!("edited")));
     sync.now = day(1);
@@ -539,17 +522,17 @@ async fn a_run_that_ends_yesterdays_scan_also_looks_for_what_changed_since() {
 
 #[tokio::test]
 async fn a_run_that_was_taken_for_dead_moves_no_position() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
-    let (tasks, scan) = (catalog::object("tasks").unwrap(), store::Scan::starting(day(0), None, None));
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
+    let (tasks, scan) = (catalog::object("tasks").unwrap(), store::ScanCheckpoint::starting(day(0), None, None));
     let mut tx = sync.store.pool().begin().await.unwrap();
-    let run_id =
-        store::take_lease(&mut tx, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await.unwrap().unwrap();
+    let run_id = store::acquire_lease(&mut tx, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await.unwrap().unwrap();
 
-    assert!(store::save_scan(&mut tx, "planhat", tasks, store::ScanKind::Changes, &scan, None, run_id).await.is_ok());
-    let refused =
-        store::save_scan(&mut tx, "planhat", tasks, store::ScanKind::Changes, &scan, None, run_id + 1).await.unwrap_err();
+    assert!(store::save_checkpoint(&mut tx, "planhat", tasks, store::ScanKind::Incremental, &scan, None, run_id).await.is_ok());
+    let refused = store::save_checkpoint(&mut tx, "planhat", tasks, store::ScanKind::Incremental, &scan, None, run_id + 1)
+        .await
+        .unwrap_err();
 
-    assert!(matches!(refused, store::Error::LeaseLost { .. }), "{refused}");
+    assert!(matches!(refused, store::StoreError::LeaseLost { .. }), "{refused}");
 }
 
 #[tokio::test]
@@ -563,7 +546,7 @@ async fn two_starts_at_once_both_find_the_tables_made() {
 #[tokio::test]
 async fn everything_works_with_a_single_connection_and_another_schema() {
     let store = store::Store::connect(&crate::harness::fresh_database().await.into(), "Customer data", 1).await.unwrap();
-    let sync = Sync::into(store, Workspace::from_fixtures(), planhat_simulator::Options::default()).await;
+    let sync = TestSync::into(store, Workspace::from_fixtures(), planhat_simulator::Options::default()).await;
     assert_eq!(sync.sync().await.status, RunStatus::Succeeded);
     assert_ne!(sync.one("select count(*)::text from \"Customer data\".companies").await, "0");
 }
@@ -572,22 +555,22 @@ async fn everything_works_with_a_single_connection_and_another_schema() {
 async fn a_resumed_scan_that_lost_its_position_is_followed_by_a_fresh_one_all_the_same() {
     let options = Options { latency: Duration::from_millis(5), ..Options::default() };
     let task = |number: i32| json!({"_id": format!("{number:05}"), "updatedAt": written(day(-1)), "name": "old"});
-    let mut sync = Sync::with(Workspace::empty().with("tasks", (0..1500).map(task).collect()), options).await;
+    let mut sync = TestSync::with(Workspace::empty().with("tasks", (0..1500).map(task).collect()), options).await;
     let (stop, mut calls) = (sync.stop.clone(), 0);
-    sync.simulator.meanwhile(move |_, path| {
+    sync.simulator.on_request(move |_, path| {
         calls += u32::from(path == "tasks");
         if calls == 4 {
             stop.cancel();
         }
     });
     assert_eq!(sync.sync_one("tasks").await.run.status, ObjectStatus::Interrupted);
-    sync.simulator.calm();
+    sync.simulator.clear_faults();
     (sync.stop, sync.now) = (tokio_util::sync::CancellationToken::new(), day(3));
     sync.simulator.edit("tasks", "00000", day(2), |task| _ = task.insert("name".into(), json!("new")));
     let forget = async {
         while sync.one("select max(\"offset\")::text from planhat_sync.scans").await.parse().unwrap_or(0) < 600 {}
         sync.do_at_once(&[
-            "update planhat_sync.scans set \"offset\" = 198, seam = '00198', saves = 0",
+            "update planhat_sync.scans set \"offset\" = 198, overlap_id = '00198', checkpoint_number = 0",
             "delete from planhat.tasks where planhat__id > '00250'",
         ])
         .await;
@@ -602,15 +585,16 @@ async fn a_resumed_scan_that_lost_its_position_is_followed_by_a_fresh_one_all_th
 
 #[tokio::test]
 async fn a_run_whose_process_is_gone_is_not_said_to_be_at_work() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let begin = async |db: &mut store::PgConnection| {
-        store::take_lease(db, "planhat", "sync", &elsewhere(), store::MayTake::FromTheSilent).await
+        store::acquire_lease(db, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await
     };
-    let run_id = sync.store.attempt(begin).await.unwrap().unwrap();
-    let said = async || sync.store.look(async |db| store::run_of(db, "planhat", run_id).await).await.unwrap().unwrap().error;
+    let run_id = sync.store.transaction_once(begin).await.unwrap().unwrap();
+    let said =
+        async || sync.store.read_only(async |db| store::run_of(db, "planhat", run_id).await).await.unwrap().unwrap().reason;
     assert_eq!(said().await, None);
 
-    sync.do_at_once(&["update planhat_sync.leases set heartbeat_at = now() - interval '2 minutes'"]).await;
+    sync.do_at_once(&["update planhat_sync.leases set renewed_at = now() - interval '2 minutes'"]).await;
 
     assert!(said().await.unwrap().starts_with("it gives no sign of life"));
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use planhat_simulator::{Answer, Options, Simulator, Workspace};
+use planhat_simulator::{Options, ScriptedAnswer, Simulator, Workspace};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::Tool;
@@ -50,7 +50,7 @@ async fn talkative() -> (Simulator, Tool, Secrets) {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_tells_a_secret_at_its_most_talkative() {
     let (simulator, mut tool, secrets) = talkative().await;
-    let sends_it_back = |status| Answer::text(status, "text/plain", format!("no access with {TOKEN}"));
+    let sends_it_back = |status| ScriptedAnswer::text(status, "text/plain", format!("no access with {TOKEN}"));
     simulator.answer_next("companies", vec![sends_it_back(503), sends_it_back(400)]);
     simulator.answer_next("tasks", vec![sends_it_back(200); 9]);
     let commands = [
@@ -103,7 +103,7 @@ async fn no_error_tells_a_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_table_no_metric_and_no_answer_of_the_daemon_tells_a_secret() {
     let (simulator, tool, secrets) = talkative().await;
-    simulator.answer_next("companies", vec![Answer::text(400, "text/plain", format!("no access with {TOKEN}"))]);
+    simulator.answer_next("companies", vec![ScriptedAnswer::text(400, "text/plain", format!("no access with {TOKEN}"))]);
     let tool = tool.set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0").set("PLANHAT_SYNC__DAEMON__SCHEDULE", "0 0 1 1 *");
     let mut process = tool.command(&["daemon"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut log = std::io::BufReader::new(process.stderr.take().unwrap());

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, PgConnection};
 
-pub(crate) struct Server {
+pub(crate) struct PostgresServer {
     folder: tempfile::TempDir,
     port: u16,
 }
 
-impl Server {
+impl PostgresServer {
     /// Makes one, and starts it.
-    pub(crate) async fn start() -> Server {
+    pub(crate) async fn start() -> PostgresServer {
         let folder = tempfile::tempdir().unwrap();
-        let server = Server { folder, port: free_port() };
+        let server = PostgresServer { folder, port: free_port() };
         if let Some(owner) = owner() {
             assert!(Command::new("chown").arg(owner).arg(server.folder.path()).status().unwrap().success());
         }
@@ -96,7 +96,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for PostgresServer {
     fn drop(&mut self) {
         if Path::new(&format!("{}/postmaster.pid", self.data())).exists() {
             self.signal("CONT");

@@ -13,17 +13,17 @@ use tokio::sync::Notify;
 use crate::cli::Tool;
 
 /// A workspace that says when it was asked for projects for the nth time.
-async fn told_at(request: usize) -> (Simulator, Arc<Notify>) {
+async fn reached_at(request: usize) -> (Simulator, Arc<Notify>) {
     let records = (0..2000).map(|number| json!({"_id": format!("{number:05}")})).collect();
     let simulator = Simulator::start(Workspace::empty().with("projects", records), Options::default()).await.unwrap();
-    let (told, count) = (Arc::new(Notify::new()), AtomicUsize::new(0));
-    let hook = Arc::clone(&told);
-    simulator.meanwhile(move |_, path| {
+    let (reached, count) = (Arc::new(Notify::new()), AtomicUsize::new(0));
+    let hook = Arc::clone(&reached);
+    simulator.on_request(move |_, path| {
         if path == "projects" && count.fetch_add(1, Ordering::Relaxed) + 1 == request {
             hook.notify_one();
         }
     });
-    (simulator, told)
+    (simulator, reached)
 }
 
 fn signal(name: &str, process: u32) {
@@ -37,10 +37,10 @@ async fn rows(database: &mut PgConnection) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_keeps_what_it_has_says_so_by_its_code_and_goes_on() {
     for (name, code) in [("TERM", 143), ("INT", 130)] {
-        let (simulator, told) = told_at(8).await;
+        let (simulator, reached) = reached_at(8).await;
         let mut tool = Tool::for_workspace(&simulator).await;
         let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        told.notified().await;
+        reached.notified().await;
         signal(name, process.id());
 
         assert_eq!(process.wait().unwrap().code(), Some(code), "{name}");
@@ -57,7 +57,7 @@ async fn a_run_that_is_stopped_keeps_what_it_has_says_so_by_its_code_and_goes_on
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_does_not_wait_for_a_page_that_the_database_holds_up() {
-    let (simulator, _) = told_at(0).await;
+    let (simulator, _) = reached_at(0).await;
     let mut tool = Tool::for_workspace(&simulator).await;
     assert_eq!(tool.run(&["sync", "projects"]).code, 0);
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();

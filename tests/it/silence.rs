@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use planhat_model::catalog;
 use planhat_simulator::{Options, Simulator, Workspace};
-use planhat_store::{self as store, DaemonLease, Holder, MayTake, ObjectStatus, Process, RunStatus, Store};
-use planhat_sync::pull::Ask;
+use planhat_store::{self as store, DaemonLease, ObjectStatus, ProcessIdentity, ProcessState, RunStatus, Store, Takeover};
+use planhat_sync::pull::Mode;
 use planhat_sync::run;
 use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::cli::{Tool, simulator};
-use crate::daemon::{Daemon, signal, tool};
-use crate::database::Way;
-use crate::harness::{Sync, fresh_database};
+use crate::daemon::{DaemonProcess, signal, tool};
+use crate::database::TcpProxy;
+use crate::harness::{TestSync, fresh_database};
 
 /// What a statement may take here.
 const STATEMENT: Duration = Duration::from_secs(1);
@@ -31,30 +31,30 @@ fn numbered(count: usize) -> Workspace {
 
 /// Tells when projects are asked for the nth time.
 fn at_request(simulator: &Simulator, request: usize) -> Arc<Notify> {
-    let (told, count) = (Arc::new(Notify::new()), AtomicUsize::new(0));
-    let hook = Arc::clone(&told);
-    simulator.meanwhile(move |_, path| {
+    let (reached, count) = (Arc::new(Notify::new()), AtomicUsize::new(0));
+    let hook = Arc::clone(&reached);
+    simulator.on_request(move |_, path| {
         if path == "projects" && count.fetch_add(1, Ordering::Relaxed) + 1 == request {
             hook.notify_one();
         }
     });
-    told
+    reached
 }
 
-async fn over(way: &Way, connections: u32) -> Sync {
-    let store = Store::connect_with(&way.url.as_str().into(), "planhat", connections, STATEMENT).await.unwrap();
-    Sync::into(store, numbered(1500), Options::default()).await
+async fn sync_through(proxy: &TcpProxy, connections: u32) -> TestSync {
+    let store = Store::connect_with(&proxy.url.as_str().into(), "planhat", connections, STATEMENT).await.unwrap();
+    TestSync::into(store, numbered(1500), Options::default()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_go_silent_are_given_up_and_their_transactions_made_again() {
     for connections in [1, 3] {
-        let way = Way::to(&fresh_database().await).await;
-        let sync = over(&way, connections).await;
-        let told = at_request(&sync.simulator, 5);
+        let proxy = TcpProxy::to(&fresh_database().await).await;
+        let sync = sync_through(&proxy, connections).await;
+        let reached = at_request(&sync.simulator, 5);
         let silence = async {
-            told.notified().await;
-            way.silence();
+            reached.notified().await;
+            proxy.stall();
             std::future::pending::<()>().await;
         };
 
@@ -71,18 +71,18 @@ async fn connections_that_go_silent_are_given_up_and_their_transactions_made_aga
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_stays_silent_ends_a_sync_with_5() {
     let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
-    let way = Way::to(&fresh_database().await).await;
+    let proxy = TcpProxy::to(&fresh_database().await).await;
     let tool = Tool::for_workspace(&simulator)
         .await
-        .set("DATABASE_URL", &way.url)
+        .set("DATABASE_URL", &proxy.url)
         .set("PLANHAT_SYNC__LOG__FORMAT", "json")
-        .set("PLANHAT_SYNC__DATABASE__PATIENCE", "1s")
+        .set("PLANHAT_SYNC__DATABASE__RECONNECT_TIMEOUT", "1s")
         .set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1")
         .set("PLANHAT_SYNC__DATABASE__STATEMENT_TIMEOUT", "1s");
-    let told = at_request(&simulator, 5);
+    let reached = at_request(&simulator, 5);
     let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    told.notified().await;
-    way.silence_for_good();
+    reached.notified().await;
+    proxy.stall_for_good();
 
     assert_eq!(ended_within(&mut process, Duration::from_secs(60)).await, Some(5));
 }
@@ -91,15 +91,15 @@ async fn a_database_that_stays_silent_ends_a_sync_with_5() {
 async fn a_signal_ends_a_sync_within_seconds_though_the_database_is_silent() {
     for connections in ["1", "3"] {
         let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
-        let way = Way::to(&fresh_database().await).await;
+        let proxy = TcpProxy::to(&fresh_database().await).await;
         let tool = Tool::for_workspace(&simulator)
             .await
-            .set("DATABASE_URL", &way.url)
+            .set("DATABASE_URL", &proxy.url)
             .set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", connections);
-        let told = at_request(&simulator, 5);
+        let reached = at_request(&simulator, 5);
         let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        told.notified().await;
-        way.silence_for_good();
+        reached.notified().await;
+        proxy.stall_for_good();
         signal(process.id(), "TERM");
 
         assert_eq!(ended_within(&mut process, STOPS_WITHIN).await, Some(143));
@@ -108,16 +108,16 @@ async fn a_signal_ends_a_sync_within_seconds_though_the_database_is_silent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_while_a_page_takes_its_time_in_the_database_was_stopped_and_has_not_failed() {
-    let sync = Sync::new(numbered(1500)).await;
+    let sync = TestSync::new(numbered(1500)).await;
     sync.sync_one("projects").await;
     sync.simulator.edit("projects", "00000", sync.now, |project| _ = project.insert("n".into(), json!(1)));
-    sync.store.end_with(sync.stop.clone());
+    sync.store.stop_on(sync.stop.clone());
     // Somebody else is at work on the table; the database is well.
     let mut lock = sync.store.pool().begin().await.unwrap();
     sqlx::raw_sql("lock table planhat.projects in share mode").execute(&mut *lock).await.unwrap();
-    let told = at_request(&sync.simulator, 2);
+    let reached = at_request(&sync.simulator, 2);
     let stop = async {
-        told.notified().await;
+        reached.notified().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         sync.stop.cancel();
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -125,7 +125,7 @@ async fn a_run_that_is_stopped_while_a_page_takes_its_time_in_the_database_was_s
     };
 
     let projects = [catalog::object("projects").unwrap()];
-    let (summary, ()) = tokio::join!(sync.run(Ask::Changes, &projects), stop);
+    let (summary, ()) = tokio::join!(sync.run(Mode::Incremental, &projects), stop);
 
     assert_eq!(
         (summary.status, summary.objects[0].run.status),
@@ -146,14 +146,14 @@ async fn ended_within(process: &mut std::process::Child, limit: Duration) -> Opt
 }
 
 /// A service manager, as far as it listens.
-struct Manager {
+struct ServiceManager {
     signs_of_life: Receiver<()>,
     _folder: tempfile::TempDir,
     path: String,
 }
 
-impl Manager {
-    fn new() -> Manager {
+impl ServiceManager {
+    fn new() -> ServiceManager {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -167,11 +167,11 @@ impl Manager {
                 }
             }
         });
-        Manager { signs_of_life, path: path.to_str().unwrap().to_owned(), _folder: folder }
+        ServiceManager { signs_of_life, path: path.to_str().unwrap().to_owned(), _folder: folder }
     }
 
     /// Waits for so many signs of life that are still to come.
-    fn hears_signs_of_life(&self, count: usize) {
+    fn expect_watchdog_pings(&self, count: usize) {
         while self.signs_of_life.try_recv().is_ok() {}
         for _ in 0..count {
             self.signs_of_life.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -182,20 +182,20 @@ impl Manager {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signs_of_life_go_on_while_the_database_is_silent_and_a_signal_ends_the_daemon() {
     let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
-    let way = Way::to(&fresh_database().await).await;
-    let manager = Manager::new();
-    let told = at_request(&simulator, 5);
+    let proxy = TcpProxy::to(&fresh_database().await).await;
+    let manager = ServiceManager::new();
+    let reached = at_request(&simulator, 5);
     let tool = tool(&simulator, "0 0 1 1 *")
         .await
-        .set("DATABASE_URL", &way.url)
+        .set("DATABASE_URL", &proxy.url)
         .set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1")
         .set("NOTIFY_SOCKET", &manager.path)
         .set("WATCHDOG_USEC", "600000");
-    let daemon = Daemon::start(&tool, &["daemon"]);
-    told.notified().await;
-    way.silence_for_good();
+    let daemon = DaemonProcess::start(&tool, &["daemon"]);
+    reached.notified().await;
+    proxy.stall_for_good();
 
-    manager.hears_signs_of_life(20);
+    manager.expect_watchdog_pings(20);
 
     daemon.signal("TERM");
     let (code, log) = daemon.end_within(STOPS_WITHIN);
@@ -206,15 +206,15 @@ async fn signs_of_life_go_on_while_the_database_is_silent_and_a_signal_ends_the_
 async fn an_idle_daemon_whose_database_is_gone_ends_with_a_signal() {
     let simulator = simulator().await;
     for silent in [false, true] {
-        let way = Way::to(&fresh_database().await).await;
-        let tool = tool(&simulator, "0 0 1 1 *").await.set("DATABASE_URL", &way.url);
-        let mut daemon = Daemon::start(&tool, &["daemon"]);
+        let proxy = TcpProxy::to(&fresh_database().await).await;
+        let tool = tool(&simulator, "0 0 1 1 *").await.set("DATABASE_URL", &proxy.url);
+        let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
         daemon.until("run 1 succeeded");
         daemon.until("the next run is due");
         if silent {
-            way.silence_for_good()
+            proxy.stall_for_good()
         } else {
-            way.cut()
+            proxy.cut()
         }
 
         daemon.signal("TERM");
@@ -226,24 +226,24 @@ async fn an_idle_daemon_whose_database_is_gone_ends_with_a_signal() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_daemon_asks_nothing_of_its_database() {
     let simulator = simulator().await;
-    let way = Way::to(&fresh_database().await).await;
-    let manager = Manager::new();
+    let proxy = TcpProxy::to(&fresh_database().await).await;
+    let manager = ServiceManager::new();
     let tool = tool(&simulator, "0 0 1 1 *")
         .await
-        .set("DATABASE_URL", &way.url)
+        .set("DATABASE_URL", &proxy.url)
         .set("NOTIFY_SOCKET", &manager.path)
         .set("WATCHDOG_USEC", "600000");
-    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     daemon.until("run 1 succeeded");
     daemon.until("the next run is due");
     // The connections of the run have been given back by then.
-    manager.hears_signs_of_life(3);
-    let before = way.bytes_sent();
+    manager.expect_watchdog_pings(3);
+    let before = proxy.bytes_sent();
 
     // Twelve seconds of its life: its lease would have been renewed twice.
-    manager.hears_signs_of_life(60);
+    manager.expect_watchdog_pings(60);
 
-    assert_eq!(way.bytes_sent(), before);
+    assert_eq!(proxy.bytes_sent(), before);
     daemon.signal("TERM");
     assert_eq!(daemon.end().0, Some(0));
 }
@@ -253,7 +253,7 @@ async fn a_daemon_works_with_a_single_connection() {
     let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
     let tool =
         tool(&simulator, "* * * * * *").await.set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1").set("WATCHDOG_USEC", "600000");
-    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     for run in 1..=3 {
         daemon.until(&format!("run {run} succeeded"));
         assert_eq!(daemon.get("/readyz").await.0, 200);
@@ -268,7 +268,7 @@ async fn a_daemon_works_with_a_single_connection() {
 async fn a_daemon_works_with_the_embedded_database() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "* * * * * *").await.unset("DATABASE_URL").set("WATCHDOG_USEC", "600000");
-    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     for run in 1..=3 {
         daemon.until(&format!("run {run} succeeded"));
         assert_eq!(daemon.get("/readyz").await.0, 200);
@@ -288,34 +288,35 @@ async fn a_failed_start_gives_the_place_of_the_daemon_back_at_once() {
 
     let store = Store::connect(&tool.database().into(), "planhat", 1).await.unwrap();
     let acquired = store
-        .attempt(async |db| store::acquire_daemon_lease(db, "planhat", &unseen("next"), |_| Process::Unseen).await)
+        .transaction_once(async |db| store::acquire_daemon_lease(db, "planhat", &unseen("next"), |_| ProcessState::Unknown).await)
         .await
         .unwrap();
     assert_eq!(acquired, DaemonLease::Acquired { from: None });
 }
 
 /// A process of which nothing can be seen, as where there is no /proc.
-fn unseen(instance: &str) -> Holder {
-    Holder { name: format!("process of {instance}"), process: String::new(), instance: instance.to_owned() }
+fn unseen(instance: &str) -> ProcessIdentity {
+    ProcessIdentity { name: format!("process of {instance}"), process: String::new(), instance: instance.to_owned() }
 }
 
 #[tokio::test]
 async fn two_daemons_that_cannot_see_each_other_are_told_apart_all_the_same() {
-    let sync = Sync::new(Workspace::empty()).await;
+    let sync = TestSync::new(Workspace::empty()).await;
     let acquire = async |who: &str| {
         let acquired = async |db: &mut store::PgConnection| {
-            store::acquire_daemon_lease(db, "planhat", &unseen(who), |_| Process::Unseen).await
+            store::acquire_daemon_lease(db, "planhat", &unseen(who), |_| ProcessState::Unknown).await
         };
-        sync.store.attempt(acquired).await.unwrap()
+        sync.store.transaction_once(acquired).await.unwrap()
     };
     assert_eq!(acquire("one").await, DaemonLease::Acquired { from: None });
     assert_eq!(acquire("one").await, DaemonLease::Acquired { from: None });
     assert!(matches!(acquire("other").await, DaemonLease::HeldBy(held) if held.instance == "one"));
 
     // Idle, or dead: nobody can tell. The next one takes its place, and it finds that out.
-    sync.do_at_once(&["update planhat_sync.daemons set heartbeat_at = heartbeat_at - interval '2 minutes'"]).await;
+    sync.do_at_once(&["update planhat_sync.daemons set renewed_at = renewed_at - interval '2 minutes'"]).await;
     assert!(matches!(acquire("other").await, DaemonLease::Acquired { from: Some(one) } if one.instance == "one"));
-    let renewed = sync.store.attempt(async |db| store::renew_daemon_lease(db, "planhat", &unseen("one")).await).await.unwrap();
+    let renewed =
+        sync.store.transaction_once(async |db| store::renew_daemon_lease(db, "planhat", &unseen("one")).await).await.unwrap();
     assert!(!renewed);
 }
 
@@ -323,10 +324,11 @@ async fn two_daemons_that_cannot_see_each_other_are_told_apart_all_the_same() {
 async fn a_daemon_whose_place_was_taken_ends_before_its_next_run() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "* * * * * *").await;
-    let mut daemon = Daemon::start(&tool, &["daemon"]);
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     daemon.until("run 1 succeeded");
     let store = Store::connect(&tool.database().into(), "planhat", 1).await.unwrap();
-    let take = store.attempt(async |db| store::acquire_daemon_lease(db, "planhat", &unseen("next"), |_| Process::HasEnded).await);
+    let take = store
+        .transaction_once(async |db| store::acquire_daemon_lease(db, "planhat", &unseen("next"), |_| ProcessState::Exited).await);
     take.await.unwrap();
 
     daemon.until("another daemon has taken this one's place: stopping");
@@ -335,26 +337,26 @@ async fn a_daemon_whose_place_was_taken_ends_before_its_next_run() {
 
 #[tokio::test]
 async fn a_run_that_was_paused_cannot_commit_over_its_successor() {
-    let sync = Sync::new(numbered(3)).await;
-    let (projects, scan) = (catalog::object("projects").unwrap(), store::Scan::starting(sync.now, None, None));
+    let sync = TestSync::new(numbered(3)).await;
+    let (projects, scan) = (catalog::object("projects").unwrap(), store::ScanCheckpoint::starting(sync.now, None, None));
     let take = async |may| {
         sync.store
-            .attempt(async |db| store::take_lease(db, "planhat", "sync", &run::this_process(), may).await)
+            .transaction_once(async |db| store::acquire_lease(db, "planhat", "sync", &run::this_process(), may).await)
             .await
             .unwrap()
             .unwrap()
     };
     let save = async |db: &mut store::PgConnection, run_id| {
-        store::save_scan(db, "planhat", projects, store::ScanKind::Changes, &scan, None, run_id).await
+        store::save_checkpoint(db, "planhat", projects, store::ScanKind::Incremental, &scan, None, run_id).await
     };
-    let first = take(MayTake::FromTheSilent).await;
+    let first = take(Takeover::IfStale).await;
 
     // Paused with a page in hand, while another run comes.
     let mut page = sync.store.pool().begin().await.unwrap();
-    sqlx::raw_sql("insert into planhat_sync.seen values ('planhat', 'projects', '{a}')").execute(&mut *page).await.unwrap();
-    let second = take(MayTake::FromAnybody).await;
+    sqlx::raw_sql("insert into planhat_sync.listed_ids values ('planhat', 'projects', '{a}')").execute(&mut *page).await.unwrap();
+    let second = take(Takeover::Always).await;
     let refused = save(&mut page, first).await.unwrap_err();
-    assert!(matches!(refused, store::Error::LeaseLost { .. }), "{refused}");
+    assert!(matches!(refused, store::StoreError::LeaseLost { .. }), "{refused}");
     drop(page);
 
     // The other way round: behind its fence a page commits before anybody takes over.
@@ -369,7 +371,7 @@ async fn a_run_that_was_paused_cannot_commit_over_its_successor() {
         }
         page.commit().await.unwrap();
     };
-    let (third, ()) = tokio::join!(take(MayTake::FromAnybody), commits);
+    let (third, ()) = tokio::join!(take(Takeover::Always), commits);
     assert!(third > second);
     assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "1");
 }

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Tool;
 use crate::daemon::signal;
-use crate::harness::{Sync, fresh_database, written};
-use crate::server::Server;
+use crate::harness::{TestSync, fresh_database, written};
+use crate::server::PostgresServer;
 
 /// How long it goes on, how often it syncs, and what troubles may take.
 #[derive(Debug, Clone, Copy)]
@@ -60,13 +60,13 @@ const AN_HOUR: Pace = Pace {
 };
 
 /// What the daemon works on.
-enum Database {
+enum DatabaseUnderTest {
     #[cfg(feature = "embedded")]
     Embedded(tempfile::TempDir),
     /// With an address that leads there directly.
     At { url: String, direct: String },
     /// One that is stopped, frozen and started again.
-    Troubled(Server),
+    Troubled(PostgresServer),
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,7 +102,7 @@ async fn all_databases_are_kept_in_step_for_an_hour() {
 
 async fn one_connection(pace: Pace) {
     let url = fresh_database().await;
-    let database = Database::At { direct: url.clone(), url };
+    let database = DatabaseUnderTest::At { direct: url.clone(), url };
     watched("one connection", pace, database, &[("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1")]).await;
 }
 
@@ -110,36 +110,39 @@ async fn pooled(pace: Pace) {
     let direct = fresh_database().await;
     let pooler = std::env::var("TEST_PGBOUNCER_URL").unwrap();
     let url = format!("{}/{}", pooler.rsplit_once('/').unwrap().0, direct.rsplit_once('/').unwrap().1);
-    watched("pooler", pace, Database::At { url, direct }, &[]).await;
+    watched("pooler", pace, DatabaseUnderTest::At { url, direct }, &[]).await;
 }
 
 async fn troubled(pace: Pace) {
-    watched("troubled server", pace, Database::Troubled(Server::start().await), &[]).await;
+    watched("troubled server", pace, DatabaseUnderTest::Troubled(PostgresServer::start().await), &[]).await;
 }
 
 #[cfg(feature = "embedded")]
 async fn embedded(pace: Pace) {
-    watched("embedded", pace, Database::Embedded(tempfile::tempdir().unwrap()), &[]).await;
+    watched("embedded", pace, DatabaseUnderTest::Embedded(tempfile::tempdir().unwrap()), &[]).await;
 }
 
 /// Lets a daemon work, and then asks whether it kept its word.
 #[expect(clippy::print_stdout, reason = "what was seen, for whoever runs the hour")]
-async fn watched(name: &str, pace: Pace, database: Database, settings: &[(&str, &str)]) {
-    let (simulator, heard) = (Simulator::start(workspace(), Options::default()).await.unwrap(), Heard::default());
+async fn watched(name: &str, pace: Pace, database: DatabaseUnderTest, settings: &[(&str, &str)]) {
+    let (simulator, received) = (Simulator::start(workspace(), Options::default()).await.unwrap(), ReceivedRequests::default());
     let supervisor_folder = tempfile::tempdir().unwrap();
     let socket = supervisor_folder.path().join("notify");
-    let tool = tool(&simulator, &listen(&heard).await, pace, &database, &socket, settings);
+    let tool = tool(&simulator, &listen(&received).await, pace, &database, &socket, settings);
 
     let over = CancellationToken::new();
     let supervisor = Supervisor::of(tool, &socket, pace.watchdog, over.clone());
     let supervised = tokio::task::spawn_blocking(move || supervisor.supervise());
-    let (edits, troubles, ()) =
-        tokio::join!(edit_until(&simulator, pace), trouble_until(&database, pace), take_a_permission(&simulator, &heard, pace));
+    let (edits, troubles, ()) = tokio::join!(
+        edit_until(&simulator, pace),
+        trouble_until(&database, pace),
+        take_a_permission(&simulator, &received, pace)
+    );
     // All troubles are over: so are the runs that they have spoilt, before long.
     let deadline = Instant::now() + pace.trouble + 4 * pace.every + Duration::from_secs(60);
     let calls = simulator.requests().len();
-    while simulator.requests().len() < calls + 40 || !is_recovered(&heard) {
-        assert!(Instant::now() < deadline, "{name}: no good run any more; heard {:?}", types(&heard));
+    while simulator.requests().len() < calls + 40 || !is_recovered(&received) {
+        assert!(Instant::now() < deadline, "{name}: no good run any more; heard {:?}", types(&received));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     over.cancel();
@@ -147,17 +150,24 @@ async fn watched(name: &str, pace: Pace, database: Database, settings: &[(&str, 
 
     assert_eq!(kills, 0, "{name}: a daemon gave no sign of life\n{log}");
     assert_eq!(ended_by_themselves, 0, "{name}: a daemon ended\n{log}");
-    assert_events(name, &heard, troubles, &log);
+    assert_events(name, &received, troubles, &log);
     assert_in_step(name, simulator, &database, pace).await;
-    println!("{name}: {edits} edits, {troubles} troubles, {} events", types(&heard).len());
+    println!("{name}: {edits} edits, {troubles} troubles, {} events", types(&received).len());
 }
 
-fn tool(simulator: &Simulator, webhook: &str, pace: Pace, database: &Database, socket: &Path, settings: &[(&str, &str)]) -> Tool {
+fn tool(
+    simulator: &Simulator,
+    webhook: &str,
+    pace: Pace,
+    database: &DatabaseUnderTest,
+    socket: &Path,
+    settings: &[(&str, &str)],
+) -> Tool {
     let (name, place) = match database {
         #[cfg(feature = "embedded")]
-        Database::Embedded(folder) => ("PLANHAT_SYNC__DATABASE__DATA_DIR", folder.path().to_str().unwrap().to_owned()),
-        Database::At { url, .. } => ("DATABASE_URL", url.clone()),
-        Database::Troubled(server) => ("DATABASE_URL", server.url()),
+        DatabaseUnderTest::Embedded(folder) => ("PLANHAT_SYNC__DATABASE__DATA_DIR", folder.path().to_str().unwrap().to_owned()),
+        DatabaseUnderTest::At { url, .. } => ("DATABASE_URL", url.clone()),
+        DatabaseUnderTest::Troubled(server) => ("DATABASE_URL", server.url()),
     };
     let seconds = |duration: Duration| format!("{}s", duration.as_secs());
     let tool = Tool::new()
@@ -171,7 +181,7 @@ fn tool(simulator: &Simulator, webhook: &str, pace: Pace, database: &Database, s
         .set("PLANHAT_SYNC__DAEMON__SCHEDULE", pace.schedule)
         .set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", &seconds(pace.every * 2))
         .set("PLANHAT_SYNC__DATABASE__STATEMENT_TIMEOUT", &seconds(pace.statement))
-        .set("PLANHAT_SYNC__DATABASE__PATIENCE", &seconds(pace.trouble / 3))
+        .set("PLANHAT_SYNC__DATABASE__RECONNECT_TIMEOUT", &seconds(pace.trouble / 3))
         .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", webhook)
         // Longer than all troubles: no data is ever that old.
         .set("PLANHAT_SYNC__NOTIFY__STALE_AFTER", &seconds(pace.trouble * 3 + 10 * pace.every + Duration::from_secs(120)))
@@ -206,20 +216,20 @@ async fn edit_until(simulator: &Simulator, pace: Pace) -> usize {
 }
 
 /// Somebody takes a permission away, until it is told that it is missing.
-async fn take_a_permission(simulator: &Simulator, heard: &Heard, pace: Pace) {
+async fn take_a_permission(simulator: &Simulator, received: &ReceivedRequests, pace: Pace) {
     tokio::time::sleep(pace.lasts / 3).await;
     simulator.forbid("tasks");
     let deadline = Instant::now() + pace.trouble + 6 * pace.every + Duration::from_secs(60);
-    while !types(heard).iter().any(|kind| kind == "sync.partial") {
-        assert!(Instant::now() < deadline, "nobody is told that a permission is missing: {:?}", types(heard));
+    while !types(received).iter().any(|kind| kind == "sync.partial") {
+        assert!(Instant::now() < deadline, "nobody is told that a permission is missing: {:?}", types(received));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     simulator.allow("tasks");
 }
 
 /// Its server has troubles, each over in time.
-async fn trouble_until(database: &Database, pace: Pace) -> usize {
-    let Database::Troubled(server) = database else {
+async fn trouble_until(database: &DatabaseUnderTest, pace: Pace) -> usize {
+    let DatabaseUnderTest::Troubled(server) = database else {
         tokio::time::sleep(pace.lasts).await;
         return 0;
     };
@@ -319,39 +329,39 @@ impl Supervisor {
     }
 }
 
-type Heard = Arc<Mutex<Vec<(String, Value)>>>;
+type ReceivedRequests = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// Who is told; busy now and then.
-async fn listen(heard: &Heard) -> String {
+async fn listen(received: &ReceivedRequests) -> String {
     let times = Arc::new(AtomicUsize::new(0));
-    let hear = async |State((heard, times)): State<(Heard, Arc<AtomicUsize>)>, request: Request| {
+    let hear = async |State((received, times)): State<(ReceivedRequests, Arc<AtomicUsize>)>, request: Request| {
         if times.fetch_add(1, Ordering::Relaxed) % 3 == 1 {
             return axum::http::StatusCode::SERVICE_UNAVAILABLE;
         }
         let id = request.headers()["webhook-id"].to_str().unwrap().to_owned();
         let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
-        heard.lock().unwrap().push((id, serde_json::from_slice(&body).unwrap()));
+        received.lock().unwrap().push((id, serde_json::from_slice(&body).unwrap()));
         axum::http::StatusCode::OK
     };
-    let router = Router::new().fallback(hear).with_state((Arc::clone(heard), times));
+    let router = Router::new().fallback(hear).with_state((Arc::clone(received), times));
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(axum::serve(socket, router).into_future());
     format!("http://{address}/hook")
 }
 
-fn types(heard: &Heard) -> Vec<String> {
-    heard.lock().unwrap().iter().map(|(_, event)| event["type"].as_str().unwrap().to_owned()).collect()
+fn types(received: &ReceivedRequests) -> Vec<String> {
+    received.lock().unwrap().iter().map(|(_, event)| event["type"].as_str().unwrap().to_owned()).collect()
 }
 
-fn is_recovered(heard: &Heard) -> bool {
-    types(heard).last().is_none_or(|last| last == "sync.recovered")
+fn is_recovered(received: &ReceivedRequests) -> bool {
+    types(received).last().is_none_or(|last| last == "sync.recovered")
 }
 
 /// No event is false, none comes twice, and each trouble that was told is told to be over.
-fn assert_events(name: &str, heard: &Heard, troubles: usize, log: &str) {
-    let types = types(heard);
-    let mut ids: Vec<String> = heard.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
+fn assert_events(name: &str, received: &ReceivedRequests, troubles: usize, log: &str) {
+    let types = types(received);
+    let mut ids: Vec<String> = received.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), types.len(), "{name}: an event came twice: {types:?}");
@@ -367,17 +377,17 @@ fn assert_events(name: &str, heard: &Heard, troubles: usize, log: &str) {
 
 #[expect(clippy::print_stdout, reason = "what was seen, for whoever runs the hour")]
 /// The tables hold what Planhat has, no run was missed for longer than a trouble takes, and each that failed was made up.
-async fn assert_in_step(name: &str, simulator: Simulator, database: &Database, pace: Pace) {
+async fn assert_in_step(name: &str, simulator: Simulator, database: &DatabaseUnderTest, pace: Pace) {
     let store = match database {
         #[cfg(feature = "embedded")]
-        Database::Embedded(folder) => {
-            let place = planhat_store::Place::Folder(folder.path().to_owned());
+        DatabaseUnderTest::Embedded(folder) => {
+            let place = planhat_store::EmbeddedLocation::Folder(folder.path().to_owned());
             Store::embedded(place, "planhat").await.unwrap()
         }
-        Database::At { direct, .. } => Store::connect(&direct.as_str().into(), "planhat", 2).await.unwrap(),
-        Database::Troubled(server) => Store::connect(&server.url().into(), "planhat", 2).await.unwrap(),
+        DatabaseUnderTest::At { direct, .. } => Store::connect(&direct.as_str().into(), "planhat", 2).await.unwrap(),
+        DatabaseUnderTest::Troubled(server) => Store::connect(&server.url().into(), "planhat", 2).await.unwrap(),
     };
-    let mut sync = Sync::into(store, Workspace::empty(), Options::default()).await;
+    let mut sync = TestSync::into(store, Workspace::empty(), Options::default()).await;
     (sync.simulator, sync.now) = (simulator, Utc::now());
     sync.assert_equals_workspace(&catalog::default_objects()).await;
 

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use planhat_api::Client;
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
-use planhat_simulator::{Answer, Options, Simulator, Workspace};
+use planhat_simulator::{Options, ScriptedAnswer, Simulator, Workspace};
 use planhat_store::{self as store, ObjectStatus, RunStatus, Store};
-use planhat_sync::pull::{Ask, Begin, Range};
-use planhat_sync::run::{self, Error, Order, Summary};
+use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
+use planhat_sync::run::{self, RunError, RunRequest, Summary};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
-use crate::cli::{Ran, Tool};
-use crate::harness::{Sync, client_of, day, fresh_database, written};
+use crate::cli::{CommandOutput, Tool};
+use crate::harness::{TestSync, client_of, day, fresh_database, written};
 
 const COMPANIES_AND_USERS: [&str; 2] = ["companies", "users"];
 
@@ -40,15 +40,15 @@ async fn served(workspace: Workspace) -> Simulator {
 }
 
 /// A schema that the workspace `acme` has filled.
-async fn filled() -> Sync {
-    let sync = Sync::new(workspace("acme")).await;
-    assert_eq!(sync.run(Ask::Changes, &objects(&COMPANIES_AND_USERS)).await.status, RunStatus::Succeeded);
+async fn filled() -> TestSync {
+    let sync = TestSync::new(workspace("acme")).await;
+    assert_eq!(sync.run(Mode::Incremental, &objects(&COMPANIES_AND_USERS)).await.status, RunStatus::Succeeded);
     sync.simulator.forget_requests();
     sync
 }
 
-async fn run_by(sync: &Sync, client: &Client, ask: Ask) -> Result<Summary, Error> {
-    run::run(client, &sync.store, &sync.order(ask, &objects(&COMPANIES_AND_USERS)), &sync.stop).await
+async fn run_by(sync: &TestSync, client: &Client, mode: Mode) -> Result<Summary, RunError> {
+    run::run(client, &sync.store, &sync.request(mode, &objects(&COMPANIES_AND_USERS)), &sync.stop).await
 }
 
 /// Ids that were asked for one by one.
@@ -71,7 +71,7 @@ async fn contents(database: &mut PgConnection) -> Vec<String> {
     contents
 }
 
-async fn contents_of(sync: &Sync) -> Vec<String> {
+async fn contents_of(sync: &TestSync) -> Vec<String> {
     contents(&mut sync.store.pool().acquire().await.unwrap()).await
 }
 
@@ -86,10 +86,11 @@ async fn where_the_tables_of_the_tool_are_gone_those_of_a_workspace_are_not_take
     let (objects, stop) = (objects(&COMPANIES_AND_USERS), &sync.stop);
 
     let dry =
-        run::preview(&client_of(&other, other.token()), &sync.store, &sync.order(Ask::Changes, &objects), false, stop).await;
+        run::preview(&client_of(&other, other.token()), &sync.store, &sync.request(Mode::Incremental, &objects), false, stop)
+            .await;
 
-    assert!(matches!(dry, Err(Error::OtherWorkspace { .. })), "{dry:?}");
-    let own = run::preview(&sync.client(), &sync.store, &sync.order(Ask::Changes, &objects), false, stop).await;
+    assert!(matches!(dry, Err(RunError::OtherWorkspace { .. })), "{dry:?}");
+    let own = run::preview(&sync.client(), &sync.store, &sync.request(Mode::Incremental, &objects), false, stop).await;
     assert_eq!(own.unwrap().status, RunStatus::Succeeded);
 }
 
@@ -101,7 +102,7 @@ async fn a_first_run_binds_the_schema_and_the_next_ones_ask_for_nothing() {
     assert_eq!(sync.one("select length(fingerprint)::text from planhat_sync.workspaces").await, "64");
     let before = sync.one("select to_json(w)::text from planhat_sync.workspaces w").await;
 
-    run_by(&sync, &sync.client(), Ask::Changes).await.unwrap();
+    run_by(&sync, &sync.client(), Mode::Incremental).await.unwrap();
 
     assert_eq!(asked_for(&sync.simulator), 0);
     assert_eq!(sync.one("select to_json(w)::text from planhat_sync.workspaces w").await, before);
@@ -114,14 +115,14 @@ async fn another_workspace_is_refused_before_anything_is_touched() {
     let client = client_of(&other, other.token());
     let before = contents_of(&sync).await;
 
-    for ask in [Ask::Changes, Ask::Full, Ask::History(Range { from: Begin::TheBeginning, until: None })] {
-        let refused = run_by(&sync, &client, ask).await.unwrap_err();
-        assert!(matches!(refused, Error::OtherWorkspace { .. }), "{refused}");
+    for mode in [Mode::Incremental, Mode::Full, Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None })] {
+        let refused = run_by(&sync, &client, mode).await.unwrap_err();
+        assert!(matches!(refused, RunError::OtherWorkspace { .. }), "{refused}");
         assert!(refused.to_string().contains("0 of 16 stored records were found by their ids"), "{refused}");
     }
-    let order = objects(&COMPANIES_AND_USERS);
-    let preview = run::preview(&client, &sync.store, &sync.order(Ask::Full, &order), true, &sync.stop).await;
-    assert!(matches!(preview.unwrap_err(), Error::OtherWorkspace { .. }));
+    let request = objects(&COMPANIES_AND_USERS);
+    let preview = run::preview(&client, &sync.store, &sync.request(Mode::Full, &request), true, &sync.stop).await;
+    assert!(matches!(preview.unwrap_err(), RunError::OtherWorkspace { .. }));
 
     assert_eq!(contents_of(&sync).await, before);
     assert!(other.requests().iter().all(|request| request.path[1..].contains('/')), "nothing was listed");
@@ -141,7 +142,7 @@ async fn half_of_the_stored_ids_make_it_the_same_workspace_and_fewer_do_not() {
         let mixed = served(mixed).await;
         let before = contents_of(&sync).await;
 
-        let run = run_by(&sync, &client_of(&mixed, mixed.token()), Ask::Changes).await;
+        let run = run_by(&sync, &client_of(&mixed, mixed.token()), Mode::Incremental).await;
 
         assert_eq!(run.is_ok(), is_the_same, "{shared}");
         assert_eq!(contents_of(&sync).await == before, !is_the_same, "{shared}");
@@ -155,13 +156,13 @@ async fn a_rotated_token_is_noted_once_the_records_prove_the_workspace() {
     let client = client_of(&sync.simulator, "rotated");
     let watermark = sync.one("select min(watermark)::text from planhat_sync.cursors").await;
 
-    run_by(&sync, &client, Ask::Changes).await.unwrap();
+    run_by(&sync, &client, Mode::Incremental).await.unwrap();
 
     assert_eq!(sync.one(PROVEN_BY).await, "stored records");
     assert_eq!(asked_for(&sync.simulator), 16);
     assert_eq!(sync.one("select min(watermark)::text from planhat_sync.cursors").await, watermark, "nothing is read anew");
     sync.simulator.forget_requests();
-    run_by(&sync, &client, Ask::Changes).await.unwrap();
+    run_by(&sync, &client, Mode::Incremental).await.unwrap();
     assert_eq!(asked_for(&sync.simulator), 0);
     assert_eq!(sync.one("select count(*)::text from planhat.companies").await, "8");
 }
@@ -171,7 +172,7 @@ async fn another_host_is_noted_once_the_records_prove_the_workspace() {
     let sync = filled().await;
     let moved = served(workspace("acme")).await;
 
-    run_by(&sync, &client_of(&moved, moved.token()), Ask::Changes).await.unwrap();
+    run_by(&sync, &client_of(&moved, moved.token()), Mode::Incremental).await.unwrap();
 
     assert_eq!(sync.one(PROVEN_BY).await, "stored records");
     assert_eq!(sync.one("select host from planhat_sync.workspaces").await, moved.url());
@@ -183,13 +184,15 @@ async fn no_more_than_twenty_ids_are_asked_for_and_of_all_tables() {
     let many = names.iter().fold(Workspace::empty(), |workspace, object| {
         workspace.with(object, with_ids((0..200).map(|number| format!("{object}-{number:03}"))))
     });
-    let sync = Sync::new(many).await;
-    sync.run(Ask::Changes, &objects(&names)).await;
+    let sync = TestSync::new(many).await;
+    sync.run(Mode::Incremental, &objects(&names)).await;
     sync.simulator.rotate_token("rotated");
     sync.simulator.forget_requests();
 
     let objects = objects(&names);
-    run::run(&client_of(&sync.simulator, "rotated"), &sync.store, &sync.order(Ask::Changes, &objects), &sync.stop).await.unwrap();
+    run::run(&client_of(&sync.simulator, "rotated"), &sync.store, &sync.request(Mode::Incremental, &objects), &sync.stop)
+        .await
+        .unwrap();
 
     assert_eq!(asked_for(&sync.simulator), 20);
     let of = |object: &str| {
@@ -205,11 +208,11 @@ async fn tables_from_before_this_was_noted_are_asked_for_too() {
     sync.do_at_once(&["delete from planhat_sync.workspaces"]).await;
     let before = contents_of(&sync).await;
 
-    let refused = run_by(&sync, &client_of(&other, other.token()), Ask::Changes).await.unwrap_err();
+    let refused = run_by(&sync, &client_of(&other, other.token()), Mode::Incremental).await.unwrap_err();
     assert!(refused.to_string().contains("which token has filled it was not noted"), "{refused}");
     assert_eq!(contents_of(&sync).await, before);
 
-    run_by(&sync, &sync.client(), Ask::Changes).await.unwrap();
+    run_by(&sync, &sync.client(), Mode::Incremental).await.unwrap();
     assert_eq!(sync.one(PROVEN_BY).await, "stored records");
 }
 
@@ -220,13 +223,13 @@ async fn an_emptied_workspace_is_held_back_with_its_token_and_refused_with_anoth
         sync.simulator.ids(object).iter().for_each(|id| assert!(sync.simulator.delete(object, id)));
     }
 
-    let emptied = run_by(&sync, &sync.client(), Ask::Full).await.unwrap();
+    let emptied = run_by(&sync, &sync.client(), Mode::Full).await.unwrap();
     assert!(emptied.objects.iter().all(|object| object.run.figures.deleted == 0 && !object.warnings.is_empty()));
 
     sync.simulator.rotate_token("rotated");
     let before = contents_of(&sync).await;
-    let refused = run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Full).await.unwrap_err();
-    assert!(matches!(refused, Error::OtherWorkspace { .. }), "{refused}");
+    let refused = run_by(&sync, &client_of(&sync.simulator, "rotated"), Mode::Full).await.unwrap_err();
+    assert!(matches!(refused, RunError::OtherWorkspace { .. }), "{refused}");
     assert_eq!(contents_of(&sync).await, before);
 }
 
@@ -236,7 +239,7 @@ async fn rows_that_are_all_marked_as_deleted_prove_nothing_and_are_somebodys_all
     sync.do_at_once(&["update planhat.companies set _deleted_at = now()", "update planhat.users set _deleted_at = now()"]).await;
     sync.simulator.rotate_token("rotated");
 
-    let refused = run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Changes).await.unwrap_err();
+    let refused = run_by(&sync, &client_of(&sync.simulator, "rotated"), Mode::Incremental).await.unwrap_err();
 
     assert!(refused.to_string().contains("no stored record is left that could be asked for"), "{refused}");
 }
@@ -247,23 +250,23 @@ async fn a_timeline_alone_is_somebodys_too() {
     sync.do_at_once(&["drop table planhat.companies cascade; drop table planhat.users cascade"]).await;
     let other = served(workspace("bolt")).await;
 
-    let refused = run_by(&sync, &client_of(&other, other.token()), Ask::Changes).await.unwrap_err();
-    assert!(matches!(refused, Error::OtherWorkspace { .. }), "{refused}");
+    let refused = run_by(&sync, &client_of(&other, other.token()), Mode::Incremental).await.unwrap_err();
+    assert!(matches!(refused, RunError::OtherWorkspace { .. }), "{refused}");
 
-    run_by(&sync, &sync.client(), Ask::Changes).await.unwrap();
+    run_by(&sync, &sync.client(), Mode::Incremental).await.unwrap();
     assert_eq!(sync.one("select count(*)::text from planhat.companies").await, "8");
 }
 
 #[tokio::test]
 async fn a_schema_without_rows_takes_any_workspace_and_forgets_how_far_the_other_was_read() {
     let old = Workspace::empty().with("companies", vec![json!({"_id": "old", "updatedAt": written(day(-3000))})]);
-    let sync = Sync::new(old).await;
+    let sync = TestSync::new(old).await;
     sync.sync_one("companies").await;
     assert_eq!(sync.one("select count(*)::text from planhat_sync.cursors").await, "1");
     let last_year = json!({"_id": "new", "updatedAt": written(day(-400)), "lastTouch": written(day(-400))});
     let other = served(Workspace::empty().with("companies", vec![last_year])).await;
 
-    run_by(&sync, &client_of(&other, other.token()), Ask::Changes).await.unwrap();
+    run_by(&sync, &client_of(&other, other.token()), Mode::Incremental).await.unwrap();
 
     assert_eq!(sync.one(LIVE).await, "new");
     assert_eq!(sync.one(PROVEN_BY).await, "first sync");
@@ -276,8 +279,8 @@ async fn where_no_answer_settles_it_the_run_fails_and_notes_nothing() {
     let client = client_of(&sync.simulator, "rotated");
     let before = contents_of(&sync).await;
     let unproven = async |why: &str| {
-        let error = run_by(&sync, &client, Ask::Changes).await.unwrap_err();
-        assert!(matches!(error, Error::Unproven { .. }), "{why}: {error}");
+        let error = run_by(&sync, &client, Mode::Incremental).await.unwrap_err();
+        assert!(matches!(error, RunError::Unproven { .. }), "{why}: {error}");
         assert!(std::error::Error::source(&error).unwrap().to_string().contains(why), "{error:?}");
         assert_eq!(contents_of(&sync).await, before, "{why}");
     };
@@ -289,9 +292,9 @@ async fn where_no_answer_settles_it_the_run_fails_and_notes_nothing() {
     let stored =
         COMPANIES_AND_USERS.iter().flat_map(|object| (0..8).map(move |number| format!("{object}/acme-{object}-{number}")));
     let stored: Vec<String> = stored.collect();
-    stored.iter().for_each(|path| sync.simulator.answer_next(path, vec![Answer::status(503); 20]));
+    stored.iter().for_each(|path| sync.simulator.answer_next(path, vec![ScriptedAnswer::status(503); 20]));
     unproven("503").await;
-    sync.simulator.calm();
+    sync.simulator.clear_faults();
 
     sync.simulator.rotate_token("rotated again");
     unproven("401").await;
@@ -304,9 +307,9 @@ async fn a_run_that_is_stopped_while_it_asks_writes_nothing() {
     let before = contents_of(&sync).await;
     sync.stop.cancel();
 
-    let stopped = run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Changes).await.unwrap_err();
+    let stopped = run_by(&sync, &client_of(&sync.simulator, "rotated"), Mode::Incremental).await.unwrap_err();
 
-    assert!(matches!(stopped, Error::Stopped), "{stopped}");
+    assert!(matches!(stopped, RunError::Stopped), "{stopped}");
     assert_eq!(contents_of(&sync).await, before);
 }
 
@@ -316,7 +319,7 @@ async fn a_table_that_may_not_be_read_gives_no_answer_and_the_others_do() {
     sync.simulator.rotate_token("rotated");
     sync.simulator.forbid("users");
 
-    let run = run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Changes).await.unwrap();
+    let run = run_by(&sync, &client_of(&sync.simulator, "rotated"), Mode::Incremental).await.unwrap();
 
     assert_eq!(run.objects[1].run.status, ObjectStatus::Failed, "it could be read before");
     assert_eq!(sync.one(PROVEN_BY).await, "stored records");
@@ -324,11 +327,11 @@ async fn a_table_that_may_not_be_read_gives_no_answer_and_the_others_do() {
 
 #[tokio::test]
 async fn of_two_first_runs_at_the_same_moment_one_fills_the_schema() {
-    let sync = Arc::new(Sync::new(workspace("acme")).await);
+    let sync = Arc::new(TestSync::new(workspace("acme")).await);
     let other = served(workspace("bolt")).await;
     let (ours, theirs) = (sync.client(), client_of(&other, other.token()));
 
-    let (first, second) = tokio::join!(run_by(&sync, &ours, Ask::Changes), run_by(&sync, &theirs, Ask::Changes));
+    let (first, second) = tokio::join!(run_by(&sync, &ours, Mode::Incremental), run_by(&sync, &theirs, Mode::Incremental));
 
     // One that comes when the other has ended is refused, or finds the schema bound meanwhile.
     assert_ne!(first.is_ok(), second.is_ok(), "{first:?} {second:?}");
@@ -344,16 +347,16 @@ async fn of_two_first_runs_at_the_same_moment_one_fills_the_schema() {
 async fn a_backfill_does_not_go_on_in_a_schema_that_was_bound_to_another_workspace_meanwhile() {
     let records = with_ids((0..600).map(|number| format!("{number:05}")));
     let options = Options { latency: std::time::Duration::from_millis(10), ..Options::default() };
-    let mut sync = Sync::with(Workspace::empty().with("projects", records), options).await;
+    let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
     sync.limits.page_size = 2;
     let other = served(workspace("bolt")).await;
     let projects = objects(&["projects"]);
-    let everything = Ask::History(Range { from: Begin::TheBeginning, until: None });
-    let backfill = Order { command: "backfill", ..sync.order(everything, &projects) };
+    let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
+    let backfill = RunRequest { command: "backfill", ..sync.request(everything, &projects) };
     let client = sync.client();
     let begun = Arc::new(Notify::new());
     let hook = Arc::clone(&begun);
-    sync.simulator.meanwhile(move |_, path| {
+    sync.simulator.on_request(move |_, path| {
         if path == "projects" {
             hook.notify_one();
         }
@@ -362,7 +365,7 @@ async fn a_backfill_does_not_go_on_in_a_schema_that_was_bound_to_another_workspa
         begun.notified().await;
         let run_id = run::begin(&sync.store, "adopt", &sync.stop).await.unwrap();
         run::adopt(&client_of(&other, other.token()), &sync.store, run_id).await.unwrap();
-        run::end(&sync.store, run_id, RunStatus::Succeeded, &store::Why::default()).await.unwrap();
+        run::end(&sync.store, run_id, RunStatus::Succeeded, &store::Explanation::default()).await.unwrap();
     };
 
     let (backfilled, ()) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), adopt);
@@ -378,16 +381,16 @@ async fn a_backfill_does_not_go_on_in_a_schema_that_was_bound_to_another_workspa
 async fn a_first_load_that_makes_way_leaves_no_room_for_another_workspace() {
     let records = with_ids((0..600).map(|number| format!("acme-projects-{number:05}")));
     let options = Options { latency: std::time::Duration::from_millis(100), ..Options::default() };
-    let mut sync = Sync::with(Workspace::empty().with("projects", records), options).await;
+    let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
     sync.limits.page_size = 2;
     let other = served(Workspace::empty().with("projects", with_ids(["bolt-projects-0".to_owned()]))).await;
     let projects = objects(&["projects"]);
-    let everything = Ask::History(Range { from: Begin::TheBeginning, until: None });
-    let backfill = Order { command: "backfill", ..sync.order(everything, &projects) };
+    let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
+    let backfill = RunRequest { command: "backfill", ..sync.request(everything, &projects) };
     let (ours, theirs) = (sync.client(), client_of(&other, other.token()));
     let begun = Arc::new(Notify::new());
     let hook = Arc::clone(&begun);
-    sync.simulator.meanwhile(move |_, path| {
+    sync.simulator.on_request(move |_, path| {
         if path == "projects" {
             hook.notify_one();
         }
@@ -395,7 +398,7 @@ async fn a_first_load_that_makes_way_leaves_no_room_for_another_workspace() {
     // It finds nothing stored yet, and then waits for its turn.
     let other_sync = async {
         begun.notified().await;
-        let refused = run::run(&theirs, &sync.store, &sync.order(Ask::Changes, &projects), &sync.stop).await.unwrap_err();
+        let refused = run::run(&theirs, &sync.store, &sync.request(Mode::Incremental, &projects), &sync.stop).await.unwrap_err();
         sync.stop.cancel();
         refused
     };
@@ -411,14 +414,14 @@ async fn a_first_load_that_makes_way_leaves_no_room_for_another_workspace() {
 #[tokio::test]
 async fn one_connection_is_enough() {
     let store = Store::connect(&fresh_database().await.into(), "planhat", 1).await.unwrap();
-    let sync = Sync::into(store, workspace("acme"), Options::default()).await;
-    sync.run(Ask::Changes, &objects(&COMPANIES_AND_USERS)).await;
+    let sync = TestSync::into(store, workspace("acme"), Options::default()).await;
+    sync.run(Mode::Incremental, &objects(&COMPANIES_AND_USERS)).await;
     sync.simulator.rotate_token("rotated");
     let other = served(workspace("bolt")).await;
 
-    run_by(&sync, &client_of(&sync.simulator, "rotated"), Ask::Full).await.unwrap();
+    run_by(&sync, &client_of(&sync.simulator, "rotated"), Mode::Full).await.unwrap();
     assert_eq!(sync.one(PROVEN_BY).await, "stored records");
-    assert!(run_by(&sync, &client_of(&other, other.token()), Ask::Full).await.is_err());
+    assert!(run_by(&sync, &client_of(&other, other.token()), Mode::Full).await.is_err());
 }
 
 #[cfg(feature = "embedded")]
@@ -463,7 +466,7 @@ fn filters() -> Vec<(&'static str, &'static str)> {
 }
 
 /// The line of `check` that is about the workspace.
-fn line_of(ran: &Ran) -> String {
+fn line_of(ran: &CommandOutput) -> String {
     let line = ran.stdout.lines().find(|line| line.contains(" workspace "));
     format!("exit {}\n{}", ran.code, line.unwrap_or_default())
 }
@@ -551,7 +554,7 @@ async fn a_restored_workspace_is_adopted_and_its_old_rows_wait_for_a_persons_wor
     let status = tool.run(&["status"]);
     assert_eq!(status.code, 1, "nothing of it was read yet: {}", status.all());
 
-    let live = |ran: Ran| {
+    let live = |ran: CommandOutput| {
         assert_eq!(ran.code, 0, "{}", ran.all());
         let objects = ran.json()["objects"].clone();
         (objects[0]["inserted"].as_i64().unwrap(), objects[0]["deleted"].as_i64().unwrap())

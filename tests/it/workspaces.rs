@@ -1,18 +1,18 @@
 //! Any workspace fits: names, types, and no value lost.
 
 use planhat_model::catalog;
-use planhat_model::catalog::Kind;
+use planhat_model::catalog::ColumnType;
 use planhat_model::flatten::Declared;
 use planhat_model::record::Record;
 use planhat_simulator::{Options, Workspace};
 use planhat_store::{self as store, ObjectStatus, RunStatus, Store};
-use planhat_sync::pull::Ask;
+use planhat_sync::pull::Mode;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use sqlx::Connection as _;
 
 use crate::cli::Tool;
-use crate::harness::{Sync, day, fresh_database};
+use crate::harness::{TestSync, day, fresh_database};
 
 /// Names that people or an attacker may have given to custom fields.
 pub(crate) fn awkward_names() -> Vec<String> {
@@ -55,7 +55,7 @@ pub(crate) fn trap_workspace() -> Workspace {
 
 #[tokio::test]
 async fn every_awkward_name_and_every_shape_of_value_lands() {
-    let sync = Sync::new(trap_workspace()).await;
+    let sync = TestSync::new(trap_workspace()).await;
 
     let first = sync.sync_one("companies").await;
     let second = sync.sync_one("companies").await;
@@ -71,7 +71,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 /// A record's properties and custom fields.
-type Fields = (Map<String, Value>, Map<String, Value>);
+type AnyFields = (Map<String, Value>, Map<String, Value>);
 
 fn any_fields() -> impl Strategy<Value = Map<String, Value>> {
     let name = prop_oneof![prop::sample::select(awkward_names()), ".{0,20}"];
@@ -88,7 +88,7 @@ proptest! {
         later in proptest::collection::vec((any_fields(), any_fields()), 1..20),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let record = |(index, (mut fields, custom)): (usize, Fields)| {
+        let record = |(index, (mut fields, custom)): (usize, AnyFields)| {
             // Without times, which would make it old; `custom` is what this is about.
             fields.insert("_id".into(), json!(format!("{index:02}")));
             fields.insert("custom".into(), Value::Object(custom));
@@ -98,7 +98,7 @@ proptest! {
             Value::Object(fields)
         };
         runtime.block_on(async {
-            let sync = Sync::new(Workspace::empty().with("projects", records.into_iter().enumerate().map(record).collect())).await;
+            let sync = TestSync::new(Workspace::empty().with("projects", records.into_iter().enumerate().map(record).collect())).await;
             sync.sync_one("projects").await;
             sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
             // The columns are made now, and the values that come later need not fit them.
@@ -119,7 +119,7 @@ async fn fifteen_hundred_custom_fields_fit_with_the_rest_in_overflow() {
         (0..1500).map(|number| (format!("Field {number:04} ä"), json!(format!("value {}", number + shift)))).collect()
     };
     let records = (0..5).map(|number| json!({"_id": format!("{number}"), "custom": custom(number)})).collect();
-    let sync = Sync::new(Workspace::empty().with("projects", records)).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", records)).await;
 
     let first = sync.sync_one("projects").await;
     let second = sync.sync_one("projects").await;
@@ -146,10 +146,10 @@ async fn seventy_nine_bad_records_among_a_hundred_thousand_cost_seventy_nine_rec
         };
     }
     let options = Options { honours_sort: false, ..Options::default() };
-    let mut sync = Sync::with(Workspace::empty().with("projects", records), options).await;
+    let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
     sync.limits.page_size = 2000;
 
-    let summary = sync.run(Ask::Changes, &[catalog::object("projects").unwrap()]).await;
+    let summary = sync.run(Mode::Incremental, &[catalog::object("projects").unwrap()]).await;
 
     let figures = summary.objects[0].run.figures;
     let reason = &summary.objects[0].run.reason;
@@ -171,7 +171,7 @@ async fn seventy_nine_bad_records_among_a_hundred_thousand_cost_seventy_nine_rec
 #[tokio::test]
 async fn a_record_that_a_rule_of_the_user_refuses_is_quarantined_until_it_is_whole() {
     let tasks = (0..9).map(|number| json!({"_id": format!("{number}"), "status": "done"})).collect();
-    let sync = Sync::new(Workspace::empty().with("tasks", tasks)).await;
+    let sync = TestSync::new(Workspace::empty().with("tasks", tasks)).await;
     sync.sync_one("tasks").await;
     sqlx::raw_sql("alter table planhat.tasks add constraint ours check (planhat__status <> 'odd')")
         .execute(sync.store.pool())
@@ -197,13 +197,14 @@ async fn a_record_that_a_rule_of_the_user_refuses_is_quarantined_until_it_is_who
 
 #[tokio::test]
 async fn a_record_that_got_its_id_leaves_the_quarantine() {
-    let sync = Sync::new(Workspace::empty().with("projects", vec![json!({"_id": "a"}), json!({"name": "nobody"})])).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", vec![json!({"_id": "a"}), json!({"name": "nobody"})])).await;
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Partial);
     sync.simulator.answer_next(
         "projects",
-        vec![planhat_simulator::Answer::json(200, json!([{"_id": "a"}, {"_id": "b", "name": "somebody"}]))],
+        vec![planhat_simulator::ScriptedAnswer::json(200, json!([{"_id": "a"}, {"_id": "b", "name": "somebody"}]))],
     );
-    sync.simulator.answer_next("projects", vec![planhat_simulator::Answer::json(200, json!([{"_id": "b", "name": "somebody"}]))]);
+    sync.simulator
+        .answer_next("projects", vec![planhat_simulator::ScriptedAnswer::json(200, json!([{"_id": "b", "name": "somebody"}]))]);
 
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
     assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "0");
@@ -211,7 +212,7 @@ async fn a_record_that_got_its_id_leaves_the_quarantine() {
 
 #[tokio::test]
 async fn a_field_renamed_at_planhat_gets_a_new_column_and_the_old_one_stays() {
-    let sync = Sync::new(Workspace::empty().with("projects", vec![json!({"_id": "a", "custom": {"Old name": 1}})])).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", vec![json!({"_id": "a", "custom": {"Old name": 1}})])).await;
     sync.sync_one("projects").await;
     sync.simulator.edit("projects", "a", day(0), |project| _ = project.insert("custom".into(), json!({"New name": 1})));
 
@@ -227,7 +228,7 @@ async fn a_declared_field_has_its_declared_type_before_a_value_shows_it() {
     let project = json!({"_id": "a", "custom": {"Seats": "", "Other": ""}});
     for forbidden in [false, true] {
         let workspace = Workspace::empty().with("customfields", declared.clone()).with("projects", vec![project.clone()]);
-        let sync = Sync::new(workspace).await;
+        let sync = TestSync::new(workspace).await;
         if forbidden {
             sync.simulator.forbid("customfields");
         }
@@ -247,18 +248,18 @@ const SEATS: &str =
 
 #[tokio::test]
 async fn a_field_that_changes_its_type_is_mended_by_retype() {
-    let sync = Sync::new(seats(&[json!(10), json!(""), json!(20)])).await;
+    let sync = TestSync::new(seats(&[json!(10), json!(""), json!(20)])).await;
     sync.sync_one("projects").await;
     sync.simulator.edit("projects", "0", day(0), |project| project["custom"]["Seats"] = json!("about 10"));
     assert_eq!(sync.sync_one("projects").await.misfit_columns["planhat__seats__custom"], 1);
     assert_eq!(sync.one(SEATS).await, r#"{"planhat__seats__custom": "about 10"}, , 20"#);
 
-    let retyped = retype(&sync.store, Kind::Text).await.unwrap();
+    let retyped = retype(&sync.store, ColumnType::Text).await.unwrap();
 
     assert_eq!((retyped.fitting, retyped.misfits), (2, 0));
     assert_eq!(sync.one(SEATS).await, "about 10, , 20");
 
-    let back = retype(&sync.store, Kind::Number).await.unwrap();
+    let back = retype(&sync.store, ColumnType::Number).await.unwrap();
     assert_eq!((back.fitting, back.misfits), (1, 1));
     assert_eq!(sync.one(SEATS).await, r#"{"planhat__seats__custom": "about 10"}, , 20"#);
 }
@@ -266,8 +267,9 @@ async fn a_field_that_changes_its_type_is_mended_by_retype() {
 #[tokio::test]
 async fn after_a_retype_the_next_read_writes_what_planhat_has() {
     let shapes = of_every_shape();
-    let sync = Sync::new(seats(&shapes)).await;
-    for kind in [Kind::Time, Kind::Text, Kind::Json, Kind::Number, Kind::Boolean, Kind::Text] {
+    let sync = TestSync::new(seats(&shapes)).await;
+    for kind in [ColumnType::Time, ColumnType::Text, ColumnType::Json, ColumnType::Number, ColumnType::Boolean, ColumnType::Text]
+    {
         sync.sync_one("projects").await;
         sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
         let _ = retype(&sync.store, kind).await.unwrap();
@@ -296,7 +298,7 @@ async fn a_row_of_any_type_of_column_finds_room() {
         let workspace = Workspace::empty()
             .with("projects", vec![json!({"_id": "a", "custom": custom})])
             .with("assets", vec![json!({"_id": "a", "custom": custom}), json!({"_id": "b", "custom": mixed})]);
-        let sync = Sync::new(workspace).await;
+        let sync = TestSync::new(workspace).await;
         for object in ["projects", "assets"] {
             let summary = sync.sync_one(object).await;
             assert_eq!(summary.run.status, ObjectStatus::Succeeded, "{object} {value}");
@@ -309,7 +311,7 @@ async fn a_row_of_any_type_of_column_finds_room() {
 async fn a_refused_record_is_never_lost_sight_of_however_old_it_is() {
     let old = json!({"_id": "old", "status": "odd", "updatedAt": "2024-05-01T00:00:00.000Z"});
     let tasks = vec![old, json!({"_id": "new", "status": "done", "updatedAt": "2026-11-20T00:00:00.000Z"})];
-    let sync = Sync::new(Workspace::empty().with("tasks", vec![])).await;
+    let sync = TestSync::new(Workspace::empty().with("tasks", vec![])).await;
     sync.sync_one("tasks").await;
     let rule = "alter table planhat.tasks add column if not exists planhat__status text, add constraint ours check (planhat__status <> 'odd')";
     sqlx::raw_sql(rule).execute(sync.store.pool()).await.unwrap();
@@ -329,7 +331,7 @@ async fn a_refused_record_is_never_lost_sight_of_however_old_it_is() {
 
 #[tokio::test]
 async fn a_column_that_a_user_dropped_is_made_again() {
-    let sync = Sync::new(seats(&[json!(1)])).await;
+    let sync = TestSync::new(seats(&[json!(1)])).await;
     sync.sync_one("projects").await;
     sqlx::raw_sql("alter table planhat.projects drop column planhat__seats__custom").execute(sync.store.pool()).await.unwrap();
     sync.simulator.edit("projects", "0", day(0), |project| project["custom"]["Seats"] = json!(2));
@@ -340,7 +342,7 @@ async fn a_column_that_a_user_dropped_is_made_again() {
 
 #[tokio::test]
 async fn a_table_that_takes_no_more_columns_leaves_the_rest_to_overflow() {
-    let sync = Sync::new(seats(&[json!(1)])).await;
+    let sync = TestSync::new(seats(&[json!(1)])).await;
     sync.sync_one("projects").await;
     let many: Vec<String> = (0..1580).map(|number| format!("add column ours_{number} bool")).collect();
     let alter = sqlx::AssertSqlSafe(format!("alter table planhat.projects {}", many.join(", ")));
@@ -354,9 +356,9 @@ async fn a_table_that_takes_no_more_columns_leaves_the_rest_to_overflow() {
     sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
 }
 
-async fn retype(store: &Store, kind: Kind) -> Result<store::Retyped, store::Error> {
+async fn retype(store: &Store, kind: ColumnType) -> Result<store::Retyped, store::StoreError> {
     let projects = catalog::object("projects").unwrap();
-    let retyped = store.attempt(async |db| {
+    let retyped = store.transaction_once(async |db| {
         let columns = store::load_columns(&mut *db, "planhat", projects).await?;
         store::retype(db, "planhat", projects, columns.named("planhat__seats__custom").unwrap(), kind).await
     });
@@ -365,7 +367,7 @@ async fn retype(store: &Store, kind: Kind) -> Result<store::Retyped, store::Erro
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retype_says_what_it_did_and_what_stands_in_its_way() {
-    let sync = Sync::new(seats(&[json!(10), json!("about 10")])).await;
+    let sync = TestSync::new(seats(&[json!(10), json!("about 10")])).await;
     let mut tool = Tool::for_workspace(&sync.simulator).await;
     tool.run(&["sync", "projects"]);
     let mut run = |arguments: &[&str]| tool.run(&[&["retype"], arguments].concat()).all();
@@ -409,7 +411,7 @@ async fn retype_says_what_it_did_and_what_stands_in_its_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schema_prints_statements_that_make_the_same_tables() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let mut tool = Tool::for_workspace(&sync.simulator).await;
     tool.run(&["sync"]);
     let sql = tool.run(&["schema", "--sql"]).stdout;
@@ -435,13 +437,13 @@ async fn described(database: &mut sqlx::PgConnection) -> Vec<(String, String, St
 
 #[tokio::test]
 async fn two_that_make_the_same_column_do_not_collide() {
-    let sync = Sync::new(seats(&[json!(1)])).await;
+    let sync = TestSync::new(seats(&[json!(1)])).await;
     sync.sync_one("projects").await;
     let projects = catalog::object("projects").unwrap();
     let raw = serde_json::value::to_raw_value(&json!({"_id": "a", "custom": {"New": 1}})).unwrap();
     let record = Record::parse(raw).unwrap();
     let make = async || {
-        let made = sync.store.attempt(async |db| {
+        let made = sync.store.transaction_once(async |db| {
             store::lock_columns(&mut *db, "planhat", projects).await?;
             let mut columns = store::load_columns(&mut *db, "planhat", projects).await?;
             let known = columns.len();
@@ -459,7 +461,7 @@ async fn two_that_make_the_same_column_do_not_collide() {
 
 #[tokio::test]
 async fn a_reader_in_the_way_of_a_new_column_is_waited_for_without_holding_up_others() {
-    let sync = Sync::new(seats(&[json!(1)])).await;
+    let sync = TestSync::new(seats(&[json!(1)])).await;
     sync.sync_one("projects").await;
     sync.simulator.edit("projects", "0", day(0), |project| _ = project.insert("brandNew".into(), json!("x")));
     let mut reader = sync.store.pool().begin().await.unwrap();
@@ -482,7 +484,7 @@ async fn a_reader_in_the_way_of_a_new_column_is_waited_for_without_holding_up_ot
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ordinary_role_that_owns_the_two_schemas_is_enough() {
-    let sync = Sync::new(Workspace::from_fixtures()).await;
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
     let (url, mut admin, role) = ordinary_role().await;
     let schemas = format!("create schema planhat authorization {role}; create schema planhat_sync authorization {role}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(schemas)).execute(&mut admin).await.unwrap();
@@ -495,7 +497,7 @@ async fn an_ordinary_role_that_owns_the_two_schemas_is_enough() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_prints_the_grant_for_each_privilege_that_is_missing() {
-    let sync = Sync::new(Workspace::empty().with("projects", vec![json!({"_id": "a"})])).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", vec![json!({"_id": "a"})])).await;
     let (url, mut admin, role) = ordinary_role().await;
     let mut tool =
         Tool::for_workspace(&sync.simulator).await.set("DATABASE_URL", &url).set("PLANHAT_SYNC__PLANHAT__OBJECTS", "projects");
@@ -542,7 +544,7 @@ async fn check_prints_the_grant_for_each_privilege_that_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_of_the_users_own_that_is_called_like_an_object_is_left_alone() {
     let sync =
-        Sync::new(Workspace::empty().with("users", vec![json!({"_id": "u"})]).with("nps", vec![json!({"_id": "n"})])).await;
+        TestSync::new(Workspace::empty().with("users", vec![json!({"_id": "u"})]).with("nps", vec![json!({"_id": "n"})])).await;
     let mut tool = Tool::for_workspace(&sync.simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "users,nps");
     let mut database = sqlx::PgConnection::connect(&tool.database()).await.unwrap();
     let by_hand = "create schema planhat; create table planhat.users (id int primary key, login text)";

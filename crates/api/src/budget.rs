@@ -24,24 +24,24 @@ pub struct Budget {
 impl Budget {
     /// `calls_per_minute` of 0 means no limit.
     pub fn per_minute(calls_per_minute: u32) -> Budget {
-        Budget::within(calls_per_minute, MINUTE)
+        Budget::per_period(calls_per_minute, MINUTE)
     }
 
     /// So many calls in any stretch of time of this length.
-    pub fn within(calls: u32, period: Duration) -> Budget {
+    pub fn per_period(calls: u32, period: Duration) -> Budget {
         let quota = NonZeroU32::new(calls).and_then(|calls| quota(calls, period));
         Budget { limiter: quota.map(RateLimiter::direct) }
     }
 
     /// Waits until a call may be made.
-    pub(crate) async fn call(&self) {
+    pub(crate) async fn acquire(&self) {
         if let Some(limiter) = &self.limiter {
             limiter.until_ready().await;
         }
     }
 
     /// Permission to make a call if there is one at once.
-    pub(crate) fn take_spare_call(&self) -> bool {
+    pub(crate) fn try_acquire(&self) -> bool {
         self.limiter.as_ref().is_none_or(|limiter| limiter.check().is_ok())
     }
 }
@@ -114,7 +114,7 @@ mod tests {
     async fn no_limit_never_waits() {
         let budget = Budget::per_minute(0);
         for _ in 0..10_000 {
-            budget.call().await;
+            budget.acquire().await;
         }
     }
 }

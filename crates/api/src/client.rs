@@ -22,35 +22,35 @@ use sha2::Sha256;
 use tracing::{debug, warn};
 use url::Url;
 
-use crate::api_error::Error;
+use crate::api_error::ApiError;
 use crate::budget::Budget;
-use crate::retry::{Retry, at_least, retry_after};
+use crate::retry::{RetryPolicy, no_sooner_than, retry_after};
 
 /// As much of an error's body as a log line takes.
-const EXCERPT_CHARS: usize = 200;
-const LOOKED_AT_BYTES: usize = 16 * 1024;
+const MAX_EXCERPT_CHARS: usize = 200;
+const MAX_ERROR_BODY_BYTES: usize = 16 * 1024;
 
 /// A token that can stand in a header.
 #[derive(Debug, Clone)]
 pub struct Token(SecretString);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadToken {
+pub enum InvalidToken {
     #[error("the Planhat token is empty")]
     Empty,
     #[error("the Planhat token has a character no token has at position {position}")]
-    Mangled { position: usize },
+    InvalidCharacter { position: usize },
 }
 
 impl Token {
     /// Takes a token as it was pasted: surrounding white space is a frequent accident (source CC).
-    pub fn new(pasted: &SecretString) -> Result<Token, BadToken> {
+    pub fn new(pasted: &SecretString) -> Result<Token, InvalidToken> {
         let token = pasted.expose_secret().trim();
         if token.is_empty() {
-            return Err(BadToken::Empty);
+            return Err(InvalidToken::Empty);
         }
         match token.chars().position(|character| !character.is_ascii_graphic()) {
-            Some(index) => Err(BadToken::Mangled { position: index + 1 }),
+            Some(index) => Err(InvalidToken::InvalidCharacter { position: index + 1 }),
             None => Ok(Token(token.into())),
         }
     }
@@ -71,20 +71,20 @@ impl Token {
 
 /// Where Planhat is and how patient we are with it.
 #[derive(Debug, Clone)]
-pub struct Connection {
+pub struct ClientConfig {
     pub base_url: Url,
     pub token: Token,
     pub connect_timeout: Duration,
     /// For one attempt, from the first byte out to the last byte in.
     pub request_timeout: Duration,
-    pub retry: Retry,
+    pub retry: RetryPolicy,
     /// The most that is read of one answer.
     pub max_page_bytes: u64,
 }
 
 /// A page of a listing as it came.
 #[derive(Debug)]
-pub struct Listed {
+pub struct ListResponse {
     pub records: Vec<Box<RawValue>>,
     /// How long it was.
     pub bytes: u64,
@@ -96,179 +96,181 @@ pub struct Listed {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    connection: Arc<Connection>,
+    config: Arc<ClientConfig>,
     budget: Arc<Budget>,
     /// Until when Planhat has us wait.
-    waits_until: Arc<Mutex<Option<Instant>>>,
+    throttled_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Client {
-    pub fn new(connection: Connection, budget: Budget) -> Result<Client, reqwest::Error> {
+    pub fn new(config: ClientConfig, budget: Budget) -> Result<Client, reqwest::Error> {
         let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-        headers.extend(connection.token.header().map(|value| (AUTHORIZATION, value)));
+        headers.extend(config.token.header().map(|value| (AUTHORIZATION, value)));
         let mut builder = reqwest::Client::builder()
             .default_headers(headers)
             .user_agent(concat!("planhat-sync/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
-            .connect_timeout(connection.connect_timeout)
-            .timeout(connection.request_timeout)
+            .connect_timeout(config.connect_timeout)
+            .timeout(config.request_timeout)
             .gzip(true);
-        if connection.base_url.scheme() == "http" {
+        if config.base_url.scheme() == "http" {
             // Plain HTTP is for this machine only; a proxy would carry the token elsewhere.
             builder = builder.no_proxy();
         }
-        Ok(Client {
-            http: builder.build()?,
-            connection: Arc::new(connection),
-            budget: Arc::new(budget),
-            waits_until: Arc::default(),
-        })
+        Ok(Client { http: builder.build()?, config: Arc::new(config), budget: Arc::new(budget), throttled_until: Arc::default() })
     }
 
     /// What tells its token from others without telling the token: its HMAC-SHA256 under a key, in hexadecimal.
     pub fn fingerprint(&self, key: &str) -> String {
-        self.connection.token.fingerprint(key).unwrap_or_default()
+        self.config.token.fingerprint(key).unwrap_or_default()
     }
 
     /// Scheme, host and port that it asks, as `https://api.planhat.com`.
     pub fn host(&self) -> String {
-        self.connection.base_url.origin().ascii_serialization()
+        self.config.base_url.origin().ascii_serialization()
     }
 
     /// One page of a listing. Every attempt adds one to `calls`.
-    pub async fn list(&self, object: &str, query: &[(&str, String)], calls: &AtomicU64) -> Result<Listed, Error> {
-        self.patiently(object, calls, false, || self.list_once(object, query)).await
+    pub async fn list(&self, object: &str, query: &[(&str, String)], calls: &AtomicU64) -> Result<ListResponse, ApiError> {
+        self.with_retries(object, calls, false, || self.list_once(object, query)).await
     }
 
     /// The same by a spare call, which need not be waited for.
-    pub(crate) async fn list_by_spare_call(
+    pub(crate) async fn list_with_acquired_call(
         &self,
         object: &str,
         query: &[(&str, String)],
         calls: &AtomicU64,
-    ) -> Result<Listed, Error> {
-        self.patiently(object, calls, true, || self.list_once(object, query)).await
+    ) -> Result<ListResponse, ApiError> {
+        self.with_retries(object, calls, true, || self.list_once(object, query)).await
     }
 
     /// Takes a call that nobody waits for, if there is one.
-    pub(crate) fn take_spare_call(&self) -> bool {
-        self.budget.take_spare_call()
+    pub(crate) fn try_acquire(&self) -> bool {
+        self.budget.try_acquire()
     }
 
     /// Whether Planhat still has a record; it is gone only if Planhat says so, with a 404.
-    pub async fn has(&self, object: &str, id: &str, calls: &AtomicU64) -> Result<bool, Error> {
-        self.patiently(object, calls, false, || self.has_once(object, id)).await
+    pub async fn record_exists(&self, object: &str, id: &str, calls: &AtomicU64) -> Result<bool, ApiError> {
+        self.with_retries(object, calls, false, || self.record_exists_once(object, id)).await
     }
 
     /// The first attempt may be permitted already.
-    async fn patiently<T, F>(&self, object: &str, calls: &AtomicU64, permitted: bool, ask: impl Fn() -> F) -> Result<T, Error>
+    async fn with_retries<T, F>(
+        &self,
+        object: &str,
+        calls: &AtomicU64,
+        permitted: bool,
+        ask: impl Fn() -> F,
+    ) -> Result<T, ApiError>
     where
-        F: Future<Output = Result<T, Error>>,
+        F: Future<Output = Result<T, ApiError>>,
     {
         let permitted = AtomicBool::new(permitted);
         let attempt = || async {
             let asked = Instant::now();
             if !permitted.swap(false, Ordering::Relaxed) {
-                self.budget.call().await;
+                self.budget.acquire().await;
             }
             histogram!("planhat_sync_throttled_seconds").record(asked.elapsed().as_secs_f64());
             calls.fetch_add(1, Ordering::Relaxed);
             ask().await
         };
         attempt
-            .retry(self.connection.retry.delays())
-            .when(Error::is_transient)
-            .adjust(|error, delay| delay.map(|delay| at_least(error.retry_after(), delay)))
+            .retry(self.config.retry.delays())
+            .when(ApiError::is_transient)
+            .adjust(|error, delay| delay.map(|delay| no_sooner_than(error.retry_after(), delay)))
             .notify(|error, delay| {
                 warn!(error = %Chain(error), wait_ms = delay.as_millis(), "asking /{object} again");
                 histogram!("planhat_sync_throttled_seconds").record(delay.as_secs_f64());
-                self.wait(delay);
+                self.note_throttling(delay);
             })
             .await
     }
 
-    fn wait(&self, delay: Duration) {
-        let mut until = self.waits_until.lock().unwrap_or_else(PoisonError::into_inner);
+    fn note_throttling(&self, delay: Duration) {
+        let mut until = self.throttled_until.lock().unwrap_or_else(PoisonError::into_inner);
         *until = until.max(Some(Instant::now() + delay));
     }
 
     pub(crate) fn max_page_bytes(&self) -> u64 {
-        self.connection.max_page_bytes
+        self.config.max_page_bytes
     }
 
     /// How long a request that Planhat has put off still waits.
-    pub fn waits_for(&self) -> Option<Duration> {
-        let until = self.waits_until.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn throttled_for(&self) -> Option<Duration> {
+        let until = self.throttled_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.and_then(|until| until.checked_duration_since(Instant::now()))
     }
 
-    async fn list_once(&self, object: &str, query: &[(&str, String)]) -> Result<Listed, Error> {
+    async fn list_once(&self, object: &str, query: &[(&str, String)]) -> Result<ListResponse, ApiError> {
         let path = format!("/{object}");
         let response = self.get(&path, self.url_of(&[object]), query).await?;
-        let served_at = date_of(response.headers());
-        let body = self.body_of(&path, query, response).await?;
-        let records =
-            serde_json::from_slice(&body).map_err(|error| Error::NotAList { found: self.found_instead(&body, &error), path })?;
-        Ok(Listed { records, bytes: body.len() as u64, served_at })
+        let served_at = server_time(response.headers());
+        let body = self.read_body(&path, query, response).await?;
+        let records = serde_json::from_slice(&body)
+            .map_err(|error| ApiError::NotAList { found: self.describe_body(&body, &error), path })?;
+        Ok(ListResponse { records, bytes: body.len() as u64, served_at })
     }
 
-    async fn has_once(&self, object: &str, id: &str) -> Result<bool, Error> {
+    async fn record_exists_once(&self, object: &str, id: &str) -> Result<bool, ApiError> {
         // Without the id: it is the customer's, and would name the record in every message.
         match self.get(&format!("/{object}/…"), self.url_of(&[object, id]), &[]).await {
             Ok(_) => Ok(true),
-            Err(Error::Forbidden { status: StatusCode::NOT_FOUND, .. }) => Ok(false),
+            Err(ApiError::AccessDenied { status: StatusCode::NOT_FOUND, .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     /// Sends one GET; an answer other than 200 is an error.
-    async fn get(&self, path: &str, url: Option<Url>, query: &[(&str, String)]) -> Result<Response, Error> {
-        let Some(url) = url else { return Err(Error::NoPath { path: path.to_owned() }) };
+    async fn get(&self, path: &str, url: Option<Url>, query: &[(&str, String)]) -> Result<Response, ApiError> {
+        let Some(url) = url else { return Err(ApiError::UnusableId { path: path.to_owned() }) };
         let response = match self.http.get(url).query(query).send().await {
             Ok(response) => response,
             Err(source) => {
                 counter!("planhat_sync_api_calls_total", "status" => "none").increment(1);
-                return Err(Error::Unreachable { path: path.to_owned(), source: source.without_url() });
+                return Err(ApiError::Unreachable { path: path.to_owned(), source: source.without_url() });
             }
         };
         counter!("planhat_sync_api_calls_total", "status" => response.status().as_u16().to_string()).increment(1);
         debug!(path, ?query, status = response.status().as_u16(), "asked Planhat");
-        self.accepted(path, response).await
+        self.expect_ok(path, response).await
     }
 
     /// None if there is an id that would not arrive as it is: dots mean folders, line ends are left out.
     fn url_of(&self, segments: &[&str]) -> Option<Url> {
         let arrives = |segment: &&str| !matches!(*segment, "." | "..") && !segment.chars().any(char::is_control);
-        let mut url = self.connection.base_url.clone();
+        let mut url = self.config.base_url.clone();
         url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
         segments.iter().all(arrives).then_some(url)
     }
 
     /// Passes a 200 on and makes an error of everything else.
-    async fn accepted(&self, path: &str, response: Response) -> Result<Response, Error> {
+    async fn expect_ok(&self, path: &str, response: Response) -> Result<Response, ApiError> {
         let path = path.to_owned();
         match response.status() {
             StatusCode::OK => Ok(response),
-            StatusCode::UNAUTHORIZED => Err(Error::Unauthorized { path }),
-            status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Err(Error::Forbidden { path, status }),
+            StatusCode::UNAUTHORIZED => Err(ApiError::Unauthorized { path }),
+            status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Err(ApiError::AccessDenied { path, status }),
             status => {
                 let retry_after = retry_after(response.headers(), Utc::now());
-                let start = beginning_of(response).await;
-                Err(Error::Status { path, status, excerpt: self.excerpt(&start), retry_after })
+                let start = read_beginning(response).await;
+                Err(ApiError::Status { path, status, excerpt: self.excerpt(&start), retry_after })
             }
         }
     }
 
-    async fn body_of(&self, path: &str, query: &[(&str, String)], response: Response) -> Result<Bytes, Error> {
-        let limit_bytes = self.connection.max_page_bytes;
+    async fn read_body(&self, path: &str, query: &[(&str, String)], response: Response) -> Result<Bytes, ApiError> {
+        let limit_bytes = self.config.max_page_bytes;
         let expected = response.content_length().unwrap_or_default().min(limit_bytes);
         let mut body = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|source| Error::BrokenOff { path: path.to_owned(), source: source.without_url() })?;
+            let chunk =
+                chunk.map_err(|source| ApiError::TruncatedBody { path: path.to_owned(), source: source.without_url() })?;
             if (body.len() + chunk.len()) as u64 > limit_bytes {
                 let limit = query.iter().find(|(name, _)| *name == "limit").and_then(|(_, value)| value.parse().ok());
-                return Err(Error::TooBig { path: path.to_owned(), limit: limit.unwrap_or_default(), limit_bytes });
+                return Err(ApiError::PageTooLarge { path: path.to_owned(), limit: limit.unwrap_or_default(), limit_bytes });
             }
             body.extend_from_slice(&chunk);
         }
@@ -277,7 +279,7 @@ impl Client {
 
     /// What is no list may still be customer data in another wrapping, which has no place in a log: of
     /// JSON only a message for people is shown, or the names of its properties.
-    fn found_instead(&self, body: &[u8], error: &serde_json::Error) -> String {
+    fn describe_body(&self, body: &[u8], error: &serde_json::Error) -> String {
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => match ["message", "error"].iter().find_map(|name| fields.get(*name)?.as_str()) {
                 // What has an id is a record, and what it says is the customer's.
@@ -294,24 +296,24 @@ impl Client {
     /// The beginning of a body for a message: on one line, without the token even if the server
     /// sends it back.
     fn excerpt(&self, body: &[u8]) -> String {
-        let text = String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT_BYTES)])
-            .replace(self.connection.token.0.expose_secret(), "[token]");
+        let text = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BODY_BYTES)])
+            .replace(self.config.token.0.expose_secret(), "[token]");
         let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        if line.is_empty() { "(empty)".to_owned() } else { line.chars().take(EXCERPT_CHARS).collect() }
+        if line.is_empty() { "(empty)".to_owned() } else { line.chars().take(MAX_EXCERPT_CHARS).collect() }
     }
 }
 
-fn date_of(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+fn server_time(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     Some(httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?.into())
 }
 
 /// Enough of a body to mask a token in it and still fill an excerpt.
-async fn beginning_of(response: Response) -> BytesMut {
+async fn read_beginning(response: Response) -> BytesMut {
     let mut beginning = BytesMut::new();
     let mut chunks = response.bytes_stream();
     while let Some(Ok(chunk)) = chunks.next().await {
         beginning.extend_from_slice(&chunk);
-        if beginning.len() >= LOOKED_AT_BYTES {
+        if beginning.len() >= MAX_ERROR_BODY_BYTES {
             break;
         }
     }
@@ -325,9 +327,9 @@ mod tests {
     #[test]
     fn a_pasted_token_is_trimmed_and_a_mangled_one_refused() {
         assert!(Token::new(&"  abc.DEF-1\n".into()).is_ok());
-        assert_eq!(Token::new(&" \n".into()).unwrap_err(), BadToken::Empty);
-        assert_eq!(Token::new(&"abc\u{200b}def".into()).unwrap_err(), BadToken::Mangled { position: 4 });
-        assert_eq!(Token::new(&"abc\ndef".into()).unwrap_err(), BadToken::Mangled { position: 4 });
+        assert_eq!(Token::new(&" \n".into()).unwrap_err(), InvalidToken::Empty);
+        assert_eq!(Token::new(&"abc\u{200b}def".into()).unwrap_err(), InvalidToken::InvalidCharacter { position: 4 });
+        assert_eq!(Token::new(&"abc\ndef".into()).unwrap_err(), InvalidToken::InvalidCharacter { position: 4 });
     }
 
     #[test]

@@ -12,8 +12,8 @@ mod client;
 mod pager;
 mod retry;
 
-pub use api_error::Error;
+pub use api_error::ApiError;
 pub use budget::Budget;
-pub use client::{BadToken, Client, Connection, Listed, Token};
+pub use client::{Client, ClientConfig, InvalidToken, ListResponse, Token};
 pub use pager::{Listing, Page, Pager, Position};
-pub use retry::Retry;
+pub use retry::RetryPolicy;

@@ -10,22 +10,22 @@ use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// A server may ask for patience, not for a day.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const MAX_DELAY: Duration = Duration::from_secs(120);
 
 /// How often, and how long in between.
 #[derive(Debug, Clone, Copy)]
-pub struct Retry {
+pub struct RetryPolicy {
     /// Further attempts after the first.
     pub times: usize,
     /// The first wait; it doubles from there, with jitter. Zero in tests.
     pub first_delay: Duration,
 }
 
-impl Retry {
+impl RetryPolicy {
     pub(crate) fn delays(self) -> ExponentialBackoff {
         ExponentialBuilder::new()
             .with_min_delay(self.first_delay)
-            .with_max_delay(LONGEST_WAIT)
+            .with_max_delay(MAX_DELAY)
             .with_max_times(self.times)
             .with_jitter()
             .build()
@@ -33,8 +33,8 @@ impl Retry {
 }
 
 /// `Retry-After` is a floor under our own delay, up to a cap.
-pub(crate) fn at_least(asked: Option<Duration>, delay: Duration) -> Duration {
-    delay.max(asked.unwrap_or_default().min(LONGEST_WAIT))
+pub(crate) fn no_sooner_than(asked: Option<Duration>, delay: Duration) -> Duration {
+    delay.max(asked.unwrap_or_default().min(MAX_DELAY))
 }
 
 /// The header in either form, seconds or a date. It is documented nowhere, so anything else is
@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn the_server_may_lengthen_our_wait_but_not_without_end() {
         let second = Duration::from_secs(1);
-        assert_eq!(at_least(Some(Duration::from_secs(7)), second), Duration::from_secs(7));
-        assert_eq!(at_least(Some(Duration::ZERO), second), second);
-        assert_eq!(at_least(Some(Duration::from_secs(86_400)), second), LONGEST_WAIT);
-        assert_eq!(at_least(None, second), second);
+        assert_eq!(no_sooner_than(Some(Duration::from_secs(7)), second), Duration::from_secs(7));
+        assert_eq!(no_sooner_than(Some(Duration::ZERO), second), second);
+        assert_eq!(no_sooner_than(Some(Duration::from_secs(86_400)), second), MAX_DELAY);
+        assert_eq!(no_sooner_than(None, second), second);
     }
 }

@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use content::Content;
-use serve::Site;
+use serve::SharedServer;
 pub use tenant::Workspace;
 
 /// How the server behaves. The default is a well-behaved Planhat.
@@ -59,15 +59,15 @@ pub struct Quota {
     pub calls: usize,
     pub within: Duration,
     /// Whether a 429 says, in `Retry-After`, when the next call will be answered.
-    pub says_when: bool,
+    pub sends_retry_after: bool,
 }
 
 /// What happens at the source at the moment of a request, before it is answered.
-type Meanwhile = Box<dyn FnMut(&mut Source<'_>, &str) + Send>;
+type RequestHook = Box<dyn FnMut(&mut Source<'_>, &str) + Send>;
 
 /// The records of all objects, to be worked on by [`Simulator::meanwhile`].
 pub struct Source<'a> {
-    shelves: &'a mut BTreeMap<&'static str, tenant::Shelf>,
+    endpoints: &'a mut BTreeMap<&'static str, tenant::EndpointRecords>,
 }
 
 impl Default for Options {
@@ -88,7 +88,7 @@ impl Default for Options {
 /// A running server. It stops when this is dropped.
 pub struct Simulator {
     address: SocketAddr,
-    site: Arc<Site>,
+    server: Arc<SharedServer>,
     _running: DropGuard,
 }
 
@@ -106,7 +106,7 @@ pub struct Request {
 
 /// A scripted answer, for the moments when the API does not do what it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ScriptedAnswer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub content: Content,
@@ -120,12 +120,12 @@ impl Simulator {
     pub async fn start(workspace: Workspace, options: Options) -> std::io::Result<Simulator> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let site = Arc::new(Site::new(options, workspace.into_shelves()));
+        let server = Arc::new(SharedServer::new(options, workspace.into_shelves()));
 
         let stop = CancellationToken::new();
-        let server = axum::serve(listener, serve::router(&site)).with_graceful_shutdown(stop.clone().cancelled_owned());
-        tokio::spawn(server.into_future());
-        Ok(Simulator { address, site, _running: stop.drop_guard() })
+        let serving = axum::serve(listener, serve::router(&server)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        tokio::spawn(serving.into_future());
+        Ok(Simulator { address, server, _running: stop.drop_guard() })
     }
 
     /// The base URL, `http://127.0.0.1:PORT`.
@@ -136,24 +136,24 @@ impl Simulator {
 
     #[must_use]
     pub fn token(&self) -> &str {
-        self.site.token()
+        self.server.token()
     }
 
     /// All requests so far, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        self.site.now().requests.clone()
+        self.server.now().requests.clone()
     }
 
     /// Begins the list of [`requests`](Self::requests) anew.
     pub fn forget_requests(&self) {
-        self.site.now().requests.clear();
+        self.server.now().requests.clear();
     }
 
     /// How many requests came in the busiest stretch of time of this length.
     #[must_use]
     pub fn busiest(&self, within: Duration) -> usize {
-        let mut came: Vec<Instant> = self.site.now().requests.iter().map(|request| request.at).collect();
+        let mut came: Vec<Instant> = self.server.now().requests.iter().map(|request| request.at).collect();
         came.sort_unstable();
         let stretch = |(index, begin): (usize, &Instant)| came[index..].partition_point(|at| *at - *begin < within);
         came.iter().enumerate().map(stretch).max().unwrap_or(0)
@@ -162,88 +162,88 @@ impl Simulator {
     /// How much of bodies that never end, or are huge, the server got rid of so far.
     #[must_use]
     pub fn streamed_bytes(&self) -> u64 {
-        self.site.streamed_bytes()
+        self.server.streamed_bytes()
     }
 
     /// The records of an object as they are now, archived ones included.
     #[must_use]
     pub fn records(&self, object: &str) -> Vec<Value> {
-        self.site.now().shelves.get(object).map(tenant::Shelf::records).unwrap_or_default()
+        self.server.now().endpoints.get(object).map(tenant::EndpointRecords::records).unwrap_or_default()
     }
 
     /// The ids of an object's records, which are less to hold than the records.
     #[must_use]
     pub fn ids(&self, object: &str) -> Vec<String> {
-        self.site.now().shelves.get(object).map(tenant::Shelf::ids).unwrap_or_default()
+        self.server.now().endpoints.get(object).map(tenant::EndpointRecords::ids).unwrap_or_default()
     }
 
     /// Sorts a listing before somebody asks for it: among many records that takes a moment.
     pub fn sort(&self, object: &str, sort: &str) {
-        if let Some(shelf) = self.site.now().shelves.get_mut(object) {
-            shelf.sort(sort);
+        if let Some(records) = self.server.now().endpoints.get_mut(object) {
+            records.sort(sort);
         }
     }
 
     /// Answers 403 for this object from now on.
     pub fn forbid(&self, object: &str) {
-        self.site.now().forbidden.insert(object.to_owned());
+        self.server.now().forbidden.insert(object.to_owned());
     }
 
     /// Takes back [`forbid`](Self::forbid) and [`Options::forbidden`].
     pub fn allow(&self, object: &str) {
-        self.site.now().forbidden.remove(object);
+        self.server.now().forbidden.remove(object);
     }
 
     /// The next requests to `/{object}` get these answers, one each, then all is normal again.
     /// `companies/<id>` scripts the answers for a single record. Requests refused for their token
     /// or method use up no answer.
-    pub fn answer_next(&self, object: &str, answers: Vec<Answer>) {
-        self.site.now().answers.entry(object.to_owned()).or_default().extend(answers);
+    pub fn answer_next(&self, object: &str, answers: Vec<ScriptedAnswer>) {
+        self.server.now().answers.entry(object.to_owned()).or_default().extend(answers);
     }
 
     /// From now on only this token is valid; [`token`](Self::token) stays what it was at the start.
     pub fn rotate_token(&self, token: &str) {
-        self.site.now().rotated = Some(token.to_owned());
+        self.server.now().rotated = Some(token.to_owned());
     }
 
     /// Sets the clock of the server, which every answer shows. Without it, it is that of this machine.
     pub fn set_clock(&self, at: DateTime<Utc>) {
-        self.site.now().clock = Some(at);
+        self.server.now().clock = Some(at);
     }
 
     /// From now on the server clamps every limit to this; none for the documented maxima.
     pub fn clamp_limits(&self, most: Option<usize>) {
-        self.site.now().max_limit = most;
+        self.server.now().max_limit = most;
     }
 
     /// What happens at the source at every request from now on, before it is answered: it gets the path
     /// without its leading slash.
-    pub fn meanwhile(&self, happens: impl FnMut(&mut Source<'_>, &str) + Send + 'static) {
-        self.site.now().meanwhile = Some(Box::new(happens));
+    pub fn on_request(&self, happens: impl FnMut(&mut Source<'_>, &str) + Send + 'static) {
+        self.server.now().on_request = Some(Box::new(happens));
     }
 
     /// Several changes at once, with nothing served in between.
-    pub fn at_the_source(&self, work: impl FnOnce(&mut Source<'_>)) {
-        work(&mut self.site.now().source());
+    pub fn edit_source(&self, work: impl FnOnce(&mut Source<'_>)) {
+        work(&mut self.server.now().source());
     }
 
     /// From now on nothing happens meanwhile, and no answer is scripted.
-    pub fn calm(&self) {
-        let mut now = self.site.now();
-        now.meanwhile = None;
+    pub fn clear_faults(&self) {
+        let mut now = self.server.now();
+        now.on_request = None;
         now.answers.clear();
     }
 
     /// A change by a user: moves the object's modification date to `at` where it has one. Returns
     /// whether the record exists. `change` must not call the simulator.
     pub fn edit(&self, object: &str, id: &str, at: DateTime<Utc>, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
-        self.site.now().source().edit(object, id, at, change)
+        self.server.now().source().edit(object, id, at, change)
     }
 
     /// A contact with a customer: moves `lastTouch` of a company or an end user to `at`, and
     /// nothing else. Returns whether the record exists.
     pub fn touch(&self, object: &str, id: &str, at: DateTime<Utc>) -> bool {
-        self.site.now().source().touch(object, id, at)
+        self.server.now().source().touch(object, id, at)
     }
 
     /// A new record, last in the order of creation.
@@ -251,12 +251,12 @@ impl Simulator {
     /// # Panics
     /// When Planhat has no such endpoint.
     pub fn add(&self, object: &str, record: Value) {
-        self.site.now().source().add(object, &record);
+        self.server.now().source().add(object, &record);
     }
 
     /// Returns whether the record existed. It is no longer listed, without a trace.
     pub fn delete(&self, object: &str, id: &str) -> bool {
-        self.site.now().source().delete(object, id).is_some()
+        self.server.now().source().delete(object, id).is_some()
     }
 }
 
@@ -286,22 +286,22 @@ impl Source<'_> {
     /// # Panics
     /// When Planhat has no such endpoint.
     pub fn add(&mut self, object: &str, record: &Value) {
-        let shelf = self.shelves.get_mut(object).unwrap_or_else(|| panic!("Planhat has no /{object}"));
-        shelf.add(record);
+        let records = self.endpoints.get_mut(object).unwrap_or_else(|| panic!("Planhat has no /{object}"));
+        records.add(record);
     }
 
     /// The record that is no longer listed, as it may come back from the trash.
     pub fn delete(&mut self, object: &str, id: &str) -> Option<Value> {
-        self.shelves.get_mut(object)?.delete(id)
+        self.endpoints.get_mut(object)?.delete(id)
     }
 
     /// A change that moves no time, as Planhat makes when it computes a value anew.
     pub fn change(&mut self, object: &str, id: &str, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
-        self.shelves.get_mut(object).is_some_and(|shelf| shelf.change(id, change))
+        self.endpoints.get_mut(object).is_some_and(|records| records.change(id, change))
     }
 }
 
-impl Answer {
+impl ScriptedAnswer {
     /// A status with a sentence of plain text.
     #[must_use]
     pub fn status(status: u16) -> Self {
@@ -470,7 +470,7 @@ mod tests {
         let forbidden = BTreeSet::from(["nps".to_owned()]);
         let missing = BTreeSet::from(["churn".to_owned()]);
         let simulator = start(Options { forbidden, missing, ..Options::default() }).await;
-        simulator.answer_next("nps", vec![Answer::status(503), Answer::json(200, json!("odd"))]);
+        simulator.answer_next("nps", vec![ScriptedAnswer::status(503), ScriptedAnswer::json(200, json!("odd"))]);
 
         assert_eq!(ask(&simulator, "GET", "/nps", "wrong").0, 401);
         assert_eq!(ask(&simulator, "DELETE", "/nps", simulator.token()).0, 405);
@@ -492,7 +492,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn calls_beyond_the_quota_are_refused_until_the_oldest_is_old_enough() {
-        let quota = Quota { calls: 2, within: Duration::from_millis(200), says_when: true };
+        let quota = Quota { calls: 2, within: Duration::from_millis(200), sends_retry_after: true };
         let simulator = start(Options { quota: Some(quota), ..Options::default() }).await;
         let statuses: Vec<u16> = (0..3).map(|_| get(&simulator, "/nps").0).collect();
         assert_eq!(statuses, [200, 200, 429]);
@@ -505,7 +505,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_body_that_is_cut_off_shows_what_came_before() {
         let simulator = simulated().await;
-        simulator.answer_next("nps", vec![Answer::of(Content::CutOff(b"[{\"_id\"".to_vec()))]);
+        simulator.answer_next("nps", vec![ScriptedAnswer::of(Content::CutOff(b"[{\"_id\"".to_vec()))]);
         let (status, body) = get(&simulator, "/nps");
         assert!(status == 200 && body.contains("[{\"_id\"") && !body.ends_with("0\r\n\r\n"), "{body:?}");
     }

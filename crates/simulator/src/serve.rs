@@ -23,61 +23,61 @@ use axum::routing::any;
 use chrono::{DateTime, Utc};
 
 use super::endpoint::{Endpoint, Hides};
-use super::tenant::{Filter, Shelf, Wanted};
-use super::{Answer, Meanwhile, Options, Quota, Request, Source};
+use super::tenant::{EndpointRecords, Filter, ListQuery};
+use super::{Options, Quota, Request, RequestHook, ScriptedAnswer, Source};
 
 /// What the server and the [`Simulator`](super::Simulator) that holds it share.
-pub(super) struct Site {
+pub(super) struct SharedServer {
     options: Options,
-    state: Mutex<Now>,
+    state: Mutex<ServerState>,
     /// Bytes of bodies that are not whole.
     streamed: Arc<AtomicU64>,
 }
 
 /// Everything that changes while the server runs.
-pub(super) struct Now {
-    pub(super) shelves: BTreeMap<&'static str, Shelf>,
+pub(super) struct ServerState {
+    pub(super) endpoints: BTreeMap<&'static str, EndpointRecords>,
     pub(super) forbidden: BTreeSet<String>,
     /// The token that is valid in place of the one from the start.
     pub(super) rotated: Option<String>,
     /// Scripted answers by path without its leading slash, first come, first served.
-    pub(super) answers: BTreeMap<String, VecDeque<Answer>>,
+    pub(super) answers: BTreeMap<String, VecDeque<ScriptedAnswer>>,
     pub(super) requests: Vec<Request>,
     /// When the calls came that count towards the quota, oldest first.
-    pub(super) let_in: VecDeque<Instant>,
+    pub(super) counted_calls: VecDeque<Instant>,
     /// What the server thinks the time is, if not what this machine thinks.
     pub(super) clock: Option<DateTime<Utc>>,
     pub(super) max_limit: Option<usize>,
-    pub(super) meanwhile: Option<Meanwhile>,
+    pub(super) on_request: Option<RequestHook>,
 }
 
-impl Now {
+impl ServerState {
     pub(super) fn source(&mut self) -> Source<'_> {
-        Source { shelves: &mut self.shelves }
+        Source { endpoints: &mut self.endpoints }
     }
 
-    fn happen(&mut self, path: &str) {
-        if let Some(happens) = &mut self.meanwhile {
-            happens(&mut Source { shelves: &mut self.shelves }, path);
+    fn run_hook(&mut self, path: &str) {
+        if let Some(happens) = &mut self.on_request {
+            happens(&mut Source { endpoints: &mut self.endpoints }, path);
         }
     }
 }
 
 type QueryMap = BTreeMap<String, String>;
 
-impl Site {
-    pub(super) fn new(options: Options, shelves: BTreeMap<&'static str, Shelf>) -> Self {
+impl SharedServer {
+    pub(super) fn new(options: Options, endpoints: BTreeMap<&'static str, EndpointRecords>) -> Self {
         let forbidden = options.forbidden.clone();
-        let now = Now {
-            shelves,
+        let now = ServerState {
+            endpoints,
             forbidden,
             rotated: None,
             answers: BTreeMap::new(),
             requests: Vec::new(),
-            let_in: VecDeque::new(),
+            counted_calls: VecDeque::new(),
             clock: None,
             max_limit: options.max_limit,
-            meanwhile: None,
+            on_request: None,
         };
         Self { options, state: Mutex::new(now), streamed: Arc::default() }
     }
@@ -91,57 +91,57 @@ impl Site {
     }
 
     /// A test that panics in the middle of an edit should fail by that panic and no other.
-    pub(super) fn now(&self) -> MutexGuard<'_, Now> {
+    pub(super) fn now(&self) -> MutexGuard<'_, ServerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-pub(super) fn router(site: &Arc<Site>) -> Router {
+pub(super) fn router(server: &Arc<SharedServer>) -> Router {
     Router::new()
         .route("/{object}", any(list))
         .route("/{object}/{id}", any(one))
         .fallback(async || not_found())
-        .layer(middleware::from_fn_with_state(Arc::clone(site), door))
-        .with_state(Arc::clone(site))
+        .layer(middleware::from_fn_with_state(Arc::clone(server), check_request))
+        .with_state(Arc::clone(server))
 }
 
 /// Notes the request before the latency begins, so that one whose client gave up is noted too.
-async fn door(State(site): State<Arc<Site>>, request: HttpRequest, next: Next) -> Response {
+async fn check_request(State(server): State<Arc<SharedServer>>, request: HttpRequest, next: Next) -> Response {
     let at = Instant::now();
     let path = request.uri().path().to_owned();
     let query = Query::<QueryMap>::try_from_uri(request.uri()).map(|Query(query)| query).unwrap_or_default();
 
-    site.now().happen(path.trim_start_matches('/'));
-    let mut response = match site.refusal(&request) {
+    server.now().run_hook(path.trim_start_matches('/'));
+    let mut response = match server.refusal(&request) {
         Some(refusal) => refusal,
         None => next.run(request).await,
     };
 
     let status = response.status().as_u16();
-    if let Some(date) = site.note(Request { path, query, status, at }) {
+    if let Some(date) = server.note(Request { path, query, status, at }) {
         response.headers_mut().insert(header::DATE, date);
     }
-    if !site.options.latency.is_zero() {
-        tokio::time::sleep(site.options.latency).await;
+    if !server.options.latency.is_zero() {
+        tokio::time::sleep(server.options.latency).await;
     }
     response
 }
 
-async fn list(State(site): State<Arc<Site>>, Path(object): Path<String>, Query(query): Query<QueryMap>) -> Response {
-    let mut now = site.now();
+async fn list(State(server): State<Arc<SharedServer>>, Path(object): Path<String>, Query(query): Query<QueryMap>) -> Response {
+    let mut now = server.now();
     let max_limit = now.max_limit;
-    let Some(shelf) = now.shelves.get_mut(object.as_str()) else { return not_found() };
-    let wanted = site.wanted(shelf.endpoint, &query, max_limit);
-    json(shelf.page(&wanted))
+    let Some(records) = now.endpoints.get_mut(object.as_str()) else { return not_found() };
+    let wanted = server.list_query(records.endpoint, &query, max_limit);
+    json(records.page(&wanted))
 }
 
-async fn one(State(site): State<Arc<Site>>, Path((object, id)): Path<(String, String)>) -> Response {
-    let now = site.now();
-    let found = now.shelves.get(object.as_str()).and_then(|shelf| shelf.find(&id));
+async fn one(State(server): State<Arc<SharedServer>>, Path((object, id)): Path<(String, String)>) -> Response {
+    let now = server.now();
+    let found = now.endpoints.get(object.as_str()).and_then(|records| records.find(&id));
     found.map_or_else(not_found, |record| json(record.to_owned()))
 }
 
-impl Site {
+impl SharedServer {
     /// Notes a request, and tells the time at which it was answered, where that is not this machine's.
     fn note(&self, request: Request) -> Option<HeaderValue> {
         let mut now = self.now();
@@ -163,7 +163,7 @@ impl Site {
         let path = request.uri().path().trim_start_matches('/');
         let object = path.split('/').next().unwrap_or_default();
         let mut now = self.now();
-        if let Some(refusal) = self.options.quota.and_then(|quota| over(quota, &mut now.let_in)) {
+        if let Some(refusal) = self.options.quota.and_then(|quota| quota_refusal(quota, &mut now.counted_calls)) {
             return Some(refusal);
         }
         if let Some(answer) = now.answers.get_mut(path).and_then(VecDeque::pop_front) {
@@ -175,7 +175,7 @@ impl Site {
         self.options.missing.contains(object).then(not_found)
     }
 
-    fn scripted(&self, answer: Answer) -> Response {
+    fn scripted(&self, answer: ScriptedAnswer) -> Response {
         let bare = Response::builder().status(answer.status);
         let response = answer.headers.into_iter().fold(bare, |response, (name, value)| response.header(name, value));
         response
@@ -183,11 +183,11 @@ impl Site {
             .unwrap_or_else(|_| sentence(StatusCode::INTERNAL_SERVER_ERROR, "The scripted answer is not valid HTTP."))
     }
 
-    fn wanted(&self, endpoint: &Endpoint, query: &QueryMap, max_limit: Option<usize>) -> Wanted {
+    fn list_query(&self, endpoint: &Endpoint, query: &QueryMap, max_limit: Option<usize>) -> ListQuery {
         let number = |name: &str| query.get(name).and_then(|value| value.parse::<usize>().ok());
         let limit = number("limit").filter(|&limit| limit > 0).unwrap_or(endpoint.default_limit);
         let most = max_limit.unwrap_or(usize::MAX).min(endpoint.max_limit);
-        Wanted {
+        ListQuery {
             sort: query.get("sort").filter(|_| self.options.honours_sort).cloned(),
             hidden: match endpoint.hides {
                 Hides::Nothing => false,
@@ -202,17 +202,17 @@ impl Site {
 }
 
 /// A 429 if this call is one too many; else it is noted as one that is answered.
-fn over(quota: Quota, let_in: &mut VecDeque<Instant>) -> Option<Response> {
+fn quota_refusal(quota: Quota, counted_calls: &mut VecDeque<Instant>) -> Option<Response> {
     let now = Instant::now();
-    while let_in.front().is_some_and(|oldest| now - *oldest >= quota.within) {
-        let_in.pop_front();
+    while counted_calls.front().is_some_and(|oldest| now - *oldest >= quota.within) {
+        counted_calls.pop_front();
     }
-    if let_in.len() < quota.calls {
-        let_in.push_back(now);
+    if counted_calls.len() < quota.calls {
+        counted_calls.push_back(now);
         return None;
     }
     let mut response = sentence(StatusCode::TOO_MANY_REQUESTS, "You have made too many requests.");
-    if let Some(oldest) = let_in.front().filter(|_| quota.says_when) {
+    if let Some(oldest) = counted_calls.front().filter(|_| quota.sends_retry_after) {
         let seconds = (quota.within - (now - *oldest)).as_secs_f64().ceil() as u64;
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }

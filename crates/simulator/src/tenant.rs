@@ -18,7 +18,7 @@ use super::generate;
 /// All records of a Planhat workspace, by endpoint (`companies`, `nps`, …).
 #[derive(Debug, Clone)]
 pub struct Workspace {
-    records: BTreeMap<&'static str, Vec<Stored>>,
+    records: BTreeMap<&'static str, Vec<StoredRecord>>,
 }
 
 impl Workspace {
@@ -55,7 +55,7 @@ impl Workspace {
         let mut workspace = Self::empty();
         generate::records(end, seed, records, |object, record| {
             if let Some((endpoint, records)) = endpoint(object).zip(workspace.records.get_mut(object)) {
-                records.push(Stored::new(endpoint, record));
+                records.push(StoredRecord::new(endpoint, record));
             }
         });
         workspace
@@ -68,29 +68,29 @@ impl Workspace {
     #[must_use]
     pub fn with(mut self, object: &str, records: Vec<Value>) -> Self {
         let endpoint = endpoint(object).unwrap_or_else(|| panic!("Planhat has no /{object}"));
-        self.records.insert(endpoint.path, records.iter().map(|record| Stored::new(endpoint, record)).collect());
+        self.records.insert(endpoint.path, records.iter().map(|record| StoredRecord::new(endpoint, record)).collect());
         self
     }
 
     /// The records of one object, in the order they were made.
     #[must_use]
     pub fn records(&self, object: &str) -> Vec<Value> {
-        self.records.get(object).into_iter().flatten().map(Stored::value).collect()
+        self.records.get(object).into_iter().flatten().map(StoredRecord::value).collect()
     }
 
-    pub(super) fn into_shelves(self) -> BTreeMap<&'static str, Shelf> {
-        let shelves = self.records.into_iter().filter_map(|(path, records)| {
+    pub(super) fn into_shelves(self) -> BTreeMap<&'static str, EndpointRecords> {
+        let endpoints = self.records.into_iter().filter_map(|(path, records)| {
             let endpoint = endpoint(path)?;
-            Some((path, Shelf { endpoint, records, keys: HashMap::new(), orders: HashMap::new() }))
+            Some((path, EndpointRecords { endpoint, records, keys: HashMap::new(), orders: HashMap::new() }))
         });
-        shelves.collect()
+        endpoints.collect()
     }
 }
 
 /// One endpoint's records as the server hands them out.
-pub(super) struct Shelf {
+pub(super) struct EndpointRecords {
     pub(super) endpoint: &'static Endpoint,
-    records: Vec<Stored>,
+    records: Vec<StoredRecord>,
     /// What the records are sorted by, for every property that was asked for so far: to find it takes a look into
     /// each of them.
     keys: HashMap<String, Vec<SortKey>>,
@@ -100,7 +100,7 @@ pub(super) struct Shelf {
 
 /// A record as text, with the two things every request wants to know.
 #[derive(Debug, Clone)]
-struct Stored {
+struct StoredRecord {
     /// Missing on the malformed records that some tests serve.
     id: Option<Box<str>>,
     /// Archived, in the way this endpoint hides.
@@ -110,7 +110,7 @@ struct Stored {
 
 /// What a client wants to see of a listing.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct ListQuery {
     /// A property, with `-` in front for descending.
     pub(super) sort: Option<String>,
     /// The endpoint's hidden records were asked for.
@@ -138,17 +138,17 @@ enum Marked {
     Yes,
 }
 
-impl Shelf {
+impl EndpointRecords {
     /// A page as the body of a response: a bare JSON array.
-    pub(super) fn page(&mut self, wanted: &Wanted) -> Vec<u8> {
-        let order = self.order(wanted);
+    pub(super) fn page(&mut self, query: &ListQuery) -> Vec<u8> {
+        let order = self.order(query);
         let records = order.iter().map(|&position| &self.records[position]);
-        let listed: Vec<&Stored> = match wanted.filters.as_slice() {
+        let listed: Vec<&StoredRecord> = match query.filters.as_slice() {
             // Not so much as a look at those before the offset, which may be many.
-            [] => records.skip(wanted.offset).take(wanted.limit).collect(),
+            [] => records.skip(query.offset).take(query.limit).collect(),
             filters => {
                 let admitted = records.filter(|record| filters.iter().all(|filter| filter.admits(&record.text)));
-                admitted.skip(wanted.offset).take(wanted.limit).collect()
+                admitted.skip(query.offset).take(query.limit).collect()
             }
         };
 
@@ -158,7 +158,7 @@ impl Shelf {
             if body.len() > 1 {
                 body.push(b',');
             }
-            match wanted.select.as_slice() {
+            match query.select.as_slice() {
                 [] => body.extend_from_slice(record.text.as_bytes()),
                 properties => body.extend_from_slice(selected(&record.text, properties).as_bytes()),
             }
@@ -188,7 +188,7 @@ impl Shelf {
 
     /// All records as they are now, archived ones included.
     pub(super) fn records(&self) -> Vec<Value> {
-        self.records.iter().map(Stored::value).collect()
+        self.records.iter().map(StoredRecord::value).collect()
     }
 
     pub(super) fn change(&mut self, id: &str, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
@@ -197,7 +197,7 @@ impl Shelf {
         if let Value::Object(properties) = &mut value {
             change(properties);
         }
-        let changed = Stored::new(self.endpoint, &value);
+        let changed = StoredRecord::new(self.endpoint, &value);
         for (property, keys) in &mut self.keys {
             keys[position] = SortKey::of(&changed.text, property);
         }
@@ -207,7 +207,7 @@ impl Shelf {
     }
 
     pub(super) fn add(&mut self, record: &Value) {
-        let added = Stored::new(self.endpoint, record);
+        let added = StoredRecord::new(self.endpoint, record);
         for (property, keys) in &mut self.keys {
             keys.push(SortKey::of(&added.text, property));
         }
@@ -231,22 +231,22 @@ impl Shelf {
     /// Makes an order, with and without hidden records, before it is asked for.
     pub(super) fn sort(&mut self, sort: &str) {
         for hidden in [false, true] {
-            self.order(&Wanted { sort: Some(sort.to_owned()), hidden, ..Wanted::default() });
+            self.order(&ListQuery { sort: Some(sort.to_owned()), hidden, ..ListQuery::default() });
         }
     }
 
     /// Positions of the listed records in the order asked for, sorted on first use.
-    fn order(&mut self, wanted: &Wanted) -> Arc<[usize]> {
-        let marked = match (self.endpoint.hides, wanted.hidden) {
+    fn order(&mut self, query: &ListQuery) -> Arc<[usize]> {
+        let marked = match (self.endpoint.hides, query.hidden) {
             (Hides::Nothing, _) | (Hides::UntilIncluded(_), true) => Marked::Either,
             (Hides::UntilIncluded(_) | Hides::UntilAskedFor(_), false) => Marked::No,
             (Hides::UntilAskedFor(_), true) => Marked::Yes,
         };
         let (records, keys) = (&self.records, &mut self.keys);
-        let order = self.orders.entry((wanted.sort.clone(), marked)).or_insert_with(|| {
+        let order = self.orders.entry((query.sort.clone(), marked)).or_insert_with(|| {
             let mut positions: Vec<usize> =
                 (0..records.len()).filter(|&position| marked.admits(records[position].marked)).collect();
-            if let Some(sort) = &wanted.sort {
+            if let Some(sort) = &query.sort {
                 sort_positions(&mut positions, records, keys, sort);
             }
             positions.into()
@@ -255,7 +255,7 @@ impl Shelf {
     }
 }
 
-impl Stored {
+impl StoredRecord {
     fn new(endpoint: &Endpoint, record: &Value) -> Self {
         let marked = match endpoint.hides {
             Hides::Nothing => false,
@@ -301,7 +301,7 @@ enum SortKey {
 }
 
 /// The sort is stable in both directions: equal records stay in the order they were made.
-fn sort_positions(positions: &mut [usize], records: &[Stored], keys: &mut HashMap<String, Vec<SortKey>>, sort: &str) {
+fn sort_positions(positions: &mut [usize], records: &[StoredRecord], keys: &mut HashMap<String, Vec<SortKey>>, sort: &str) {
     let (property, descending) = match sort.strip_prefix('-') {
         Some(property) => (property, true),
         None => (sort, false),

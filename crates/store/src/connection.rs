@@ -23,41 +23,41 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::sql::Sql;
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 
 /// For a connection of the pool, or a new one, at most: with a single one, pages of several objects wait for each other.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 /// For housekeeping, which is tried again soon.
 const SHORT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 /// What the server's answer may take on its way, beyond the time of its statement, at most.
-const ON_ITS_WAY: Duration = Duration::from_secs(10);
+const NETWORK_GRACE: Duration = Duration::from_secs(10);
 /// For somebody else's lock: whoever waits longer holds up the readers behind it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the database may be silent once we are asked to stop; and after it has been for so long, for whatever is
 /// still to be written.
-const SILENCE_WHILE_STOPPING: Duration = Duration::from_secs(3);
-const SILENCE_ONCE_MORE: Duration = Duration::from_millis(500);
+const STALL_LIMIT_WHILE_STOPPING: Duration = Duration::from_secs(3);
+const STALL_LIMIT_ONCE_STALLED: Duration = Duration::from_millis(500);
 /// A connection that is given back, or was at rest, has to be well: one that does not say so in time is thrown away.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// After so short a rest it is not asked.
-const NEED_NOT_BE_ASKED: Duration = Duration::from_secs(1);
+const NO_PING_BELOW: Duration = Duration::from_secs(1);
 /// For a try by which it shows why the pool makes no connection.
-const SAYS_WHY_WITHIN: Duration = Duration::from_secs(3);
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(3);
 /// What closing all connections in good order may take.
-const CLOSED_WITHIN: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a transaction may do, and when its commit is heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Begin {
+pub(crate) enum TransactionKind {
     Write,
     /// Its commit does not wait for the server's disk.
-    WriteSoon,
+    WriteAsync,
     Read,
 }
 
 /// Which of the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum For {
+pub(crate) enum ConnectionUse {
     Work,
     Housekeeping,
 }
@@ -66,10 +66,10 @@ pub(crate) enum For {
 pub(crate) struct Connections {
     work: PgPool,
     housekeeping: PgPool,
-    is_one: bool,
+    is_single: bool,
     /// How long a statement may take.
     statement_timeout: Duration,
-    silence: Silence,
+    stalls: StallDetector,
 }
 
 impl Connections {
@@ -85,7 +85,7 @@ impl Connections {
             }
             _ => (pool(options.clone(), count - 1, at_most(ACQUIRE_TIMEOUT)), pool(options, 1, at_most(SHORT_ACQUIRE_TIMEOUT))),
         };
-        Connections { work, housekeeping, is_one: count <= 1, statement_timeout, silence: Silence::default() }
+        Connections { work, housekeeping, is_single: count <= 1, statement_timeout, stalls: StallDetector::default() }
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -93,81 +93,81 @@ impl Connections {
     }
 
     /// Whether a run and its housekeeping have to share the one connection there is.
-    pub(crate) fn is_one(&self) -> bool {
-        self.is_one
+    pub(crate) fn is_single(&self) -> bool {
+        self.is_single
     }
 
     /// From when `stop` is cancelled, the database may be silent for seconds only.
-    pub(crate) fn end_with(&self, stop: CancellationToken) {
+    pub(crate) fn stop_on(&self, stop: CancellationToken) {
         // Who has said so once stays with it.
-        let _ = self.silence.stop.set(stop);
+        let _ = self.stalls.stop.set(stop);
     }
 
     pub(crate) fn stop(&self) -> CancellationToken {
-        self.silence.stop()
+        self.stalls.stop()
     }
 
     /// One transaction, once.
     pub(crate) async fn transaction<T>(
         &self,
-        which: For,
-        begin: Begin,
-        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+        which: ConnectionUse,
+        begin: TransactionKind,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let pool = match which {
-            For::Work => &self.work,
-            For::Housekeeping => &self.housekeeping,
+            ConnectionUse::Work => &self.work,
+            ConnectionUse::Housekeeping => &self.housekeeping,
         };
-        let mut lent = self.lend(pool).await?;
+        let mut borrowed = self.borrow(pool).await?;
         let sql = self.begin(begin).safe();
-        let done = self.silence.while_it_answers(self.statement_timeout + ON_ITS_WAY.min(self.statement_timeout), async {
-            let mut tx = lent.connection.begin_with(sql).await.map_err(could_not("begin a transaction"))?;
+        let done = self.stalls.with_stall_limit(self.statement_timeout + NETWORK_GRACE.min(self.statement_timeout), async {
+            let mut tx = borrowed.connection.begin_with(sql).await.map_err(could_not("begin a transaction"))?;
             let done = work(&mut tx).await?;
             tx.commit().await.map_err(could_not("commit"))?;
             Ok(done)
         });
         let done = done.await;
-        lent.is_silent = done.is_err();
+        borrowed.discard = done.is_err();
         done?
     }
 
     /// Closes all connections, in good order where the server still answers.
     pub(crate) async fn close(&self) {
         let all = async { tokio::join!(self.work.close(), self.housekeeping.close()) };
-        let within = if self.silence.is_known() { SILENCE_ONCE_MORE } else { CLOSED_WITHIN };
+        let within = if self.stalls.has_stalled_before() { STALL_LIMIT_ONCE_STALLED } else { CLOSE_TIMEOUT };
         if timeout(within, all).await.is_err() {
             tracing::debug!("the database did not answer to the end of all connections");
         }
     }
 
-    async fn lend(&self, pool: &PgPool) -> Result<Lent, Error> {
+    async fn borrow(&self, pool: &PgPool) -> Result<BorrowedConnection, StoreError> {
         // The pool ends its wait itself; a stop ends it sooner.
         tokio::select! {
             biased;
             acquired = pool.acquire() => match acquired {
-                Ok(connection) => Ok(Lent { connection, is_silent: false }),
-                Err(sqlx::Error::PoolTimedOut) => Err(could_not("reach the database")(why_none(pool).await)),
+                Ok(connection) => Ok(BorrowedConnection { connection, discard: false }),
+                Err(sqlx::Error::PoolTimedOut) => Err(could_not("reach the database")(connect_error(pool).await)),
                 Err(error) => Err(could_not("reach the database")(error)),
             },
-            silent = self.silence.once_stopping() => Err(silent),
+            silent = self.stalls.after_stop_grace() => Err(silent),
         }
     }
 
     /// The server lets neither a statement nor a lock wait without end. Local to the transaction, so that a connection
     /// pooler in between does no harm.
-    fn begin(&self, begin: Begin) -> Sql {
+    fn begin(&self, begin: TransactionKind) -> Sql {
         let sql = Sql::new(match begin {
-            Begin::Write | Begin::WriteSoon => "begin; set local lock_timeout = ",
-            Begin::Read => "begin read only; set local lock_timeout = ",
+            TransactionKind::Write | TransactionKind::WriteAsync => "begin; set local lock_timeout = ",
+            TransactionKind::Read => "begin read only; set local lock_timeout = ",
         });
         let sql = sql.milliseconds(LOCK_TIMEOUT).text("; set local statement_timeout = ").milliseconds(self.statement_timeout);
-        if begin == Begin::WriteSoon { sql.text("; set local synchronous_commit = off") } else { sql }
+        if begin == TransactionKind::WriteAsync { sql.text("; set local synchronous_commit = off") } else { sql }
     }
 }
 
 /// What keeps a pool from making a connection, which it does not say itself: it tries until its time is over.
-async fn why_none(pool: &PgPool) -> sqlx::Error {
-    match timeout(SAYS_WHY_WITHIN, PgConnection::connect_with(&pool.connect_options())).await {
+async fn connect_error(pool: &PgPool) -> sqlx::Error {
+    match timeout(DIAGNOSIS_TIMEOUT, PgConnection::connect_with(&pool.connect_options())).await {
         Ok(Err(error)) => error,
         Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
     }
@@ -181,51 +181,51 @@ pub(crate) fn pool(options: PgConnectOptions, connections: u32, acquire_timeout:
         .test_before_acquire(false)
         .before_acquire(|connection, at_rest| {
             Box::pin(async move {
-                if at_rest.idle_for < NEED_NOT_BE_ASKED {
+                if at_rest.idle_for < NO_PING_BELOW {
                     return Ok(true);
                 }
-                Ok(matches!(timeout(ANSWERS_WITHIN, connection.ping()).await, Ok(Ok(()))))
+                Ok(matches!(timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
             })
         })
         .connect_lazy_with(options)
 }
 
 /// A connection of the pool. It goes back when it is well; the pool alone would wait without end for it to say so.
-struct Lent {
+struct BorrowedConnection {
     connection: PoolConnection<Postgres>,
     /// It is thrown away, and the pool makes another one in its place.
-    is_silent: bool,
+    discard: bool,
 }
 
-impl Drop for Lent {
+impl Drop for BorrowedConnection {
     fn drop(&mut self) {
-        if self.is_silent {
+        if self.discard {
             self.connection.close_on_drop();
         } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(timeout(ANSWERS_WITHIN, self.connection.return_to_pool()));
+            runtime.spawn(timeout(PING_TIMEOUT, self.connection.return_to_pool()));
         }
     }
 }
 
 /// Tells a database that takes its time from one that is gone.
 #[derive(Debug, Default)]
-struct Silence {
+struct StallDetector {
     stop: OnceLock<CancellationToken>,
     /// It was silent for too long since we were asked to stop.
-    known: AtomicBool,
+    has_stalled: AtomicBool,
 }
 
-impl Silence {
+impl StallDetector {
     /// Does something with the database, unless nothing is heard of it for `limit`.
-    async fn while_it_answers<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, Error> {
+    async fn with_stall_limit<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, StoreError> {
         let work = pin!(work);
         let now = Instant::now();
-        let listening = Listening {
+        let listening = StallLimited {
             work,
-            heard: Arc::new(Heard { something: AtomicBool::new(true), waker: AtomicWaker::new() }),
-            silence: self,
+            woken: Arc::new(WakeFlag { is_set: AtomicBool::new(true), waker: AtomicWaker::new() }),
+            stalls: self,
             limit,
-            since: now,
+            last_woken: now,
             deadline: Box::pin(sleep_until(now + limit)),
             stopping: Some(Box::pin(self.stop().cancelled_owned())),
         };
@@ -233,12 +233,12 @@ impl Silence {
     }
 
     /// Comes back when we have been asked to stop and nothing more is waited for.
-    async fn once_stopping(&self) -> Error {
+    async fn after_stop_grace(&self) -> StoreError {
         self.stop().cancelled().await;
-        let waited = self.while_stopping();
+        let waited = self.stop_grace();
         tokio::time::sleep(waited).await;
-        self.known.store(true, Ordering::Relaxed);
-        Error::Silent { waited }
+        self.has_stalled.store(true, Ordering::Relaxed);
+        StoreError::Unresponsive { waited }
     }
 
     /// Where nobody has said what stops us, nothing does.
@@ -246,74 +246,74 @@ impl Silence {
         self.stop.get().cloned().unwrap_or_default()
     }
 
-    fn while_stopping(&self) -> Duration {
-        if self.is_known() { SILENCE_ONCE_MORE } else { SILENCE_WHILE_STOPPING }
+    fn stop_grace(&self) -> Duration {
+        if self.has_stalled_before() { STALL_LIMIT_ONCE_STALLED } else { STALL_LIMIT_WHILE_STOPPING }
     }
 
-    fn is_known(&self) -> bool {
-        self.known.load(Ordering::Relaxed)
+    fn has_stalled_before(&self) -> bool {
+        self.has_stalled.load(Ordering::Relaxed)
     }
 }
 
 /// Work that is polled only when it is woken: by the socket, that is, by the server. So it is known when that was last
 /// heard of, whatever else wakes the task around it.
-struct Listening<'a, F> {
+struct StallLimited<'a, F> {
     work: Pin<&'a mut F>,
-    heard: Arc<Heard>,
-    silence: &'a Silence,
+    woken: Arc<WakeFlag>,
+    stalls: &'a StallDetector,
     limit: Duration,
     /// When it was last heard of.
-    since: Instant,
+    last_woken: Instant,
     deadline: Pin<Box<Sleep>>,
     /// None when we have been asked to stop.
     stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 /// Passes on that something was heard.
-struct Heard {
-    something: AtomicBool,
+struct WakeFlag {
+    is_set: AtomicBool,
     waker: AtomicWaker,
 }
 
-impl Wake for Heard {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.something.store(true, Ordering::Release);
+        self.is_set.store(true, Ordering::Release);
         self.waker.wake();
     }
 }
 
-impl<T, F: Future<Output = T>> Future for Listening<'_, F> {
-    type Output = Result<T, Error>;
+impl<T, F: Future<Output = T>> Future for StallLimited<'_, F> {
+    type Output = Result<T, StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.heard.waker.register(context.waker());
-        if this.heard.something.swap(false, Ordering::Acquire) {
-            let waker = Waker::from(Arc::clone(&this.heard));
+        this.woken.waker.register(context.waker());
+        if this.woken.is_set.swap(false, Ordering::Acquire) {
+            let waker = Waker::from(Arc::clone(&this.woken));
             let polled = this.work.as_mut().poll(&mut Context::from_waker(&waker));
             if let Poll::Ready(done) = polled {
                 return Poll::Ready(Ok(done));
             }
-            this.since = Instant::now();
-            let limit = if this.stopping.is_none() { this.silence.while_stopping() } else { this.limit };
-            this.deadline.as_mut().reset(this.since + limit);
+            this.last_woken = Instant::now();
+            let limit = if this.stopping.is_none() { this.stalls.stop_grace() } else { this.limit };
+            this.deadline.as_mut().reset(this.last_woken + limit);
         }
         if this.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
             this.stopping = None;
-            let soon = Instant::now() + this.silence.while_stopping();
+            let soon = Instant::now() + this.stalls.stop_grace();
             if soon < this.deadline.deadline() {
                 this.deadline.as_mut().reset(soon);
             }
         }
         if this.deadline.as_mut().poll(context).is_ready() {
             if this.stopping.is_none() {
-                this.silence.known.store(true, Ordering::Relaxed);
+                this.stalls.has_stalled.store(true, Ordering::Relaxed);
             }
-            return Poll::Ready(Err(Error::Silent { waited: this.since.elapsed() }));
+            return Poll::Ready(Err(StoreError::Unresponsive { waited: this.last_woken.elapsed() }));
         }
         Poll::Pending
     }

@@ -10,11 +10,11 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
-use crate::store_error::Error;
+use crate::store_error::StoreError;
 
 /// Where the embedded server keeps its data.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum EmbeddedLocation {
     /// In this folder, for good.
     Folder(PathBuf),
     /// In a temporary folder that goes with the server.
@@ -22,7 +22,7 @@ pub enum Place {
 }
 
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct EmbeddedServer {
     server: PgliteServer,
     /// A private folder, since whoever can open the socket can read everything.
     socket: PathBuf,
@@ -37,25 +37,25 @@ const PORT: u16 = 5432;
 /// The path of a socket is limited to some 100 bytes; its name needs a few of them.
 const LONGEST_FOLDER: usize = 80;
 
-impl Server {
-    pub(crate) async fn start(place: Place) -> Result<Server, Error> {
+impl EmbeddedServer {
+    pub(crate) async fn start(place: EmbeddedLocation) -> Result<EmbeddedServer, StoreError> {
         let start = move || {
             let (socket, temporary) = socket_folder(&place)?;
             let builder = PgliteServer::builder().unix(socket.join(format!(".s.PGSQL.{PORT}")));
             let server = match place {
-                Place::Folder(folder) => builder.path(folder.join("postgres")).start()?,
-                Place::Temporary => builder.temporary().start()?,
+                EmbeddedLocation::Folder(folder) => builder.path(folder.join("postgres")).start()?,
+                EmbeddedLocation::Temporary => builder.temporary().start()?,
             };
-            Ok::<_, anyhow::Error>(Server { server, socket, _temporary: temporary })
+            Ok::<_, anyhow::Error>(EmbeddedServer { server, socket, _temporary: temporary })
         };
         match spawn_blocking(start).await {
             Ok(Ok(server)) => Ok(server),
             // The crate has no type for this error.
             Ok(Err(error)) if error.chain().any(|cause| cause.to_string().contains("already in use")) => {
-                Err(Error::EmbeddedInUse)
+                Err(StoreError::EmbeddedInUse)
             }
-            Ok(Err(error)) => Err(Error::Embedded { source: error.into() }),
-            Err(panic) => Err(Error::Embedded { source: panic.into() }),
+            Ok(Err(error)) => Err(StoreError::Embedded { source: error.into() }),
+            Err(panic) => Err(StoreError::Embedded { source: panic.into() }),
         }
     }
 
@@ -80,13 +80,13 @@ impl Server {
 }
 
 /// Whether there is a database in this folder.
-pub(crate) fn is_made(folder: &std::path::Path) -> bool {
+pub(crate) fn database_exists(folder: &std::path::Path) -> bool {
     folder.join("postgres").join(CLUSTER).is_file()
 }
 
 /// Beside the data, or in a temporary folder where that path is too long.
-fn socket_folder(place: &Place) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
-    if let Place::Folder(folder) = place {
+fn socket_folder(place: &EmbeddedLocation) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
+    if let EmbeddedLocation::Folder(folder) = place {
         create_private(folder)?;
         let socket = folder.join("socket");
         create_private(&socket)?;

@@ -35,46 +35,53 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use data::column_types::{Retyped, retype};
-pub use data::deletions::{Presence, has_rows, mark_deleted, note_seen, presence, some_seen, stored_among, unseen};
-pub use data::tables::{
-    add_columns, create_table, load_columns, lock_columns, mend_columns, row_count, sample, table_exists, table_sql,
+pub use data::deletions::{
+    UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
 };
-pub use data::upsert::{Compared, Difference, Refused, Target, Written, compare, differences, upsert, upsert_in_halves};
+pub use data::tables::{
+    add_columns, create_table, load_columns, lock_columns, recreate_dropped_columns, row_count, sample, table_exists, table_sql,
+};
+pub use data::upsert::{Difference, PageDiff, RefusedRow, RowCounts, Target, compare, differences, upsert, upsert_bisecting};
 #[cfg(feature = "embedded")]
-pub use embedded::Place;
-pub use requirements::{Health, Way, health, synced_tables};
+pub use embedded::EmbeddedLocation;
+pub use requirements::{ConnectionSecurity, DatabaseRequirements, check_requirements, synced_tables};
 pub use state::bindings::{
-    Binding, Proof, bind, binding, expect_binding, has_actions, ids_at_both_ends, new_key, tables, was_filled,
+    Binding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
 };
 pub use state::checkpoint::{
-    Cursor, Scan, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_position, forget_object, forget_workspace,
-    move_cursor, save_scan, unfinished_scans,
+    Cursor, ScanCheckpoint, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_checkpoint, move_cursor,
+    reset_object, reset_workspace, save_checkpoint, unfinished_scans,
 };
 pub use state::leases::{
-    DaemonHolder, DaemonLease, HEARTBEAT, Held, Holder, Lease, MayTake, Process, STALE_AFTER, acquire_daemon_lease,
-    ask_for_lease, beat, fence, free_lease, release_daemon_lease, renew_daemon_lease, take_lease, take_lease_back,
+    DaemonLease, DaemonLeaseHolder, LeaseHolder, ProcessIdentity, ProcessState, RENEW_EVERY, RenewedLease, STALE_AFTER, Takeover,
+    acquire_daemon_lease, acquire_lease, fence, reacquire_lease, release_daemon_lease, renew_daemon_lease, renew_lease,
+    request_lease, yield_lease,
 };
-pub use state::object_states::{MisfitColumn, ObjectState, Overview, last_readable, note_misfits, object_states, overview};
+pub use state::object_states::{
+    MisfitColumn, ObjectState, WorkspaceOverview, last_readable, object_states, overview, record_misfits,
+};
 pub use state::outbox::{
-    ClaimedMessage, Message, claim_notification, forget_notifications, hasten_notifications, next_notification,
-    notification_delivered, notification_failed, put_notification, save_told, told,
+    ClaimedMessage, Message, announced_state, claim_notification, delete_old_notifications, next_notification,
+    notification_delivered, notification_failed, queue_notification, retry_notifications_now, save_announced_state,
 };
 pub use state::quarantined::{
-    Entry, Quarantined, Waiting, drop_from_quarantine, ids_in_quarantine, in_quarantine, latest_in_quarantine, put_in_quarantine,
-    release_stored, release_unseen, texts_in_quarantine, waiting,
+    NewQuarantineEntry, QuarantineEntry, QuarantineGroup, delete_quarantine_entries, ids_in_quarantine, latest_in_quarantine,
+    quarantine_entry, quarantine_groups, quarantine_records, release_stored, release_unlisted, texts_in_quarantine,
 };
 pub use state::run_history::{
-    Figures, ObjectRun, ObjectStatus, PastObjectRun, PastRun, RunStatus, Why, finish_run, forget_runs, last_good_start,
-    note_calls, objects_of_run, recent_runs, record_object_run, run_of,
+    Explanation, Figures, ObjectRun, ObjectStatus, PastObjectRun, PastRun, RunStatus, delete_old_runs, finish_run,
+    last_good_start, objects_of_run, recent_runs, record_calls, record_object_run, run_of,
 };
-pub use store_error::Error;
-pub use timeline::action_log::{Noted, Timeline, actions_sql, forget_actions, make_actions, old_as_it_may_be_kept};
+pub use store_error::StoreError;
+pub use timeline::action_log::{
+    ActionPolicy, TimelineOptions, actions_sql, create_actions_table, delete_old_actions, masked_old_value,
+};
 pub use timeline::read::{
-    Bell, PastAction, Wanted, last_action_before, latest_action, make_timeline, newest_actions, next_actions, position,
-    save_position,
+    ActionFilter, ActionListener, PastAction, consumer_position, create_timeline_view, last_action_before, latest_action,
+    newest_actions, next_actions, save_consumer_position,
 };
 
-use connection::{Begin, Connections, For};
+use connection::{ConnectionUse, Connections, TransactionKind};
 use planhat_model::error::Chain;
 use sql::{query, query_scalar};
 use store_error::could_not;
@@ -84,7 +91,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 const MIGRATION_LOCK: i64 = 0x706c_616e_6861_7401;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// As long as a restart takes, unless the settings say otherwise.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_RECONNECT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// What a statement may take, unless the settings say otherwise.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The schema of the tool's own tables.
@@ -97,14 +104,14 @@ pub struct Store {
     /// Name of the data schema, which is also what the tool's tables call the workspace.
     pub schema: String,
     /// How long a server that has gone is waited for; the embedded one does not come back.
-    pub patience: Duration,
+    pub reconnect_timeout: Duration,
     #[cfg(feature = "embedded")]
-    embedded: Option<embedded::Server>,
+    embedded: Option<embedded::EmbeddedServer>,
 }
 
 impl Store {
     /// Connects to a PostgreSQL server, 15 or newer.
-    pub async fn connect(url: &SecretString, schema: &str, connections: u32) -> Result<Store, Error> {
+    pub async fn connect(url: &SecretString, schema: &str, connections: u32) -> Result<Store, StoreError> {
         Store::connect_with(url, schema, connections, STATEMENT_TIMEOUT).await
     }
 
@@ -114,19 +121,19 @@ impl Store {
         schema: &str,
         connections: u32,
         statement_timeout: Duration,
-    ) -> Result<Store, Error> {
+    ) -> Result<Store, StoreError> {
         let url = url.expose_secret();
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(Error::NoPostgresUrl);
+            return Err(StoreError::NoPostgresUrl);
         }
-        let options = PgConnectOptions::from_str(url).map_err(|source| Error::BadUrl { source })?;
+        let options = PgConnectOptions::from_str(url).map_err(|source| StoreError::BadUrl { source })?;
         // A start-up parameter that connection poolers refuse; no floats are read here.
         let options = options.extra_float_digits(None);
         probe(&options).await?;
         Ok(Store {
             connections: Connections::new(options, connections, statement_timeout),
             schema: schema.to_owned(),
-            patience: PATIENCE,
+            reconnect_timeout: DEFAULT_RECONNECT_TIMEOUT,
             #[cfg(feature = "embedded")]
             embedded: None,
         })
@@ -134,14 +141,14 @@ impl Store {
 
     /// Starts the embedded PostgreSQL and connects to it.
     #[cfg(feature = "embedded")]
-    pub async fn embedded(place: Place, schema: &str) -> Result<Store, Error> {
-        let server = embedded::Server::start(place).await?;
+    pub async fn embedded(place: EmbeddedLocation, schema: &str) -> Result<Store, StoreError> {
+        let server = embedded::EmbeddedServer::start(place).await?;
         let connections = Connections::new(server.options(), 1, STATEMENT_TIMEOUT);
-        Ok(Store { connections, schema: schema.to_owned(), patience: Duration::ZERO, embedded: Some(server) })
+        Ok(Store { connections, schema: schema.to_owned(), reconnect_timeout: Duration::ZERO, embedded: Some(server) })
     }
 
     /// Whether no other process can be using this database.
-    pub fn is_ours_alone(&self) -> bool {
+    pub fn is_embedded(&self) -> bool {
         #[cfg(feature = "embedded")]
         return self.embedded.is_some();
         #[cfg(not(feature = "embedded"))]
@@ -154,18 +161,18 @@ impl Store {
     }
 
     /// Once `stop` is cancelled, no more is tried again, and a database that says nothing is waited for some seconds only.
-    pub fn end_with(&self, stop: CancellationToken) {
-        self.connections.end_with(stop);
+    pub fn stop_on(&self, stop: CancellationToken) {
+        self.connections.stop_on(stop);
     }
 
     /// Whether the run and its housekeeping share the one connection there is.
-    pub fn has_one_connection(&self) -> bool {
-        self.connections.is_one()
+    pub fn has_single_connection(&self) -> bool {
+        self.connections.is_single()
     }
 
     /// Makes both schemas and brings the tool's own tables up to date.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        let migrated = self.connections.transaction(For::Work, Begin::Write, async |db| {
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let migrated = self.connections.transaction(ConnectionUse::Work, TransactionKind::Write, async |db| {
             // Held for the transaction, not the session, so that a connection pooler in between does no harm.
             query("select pg_advisory_xact_lock($1)")
                 .bind(MIGRATION_LOCK)
@@ -177,7 +184,7 @@ impl Store {
             }
             match is_set_up(&mut *db).await {
                 Ok(true) => return Ok(()),
-                Ok(false) | Err(Error::OtherVersion) => {}
+                Ok(false) | Err(StoreError::OtherVersion) => {}
                 Err(error) => return Err(error),
             }
             // The migrator prepares statements by names that others may have used on the same server connection behind a pooler.
@@ -185,7 +192,7 @@ impl Store {
             let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
             migrator.set_locking(false);
             migrator.dangerous_set_table_name(format!("{OWN_SCHEMA}.migrations"));
-            migrator.run(&mut *db).await.map_err(|source| Error::Migrate { source })?;
+            migrator.run(&mut *db).await.map_err(|source| StoreError::Migrate { source })?;
             db.clear_cached_statements().await.map_err(could_not("forget the statements of a migration"))
         });
         migrated.await
@@ -193,46 +200,62 @@ impl Store {
 
     /// Whether the tool's own tables have been made; an error if another version has made them. Needs
     /// no more than the right to read.
-    pub async fn is_set_up(&self) -> Result<bool, Error> {
-        self.look(is_set_up).await
+    pub async fn is_set_up(&self) -> Result<bool, StoreError> {
+        self.read_only(is_set_up).await
     }
 
     /// Does something in a transaction of its own, and again while that may help.
-    pub async fn transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        self.patiently(async || self.connections.transaction(For::Work, Begin::Write, &work).await).await
+    pub async fn transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.with_retries(async || self.connections.transaction(ConnectionUse::Work, TransactionKind::Write, &work).await).await
     }
 
     /// The same without waiting for the disk, unless actions are written in it. Whoever uses it has to notice when a
     /// database that died has forgotten it, as scans do.
-    pub async fn hasty_transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        self.patiently(async || self.connections.transaction(For::Work, Begin::WriteSoon, &work).await).await
+    pub async fn transaction_async_commit<T>(
+        &self,
+        work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.with_retries(async || self.connections.transaction(ConnectionUse::Work, TransactionKind::WriteAsync, &work).await)
+            .await
     }
 
     /// Does something in a transaction of its own, once: for what is tried again in another way.
-    pub async fn attempt<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        self.connections.transaction(For::Work, Begin::Write, work).await
+    pub async fn transaction_once<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connections.transaction(ConnectionUse::Work, TransactionKind::Write, work).await
     }
 
     /// The same beside a run: on a connection of its own where there is a second one, else between two transactions of
     /// the run.
-    pub async fn housekeeping<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        self.connections.transaction(For::Housekeeping, Begin::Write, work).await
+    pub async fn housekeeping<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connections.transaction(ConnectionUse::Housekeeping, TransactionKind::Write, work).await
     }
 
     /// Reads something in a transaction that cannot write, once: who looks wants to know how things are now.
-    pub async fn look<T>(&self, read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        self.connections.transaction(For::Work, Begin::Read, read).await
+    pub async fn read_only<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connections.transaction(ConnectionUse::Work, TransactionKind::Read, read).await
     }
 
     /// The same beside a run.
-    pub async fn look_aside<T>(&self, read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        self.connections.transaction(For::Housekeeping, Begin::Read, read).await
+    pub async fn read_only_housekeeping<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connections.transaction(ConnectionUse::Housekeeping, TransactionKind::Read, read).await
     }
 
     /// Does a transaction again while that may help. A lock of somebody else is waited for a dozen times, since
     /// whoever waits for one also holds up the readers behind it; a server that has gone, for as long as a restart
     /// takes, on a new connection. Who is asked to stop tries nothing again.
-    async fn patiently<T>(&self, attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    async fn with_retries<T>(&self, attempt: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         const ATTEMPTS: u32 = 12;
         let stop = self.connections.stop();
         let (begun, mut attempts, mut wait) = (Instant::now(), 0, Duration::from_millis(250));
@@ -243,7 +266,7 @@ impl Store {
                 result => return result,
             };
             let is_lock = error.is_lock_conflict();
-            let is_over = if is_lock { attempts >= ATTEMPTS } else { begun.elapsed() + wait > self.patience };
+            let is_over = if is_lock { attempts >= ATTEMPTS } else { begun.elapsed() + wait > self.reconnect_timeout };
             if is_over || stop.is_cancelled() {
                 return Err(error);
             }
@@ -267,9 +290,9 @@ impl Store {
 }
 
 /// Whether an embedded database would have to be made in this folder before there is anything to look at.
-pub fn could_be_made(folder: &std::path::Path) -> bool {
+pub fn needs_new_embedded_database(folder: &std::path::Path) -> bool {
     #[cfg(feature = "embedded")]
-    return !embedded::is_made(folder);
+    return !embedded::database_exists(folder);
     #[cfg(not(feature = "embedded"))]
     {
         _ = folder;
@@ -278,7 +301,7 @@ pub fn could_be_made(folder: &std::path::Path) -> bool {
 }
 
 /// Whether the tool's own tables have been made, by this version.
-pub async fn is_set_up(db: &mut PgConnection) -> Result<bool, Error> {
+pub async fn is_set_up(db: &mut PgConnection) -> Result<bool, StoreError> {
     // By the catalogue, which needs no privilege.
     let exists: bool = query_scalar(
         "select exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
@@ -295,15 +318,15 @@ pub async fn is_set_up(db: &mut PgConnection) -> Result<bool, Error> {
         .fetch_one(db)
         .await
         .map_err(could_not("read the version of the tables"))?;
-    if applied == MIGRATOR.iter().map(|migration| migration.version).max() { Ok(true) } else { Err(Error::OtherVersion) }
+    if applied == MIGRATOR.iter().map(|migration| migration.version).max() { Ok(true) } else { Err(StoreError::OtherVersion) }
 }
 
 /// Connects once, so that what is wrong shows at once and by its name; a pool would go on trying.
-async fn probe(options: &PgConnectOptions) -> Result<(), Error> {
+async fn probe(options: &PgConnectOptions) -> Result<(), StoreError> {
     let (host, port) = (options.get_host().to_owned(), options.get_port());
     let attempt = async { PgConnection::connect_with(options).await?.close().await };
     match timeout(CONNECT_TIMEOUT, attempt).await {
-        Ok(connected) => connected.map_err(|source| Error::Connect { host, port, source }),
-        Err(_) => Err(Error::NoAnswer { host, port, seconds: CONNECT_TIMEOUT.as_secs() }),
+        Ok(connected) => connected.map_err(|source| StoreError::Connect { host, port, source }),
+        Err(_) => Err(StoreError::NoAnswer { host, port, seconds: CONNECT_TIMEOUT.as_secs() }),
     }
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::data::tables::table_exists;
 use crate::sql::{query_as, quoted};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 use crate::timeline::{action_log as actions, read as timeline};
 use crate::{OWN_SCHEMA, Store};
 
@@ -18,25 +18,25 @@ use crate::{OWN_SCHEMA, Store};
 const OLDEST_VERSION: i32 = 150_000;
 
 #[derive(Debug)]
-pub struct Health {
+pub struct DatabaseRequirements {
     pub version: String,
     pub version_is_supported: bool,
     /// UTF8 has room for every name and value; anything else has not.
     pub encoding: String,
     pub is_read_only: bool,
     /// What stands where our tables would.
-    pub taken: Vec<Error>,
+    pub names_taken: Vec<StoreError>,
     /// The statements with which an administrator gives us what is missing.
     pub missing_grants: Vec<String>,
 }
 
 /// Looks at version and privileges, and for what is in the way of these objects and of their actions; changes nothing.
-pub async fn health(
+pub async fn check_requirements(
     db: &mut PgConnection,
     schema: &str,
     objects: &[&'static Object],
     has_actions: bool,
-) -> Result<Health, Error> {
+) -> Result<DatabaseRequirements, StoreError> {
     let (version, number, encoding, is_read_only): (String, i32, String, bool) = query_as(
         "select current_setting('server_version'), current_setting('server_version_num')::int,
              current_setting('server_encoding'),
@@ -51,18 +51,25 @@ pub async fn health(
     }
     missing_grants.extend(foreign_tables(db, schema).await?);
     missing_grants.dedup();
-    let mut taken = Vec::new();
+    let mut names_taken = Vec::new();
     for object in objects {
-        taken.extend(what_is_taken(table_exists(&mut *db, schema, object).await)?);
+        names_taken.extend(taken_name(table_exists(&mut *db, schema, object).await)?);
     }
     if has_actions {
-        taken.extend(what_is_taken(actions::is_there(&mut *db, schema).await)?);
+        names_taken.extend(taken_name(actions::actions_table_exists(&mut *db, schema).await)?);
     }
-    Ok(Health { version, version_is_supported: number >= OLDEST_VERSION, encoding, is_read_only, taken, missing_grants })
+    Ok(DatabaseRequirements {
+        version,
+        version_is_supported: number >= OLDEST_VERSION,
+        encoding,
+        is_read_only,
+        names_taken,
+        missing_grants,
+    })
 }
 
 /// The objects that have been synced into this schema, and whether their tables are (still) there.
-pub async fn synced_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<(String, bool)>, Error> {
+pub async fn synced_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<(String, bool)>, StoreError> {
     query_as(
         "select object, exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
              where nspname = $1 and relname = object and relkind in ('r', 'p'))
@@ -77,20 +84,20 @@ pub async fn synced_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<(S
 
 /// How the way to the server is guarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum ConnectionSecurity {
     /// It does not leave this machine, as far as we can see: a socket, or a loopback address.
     Local,
-    Plain,
+    Unencrypted,
     /// But whoever is on the way could pose as the server.
     Encrypted,
     /// By an authority that is known; not that it is for this host.
-    VerifiedButName,
+    AuthorityVerified,
     Verified,
 }
 
 impl Store {
     /// As far as this side goes: what a pooler does behind it, nobody here can tell.
-    pub async fn way(&self) -> Way {
+    pub async fn connection_security(&self) -> ConnectionSecurity {
         let options = self.pool().connect_options();
         let host = options.get_host().trim_matches(['[', ']']);
         let is_local = options.get_socket().is_some()
@@ -98,17 +105,17 @@ impl Store {
             || host == "localhost"
             || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         match options.get_ssl_mode() {
-            _ if is_local => Way::Local,
-            PgSslMode::VerifyFull => Way::Verified,
-            PgSslMode::VerifyCa => Way::VerifiedButName,
-            PgSslMode::Require => Way::Encrypted,
-            PgSslMode::Prefer if has_tls(host, options.get_port()).await => Way::Encrypted,
-            PgSslMode::Prefer | PgSslMode::Allow | PgSslMode::Disable => Way::Plain,
+            _ if is_local => ConnectionSecurity::Local,
+            PgSslMode::VerifyFull => ConnectionSecurity::Verified,
+            PgSslMode::VerifyCa => ConnectionSecurity::AuthorityVerified,
+            PgSslMode::Require => ConnectionSecurity::Encrypted,
+            PgSslMode::Prefer if has_tls(host, options.get_port()).await => ConnectionSecurity::Encrypted,
+            PgSslMode::Prefer | PgSslMode::Allow | PgSslMode::Disable => ConnectionSecurity::Unencrypted,
         }
     }
 
     /// Host and name of the database on a server.
-    pub fn place(&self) -> String {
+    pub fn database_location(&self) -> String {
         let options = self.pool().connect_options();
         let name = options.get_database().unwrap_or(options.get_username());
         match options.get_socket() {
@@ -129,15 +136,15 @@ async fn has_tls(host: &str, port: u16) -> bool {
     ask.await.is_ok_and(|answer| answer == b'S')
 }
 
-fn what_is_taken(there: Result<bool, Error>) -> Result<Option<Error>, Error> {
+fn taken_name(there: Result<bool, StoreError>) -> Result<Option<StoreError>, StoreError> {
     match there {
-        Err(taken @ Error::Taken { .. }) => Ok(Some(taken)),
+        Err(taken @ StoreError::NameTaken { .. }) => Ok(Some(taken)),
         there => there.map(|_| None),
     }
 }
 
 /// A schema that is there has to let us in; one that is not, we have to be able to make.
-async fn missing_grant(db: &mut PgConnection, schema: &str) -> Result<Option<String>, Error> {
+async fn missing_grant(db: &mut PgConnection, schema: &str) -> Result<Option<String>, StoreError> {
     let (exists, usable, can_make, database, user): (bool, bool, bool, String, String) = query_as(
         "select oid is not null,
              oid is not null and has_schema_privilege(oid, 'usage') and has_schema_privilege(oid, 'create'),
@@ -158,7 +165,7 @@ async fn missing_grant(db: &mut PgConnection, schema: &str) -> Result<Option<Str
 
 /// What is ours and somebody else owns: only an owner can add columns, or make a view anew. In the schema of the data others may
 /// have tables of their own.
-async fn foreign_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, Error> {
+async fn foreign_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
     let tables: Vec<(bool, String, String, String)> = query_as(
         "select relkind = 'v', nspname::text, relname::text, current_user::text
          from pg_class join pg_namespace on pg_namespace.oid = relnamespace

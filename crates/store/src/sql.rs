@@ -10,7 +10,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::{Query, QueryAs, QueryScalar};
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres, SqlSafeStr};
 
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 
 /// A statement in the making.
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ where
 }
 
 /// Forgets what was prepared by name on this server connection.
-pub(crate) async fn forget_prepared(db: &mut PgConnection) -> Result<(), Error> {
+pub(crate) async fn forget_prepared(db: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::raw_sql("deallocate all").execute(db).await.map_err(could_not("forget prepared statements"))?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use rustls::CertificateError;
 use sqlx::migrate::MigrateError;
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum StoreError {
     #[error("the database URL does not begin with postgres://")]
     NoPostgresUrl,
     #[error("could not read the database URL")]
@@ -17,7 +17,7 @@ pub enum Error {
     #[error("PostgreSQL at {host}:{port} did not answer within {seconds} s")]
     NoAnswer { host: String, port: u16, seconds: u64 },
     #[error("the database said nothing for {:.1} s: its connection was given up", waited.as_secs_f64())]
-    Silent { waited: Duration },
+    Unresponsive { waited: Duration },
     #[error("could not {doing}")]
     Statement { doing: &'static str, source: sqlx::Error },
     #[error("could not bring the tables of schema planhat_sync up to date")]
@@ -25,17 +25,17 @@ pub enum Error {
     #[error("run {run_id} no longer holds the lease: another run has taken it")]
     LeaseLost { run_id: i64 },
     #[error("the database no longer knows how far {object} had been read")]
-    PositionLost { object: &'static str },
+    CheckpointLost { object: &'static str },
     #[error("another run has bound schema {schema} to another token meanwhile")]
     BoundElsewhere { schema: String },
     #[error("views depend on {column}: {views}")]
-    Viewed { column: String, views: String },
+    UsedByViews { column: String, views: String },
     #[error("{relation} is not what planhat-sync would make by that name: somebody else has made it")]
-    Taken { relation: String },
+    NameTaken { relation: String },
     #[error("the tables of schema planhat_sync are of another version of planhat-sync")]
     OtherVersion,
     #[error("could not read {value:?} in planhat_sync.{column}")]
-    Unknown { column: &'static str, value: String },
+    UnknownValue { column: &'static str, value: String },
     #[cfg(feature = "embedded")]
     #[error("another planhat-sync is using the embedded PostgreSQL")]
     EmbeddedInUse,
@@ -45,15 +45,15 @@ pub enum Error {
 }
 
 /// `.map_err(could_not("save the scan"))`
-pub(crate) fn could_not(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
-    move |source| Error::Statement { doing, source }
+pub(crate) fn could_not(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| StoreError::Statement { doing, source }
 }
 
-impl Error {
+impl StoreError {
     /// The code and words with which PostgreSQL refused the data itself: a value (22), a constraint or
     /// trigger of the user's (23, P0), a limit (54). Another attempt would be refused as well.
     pub fn refusal(&self) -> Option<(String, String)> {
-        let Error::Statement { source: sqlx::Error::Database(error), .. } = self else { return None };
+        let StoreError::Statement { source: sqlx::Error::Database(error), .. } = self else { return None };
         let code = error.code()?;
         ["22", "23", "54", "P0"]
             .iter()
@@ -62,10 +62,10 @@ impl Error {
     }
 
     /// Whether the database could not be reached, with all the patience there is.
-    pub fn is_out_of_reach(&self) -> bool {
+    pub fn is_unreachable(&self) -> bool {
         match self {
-            Error::Connect { .. } | Error::NoAnswer { .. } => true,
-            Error::Statement { source: sqlx::Error::PoolClosed, .. } => true,
+            StoreError::Connect { .. } | StoreError::NoAnswer { .. } => true,
+            StoreError::Statement { source: sqlx::Error::PoolClosed, .. } => true,
             _ => self.is_lost_connection(),
         }
     }
@@ -84,8 +84,8 @@ impl Error {
     /// The server ended the connection, takes none just now, or cannot be reached.
     fn is_lost_connection(&self) -> bool {
         let source = match self {
-            Error::Silent { .. } => return true,
-            Error::Statement { source, .. } => source,
+            StoreError::Unresponsive { .. } => return true,
+            StoreError::Statement { source, .. } => source,
             _ => return false,
         };
         match source {
@@ -100,13 +100,13 @@ impl Error {
 
     /// Whether the server does not let this user in.
     pub fn is_login_refused(&self) -> bool {
-        let Error::Connect { source: sqlx::Error::Database(error), .. } = self else { return false };
+        let StoreError::Connect { source: sqlx::Error::Database(error), .. } = self else { return false };
         error.code().is_some_and(|code| matches!(code.as_ref(), "28P01" | "28000"))
     }
 
     fn code(&self) -> Option<String> {
         match self {
-            Error::Statement { source: sqlx::Error::Database(error), .. } => error.code().map(|code| code.into_owned()),
+            StoreError::Statement { source: sqlx::Error::Database(error), .. } => error.code().map(|code| code.into_owned()),
             _ => None,
         }
     }
@@ -114,8 +114,8 @@ impl Error {
     /// The same text for the same trouble, without what differs from one time to the next.
     pub fn kind(&self) -> String {
         match self {
-            Error::LeaseLost { .. } => "lease lost".to_owned(),
-            _ if self.is_out_of_reach() => "database".to_owned(),
+            StoreError::LeaseLost { .. } => "lease lost".to_owned(),
+            _ if self.is_unreachable() => "database".to_owned(),
             _ => self.code().map_or("database".to_owned(), |code| format!("database ({code})")),
         }
     }
@@ -123,45 +123,47 @@ impl Error {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         let source = match self {
-            Error::NoPostgresUrl | Error::BadUrl { .. } => {
+            StoreError::NoPostgresUrl | StoreError::BadUrl { .. } => {
                 return Some("write it as postgres://user:password@host:5432/database");
             }
-            Error::Silent { .. } => {
+            StoreError::Unresponsive { .. } => {
                 return Some("see whether PostgreSQL and the network to it are well; nothing committed is lost");
             }
-            Error::NoAnswer { .. } => return Some("check host and port in DATABASE_URL, and that no firewall is in between"),
-            Error::Connect { source, .. } | Error::Statement { source, .. } => source,
-            Error::Migrate { source: MigrateError::VersionMissing(_) } => {
+            StoreError::NoAnswer { .. } => {
+                return Some("check host and port in DATABASE_URL, and that no firewall is in between");
+            }
+            StoreError::Connect { source, .. } | StoreError::Statement { source, .. } => source,
+            StoreError::Migrate { source: MigrateError::VersionMissing(_) } => {
                 return Some("the tables were made by a newer planhat-sync: use that version or a later one");
             }
-            Error::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => source,
-            Error::OtherVersion => {
+            StoreError::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => source,
+            StoreError::OtherVersion => {
                 return Some("run `planhat-sync sync` once with this version, or use the version that made them");
             }
-            Error::Viewed { .. } => return Some("drop them, retype, and make them again; nothing was changed"),
-            Error::Taken { .. } => {
+            StoreError::UsedByViews { .. } => return Some("drop them, retype, and make them again; nothing was changed"),
+            StoreError::NameTaken { .. } => {
                 return Some(
                     "give it another name, or planhat-sync a schema of its own (database.schema); actions and timeline can be turned off (actions.enabled)",
                 );
             }
-            Error::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
-            Error::BoundElsewhere { .. } => {
+            StoreError::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
+            StoreError::BoundElsewhere { .. } => {
                 return Some("see which token the other run was given; one workspace fills one schema (database.schema)");
             }
-            Error::PositionLost { .. } => {
+            StoreError::CheckpointLost { .. } => {
                 return Some("it has crashed more than once meanwhile: see its log; the next run goes on from what it has kept");
             }
-            Error::Migrate { .. } | Error::Unknown { .. } => return None,
+            StoreError::Migrate { .. } | StoreError::UnknownValue { .. } => return None,
             #[cfg(feature = "embedded")]
-            Error::EmbeddedInUse => return Some("wait for it to end: only one process can use it at a time, even to look"),
+            StoreError::EmbeddedInUse => return Some("wait for it to end: only one process can use it at a time, even to look"),
             #[cfg(feature = "embedded")]
-            Error::Embedded { .. } => {
+            StoreError::Embedded { .. } => {
                 return Some("the folder database.data_dir and the folder for temporary files have to be writable");
             }
         };
         match source {
             sqlx::Error::Database(error) => match error.code()?.as_ref() {
-                "42501" if matches!(self, Error::Connect { .. }) => {
+                "42501" if matches!(self, StoreError::Connect { .. }) => {
                     Some("have an administrator run: grant connect on database … to the user in DATABASE_URL")
                 }
                 "0A000" | "2BP01" => Some("something else depends on it: a generated column, a policy or a trigger of yours"),

@@ -27,27 +27,27 @@ use tracing::debug;
 
 mod prefetch;
 
-use crate::api_error::Error;
+use crate::api_error::ApiError;
 use crate::client::Client;
 use planhat_model::catalog::Object;
 use planhat_model::record::{Record, Rejected};
-use prefetch::{Ahead, Answer, Asked, Entry, how_many, key_of_id};
+use prefetch::{FetchedPage, PageEntry, PageRequest, Prefetch, allowed_in_flight, hash_of_id};
 
 /// Ids that are remembered to recognise a seam. Only an insertion of more records than this between
 /// two pages makes us read some pages twice.
-const REMEMBERED: usize = 10_000;
+const REMEMBERED_RECORDS: usize = 10_000;
 /// Steps back without getting any further before the order of a listing counts as unstable.
 const MAX_STEPS_BACK: u32 = 40;
 /// So many steps back are page by page, so that none is left out; then they double.
 const SMALL_STEPS_BACK: u32 = 8;
 /// Times the very same page may come again before a listing counts as repeating itself: once can be
 /// chance, when as many rows were inserted before it.
-const MAX_SAME_PAGES: u32 = 2;
+const MAX_REPEATED_PAGES: u32 = 2;
 /// Rows that are in order by chance once in a few million times.
-const TELLING_ROWS: usize = 10;
+const MIN_ROWS_TO_TRUST_ORDER: usize = 10;
 /// Pages in a row with room for four times as much, before twice as much is asked for again: so a few calls are in
 /// vain wherever pages get big, and none among pages that stay big.
-const ROOMY_PAGES: u32 = 3;
+const SMALL_PAGES_BEFORE_GROWING: u32 = 3;
 /// Records in a row that no page has room for: where there are more, it is rather the answers that are wrong.
 const MAX_OVERSIZED: usize = 3;
 /// The order in which rows stay where they are.
@@ -78,7 +78,7 @@ impl Listing {
 pub struct Position {
     pub offset: u64,
     /// The record that the page at `offset` has to begin with; none where no seam is expected.
-    pub seam: Option<String>,
+    pub overlap_id: Option<String>,
 }
 
 /// The new records of one page, or of some that came together.
@@ -88,7 +88,7 @@ pub struct Page {
     pub records: Vec<Record>,
     pub rejected: Vec<Rejected>,
     /// Rows had moved, so this page begins somewhere before the end of the last one.
-    pub moved: bool,
+    pub rows_moved: bool,
     /// Where the listing goes on after this page.
     pub next: Position,
     /// The time at Planhat when it answered, if it says so.
@@ -100,7 +100,7 @@ pub struct Page {
 pub struct Pager<'a> {
     client: &'a Client,
     listing: Listing,
-    ahead: Ahead,
+    prefetch: Prefetch,
     limit: u32,
     /// What the limit is where no page is too big.
     full_limit: u32,
@@ -109,29 +109,29 @@ pub struct Pager<'a> {
     /// What the last page came in.
     last_bytes: u64,
     /// Pages in a row that were small at a lowered limit.
-    roomy_pages: u32,
+    small_pages_in_a_row: u32,
     /// Records that no page had room for, on the way to the next page.
     oversized: Vec<Rejected>,
     overlap: bool,
     position: Position,
     /// The last record that was read and its place, for where no seam is expected.
-    behind: Option<(u64, String)>,
-    seen: Seen,
+    last_record: Option<(u64, String)>,
+    recent: RecentRecords,
     furthest: u64,
     steps_back: u32,
     steps_back_in_a_row: u32,
     /// Rows have moved since the last page that was handed out.
-    moved: bool,
+    rows_moved: bool,
     last_page: Vec<u64>,
     /// The limit that the last page was asked for with.
     last_limit: u32,
     /// Rows of the longest page but the last one.
-    longest_but_last: usize,
-    same_pages: u32,
+    longest_earlier_page: usize,
+    repeated_pages: u32,
     /// Pages in a row of a single row that was seen before.
-    single_rows: u32,
+    known_single_rows: u32,
     /// Rows in a row that were all seen before.
-    barren_rows: usize,
+    known_rows_in_a_row: usize,
     calls: &'a Arc<AtomicU64>,
 }
 
@@ -147,83 +147,86 @@ impl<'a> Pager<'a> {
     ) -> Pager<'a> {
         // With less than two rows a page could not bring both the seam and something new.
         let limit = page_size.min(listing.object.max_limit).max(if overlap { 2 } else { 1 });
-        let mut seen = Seen::default();
-        if let Some(id) = &position.seam {
-            seen.note(key_of_id(id), 0);
+        let mut recent = RecentRecords::default();
+        if let Some(id) = &position.overlap_id {
+            recent.remember(hash_of_id(id), 0);
         }
         Pager {
             client,
             listing,
-            ahead: Ahead::default(),
+            prefetch: Prefetch::default(),
             limit,
             full_limit: limit,
             full_pages: 0,
             last_bytes: 0,
-            roomy_pages: 0,
+            small_pages_in_a_row: 0,
             oversized: Vec::new(),
             overlap,
             furthest: position.offset,
             position,
-            behind: None,
-            seen,
+            last_record: None,
+            recent,
             steps_back: 0,
             steps_back_in_a_row: 0,
-            moved: false,
+            rows_moved: false,
             last_page: Vec::new(),
             last_limit: limit,
-            longest_but_last: 0,
-            same_pages: 0,
-            single_rows: 0,
-            barren_rows: 0,
+            longest_earlier_page: 0,
+            repeated_pages: 0,
+            known_single_rows: 0,
+            known_rows_in_a_row: 0,
             calls,
         }
     }
 
     /// The next page that has something new, or none at the end of the listing.
-    pub async fn next(&mut self) -> Result<Option<Page>, Error> {
+    pub async fn next(&mut self) -> Result<Option<Page>, ApiError> {
         loop {
             if self.position.offset > MAX_OFFSET {
-                return Err(Error::Endless { path: self.path(), offset: self.position.offset });
+                return Err(ApiError::EndlessListing { path: self.path(), offset: self.position.offset });
             }
-            let (asked, Answer { entries, served_at, .. }) = self.fetch().await?;
-            if self.position.seam.is_some() && !self.continues(&entries) {
+            let (requested, FetchedPage { entries, served_at, .. }) = self.fetch().await?;
+            if self.position.overlap_id.is_some() && !self.contains_overlap(&entries) {
                 self.step_back()?;
                 continue;
             }
-            if self.position.seam.is_none() && !self.nothing_has_moved_up().await? {
+            if self.position.overlap_id.is_none() && !self.last_record_is_in_place().await? {
                 self.step_back()?;
                 continue;
             }
-            let anything_new = !self.seen.knows_all(&entries);
-            if !anything_new && entries.len() <= 1 {
-                let is_the_end = match self.position.seam {
-                    Some(_) => !self.pages_may_be_cut(asked),
+            let has_new_records = !self.recent.contains_all(&entries);
+            if !has_new_records && entries.len() <= 1 {
+                let is_the_end = match self.position.overlap_id {
+                    Some(_) => !self.server_may_shorten_pages(requested),
                     // A row that was inserted before brings the last one again, but not without end.
-                    None => entries.is_empty() || self.single_rows >= MAX_SAME_PAGES && self.position.offset >= self.furthest,
+                    None => {
+                        entries.is_empty()
+                            || self.known_single_rows >= MAX_REPEATED_PAGES && self.position.offset >= self.furthest
+                    }
                 };
                 if is_the_end && self.oversized.is_empty() {
                     return Ok(None);
                 }
                 if is_the_end {
-                    return Ok(Some(self.accept(entries, asked, served_at)));
+                    return Ok(Some(self.accept(entries, requested, served_at)));
                 }
                 // With a single row to a page the seam fills it: what follows is on the next one.
-                self.single_rows += u32::from(self.position.seam.is_none());
+                self.known_single_rows += u32::from(self.position.overlap_id.is_none());
                 if let Some(id) = entries.into_iter().next().and_then(|only| only.id) {
-                    self.behind = Some((self.position.offset, id));
+                    self.last_record = Some((self.position.offset, id));
                 }
-                self.position = Position { offset: self.position.offset + 1, seam: None };
+                self.position = Position { offset: self.position.offset + 1, overlap_id: None };
                 continue;
             }
-            if !anything_new {
-                self.bear_repetition(&entries)?;
+            if !has_new_records {
+                self.check_for_loop(&entries)?;
             }
-            let page = self.accept(entries, asked, served_at);
-            if anything_new {
-                (self.same_pages, self.barren_rows) = (0, 0);
+            let page = self.accept(entries, requested, served_at);
+            if has_new_records {
+                (self.repeated_pages, self.known_rows_in_a_row) = (0, 0);
             }
-            if anything_new || !page.records.is_empty() || !page.rejected.is_empty() {
-                self.moved = false;
+            if has_new_records || !page.records.is_empty() || !page.rejected.is_empty() {
+                self.rows_moved = false;
                 return Ok(Some(page));
             }
         }
@@ -231,135 +234,138 @@ impl<'a> Pager<'a> {
 
     /// Where pages hold a single row there is no seam. So the row behind the last page is looked at again: as long as it
     /// has been seen before, those behind it have not moved up.
-    async fn nothing_has_moved_up(&mut self) -> Result<bool, Error> {
-        let Some((behind, id)) = self.behind.as_ref().filter(|_| self.overlap) else { return Ok(true) };
-        let query = self.query(Asked { offset: *behind, limit: 1 });
-        let stands = match self.client.list(self.listing.object.name, &query, self.calls).await.map(Answer::read) {
-            Ok(answer) => answer.entries.first().is_some_and(|first| self.seen.knows(first.key)),
+    async fn last_record_is_in_place(&mut self) -> Result<bool, ApiError> {
+        let Some((last_record, id)) = self.last_record.as_ref().filter(|_| self.overlap) else { return Ok(true) };
+        let query = self.query(PageRequest { offset: *last_record, limit: 1 });
+        let is_in_place = match self.client.list(self.listing.object.name, &query, self.calls).await.map(FetchedPage::read) {
+            Ok(answer) => answer.entries.first().is_some_and(|first| self.recent.contains(first.key)),
             // It would not have been read.
-            Err(Error::TooBig { .. }) => false,
+            Err(ApiError::PageTooLarge { .. }) => false,
             Err(error) => return Err(error),
         };
-        if !stands {
-            self.position = Position { offset: *behind, seam: Some(id.clone()) };
+        if !is_in_place {
+            self.position = Position { offset: *last_record, overlap_id: Some(id.clone()) };
         }
-        Ok(stands)
+        Ok(is_in_place)
     }
 
     /// The page after that, if it is here already and there is nothing unusual about it.
-    pub fn next_if_here(&mut self) -> Option<Page> {
-        let asked = Asked { offset: self.position.offset, limit: self.limit };
-        if !self.ahead.goes_on_with(asked) || !self.oversized.is_empty() {
+    pub fn next_if_ready(&mut self) -> Option<Page> {
+        let requested = PageRequest { offset: self.position.offset, limit: self.limit };
+        if !self.prefetch.keep_if_next_is(requested) || !self.oversized.is_empty() {
             return None;
         }
-        let Answer { entries, .. } = self.ahead.here()?;
-        let begins_with_seam = entries.first().is_some_and(|first| first.id.is_some() && first.id == self.position.seam);
-        if !begins_with_seam || self.seen.knows_all(entries) {
+        let FetchedPage { entries, .. } = self.prefetch.peek_ready()?;
+        let begins_with_overlap = entries.first().is_some_and(|first| first.id.is_some() && first.id == self.position.overlap_id);
+        if !begins_with_overlap || self.recent.contains_all(entries) {
             return None;
         }
-        let Answer { entries, bytes, served_at } = self.ahead.next().now_or_never()??.ok()?;
+        let FetchedPage { entries, bytes, served_at } = self.prefetch.next().now_or_never()??.ok()?;
         self.last_bytes = bytes;
-        self.ask_for_more(bytes);
-        (self.same_pages, self.barren_rows) = (0, 0);
-        let page = self.accept(entries, asked.limit, served_at);
-        self.moved = false;
+        self.grow_limit(bytes);
+        (self.repeated_pages, self.known_rows_in_a_row) = (0, 0);
+        let page = self.accept(entries, requested.limit, served_at);
+        self.rows_moved = false;
         Some(page)
     }
 
     /// Asks for the pages to come, so that they are on their way while the last one is stored. Only worth it where the
     /// listing is read on.
-    pub fn read_ahead(&mut self) {
-        let mut asked = Asked { offset: self.position.offset, limit: self.limit };
-        self.ahead.goes_on_with(asked);
+    pub fn prefetch(&mut self) {
+        let mut requested = PageRequest { offset: self.position.offset, limit: self.limit };
+        self.prefetch.keep_if_next_is(requested);
         let stride = u64::from(self.limit - u32::from(self.overlap)).max(1);
-        for place in 0..self.pages_ahead() {
-            if place as usize >= self.ahead.len() && !self.ask(asked) {
+        for place in 0..self.pages_in_flight() {
+            if place as usize >= self.prefetch.len() && !self.request_page(requested) {
                 break;
             }
-            asked.offset += stride;
+            requested.offset += stride;
         }
     }
 
     /// In the order of ids rows do not move, so a later page may well be served before an earlier one. In a sweep it may
     /// not: and most sweeps end soon.
-    fn pages_ahead(&self) -> u32 {
-        if self.listing.sort == BY_ID { how_many(self.full_pages, self.last_bytes) } else { 1 }
+    fn pages_in_flight(&self) -> u32 {
+        if self.listing.sort == BY_ID { allowed_in_flight(self.full_pages, self.last_bytes) } else { 1 }
     }
 
-    fn ask(&mut self, asked: Asked) -> bool {
-        let query = self.query(asked);
-        self.ahead.ask(self.client, self.listing.object.name, asked, query, self.calls)
+    fn request_page(&mut self, requested: PageRequest) -> bool {
+        let query = self.query(requested);
+        self.prefetch.request_page(self.client, self.listing.object.name, requested, query, self.calls)
     }
 
     /// Whether a page of one row says nothing about the end: the page before was as long as the server makes
     /// them, and it may make them shorter from one moment to the next.
-    fn pages_may_be_cut(&self, asked: u32) -> bool {
+    fn server_may_shorten_pages(&self, requested: u32) -> bool {
         let rows = self.last_page.len();
-        rows <= 1 || rows >= asked.min(self.last_limit) as usize || rows == self.longest_but_last
+        rows <= 1 || rows >= requested.min(self.last_limit) as usize || rows == self.longest_earlier_page
     }
 
     /// A page without anything new is fine after an insertion before it or a step back, but not for
     /// ever: what was seen longer ago than we remember would look new.
-    fn bear_repetition(&mut self, entries: &[Entry]) -> Result<(), Error> {
+    fn check_for_loop(&mut self, entries: &[PageEntry]) -> Result<(), ApiError> {
         let is_last_page = self.last_page.iter().copied().eq(entries.iter().map(|entry| entry.key));
-        self.same_pages = if is_last_page && self.steps_back_in_a_row == 0 { self.same_pages + 1 } else { 0 };
-        self.barren_rows += entries.len();
-        if self.same_pages >= MAX_SAME_PAGES || self.barren_rows > 2 * REMEMBERED {
-            return Err(Error::Repeats { path: self.path(), offset: self.position.offset });
+        self.repeated_pages = if is_last_page && self.steps_back_in_a_row == 0 { self.repeated_pages + 1 } else { 0 };
+        self.known_rows_in_a_row += entries.len();
+        if self.repeated_pages >= MAX_REPEATED_PAGES || self.known_rows_in_a_row > 2 * REMEMBERED_RECORDS {
+            return Err(ApiError::RepeatingListing { path: self.path(), offset: self.position.offset });
         }
         Ok(())
     }
 
     /// The page at the position, with the limit that it was asked for with: records can be huge (source SB), but the
     /// same rows in smaller portions are fine.
-    async fn fetch(&mut self) -> Result<(u32, Answer), Error> {
+    async fn fetch(&mut self) -> Result<(u32, FetchedPage), ApiError> {
         loop {
-            let asked = Asked { offset: self.position.offset, limit: self.limit };
-            if !self.ahead.goes_on_with(asked) {
-                self.ask(asked);
+            let requested = PageRequest { offset: self.position.offset, limit: self.limit };
+            if !self.prefetch.keep_if_next_is(requested) {
+                self.request_page(requested);
             }
-            let Some(answer) = self.ahead.next().await else { continue };
+            let Some(answer) = self.prefetch.next().await else { continue };
             match answer {
-                Err(Error::TooBig { .. }) if self.limit > 1 => {
-                    (self.limit, self.roomy_pages) = (self.limit.div_ceil(4), 0);
+                Err(ApiError::PageTooLarge { .. }) if self.limit > 1 => {
+                    (self.limit, self.small_pages_in_a_row) = (self.limit.div_ceil(4), 0);
                     debug!(path = self.path(), limit = self.limit, "a page was too big: asking for less");
                 }
-                Err(Error::TooBig { .. }) if self.oversized.len() < MAX_OVERSIZED => self.leave_out(),
+                Err(ApiError::PageTooLarge { .. }) if self.oversized.len() < MAX_OVERSIZED => self.skip_oversized_record(),
                 Err(error) => return Err(error),
                 Ok(answer) => {
                     self.last_bytes = answer.bytes;
-                    self.ask_for_more(answer.bytes);
-                    return Ok((asked.limit, answer));
+                    self.grow_limit(answer.bytes);
+                    return Ok((requested.limit, answer));
                 }
             }
         }
     }
 
     /// Doubles a lowered limit after some pages in a row that had room for that and more.
-    fn ask_for_more(&mut self, bytes: u64) {
+    fn grow_limit(&mut self, bytes: u64) {
         if self.limit == self.full_limit {
             return;
         }
-        self.roomy_pages = if bytes <= self.client.max_page_bytes() / 4 { self.roomy_pages + 1 } else { 0 };
-        if self.roomy_pages >= ROOMY_PAGES {
-            (self.limit, self.roomy_pages) = (self.limit.saturating_mul(2).min(self.full_limit), 0);
+        self.small_pages_in_a_row = if bytes <= self.client.max_page_bytes() / 4 { self.small_pages_in_a_row + 1 } else { 0 };
+        if self.small_pages_in_a_row >= SMALL_PAGES_BEFORE_GROWING {
+            (self.limit, self.small_pages_in_a_row) = (self.limit.saturating_mul(2).min(self.full_limit), 0);
             debug!(path = self.path(), limit = self.limit, "pages are small again: asking for more");
         }
     }
 
     /// Goes past a record that no page has room for. That it is the record, and not any answer at all, shows
     /// when the rows behind it are answered: only with their page it is reported.
-    fn leave_out(&mut self) {
+    fn skip_oversized_record(&mut self) {
         let (offset, max) = (self.position.offset, self.client.max_page_bytes());
         let place = format!("offset {offset} of {} by {}", self.path(), self.listing.name());
         let reason = format!("larger than planhat.max_page_bytes ({max}), at {place}");
         self.oversized.push(Rejected::of_text(format!("(not read: {place})"), reason));
-        self.position = Position { offset: offset + 1, seam: None };
+        self.position = Position { offset: offset + 1, overlap_id: None };
     }
 
-    fn query(&self, asked: Asked) -> Vec<(&'static str, String)> {
-        let mut query =
-            vec![("limit", asked.limit.to_string()), ("offset", asked.offset.to_string()), ("sort", self.listing.sort.clone())];
+    fn query(&self, requested: PageRequest) -> Vec<(&'static str, String)> {
+        let mut query = vec![
+            ("limit", requested.limit.to_string()),
+            ("offset", requested.offset.to_string()),
+            ("sort", self.listing.sort.clone()),
+        ];
         if let Some(parameter) = self.listing.object.hidden.filter(|_| self.listing.hidden) {
             query.push((parameter, "true".to_owned()));
         }
@@ -367,25 +373,25 @@ impl<'a> Pager<'a> {
     }
 
     /// Whether nothing can be missing between the page before and this one.
-    fn continues(&self, entries: &[Entry]) -> bool {
-        let seam = self.position.seam.as_deref().map(key_of_id);
-        entries.first().is_some_and(|first| self.seen.knows(first.key))
-            || entries.iter().any(|entry| Some(entry.key) == seam)
-            || self.reaches_over_the_seam(entries)
+    fn contains_overlap(&self, entries: &[PageEntry]) -> bool {
+        let overlap_id = self.position.overlap_id.as_deref().map(hash_of_id);
+        entries.first().is_some_and(|first| self.recent.contains(first.key))
+            || entries.iter().any(|entry| Some(entry.key) == overlap_id)
+            || self.begins_before_overlap_record(entries)
     }
 
     /// In the order of ids rows do not move, so a page that begins before the place of a seam that is gone
     /// leaves nothing out. That the listing is in this order is seen by the page itself.
-    fn reaches_over_the_seam(&self, entries: &[Entry]) -> bool {
+    fn begins_before_overlap_record(&self, entries: &[PageEntry]) -> bool {
         let ids: Option<Vec<&str>> = entries.iter().map(|entry| entry.id.as_deref()).collect();
-        let (Some(ids), Some(seam)) = (ids, self.position.seam.as_deref()) else { return false };
-        let in_order = ids.len() >= TELLING_ROWS && ids.is_sorted_by(|one, next| one < next);
-        self.listing.sort == BY_ID && in_order && ids.first().is_some_and(|first| *first <= seam)
+        let (Some(ids), Some(overlap_id)) = (ids, self.position.overlap_id.as_deref()) else { return false };
+        let in_order = ids.len() >= MIN_ROWS_TO_TRUST_ORDER && ids.is_sorted_by(|one, next| one < next);
+        self.listing.sort == BY_ID && in_order && ids.first().is_some_and(|first| *first <= overlap_id)
     }
 
-    fn step_back(&mut self) -> Result<(), Error> {
+    fn step_back(&mut self) -> Result<(), ApiError> {
         if self.steps_back >= MAX_STEPS_BACK {
-            return Err(Error::Unstable { path: self.path(), offset: self.position.offset });
+            return Err(ApiError::UnstableOrder { path: self.path(), offset: self.position.offset });
         }
         self.steps_back += 1;
         self.full_pages = 0;
@@ -393,34 +399,35 @@ impl<'a> Pager<'a> {
         self.steps_back_in_a_row += 1;
         self.position.offset = self.position.offset.saturating_sub(rows);
         if self.position.offset == 0 {
-            self.position.seam = None;
+            self.position.overlap_id = None;
         }
-        self.behind = None;
+        self.last_record = None;
         debug!(path = self.path(), offset = self.position.offset, "rows moved up: stepping back");
         Ok(())
     }
 
-    fn accept(&mut self, entries: Vec<Entry>, asked: u32, served_at: Option<DateTime<Utc>>) -> Page {
-        let seam = self.position.seam.as_deref().map(key_of_id);
-        let begins_with_seam = entries.first().is_some_and(|first| Some(first.key) == seam);
-        let begins_as_it_ended = begins_with_seam && entries.first().is_some_and(|first| self.seen.has(first));
+    fn accept(&mut self, entries: Vec<PageEntry>, requested: u32, served_at: Option<DateTime<Utc>>) -> Page {
+        let overlap_id = self.position.overlap_id.as_deref().map(hash_of_id);
+        let begins_with_overlap = entries.first().is_some_and(|first| Some(first.key) == overlap_id);
+        let overlap_is_unchanged =
+            begins_with_overlap && entries.first().is_some_and(|first| self.recent.contains_version(first));
         // Pages that were on their way side by side may have been served in any order, so which of two versions of the
         // row that they share is the later one cannot be told. The first will do: what is edited after a scan began is
         // for the next one.
-        let shared = usize::from(begins_with_seam && self.listing.sort == BY_ID && self.seen.has_handed_out(seam));
-        self.moved |= seam.is_some() && !begins_as_it_ended || self.steps_back_in_a_row > 0;
-        (self.steps_back_in_a_row, self.single_rows) = (0, 0);
-        self.full_pages = if entries.len() == asked as usize { self.full_pages + 1 } else { 0 };
-        self.longest_but_last = self.longest_but_last.max(self.last_page.len());
+        let shared = usize::from(begins_with_overlap && self.listing.sort == BY_ID && self.recent.was_returned(overlap_id));
+        self.rows_moved |= overlap_id.is_some() && !overlap_is_unchanged || self.steps_back_in_a_row > 0;
+        (self.steps_back_in_a_row, self.known_single_rows) = (0, 0);
+        self.full_pages = if entries.len() == requested as usize { self.full_pages + 1 } else { 0 };
+        self.longest_earlier_page = self.longest_earlier_page.max(self.last_page.len());
         self.last_page = entries.iter().map(|entry| entry.key).collect();
-        self.last_limit = asked;
+        self.last_limit = requested;
         let last = entries.iter().enumerate().rev().find_map(|(index, entry)| Some((index, entry.id.clone()?)));
-        self.behind = last.map(|(index, id)| (self.position.offset + index as u64, id));
-        self.position = self.after(&entries);
+        self.last_record = last.map(|(index, id)| (self.position.offset + index as u64, id));
+        self.position = self.position_after(&entries);
         let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), std::mem::take(&mut self.oversized));
         for entry in entries.into_iter().skip(shared) {
             // In a sweep, the row that pages share is dropped unless it was edited between the two.
-            if self.seen.note(entry.key, entry.content) {
+            if self.recent.remember(entry.key, entry.content) {
                 continue;
             }
             match entry.parsed {
@@ -432,14 +439,14 @@ impl<'a> Pager<'a> {
             self.furthest = self.position.offset;
             self.steps_back = 0;
         }
-        Page { pages: 1, records, rejected, moved: self.moved, next: self.position.clone(), served_at }
+        Page { pages: 1, records, rejected, rows_moved: self.rows_moved, next: self.position.clone(), served_at }
     }
 
     /// The next page begins with the last record of this one that can be recognised by its id.
-    fn after(&self, entries: &[Entry]) -> Position {
+    fn position_after(&self, entries: &[PageEntry]) -> Position {
         let last = entries.iter().rposition(|entry| entry.id.is_some()).filter(|index| self.overlap && *index > 0);
         let rows = last.unwrap_or(entries.len());
-        Position { offset: self.position.offset + rows as u64, seam: last.and_then(|index| entries[index].id.clone()) }
+        Position { offset: self.position.offset + rows as u64, overlap_id: last.and_then(|index| entries[index].id.clone()) }
     }
 
     fn path(&self) -> String {
@@ -453,43 +460,43 @@ impl Page {
         self.pages += following.pages;
         self.records.append(&mut following.records);
         self.rejected.append(&mut following.rejected);
-        self.moved |= following.moved;
+        self.rows_moved |= following.rows_moved;
         self.next = following.next;
     }
 }
 
 /// The records seen last: who they were and what they held.
 #[derive(Debug, Default)]
-struct Seen {
+struct RecentRecords {
     content: HashMap<u64, u64, RandomState>,
     oldest_first: VecDeque<u64>,
 }
 
-impl Seen {
-    fn knows(&self, key: u64) -> bool {
+impl RecentRecords {
+    fn contains(&self, key: u64) -> bool {
         self.content.contains_key(&key)
     }
 
-    fn knows_all(&self, entries: &[Entry]) -> bool {
-        entries.iter().all(|entry| self.knows(entry.key))
+    fn contains_all(&self, entries: &[PageEntry]) -> bool {
+        entries.iter().all(|entry| self.contains(entry.key))
     }
 
-    fn has(&self, entry: &Entry) -> bool {
+    fn contains_version(&self, entry: &PageEntry) -> bool {
         self.content.get(&entry.key) == Some(&entry.content)
     }
 
     /// Whether a record was not merely known to come next.
-    fn has_handed_out(&self, key: Option<u64>) -> bool {
+    fn was_returned(&self, key: Option<u64>) -> bool {
         key.and_then(|key| self.content.get(&key)).is_some_and(|content| *content != 0)
     }
 
     /// Remembers a record; true if it was known with the same content.
-    fn note(&mut self, key: u64, content: u64) -> bool {
+    fn remember(&mut self, key: u64, content: u64) -> bool {
         match self.content.insert(key, content) {
             Some(before) => before == content,
             None => {
                 self.oldest_first.push_back(key);
-                if self.oldest_first.len() > REMEMBERED
+                if self.oldest_first.len() > REMEMBERED_RECORDS
                     && let Some(forgotten) = self.oldest_first.pop_front()
                 {
                     self.content.remove(&forgotten);

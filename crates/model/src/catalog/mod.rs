@@ -7,7 +7,7 @@
 
 mod object;
 
-pub use object::{ByObject, Kind, Object, Properties};
+pub use object::{ByObject, ColumnType, Object, Properties};
 
 /// Parameter that lists archived end users too.
 const ARCHIVED: Option<&str> = Some("archived");
@@ -31,7 +31,7 @@ const PLAIN: Object = Object {
     sweeps: &[],
     hidden: None,
     renamed: &[],
-    volatile: &[],
+    ignore_changes: &[],
     properties: NONE,
 };
 const NONE: Properties = Properties { text: &[], number: &[], boolean: &[], time: &[], json: &[] };
@@ -50,7 +50,7 @@ pub static OBJECTS: &[Object] = &[
         sweeps: &["lastTouch", "updatedAt"],
         renamed: &[("h", "health"), ("hProfile", "healthProfile"), ("hDiff", "healthDiff"), ("hDiffDate", "healthDiffDate")],
         company: &["_id"],
-        volatile: &["renewalDaysFromNow", "daysInPhase", "nrr30"],
+        ignore_changes: &["renewalDaysFromNow", "daysInPhase", "nrr30"],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "name", "slug", "phase", "status", "hProfile", "description", "address",
@@ -87,7 +87,7 @@ pub static OBJECTS: &[Object] = &[
         sweeps: &["lastTouch", "updatedAt"],
         hidden: ARCHIVED,
         end_user: &["_id"],
-        volatile: &["convs14"],
+        ignore_changes: &["convs14"],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "email", "emailMd5", "firstName", "lastName", "name", "position", "phone",
@@ -113,7 +113,7 @@ pub static OBJECTS: &[Object] = &[
         max_limit: 2000,
         by_default: true,
         // No record timestamp is documented or seen; the dates below are business dates.
-        volatile: &["renewalDaysFromNow"],
+        ignore_changes: &["renewalDaysFromNow"],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "parent", "product", "renewalUnit", "noticeUnit",
@@ -325,7 +325,7 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt", "createAt", "createDate"],
-        volatile: &[
+        ignore_changes: &[
             "nrOverDueTasks", "nrTasksDue7Days", "nrTasksDue14Days", "nrTasksDue30Days", "nrTasksDue90Days", "lastTouch7",
             "lastTouch30", "lastTouch90", "lastActive7", "lastActive30", "lastActive90",
         ],
@@ -419,7 +419,7 @@ pub static OBJECTS: &[Object] = &[
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
-        volatile: &["actualDays"],
+        ignore_changes: &["actualDays"],
         properties: Properties {
             text: &[
                 "_id", "name", "type", "owner", "status", "companyId", "companyName", "targetId", "targetName", "targetModel",
@@ -569,8 +569,8 @@ mod tests {
     #[test]
     fn what_moves_with_the_calendar_is_a_documented_number_and_nothing_that_a_record_is_dated_by() {
         for object in OBJECTS {
-            for property in object.volatile {
-                assert_eq!(object.kind_of(property), Some(Kind::Number), "{}.{property}", object.name);
+            for property in object.ignore_changes {
+                assert_eq!(object.kind_of(property), Some(ColumnType::Number), "{}.{property}", object.name);
             }
         }
     }
@@ -579,7 +579,7 @@ mod tests {
     fn every_time_that_dates_a_record_is_a_time_column() {
         for object in OBJECTS {
             for field in object.modified.iter().chain(object.dated).chain(object.sweeps) {
-                assert_eq!(object.kind_of(field), Some(Kind::Time), "{}.{field}", object.name);
+                assert_eq!(object.kind_of(field), Some(ColumnType::Time), "{}.{field}", object.name);
             }
         }
     }

@@ -45,7 +45,7 @@ pub struct Object {
     pub renamed: &'static [(&'static str, &'static str)],
     /// Properties that move with the calendar alone (days until, days since, counts within so many days): they do
     /// not by themselves make a record another one.
-    pub volatile: &'static [&'static str],
+    pub ignore_changes: &'static [&'static str],
     pub properties: Properties,
 }
 
@@ -63,7 +63,7 @@ pub struct Properties {
 
 impl Object {
     /// The documented type of a property.
-    pub fn kind_of(&self, property: &str) -> Option<Kind> {
+    pub fn kind_of(&self, property: &str) -> Option<ColumnType> {
         self.kinds().into_iter().find(|(names, _)| names.contains(&property)).map(|(_, kind)| kind)
     }
 
@@ -72,9 +72,15 @@ impl Object {
         self.kinds().into_iter().flat_map(|(names, _)| names.iter().copied())
     }
 
-    fn kinds(&self) -> [(&'static [&'static str], Kind); 5] {
+    fn kinds(&self) -> [(&'static [&'static str], ColumnType); 5] {
         let Properties { text, number, boolean, time, json } = self.properties;
-        [(text, Kind::Text), (number, Kind::Number), (boolean, Kind::Boolean), (time, Kind::Time), (json, Kind::Json)]
+        [
+            (text, ColumnType::Text),
+            (number, ColumnType::Number),
+            (boolean, ColumnType::Boolean),
+            (time, ColumnType::Time),
+            (json, ColumnType::Json),
+        ]
     }
 
     /// All times in the life of a record.
@@ -96,7 +102,7 @@ impl Object {
 
 /// The five types of column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnType {
     Text,
     /// Exact: the digits of the JSON text, never through a float.
     Number,
@@ -106,21 +112,22 @@ pub enum Kind {
     Json,
 }
 
-impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::Text, Kind::Number, Kind::Boolean, Kind::Time, Kind::Json];
+impl ColumnType {
+    pub const ALL: [ColumnType; 5] =
+        [ColumnType::Text, ColumnType::Number, ColumnType::Boolean, ColumnType::Time, ColumnType::Json];
 
     /// The PostgreSQL type, also its name in the column map.
     pub fn sql(self) -> &'static str {
         match self {
-            Kind::Text => "text",
-            Kind::Number => "numeric",
-            Kind::Boolean => "boolean",
-            Kind::Time => "timestamptz",
-            Kind::Json => "jsonb",
+            ColumnType::Text => "text",
+            ColumnType::Number => "numeric",
+            ColumnType::Boolean => "boolean",
+            ColumnType::Time => "timestamptz",
+            ColumnType::Json => "jsonb",
         }
     }
 
-    pub fn from_sql(name: &str) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.sql() == name)
+    pub fn from_sql(name: &str) -> Option<ColumnType> {
+        ColumnType::ALL.into_iter().find(|kind| kind.sql() == name)
     }
 }

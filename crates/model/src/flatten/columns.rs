@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use super::declared::Declared;
 use super::names::column_name;
 use super::types::kind_for;
-use crate::catalog::{Kind, Object};
+use crate::catalog::{ColumnType, Object};
 use crate::record::Json;
 use crate::record::{Origin, Record};
 
@@ -24,7 +24,7 @@ const MAX_NAME_BYTES: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     pub name: String,
-    pub kind: Kind,
+    pub kind: ColumnType,
     pub origin: Origin,
     /// The name at Planhat.
     pub planhat_name: String,
@@ -38,12 +38,12 @@ pub struct Columns {
     properties: HashMap<String, usize, RandomState>,
     custom: HashMap<String, usize, RandomState>,
     taken: HashSet<String>,
-    waits: Waits,
+    held_back: HeldBackColumns,
 }
 
 /// Which properties without a column wait for one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Waits {
+enum HeldBackColumns {
     #[default]
     None,
     CustomFields,
@@ -93,19 +93,19 @@ impl Columns {
     /// The same columns, to which no custom field is added: its type is not known yet, and would be for ever. The value
     /// waits in `_overflow`, and its row for being written again.
     #[must_use]
-    pub fn with_custom_fields_waiting(self) -> Columns {
-        Columns { waits: Waits::CustomFields, ..self }
+    pub fn without_new_custom_columns(self) -> Columns {
+        Columns { held_back: HeldBackColumns::CustomFields, ..self }
     }
 
     /// The same columns, to which nothing is added for now.
     #[must_use]
-    pub fn with_new_fields_waiting(self) -> Columns {
-        Columns { waits: Waits::All, ..self }
+    pub fn without_new_columns(self) -> Columns {
+        Columns { held_back: HeldBackColumns::All, ..self }
     }
 
     /// Whether a property without a column has none because it waits for one.
-    pub(super) fn waits(&self, origin: Origin, planhat_name: &str) -> bool {
-        (self.waits == Waits::All || self.waits == Waits::CustomFields && origin == Origin::Custom)
+    pub(super) fn holds_back(&self, origin: Origin, planhat_name: &str) -> bool {
+        (self.held_back == HeldBackColumns::All || self.held_back == HeldBackColumns::CustomFields && origin == Origin::Custom)
             && self.len() < MAX_COLUMNS
             && planhat_name.len() <= MAX_NAME_BYTES
     }
@@ -113,7 +113,10 @@ impl Columns {
     /// Whether these records have a property that wants a column and has none yet.
     pub fn would_grow(&self, records: &[Record]) -> bool {
         let wants = |(origin, name, value): (Origin, &str, Json<'_>)| {
-            !value.is_null() && name.len() <= MAX_NAME_BYTES && !self.waits(origin, name) && self.find(origin, name).is_none()
+            !value.is_null()
+                && name.len() <= MAX_NAME_BYTES
+                && !self.holds_back(origin, name)
+                && self.find(origin, name).is_none()
         };
         self.len() < MAX_COLUMNS && records.iter().flat_map(Record::values).any(wants)
     }
@@ -122,7 +125,7 @@ impl Columns {
     pub fn grow(&mut self, object: &Object, records: &[Record], declared: &Declared) -> Vec<Column> {
         let mut unknown: BTreeMap<(Origin, &str), Vec<Json<'_>>> = BTreeMap::new();
         for (origin, name, value) in records.iter().flat_map(Record::values) {
-            if name.len() <= MAX_NAME_BYTES && !self.waits(origin, name) && self.find(origin, name).is_none() {
+            if name.len() <= MAX_NAME_BYTES && !self.holds_back(origin, name) && self.find(origin, name).is_none() {
                 unknown.entry((origin, name)).or_default().push(value);
             }
         }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::catalog::{ByObject, Kind, Object};
+use crate::catalog::{ByObject, ColumnType, Object};
 use crate::record::Json;
 use crate::record::{Origin, Record};
 use crate::rules::Rules;
@@ -16,7 +16,7 @@ use crate::rules::Rules;
 #[derive(Debug, Default)]
 pub struct Declared {
     /// Of custom fields by lower-case model and name. None where two declarations disagree.
-    kinds: HashMap<(String, String), Option<Kind>>,
+    kinds: HashMap<(String, String), Option<ColumnType>>,
     /// What they mask is a text, whatever it was.
     rules: ByObject<Rules>,
 }
@@ -46,28 +46,28 @@ impl Declared {
         Declared { rules: rules.clone(), ..self }
     }
 
-    pub(super) fn kind_of(&self, object: &Object, origin: Origin, name: &str) -> Option<Kind> {
+    pub(super) fn kind_of(&self, object: &Object, origin: Origin, name: &str) -> Option<ColumnType> {
         match origin {
-            _ if self.rules.get(object.name).is_some_and(|rules| rules.of(origin, name).masks()) => Some(Kind::Text),
+            _ if self.rules.get(object.name).is_some_and(|rules| rules.of(origin, name).masks()) => Some(ColumnType::Text),
             Origin::Property => object.kind_of(name),
             Origin::Custom => self.declared_kind_of(object, name),
         }
     }
 
-    fn declared_kind_of(&self, object: &Object, name: &str) -> Option<Kind> {
+    fn declared_kind_of(&self, object: &Object, name: &str) -> Option<ColumnType> {
         *self.kinds.get(&(object.model.to_lowercase(), name.to_owned()))?
     }
 }
 
 /// The column type that holds all values of a declared type. A reference to one user or contact is an
 /// id or an object, so its values decide, as for types that are not known here.
-fn kind_of_type(declared: &str) -> Option<Kind> {
+fn kind_of_type(declared: &str) -> Option<ColumnType> {
     Some(match declared {
-        "number" | "rating" => Kind::Number,
-        "checkbox" => Kind::Boolean,
-        "day" | "date" => Kind::Time,
-        "text" | "rich text" | "list" | "phone" | "email" | "url" => Kind::Text,
-        "multipicklist" | "team members" | "endusers" => Kind::Json,
+        "number" | "rating" => ColumnType::Number,
+        "checkbox" => ColumnType::Boolean,
+        "day" | "date" => ColumnType::Time,
+        "text" | "rich text" | "list" | "phone" | "email" | "url" => ColumnType::Text,
+        "multipicklist" | "team members" | "endusers" => ColumnType::Json,
         _ => return None,
     })
 }
@@ -91,8 +91,8 @@ mod tests {
             field("Company", "Sponsor", "team member"),
         ]);
         let kind = |object: &str, name: &str| declared.kind_of(catalog::object(object).unwrap(), Origin::Custom, name);
-        assert_eq!(kind("companies", "Seats"), Some(Kind::Number));
-        assert_eq!(kind("endusers", "Seats"), Some(Kind::Text));
+        assert_eq!(kind("companies", "Seats"), Some(ColumnType::Number));
+        assert_eq!(kind("endusers", "Seats"), Some(ColumnType::Text));
         assert_eq!(kind("licenses", "Seats"), None);
         assert_eq!((kind("companies", "Twin"), kind("companies", "Sponsor")), (None, None));
     }

@@ -17,5 +17,5 @@ mod types;
 pub use columns::{Column, Columns, MAX_COLUMNS};
 pub use declared::Declared;
 pub use names::column_name;
-pub use rows::{Cell, Row, Volatile, flatten};
+pub use rows::{Cell, IgnoredFields, Row, flatten};
 pub use types::{Fit, fit};

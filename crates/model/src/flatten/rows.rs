@@ -7,11 +7,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::columns::Columns;
 use super::types::{Fit, fit};
-use crate::catalog::{Kind, Object};
+use crate::catalog::{ColumnType, Object};
 use crate::record::{Json, Shape};
 use crate::record::{Origin, Record};
 use crate::rules::Rules;
-use crate::rules::{Fields, bit_of};
+use crate::rules::{FieldMap, bit_of};
 
 /// What PostgreSQL has for the values of one row: a page of 8,160 bytes, less the row's own header and
 /// columns.
@@ -22,26 +22,26 @@ const POINTER_BYTES: usize = 18;
 const MAX_INLINE_BYTES: usize = 24;
 
 /// The hash of a row that is to be written again when its record is next read, as after `retype`.
-const UNSETTLED: i64 = 0;
+const HASH_TO_REWRITE: i64 = 0;
 
 /// Which values do not by themselves make a row another one.
 #[derive(Debug, Clone, Default)]
-pub struct Volatile {
-    fields: Fields<()>,
+pub struct IgnoredFields {
+    fields: FieldMap<()>,
     lengths: u64,
     /// A rule for a volatile value makes a row another one, though the value does not.
     rules: Option<i64>,
 }
 
-impl Volatile {
+impl IgnoredFields {
     /// Those of an object, and more that the user names.
-    pub fn of(object: &Object, more: Option<&Fields<()>>, rules: Option<&Rules>) -> Volatile {
+    pub fn of(object: &Object, more: Option<&FieldMap<()>>, rules: Option<&Rules>) -> IgnoredFields {
         let mut fields = more.cloned().unwrap_or_default();
-        for name in object.volatile {
-            fields.say(name, ());
+        for name in object.ignore_changes {
+            fields.insert(name, ());
         }
         let rules = rules.filter(|_| !fields.is_empty()).map(Rules::fingerprint);
-        Volatile { lengths: fields.lengths(), fields, rules }
+        IgnoredFields { lengths: fields.lengths(), fields, rules }
     }
 
     fn has(&self, origin: Origin, name: &str) -> bool {
@@ -76,9 +76,9 @@ pub struct Cell<'a> {
 }
 
 /// Sorts the values of records into their rows, one each and in the same order.
-pub fn flatten<'a>(columns: &'a Columns, volatile: &Volatile, records: &'a [Record]) -> Vec<Row<'a>> {
+pub fn flatten<'a>(columns: &'a Columns, ignore_changes: &IgnoredFields, records: &'a [Record]) -> Vec<Row<'a>> {
     let mut fed = Vec::new();
-    records.iter().map(|record| row(columns, record, hash_of(record, volatile, &mut fed))).collect()
+    records.iter().map(|record| row(columns, record, hash_of(record, ignore_changes, &mut fed))).collect()
 }
 
 fn row<'a>(columns: &'a Columns, record: &'a Record, hash: i64) -> Row<'a> {
@@ -100,29 +100,29 @@ fn row<'a>(columns: &'a Columns, record: &'a Record, hash: i64) -> Row<'a> {
             // Nothing but null has been seen of it: there is nothing to keep.
             None if value.is_null() => {}
             None => {
-                if columns.waits(origin, name) {
-                    row.hash = UNSETTLED;
+                if columns.holds_back(origin, name) {
+                    row.hash = HASH_TO_REWRITE;
                 }
                 row.overflow.push((origin, name, value));
             }
         }
     }
     row.cells.sort_unstable_by_key(|cell| cell.column);
-    row.make_room(columns, MAX_ROW_BYTES);
+    row.move_to_overflow(columns, MAX_ROW_BYTES);
     row
 }
 
 impl<'a> Row<'a> {
     /// The row with less in its columns and more in `_overflow`, should the database find it too wide.
-    pub fn narrowed(&self, columns: &'a Columns, bytes: usize) -> Row<'a> {
+    pub fn with_less_in_columns(&self, columns: &'a Columns, bytes: usize) -> Row<'a> {
         let mut narrowed = self.clone();
-        narrowed.make_room(columns, bytes);
+        narrowed.move_to_overflow(columns, bytes);
         narrowed
     }
 
     /// Moves values to `_overflow`, the latest columns first, until the row fits into a page of the
     /// database: hundreds of short values would otherwise make it refuse the row.
-    fn make_room(&mut self, columns: &'a Columns, room: usize) {
+    fn move_to_overflow(&mut self, columns: &'a Columns, room: usize) {
         // No cell takes more than this, so that few rows are looked at closely.
         if self.cells.len() * MAX_INLINE_BYTES <= room {
             return;
@@ -173,28 +173,28 @@ fn object_of<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Str
 
 /// What a cell takes of its row, by PostgreSQL's rules of storage. An estimate: where it is too low the
 /// database refuses the row, and it is narrowed.
-fn bytes_of(kind: Kind, cell: &Cell<'_>) -> usize {
+fn bytes_of(kind: ColumnType, cell: &Cell<'_>) -> usize {
     let stored = |bytes: usize| if bytes > MAX_INLINE_BYTES { POINTER_BYTES } else { bytes };
     let bytes = cell.text.len();
     match kind {
-        Kind::Boolean => 1,
-        Kind::Time => 10,
-        Kind::Number => (7 + bytes / 2).min(MAX_INLINE_BYTES),
-        Kind::Text => stored(1 + bytes),
-        Kind::Json if cell.value.shape() == Shape::String => stored(7 + bytes),
-        Kind::Json => MAX_INLINE_BYTES,
+        ColumnType::Boolean => 1,
+        ColumnType::Time => 10,
+        ColumnType::Number => (7 + bytes / 2).min(MAX_INLINE_BYTES),
+        ColumnType::Text => stored(1 + bytes),
+        ColumnType::Json if cell.value.shape() == Shape::String => stored(7 + bytes),
+        ColumnType::Json => MAX_INLINE_BYTES,
     }
 }
 
 /// Each value is fed with a mark of its kind and, where it has one, its length, so that no two records feed the
 /// same bytes. Null is no value. `fed` is where the bytes are put together.
-fn hash_of(record: &Record, volatile: &Volatile, fed: &mut Vec<u8>) -> i64 {
+fn hash_of(record: &Record, ignore_changes: &IgnoredFields, fed: &mut Vec<u8>) -> i64 {
     fed.clear();
-    if let Some(rules) = volatile.rules {
+    if let Some(rules) = ignore_changes.rules {
         fed.push(b'r');
         fed.extend_from_slice(&rules.to_le_bytes());
     }
-    let counts = |(origin, name, value): &(Origin, &str, Json<'_>)| !value.is_null() && !volatile.has(*origin, name);
+    let counts = |(origin, name, value): &(Origin, &str, Json<'_>)| !value.is_null() && !ignore_changes.has(*origin, name);
     for (origin, name, value) in record.values().filter(counts) {
         let mark = match origin {
             Origin::Property => b'p',
@@ -272,7 +272,7 @@ mod tests {
         expected_overflow: Option<&str>,
     ) {
         let (columns, record) = (columns_of(object, &fields), record_of(&fields));
-        let row = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record)).remove(0);
+        let row = flatten(&columns, &IgnoredFields::default(), std::slice::from_ref(&record)).remove(0);
         let cells: Value = row.cells.iter().map(|cell| (columns.at(cell.column).name.clone(), json!(cell.text))).collect();
         assert_eq!(cells, expected_cells);
         assert_eq!(row.misfits_as_json().as_deref(), expected_misfits);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     fn hash_in(columns: &Columns, record: &Record) -> i64 {
-        flatten(columns, &Volatile::default(), std::slice::from_ref(record))[0].hash
+        flatten(columns, &IgnoredFields::default(), std::slice::from_ref(record))[0].hash
     }
 
     fn hash(fields: &str) -> i64 {
@@ -309,7 +309,7 @@ mod tests {
     fn what_has_no_column_overflows() {
         let record = record_of(&json!({"_id": "a", "x": 1, "custom": {"y": [2], "z": null}}));
         let columns = Columns::default();
-        let row = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record)).remove(0);
+        let row = flatten(&columns, &IgnoredFields::default(), std::slice::from_ref(&record)).remove(0);
         assert_eq!(row.overflow_as_json().as_deref(), Some(r#"{"_id":"a","x":1,"custom":{"y":[2]}}"#));
     }
 
@@ -336,10 +336,10 @@ mod tests {
 
     #[test]
     fn the_hash_does_not_see_what_is_volatile() {
-        let mut more = Fields::default();
-        more.say("custom.Age", ());
-        let volatile = Volatile::of(catalog::object("companies").unwrap(), Some(&more), None);
-        let hash = |fields: Value| flatten(&Columns::default(), &volatile, &[record_of(&fields)])[0].hash;
+        let mut more = FieldMap::default();
+        more.insert("custom.Age", ());
+        let ignore_changes = IgnoredFields::of(catalog::object("companies").unwrap(), Some(&more), None);
+        let hash = |fields: Value| flatten(&Columns::default(), &ignore_changes, &[record_of(&fields)])[0].hash;
         let before = hash(json!({"_id": "a", "renewalDaysFromNow": 3, "Age": 1, "custom": {"Age": 1, "renewalDaysFromNow": 1}}));
         assert_eq!(before, hash(json!({"_id": "a", "daysInPhase": 3, "Age": 1, "custom": {"Age": 2, "renewalDaysFromNow": 1}})));
         assert_ne!(before, hash(json!({"_id": "a", "Age": 2, "custom": {"renewalDaysFromNow": 1}})));
@@ -358,12 +358,12 @@ mod tests {
         let custom: Map<String, Value> = (0..1000).map(|number| (format!("{number:04}"), json!("twelve bytes"))).collect();
         let fields = json!({"_id": "a", "custom": custom});
         let (columns, record) = (columns_of("companies", &fields), record_of(&fields));
-        let row = flatten(&columns, &Volatile::default(), std::slice::from_ref(&record)).remove(0);
+        let row = flatten(&columns, &IgnoredFields::default(), std::slice::from_ref(&record)).remove(0);
         let has_cell = |name: &str| row.cells.iter().any(|cell| columns.at(cell.column).name == name);
         assert_eq!(row.cells.len() + row.overflow.len(), 1001);
         assert!(has_cell("planhat__id") && has_cell("planhat__0000__custom"));
         assert!(row.overflowing().any(|name| name == "0999"));
-        let half = row.narrowed(&columns, MAX_ROW_BYTES / 2);
+        let half = row.with_less_in_columns(&columns, MAX_ROW_BYTES / 2);
         assert!(half.cells.len() < row.cells.len() && half.cells.len() > 1);
     }
 }

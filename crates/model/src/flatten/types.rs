@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::catalog::Kind;
+use crate::catalog::ColumnType;
 use crate::record::fits_numeric;
 use crate::record::timestamp::{spelled_for_database, with_time_of_day};
 use crate::record::{Json, Shape};
@@ -24,16 +24,16 @@ pub enum Fit<'a> {
 }
 
 /// Where a value goes in a column of this type.
-pub fn fit(kind: Kind, value: Json<'_>) -> Fit<'_> {
-    if value.is_null() || (kind != Kind::Text && means_nothing(value)) {
+pub fn fit(kind: ColumnType, value: Json<'_>) -> Fit<'_> {
+    if value.is_null() || (kind != ColumnType::Text && means_nothing(value)) {
         return Fit::Nothing;
     }
     let cell = match kind {
-        Kind::Text => text(value),
-        Kind::Number => number(value),
-        Kind::Boolean => boolean(value),
-        Kind::Time => spelled_for_database(value),
-        Kind::Json => Some(Cow::Borrowed(value.as_written())),
+        ColumnType::Text => text(value),
+        ColumnType::Number => number(value),
+        ColumnType::Boolean => boolean(value),
+        ColumnType::Time => spelled_for_database(value),
+        ColumnType::Json => Some(Cow::Borrowed(value.as_written())),
     };
     cell.map_or(Fit::Misfit, Fit::Cell)
 }
@@ -73,30 +73,30 @@ fn boolean(value: Json<'_>) -> Option<Cow<'_, str>> {
 /// The type that holds all these values; none while there is nothing but null to go by.
 ///
 /// A date alone stays text: only a full instant says that a field is a point in time.
-pub(super) fn kind_for<'a>(values: impl IntoIterator<Item = Json<'a>>) -> Option<Kind> {
+pub(super) fn kind_for<'a>(values: impl IntoIterator<Item = Json<'a>>) -> Option<ColumnType> {
     let mut kind = None;
     let mut only_nothing = None;
     for value in values {
         let seen = match value.shape() {
             Shape::Null => continue,
             _ if means_nothing(value) => {
-                only_nothing = Some(Kind::Text);
+                only_nothing = Some(ColumnType::Text);
                 continue;
             }
-            Shape::Boolean => Kind::Boolean,
-            Shape::Number => Kind::Number,
+            Shape::Boolean => ColumnType::Boolean,
+            Shape::Number => ColumnType::Number,
             Shape::EmptyString | Shape::String if value.string().is_some_and(|text| with_time_of_day(&text).is_some()) => {
-                Kind::Time
+                ColumnType::Time
             }
-            Shape::EmptyString | Shape::String => Kind::Text,
-            Shape::Array | Shape::Object => Kind::Json,
+            Shape::EmptyString | Shape::String => ColumnType::Text,
+            Shape::Array | Shape::Object => ColumnType::Json,
         };
         kind = match kind {
             None => Some(seen),
             Some(before) if before == seen => Some(seen),
-            Some(Kind::Json) => Some(Kind::Json),
-            Some(_) if seen == Kind::Json => Some(Kind::Json),
-            Some(_) => Some(Kind::Text),
+            Some(ColumnType::Json) => Some(ColumnType::Json),
+            Some(_) if seen == ColumnType::Json => Some(ColumnType::Json),
+            Some(_) => Some(ColumnType::Text),
         };
     }
     kind.or(only_nothing)
@@ -108,7 +108,7 @@ mod tests {
     use serde_json::{Value, json};
 
     /// `None` for a misfit, an empty cell for nothing.
-    fn check(kind: Kind, value: Value, expected: Option<&str>) {
+    fn check(kind: ColumnType, value: Value, expected: Option<&str>) {
         let written = value.to_string();
         let found = match fit(kind, Json::trusted(&written)) {
             Fit::Cell(cell) => Some(format!("={cell}")),
@@ -120,22 +120,22 @@ mod tests {
 
     #[test]
     fn scalars_are_taken_over_where_their_meaning_is_exact() {
-        check(Kind::Text, json!("x"), Some("=x"));
-        check(Kind::Text, json!(""), Some("="));
-        check(Kind::Text, json!("\"x\"\n"), Some("=\"x\"\n"));
-        check(Kind::Text, json!(10), Some("=10"));
-        check(Kind::Text, json!(true), Some("=true"));
-        check(Kind::Number, json!(8.5), Some("=8.5"));
-        check(Kind::Number, json!("10"), Some("=10"));
-        check(Kind::Boolean, json!("true"), Some("=true"));
-        check(Kind::Time, json!("2023-07-11T08:00:00.000+0000"), Some("=2023-07-11T08:00:00Z"));
-        check(Kind::Time, json!("2023-07-11T08:00:00.000Z"), Some("=2023-07-11T08:00:00.000Z"));
-        check(Kind::Json, json!(["a"]), Some(r#"=["a"]"#));
+        check(ColumnType::Text, json!("x"), Some("=x"));
+        check(ColumnType::Text, json!(""), Some("="));
+        check(ColumnType::Text, json!("\"x\"\n"), Some("=\"x\"\n"));
+        check(ColumnType::Text, json!(10), Some("=10"));
+        check(ColumnType::Text, json!(true), Some("=true"));
+        check(ColumnType::Number, json!(8.5), Some("=8.5"));
+        check(ColumnType::Number, json!("10"), Some("=10"));
+        check(ColumnType::Boolean, json!("true"), Some("=true"));
+        check(ColumnType::Time, json!("2023-07-11T08:00:00.000+0000"), Some("=2023-07-11T08:00:00Z"));
+        check(ColumnType::Time, json!("2023-07-11T08:00:00.000Z"), Some("=2023-07-11T08:00:00.000Z"));
+        check(ColumnType::Json, json!(["a"]), Some(r#"=["a"]"#));
     }
 
     #[test]
     fn empty_and_undefined_mean_no_value_outside_text() {
-        for kind in [Kind::Number, Kind::Boolean, Kind::Time, Kind::Json] {
+        for kind in [ColumnType::Number, ColumnType::Boolean, ColumnType::Time, ColumnType::Json] {
             check(kind, json!(""), Some(""));
             check(kind, json!("undefined"), Some(""));
             check(kind, json!(null), Some(""));
@@ -144,30 +144,30 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_a_misfit() {
-        check(Kind::Text, json!({"a": 1}), None);
-        check(Kind::Number, json!("NaN"), None);
-        check(Kind::Number, json!("1 2"), None);
-        check(Kind::Number, json!("01"), None);
-        check(Kind::Number, json!("1,5"), None);
-        check(Kind::Number, json!("true"), None);
-        check(Kind::Number, json!([1]), None);
-        check(Kind::Boolean, json!(1), None);
-        check(Kind::Time, json!("soon"), None);
+        check(ColumnType::Text, json!({"a": 1}), None);
+        check(ColumnType::Number, json!("NaN"), None);
+        check(ColumnType::Number, json!("1 2"), None);
+        check(ColumnType::Number, json!("01"), None);
+        check(ColumnType::Number, json!("1,5"), None);
+        check(ColumnType::Number, json!("true"), None);
+        check(ColumnType::Number, json!([1]), None);
+        check(ColumnType::Boolean, json!(1), None);
+        check(ColumnType::Time, json!("soon"), None);
     }
 
-    fn check_kind(values: &[Value], expected: Option<Kind>) {
+    fn check_kind(values: &[Value], expected: Option<ColumnType>) {
         let written: Vec<String> = values.iter().map(Value::to_string).collect();
         assert_eq!(kind_for(written.iter().map(|text| Json::trusted(text))), expected, "{values:?}");
     }
 
     #[test]
     fn a_new_column_takes_the_type_that_holds_all_values_seen() {
-        check_kind(&[json!(1), json!(2.5), json!(null), json!("")], Some(Kind::Number));
-        check_kind(&[json!("2023-07-11T08:00:00Z"), json!("undefined")], Some(Kind::Time));
-        check_kind(&[json!("2023-07-11")], Some(Kind::Text));
-        check_kind(&[json!(1), json!("a")], Some(Kind::Text));
-        check_kind(&[json!("a"), json!(["a"]), json!(1)], Some(Kind::Json));
-        check_kind(&[json!(""), json!("undefined")], Some(Kind::Text));
+        check_kind(&[json!(1), json!(2.5), json!(null), json!("")], Some(ColumnType::Number));
+        check_kind(&[json!("2023-07-11T08:00:00Z"), json!("undefined")], Some(ColumnType::Time));
+        check_kind(&[json!("2023-07-11")], Some(ColumnType::Text));
+        check_kind(&[json!(1), json!("a")], Some(ColumnType::Text));
+        check_kind(&[json!("a"), json!(["a"]), json!(1)], Some(ColumnType::Json));
+        check_kind(&[json!(""), json!("undefined")], Some(ColumnType::Text));
         check_kind(&[json!(null)], None);
     }
 }

@@ -28,13 +28,13 @@ use timestamp::instant;
 pub struct Record {
     pub id: String,
     /// Values with characters that PostgreSQL takes in no form: NUL was removed, half an emoji replaced.
-    pub mended_values: u64,
+    pub sanitized_values: u64,
     /// As it came, for the case that it cannot be stored.
     raw: Box<RawValue>,
     /// As it can be stored, where that is something else.
-    mended: Option<Box<RawValue>>,
+    sanitized: Option<Box<RawValue>>,
     /// Properties by name, then custom fields by name; each once.
-    fields: Vec<Field>,
+    fields: Vec<Member>,
     /// Names that are written with escapes.
     decoded: Vec<String>,
 }
@@ -63,29 +63,29 @@ impl Origin {
 
 /// A value by its place. There are many of these on the way, so they are small.
 #[derive(Debug, Clone, Copy)]
-struct Field {
+struct Member {
     origin: Origin,
-    name: Name,
-    value: Place,
+    name: MemberNamePlace,
+    value: Span,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Name {
-    At(Place),
+enum MemberNamePlace {
+    At(Span),
     /// The place among the names that are written with escapes.
     Decoded(u32),
 }
 
 /// Bytes of a record's text, which is no longer than a page.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Span {
     start: u32,
     end: u32,
 }
 
 /// The values of a record as they are found.
-struct Found {
-    fields: Vec<Field>,
+struct Members {
+    fields: Vec<Member>,
     decoded: Vec<String>,
 }
 
@@ -120,7 +120,7 @@ impl Record {
             return Err(Rejected::as_it_came(&raw, format!("not an object but {}", shape.name())));
         }
         let mut record =
-            Record { id: String::new(), mended_values: 0, mended: None, fields: Vec::new(), decoded: Vec::new(), raw };
+            Record { id: String::new(), sanitized_values: 0, sanitized: None, fields: Vec::new(), decoded: Vec::new(), raw };
         match record.read() {
             Ok(()) => Ok(record),
             Err(reason) => Err(Rejected::as_it_came(&record.raw, reason)),
@@ -131,7 +131,7 @@ impl Record {
     fn read(&mut self) -> Result<(), String> {
         let unreadable = |error: serde_json::Error| format!("not readable: {error}");
         if !self.raw.get().contains("\\u") {
-            (self.fields, self.decoded) = Found::within(self.raw.get()).map_err(unreadable)?.into_parts();
+            (self.fields, self.decoded) = Members::within(self.raw.get()).map_err(unreadable)?.into_parts();
             if !self.values().any(|(_, _, value)| value.is_unusual()) {
                 return Ok(());
             }
@@ -142,21 +142,21 @@ impl Record {
         if id.contains('\0') {
             return Err("_id has a NUL character".to_owned());
         }
-        if self.mended_values > 0 && id.contains('\u{fffd}') {
+        if self.sanitized_values > 0 && id.contains('\u{fffd}') {
             return Err("_id has half a surrogate pair".to_owned());
         }
-        let fields = storable_fields(fields, &mut self.mended_values);
-        let mended = serde_json::value::to_raw_value(&fields).map_err(unreadable)?;
-        (self.fields, self.decoded) = Found::within(mended.get()).map_err(unreadable)?.into_parts();
-        self.mended = Some(mended);
+        let fields = storable_fields(fields, &mut self.sanitized_values);
+        let sanitized = serde_json::value::to_raw_value(&fields).map_err(unreadable)?;
+        (self.fields, self.decoded) = Members::within(sanitized.get()).map_err(unreadable)?.into_parts();
+        self.sanitized = Some(sanitized);
         Ok(())
     }
 
     fn tree(&mut self) -> Result<Map<String, Value>, serde_json::Error> {
         let raw = self.raw.get();
         serde_json::from_str(raw).or_else(|error| {
-            let mended = without_lone_surrogates(raw, &mut self.mended_values);
-            if self.mended_values == 0 { Err(error) } else { serde_json::from_str(&mended) }
+            let sanitized = without_lone_surrogates(raw, &mut self.sanitized_values);
+            if self.sanitized_values == 0 { Err(error) } else { serde_json::from_str(&sanitized) }
         })
     }
 
@@ -180,7 +180,7 @@ impl Record {
     /// The value of a property.
     pub fn get(&self, property: &str) -> Option<Json<'_>> {
         let text = self.text();
-        let place = |field: &Field| (field.origin, field.name.within(text, &self.decoded)).cmp(&(Origin::Property, property));
+        let place = |field: &Member| (field.origin, field.name.within(text, &self.decoded)).cmp(&(Origin::Property, property));
         self.fields.binary_search_by(place).ok().map(|index| self.json(&self.fields[index]))
     }
 
@@ -195,10 +195,10 @@ impl Record {
     }
 
     fn text(&self) -> &str {
-        self.mended.as_deref().unwrap_or(&self.raw).get()
+        self.sanitized.as_deref().unwrap_or(&self.raw).get()
     }
 
-    fn json(&self, field: &Field) -> Json<'_> {
+    fn json(&self, field: &Member) -> Json<'_> {
         Json::trusted(field.value.within(self.text()))
     }
 }
@@ -232,20 +232,20 @@ pub fn is_whole_text(raw: &str) -> bool {
     !raw.starts_with('(')
 }
 
-impl Name {
+impl MemberNamePlace {
     fn within<'a>(self, text: &'a str, decoded: &'a [String]) -> &'a str {
         match self {
-            Name::At(place) => place.within(text),
-            Name::Decoded(index) => &decoded[index as usize],
+            MemberNamePlace::At(place) => place.within(text),
+            MemberNamePlace::Decoded(index) => &decoded[index as usize],
         }
     }
 }
 
-impl Place {
+impl Span {
     /// That of a part that is borrowed from a text; none in a text of gigabytes.
-    fn of(part: &str, text: &str) -> Option<Place> {
+    fn of(part: &str, text: &str) -> Option<Span> {
         let start = part.as_ptr().addr() - text.as_ptr().addr();
-        Some(Place { start: u32::try_from(start).ok()?, end: u32::try_from(start + part.len()).ok()? })
+        Some(Span { start: u32::try_from(start).ok()?, end: u32::try_from(start + part.len()).ok()? })
     }
 
     fn within(self, text: &str) -> &str {
@@ -253,30 +253,31 @@ impl Place {
     }
 }
 
-impl Found {
+impl Members {
     /// The values of a record by the places of their names and values in its text. Of values with the same name the
     /// last one counts, as everywhere in JSON.
-    fn within(text: &str) -> Result<Found, serde_json::Error> {
-        let mut found = Found { fields: Vec::new(), decoded: Vec::new() };
-        found.members(text, text, Origin::Property)?;
-        let custom = found.fields.iter().position(|field| field.name.within(text, &found.decoded) == "custom");
+    fn within(text: &str) -> Result<Members, serde_json::Error> {
+        let mut members = Members { fields: Vec::new(), decoded: Vec::new() };
+        members.members(text, text, Origin::Property)?;
+        let custom = members.fields.iter().position(|field| field.name.within(text, &members.decoded) == "custom");
         if let Some(index) = custom
-            && found.fields[index].value.within(text).starts_with('{')
+            && members.fields[index].value.within(text).starts_with('{')
         {
-            let custom = found.fields.remove(index);
-            found.members(text, custom.value.within(text), Origin::Custom)?;
+            let custom = members.fields.remove(index);
+            members.members(text, custom.value.within(text), Origin::Custom)?;
         }
-        Ok(found)
+        Ok(members)
     }
 
-    fn into_parts(self) -> (Vec<Field>, Vec<String>) {
+    fn into_parts(self) -> (Vec<Member>, Vec<String>) {
         (self.fields, self.decoded)
     }
 
     /// Adds the members of an object within a text, sorted, each once.
     fn members(&mut self, text: &str, object: &str, origin: Origin) -> Result<(), serde_json::Error> {
-        let mut members = serde_json::Deserializer::from_str(object).deserialize_map(Members { text, origin, found: self })?;
-        let name = |field: &Field| field.name.within(text, &self.decoded);
+        let mut members =
+            serde_json::Deserializer::from_str(object).deserialize_map(MemberVisitor { text, origin, members: self })?;
+        let name = |field: &Member| field.name.within(text, &self.decoded);
         members.sort_by(|one, other| name(one).cmp(name(other)));
         members.dedup_by(|next, kept| {
             let same = name(next) == name(kept);
@@ -294,82 +295,82 @@ impl Found {
     }
 }
 
-struct Members<'de, 'a> {
+struct MemberVisitor<'de, 'a> {
     text: &'de str,
     origin: Origin,
-    found: &'a mut Found,
+    members: &'a mut Members,
 }
 
-impl<'de> Visitor<'de> for Members<'de, '_> {
-    type Value = Vec<Field>;
+impl<'de> Visitor<'de> for MemberVisitor<'de, '_> {
+    type Value = Vec<Member>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Vec<Field>, A::Error> {
-        let place = |part| Place::of(part, self.text).ok_or_else(|| A::Error::custom("too long"));
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Vec<Member>, A::Error> {
+        let place = |part| Span::of(part, self.text).ok_or_else(|| A::Error::custom("too long"));
         let mut fields = Vec::with_capacity(32);
-        while let Some((name, value)) = members.next_entry::<Written<'de>, &'de RawValue>()? {
+        while let Some((name, value)) = members.next_entry::<MemberName<'de>, &'de RawValue>()? {
             let name = match name {
-                Written::Plain(name) => Name::At(place(name)?),
-                Written::Escaped(name) => {
-                    self.found.decoded.push(name);
-                    Name::Decoded(self.found.decoded.len() as u32 - 1)
+                MemberName::Plain(name) => MemberNamePlace::At(place(name)?),
+                MemberName::Escaped(name) => {
+                    self.members.decoded.push(name);
+                    MemberNamePlace::Decoded(self.members.decoded.len() as u32 - 1)
                 }
             };
-            fields.push(Field { origin: self.origin, name, value: place(value.get())? });
+            fields.push(Member { origin: self.origin, name, value: place(value.get())? });
         }
         Ok(fields)
     }
 }
 
 /// A name as it is written.
-enum Written<'de> {
+enum MemberName<'de> {
     Plain(&'de str),
     Escaped(String),
 }
 
-impl<'de> serde::Deserialize<'de> for Written<'de> {
+impl<'de> serde::Deserialize<'de> for MemberName<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Written<'de>;
+        struct MemberNameVisitor;
+        impl<'de> Visitor<'de> for MemberNameVisitor {
+            type Value = MemberName<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a name")
             }
 
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Written<'de>, E> {
-                Ok(Written::Plain(name))
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<MemberName<'de>, E> {
+                Ok(MemberName::Plain(name))
             }
 
-            fn visit_str<E>(self, name: &str) -> Result<Written<'de>, E> {
-                Ok(Written::Escaped(name.to_owned()))
+            fn visit_str<E>(self, name: &str) -> Result<MemberName<'de>, E> {
+                Ok(MemberName::Escaped(name.to_owned()))
             }
         }
-        deserializer.deserialize_str(Reader)
+        deserializer.deserialize_str(MemberNameVisitor)
     }
 }
 
-fn storable_fields(fields: Map<String, Value>, mended: &mut u64) -> Map<String, Value> {
+fn storable_fields(fields: Map<String, Value>, sanitized: &mut u64) -> Map<String, Value> {
     let (with_nul, plain): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, _)| name.contains('\0'));
     let mut storable_fields: Map<String, Value> =
-        plain.into_iter().map(|(name, value)| (name, storable(value, mended))).collect();
+        plain.into_iter().map(|(name, value)| (name, storable(value, sanitized))).collect();
     for (name, value) in with_nul {
         // A name keeps a visible trace of its NUL, so that two names never become one.
         let mut name = name.replace('\0', "\u{2400}");
         while storable_fields.contains_key(&name) {
             name.push('\u{2400}');
         }
-        storable_fields.insert(name, storable(value, mended));
+        storable_fields.insert(name, storable(value, sanitized));
     }
     storable_fields
 }
 
 /// Half a surrogate pair is left where a text was cut inside an emoji. It is no character; the replacement
 /// character takes its place.
-fn without_lone_surrogates(json: &str, mended: &mut u64) -> String {
+fn without_lone_surrogates(json: &str, sanitized: &mut u64) -> String {
     let unit = |at: usize| json.get(at..at + 6)?.strip_prefix("\\u").and_then(|hex| u16::from_str_radix(hex, 16).ok());
     let (mut text, mut at) = (String::with_capacity(json.len()), 0);
     while let Some(escape) = json[at..].find('\\').map(|offset| at + offset) {
@@ -377,7 +378,7 @@ fn without_lone_surrogates(json: &str, mended: &mut u64) -> String {
         let length = match (unit(escape), unit(escape + 6)) {
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
             (Some(0xd800..=0xdfff), _) => {
-                *mended += 1;
+                *sanitized += 1;
                 text.push_str("\\ufffd");
                 at = escape + 6;
                 continue;
@@ -392,15 +393,15 @@ fn without_lone_surrogates(json: &str, mended: &mut u64) -> String {
     text
 }
 
-fn storable(value: Value, mended: &mut u64) -> Value {
+fn storable(value: Value, sanitized: &mut u64) -> Value {
     match value {
         Value::String(text) if text.contains('\0') => {
-            *mended += 1;
+            *sanitized += 1;
             Value::String(text.replace('\0', ""))
         }
         Value::Number(number) if !fits_numeric(&number.to_string()) => Value::String(number.to_string()),
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| storable(item, mended)).collect()),
-        Value::Object(fields) => Value::Object(storable_fields(fields, mended)),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| storable(item, sanitized)).collect()),
+        Value::Object(fields) => Value::Object(storable_fields(fields, sanitized)),
         plain => plain,
     }
 }
@@ -468,7 +469,7 @@ mod tests {
         let record = parse(r#"{"_id":"a","x":"cut \ud83d","y":"\ude00 \ud83d\ude00 \\ud83d"}"#).unwrap();
         assert_eq!(record.get("x").unwrap().tree(), "cut \u{fffd}");
         assert_eq!(record.get("y").unwrap().tree(), "\u{fffd} 😀 \\ud83d");
-        assert_eq!(record.mended_values, 2);
+        assert_eq!(record.sanitized_values, 2);
     }
 
     #[test]
@@ -481,7 +482,7 @@ mod tests {
     fn nul_characters_are_removed_and_counted_and_names_stay_apart() {
         let record = parse(r#"{"_id":"a","x":"b\u0000c","k\u0000":{"deep":["\u0000"]},"k":1}"#).unwrap();
         assert_eq!(properties(&record), json!({"_id": "a", "x": "bc", "k\u{2400}": {"deep": [""]}, "k": 1}));
-        assert_eq!(record.mended_values, 2);
+        assert_eq!(record.sanitized_values, 2);
     }
 
     #[test]

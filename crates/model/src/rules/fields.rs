@@ -10,22 +10,22 @@ use foldhash::fast::RandomState;
 use crate::record::Origin;
 
 #[derive(Debug, Clone)]
-pub struct Fields<T> {
+pub struct FieldMap<T> {
     // Every value of every record may be looked up here, so by a quick hash.
     properties: HashMap<String, T, RandomState>,
     custom: HashMap<String, T, RandomState>,
     all_custom: Option<T>,
 }
 
-impl<T> Default for Fields<T> {
-    fn default() -> Fields<T> {
-        Fields { properties: HashMap::default(), custom: HashMap::default(), all_custom: None }
+impl<T> Default for FieldMap<T> {
+    fn default() -> FieldMap<T> {
+        FieldMap { properties: HashMap::default(), custom: HashMap::default(), all_custom: None }
     }
 }
 
-impl<T: Copy> Fields<T> {
+impl<T: Copy> FieldMap<T> {
     /// Says something of a name; returns what was said of it before.
-    pub fn say(&mut self, name: &str, what: T) -> Option<T> {
+    pub fn insert(&mut self, name: &str, what: T) -> Option<T> {
         match name.strip_prefix("custom.") {
             _ if name == "custom" => self.all_custom.replace(what),
             // Somebody will think that this is how it is written, and a field that is called so does no harm.
@@ -45,17 +45,17 @@ impl<T: Copy> Fields<T> {
     }
 
     /// What is said of custom fields by their names.
-    pub fn of_custom(&self) -> impl Iterator<Item = T> {
+    pub fn custom_values(&self) -> impl Iterator<Item = T> {
         self.custom.values().copied()
     }
 
     /// All that is said, of whatever name.
-    pub fn said(&self) -> impl Iterator<Item = T> {
+    pub fn values(&self) -> impl Iterator<Item = T> {
         self.properties.values().chain(self.custom.values()).chain(&self.all_custom).copied()
     }
 
     /// All that is said, by origin and name; of all custom fields without one.
-    pub fn sorted(&self) -> Vec<(Origin, Option<&str>, T)> {
+    pub fn sorted_entries(&self) -> Vec<(Origin, Option<&str>, T)> {
         let properties = self.properties.iter().map(|(name, what)| (Origin::Property, Some(name.as_str()), *what));
         let custom = self.custom.iter().map(|(name, what)| (Origin::Custom, Some(name.as_str()), *what));
         let mut all: Vec<_> = properties.chain(custom).chain(self.all_custom.map(|what| (Origin::Custom, None, what))).collect();
@@ -70,7 +70,7 @@ impl<T: Copy> Fields<T> {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.said().next().is_none()
+        self.values().next().is_none()
     }
 }
 
@@ -84,10 +84,10 @@ mod tests {
     use super::*;
     use Origin::{Custom, Property};
 
-    fn fields(names: &[&str]) -> Fields<usize> {
-        let mut fields = Fields::default();
+    fn fields(names: &[&str]) -> FieldMap<usize> {
+        let mut fields = FieldMap::default();
         for (index, name) in names.iter().enumerate() {
-            assert_eq!(fields.say(name, index), None, "{name}");
+            assert_eq!(fields.insert(name, index), None, "{name}");
         }
         fields
     }
@@ -111,6 +111,6 @@ mod tests {
     #[test]
     fn what_is_said_twice_of_a_name_is_told() {
         let mut fields = fields(&["custom"]);
-        assert_eq!(fields.say("custom.*", 7), Some(0));
+        assert_eq!(fields.insert("custom.*", 7), Some(0));
     }
 }

@@ -3,5 +3,5 @@
 mod fields;
 mod privacy;
 
-pub use fields::{Fields, bit_of};
+pub use fields::{FieldMap, bit_of};
 pub use privacy::{REDACTED, Rule, Rules};

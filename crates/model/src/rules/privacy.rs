@@ -4,7 +4,7 @@
 //! record -> the record as it may be kept: values left out, hashed, redacted -> everything else
 //! ```
 //!
-//! The rules are applied to a record as soon as its times have said whether it is wanted, so whatever comes after
+//! The rules are applied to a record as soon as its times have shown whether it is wanted, so whatever comes after
 //! (columns, misfits, overflow, hash, actions, quarantine, a dry run) knows no other record than this one.
 //!
 //! A record that cannot be stored and has no id is told from others by its text, and its text may not be kept. So it is
@@ -26,7 +26,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::record::{Json, Shape};
 use crate::record::{Origin, Record, Rejected, is_whole_text};
-use crate::rules::Fields;
+use crate::rules::FieldMap;
 
 /// What stands where a value was redacted.
 pub const REDACTED: &str = "[redacted]";
@@ -50,7 +50,7 @@ impl Rule {
 /// The rules for one object.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    said: Fields<Rule>,
+    by_name: FieldMap<Rule>,
     /// Where anything is included by name, everything else is left out.
     only_included: bool,
     key: Option<Key>,
@@ -69,15 +69,15 @@ impl fmt::Debug for Key {
 
 impl Rules {
     /// Without a key, what would be hashed is redacted.
-    pub fn new(said: Fields<Rule>, key: Option<&SecretString>) -> Rules {
-        let only_included = said.said().any(|rule| rule == Rule::Include);
+    pub fn new(by_name: FieldMap<Rule>, key: Option<&SecretString>) -> Rules {
+        let only_included = by_name.values().any(|rule| rule == Rule::Include);
         let key = key.and_then(Key::of);
-        Rules { said, only_included, identity: key.clone(), key }
+        Rules { by_name, only_included, identity: key.clone(), key }
     }
 
     /// Where there is no key of the hashes, records without an id are told apart under this secret.
     #[must_use]
-    pub fn or_told_apart_by(mut self, secret: Option<&SecretString>) -> Rules {
+    pub fn with_identity_key(mut self, secret: Option<&SecretString>) -> Rules {
         self.identity = self.identity.or_else(|| secret.and_then(Key::of));
         self
     }
@@ -85,7 +85,7 @@ impl Rules {
     /// Tells rules from others that let something else through.
     pub fn fingerprint(&self) -> i64 {
         let key = self.key.as_ref().map(|key| key.hash(Json::trusted("\"\"")));
-        xxh3_64(format!("{:?} {key:?}", self.said.sorted()).as_bytes()).cast_signed()
+        xxh3_64(format!("{:?} {key:?}", self.by_name.sorted_entries()).as_bytes()).cast_signed()
     }
 
     /// The rule for a value.
@@ -94,10 +94,10 @@ impl Rules {
         match (origin, name) {
             (Origin::Property, "_id") => Rule::Include,
             // It is no object, so nobody can tell in it what there are rules for.
-            (Origin::Property, "custom") if self.said.of_custom().any(|rule| rule != Rule::Include) => {
-                self.said.of(origin, name).filter(|rule| *rule != Rule::Include).unwrap_or(Rule::Redact)
+            (Origin::Property, "custom") if self.by_name.custom_values().any(|rule| rule != Rule::Include) => {
+                self.by_name.of(origin, name).filter(|rule| *rule != Rule::Include).unwrap_or(Rule::Redact)
             }
-            _ => self.said.of(origin, name).unwrap_or(otherwise),
+            _ => self.by_name.of(origin, name).unwrap_or(otherwise),
         }
     }
 
@@ -110,7 +110,7 @@ impl Rules {
             ..Rejected::of_text(withheld(bytes), format!("not readable under its rules: {error}"))
         };
         let mut kept = Record::parse(RawValue::from_string(text).map_err(unreadable)?)?;
-        kept.mended_values = record.mended_values;
+        kept.sanitized_values = record.sanitized_values;
         Ok(kept)
     }
 
@@ -130,7 +130,7 @@ impl Rules {
 
     /// A value that is in the database, perhaps from before there was a rule for it: what the rule would not have let
     /// in goes no further.
-    pub fn apply_to_stored(&self, origin: Origin, name: &str, value: Value) -> Value {
+    pub fn mask_stored(&self, origin: Origin, name: &str, value: Value) -> Value {
         match (self.of(origin, name), &value) {
             (Rule::Include, _) => value,
             (_, Value::Null) => value,
@@ -236,10 +236,10 @@ mod tests {
 
     const KEY: &str = "a key of the tests alone";
 
-    fn rules(said: &[(&str, Rule)]) -> Rules {
-        let mut fields = Fields::default();
-        for (name, rule) in said {
-            fields.say(name, *rule);
+    fn rules(by_name: &[(&str, Rule)]) -> Rules {
+        let mut fields = FieldMap::default();
+        for (name, rule) in by_name {
+            fields.insert(name, *rule);
         }
         Rules::new(fields, Some(&KEY.into()))
     }
@@ -250,8 +250,8 @@ mod tests {
     }
 
     /// Checks what is kept of a record.
-    fn check(said: &[(&str, Rule)], record: Value, expected: &str) {
-        let record = rules(said).apply(&record_of(&record)).unwrap();
+    fn check(by_name: &[(&str, Rule)], record: Value, expected: &str) {
+        let record = rules(by_name).apply(&record_of(&record)).unwrap();
         assert_eq!((&*record.id, record.refused(String::new(), String::new()).raw.as_str()), ("a", expected));
     }
 
@@ -259,8 +259,8 @@ mod tests {
         rules.apply_to_rejected(Rejected::of_text(raw.to_owned(), "no _id".to_owned()))
     }
 
-    fn raw_of_rejected(said: &[(&str, Rule)], raw: &str) -> String {
-        rejected_under(&rules(said), raw).raw
+    fn raw_of_rejected(by_name: &[(&str, Rule)], raw: &str) -> String {
+        rejected_under(&rules(by_name), raw).raw
     }
 
     #[test]
@@ -307,10 +307,10 @@ mod tests {
 
     #[test]
     fn a_hash_is_the_hmac_of_the_characters_so_that_anybody_with_the_key_can_make_it() {
-        let mut said = Fields::default();
-        said.say("x", Rule::Hash);
+        let mut by_name = FieldMap::default();
+        by_name.insert("x", Rule::Hash);
         // RFC 4231, test case 2.
-        let rules = Rules::new(said, Some(&"Jefe".into()));
+        let rules = Rules::new(by_name, Some(&"Jefe".into()));
         let kept = rules.apply(&record_of(&json!({"_id": "a", "x": "what do ya want for nothing?"}))).unwrap();
         assert_eq!(kept.get("x").unwrap().tree(), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
@@ -329,9 +329,9 @@ mod tests {
 
     #[test]
     fn without_a_key_what_would_be_hashed_is_redacted() {
-        let mut said = Fields::default();
-        said.say("x", Rule::Hash);
-        let kept = Rules::new(said, None).apply(&record_of(&json!({"_id": "a", "x": "v"}))).unwrap();
+        let mut by_name = FieldMap::default();
+        by_name.insert("x", Rule::Hash);
+        let kept = Rules::new(by_name, None).apply(&record_of(&json!({"_id": "a", "x": "v"}))).unwrap();
         assert_eq!(kept.get("x").unwrap().tree(), REDACTED);
     }
 
@@ -343,19 +343,19 @@ mod tests {
 
     #[test]
     fn of_a_record_that_cannot_be_stored_nothing_is_kept_that_cannot_be_told() {
-        let said = [("phone", Rule::Exclude), ("name", Rule::Redact)];
-        assert_eq!(raw_of_rejected(&said, r#"{"phone":"1","n\u0061me":"Kim","x":2}"#), r#"{"name":"[redacted]","x":2}"#);
-        assert_eq!(raw_of_rejected(&said, r#"{"_id":{"phone":"1"},"phone":"1","phone":"2"}"#), r#"{"_id":"[redacted]"}"#);
+        let by_name = [("phone", Rule::Exclude), ("name", Rule::Redact)];
+        assert_eq!(raw_of_rejected(&by_name, r#"{"phone":"1","n\u0061me":"Kim","x":2}"#), r#"{"name":"[redacted]","x":2}"#);
+        assert_eq!(raw_of_rejected(&by_name, r#"{"_id":{"phone":"1"},"phone":"1","phone":"2"}"#), r#"{"_id":"[redacted]"}"#);
         let withheld = "(withheld: 5 bytes in which the values that there are rules for cannot be told)";
-        assert_eq!(raw_of_rejected(&said, r#""Kim""#), withheld);
-        assert_eq!(raw_of_rejected(&said, "(not read: offset 7)"), "(not read: offset 7)");
+        assert_eq!(raw_of_rejected(&by_name, r#""Kim""#), withheld);
+        assert_eq!(raw_of_rejected(&by_name, "(not read: offset 7)"), "(not read: offset 7)");
     }
 
     #[test]
     fn records_without_an_id_stay_apart_though_nothing_of_them_is_kept() {
-        let mut said = Fields::default();
-        said.say("name", Rule::Redact);
-        let under = |secret: Option<&str>| Rules::new(said.clone(), None).or_told_apart_by(secret.map(Into::into).as_ref());
+        let mut by_name = FieldMap::default();
+        by_name.insert("name", Rule::Redact);
+        let under = |secret: Option<&str>| Rules::new(by_name.clone(), None).with_identity_key(secret.map(Into::into).as_ref());
         let fingerprint = |secret, raw| rejected_under(&under(secret), raw).fingerprint;
         let (kim, lee) = (r#"{"name":"Kim"}"#, r#"{"name":"Lee"}"#);
         assert_eq!(rejected_under(&under(Some("token")), kim).raw, rejected_under(&under(Some("token")), lee).raw);
@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn what_was_stored_before_there_was_a_rule_is_not_told_any_more() {
         let rules = rules(&[("phone", Rule::Exclude), ("email", Rule::Hash), ("name", Rule::Redact)]);
-        let told = |name: &str, value: Value| rules.apply_to_stored(Origin::Property, name, value);
+        let told = |name: &str, value: Value| rules.mask_stored(Origin::Property, name, value);
         assert_eq!(told("phone", json!(1)), REDACTED);
         assert_eq!(told("email", json!("kim@acme.example")), REDACTED);
         assert_eq!(told("email", hash(json!("x"))), hash(json!("x")));
@@ -420,20 +420,20 @@ mod tests {
             free in proptest::collection::btree_map("[x-z\"\\\\é.]{1,2}", (any_value(), any::<bool>()), 0..6),
             has_id in any::<bool>(),
         ) {
-            let (mut record, mut custom, mut said) = (Map::new(), Map::new(), Vec::new());
+            let (mut record, mut custom, mut by_name) = (Map::new(), Map::new(), Vec::new());
             for (name, (value, is_custom)) in &free {
                 if *is_custom { &mut custom } else { &mut record }.insert(name.clone(), value.clone());
             }
             for (name, (value, is_custom, rule)) in &ruled {
                 if *is_custom { &mut custom } else { &mut record }.insert(name.clone(), with_marker(value.clone()));
                 let name = if *is_custom { format!("custom.{name}") } else { name.clone() };
-                said.push((name, [Rule::Exclude, Rule::Hash, Rule::Redact][*rule]));
+                by_name.push((name, [Rule::Exclude, Rule::Hash, Rule::Redact][*rule]));
             }
             record.insert("custom".to_owned(), custom.into());
-            let said: Vec<_> = said.iter().map(|(name, rule)| (name.as_str(), *rule)).collect();
-            let rules = rules(&said);
+            let by_name: Vec<_> = by_name.iter().map(|(name, rule)| (name.as_str(), *rule)).collect();
+            let rules = rules(&by_name);
             if !has_id {
-                let raw = raw_of_rejected(&said, &Value::from(record).to_string());
+                let raw = raw_of_rejected(&by_name, &Value::from(record).to_string());
                 prop_assert!(!raw.contains(MARKER), "{raw}");
                 return Ok(());
             }
@@ -441,7 +441,7 @@ mod tests {
             let before = record_of(&record.into());
             let kept = rules.apply(&before).unwrap();
             prop_assert!(!format!("{kept:?}").contains(MARKER), "{kept:?}");
-            prop_assert_eq!(kept.mended_values, before.mended_values);
+            prop_assert_eq!(kept.sanitized_values, before.sanitized_values);
             for (origin, name, value) in before.values() {
                 let now = kept.values().find(|(of, called, _)| (*of, *called) == (origin, name)).map(|(.., value)| value.tree());
                 match rules.of(origin, name) {

@@ -3,5 +3,5 @@
 mod sort_check;
 mod window;
 
-pub use sort_check::{Order, Sweep};
-pub use window::{Verdict, Window};
+pub use sort_check::{SortCheck, Sweep};
+pub use window::{Window, WindowVerdict};

@@ -26,12 +26,12 @@ pub struct Sweep {
 
 /// What a page says about the sweep.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Order {
-    Holds,
+pub enum SortCheck {
+    InOrder,
     /// The order holds and all that follows is older than the window.
-    Past,
+    PastWindow,
     /// The listing is not in this order; the text says so to the user.
-    Broken(String),
+    OutOfOrder(String),
 }
 
 impl Sweep {
@@ -40,7 +40,7 @@ impl Sweep {
     }
 
     /// Judges a page. Where rows have `moved`, it begins somewhere before the end of the last one.
-    pub fn see(&mut self, records: &[Record], moved: bool) -> Order {
+    pub fn check_page(&mut self, records: &[Record], moved: bool) -> SortCheck {
         if moved {
             (self.lowest, self.missing) = (None, false);
         }
@@ -48,7 +48,7 @@ impl Sweep {
         for record in records {
             match record.instant(self.field) {
                 Some(time) if self.missing || self.lowest.is_some_and(|lowest| time > lowest) => {
-                    return Order::Broken(self.broken());
+                    return SortCheck::OutOfOrder(self.warning());
                 }
                 Some(time) => {
                     newest = newest.max(Some(time));
@@ -58,10 +58,10 @@ impl Sweep {
             }
         }
         let past = !records.is_empty() && self.lowest.is_some() && newest.is_none_or(|newest| newest < self.since);
-        if past { Order::Past } else { Order::Holds }
+        if past { SortCheck::PastWindow } else { SortCheck::InOrder }
     }
 
-    fn broken(&self) -> String {
+    fn warning(&self) -> String {
         let Sweep { object, field, .. } = self;
         if self.is_first {
             format!("/{object} does not keep the order -{field}: read to the end")
@@ -96,40 +96,40 @@ mod tests {
     #[test]
     fn only_a_whole_page_past_the_window_ends_it() {
         let mut sweep = sweep();
-        assert_eq!(sweep.see(&page(&[Some(20), Some(10), Some(9)]), false), Order::Holds);
-        assert_eq!(sweep.see(&page(&[Some(9), Some(9)]), false), Order::Past);
+        assert_eq!(sweep.check_page(&page(&[Some(20), Some(10), Some(9)]), false), SortCheck::InOrder);
+        assert_eq!(sweep.check_page(&page(&[Some(9), Some(9)]), false), SortCheck::PastWindow);
     }
 
     #[test]
     fn a_record_at_the_very_instant_is_still_in() {
-        assert_eq!(sweep().see(&page(&[Some(10), Some(9)]), false), Order::Holds);
+        assert_eq!(sweep().check_page(&page(&[Some(10), Some(9)]), false), SortCheck::InOrder);
     }
 
     #[test]
     fn records_without_the_time_may_only_come_last() {
         let mut ends = sweep();
-        assert_eq!(ends.see(&page(&[Some(20)]), false), Order::Holds);
-        assert_eq!(ends.see(&page(&[None, None]), false), Order::Past);
-        assert_eq!(sweep().see(&page(&[Some(20), None]), false), Order::Holds);
-        assert!(matches!(sweep().see(&page(&[None, Some(20)]), false), Order::Broken(_)));
+        assert_eq!(ends.check_page(&page(&[Some(20)]), false), SortCheck::InOrder);
+        assert_eq!(ends.check_page(&page(&[None, None]), false), SortCheck::PastWindow);
+        assert_eq!(sweep().check_page(&page(&[Some(20), None]), false), SortCheck::InOrder);
+        assert!(matches!(sweep().check_page(&page(&[None, Some(20)]), false), SortCheck::OutOfOrder(_)));
     }
 
     #[test]
     fn a_listing_that_shows_no_time_says_nothing_about_its_order() {
-        assert_eq!(sweep().see(&page(&[None, None]), false), Order::Holds);
+        assert_eq!(sweep().check_page(&page(&[None, None]), false), SortCheck::InOrder);
     }
 
     #[test]
     fn the_order_is_checked_across_pages_too() {
         let mut sweep = sweep();
-        assert_eq!(sweep.see(&page(&[Some(20)]), false), Order::Holds);
-        assert!(matches!(sweep.see(&page(&[Some(21)]), false), Order::Broken(_)));
+        assert_eq!(sweep.check_page(&page(&[Some(20)]), false), SortCheck::InOrder);
+        assert!(matches!(sweep.check_page(&page(&[Some(21)]), false), SortCheck::OutOfOrder(_)));
     }
 
     #[test]
     fn rows_that_moved_start_the_check_anew() {
         let mut sweep = sweep();
-        assert_eq!(sweep.see(&page(&[Some(20)]), false), Order::Holds);
-        assert_eq!(sweep.see(&page(&[Some(21)]), true), Order::Holds);
+        assert_eq!(sweep.check_page(&page(&[Some(20)]), false), SortCheck::InOrder);
+        assert_eq!(sweep.check_page(&page(&[Some(21)]), true), SortCheck::InOrder);
     }
 }

@@ -8,14 +8,14 @@
 //! become text. So all rows forget their hash, and the next time their records are read they are written
 //! again as Planhat has them.
 
-use planhat_model::catalog::{Kind, Object};
+use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::{Column, Fit, fit};
 use planhat_model::record::Json;
 use sqlx::PgConnection;
 
 use crate::data::tables::{lock_columns, with_columns};
 use crate::sql::{Sql, query, query_as, query_scalar};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 
 /// Rows that are moved back at a time.
 const BATCH: i64 = 1000;
@@ -30,7 +30,13 @@ pub struct Retyped {
 }
 
 /// Gives `column` the type `kind`.
-pub async fn retype(db: &mut PgConnection, schema: &str, object: &Object, column: &Column, kind: Kind) -> Result<Retyped, Error> {
+pub async fn retype(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    column: &Column,
+    kind: ColumnType,
+) -> Result<Retyped, StoreError> {
     lock_columns(&mut *db, schema, object).await?;
     lock_table(&mut *db, schema, object).await?;
     refuse_if_viewed(&mut *db, schema, object, column).await?;
@@ -55,14 +61,14 @@ pub async fn retype(db: &mut PgConnection, schema: &str, object: &Object, column
 
 /// First of all, so that a reader in the way costs nothing but the wait; from then on no statement is cut
 /// off, however large the table is.
-async fn lock_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
+async fn lock_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), StoreError> {
     let sql = Sql::new("lock table ").table(schema, object.name).text("; set local statement_timeout = 0");
     sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("lock the table"))?;
     Ok(())
 }
 
 /// PostgreSQL would refuse as well, but name one view at a time, and none that depends on another.
-async fn refuse_if_viewed(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), Error> {
+async fn refuse_if_viewed(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), StoreError> {
     let views: Vec<String> = query_scalar(
         "with recursive uses as (
              select distinct ev_class as view, refobjid as of_relation, refobjsubid as of_column
@@ -86,10 +92,10 @@ async fn refuse_if_viewed(db: &mut PgConnection, schema: &str, object: &Object, 
     .fetch_all(db)
     .await
     .map_err(could_not("look for views on a column"))?;
-    if views.is_empty() { Ok(()) } else { Err(Error::Viewed { column: column.name.clone(), views: views.join(", ") }) }
+    if views.is_empty() { Ok(()) } else { Err(StoreError::UsedByViews { column: column.name.clone(), views: views.join(", ") }) }
 }
 
-async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), Error> {
+async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), StoreError> {
     let sql = Sql::new("update ")
         .table(schema, object.name)
         .text(" set _row_hash = 0, _misfits = case when ")
@@ -101,7 +107,13 @@ async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: 
     Ok(())
 }
 
-async fn alter(db: &mut PgConnection, schema: &str, object: &Object, column: &Column, kind: Kind) -> Result<(), Error> {
+async fn alter(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    column: &Column,
+    kind: ColumnType,
+) -> Result<(), StoreError> {
     let sql = Sql::new("alter table ")
         .table(schema, object.name)
         .text(" alter column ")
@@ -114,7 +126,13 @@ async fn alter(db: &mut PgConnection, schema: &str, object: &Object, column: &Co
     Ok(())
 }
 
-async fn move_back(db: &mut PgConnection, schema: &str, object: &Object, column: &Column, kind: Kind) -> Result<Retyped, Error> {
+async fn move_back(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    column: &Column,
+    kind: ColumnType,
+) -> Result<Retyped, StoreError> {
     let mut retyped = Retyped { fitting: 0, misfits: 0 };
     let mut last = String::new();
     loop {

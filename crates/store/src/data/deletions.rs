@@ -8,17 +8,17 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use crate::data::upsert::{Target, look_up};
+use crate::data::upsert::{Target, select_by_ids};
 use crate::sql::{Sql, query, query_as, query_scalar};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 use crate::timeline::action_log::{self as actions, Action};
 
 /// Notes ids that the full scan of an object was shown.
-pub async fn note_seen(db: &mut PgConnection, workspace: &str, object: &Object, ids: &[String]) -> Result<(), Error> {
+pub async fn save_listed_ids(db: &mut PgConnection, workspace: &str, object: &Object, ids: &[String]) -> Result<(), StoreError> {
     if ids.is_empty() {
         return Ok(());
     }
-    query("insert into planhat_sync.seen (workspace, object, ids) values ($1, $2, $3)")
+    query("insert into planhat_sync.listed_ids (workspace, object, ids) values ($1, $2, $3)")
         .bind(workspace)
         .bind(object.name)
         .bind(ids)
@@ -29,9 +29,14 @@ pub async fn note_seen(db: &mut PgConnection, workspace: &str, object: &Object, 
 }
 
 /// Some of the ids that were shown, the latest ones.
-pub async fn some_seen(db: &mut PgConnection, workspace: &str, object: &Object, count: i32) -> Result<Vec<String>, Error> {
+pub async fn some_listed_ids(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    count: i32,
+) -> Result<Vec<String>, StoreError> {
     query_scalar(
-        "select id from (select ids from planhat_sync.seen where workspace = $1 and object = $2 order by ctid desc limit 1) last,
+        "select id from (select ids from planhat_sync.listed_ids where workspace = $1 and object = $2 order by ctid desc limit 1) last,
              unnest(ids) as id limit $3",
     )
     .bind(workspace)
@@ -44,34 +49,34 @@ pub async fn some_seen(db: &mut PgConnection, workspace: &str, object: &Object, 
 
 /// How the rows of a table stand to what a full scan was shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Presence {
+pub struct UnlistedRows {
     /// Rows that are not marked as deleted.
     pub rows: i64,
     /// Those of them that were not shown.
-    pub unseen: i64,
+    pub unlisted: i64,
 }
 
-pub async fn presence(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Presence, Error> {
+pub async fn count_unlisted(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<UnlistedRows, StoreError> {
     join_by_hash(db).await?;
     let sql = Sql::new("select count(*), count(*) filter (where seen.id is null) from ")
         .table(workspace, object.name)
-        .text(SEEN)
+        .text(JOIN_LISTED)
         .text(" where stored._deleted_at is null");
-    let (rows, unseen) = query_as(sql.safe())
+    let (rows, unlisted) = query_as(sql.safe())
         .bind(workspace)
         .bind(object.name)
         .fetch_one(db)
         .await
         .map_err(could_not("compare a table with what was listed"))?;
-    Ok(Presence { rows, unseen })
+    Ok(UnlistedRows { rows, unlisted })
 }
 
 /// The first ids of rows that were not shown.
-pub async fn unseen(db: &mut PgConnection, workspace: &str, object: &Object, count: i32) -> Result<Vec<String>, Error> {
+pub async fn unlisted(db: &mut PgConnection, workspace: &str, object: &Object, count: i32) -> Result<Vec<String>, StoreError> {
     join_by_hash(db).await?;
     let sql = Sql::new("select planhat__id from ")
         .table(workspace, object.name)
-        .text(SEEN)
+        .text(JOIN_LISTED)
         .text(" where stored._deleted_at is null and seen.id is null order by planhat__id limit $3");
     query_scalar(sql.safe())
         .bind(workspace)
@@ -82,17 +87,17 @@ pub async fn unseen(db: &mut PgConnection, workspace: &str, object: &Object, cou
         .map_err(could_not("compare a table with what was listed"))
 }
 
-const SEEN: &str = " as stored left join (select distinct unnest(ids) as id from planhat_sync.seen
+const JOIN_LISTED: &str = " as stored left join (select distinct unnest(ids) as id from planhat_sync.listed_ids
      where workspace = $1 and object = $2) seen on seen.id = stored.planhat__id";
 
 /// The server cannot know how many ids the arrays hold, and must not try them one by one.
-async fn join_by_hash(db: &mut PgConnection) -> Result<(), Error> {
+async fn join_by_hash(db: &mut PgConnection) -> Result<(), StoreError> {
     query("set local enable_nestloop = off").execute(db).await.map_err(could_not("choose how tables are joined"))?;
     Ok(())
 }
 
 /// Marks rows as deleted, as a version of their own, each of them an action. Returns how many.
-pub async fn mark_deleted(db: &mut PgConnection, target: Target<'_>, ids: &[String]) -> Result<u64, Error> {
+pub async fn mark_deleted(db: &mut PgConnection, target: Target<'_>, ids: &[String]) -> Result<u64, StoreError> {
     let sql = Sql::new("update ").table(target.schema, target.object.name).text(
         " set _deleted_at = now(), _synced_at = now(), _run_id = $2 where planhat__id = any($1) and _deleted_at is null
           returning planhat__id, ",
@@ -104,23 +109,23 @@ pub async fn mark_deleted(db: &mut PgConnection, target: Target<'_>, ids: &[Stri
         .await
         .map_err(could_not("mark rows as deleted"))?;
     let deleted: Vec<_> = marked.iter().map(|(id, Json(references))| Action::deleted(target, id, references)).collect();
-    actions::note(db, target, &deleted).await?;
+    actions::write_actions(db, target, &deleted).await?;
     Ok(marked.len() as u64)
 }
 
 /// Which of these ids have a row, and whether it is marked as deleted.
-pub async fn stored_among(
+pub async fn deletion_marks_of(
     db: &mut PgConnection,
     schema: &str,
     object: &Object,
     ids: &[&str],
-) -> Result<Vec<(String, bool)>, Error> {
-    let sql = look_up(schema, object, "planhat__id, _deleted_at is not null");
+) -> Result<Vec<(String, bool)>, StoreError> {
+    let sql = select_by_ids(schema, object, "planhat__id, _deleted_at is not null");
     query_as(sql.safe()).bind(ids).fetch_all(db).await.map_err(could_not("look for rows"))
 }
 
 /// Whether a table has rows that are not marked as deleted.
-pub async fn has_rows(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, Error> {
+pub async fn has_live_rows(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, StoreError> {
     let sql = Sql::new("select exists (select from ").table(schema, object.name).text(" where _deleted_at is null)");
     query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("look for rows"))
 }

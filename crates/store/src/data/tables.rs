@@ -5,17 +5,17 @@
 
 use std::collections::HashSet;
 
-use planhat_model::catalog::{Kind, Object};
+use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::{Column, Columns};
 use planhat_model::record::Origin;
 use sqlx::{FromRow, PgConnection};
 
 use crate::sql::{Sql, query, query_as, query_scalar};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 
 /// Creates a schema unless it is there. Asking first matters: PostgreSQL wants the privilege to
 /// create one even when there is nothing to create.
-pub(crate) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result<(), Error> {
+pub(crate) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
     let exists: bool = query_scalar("select exists (select from pg_namespace where nspname = $1)")
         .bind(schema)
         .fetch_one(&mut *db)
@@ -29,7 +29,7 @@ pub(crate) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result
 }
 
 /// Whether the table of an object is there; an error if something else has its name.
-pub async fn table_exists(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, Error> {
+pub async fn table_exists(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, StoreError> {
     let found: Option<bool> = query_scalar(
         "select relkind in ('r', 'p') and exists (select from pg_attribute
                 where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)
@@ -41,20 +41,20 @@ pub async fn table_exists(db: &mut PgConnection, schema: &str, object: &Object) 
     .await
     .map_err(could_not("look for a table"))?;
     match found {
-        Some(false) => Err(Error::Taken { relation: format!("{schema}.{}", object.name) }),
+        Some(false) => Err(StoreError::NameTaken { relation: format!("{schema}.{}", object.name) }),
         found => Ok(found.is_some()),
     }
 }
 
 /// Creates the table of an object with our own columns and those the map knows of.
-pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
+pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), StoreError> {
     lock_columns(db, schema, object).await?;
     if table_exists(db, schema, object).await? {
         return Ok(());
     }
     let known = load_columns(db, schema, object).await?;
     if known.is_empty() {
-        let id = Column { name: ID.to_owned(), kind: Kind::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
+        let id = Column { name: ID.to_owned(), kind: ColumnType::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
         register(db, schema, object, 0, std::slice::from_ref(&id)).await?;
     }
     execute(db, table_as_sql(schema, object, &known)).await.map_err(could_not("create a table"))
@@ -132,7 +132,7 @@ pub async fn add_columns(
     object: &Object,
     position: usize,
     columns: &[Column],
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     if columns.is_empty() {
         return Ok(());
     }
@@ -143,7 +143,12 @@ pub async fn add_columns(
 
 /// Makes columns again that the map knows and a user has dropped. The rows lose their hashes, so that they are
 /// written again, with what the columns held, when their records are next read.
-pub async fn mend_columns(db: &mut PgConnection, schema: &str, object: &Object, columns: &Columns) -> Result<(), Error> {
+pub async fn recreate_dropped_columns(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    columns: &Columns,
+) -> Result<(), StoreError> {
     let there: Vec<String> = query_scalar(
         "select attname::text from pg_attribute join pg_class on pg_class.oid = attrelid
              join pg_namespace on pg_namespace.oid = relnamespace
@@ -167,7 +172,7 @@ pub async fn mend_columns(db: &mut PgConnection, schema: &str, object: &Object, 
 
 /// Lets only one transaction at a time make columns of an object, and none wait long for readers of the
 /// table: whoever waits for this lock makes everybody behind it wait too.
-pub async fn lock_columns(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), Error> {
+pub async fn lock_columns(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), StoreError> {
     query("select set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(hashtextextended($1 || '.' || $2, 0))")
         .bind(schema)
         .bind(object.name)
@@ -187,7 +192,7 @@ async fn register(
     object: &Object,
     position: usize,
     columns: &[Column],
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let of = |field: fn(&Column) -> &str| columns.iter().map(|column| field(column).to_owned()).collect::<Vec<_>>();
     query(
         "insert into planhat_sync.columns (workspace, object, position, column_name, origin, planhat_name, type)
@@ -217,7 +222,7 @@ struct ColumnRow {
 }
 
 /// The columns of an object as the map knows them.
-pub async fn load_columns(db: &mut PgConnection, schema: &str, object: &Object) -> Result<Columns, Error> {
+pub async fn load_columns(db: &mut PgConnection, schema: &str, object: &Object) -> Result<Columns, StoreError> {
     let rows: Vec<ColumnRow> = query_as(
         "select column_name, origin, planhat_name, type from planhat_sync.columns
          where workspace = $1 and object = $2 order by position",
@@ -230,10 +235,10 @@ pub async fn load_columns(db: &mut PgConnection, schema: &str, object: &Object) 
     rows.into_iter()
         .map(|row| {
             let origin = Origin::parse(&row.origin);
-            let kind = Kind::from_sql(&row.r#type);
+            let kind = ColumnType::from_sql(&row.r#type);
             Ok(Column {
-                origin: origin.ok_or(Error::Unknown { column: "columns.origin", value: row.origin })?,
-                kind: kind.ok_or(Error::Unknown { column: "columns.type", value: row.r#type })?,
+                origin: origin.ok_or(StoreError::UnknownValue { column: "columns.origin", value: row.origin })?,
+                kind: kind.ok_or(StoreError::UnknownValue { column: "columns.type", value: row.r#type })?,
                 name: row.column_name,
                 planhat_name: row.planhat_name,
             })
@@ -242,7 +247,7 @@ pub async fn load_columns(db: &mut PgConnection, schema: &str, object: &Object) 
 }
 
 /// Rows of an object's table, without those marked as deleted.
-pub async fn row_count(db: &mut PgConnection, schema: &str, object: &Object) -> Result<i64, Error> {
+pub async fn row_count(db: &mut PgConnection, schema: &str, object: &Object) -> Result<i64, StoreError> {
     let sql = Sql::new("select count(*) from ").table(schema, object.name).text(" where _deleted_at is null");
     query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("count the rows of a table"))
 }
@@ -255,7 +260,7 @@ pub async fn sample(
     columns: &[&str],
     condition: &'static str,
     rows: i64,
-) -> Result<Vec<Vec<String>>, Error> {
+) -> Result<Vec<Vec<String>>, StoreError> {
     let sql = Sql::new("select array[")
         .list(columns, |sql, column| sql.text("coalesce(").name(column).text("::text, '')"))
         .text("] from ")

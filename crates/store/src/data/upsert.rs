@@ -18,12 +18,12 @@ use sqlx::postgres::PgArguments;
 use sqlx::{Arguments as _, Connection as _, FromRow, PgConnection};
 
 use crate::sql::{Sql, query, query_as, query_as_with, query_with};
-use crate::store_error::{Error, could_not};
-use crate::timeline::action_log::{self as actions, Noted};
+use crate::store_error::{StoreError, could_not};
+use crate::timeline::action_log::{self as actions, ActionPolicy};
 
 /// What became of the rows of a page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct RowCounts {
     pub inserted: u64,
     pub updated: u64,
     /// Rows that were marked as deleted.
@@ -33,7 +33,7 @@ pub struct Written {
 
 /// A row that PostgreSQL refuses.
 #[derive(Debug)]
-pub struct Refused {
+pub struct RefusedRow {
     pub id: String,
     pub reason: String,
     pub sqlstate: String,
@@ -47,47 +47,51 @@ pub struct Target<'a> {
     pub columns: &'a Columns,
     pub run_id: i64,
     /// Which changes become actions.
-    pub noted: Noted,
+    pub action_policy: ActionPolicy,
     /// What of the object may be kept, if there are rules for it.
     pub rules: Option<&'a Rules>,
 }
 
 /// Stores rows as `upsert` does, and where PostgreSQL refuses, halves them until it is known which.
-pub async fn upsert_in_halves(
+pub async fn upsert_bisecting(
     db: &mut PgConnection,
     target: Target<'_>,
     rows: &[Row<'_>],
-) -> Result<(Written, Vec<Refused>), Error> {
-    let (mut written, mut refused) = (Written::default(), Vec::new());
+) -> Result<(RowCounts, Vec<RefusedRow>), StoreError> {
+    let (mut counts, mut refused) = (RowCounts::default(), Vec::new());
     let mut parts = vec![rows];
     while let Some(part) = parts.pop() {
-        match (attempt(db, target, part).await?, part) {
-            (Ok(of_part), _) => written += of_part,
-            (Err(refusal), [row]) => match narrowed(db, target, row, refusal).await? {
-                Ok(of_row) => written += of_row,
-                Err((reason, sqlstate)) => refused.push(Refused { id: row.id.to_owned(), reason, sqlstate }),
+        match (try_upsert(db, target, part).await?, part) {
+            (Ok(of_part), _) => counts += of_part,
+            (Err(refusal), [row]) => match retry_narrowed(db, target, row, refusal).await? {
+                Ok(of_row) => counts += of_row,
+                Err((reason, sqlstate)) => refused.push(RefusedRow { id: row.id.to_owned(), reason, sqlstate }),
             },
             // The first half comes next: of rows with the same id the last one counts.
             (Err(_), _) => parts.extend([&part[part.len() / 2..], &part[..part.len() / 2]]),
         }
     }
-    Ok((written, refused))
+    Ok((counts, refused))
 }
 
 /// Why the database refused something, and its code for that.
 type Refusal = (String, String);
 
 /// Stores rows behind a savepoint, so that a refusal costs nothing else.
-async fn attempt(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<Result<Written, Refusal>, Error> {
+async fn try_upsert(
+    db: &mut PgConnection,
+    target: Target<'_>,
+    rows: &[Row<'_>],
+) -> Result<Result<RowCounts, Refusal>, StoreError> {
     let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
-    let stored = match upsert_whatever_is_there(&mut savepoint, target, rows).await {
-        Ok(written) => check_constraints(&mut savepoint).await.map(|()| written),
+    let stored = match upsert_racing(&mut savepoint, target, rows).await {
+        Ok(counts) => check_constraints(&mut savepoint).await.map(|()| counts),
         refused => refused,
     };
     match stored {
-        Ok(written) => {
+        Ok(counts) => {
             savepoint.commit().await.map_err(could_not("release a savepoint"))?;
-            Ok(Ok(written))
+            Ok(Ok(counts))
         }
         Err(error) => {
             savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
@@ -97,41 +101,41 @@ async fn attempt(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) ->
 }
 
 /// A constraint of the user's may be deferred to the end of the transaction, where it would refuse all of it.
-async fn check_constraints(db: &mut PgConnection) -> Result<(), Error> {
+async fn check_constraints(db: &mut PgConnection) -> Result<(), StoreError> {
     query("set constraints all immediate").execute(db).await.map_err(could_not("check the constraints of a table"))?;
     Ok(())
 }
 
 /// A row that is too wide for the database goes in with less in its columns and more in `_overflow`.
-async fn narrowed(
+async fn retry_narrowed(
     db: &mut PgConnection,
     target: Target<'_>,
     row: &Row<'_>,
     mut refusal: Refusal,
-) -> Result<Result<Written, Refusal>, Error> {
+) -> Result<Result<RowCounts, Refusal>, StoreError> {
     const TOO_LARGE: &str = "54000";
     for room in [5_000, 2_500, 0] {
         if refusal.1 != TOO_LARGE {
             break;
         }
-        let narrowed = row.narrowed(target.columns, room);
-        match attempt(db, target, std::slice::from_ref(&narrowed)).await? {
-            Ok(written) => return Ok(Ok(written)),
+        let narrowed = row.with_less_in_columns(target.columns, room);
+        match try_upsert(db, target, std::slice::from_ref(&narrowed)).await? {
+            Ok(counts) => return Ok(Ok(counts)),
             Err(again) => refusal = again,
         }
     }
     Ok(Err(refusal))
 }
 
-impl Written {
+impl RowCounts {
     /// Whether the table is as it was.
-    pub fn is_nothing(self) -> bool {
-        Written { unchanged: 0, ..self } == Written::default()
+    pub fn changed_nothing(self) -> bool {
+        RowCounts { unchanged: 0, ..self } == RowCounts::default()
     }
 }
 
-impl std::ops::AddAssign for Written {
-    fn add_assign(&mut self, other: Written) {
+impl std::ops::AddAssign for RowCounts {
+    fn add_assign(&mut self, other: RowCounts) {
         self.inserted += other.inserted;
         self.updated += other.updated;
         self.restored += other.restored;
@@ -140,29 +144,29 @@ impl std::ops::AddAssign for Written {
 }
 
 /// Stores rows by id, and each change as an action. Of rows with the same id the last one counts.
-pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<Written, Error> {
+pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<RowCounts, StoreError> {
     let compared = compare(&mut *db, target, rows).await?;
-    let actions = actions::of(&mut *db, target, &compared).await?;
+    let actions = actions::actions_of_page(&mut *db, target, &compared).await?;
     insert(&mut *db, target, &compared.new).await?;
     insert_or_update(&mut *db, target, &compared.changed).await?;
-    actions::note(db, target, &actions).await?;
-    Ok(compared.written)
+    actions::write_actions(db, target, &actions).await?;
+    Ok(compared.counts)
 }
 
 /// The same where it may be that somebody else has inserted a row meanwhile.
-async fn upsert_whatever_is_there(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<Written, Error> {
+async fn upsert_racing(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<RowCounts, StoreError> {
     let compared = compare(&mut *db, target, rows).await?;
-    let actions = actions::of(&mut *db, target, &compared).await?;
+    let actions = actions::actions_of_page(&mut *db, target, &compared).await?;
     let all = [&*compared.new, &compared.changed].concat();
     insert_or_update(&mut *db, target, &all).await?;
-    actions::note(db, target, &actions).await?;
-    Ok(compared.written)
+    actions::write_actions(db, target, &actions).await?;
+    Ok(compared.counts)
 }
 
 /// What storing some rows comes to.
 #[derive(Debug)]
-pub struct Compared<'a> {
-    pub written: Written,
+pub struct PageDiff<'a> {
+    pub counts: RowCounts,
     /// Those that have no row yet.
     pub new: Vec<&'a Row<'a>>,
     /// Those whose row is another, or is marked as deleted.
@@ -172,24 +176,24 @@ pub struct Compared<'a> {
 }
 
 /// Compares rows with what is stored.
-pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row<'a>]) -> Result<Compared<'a>, Error> {
+pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row<'a>]) -> Result<PageDiff<'a>, StoreError> {
     let latest: HashMap<&str, usize, RandomState> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
     let stored = stored_hashes(db, target, latest.keys().copied().collect()).await?;
-    let mut compared = Compared { written: Written::default(), new: Vec::new(), changed: Vec::new(), restored: HashSet::new() };
-    let written = &mut compared.written;
+    let mut compared = PageDiff { counts: RowCounts::default(), new: Vec::new(), changed: Vec::new(), restored: HashSet::new() };
+    let counts = &mut compared.counts;
     for row in rows.iter().enumerate().filter(|(index, row)| latest[row.id] == *index).map(|(_, row)| row) {
         match stored.get(row.id) {
             Some(Some(before)) if *before == row.hash => {
-                written.unchanged += 1;
+                counts.unchanged += 1;
                 continue;
             }
-            Some(Some(_)) => written.updated += 1,
+            Some(Some(_)) => counts.updated += 1,
             Some(None) => {
-                written.restored += 1;
+                counts.restored += 1;
                 compared.restored.insert(row.id);
             }
             None => {
-                written.inserted += 1;
+                counts.inserted += 1;
                 compared.new.push(row);
                 continue;
             }
@@ -204,8 +208,8 @@ async fn stored_hashes(
     db: &mut PgConnection,
     target: Target<'_>,
     ids: Vec<&str>,
-) -> Result<HashMap<String, Option<i64>, RandomState>, Error> {
-    let sql = look_up(target.schema, target.object, "planhat__id, case when _deleted_at is null then _row_hash end");
+) -> Result<HashMap<String, Option<i64>, RandomState>, StoreError> {
+    let sql = select_by_ids(target.schema, target.object, "planhat__id, case when _deleted_at is null then _row_hash end");
     let rows: Vec<(String, Option<i64>)> =
         query_as(sql.safe()).bind(ids).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
     Ok(rows.into_iter().collect())
@@ -213,7 +217,7 @@ async fn stored_hashes(
 
 /// Asks for something of the rows with the ids in `$1`, by a look-up for each: for `= any($1)` PostgreSQL would rather read a
 /// whole table of some size, again for every page.
-pub(crate) fn look_up(schema: &str, object: &Object, what: &'static str) -> Sql {
+pub(crate) fn select_by_ids(schema: &str, object: &Object, what: &'static str) -> Sql {
     Sql::new("select stored.* from unnest($1::text[]) as asked (id) cross join lateral (select ")
         .text(what)
         .text(" from ")
@@ -233,14 +237,14 @@ pub struct Difference {
 }
 
 /// What storing these rows would change, column by column. A row that is not there yet has no differences.
-pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<Vec<Difference>, Error> {
+pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<Vec<Difference>, StoreError> {
     let by_column = ByColumn::of(target.columns, rows);
-    let sql = differing(Sql::default(), target, &by_column).text(" order by new.planhat__id, field.key");
+    let sql = differences_sql(Sql::default(), target, &by_column).text(" order by new.planhat__id, field.key");
     query_as_with(sql.safe(), by_column.arguments()?).fetch_all(db).await.map_err(could_not("compare a page with its table"))
 }
 
 /// The statement for it.
-pub(crate) fn differing(sql: Sql, target: Target<'_>, rows: &ByColumn<'_>) -> Sql {
+pub(crate) fn differences_sql(sql: Sql, target: Target<'_>, rows: &ByColumn<'_>) -> Sql {
     let sql = sql.text(
         "select new.planhat__id as id, field.key as column, nullif(stored.fields -> field.key, 'null') as old,
              nullif(field.value, 'null') as new
@@ -321,7 +325,7 @@ impl<'a> ByColumn<'a> {
         self.filled.len() + self.own.len()
     }
 
-    pub(crate) fn arguments(&self) -> Result<PgArguments, Error> {
+    pub(crate) fn arguments(&self) -> Result<PgArguments, StoreError> {
         let mut arguments = PgArguments::default();
         let added = self.filled.iter().try_for_each(|(_, values)| arguments.add(values));
         added
@@ -332,7 +336,7 @@ impl<'a> ByColumn<'a> {
 }
 
 /// Inserts rows that are not there yet.
-async fn insert(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), Error> {
+async fn insert(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -340,7 +344,7 @@ async fn insert(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) ->
     execute(db, target, &by_column, inserting(target, &by_column)).await
 }
 
-async fn insert_or_update(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), Error> {
+async fn insert_or_update(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -359,7 +363,7 @@ fn inserting(target: Target<'_>, rows: &ByColumn<'_>) -> Sql {
     rows.from(sql)
 }
 
-async fn execute(db: &mut PgConnection, target: Target<'_>, rows: &ByColumn<'_>, sql: Sql) -> Result<(), Error> {
+async fn execute(db: &mut PgConnection, target: Target<'_>, rows: &ByColumn<'_>, sql: Sql) -> Result<(), StoreError> {
     query_with(sql.safe(), rows.arguments()?).bind(target.run_id).execute(db).await.map_err(could_not("store a page"))?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use planhat_model::catalog::Object;
 use sqlx::{FromRow, PgConnection};
 
 use crate::sql::{Sql, query, query_as, query_scalar};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 use crate::timeline::action_log as actions;
 
 /// What a schema is bound to.
@@ -47,7 +47,7 @@ impl Proof {
 }
 
 /// What a schema is bound to; none if that was never noted.
-pub async fn binding(db: &mut PgConnection, workspace: &str) -> Result<Option<Binding>, Error> {
+pub async fn binding(db: &mut PgConnection, workspace: &str) -> Result<Option<Binding>, StoreError> {
     query_as("select key::text, fingerprint, host, bound_at, proven_by from planhat_sync.workspaces where workspace = $1")
         .bind(workspace)
         .fetch_optional(db)
@@ -56,7 +56,7 @@ pub async fn binding(db: &mut PgConnection, workspace: &str) -> Result<Option<Bi
 }
 
 /// A key for a fingerprint, which nobody can guess.
-pub async fn new_key(db: &mut PgConnection) -> Result<String, Error> {
+pub async fn new_key(db: &mut PgConnection) -> Result<String, StoreError> {
     query_scalar("select gen_random_uuid()::text").fetch_one(db).await.map_err(could_not("make a key"))
 }
 
@@ -70,7 +70,7 @@ pub async fn bind(
     fingerprint: &str,
     host: &str,
     proof: Proof,
-) -> Result<bool, Error> {
+) -> Result<bool, StoreError> {
     let bound = query(
         "insert into planhat_sync.workspaces as old (workspace, key, fingerprint, host, proven_by) values ($1, $2::uuid, $3, $4, $5)
          on conflict (workspace) do update
@@ -93,15 +93,15 @@ pub async fn bind(
 
 /// Fails if the schema is no longer bound as it was, so that what follows in the transaction is not done: another run may
 /// have bound it while this one had put down its lease.
-pub async fn expect_binding(db: &mut PgConnection, workspace: &str, expected: &Binding) -> Result<(), Error> {
+pub async fn expect_binding(db: &mut PgConnection, workspace: &str, expected: &Binding) -> Result<(), StoreError> {
     match binding(db, workspace).await? {
         Some(binding) if binding.fingerprint == expected.fingerprint && binding.host == expected.host => Ok(()),
-        _ => Err(Error::BoundElsewhere { schema: workspace.to_owned() }),
+        _ => Err(StoreError::BoundElsewhere { schema: workspace.to_owned() }),
     }
 }
 
 /// The names of the tables of objects that are there. What a user has made by such a name is none.
-pub async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, Error> {
+pub async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
     query_scalar(
         "select relname::text from pg_class join pg_namespace on pg_namespace.oid = relnamespace
          where nspname = $1 and relkind in ('r', 'p') and exists (select from pg_attribute
@@ -114,27 +114,32 @@ pub async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, 
 }
 
 /// Whether a table has any row, one that is marked as deleted too.
-pub async fn was_filled(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, Error> {
+pub async fn has_ever_had_rows(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, StoreError> {
     has_any_row(db, schema, object.name).await
 }
 
 /// Whether anything has been noted in the timeline.
-pub async fn has_actions(db: &mut PgConnection, schema: &str) -> Result<bool, Error> {
-    match actions::is_there(&mut *db, schema).await {
+pub async fn has_actions(db: &mut PgConnection, schema: &str) -> Result<bool, StoreError> {
+    match actions::actions_table_exists(&mut *db, schema).await {
         Ok(true) => has_any_row(db, schema, actions::TABLE).await,
-        Ok(false) | Err(Error::Taken { .. }) => Ok(false),
+        Ok(false) | Err(StoreError::NameTaken { .. }) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-async fn has_any_row(db: &mut PgConnection, schema: &str, table: &str) -> Result<bool, Error> {
+async fn has_any_row(db: &mut PgConnection, schema: &str, table: &str) -> Result<bool, StoreError> {
     let sql = Sql::new("select exists (select from ").table(schema, table).text(")");
     query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("look for rows"))
 }
 
 /// Ids of rows that are not marked as deleted: the first ones and the last ones, which an index finds. Ids grow, so these are
 /// the oldest records and the newest, in an order of no meaning.
-pub async fn ids_at_both_ends(db: &mut PgConnection, schema: &str, object: &Object, count: i64) -> Result<Vec<String>, Error> {
+pub async fn ids_at_both_ends(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    count: i64,
+) -> Result<Vec<String>, StoreError> {
     let sql = Sql::new("select planhat__id from ((select planhat__id from ")
         .table(schema, object.name)
         .text(" where _deleted_at is null order by planhat__id limit $1) union (select planhat__id from ")

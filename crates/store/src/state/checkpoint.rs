@@ -18,7 +18,7 @@ use sqlx::{FromRow, PgConnection};
 
 use crate::sql::{query, query_as, query_scalar};
 use crate::state::leases::fence;
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 
 /// What a scan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -29,19 +29,19 @@ pub enum ScanKind {
     /// A backfill of another part of history, with which no sync can go on.
     Backfill,
     /// A daily run.
-    Changes,
+    Incremental,
     /// Everything compared, and what is gone found out.
     Full,
 }
 
 impl ScanKind {
-    const ALL: [ScanKind; 4] = [ScanKind::History, ScanKind::Backfill, ScanKind::Changes, ScanKind::Full];
+    const ALL: [ScanKind; 4] = [ScanKind::History, ScanKind::Backfill, ScanKind::Incremental, ScanKind::Full];
 
     pub fn as_str(self) -> &'static str {
         match self {
             ScanKind::History => "history",
             ScanKind::Backfill => "backfill",
-            ScanKind::Changes => "changes",
+            ScanKind::Incremental => "incremental",
             ScanKind::Full => "full",
         }
     }
@@ -49,7 +49,7 @@ impl ScanKind {
 
 /// One walk through the listings of an object, maybe over several runs.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct Scan {
+pub struct ScanCheckpoint {
     /// When it began: changes after this may have been missed and are the next scan's business.
     pub started_at: DateTime<Utc>,
     /// Older records are left out.
@@ -60,19 +60,30 @@ pub struct Scan {
     pub listing: String,
     pub offset: i64,
     /// The record that the next page has to begin with.
-    pub seam: Option<String>,
+    pub overlap_id: Option<String>,
     /// The latest modification seen.
-    pub newest: Option<DateTime<Utc>>,
+    pub newest_change_at: Option<DateTime<Utc>>,
     /// Which rules there were for what may be kept when it began, if there were any.
-    pub rules: Option<i64>,
+    pub rules_fingerprint: Option<i64>,
     /// How often its position was saved.
-    pub saves: i64,
+    #[sqlx(rename = "checkpoint_number")]
+    pub number: i64,
 }
 
-impl Scan {
-    pub fn starting(now: DateTime<Utc>, since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Scan {
-        let (listing, newest, rules) = (String::new(), None, None);
-        Scan { started_at: now, since, until, listing, offset: 0, seam: None, newest, rules, saves: 0 }
+impl ScanCheckpoint {
+    pub fn starting(now: DateTime<Utc>, since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> ScanCheckpoint {
+        let listing = String::new();
+        ScanCheckpoint {
+            started_at: now,
+            since,
+            until,
+            listing,
+            offset: 0,
+            overlap_id: None,
+            newest_change_at: None,
+            rules_fingerprint: None,
+            number: 0,
+        }
     }
 }
 
@@ -85,7 +96,7 @@ pub struct Cursor {
     pub reconciled_at: Option<DateTime<Utc>>,
 }
 
-pub async fn cursor(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<Cursor>, Error> {
+pub async fn cursor(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<Cursor>, StoreError> {
     query_as("select watermark, reconciled_at from planhat_sync.cursors where workspace = $1 and object = $2")
         .bind(workspace)
         .bind(object.name)
@@ -95,15 +106,19 @@ pub async fn cursor(db: &mut PgConnection, workspace: &str, object: &Object) -> 
 }
 
 /// The scans of an object that were begun and not ended, at most one of a kind.
-pub async fn unfinished_scans(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Vec<(ScanKind, Scan)>, Error> {
+pub async fn unfinished_scans(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+) -> Result<Vec<(ScanKind, ScanCheckpoint)>, StoreError> {
     #[derive(FromRow)]
     struct Unfinished {
         kind: String,
         #[sqlx(flatten)]
-        scan: Scan,
+        scan: ScanCheckpoint,
     }
     let scans: Vec<Unfinished> = query_as(
-        "select scan as kind, started_at, since, until, listing, \"offset\", seam, newest, rules, saves from planhat_sync.scans
+        "select scan as kind, started_at, since, until, listing, \"offset\", overlap_id, newest_change_at, rules_fingerprint, checkpoint_number from planhat_sync.scans
          where workspace = $1 and object = $2",
     )
     .bind(workspace)
@@ -115,7 +130,7 @@ pub async fn unfinished_scans(db: &mut PgConnection, workspace: &str, object: &O
         .into_iter()
         .map(|Unfinished { kind, scan }| {
             let known = ScanKind::ALL.into_iter().find(|known| known.as_str() == kind);
-            Ok((known.ok_or(Error::Unknown { column: "scans.scan", value: kind })?, scan))
+            Ok((known.ok_or(StoreError::UnknownValue { column: "scans.scan", value: kind })?, scan))
         })
         .collect()
 }
@@ -123,30 +138,30 @@ pub async fn unfinished_scans(db: &mut PgConnection, workspace: &str, object: &O
 /// Saves the position of a scan behind the fence of its run (see [`fence`]): a run that was taken for dead must
 /// not move the position of its successor. It comes last in a transaction. `last` is what this returned the last time, none for the first time of
 /// a scan. Whoever does not hear of a commit saves the same once more, which is found done.
-pub async fn save_scan(
+pub async fn save_checkpoint(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
     kind: ScanKind,
-    scan: &Scan,
+    scan: &ScanCheckpoint,
     last: Option<i64>,
     run_id: i64,
-) -> Result<i64, Error> {
+) -> Result<i64, StoreError> {
     const FIRST: &str = "with held as (select from planhat_sync.leases where workspace = $1 and run_id = $12 for share)
          insert into planhat_sync.scans as scans
-             (workspace, object, scan, started_at, since, until, listing, \"offset\", seam, newest, rules, saves)
+             (workspace, object, scan, started_at, since, until, listing, \"offset\", overlap_id, newest_change_at, rules_fingerprint, checkpoint_number)
          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1
          from held where $13::bigint is null
          on conflict (workspace, object, scan) do update set started_at = excluded.started_at, since = excluded.since,
-             until = excluded.until, listing = excluded.listing, \"offset\" = excluded.\"offset\", seam = excluded.seam,
-             newest = excluded.newest, rules = excluded.rules, saves = scans.saves + 1
-         returning saves";
+             until = excluded.until, listing = excluded.listing, \"offset\" = excluded.\"offset\", overlap_id = excluded.overlap_id,
+             newest_change_at = excluded.newest_change_at, rules_fingerprint = excluded.rules_fingerprint, checkpoint_number = scans.checkpoint_number + 1
+         returning checkpoint_number";
     const NEXT: &str = "with held as (select from planhat_sync.leases where workspace = $1 and run_id = $12 for share)
          update planhat_sync.scans set started_at = $4, since = $5, until = $6, listing = $7, \"offset\" = $8,
-             seam = $9, newest = $10, rules = $11, saves = $13 + 1
+             overlap_id = $9, newest_change_at = $10, rules_fingerprint = $11, checkpoint_number = $13 + 1
          from held
-         where workspace = $1 and object = $2 and scan = $3 and saves in ($13, $13 + 1)
-         returning saves";
+         where workspace = $1 and object = $2 and scan = $3 and checkpoint_number in ($13, $13 + 1)
+         returning checkpoint_number";
     let saved: Option<i64> = query_scalar(if last.is_some() { NEXT } else { FIRST })
         .bind(workspace)
         .bind(object.name)
@@ -156,9 +171,9 @@ pub async fn save_scan(
         .bind(scan.until)
         .bind(&scan.listing)
         .bind(scan.offset)
-        .bind(&scan.seam)
-        .bind(scan.newest)
-        .bind(scan.rules)
+        .bind(&scan.overlap_id)
+        .bind(scan.newest_change_at)
+        .bind(scan.rules_fingerprint)
         .bind(run_id)
         .bind(last)
         .fetch_optional(&mut *db)
@@ -168,20 +183,20 @@ pub async fn save_scan(
         return Ok(saves);
     }
     fence(db, workspace, run_id).await?;
-    Err(Error::PositionLost { object: object.name })
+    Err(StoreError::CheckpointLost { object: object.name })
 }
 
 /// An error unless the position of a scan is what was saved last.
-pub async fn expect_position(
+pub async fn expect_checkpoint(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
     kind: ScanKind,
     last: i64,
-) -> Result<(), Error> {
-    let stands: bool = query_scalar(
+) -> Result<(), StoreError> {
+    let current: bool = query_scalar(
         "select exists (select from planhat_sync.scans
-             where workspace = $1 and object = $2 and scan = $3 and saves in ($4, $4 + 1))",
+             where workspace = $1 and object = $2 and scan = $3 and checkpoint_number in ($4, $4 + 1))",
     )
     .bind(workspace)
     .bind(object.name)
@@ -190,7 +205,7 @@ pub async fn expect_position(
     .fetch_one(db)
     .await
     .map_err(could_not("read the position of an unfinished scan"))?;
-    if stands { Ok(()) } else { Err(Error::PositionLost { object: object.name }) }
+    if current { Ok(()) } else { Err(StoreError::CheckpointLost { object: object.name }) }
 }
 
 /// Moves the cursor, never backwards, and writes nothing if it does not move. Returns where the watermark
@@ -200,7 +215,7 @@ pub async fn move_cursor(
     workspace: &str,
     object: &Object,
     Cursor { watermark, reconciled_at }: Cursor,
-) -> Result<DateTime<Utc>, Error> {
+) -> Result<DateTime<Utc>, StoreError> {
     query(
         "insert into planhat_sync.cursors as old (workspace, object, watermark, reconciled_at) values ($1, $2, $3, $4)
          on conflict (workspace, object) do update
@@ -225,7 +240,7 @@ pub async fn move_cursor(
 }
 
 /// Ends a scan, so that the next one starts from the beginning.
-pub async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, kind: ScanKind) -> Result<(), Error> {
+pub async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, kind: ScanKind) -> Result<(), StoreError> {
     query("delete from planhat_sync.scans where workspace = $1 and object = $2 and scan = $3")
         .bind(workspace)
         .bind(object.name)
@@ -234,7 +249,7 @@ pub async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, k
         .await
         .map_err(could_not("end a scan"))?;
     if kind == ScanKind::Full {
-        query("delete from planhat_sync.seen where workspace = $1 and object = $2")
+        query("delete from planhat_sync.listed_ids where workspace = $1 and object = $2")
             .bind(workspace)
             .bind(object.name)
             .execute(db)
@@ -251,7 +266,7 @@ pub async fn end_covered_history(
     workspace: &str,
     object: &Object,
     history: Duration,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     query(
         "delete from planhat_sync.scans
          where workspace = $1 and object = $2 and scan = 'history' and since >= started_at - make_interval(secs => $3)",
@@ -266,7 +281,7 @@ pub async fn end_covered_history(
 }
 
 /// Ends all scans of an object: what they have read has to be read again.
-pub async fn end_scans(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<(), Error> {
+pub async fn end_scans(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<(), StoreError> {
     for kind in ScanKind::ALL {
         end_scan(&mut *db, workspace, object, kind).await?;
     }
@@ -274,10 +289,10 @@ pub async fn end_scans(db: &mut PgConnection, workspace: &str, object: &Object) 
 }
 
 /// Forgets how far all objects were read, and how they stood: what follows is read from another workspace, or nothing is stored.
-pub async fn forget_workspace(db: &mut PgConnection, workspace: &str) -> Result<(), Error> {
+pub async fn reset_workspace(db: &mut PgConnection, workspace: &str) -> Result<(), StoreError> {
     for forget in [
         "delete from planhat_sync.scans where workspace = $1",
-        "delete from planhat_sync.seen where workspace = $1",
+        "delete from planhat_sync.listed_ids where workspace = $1",
         "delete from planhat_sync.cursors where workspace = $1",
         "delete from planhat_sync.object_states where workspace = $1",
     ] {
@@ -287,7 +302,7 @@ pub async fn forget_workspace(db: &mut PgConnection, workspace: &str) -> Result<
 }
 
 /// Forgets how far an object was read: its table is gone, so it is loaded from the beginning.
-pub async fn forget_object(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<(), Error> {
+pub async fn reset_object(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<(), StoreError> {
     end_scans(&mut *db, workspace, object).await?;
     query("delete from planhat_sync.cursors where workspace = $1 and object = $2")
         .bind(workspace)

@@ -9,16 +9,16 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, FromRow, PgConnection};
 
 use crate::sql::{query, query_as, query_scalar};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 
 /// How often a run says that it is alive.
-pub const HEARTBEAT: Duration = Duration::from_secs(5);
+pub const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// A lease without a heartbeat for this long may be taken over.
 pub const STALE_AFTER: Duration = Duration::from_secs(90);
 
 /// A process that wants a lease.
 #[derive(Debug, Clone)]
-pub struct Holder {
+pub struct ProcessIdentity {
     /// For the person who finds the lease taken.
     pub name: String,
     /// Which process that is, for another one on the same machine; empty where that cannot be told.
@@ -29,52 +29,52 @@ pub struct Holder {
 
 /// Whose lease may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MayTake {
+pub enum Takeover {
     /// The lease of a run without a heartbeat.
-    FromTheSilent,
+    IfStale,
     /// That run's too: its process is known to be dead.
-    FromTheDead(i64),
+    IfOwnerExited(i64),
     /// Anybody's: no other process can be using this database.
-    FromAnybody,
+    Always,
 }
 
 /// Who is at work.
 #[derive(Debug, Clone, FromRow)]
-pub struct Held {
+pub struct LeaseHolder {
     pub run_id: i64,
     pub command: String,
     pub holder: String,
     pub process: String,
-    pub taken_at: DateTime<Utc>,
-    pub heartbeat_at: DateTime<Utc>,
+    pub acquired_at: DateTime<Utc>,
+    pub renewed_at: DateTime<Utc>,
 }
 
 /// Starts a run and takes the lease for it; `Err(held)` inside when another run has it, of which nothing is left then.
-pub async fn take_lease(
+pub async fn acquire_lease(
     db: &mut PgConnection,
     workspace: &str,
     command: &str,
-    holder: &Holder,
-    may: MayTake,
-) -> Result<Result<i64, Held>, Error> {
+    holder: &ProcessIdentity,
+    takeover: Takeover,
+) -> Result<Result<i64, LeaseHolder>, StoreError> {
     loop {
-        if let Some(run_id) = try_to_take(&mut *db, workspace, command, holder, may).await? {
+        if let Some(run_id) = try_acquire_lease(&mut *db, workspace, command, holder, takeover).await? {
             return Ok(Ok(run_id));
         }
         // Whoever had it may have given it back since.
-        if let Some(held) = holder_of(&mut *db, workspace).await? {
+        if let Some(held) = lease_holder(&mut *db, workspace).await? {
             return Ok(Err(held));
         }
     }
 }
 
-async fn try_to_take(
+async fn try_acquire_lease(
     db: &mut PgConnection,
     workspace: &str,
     command: &str,
-    holder: &Holder,
-    may: MayTake,
-) -> Result<Option<i64>, Error> {
+    holder: &ProcessIdentity,
+    takeover: Takeover,
+) -> Result<Option<i64>, StoreError> {
     let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
     let run_id: i64 = query_scalar(
         "insert into planhat_sync.runs (workspace, command, status, version) values ($1, $2, 'running', $3) returning id",
@@ -88,16 +88,16 @@ async fn try_to_take(
     let taken = query(
         "insert into planhat_sync.leases as old (workspace, run_id, holder, process) values ($1, $2, $3, $4)
          on conflict (workspace) do update
-         set run_id = excluded.run_id, holder = excluded.holder, process = excluded.process, taken_at = now(),
-             heartbeat_at = now(), wanted_at = null
-         where $5 or old.run_id = $6 or old.heartbeat_at < now() - make_interval(secs => $7)",
+         set run_id = excluded.run_id, holder = excluded.holder, process = excluded.process, acquired_at = now(),
+             renewed_at = now(), requested_at = null
+         where $5 or old.run_id = $6 or old.renewed_at < now() - make_interval(secs => $7)",
     )
     .bind(workspace)
     .bind(run_id)
     .bind(&holder.name)
     .bind(&holder.process)
-    .bind(may == MayTake::FromAnybody)
-    .bind(if let MayTake::FromTheDead(run_id) = may { Some(run_id) } else { None })
+    .bind(takeover == Takeover::Always)
+    .bind(if let Takeover::IfOwnerExited(run_id) = takeover { Some(run_id) } else { None })
     .bind(STALE_AFTER.as_secs_f64())
     .execute(&mut *savepoint)
     .await
@@ -112,9 +112,9 @@ async fn try_to_take(
 }
 
 /// Runs that seem to be at work beside the one that holds the lease have died.
-async fn mark_interrupted(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), Error> {
+async fn mark_interrupted(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), StoreError> {
     query(
-        "update planhat_sync.runs set status = 'interrupted', finished_at = now(), error = 'its process ended without a word'
+        "update planhat_sync.runs set status = 'interrupted', finished_at = now(), reason = 'its process ended without a word'
          where workspace = $1 and status = 'running' and id <> $2",
     )
     .bind(workspace)
@@ -125,9 +125,9 @@ async fn mark_interrupted(db: &mut PgConnection, workspace: &str, run_id: i64) -
     Ok(())
 }
 
-async fn holder_of(db: &mut PgConnection, workspace: &str) -> Result<Option<Held>, Error> {
+async fn lease_holder(db: &mut PgConnection, workspace: &str) -> Result<Option<LeaseHolder>, StoreError> {
     query_as(
-        "select run_id, command, holder, process, taken_at, heartbeat_at
+        "select run_id, command, holder, process, acquired_at, renewed_at
          from planhat_sync.leases join planhat_sync.runs on runs.id = run_id where leases.workspace = $1",
     )
     .bind(workspace)
@@ -138,16 +138,16 @@ async fn holder_of(db: &mut PgConnection, workspace: &str) -> Result<Option<Held
 
 /// A lease as its holder finds it.
 #[derive(Debug, Clone, Copy, FromRow)]
-pub struct Lease {
+pub struct RenewedLease {
     /// Another run has asked for it.
-    pub is_wanted: bool,
+    pub is_requested: bool,
 }
 
 /// Says that the run is alive. None when the lease is no longer its own.
-pub async fn beat(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<Lease>, Error> {
+pub async fn renew_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<RenewedLease>, StoreError> {
     query_as(
-        "update planhat_sync.leases set heartbeat_at = now() where workspace = $1 and run_id = $2
-         returning wanted_at is not null as is_wanted",
+        "update planhat_sync.leases set renewed_at = now() where workspace = $1 and run_id = $2
+         returning requested_at is not null as is_requested",
     )
     .bind(workspace)
     .bind(run_id)
@@ -159,21 +159,21 @@ pub async fn beat(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result
 /// The fence of a commit: fails if the run has lost its lease, and keeps it from being taken over until the transaction
 /// has ended. So a run that was paused for minutes cannot commit over its successor. It comes last in a transaction:
 /// whoever renews the lease waits for it.
-pub async fn fence(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), Error> {
+pub async fn fence(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), StoreError> {
     let holds = query("select from planhat_sync.leases where workspace = $1 and run_id = $2 for share")
         .bind(workspace)
         .bind(run_id)
         .fetch_optional(db)
         .await
         .map_err(could_not("see whether the lease still holds"))?;
-    holds.map(|_| ()).ok_or(Error::LeaseLost { run_id })
+    holds.map(|_| ()).ok_or(StoreError::LeaseLost { run_id })
 }
 
 /// Asks a run for its lease. False when there is nothing to wait for: it is free, or another run's.
-pub async fn ask_for_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, Error> {
+pub async fn request_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, StoreError> {
     let asked = query(
-        "update planhat_sync.leases set wanted_at = now()
-         where workspace = $1 and run_id = $2 and heartbeat_at >= now() - make_interval(secs => $3)",
+        "update planhat_sync.leases set requested_at = now()
+         where workspace = $1 and run_id = $2 and renewed_at >= now() - make_interval(secs => $3)",
     )
     .bind(workspace)
     .bind(run_id)
@@ -186,8 +186,8 @@ pub async fn ask_for_lease(db: &mut PgConnection, workspace: &str, run_id: i64) 
 
 /// Leaves the lease to whoever takes it, and the run as it is should nobody give it back: interrupted, but not
 /// finished. False when it was lost before.
-pub async fn free_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, Error> {
-    let freed = query("update planhat_sync.leases set heartbeat_at = to_timestamp(0) where workspace = $1 and run_id = $2")
+pub async fn yield_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, StoreError> {
+    let freed = query("update planhat_sync.leases set renewed_at = to_timestamp(0) where workspace = $1 and run_id = $2")
         .bind(workspace)
         .bind(run_id)
         .execute(&mut *db)
@@ -197,7 +197,7 @@ pub async fn free_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> 
         return Ok(false);
     }
     query(
-        "update planhat_sync.runs set status = 'interrupted', error = 'made way for another run; goes on when that has ended'
+        "update planhat_sync.runs set status = 'interrupted', reason = 'made way for another run; goes on when that has ended'
          where id = $1 and status = 'running'",
     )
     .bind(run_id)
@@ -209,25 +209,25 @@ pub async fn free_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> 
 
 /// Takes the lease back for a run that made way. False while another run has it; or while nobody has
 /// taken it yet, unless that is no longer waited for.
-pub async fn take_lease_back(
+pub async fn reacquire_lease(
     db: &mut PgConnection,
     workspace: &str,
     run_id: i64,
-    holder: &Holder,
-    untaken: bool,
-) -> Result<bool, Error> {
+    holder: &ProcessIdentity,
+    even_if_unclaimed: bool,
+) -> Result<bool, StoreError> {
     let taken = query(
         "insert into planhat_sync.leases as old (workspace, run_id, holder, process) values ($1, $2, $3, $4)
          on conflict (workspace) do update
-         set run_id = excluded.run_id, holder = excluded.holder, process = excluded.process, taken_at = now(),
-             heartbeat_at = now(), wanted_at = null
-         where ($5 or old.run_id <> $2) and old.heartbeat_at < now() - make_interval(secs => $6)",
+         set run_id = excluded.run_id, holder = excluded.holder, process = excluded.process, acquired_at = now(),
+             renewed_at = now(), requested_at = null
+         where ($5 or old.run_id <> $2) and old.renewed_at < now() - make_interval(secs => $6)",
     )
     .bind(workspace)
     .bind(run_id)
     .bind(&holder.name)
     .bind(&holder.process)
-    .bind(untaken)
+    .bind(even_if_unclaimed)
     .bind(STALE_AFTER.as_secs_f64())
     .execute(&mut *db)
     .await
@@ -235,7 +235,7 @@ pub async fn take_lease_back(
     if taken.rows_affected() == 0 {
         return Ok(false);
     }
-    query("update planhat_sync.runs set status = 'running', finished_at = null, error = null where id = $1")
+    query("update planhat_sync.runs set status = 'running', finished_at = null, reason = null where id = $1")
         .bind(run_id)
         .execute(&mut *db)
         .await
@@ -244,7 +244,7 @@ pub async fn take_lease_back(
     Ok(true)
 }
 
-pub(crate) async fn release(db: &mut PgConnection, run_id: i64) -> Result<(), Error> {
+pub(crate) async fn release_lease(db: &mut PgConnection, run_id: i64) -> Result<(), StoreError> {
     query("delete from planhat_sync.leases where run_id = $1")
         .bind(run_id)
         .execute(db)
@@ -255,34 +255,34 @@ pub(crate) async fn release(db: &mut PgConnection, run_id: i64) -> Result<(), Er
 
 /// The daemon that looks after a workspace, as others find it.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct DaemonHolder {
+pub struct DaemonLeaseHolder {
     pub holder: String,
     pub process: String,
     pub instance: String,
-    pub up_since: DateTime<Utc>,
-    pub heartbeat_at: DateTime<Utc>,
+    pub started_at: DateTime<Utc>,
+    pub renewed_at: DateTime<Utc>,
     /// It has not renewed its lease for as long as one at work would: it is idle, or dead.
-    pub is_silent: bool,
+    pub is_stale: bool,
 }
 
-impl DaemonHolder {
-    fn holds_against(&self, ours: &Holder, process: Process) -> bool {
+impl DaemonLeaseHolder {
+    fn blocks(&self, ours: &ProcessIdentity, process: ProcessState) -> bool {
         self.instance != ours.instance
             && match process {
-                Process::Lives => true,
-                Process::HasEnded => false,
-                Process::Unseen => !self.is_silent,
+                ProcessState::Running => true,
+                ProcessState::Exited => false,
+                ProcessState::Unknown => !self.is_stale,
             }
     }
 }
 
 /// What can be seen of a process from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Process {
-    Lives,
-    HasEnded,
+pub enum ProcessState {
+    Running,
+    Exited,
     /// It runs elsewhere, or nothing is shown of it.
-    Unseen,
+    Unknown,
 }
 
 /// What became of the wish for the lease of the daemon.
@@ -290,9 +290,9 @@ pub enum Process {
 pub enum DaemonLease {
     /// It is ours, in place of another one where there was one.
     Acquired {
-        from: Option<DaemonHolder>,
+        from: Option<DaemonLeaseHolder>,
     },
-    HeldBy(DaemonHolder),
+    HeldBy(DaemonLeaseHolder),
 }
 
 /// Makes this the daemon of the workspace, unless another one is there. One that is idle asks nothing of the database, so
@@ -301,9 +301,9 @@ pub enum DaemonLease {
 pub async fn acquire_daemon_lease(
     db: &mut PgConnection,
     workspace: &str,
-    ours: &Holder,
-    look_at: impl Fn(&str) -> Process,
-) -> Result<DaemonLease, Error> {
+    ours: &ProcessIdentity,
+    process_state: impl Fn(&str) -> ProcessState,
+) -> Result<DaemonLease, StoreError> {
     let inserted = query(
         "insert into planhat_sync.daemons (workspace, holder, process, instance) values ($1, $2, $3, $4) on conflict do nothing",
     )
@@ -317,9 +317,9 @@ pub async fn acquire_daemon_lease(
     if inserted.rows_affected() == 1 {
         return Ok(DaemonLease::Acquired { from: None });
     }
-    let there: Option<DaemonHolder> = query_as(
-        "select holder, process, instance, up_since, heartbeat_at,
-             heartbeat_at < now() - make_interval(secs => $2) as is_silent
+    let there: Option<DaemonLeaseHolder> = query_as(
+        "select holder, process, instance, started_at, renewed_at,
+             renewed_at < now() - make_interval(secs => $2) as is_stale
          from planhat_sync.daemons where workspace = $1 for update",
     )
     .bind(workspace)
@@ -328,12 +328,12 @@ pub async fn acquire_daemon_lease(
     .await
     .map_err(could_not("see which daemon looks after a workspace"))?;
     match there {
-        Some(there) if there.holds_against(ours, look_at(&there.process)) => Ok(DaemonLease::HeldBy(there)),
+        Some(there) if there.blocks(ours, process_state(&there.process)) => Ok(DaemonLease::HeldBy(there)),
         there => {
             query(
                 "insert into planhat_sync.daemons (workspace, holder, process, instance) values ($1, $2, $3, $4)
                  on conflict (workspace) do update set holder = excluded.holder, process = excluded.process,
-                     instance = excluded.instance, up_since = now(), heartbeat_at = now()",
+                     instance = excluded.instance, started_at = now(), renewed_at = now()",
             )
             .bind(workspace)
             .bind(&ours.name)
@@ -348,8 +348,8 @@ pub async fn acquire_daemon_lease(
 }
 
 /// Says that the daemon is there. False when another one has taken its place.
-pub async fn renew_daemon_lease(db: &mut PgConnection, workspace: &str, ours: &Holder) -> Result<bool, Error> {
-    let renewed = query("update planhat_sync.daemons set heartbeat_at = now() where workspace = $1 and instance = $2")
+pub async fn renew_daemon_lease(db: &mut PgConnection, workspace: &str, ours: &ProcessIdentity) -> Result<bool, StoreError> {
+    let renewed = query("update planhat_sync.daemons set renewed_at = now() where workspace = $1 and instance = $2")
         .bind(workspace)
         .bind(&ours.instance)
         .execute(db)
@@ -358,7 +358,7 @@ pub async fn renew_daemon_lease(db: &mut PgConnection, workspace: &str, ours: &H
     Ok(renewed.rows_affected() == 1)
 }
 
-pub async fn release_daemon_lease(db: &mut PgConnection, workspace: &str, ours: &Holder) -> Result<(), Error> {
+pub async fn release_daemon_lease(db: &mut PgConnection, workspace: &str, ours: &ProcessIdentity) -> Result<(), StoreError> {
     query("delete from planhat_sync.daemons where workspace = $1 and instance = $2")
         .bind(workspace)
         .bind(&ours.instance)
@@ -374,24 +374,24 @@ mod tests {
 
     #[test]
     fn a_daemon_holds_its_lease_while_it_is_known_to_live_or_has_just_said_so() {
-        let ours = Holder { name: String::new(), process: String::new(), instance: "ours".to_owned() };
-        let holds = |instance: &str, is_silent, process| {
+        let ours = ProcessIdentity { name: String::new(), process: String::new(), instance: "ours".to_owned() };
+        let holds = |instance: &str, is_stale, process| {
             let instance = instance.to_owned();
-            let (up_since, heartbeat_at) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
-            DaemonHolder { holder: String::new(), process: String::new(), instance, up_since, heartbeat_at, is_silent }
-                .holds_against(&ours, process)
+            let (started_at, renewed_at) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
+            DaemonLeaseHolder { holder: String::new(), process: String::new(), instance, started_at, renewed_at, is_stale }
+                .blocks(&ours, process)
         };
-        for (is_silent, process, expected) in [
-            (false, Process::Lives, true),
-            (true, Process::Lives, true),
-            (false, Process::HasEnded, false),
-            (true, Process::HasEnded, false),
+        for (is_stale, process, expected) in [
+            (false, ProcessState::Running, true),
+            (true, ProcessState::Running, true),
+            (false, ProcessState::Exited, false),
+            (true, ProcessState::Exited, false),
             // As where there is no /proc.
-            (false, Process::Unseen, true),
-            (true, Process::Unseen, false),
+            (false, ProcessState::Unknown, true),
+            (true, ProcessState::Unknown, false),
         ] {
-            assert_eq!(holds("another", is_silent, process), expected, "{is_silent} {process:?}");
-            assert!(!holds("ours", is_silent, process), "our own is no obstacle");
+            assert_eq!(holds("another", is_stale, process), expected, "{is_stale} {process:?}");
+            assert!(!holds("ours", is_stale, process), "our own is no obstacle");
         }
     }
 }

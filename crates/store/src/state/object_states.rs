@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use planhat_model::catalog::{Kind, Object};
+use planhat_model::catalog::{ColumnType, Object};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
 use crate::sql::{query, query_as, query_scalar};
 use crate::state::quarantined::quarantined;
 use crate::state::run_history::{Figures, ObjectRun, ObjectStatus, PastRun, recent_runs};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 
 /// Where an object stands: what its latest run did, and how complete it is.
 #[derive(Debug, Clone, Serialize, FromRow)]
@@ -40,7 +40,7 @@ pub struct ObjectState {
 
 /// How a workspace stands.
 #[derive(Debug, Default)]
-pub struct Overview {
+pub struct WorkspaceOverview {
     pub latest_run: Option<PastRun>,
     /// One state per object that ever ran, by name.
     pub objects: Vec<ObjectState>,
@@ -61,8 +61,8 @@ pub struct MisfitColumn {
     pub would_fit: String,
 }
 
-pub async fn overview(db: &mut PgConnection, workspace: &str) -> Result<Overview, Error> {
-    Ok(Overview {
+pub async fn overview(db: &mut PgConnection, workspace: &str) -> Result<WorkspaceOverview, StoreError> {
+    Ok(WorkspaceOverview {
         latest_run: recent_runs(&mut *db, workspace, 1).await?.pop(),
         objects: object_states(&mut *db, workspace).await?,
         quarantine: quarantined(&mut *db, workspace).await?.into_iter().collect(),
@@ -71,14 +71,14 @@ pub async fn overview(db: &mut PgConnection, workspace: &str) -> Result<Overview
 }
 
 /// One state per object that ever ran, by name. Its figures are 0 where the record of its latest run was removed by hand.
-pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec<ObjectState>, Error> {
+pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec<ObjectState>, StoreError> {
     query_as(
         "select states.object, states.status, states.reason, states.hint, states.finished_at, states.last_success_at,
              states.last_readable_at, coalesce(extract(epoch from of.finished_at - of.started_at), 0)::float8 as seconds,
              coalesce(fetched, 0) as fetched, coalesce(listed_again, 0) as listed_again, coalesce(inserted, 0) as inserted,
              coalesce(updated, 0) as updated, coalesce(restored, 0) as restored, coalesce(deleted, 0) as deleted,
-             coalesce(unchanged, 0) as unchanged, coalesce(too_old, 0) as too_old, coalesce(misfits, 0) as misfits,
-             coalesce(overflowed, 0) as overflowed, coalesce(mended, 0) as mended, coalesce(quarantined, 0) as quarantined,
+             coalesce(unchanged, 0) as unchanged, coalesce(outside_history, 0) as outside_history, coalesce(misfits, 0) as misfits,
+             coalesce(overflowed, 0) as overflowed, coalesce(sanitized, 0) as sanitized, coalesce(quarantined, 0) as quarantined,
              coalesce(pages, 0) as pages, coalesce(calls, 0) as calls, cursors.watermark, cursors.reconciled_at,
              exists (select from planhat_sync.scans where scans.workspace = $1 and scans.object = states.object
                      and scans.scan in ('history', 'backfill')) as load_unfinished,
@@ -96,7 +96,7 @@ pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec
 }
 
 /// Notes how an object stands after a run. A success, and that it could be read, stay on record when later runs bring neither.
-pub(crate) async fn note_state(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), Error> {
+pub(crate) async fn save_object_state(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), StoreError> {
     let is_good = matches!(of.status, ObjectStatus::Succeeded | ObjectStatus::Partial);
     query(
         "insert into planhat_sync.object_states as old (workspace, object, run_id, status, reason, hint, finished_at,
@@ -124,7 +124,7 @@ pub(crate) async fn note_state(db: &mut PgConnection, run_id: i64, of: &ObjectRu
 }
 
 /// When an object could last be read, as far as anything is known of it.
-pub async fn last_readable(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, Error> {
+pub async fn last_readable(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, StoreError> {
     query_scalar(
         "select coalesce((select last_readable_at from planhat_sync.object_states where workspace = $1 and object = $2),
              (select updated_at from planhat_sync.cursors where workspace = $1 and object = $2))",
@@ -139,13 +139,13 @@ pub async fn last_readable(db: &mut PgConnection, workspace: &str, object: &Obje
 /// Notes the columns in which values of another type were found, with the type that would hold them. Where a run has read
 /// `all` of an object, the other columns have none any more. Returns the columns for which this is news; where there is none,
 /// nothing is written.
-pub async fn note_misfits(
+pub async fn record_misfits(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
-    found: &[(&str, Kind)],
+    found: &[(&str, ColumnType)],
     all: bool,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<String>, StoreError> {
     let columns: Vec<&str> = found.iter().map(|(column, _)| *column).collect();
     let types: Vec<&str> = found.iter().map(|(_, kind)| kind.sql()).collect();
     if all {
@@ -183,7 +183,7 @@ pub async fn note_misfits(
     Ok(noted.into_iter().filter_map(|(column, is_new)| is_new.then_some(column)).collect())
 }
 
-async fn misfit_columns(db: &mut PgConnection, workspace: &str) -> Result<Vec<MisfitColumn>, Error> {
+async fn misfit_columns(db: &mut PgConnection, workspace: &str) -> Result<Vec<MisfitColumn>, StoreError> {
     query_as(
         "select object, column_name as column, type, misfits_since as since, misfits_type as would_fit from planhat_sync.columns
          where workspace = $1 and misfits_since is not null order by object, position",

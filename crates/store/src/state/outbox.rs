@@ -12,7 +12,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
 use crate::sql::{query, query_as, query_scalar};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 
 /// A message on its way to the database.
 #[derive(Debug, Clone)]
@@ -35,24 +35,25 @@ pub struct ClaimedMessage {
 }
 
 /// What was told last, locked until the end of the transaction: who tells next goes by it.
-pub async fn told<T: DeserializeOwned + Default>(db: &mut PgConnection, workspace: &str) -> Result<T, Error> {
-    query("insert into planhat_sync.told (workspace) values ($1) on conflict do nothing")
+pub async fn announced_state<T: DeserializeOwned + Default>(db: &mut PgConnection, workspace: &str) -> Result<T, StoreError> {
+    query("insert into planhat_sync.announced_states (workspace) values ($1) on conflict do nothing")
         .bind(workspace)
         .execute(&mut *db)
         .await
         .map_err(could_not("note that nothing was told yet"))?;
-    let state: Json<serde_json::Value> = query_scalar("select state from planhat_sync.told where workspace = $1 for update")
-        .bind(workspace)
-        .fetch_one(db)
-        .await
-        .map_err(could_not("read what was told last"))?;
+    let state: Json<serde_json::Value> =
+        query_scalar("select state from planhat_sync.announced_states where workspace = $1 for update")
+            .bind(workspace)
+            .fetch_one(db)
+            .await
+            .map_err(could_not("read what was told last"))?;
     // Another version may have written what this one does not know; a state told twice does less harm than one untold.
     Ok(serde_json::from_value(state.0).unwrap_or_default())
 }
 
-pub async fn save_told(db: &mut PgConnection, workspace: &str, state: &impl Serialize) -> Result<(), Error> {
+pub async fn save_announced_state(db: &mut PgConnection, workspace: &str, state: &impl Serialize) -> Result<(), StoreError> {
     let state = serde_json::to_value(state).unwrap_or_default();
-    query("update planhat_sync.told set state = $2, told_at = now() where workspace = $1 and state is distinct from $2")
+    query("update planhat_sync.announced_states set state = $2, announced_at = now() where workspace = $1 and state is distinct from $2")
         .bind(workspace)
         .bind(Json(state))
         .execute(db)
@@ -62,7 +63,7 @@ pub async fn save_told(db: &mut PgConnection, workspace: &str, state: &impl Seri
 }
 
 /// Queues a message, once.
-pub async fn put_notification(db: &mut PgConnection, workspace: &str, message: &Message) -> Result<(), Error> {
+pub async fn queue_notification(db: &mut PgConnection, workspace: &str, message: &Message) -> Result<(), StoreError> {
     query(
         "insert into planhat_sync.notifications (workspace, event_id, type, body, attempts) values ($1, $2, $3, $4, $5)
          on conflict (event_id) do nothing",
@@ -79,7 +80,7 @@ pub async fn put_notification(db: &mut PgConnection, workspace: &str, message: &
 }
 
 /// News is a reason to try again what waits before it, but for what its receiver asked to wait with.
-pub async fn hasten_notifications(db: &mut PgConnection, workspace: &str) -> Result<(), Error> {
+pub async fn retry_notifications_now(db: &mut PgConnection, workspace: &str) -> Result<(), StoreError> {
     query(
         "update planhat_sync.notifications set next_attempt_at = greatest(now(), not_before)
          where workspace = $1 and next_attempt_at > greatest(now(), not_before)
@@ -93,7 +94,7 @@ pub async fn hasten_notifications(db: &mut PgConnection, workspace: &str) -> Res
 }
 
 /// Forgets what is older than that, whether it was delivered or not.
-pub async fn forget_notifications(db: &mut PgConnection, workspace: &str, keep: Duration) -> Result<(), Error> {
+pub async fn delete_old_notifications(db: &mut PgConnection, workspace: &str, keep: Duration) -> Result<(), StoreError> {
     query("delete from planhat_sync.notifications where workspace = $1 and created_at < now() - make_interval(secs => $2)")
         .bind(workspace)
         .bind(keep.as_secs_f64())
@@ -108,7 +109,7 @@ pub async fn claim_notification(
     db: &mut PgConnection,
     workspace: &str,
     claim: Duration,
-) -> Result<Option<ClaimedMessage>, Error> {
+) -> Result<Option<ClaimedMessage>, StoreError> {
     query_as(
         "update planhat_sync.notifications set attempts = attempts + 1, claimed_until = now() + make_interval(secs => $2)
          where id = (select min(id) from planhat_sync.notifications where workspace = $1 and next_attempt_at is not null)
@@ -123,7 +124,7 @@ pub async fn claim_notification(
 }
 
 /// How long until the first message that waits can be sent; none waits where there is none.
-pub async fn next_notification(db: &mut PgConnection, workspace: &str) -> Result<Option<Duration>, Error> {
+pub async fn next_notification(db: &mut PgConnection, workspace: &str) -> Result<Option<Duration>, StoreError> {
     // By the database's clock alone: ours may differ from it.
     let seconds: Option<f64> = query_scalar(
         "select extract(epoch from greatest(next_attempt_at, claimed_until, now()) - now())::float8
@@ -136,7 +137,7 @@ pub async fn next_notification(db: &mut PgConnection, workspace: &str) -> Result
     Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
 }
 
-pub async fn notification_delivered(db: &mut PgConnection, id: i64) -> Result<(), Error> {
+pub async fn notification_delivered(db: &mut PgConnection, id: i64) -> Result<(), StoreError> {
     query(
         "update planhat_sync.notifications
          set delivered_at = now(), next_attempt_at = null, claimed_until = null, not_before = null, last_error = null
@@ -156,7 +157,7 @@ pub async fn notification_failed(
     error: &str,
     delay: Option<Duration>,
     is_asked_for: bool,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     query(
         "update planhat_sync.notifications
          set next_attempt_at = now() + make_interval(secs => $4), claimed_until = null, last_error = $3,

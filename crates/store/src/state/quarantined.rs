@@ -13,11 +13,11 @@ use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
 use crate::sql::{query, query_as, query_scalar};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 
 /// A record with what of it is kept.
 #[derive(Debug)]
-pub struct Entry<'a> {
+pub struct NewQuarantineEntry<'a> {
     pub rejected: &'a Rejected,
     /// Its text, or in round brackets why there is none, or not all of it.
     pub raw: Cow<'a, str>,
@@ -25,17 +25,17 @@ pub struct Entry<'a> {
 
 /// Keeps these records, each in its latest version. A text that is kept already stays where the record is the same and its
 /// text would not be kept any more.
-pub async fn put_in_quarantine(
+pub async fn quarantine_records(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
     run_id: i64,
-    entries: &[Entry<'_>],
-) -> Result<(), Error> {
+    entries: &[NewQuarantineEntry<'_>],
+) -> Result<(), StoreError> {
     if entries.is_empty() {
         return Ok(());
     }
-    let of = |field: for<'a> fn(&'a Entry<'_>) -> Option<&'a str>| entries.iter().map(field).collect::<Vec<_>>();
+    let of = |field: for<'a> fn(&'a NewQuarantineEntry<'_>) -> Option<&'a str>| entries.iter().map(field).collect::<Vec<_>>();
     query(
         "insert into planhat_sync.quarantine as old (workspace, object, run_id, record_id, reason, sqlstate, raw, raw_hash)
          select distinct on (coalesce(hashtextextended(record_id, 0), raw_hash))
@@ -63,7 +63,7 @@ pub async fn put_in_quarantine(
 }
 
 /// Releases the entries of records that have now been stored.
-pub async fn release_stored(db: &mut PgConnection, workspace: &str, object: &Object, ids: &[&str]) -> Result<u64, Error> {
+pub async fn release_stored(db: &mut PgConnection, workspace: &str, object: &Object, ids: &[&str]) -> Result<u64, StoreError> {
     if ids.is_empty() {
         return Ok(0);
     }
@@ -86,7 +86,7 @@ pub async fn release_stored(db: &mut PgConnection, workspace: &str, object: &Obj
 
 /// Releases what a run that read the whole object has not seen any more. A record without an id can
 /// only be told by its content: mended at Planhat, it comes as another one.
-pub async fn release_unseen(db: &mut PgConnection, workspace: &str, object: &Object, run_id: i64) -> Result<(), Error> {
+pub async fn release_unlisted(db: &mut PgConnection, workspace: &str, object: &Object, run_id: i64) -> Result<(), StoreError> {
     query("delete from planhat_sync.quarantine where workspace = $1 and object = $2 and run_id is distinct from $3")
         .bind(workspace)
         .bind(object.name)
@@ -98,7 +98,7 @@ pub async fn release_unseen(db: &mut PgConnection, workspace: &str, object: &Obj
 }
 
 /// The ids of an object's records in quarantine, as far as they have one.
-pub async fn ids_in_quarantine(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<HashSet<String>, Error> {
+pub async fn ids_in_quarantine(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<HashSet<String>, StoreError> {
     let ids: Vec<String> = query_scalar(
         "select record_id from planhat_sync.quarantine where workspace = $1 and object = $2 and record_id is not null",
     )
@@ -111,7 +111,7 @@ pub async fn ids_in_quarantine(db: &mut PgConnection, workspace: &str, object: &
 }
 
 /// How many records of each object are in quarantine.
-pub(crate) async fn quarantined(db: &mut PgConnection, workspace: &str) -> Result<Vec<(String, i64)>, Error> {
+pub(crate) async fn quarantined(db: &mut PgConnection, workspace: &str) -> Result<Vec<(String, i64)>, StoreError> {
     query_as("select object, count(*) from planhat_sync.quarantine where workspace = $1 group by object order by object")
         .bind(workspace)
         .fetch_all(db)
@@ -121,7 +121,7 @@ pub(crate) async fn quarantined(db: &mut PgConnection, workspace: &str) -> Resul
 
 /// The records of an object that are in quarantine for one reason.
 #[derive(Debug, Clone, Serialize, FromRow)]
-pub struct Waiting {
+pub struct QuarantineGroup {
     pub object: String,
     /// Without what is a record's own.
     pub reason: String,
@@ -131,10 +131,14 @@ pub struct Waiting {
 }
 
 /// What is in quarantine, by object and reason; of all objects where none is named.
-pub async fn waiting(db: &mut PgConnection, workspace: &str, objects: &[&str]) -> Result<Vec<Waiting>, Error> {
+pub async fn quarantine_groups(
+    db: &mut PgConnection,
+    workspace: &str,
+    objects: &[&str],
+) -> Result<Vec<QuarantineGroup>, StoreError> {
     query_as(
         "select object, coalesce($3 || ' (' || sqlstate || ')', rtrim(split_part(split_part(reason, ':', 1), '(', 1))) as reason,
-             count(*) as records, min(seen_at) as oldest, max(seen_at) as newest
+             count(*) as records, min(first_seen_at) as oldest, max(first_seen_at) as newest
          from planhat_sync.quarantine where workspace = $1 and (cardinality($2::text[]) = 0 or object = any($2))
          group by 1, 2 order by 1, 3 desc, 2",
     )
@@ -148,7 +152,7 @@ pub async fn waiting(db: &mut PgConnection, workspace: &str, objects: &[&str]) -
 
 /// A record in quarantine.
 #[derive(Debug, Clone, Serialize, FromRow)]
-pub struct Quarantined {
+pub struct QuarantineEntry {
     pub id: i64,
     pub object: String,
     pub record_id: Option<String>,
@@ -165,9 +169,9 @@ pub async fn latest_in_quarantine(
     workspace: &str,
     objects: &[&str],
     count: i64,
-) -> Result<Vec<Quarantined>, Error> {
+) -> Result<Vec<QuarantineEntry>, StoreError> {
     query_as(
-        "select id, object, record_id, reason, sqlstate, seen_at as since, run_id from planhat_sync.quarantine
+        "select id, object, record_id, reason, sqlstate, first_seen_at as since, run_id from planhat_sync.quarantine
          where workspace = $1 and (cardinality($2::text[]) = 0 or object = any($2)) order by id desc limit $3",
     )
     .bind(workspace)
@@ -179,15 +183,19 @@ pub async fn latest_in_quarantine(
 }
 
 /// One entry with its text.
-pub async fn in_quarantine(db: &mut PgConnection, workspace: &str, id: i64) -> Result<Option<(Quarantined, String)>, Error> {
+pub async fn quarantine_entry(
+    db: &mut PgConnection,
+    workspace: &str,
+    id: i64,
+) -> Result<Option<(QuarantineEntry, String)>, StoreError> {
     #[derive(FromRow)]
-    struct Whole {
+    struct EntryWithText {
         #[sqlx(flatten)]
-        entry: Quarantined,
+        entry: QuarantineEntry,
         raw: String,
     }
-    let whole: Option<Whole> = query_as(
-        "select id, object, record_id, reason, sqlstate, seen_at as since, run_id, raw from planhat_sync.quarantine
+    let whole: Option<EntryWithText> = query_as(
+        "select id, object, record_id, reason, sqlstate, first_seen_at as since, run_id, raw from planhat_sync.quarantine
          where workspace = $1 and id = $2",
     )
     .bind(workspace)
@@ -195,7 +203,7 @@ pub async fn in_quarantine(db: &mut PgConnection, workspace: &str, id: i64) -> R
     .fetch_optional(db)
     .await
     .map_err(could_not("read an entry of the quarantine"))?;
-    Ok(whole.map(|Whole { entry, raw }| (entry, raw)))
+    Ok(whole.map(|EntryWithText { entry, raw }| (entry, raw)))
 }
 
 /// Entries of an object that have an id and a whole text, behind an id and in the order of ids.
@@ -205,7 +213,7 @@ pub async fn texts_in_quarantine(
     object: &Object,
     after: i64,
     count: i64,
-) -> Result<Vec<(i64, String)>, Error> {
+) -> Result<Vec<(i64, String)>, StoreError> {
     query_as(
         "select id, raw from planhat_sync.quarantine
          where workspace = $1 and object = $2 and id > $3 and record_id is not null and raw not like '(%' order by id limit $4",
@@ -220,7 +228,7 @@ pub async fn texts_in_quarantine(
 }
 
 /// Removes entries. Returns the ids of those that there were.
-pub async fn drop_from_quarantine(db: &mut PgConnection, workspace: &str, ids: &[i64]) -> Result<Vec<i64>, Error> {
+pub async fn delete_quarantine_entries(db: &mut PgConnection, workspace: &str, ids: &[i64]) -> Result<Vec<i64>, StoreError> {
     query_scalar("delete from planhat_sync.quarantine where workspace = $1 and id = any($2) returning id")
         .bind(workspace)
         .bind(ids)

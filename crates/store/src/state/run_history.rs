@@ -7,8 +7,8 @@ use sqlx::{FromRow, PgConnection};
 use crate::sql::{query, query_as, query_scalar};
 use crate::state::checkpoint::ScanKind;
 use crate::state::leases as lease;
-use crate::state::object_states::note_state;
-use crate::store_error::{Error, could_not};
+use crate::state::object_states::save_object_state;
+use crate::store_error::{StoreError, could_not};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -69,10 +69,10 @@ pub struct Figures {
     pub restored: i64,
     pub deleted: i64,
     pub unchanged: i64,
-    pub too_old: i64,
+    pub outside_history: i64,
     pub misfits: i64,
     pub overflowed: i64,
-    pub mended: i64,
+    pub sanitized: i64,
     pub quarantined: i64,
     pub pages: i64,
     pub calls: i64,
@@ -109,7 +109,7 @@ pub struct ObjectRun {
 }
 
 /// Notes what became of an object in a run, and how it stands now.
-pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), Error> {
+pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), StoreError> {
     let Figures {
         fetched,
         listed_again,
@@ -118,17 +118,17 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
         restored,
         deleted,
         unchanged,
-        too_old,
+        outside_history,
         misfits,
         overflowed,
-        mended,
+        sanitized,
         quarantined,
         pages,
         calls,
     } = of.figures;
     query(
         "insert into planhat_sync.object_runs (run_id, object, scan, status, reason, started_at, finished_at, watermark,
-             fetched, inserted, updated, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls,
+             fetched, inserted, updated, unchanged, outside_history, misfits, overflowed, sanitized, quarantined, pages, calls,
              restored, deleted, oldest, hint, listed_again)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
          on conflict do nothing",
@@ -145,10 +145,10 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     .bind(inserted)
     .bind(updated)
     .bind(unchanged)
-    .bind(too_old)
+    .bind(outside_history)
     .bind(misfits)
     .bind(overflowed)
-    .bind(mended)
+    .bind(sanitized)
     .bind(quarantined)
     .bind(pages)
     .bind(calls)
@@ -160,19 +160,19 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     .execute(&mut *db)
     .await
     .map_err(could_not("note what became of an object"))?;
-    note_state(db, run_id, of).await
+    save_object_state(db, run_id, of).await
 }
 
 /// Why a run or an object is not good, and what a person can do about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Why {
+pub struct Explanation {
     pub reason: Option<String>,
     pub hint: Option<String>,
 }
 
 /// Notes how many requests a run has sent.
-pub async fn note_calls(db: &mut PgConnection, run_id: i64, calls: i64) -> Result<(), Error> {
-    query("update planhat_sync.runs set api_calls = $2 where id = $1")
+pub async fn record_calls(db: &mut PgConnection, run_id: i64, calls: i64) -> Result<(), StoreError> {
+    query("update planhat_sync.runs set calls = $2 where id = $1")
         .bind(run_id)
         .bind(calls)
         .execute(db)
@@ -182,11 +182,11 @@ pub async fn note_calls(db: &mut PgConnection, run_id: i64, calls: i64) -> Resul
 }
 
 /// Ends a run and releases its lease. One that was taken for dead meanwhile stays so.
-pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, why: &Why) -> Result<(), Error> {
+pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, why: &Explanation) -> Result<(), StoreError> {
     // In the order of whoever takes a lease over, so that neither waits for the other.
-    lease::release(&mut *db, run_id).await?;
+    lease::release_lease(&mut *db, run_id).await?;
     query(
-        "update planhat_sync.runs set status = $2, error = $3, hint = $4, finished_at = now()
+        "update planhat_sync.runs set status = $2, reason = $3, hint = $4, finished_at = now()
          where id = $1 and finished_at is null",
     )
     .bind(run_id)
@@ -207,30 +207,30 @@ pub struct PastRun {
     pub status: String,
     pub started_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
-    pub error: Option<String>,
+    pub reason: Option<String>,
     /// Requests to Planhat in all.
     pub calls: Option<i64>,
     pub hint: Option<String>,
 }
 
 /// The latest runs, the last one first.
-pub async fn recent_runs(db: &mut PgConnection, workspace: &str, count: i64) -> Result<Vec<PastRun>, Error> {
+pub async fn recent_runs(db: &mut PgConnection, workspace: &str, count: i64) -> Result<Vec<PastRun>, StoreError> {
     past_runs(db, workspace, None, count).await
 }
 
 /// One run of this workspace.
-pub async fn run_of(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<PastRun>, Error> {
+pub async fn run_of(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<PastRun>, StoreError> {
     Ok(past_runs(db, workspace, Some(run_id), 1).await?.pop())
 }
 
 /// Of one that seems to be at work, and has not kept its lease for too long, that is said.
-async fn past_runs(db: &mut PgConnection, workspace: &str, run_id: Option<i64>, count: i64) -> Result<Vec<PastRun>, Error> {
+async fn past_runs(db: &mut PgConnection, workspace: &str, run_id: Option<i64>, count: i64) -> Result<Vec<PastRun>, StoreError> {
     query_as(
-        "select id, command, status, started_at, finished_at, hint, api_calls as calls,
+        "select id, command, status, started_at, finished_at, hint, calls as calls,
              case when status = 'running' and not exists (select from planhat_sync.leases
-                      where leases.run_id = runs.id and heartbeat_at >= now() - make_interval(secs => $4))
+                      where leases.run_id = runs.id and renewed_at >= now() - make_interval(secs => $4))
                  then 'it gives no sign of life: its process has probably ended, which the next run notes'
-                 else error end as error
+                 else reason end as reason
          from planhat_sync.runs
          where workspace = $1 and ($2::bigint is null or id = $2) order by id desc limit $3",
     )
@@ -261,10 +261,10 @@ pub struct PastObjectRun {
 }
 
 /// What a run did, object by object in the order in which they began.
-pub async fn objects_of_run(db: &mut PgConnection, run_id: i64) -> Result<Vec<PastObjectRun>, Error> {
+pub async fn objects_of_run(db: &mut PgConnection, run_id: i64) -> Result<Vec<PastObjectRun>, StoreError> {
     query_as(
         "select object, scan, status, reason, hint, started_at, finished_at, fetched, listed_again, inserted, updated, restored,
-             deleted, unchanged, too_old, misfits, overflowed, mended, quarantined, pages, calls, oldest, watermark
+             deleted, unchanged, outside_history, misfits, overflowed, sanitized, quarantined, pages, calls, oldest, watermark
          from planhat_sync.object_runs where run_id = $1 order by started_at, object",
     )
     .bind(run_id)
@@ -274,7 +274,7 @@ pub async fn objects_of_run(db: &mut PgConnection, run_id: i64) -> Result<Vec<Pa
 }
 
 /// When the last run of that command began that was good, at least in part.
-pub async fn last_good_start(db: &mut PgConnection, workspace: &str, command: &str) -> Result<Option<DateTime<Utc>>, Error> {
+pub async fn last_good_start(db: &mut PgConnection, workspace: &str, command: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
     query_scalar(
         "select max(started_at) from planhat_sync.runs
          where workspace = $1 and command = $2 and status in ('succeeded', 'partial')",
@@ -287,7 +287,7 @@ pub async fn last_good_start(db: &mut PgConnection, workspace: &str, command: &s
 }
 
 /// Forgets runs that ended before `instant`, but for the last one and the last good one of each object. Returns how many.
-pub async fn forget_runs(db: &mut PgConnection, workspace: &str, instant: DateTime<Utc>) -> Result<u64, Error> {
+pub async fn delete_old_runs(db: &mut PgConnection, workspace: &str, instant: DateTime<Utc>) -> Result<u64, StoreError> {
     let forgotten = query(
         "delete from planhat_sync.runs where workspace = $1 and status <> 'running' and finished_at < $2 and not exists
              (select from planhat_sync.object_states as states

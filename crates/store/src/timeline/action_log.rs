@@ -20,9 +20,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
-use crate::data::upsert::{self as rows, ByColumn, Compared, Target};
+use crate::data::upsert::{self as rows, ByColumn, PageDiff, Target};
 use crate::sql::{Sql, query, query_as, query_as_with};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 
 /// The table in the data schema.
 pub(crate) const TABLE: &str = "actions";
@@ -31,55 +31,55 @@ pub(crate) const CHANNEL: &str = "planhat_actions";
 
 /// How the timeline is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeline {
-    pub on: bool,
+pub struct TimelineOptions {
+    pub enabled: bool,
     /// Whether what a load brings is noted as created.
     pub initial: bool,
     /// How long an action is kept; zero for ever.
     pub keep: Duration,
 }
 
-impl Default for Timeline {
-    fn default() -> Timeline {
-        Timeline { on: true, initial: true, keep: Duration::ZERO }
+impl Default for TimelineOptions {
+    fn default() -> TimelineOptions {
+        TimelineOptions { enabled: true, initial: true, keep: Duration::ZERO }
     }
 }
 
 /// Which changes become actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noted {
-    Nothing,
+pub enum ActionPolicy {
+    None,
     /// A load whose new rows are not news.
-    AllButNew,
-    Everything,
+    ExceptCreated,
+    All,
 }
 
-impl Timeline {
-    pub fn noted(self, is_load: bool) -> Noted {
+impl TimelineOptions {
+    pub fn action_policy(self, is_load: bool) -> ActionPolicy {
         match self {
-            Timeline { on: false, .. } => Noted::Nothing,
-            Timeline { initial: false, .. } if is_load => Noted::AllButNew,
-            _ => Noted::Everything,
+            TimelineOptions { enabled: false, .. } => ActionPolicy::None,
+            TimelineOptions { initial: false, .. } if is_load => ActionPolicy::ExceptCreated,
+            _ => ActionPolicy::All,
         }
     }
 }
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+enum ActionKind {
     Created,
     Updated,
     Deleted,
     Restored,
 }
 
-impl What {
+impl ActionKind {
     fn as_str(self) -> &'static str {
         match self {
-            What::Created => "created",
-            What::Updated => "updated",
-            What::Deleted => "deleted",
-            What::Restored => "restored",
+            ActionKind::Created => "created",
+            ActionKind::Updated => "updated",
+            ActionKind::Deleted => "deleted",
+            ActionKind::Restored => "restored",
         }
     }
 }
@@ -87,7 +87,7 @@ impl What {
 /// An action to be written.
 #[derive(Debug)]
 pub(crate) struct Action {
-    what: What,
+    kind: ActionKind,
     record_id: String,
     company_id: Option<String>,
     end_user_id: Option<String>,
@@ -99,21 +99,25 @@ pub(crate) struct Action {
 
 /// The actions that storing a page comes to; to be asked for before its rows are written. A row that is written
 /// again without a change in any column is none.
-pub(crate) async fn of(db: &mut PgConnection, target: Target<'_>, compared: &Compared<'_>) -> Result<Vec<Action>, Error> {
-    if target.noted == Noted::Nothing {
+pub(crate) async fn actions_of_page(
+    db: &mut PgConnection,
+    target: Target<'_>,
+    compared: &PageDiff<'_>,
+) -> Result<Vec<Action>, StoreError> {
+    if target.action_policy == ActionPolicy::None {
         return Ok(Vec::new());
     }
-    let reader = Reader::of(target);
+    let reader = ActionBuilder::of(target);
     let mut actions = Vec::new();
-    if target.noted == Noted::Everything {
-        actions.extend(compared.new.iter().map(|row| reader.action(What::Created, row, None)));
+    if target.action_policy == ActionPolicy::All {
+        actions.extend(compared.new.iter().map(|row| reader.action(ActionKind::Created, row, None)));
     }
     let mut changed = changes(db, target, &compared.changed).await?;
     for row in &compared.changed {
         let changed = changed.remove(row.id);
         match (compared.restored.contains(row.id), changed) {
-            (true, changed) => actions.push(reader.action(What::Restored, row, changed)),
-            (false, Some(changed)) => actions.push(reader.action(What::Updated, row, Some(changed))),
+            (true, changed) => actions.push(reader.action(ActionKind::Restored, row, changed)),
+            (false, Some(changed)) => actions.push(reader.action(ActionKind::Updated, row, Some(changed))),
             (false, None) => {}
         }
     }
@@ -122,13 +126,13 @@ pub(crate) async fn of(db: &mut PgConnection, target: Target<'_>, compared: &Com
 }
 
 /// What changes in one row.
-struct Changed {
+struct RowChange {
     changes: String,
     columns: HashSet<String>,
 }
 
 /// By id what storing these rows changes; without those that stay the same.
-async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<HashMap<String, Changed>, Error> {
+async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<HashMap<String, RowChange>, StoreError> {
     if rows.is_empty() {
         return Ok(HashMap::new());
     }
@@ -138,33 +142,33 @@ async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -
          from (",
     );
     let by_column = ByColumn::of(target.columns, rows);
-    let sql = rows::differing(sql, target, &by_column).text(") as difference group by id");
+    let sql = rows::differences_sql(sql, target, &by_column).text(") as difference group by id");
     let changes: Vec<(String, String, Vec<String>)> = query_as_with(sql.safe(), by_column.arguments()?)
         .fetch_all(db)
         .await
         .map_err(could_not("compare a page with its table"))?;
     let changed = |(id, changes, columns): (_, _, Vec<String>)| {
-        (id, Changed { changes: as_they_may_be_kept(target, changes), columns: columns.into_iter().collect() })
+        (id, RowChange { changes: masked_changes(target, changes), columns: columns.into_iter().collect() })
     };
     Ok(changes.into_iter().map(changed).collect())
 }
 
 /// Changes without what their old values tell from before there were rules.
-fn as_they_may_be_kept(target: Target<'_>, changes: String) -> String {
+fn masked_changes(target: Target<'_>, changes: String) -> String {
     #[derive(Serialize, Deserialize)]
-    struct Change {
+    struct ColumnChange {
         old: Box<RawValue>,
         new: Box<RawValue>,
     }
     if target.rules.is_none() {
         return changes;
     }
-    let without_old_value = |column: &str, mut change: Change| {
+    let without_old_value = |column: &str, mut change: ColumnChange| {
         let old = serde_json::from_str(change.old.get())?;
-        change.old = to_raw_value(&old_as_it_may_be_kept(target, column, old))?;
+        change.old = to_raw_value(&masked_old_value(target, column, old))?;
         Ok(change)
     };
-    let kept = serde_json::from_str::<BTreeMap<String, Change>>(&changes).and_then(|changes| {
+    let kept = serde_json::from_str::<BTreeMap<String, ColumnChange>>(&changes).and_then(|changes| {
         let kept = changes.into_iter().map(|(column, change)| Ok((column.clone(), without_old_value(&column, change)?)));
         serde_json::to_string(&kept.collect::<Result<BTreeMap<_, _>, serde_json::Error>>()?)
     });
@@ -173,14 +177,14 @@ fn as_they_may_be_kept(target: Target<'_>, changes: String) -> String {
 }
 
 /// An old value of a column, which may be from before there was a rule for it.
-pub fn old_as_it_may_be_kept(target: Target<'_>, column: &str, old: Value) -> Value {
+pub fn masked_old_value(target: Target<'_>, column: &str, old: Value) -> Value {
     let Some(rules) = target.rules else { return old };
     match (column, old) {
         ("_misfits", Value::Object(misfits)) => {
-            misfits.into_iter().map(|(column, old)| (column.clone(), old_as_it_may_be_kept(target, &column, old))).collect()
+            misfits.into_iter().map(|(column, old)| (column.clone(), masked_old_value(target, &column, old))).collect()
         }
         ("_overflow", Value::Object(overflow)) => {
-            let kept = |origin, name: String, old| (name.clone(), rules.apply_to_stored(origin, &name, old));
+            let kept = |origin, name: String, old| (name.clone(), rules.mask_stored(origin, &name, old));
             let custom =
                 |fields: Map<String, Value>| fields.into_iter().map(|(name, old)| kept(Origin::Custom, name, old)).collect();
             let fields = overflow.into_iter().map(|(name, old)| match old {
@@ -191,14 +195,14 @@ pub fn old_as_it_may_be_kept(target: Target<'_>, column: &str, old: Value) -> Va
         }
         (_, Value::Null) => Value::Null,
         (column, old) => match target.columns.named(column) {
-            Some(column) => rules.apply_to_stored(column.origin, &column.planhat_name, old),
+            Some(column) => rules.mask_stored(column.origin, &column.planhat_name, old),
             None => Value::from(REDACTED),
         },
     }
 }
 
 /// Reads off records what their actions say besides.
-struct Reader<'a> {
+struct ActionBuilder<'a> {
     object: &'a Object,
     /// Times that a change may move, with their columns.
     moving: Vec<Property<'a>>,
@@ -210,33 +214,33 @@ struct Property<'a> {
     column: Option<&'a str>,
 }
 
-impl<'a> Reader<'a> {
-    fn of(target: Target<'a>) -> Reader<'a> {
+impl<'a> ActionBuilder<'a> {
+    fn of(target: Target<'a>) -> ActionBuilder<'a> {
         let moving = [target.object.modified, target.object.dated];
-        Reader { object: target.object, moving: moving.into_iter().flat_map(|names| properties(target, names)).collect() }
+        ActionBuilder { object: target.object, moving: moving.into_iter().flat_map(|names| properties(target, names)).collect() }
     }
 
-    fn action(&self, what: What, row: &Row<'_>, changed: Option<Changed>) -> Action {
+    fn action(&self, kind: ActionKind, row: &Row<'_>, changed: Option<RowChange>) -> Action {
         let (object, record) = (self.object, row.record);
         let the_one = |names: &[&str]| names.iter().find_map(|name| reference(&record.get(name)?.tree()));
         let first_of = |names: &[&str]| names.iter().find_map(|name| record.instant(name));
-        let happened_at = match what {
-            What::Created => first_of(object.occurred)
+        let happened_at = match kind {
+            ActionKind::Created => first_of(object.occurred)
                 .or_else(|| first_of(object.created))
                 .or_else(|| time_of_id(row.id))
                 .or_else(|| record.newest_of(object.times())),
             // A time that this change has not moved is that of an earlier one.
-            What::Updated => first_of(object.occurred).or_else(|| {
+            ActionKind::Updated => first_of(object.occurred).or_else(|| {
                 let has_moved = |property: &&Property<'_>| {
                     let is_among = |column| changed.as_ref().is_some_and(|changed| changed.columns.contains(column));
                     property.column.is_some_and(is_among)
                 };
                 self.moving.iter().filter(has_moved).filter_map(|property| record.instant(property.planhat_name)).max()
             }),
-            What::Deleted | What::Restored => None,
+            ActionKind::Deleted | ActionKind::Restored => None,
         };
         Action {
-            what,
+            kind,
             record_id: row.id.to_owned(),
             company_id: the_one(object.company),
             end_user_id: the_one(object.end_user),
@@ -288,12 +292,12 @@ impl Action {
     pub(crate) fn deleted(target: Target<'_>, record_id: &str, references: &Map<String, Value>) -> Action {
         // The row may be from before there were rules.
         let kept = |name: &str, value: &Value| match target.rules {
-            Some(rules) => rules.apply_to_stored(Origin::Property, name, value.clone()),
+            Some(rules) => rules.mask_stored(Origin::Property, name, value.clone()),
             None => value.clone(),
         };
         let the_one = |names: &[&str]| names.iter().find_map(|name| reference(&kept(name, references.get(*name)?)));
         Action {
-            what: What::Deleted,
+            kind: ActionKind::Deleted,
             record_id: record_id.to_owned(),
             company_id: the_one(target.object.company),
             end_user_id: the_one(target.object.end_user),
@@ -324,11 +328,11 @@ pub(crate) fn references(sql: Sql, target: Target<'_>) -> Sql {
 
 /// Writes actions and tells who listens, at commit. It should come shortly before that: whoever else has actions to
 /// write waits.
-pub(crate) async fn note(db: &mut PgConnection, target: Target<'_>, actions: &[Action]) -> Result<(), Error> {
-    if target.noted == Noted::Nothing || actions.is_empty() {
+pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, actions: &[Action]) -> Result<(), StoreError> {
+    if target.action_policy == ActionPolicy::None || actions.is_empty() {
         return Ok(());
     }
-    lock(&mut *db, target.schema).await?;
+    lock_action_ids(&mut *db, target.schema).await?;
     let text = |of: fn(&Action) -> Option<&str>| actions.iter().map(of).collect::<Vec<_>>();
     let sql = Sql::new("with noted as (insert into ").table(target.schema, TABLE).text(
         " (action, kind, object, record_id, company_id, end_user_id, happened_at, seen_at, run_id, changes)
@@ -345,7 +349,7 @@ pub(crate) async fn note(db: &mut PgConnection, target: Target<'_>, actions: &[A
         .bind(target.object.name)
         .bind(target.object.action)
         .bind(target.run_id)
-        .bind(text(|action| Some(action.what.as_str())))
+        .bind(text(|action| Some(action.kind.as_str())))
         .bind(text(|action| Some(&action.record_id)))
         .bind(text(|action| action.company_id.as_deref()))
         .bind(text(|action| action.end_user_id.as_deref()))
@@ -360,7 +364,7 @@ pub(crate) async fn note(db: &mut PgConnection, target: Target<'_>, actions: &[A
 
 /// Until the end of the transaction nobody else gives out ids of actions. What others may have read must not be forgotten
 /// and its ids be given out again, so this transaction does wait for the disk.
-async fn lock(db: &mut PgConnection, schema: &str) -> Result<(), Error> {
+async fn lock_action_ids(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
     query(
         "select pg_advisory_xact_lock(hashtextextended($1 || '.actions', 0)), set_config('synchronous_commit',
              case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end, true)",
@@ -387,20 +391,20 @@ const COLUMNS: [(&str, &str); 11] = [
 ];
 
 /// Makes the table of actions unless it is there.
-pub async fn make_actions(db: &mut PgConnection, schema: &str) -> Result<(), Error> {
-    if is_there(&mut *db, schema).await? {
+pub async fn create_actions_table(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    if actions_table_exists(&mut *db, schema).await? {
         return Ok(());
     }
-    lock(&mut *db, schema).await?;
+    lock_action_ids(&mut *db, schema).await?;
     // Somebody else may have made it meanwhile.
-    if is_there(&mut *db, schema).await? {
+    if actions_table_exists(&mut *db, schema).await? {
         return Ok(());
     }
     sqlx::raw_sql(table_as_sql(schema).safe()).execute(&mut *db).await.map_err(could_not("create the table of actions"))?;
     // Where there was one before, its readers know how far they have read.
     query(
-        "select setval(pg_get_serial_sequence(format('%I.%I', $1, $2), 'id'), max(last_id), true)
-         from planhat_sync.consumers where workspace = $1 having max(last_id) > 0",
+        "select setval(pg_get_serial_sequence(format('%I.%I', $1, $2), 'id'), max(last_action_id), true)
+         from planhat_sync.consumers where workspace = $1 having max(last_action_id) > 0",
     )
     .bind(schema)
     .bind(TABLE)
@@ -411,7 +415,7 @@ pub async fn make_actions(db: &mut PgConnection, schema: &str) -> Result<(), Err
 }
 
 /// Whether the table of actions is there; an error if it is somebody else's.
-pub(crate) async fn is_there(db: &mut PgConnection, schema: &str) -> Result<bool, Error> {
+pub(crate) async fn actions_table_exists(db: &mut PgConnection, schema: &str) -> Result<bool, StoreError> {
     let found: Option<(bool, Vec<String>)> = query_as(
         "select relkind in ('r', 'p'), array(select attname::text from pg_attribute
                 where attrelid = pg_class.oid and attnum > 0 and not attisdropped)
@@ -425,7 +429,7 @@ pub(crate) async fn is_there(db: &mut PgConnection, schema: &str) -> Result<bool
     match found {
         None => Ok(false),
         Some((true, columns)) if COLUMNS.iter().all(|(column, _)| columns.iter().any(|there| there == column)) => Ok(true),
-        Some(_) => Err(Error::Taken { relation: format!("{schema}.{TABLE}") }),
+        Some(_) => Err(StoreError::NameTaken { relation: format!("{schema}.{TABLE}") }),
     }
 }
 
@@ -463,10 +467,10 @@ fn table_as_sql(schema: &str) -> Sql {
 }
 
 /// Forgets some of the actions that were seen longer ago than this, the oldest first. Returns how many.
-pub async fn forget_actions(db: &mut PgConnection, schema: &str, keep: Duration) -> Result<u64, Error> {
+pub async fn delete_old_actions(db: &mut PgConnection, schema: &str, keep: Duration) -> Result<u64, StoreError> {
     /// So that no transaction is long.
     const PORTION: i64 = 10_000;
-    if !is_there(&mut *db, schema).await? {
+    if !actions_table_exists(&mut *db, schema).await? {
         return Ok(0);
     }
     let sql = Sql::new("delete from ")

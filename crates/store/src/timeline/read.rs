@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::Store;
 use crate::connection::pool;
 use crate::sql::{Sql, query, query_as, query_scalar};
-use crate::store_error::{Error, could_not};
+use crate::store_error::{StoreError, could_not};
 use crate::timeline::action_log::{self as actions, CHANNEL, TABLE};
 
 pub(crate) const VIEW: &str = "timeline";
@@ -30,7 +30,7 @@ const ABOUT: &str = "What happened, for people, kept by planhat-sync: each actio
      changed in words, and the record as it is now.";
 
 /// Makes the view, or makes it anew where there are tables that it does not know of.
-pub async fn make_timeline(db: &mut PgConnection, schema: &str) -> Result<(), Error> {
+pub async fn create_timeline_view(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
     query("select set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(hashtextextended($1 || '.timeline', 0))")
         .bind(schema)
         .execute(&mut *db)
@@ -41,9 +41,9 @@ pub async fn make_timeline(db: &mut PgConnection, schema: &str) -> Result<(), Er
     let about =
         format!("{ABOUT} Definition {:016x}.", xxh3_64((definition + &oids(&mut *db, schema, &tables).await?).as_bytes()));
     let options = match found(&mut *db, schema).await? {
-        Some(Found { is_view: true, comment: Some(comment), .. }) if comment == about => return Ok(()),
-        Some(Found { is_view: true, comment: Some(comment), options }) if comment.starts_with(ABOUT) => options,
-        Some(_) => return Err(Error::Taken { relation: format!("{schema}.{VIEW}") }),
+        Some(ExistingRelation { is_view: true, comment: Some(comment), .. }) if comment == about => return Ok(()),
+        Some(ExistingRelation { is_view: true, comment: Some(comment), options }) if comment.starts_with(ABOUT) => options,
+        Some(_) => return Err(StoreError::NameTaken { relation: format!("{schema}.{VIEW}") }),
         None => Vec::new(),
     };
     let view = Sql::new("create or replace view ").table(schema, VIEW);
@@ -57,7 +57,7 @@ pub async fn make_timeline(db: &mut PgConnection, schema: &str) -> Result<(), Er
 
 /// What has the view's name.
 #[derive(FromRow)]
-struct Found {
+struct ExistingRelation {
     is_view: bool,
     comment: Option<String>,
     /// What a user has set: they would not outlive the view's being made anew.
@@ -71,7 +71,7 @@ fn option(sql: Sql, option: &str) -> Sql {
 }
 
 /// A view goes on to read a table that was renamed, not the one that has its name now.
-async fn oids(db: &mut PgConnection, schema: &str, tables: &[String]) -> Result<String, Error> {
+async fn oids(db: &mut PgConnection, schema: &str, tables: &[String]) -> Result<String, StoreError> {
     query_scalar(
         "select coalesce(string_agg(pg_class.oid::text, ' ' order by relname), '')
          from pg_class join pg_namespace on pg_namespace.oid = relnamespace
@@ -85,7 +85,7 @@ async fn oids(db: &mut PgConnection, schema: &str, tables: &[String]) -> Result<
     .map_err(could_not("look for tables"))
 }
 
-async fn found(db: &mut PgConnection, schema: &str) -> Result<Option<Found>, Error> {
+async fn found(db: &mut PgConnection, schema: &str) -> Result<Option<ExistingRelation>, StoreError> {
     query_as(
         "select relkind = 'v' as is_view, obj_description(pg_class.oid, 'pg_class') as comment,
              coalesce(reloptions, '{}') as options
@@ -99,7 +99,7 @@ async fn found(db: &mut PgConnection, schema: &str) -> Result<Option<Found>, Err
 }
 
 /// The objects whose tables are there.
-async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, Error> {
+async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
     query_scalar(
         "select distinct object from planhat_sync.columns
              join pg_class on relname = object and relkind in ('r', 'p')
@@ -184,7 +184,7 @@ pub struct PastAction {
 
 /// Which actions are wanted.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct ActionFilter {
     /// All where none is named.
     pub objects: Vec<String>,
     pub kinds: Vec<String>,
@@ -196,20 +196,20 @@ pub struct Wanted {
 pub async fn newest_actions(
     db: &mut PgConnection,
     schema: &str,
-    wanted: &Wanted,
+    filter: &ActionFilter,
     since: Option<DateTime<Utc>>,
     count: i64,
-) -> Result<Vec<PastAction>, Error> {
-    if !actions::is_there(&mut *db, schema).await? {
+) -> Result<Vec<PastAction>, StoreError> {
+    if !actions::actions_table_exists(&mut *db, schema).await? {
         return Ok(Vec::new());
     }
     let tables = tables(&mut *db, schema).await?;
-    let sql = wanted_of(schema, &tables).text(" and ($4::timestamptz is null or seen_at >= $4) order by ");
-    let sql = if wanted.company.is_some() { sql.text("happened_at desc, ") } else { sql };
+    let sql = filtered_sql(schema, &tables).text(" and ($4::timestamptz is null or seen_at >= $4) order by ");
+    let sql = if filter.company.is_some() { sql.text("happened_at desc, ") } else { sql };
     query_as(sql.text("id desc limit $5").safe())
-        .bind(&wanted.objects)
-        .bind(&wanted.kinds)
-        .bind(&wanted.company)
+        .bind(&filter.objects)
+        .bind(&filter.kinds)
+        .bind(&filter.company)
         .bind(since)
         .bind(count)
         .fetch_all(db)
@@ -221,17 +221,17 @@ pub async fn newest_actions(
 pub async fn next_actions(
     db: &mut PgConnection,
     schema: &str,
-    wanted: &Wanted,
+    filter: &ActionFilter,
     after: i64,
     upto: i64,
     count: i64,
-) -> Result<Vec<PastAction>, Error> {
+) -> Result<Vec<PastAction>, StoreError> {
     let tables = tables(&mut *db, schema).await?;
-    let sql = wanted_of(schema, &tables).text(" and id > $4 and id <= $5 order by id limit $6");
+    let sql = filtered_sql(schema, &tables).text(" and id > $4 and id <= $5 order by id limit $6");
     query_as(sql.safe())
-        .bind(&wanted.objects)
-        .bind(&wanted.kinds)
-        .bind(&wanted.company)
+        .bind(&filter.objects)
+        .bind(&filter.kinds)
+        .bind(&filter.company)
         .bind(after)
         .bind(upto)
         .bind(count)
@@ -240,7 +240,7 @@ pub async fn next_actions(
         .map_err(could_not("read the timeline"))
 }
 
-fn wanted_of(schema: &str, tables: &[String]) -> Sql {
+fn filtered_sql(schema: &str, tables: &[String]) -> Sql {
     let sql = Sql::new(
         "select id, happened_at, seen_at, action, kind, object, record_id, company_id, company, end_user_id, end_user, run_id,
              changes, changed
@@ -253,8 +253,8 @@ fn wanted_of(schema: &str, tables: &[String]) -> Sql {
 }
 
 /// The id of the last action that was committed; 0 where there is none, none where there is no table for them.
-pub async fn latest_action(db: &mut PgConnection, schema: &str) -> Result<Option<i64>, Error> {
-    if !actions::is_there(&mut *db, schema).await? {
+pub async fn latest_action(db: &mut PgConnection, schema: &str) -> Result<Option<i64>, StoreError> {
+    if !actions::actions_table_exists(&mut *db, schema).await? {
         return Ok(None);
     }
     let sql = Sql::new("select coalesce(max(id), 0) from ").table(schema, TABLE);
@@ -262,7 +262,7 @@ pub async fn latest_action(db: &mut PgConnection, schema: &str) -> Result<Option
 }
 
 /// The id of the last action that was seen before an instant.
-pub async fn last_action_before(db: &mut PgConnection, schema: &str, since: DateTime<Utc>) -> Result<i64, Error> {
+pub async fn last_action_before(db: &mut PgConnection, schema: &str, since: DateTime<Utc>) -> Result<i64, StoreError> {
     // What was seen later has a larger id.
     let sql = Sql::new("select coalesce((select id from ")
         .table(schema, TABLE)
@@ -271,8 +271,8 @@ pub async fn last_action_before(db: &mut PgConnection, schema: &str, since: Date
 }
 
 /// How far a consumer has read, if it has begun.
-pub async fn position(db: &mut PgConnection, workspace: &str, consumer: &str) -> Result<Option<i64>, Error> {
-    query_scalar("select last_id from planhat_sync.consumers where workspace = $1 and name = $2")
+pub async fn consumer_position(db: &mut PgConnection, workspace: &str, consumer: &str) -> Result<Option<i64>, StoreError> {
+    query_scalar("select last_action_id from planhat_sync.consumers where workspace = $1 and name = $2")
         .bind(workspace)
         .bind(consumer)
         .fetch_optional(db)
@@ -281,11 +281,16 @@ pub async fn position(db: &mut PgConnection, workspace: &str, consumer: &str) ->
 }
 
 /// Notes how far a consumer has read, never less far than before.
-pub async fn save_position(db: &mut PgConnection, workspace: &str, consumer: &str, last_id: i64) -> Result<(), Error> {
+pub async fn save_consumer_position(
+    db: &mut PgConnection,
+    workspace: &str,
+    consumer: &str,
+    last_id: i64,
+) -> Result<(), StoreError> {
     query(
-        "insert into planhat_sync.consumers as old (workspace, name, last_id) values ($1, $2, $3)
-         on conflict (workspace, name) do update set last_id = excluded.last_id, updated_at = now()
-         where old.last_id < excluded.last_id",
+        "insert into planhat_sync.consumers as old (workspace, name, last_action_id) values ($1, $2, $3)
+         on conflict (workspace, name) do update set last_action_id = excluded.last_action_id, updated_at = now()
+         where old.last_action_id < excluded.last_id",
     )
     .bind(workspace)
     .bind(consumer)
@@ -298,42 +303,42 @@ pub async fn save_position(db: &mut PgConnection, workspace: &str, consumer: &st
 
 /// For the connection that listens: how long it may take to be made, after how much silence it is asked whether anybody
 /// is there, and how long the answer may take.
-const CONNECT_WITHIN: Duration = Duration::from_secs(30);
-const ASK_AFTER: Duration = Duration::from_secs(60);
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+const LISTENER_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const PING_AFTER: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Rings when actions have been committed, as far as that can be heard: not through a pooler, nor where the one
 /// connection there is has other work. Who waits for it looks for himself now and then.
 #[derive(Debug)]
-pub struct Bell {
-    rung: Arc<Notify>,
+pub struct ActionListener {
+    notify: Arc<Notify>,
     listening: Option<JoinHandle<()>>,
 }
 
-impl Bell {
-    pub fn of(store: &Store) -> Bell {
-        let rung = Arc::new(Notify::new());
+impl ActionListener {
+    pub fn of(store: &Store) -> ActionListener {
+        let notify = Arc::new(Notify::new());
         // On a connection of its own, since it is for nothing else.
-        let own = (!store.is_ours_alone()).then(|| pool((*store.pool().connect_options()).clone(), 1, CONNECT_WITHIN));
-        let ring = Arc::clone(&rung);
+        let own = (!store.is_embedded()).then(|| pool((*store.pool().connect_options()).clone(), 1, LISTENER_CONNECT_TIMEOUT));
+        let shared = Arc::clone(&notify);
         let listening = own.map(|own| {
             tokio::spawn(async move {
                 loop {
-                    let Err(error) = listen(&own, &ring).await;
+                    let Err(error) = listen(&own, &shared).await;
                     tracing::debug!(error = %Chain(&error), "cannot hear of new actions: looking for them now and then");
                     tokio::time::sleep(Duration::from_secs(10)).await;
                 }
             })
         });
-        Bell { rung, listening }
+        ActionListener { notify, listening }
     }
 
-    pub async fn rings(&self) {
-        self.rung.notified().await;
+    pub async fn notified(&self) {
+        self.notify.notified().await;
     }
 }
 
-impl Drop for Bell {
+impl Drop for ActionListener {
     fn drop(&mut self) {
         if let Some(listening) = &self.listening {
             listening.abort();
@@ -341,19 +346,19 @@ impl Drop for Bell {
     }
 }
 
-async fn listen(pool: &sqlx::PgPool, rung: &Notify) -> Result<std::convert::Infallible, sqlx::Error> {
+async fn listen(pool: &sqlx::PgPool, notify: &Notify) -> Result<std::convert::Infallible, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     in_time(listener.listen(CHANNEL)).await?;
     loop {
-        match timeout(ASK_AFTER, listener.recv()).await {
+        match timeout(PING_AFTER, listener.recv()).await {
             Ok(heard) => _ = heard?,
             // A connection that has gone silent has no more to tell: whoever is there answers.
             Err(_) => _ = in_time(query("select 1").execute(&mut listener)).await?,
         }
-        rung.notify_one();
+        notify.notify_one();
     }
 }
 
 async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    timeout(ANSWERS_WITHIN, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    timeout(PING_TIMEOUT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

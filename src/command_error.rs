@@ -2,24 +2,24 @@
 
 use std::process::ExitCode;
 
-use planhat_api::{self as api, BadToken};
+use planhat_api::{self as api, InvalidToken};
 use planhat_model::error::exit_code as exit;
 use planhat_store as store;
 
-use crate::events::NoRun;
+use crate::events::StartFailure;
 use crate::{config, print, run};
 
 /// Why a command ended before it was done.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandError {
     pub code: u8,
     pub error: anyhow::Error,
     pub hint: Option<String>,
 }
 
-impl Failure {
-    pub fn new(code: u8, error: impl Into<anyhow::Error>, hint: Option<&str>) -> Failure {
-        Failure { code, error: error.into(), hint: hint.map(str::to_owned) }
+impl CommandError {
+    pub fn new(code: u8, error: impl Into<anyhow::Error>, hint: Option<&str>) -> CommandError {
+        CommandError { code, error: error.into(), hint: hint.map(str::to_owned) }
     }
 
     /// Tells the person at the terminal, and gives the exit code.
@@ -34,14 +34,14 @@ impl Failure {
     }
 
     /// For those who are told of it; nobody is told that somebody else is at work.
-    pub fn as_no_run(&self) -> Option<NoRun> {
+    pub fn as_start_failure(&self) -> Option<StartFailure> {
         let kind = match self.code {
             exit::BUSY => return None,
             exit::CONFIGURATION => "configuration",
             exit::DATABASE => "database",
             _ => "failed",
         };
-        Some(NoRun { kind: kind.to_owned(), reason: format!("{:#}", self.error), hint: self.hint.clone() })
+        Some(StartFailure { kind: kind.to_owned(), reason: format!("{:#}", self.error), hint: self.hint.clone() })
     }
 
     fn text(&self) -> String {
@@ -61,9 +61,9 @@ impl Failure {
     }
 }
 
-impl From<config::Error> for Failure {
-    fn from(error: config::Error) -> Failure {
-        Failure::new(
+impl From<config::SettingsError> for CommandError {
+    fn from(error: config::SettingsError) -> CommandError {
+        CommandError::new(
             exit::CONFIGURATION,
             error,
             Some("config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones"),
@@ -71,68 +71,72 @@ impl From<config::Error> for Failure {
     }
 }
 
-impl From<BadToken> for Failure {
-    fn from(error: BadToken) -> Failure {
-        Failure::new(exit::CONFIGURATION, error, Some("copy the token of the private app again, whole and without line breaks"))
+impl From<InvalidToken> for CommandError {
+    fn from(error: InvalidToken) -> CommandError {
+        CommandError::new(
+            exit::CONFIGURATION,
+            error,
+            Some("copy the token of the private app again, whole and without line breaks"),
+        )
     }
 }
 
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Failure {
+impl From<store::StoreError> for CommandError {
+    fn from(error: store::StoreError) -> CommandError {
         let hint = error.hint();
         let code = match error {
-            store::Error::NoPostgresUrl | store::Error::BadUrl { .. } => exit::CONFIGURATION,
+            store::StoreError::NoPostgresUrl | store::StoreError::BadUrl { .. } => exit::CONFIGURATION,
             #[cfg(feature = "embedded")]
-            store::Error::EmbeddedInUse => exit::BUSY,
+            store::StoreError::EmbeddedInUse => exit::BUSY,
             _ => exit::DATABASE,
         };
-        Failure::new(code, error, hint)
+        CommandError::new(code, error, hint)
     }
 }
 
-impl From<api::Error> for Failure {
-    fn from(error: api::Error) -> Failure {
+impl From<api::ApiError> for CommandError {
+    fn from(error: api::ApiError) -> CommandError {
         let hint = error.hint();
-        Failure::new(code_of(&error), error, hint)
+        CommandError::new(code_of(&error), error, hint)
     }
 }
 
-fn code_of(error: &api::Error) -> u8 {
-    if matches!(error, api::Error::Unauthorized { .. }) { exit::TOKEN_REFUSED } else { exit::FAILED }
+fn code_of(error: &api::ApiError) -> u8 {
+    if matches!(error, api::ApiError::Unauthorized { .. }) { exit::TOKEN_REFUSED } else { exit::FAILED }
 }
 
-impl From<run::Error> for Failure {
-    fn from(error: run::Error) -> Failure {
+impl From<run::RunError> for CommandError {
+    fn from(error: run::RunError) -> CommandError {
         match error {
-            refused @ run::Error::OtherWorkspace { .. } => {
+            refused @ run::RunError::OtherWorkspace { .. } => {
                 let ways_out = "set the token of the workspace that fills it, or another schema for this one (database.schema); \
                      after a restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set";
-                Failure::new(exit::CONFIGURATION, refused, Some(ways_out))
+                CommandError::new(exit::CONFIGURATION, refused, Some(ways_out))
             }
-            run::Error::Unproven { source: Some(ref source), .. } => {
+            run::RunError::Unproven { source: Some(ref source), .. } => {
                 let (code, hint) = (code_of(source), source.hint());
-                Failure::new(code, error, hint)
+                CommandError::new(code, error, hint)
             }
-            unproven @ run::Error::Unproven { source: None, .. } => Failure::new(exit::FAILED, unproven, None),
-            run::Error::Store(error) => error.into(),
-            run::Error::End { source, run_id, status } => {
+            unproven @ run::RunError::Unproven { source: None, .. } => CommandError::new(exit::FAILED, unproven, None),
+            run::RunError::Store(error) => error.into(),
+            run::RunError::End { source, run_id, status } => {
                 let hint = source.hint().unwrap_or("everything committed is kept; the next run marks this one as interrupted");
-                Failure::new(exit::DATABASE, run::Error::End { run_id, status, source }, Some(hint))
+                CommandError::new(exit::DATABASE, run::RunError::End { run_id, status, source }, Some(hint))
             }
-            stopped @ run::Error::Stopped => Failure::new(exit::FAILED, stopped, None),
-            busy @ run::Error::Busy(_) => {
-                let patience = format!(
+            stopped @ run::RunError::Stopped => CommandError::new(exit::FAILED, stopped, None),
+            busy @ run::RunError::Busy(_) => {
+                let hint = format!(
                     "wait for it to end; if it was killed, its lease is free {} s after it was last seen",
                     store::STALE_AFTER.as_secs()
                 );
-                Failure::new(exit::BUSY, busy, Some(&patience))
+                CommandError::new(exit::BUSY, busy, Some(&hint))
             }
         }
     }
 }
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Failure {
-        Failure::new(exit::FAILED, error, None)
+impl From<anyhow::Error> for CommandError {
+    fn from(error: anyhow::Error) -> CommandError {
+        CommandError::new(exit::FAILED, error, None)
     }
 }

@@ -5,7 +5,7 @@
 //! Planhat sent: both wait for the next sync that lists them.
 
 use planhat_model::catalog::Object;
-use planhat_model::flatten::{Volatile, flatten};
+use planhat_model::flatten::{IgnoredFields, flatten};
 use planhat_model::record::Record;
 use planhat_store::{self as store, Store, Target};
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ const BATCH: i64 = 100;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Retried {
+pub struct RetryCounts {
     /// Records that are in their table now.
     pub stored: u64,
     /// Records that were refused once more.
@@ -25,28 +25,33 @@ pub struct Retried {
 }
 
 /// Tries the records of an object for which there are no rules. Whoever calls it holds the lease as this run.
-pub async fn store_again(store: &Store, limits: &Limits, object: &'static Object, run_id: i64) -> Result<Retried, store::Error> {
-    let (mut retried, mut last) = (Retried::default(), 0);
+pub async fn retry_quarantined(
+    store: &Store,
+    limits: &Limits,
+    object: &'static Object,
+    run_id: i64,
+) -> Result<RetryCounts, store::StoreError> {
+    let (mut retried, mut last) = (RetryCounts::default(), 0);
     let workspace = &store.schema;
     let columns = store.transaction(async |db| {
         let there = store::table_exists(&mut *db, workspace, object).await?;
         Ok((there, store::load_columns(db, workspace, object).await?))
     });
     let (true, columns) = columns.await? else { return Ok(retried) };
-    let columns = columns.with_new_fields_waiting();
-    let volatile = Volatile::of(object, limits.volatile.get(object.name), None);
-    let noted = limits.timeline.noted(false);
-    let target = Target { schema: workspace, object, columns: &columns, run_id, noted, rules: None };
+    let columns = columns.without_new_columns();
+    let ignore_changes = IgnoredFields::of(object, limits.ignore_changes.get(object.name), None);
+    let action_policy = limits.timeline.action_policy(false);
+    let target = Target { schema: workspace, object, columns: &columns, run_id, action_policy, rules: None };
     loop {
-        let texts = store.look(async |db| store::texts_in_quarantine(db, workspace, object, last, BATCH).await).await?;
+        let texts = store.read_only(async |db| store::texts_in_quarantine(db, workspace, object, last, BATCH).await).await?;
         let Some((latest, _)) = texts.last() else { return Ok(retried) };
         last = *latest;
         let tried = texts.len() as u64;
         let readable = texts.into_iter().filter_map(|(_, text)| Record::parse(RawValue::from_string(text).ok()?).ok());
         let records: Vec<Record> = readable.collect();
-        let rows = flatten(&columns, &volatile, &records);
+        let rows = flatten(&columns, &ignore_changes, &records);
         let stored = store.transaction(async |db| {
-            let (_, refused) = store::upsert_in_halves(&mut *db, target, &rows).await?;
+            let (_, refused) = store::upsert_bisecting(&mut *db, target, &rows).await?;
             let is_refused = |id: &str| refused.iter().any(|refused| refused.id == id);
             let stored: Vec<&str> = rows.iter().map(|row| row.id).filter(|id| !is_refused(id)).collect();
             let released = store::release_stored(&mut *db, workspace, object, &stored).await?;
