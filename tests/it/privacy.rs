@@ -358,7 +358,7 @@ async fn tool_with_rules() -> (Simulator, Tool) {
         .set("RUST_LOG", "trace,sqlx=debug,hyper=trace,reqwest=trace")
         .set("PLANHAT_SYNC__PLANHAT__OBJECTS", "endusers")
         .set("PLANHAT_SYNC__PRIVACY__HASH_KEY", KEY);
-    let file = "[objects.endusers]\nexclude = ['phone']\nhash = ['email']\nredact = ['custom.Notes, more', 'nps']\nvolatile = ['custom.Age']\n";
+    let file = "[objects.endusers]\nexclude = ['phone']\nhash = ['email']\nredact = ['custom.Notes, more', 'nps']\nignore_changes = ['custom.Age']\n";
     let path = tool.home.path().join("settings.toml");
     std::fs::write(&path, file).unwrap();
     (simulator, tool)

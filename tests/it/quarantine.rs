@@ -523,7 +523,7 @@ async fn a_dry_run_shows_and_counts_each_record_once() {
     let changed = tool.run(&["sync", "--dry-run", "--diff", "--json"]).json();
 
     assert_eq!((figures(&changed, 0), figures(&changed, 1)), ((json!(0), json!(2), 2), (json!(0), json!(1), 1)), "{changed}");
-    assert_eq!(changed["objects"][0]["preview"]["at_least"], false);
+    assert_eq!(changed["objects"][0]["preview"]["is_lower_bound"], false);
     let text = tool.run(&["sync", "--dry-run", "--diff"]).stdout;
     assert_eq!(text.matches("~ companies c3").count(), 1, "{text}");
     let real = tool.run(&["sync", "--json"]).json();
