@@ -15,27 +15,13 @@ const NAMED_OBJECTS: usize = 10;
 const LONGEST_LINE: usize = 300;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// JSON by the convention of Standard Webhooks.
     Standard,
     Slack,
     Teams,
     Discord,
-}
-
-impl TryFrom<String> for Format {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Format, String> {
-        match text.as_str() {
-            "standard" => Ok(Format::Standard),
-            "slack" => Ok(Format::Slack),
-            "teams" => Ok(Format::Teams),
-            "discord" => Ok(Format::Discord),
-            _ => Err(format!("{text:?} is none of \"standard\", \"slack\", \"teams\" and \"discord\"")),
-        }
-    }
 }
 
 impl Format {
