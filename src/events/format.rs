@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::{Host, Url};
 
-use super::event::{Event, EventData, EventType, plain};
+use super::message::{Event, EventData, EventType, plain};
 
 /// Objects that are named one by one.
 const NAMED_OBJECTS: usize = 10;
@@ -145,7 +145,7 @@ fn lines(event: &Event) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::ObjectEvent;
+    use super::super::message::ObjectEvent;
     use super::*;
 
     fn event(kind: EventType, data: EventData) -> String {
