@@ -10,8 +10,9 @@ use planhat_api::{Budget, Client, ClientConfig, RetryPolicy, Token};
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
 use planhat_model::record::{Origin, Record};
+use planhat_model::scan::ScanKind;
 use planhat_simulator::{Options, Simulator, Workspace};
-use planhat_store::{Store, TimelineOptions};
+use planhat_store::{Durability, ScanCheckpoint, Store, TimelineOptions};
 use planhat_sync::pull::{BackfillRange, DeletionGuard, HistoryFrom, Limits, Mode, RejectionGuard};
 use planhat_sync::run::{self, ObjectSummary, RunRequest, Summary};
 use serde_json::{Value, json};
@@ -359,4 +360,9 @@ fn instant(value: &Value) -> DateTime<Utc> {
             milliseconds => DateTime::from_timestamp_millis(milliseconds).unwrap(),
         },
     }
+}
+
+/// The checkpoint of a scan of changes, of which nothing is saved, as a run has it.
+pub(crate) fn checkpoint_of<'a>(sync: &'a TestSync, object: &'static Object, run_id: i64) -> ScanCheckpoint<'a> {
+    ScanCheckpoint::of_new_scan(&sync.store, object, ScanKind::Incremental, run_id, Durability::Waits)
 }

@@ -11,7 +11,7 @@ use planhat_sync::run::{self, ObjectSummary, RunRequest};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::harness::{TestSync, at, day, written};
+use crate::harness::{TestSync, at, checkpoint_of, day, written};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect()
@@ -523,14 +523,12 @@ async fn a_run_that_ends_yesterdays_scan_also_looks_for_what_changed_since() {
 #[tokio::test]
 async fn a_run_that_was_taken_for_dead_moves_no_position() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
-    let (tasks, scan) = (catalog::object("tasks").unwrap(), store::ScanCheckpoint::starting(day(0), None, None));
+    let (tasks, scan) = (catalog::object("tasks").unwrap(), store::ScanProgress::starting(day(0), None, None));
     let mut tx = sync.store.pool().begin().await.unwrap();
     let run_id = store::acquire_lease(&mut tx, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await.unwrap().unwrap();
 
-    assert!(store::save_checkpoint(&mut tx, "planhat", tasks, store::ScanKind::Incremental, &scan, None, run_id).await.is_ok());
-    let refused = store::save_checkpoint(&mut tx, "planhat", tasks, store::ScanKind::Incremental, &scan, None, run_id + 1)
-        .await
-        .unwrap_err();
+    assert!(checkpoint_of(&sync, tasks, run_id).save_in(&mut tx, &scan, &[]).await.is_ok());
+    let refused = checkpoint_of(&sync, tasks, run_id + 1).save_in(&mut tx, &scan, &[]).await.unwrap_err();
 
     assert!(matches!(refused, store::StoreError::LeaseLost { .. }), "{refused}");
 }

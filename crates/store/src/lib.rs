@@ -49,8 +49,8 @@ pub use state::bindings::{
     Binding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
 };
 pub use state::checkpoint::{
-    Cursor, ScanCheckpoint, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_checkpoint, move_cursor,
-    reset_object, reset_workspace, save_checkpoint, unfinished_scans,
+    Cursor, Durability, PageStep, PageWork, ScanCheckpoint, ScanProgress, UnfinishedScan, cursor, end_covered_history, end_scans,
+    move_cursor, reset_object, reset_workspace, unfinished_scans,
 };
 pub use state::leases::{
     DaemonLease, DaemonLeaseHolder, LeaseHolder, ProcessIdentity, ProcessState, RENEW_EVERY, RenewedLease, STALE_AFTER, Takeover,
