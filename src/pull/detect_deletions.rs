@@ -145,10 +145,10 @@ impl Pull<'_> {
 
     /// What Planhat says of each id. Only what no other id would fare better with is a failure.
     async fn probe_ids(&self, ids: Vec<String>) -> Result<ProbedIds, PullError> {
-        let (client, name, calls) = (self.ctx.client, self.object.name, self.calls);
+        let (client, name) = (self.client, self.object.name);
         let mut answers = stream::iter(ids)
             .map(async |id| {
-                let answer = client.record_exists(name, &id, calls).await;
+                let answer = client.record_exists(&id).await;
                 (id, answer)
             })
             .buffer_unordered(CONCURRENT_REQUESTS);

@@ -24,12 +24,10 @@ mod report;
 mod retry_quarantined;
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use planhat_api::{Client, Listing, Pager, Position};
+use planhat_api::{Client, Listing, ObjectClient, PageSettings, Pager, Position};
 use planhat_model::catalog::{ByObject, Object};
 use planhat_model::flatten::{Columns, IgnoredFields};
 use planhat_model::rules::FieldMap;
@@ -154,9 +152,9 @@ pub enum PullEnd {
 
 /// Pulls `object`, noting in `report` what was done even if it fails half-way.
 pub async fn pull(ctx: &Context<'_>, object: &'static Object, mode: Mode, report: &mut Report) -> Result<PullEnd, PullError> {
-    let calls = Arc::new(AtomicU64::new(0));
-    let ending = pull_all(ctx, object, mode, report, &calls).await;
-    report.figures.calls = calls.load(Ordering::Relaxed).cast_signed();
+    let client = ctx.client.for_object(object);
+    let ending = pull_all(ctx, object, mode, report, &client).await;
+    report.figures.calls = client.calls().cast_signed();
     ending
 }
 
@@ -165,7 +163,7 @@ async fn pull_all(
     object: &'static Object,
     mode: Mode,
     report: &mut Report,
-    calls: &Arc<AtomicU64>,
+    client: &ObjectClient,
 ) -> Result<PullEnd, PullError> {
     let mut mode = mode;
     // There is a position of ours from before another run had its turn.
@@ -195,7 +193,7 @@ async fn pull_all(
             // Where it fails, the changes of the day show again what it has shown.
             report.repeats.enable();
         }
-        match Pull::of(ctx, object, plan, report, calls).read_everything().await {
+        match Pull::of(ctx, object, plan, report, client).read_everything().await {
             Ok(ScanEnd::Stopped) => return Ok(PullEnd::Stopped),
             Ok(ScanEnd::Preempted { saved }) => was_preempted = saved,
             // A scan that was begun in an earlier run vouches for nothing that changed since then.
@@ -257,7 +255,7 @@ struct Pull<'a> {
     /// Known from the first answer on: only then is it known that the object can be read at all.
     columns: Option<Columns>,
     report: &'a mut Report,
-    calls: &'a Arc<AtomicU64>,
+    client: &'a ObjectClient,
 }
 
 /// How a scan that has read everything ends.
@@ -284,7 +282,7 @@ impl<'a> Pull<'a> {
         object: &'static Object,
         plan: Plan,
         report: &'a mut Report,
-        calls: &'a Arc<AtomicU64>,
+        client: &'a ObjectClient,
     ) -> Pull<'a> {
         let Plan { kind, window, scan, resumed, completes, reconciles, is_load, .. } = plan;
         report.scan = Some(kind);
@@ -316,7 +314,7 @@ impl<'a> Pull<'a> {
             table_is_full: false,
             columns: None,
             report,
-            calls,
+            client,
         }
     }
 
@@ -372,7 +370,8 @@ impl<'a> Pull<'a> {
         let ctx = self.ctx;
         self.listing_rejections = RejectionShare::default();
         let position = Position { offset: self.scan.offset.cast_unsigned(), overlap_id: self.scan.overlap_id.clone() };
-        let mut pager = Pager::new(ctx.client, listing, ctx.limits.page_size, ctx.limits.overlap, position, self.calls);
+        let pages = PageSettings { size: ctx.limits.page_size, overlap: ctx.limits.overlap };
+        let mut pager = Pager::new(self.client, listing, pages, position);
         loop {
             let fetched = tokio::select! {
                 biased;

@@ -15,12 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
-use planhat_api::{self as api, Client, Listing, Pager, Position};
+use planhat_api::{self as api, Client, Listing, ObjectClient, PageSettings, Pager, Position};
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
 use planhat_model::error::Chain;
@@ -291,11 +290,11 @@ async fn pull_objects(
     pause_gate: &PauseGate,
     run_stop: &CancellationToken,
 ) -> (Vec<ObjectSummary>, i64) {
-    let calls = Arc::default();
+    let customfields = catalog::object("customfields").map(|object| client.for_object(object));
     let declarations = tokio::select! {
         // No object begins any more.
         () = run_stop.cancelled() => Declarations::default(),
-        declarations = declared_fields(client, &request.limits, &calls) => declarations,
+        declarations = declared_fields(customfields.as_ref(), &request.limits) => declarations,
     };
     let deletion_reservations = DeletionReservations::default();
     let declarations = &declarations;
@@ -317,14 +316,16 @@ async fn pull_objects(
         .await;
     objects.sort_by_key(|summary| request.objects.iter().position(|object| object.name == summary.run.object));
     let of_objects: i64 = objects.iter().map(|summary| summary.run.figures.calls).sum();
-    (objects, of_objects + calls.load(Ordering::Relaxed).cast_signed())
+    let of_declarations = customfields.map_or(0, |customfields| customfields.calls().cast_signed());
+    (objects, of_objects + of_declarations)
 }
 
 /// The types of custom fields, as far as they can be read.
-async fn declared_fields(client: &Client, limits: &Limits, calls: &Arc<AtomicU64>) -> Declarations {
-    let Some(object) = catalog::object("customfields") else { return Declarations::default() };
-    let listing = Listing { object, sort: "_id".to_owned(), hidden: false };
-    let mut pager = Pager::new(client, listing, limits.page_size, limits.overlap, Position::default(), calls);
+async fn declared_fields(customfields: Option<&ObjectClient>, limits: &Limits) -> Declarations {
+    let Some(client) = customfields else { return Declarations::default() };
+    let listing = Listing { sort: "_id".to_owned(), hidden: false };
+    let pages = PageSettings { size: limits.page_size, overlap: limits.overlap };
+    let mut pager = Pager::new(client, listing, pages, Position::default());
     let mut records = Vec::new();
     let failure = loop {
         match pager.next().await {
