@@ -80,6 +80,15 @@ impl Consequence {
 }
 
 impl ErrorKind {
+    /// What fails when no attempt helps.
+    pub fn fails(&self) -> Fails {
+        self.consequence().fails
+    }
+
+    pub fn retry(&self) -> Retry {
+        self.consequence().retry
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = self.consequence().hint?;
