@@ -183,5 +183,5 @@ async fn in_a_run_of_its_own<T>(
 
 fn with_hint(error: &api::ApiError) -> String {
     let text = Chain(error).to_string();
-    error.hint().map_or(text.clone(), |hint| format!("{text}; {hint}"))
+    error.kind().hint().map_or(text.clone(), |hint| format!("{text}; {hint}"))
 }

@@ -6,9 +6,8 @@
 
 use futures_util::{StreamExt, stream};
 use metrics::counter;
-use planhat_api as api;
 use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
+use planhat_model::error::{Chain, Fails};
 use planhat_store::{self as store, PgConnection, UnlistedRows};
 use tracing::{info, warn};
 
@@ -162,7 +161,7 @@ impl ObjectScan<'_> {
             match answer {
                 Ok(true) => probed.found.push(id),
                 Ok(false) => probed.missing.push(id),
-                Err(source @ (api::ApiError::Unauthorized { .. } | api::ApiError::Unreachable { .. })) => {
+                Err(source) if source.kind().fails() == Fails::Run => {
                     return Err(PullError::Fetch { object: name, offset: self.progress.offset, source });
                 }
                 Err(error) => {

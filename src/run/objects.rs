@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use planhat_api::Client;
 use planhat_model::catalog::{self, Object};
-use planhat_model::error::Chain;
+use planhat_model::error::{Chain, ErrorKind, Fails};
 use planhat_store::{self as store, Binding, Explanation, ObjectRun, ObjectStatus, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -73,7 +73,7 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
     let (ended, failure) = match pulled {
         Ok(end) => (end, None),
         // Who is asked to stop gives up a page that takes its time in the database: that says nothing against either.
-        Err(failure) if ctx.stop.is_cancelled() && failure.is_unresponsive_database() => (PullEnd::Stopped, None),
+        Err(failure) if ctx.stop.is_cancelled() && failure.kind() == ErrorKind::DatabaseUnresponsive => (PullEnd::Stopped, None),
         Err(failure) => (PullEnd::Stopped, Some(failure)),
     };
     let (readable, failure) = could_be_read(ctx, object, &report, failure).await;
@@ -88,7 +88,7 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
         warning: report.warnings.first().map(String::as_str),
         is_preview,
     });
-    if failure.as_ref().is_some_and(|failure| failure.is_token_refused() || failure.is_unreachable()) {
+    if failure.as_ref().is_some_and(|failure| failure.kind().fails() == Fails::Run) {
         ctx.stop.cancel();
     }
     log_outcome(object, status, reason.as_deref(), &report);
@@ -106,7 +106,7 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
         oldest: report.oldest,
         watermark: report.watermark,
     };
-    let database_is_gone = |failure: &PullError| matches!(failure, PullError::Store { source, .. } if source.is_unreachable());
+    let database_is_gone = |failure: &PullError| failure.kind().consequence().is_loss_of_database();
     let nothing_to_save = failure.as_ref().is_some_and(database_is_gone) || (was_stopped_before && report.scan.is_none());
     let new_misfit_columns = if nothing_to_save { Vec::new() } else { save_outcome_or_warn(ctx, object, &run, &report).await };
     let preview = is_preview.then_some(report.preview);
@@ -132,7 +132,7 @@ async fn could_be_read(
     report: &Report,
     failure: Option<PullError>,
 ) -> (Readable, Option<PullError>) {
-    if !failure.as_ref().is_some_and(PullError::is_access_denied) {
+    if !failure.as_ref().is_some_and(|failure| failure.kind() == ErrorKind::AccessDenied) {
         return (Readable::Never, failure);
     }
     if report.readable {

@@ -424,7 +424,7 @@ async fn a_full_disk_a_statement_that_takes_too_long_and_a_lack_of_memory_fail_t
 
         let failed = sync.sync_one("projects").await;
         assert_eq!((failed.run.status, failed.run.figures.inserted), (ObjectStatus::Failed, 0), "{sqlstate}");
-        let said = failed.failure.unwrap().hint().unwrap_or_default();
+        let said = failed.failure.unwrap().kind().hint().unwrap_or_default();
         assert!(said.contains(hint.unwrap_or_default()), "{said}");
         assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "0");
 
@@ -544,5 +544,5 @@ async fn a_user_who_may_not_read_the_tables_of_the_tool_hears_of_that() {
     let refused = Store::connect(&url.as_str().into(), "planhat", 1).await.unwrap().migrate().await.unwrap_err();
 
     assert!(format!("{refused:?}").contains("permission denied for table migrations"), "{refused:?}");
-    assert!(refused.hint().unwrap().contains("`planhat-sync check` names the missing privileges"), "{refused:?}");
+    assert!(refused.kind().hint().unwrap().contains("`planhat-sync check` names the missing privileges"), "{refused:?}");
 }
