@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use planhat_model::error::exit_code as exit;
-use planhat_store::{self as store, ActionFilter, ActionListener, PastAction, Store};
+use planhat_store::{self as store, ActionFilter, ActionListener, ActionQuery, PastAction, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -28,13 +28,18 @@ pub(super) async fn actions(settings: &Settings, asked: cli::ActionsArgs) -> Res
     let objects = config::objects_named(&objects)?.into_iter().map(|object| object.name.to_owned()).collect();
     let filter = ActionFilter { objects, kinds, company };
     if is_followed {
-        return with_store(settings, async |store| follow(store, &filter, since, consumer.as_deref(), json).await).await;
+        return with_store(settings, async |store| {
+            let wanted = ActionQuery { schema: &store.schema, filter: &filter, rules: &settings.rules };
+            follow(store, wanted, since, consumer.as_deref(), json).await
+        })
+        .await;
     }
     let newest = with_store_read_only(settings, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
-        Ok(store.read_only(async |db| store::newest_actions(db, &store.schema, &filter, since, limit.into()).await).await?)
+        let wanted = ActionQuery { schema: &store.schema, filter: &filter, rules: &settings.rules };
+        Ok(store.read_only(async |db| store::newest_actions(db, wanted, since, limit.into()).await).await?)
     })
     .await?;
     if json {
@@ -51,7 +56,7 @@ pub(super) async fn actions(settings: &Settings, asked: cli::ActionsArgs) -> Res
 /// Writes out new actions until somebody stops it or nobody reads on.
 async fn follow(
     store: &Store,
-    filter: &ActionFilter,
+    wanted: ActionQuery<'_>,
     since: Option<DateTime<Utc>>,
     consumer: Option<&str>,
     json: bool,
@@ -70,7 +75,7 @@ async fn follow(
             if latest <= position {
                 return Ok((position, Vec::new()));
             }
-            Ok((latest, store::next_actions(db, &store.schema, filter, position, latest, BATCH).await?))
+            Ok((latest, store::next_actions(db, wanted, position + 1..=latest, BATCH).await?))
         });
         let read = async { Ok(read.await?) };
         let Some((latest, actions)) = unless_stopped(&stop.token, read).await? else { return stopped() };

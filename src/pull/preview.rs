@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 use planhat_model::flatten::{Columns, Row, flatten};
-use planhat_store::{self as store, ActionPolicy, Difference, PageDiff, RowCounts, Target};
+use planhat_store::{self as store, ActionPolicy, PageDiff, RowCounts, Target};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -109,10 +109,7 @@ impl Pull<'_> {
             }
             let compared = store::compare(&mut *db, target, &rows).await?;
             let shown = diff && !compared.changed.is_empty() && room > 0;
-            let mut differences = if shown { store::differences(db, target, &compared.changed).await? } else { Vec::new() };
-            for Difference { column, old, .. } in &mut differences {
-                *old = old.take().map(|old| store::masked_old_value(target, column, old));
-            }
+            let differences = if shown { store::differences(db, target, &compared.changed).await? } else { Vec::new() };
             Ok((compared, differences))
         });
         let (PageDiff { counts: mut row_counts, mut new, mut changed, restored }, differences) = looked.await?;

@@ -281,7 +281,8 @@ async fn a_full_scan_that_goes_on_after_it_was_shown_nothing_moves_nothing_eithe
     let sync = loaded("projects", numbered(30)).await;
     let before = sync.one("select cursors::text from planhat_sync.cursors").await;
     // As it is left where the process is killed while it counts what was not listed.
-    let left = "insert into planhat_sync.scans (workspace, object, scan, started_at, since, listing, \"offset\", checkpoint_number)
+    let left =
+        "insert into planhat_sync.scans (workspace, object, scan, started_at, since, listing, \"offset\", checkpoint_number)
         values ('planhat', 'projects', 'full', $1, '2000-01-01', 'deletions', 0, 1)";
     sqlx::query(left).bind(day(1)).execute(sync.store.pool()).await.unwrap();
     sync.simulator.answer_next("projects", vec![ScriptedAnswer::json(200, json!([]))]);
