@@ -4,12 +4,10 @@
 //! memory stays flat however many there are, and a scan that was killed goes on with all of them.
 
 use planhat_model::catalog::Object;
-use serde_json::{Map, Value};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
 use super::diff::select_by_ids;
-use super::stored_value::{RecordId, Stored};
+use super::stored_value::{RecordId, StoredProperties};
 use super::upsert::Target;
 use crate::sql::{Sql, query, query_scalar};
 use crate::store_error::{StoreError, could_not};
@@ -108,7 +106,7 @@ pub async fn mark_deleted(db: &mut PgConnection, target: Target<'_>, ids: &[Stri
         " set _deleted_at = now(), _synced_at = now(), _run_id = $2 where planhat__id = any($1) and _deleted_at is null
           returning planhat__id, ",
     );
-    let marked: Vec<(RecordId, Stored<Json<Map<String, Value>>>)> = references(sql, target)
+    let marked: Vec<(RecordId, StoredProperties)> = references(sql, target)
         .query_as()
         .bind(ids)
         .bind(target.run_id)

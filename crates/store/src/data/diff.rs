@@ -39,7 +39,7 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
     let counts = &mut compared.counts;
     for row in rows.iter().enumerate().filter(|(index, row)| latest[row.id] == *index).map(|(_, row)| row) {
         match stored.get(row.id) {
-            Some(Some(before)) if *before == row.hash => {
+            Some(Some(before)) if row.hash.is_stored_as(*before) => {
                 counts.unchanged += 1;
                 continue;
             }

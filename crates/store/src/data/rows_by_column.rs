@@ -29,7 +29,7 @@ impl<'a> RowsByColumn<'a> {
             all: columns,
             filled: filled.collect(),
             own: [
-                ("_row_hash", "bigint", rows.iter().map(|row| Some(row.hash.to_string())).collect()),
+                ("_row_hash", "bigint", rows.iter().map(|row| Some(row.hash.latest().to_string())).collect()),
                 ("_misfits", "jsonb", rows.iter().map(|row| row.misfits_as_json()).collect()),
                 ("_overflow", "jsonb", rows.iter().map(|row| row.overflow_as_json()).collect()),
             ],

@@ -107,8 +107,10 @@ impl Stored<Json<Value>> {
     }
 }
 
-impl Stored<Json<Map<String, Value>>> {
-    /// Values by the names of their properties.
+/// Values by the names of their properties.
+pub(crate) type StoredProperties = Stored<Json<Map<String, Value>>>;
+
+impl StoredProperties {
     pub(crate) fn masked(self, rules: Option<&Rules>) -> Map<String, Value> {
         let Some(rules) = rules else { return self.0.0 };
         let masked = |(name, value): (String, Value)| {

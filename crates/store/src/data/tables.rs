@@ -114,7 +114,10 @@ pub(crate) fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&
 const ID: &str = "planhat__id";
 const OWN_COLUMNS: [(&str, &str); 8] = [
     ("planhat__id", "_id (property, text)"),
-    ("_row_hash", "hash of the record as it came; one with the same hash is not written again"),
+    (
+        "_row_hash",
+        "hash of the record as it came, behind 8 bits that say by which version; one with the same hash is not written again",
+    ),
     ("_first_seen_at", "when the record was first stored"),
     ("_synced_at", "when this version was written"),
     ("_deleted_at", "when the record was found gone at Planhat; null while it is there"),

@@ -12,13 +12,12 @@ use planhat_model::catalog::Object;
 use planhat_model::flatten::Row;
 use planhat_model::record::Origin;
 use planhat_model::rules::REDACTED;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
 use crate::data::diff::{PageDiff, differences_sql};
 use crate::data::rows_by_column::RowsByColumn;
-use crate::data::stored_value::{Changes, ColumnName, RecordId, Stored};
+use crate::data::stored_value::{Changes, ColumnName, RecordId, Stored, StoredProperties};
 use crate::data::upsert::Target;
 use crate::sql::Sql;
 use crate::store_error::{StoreError, could_not};
@@ -234,7 +233,7 @@ fn time_of_id(id: &str) -> Option<DateTime<Utc>> {
 
 impl Action {
     /// `references` are those of the row, by property, as [`references`] has them.
-    pub(crate) fn deleted(target: Target<'_>, record_id: String, references: Stored<Json<Map<String, Value>>>) -> Action {
+    pub(crate) fn deleted(target: Target<'_>, record_id: String, references: StoredProperties) -> Action {
         let references = references.masked(target.rules);
         let the_one = |names: &[&str]| names.iter().find_map(|name| reference(references.get(*name)?));
         Action {
