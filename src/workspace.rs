@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use planhat_api::{Budget, Client, ClientConfig, RetryPolicy, Token};
+use planhat_api::{Budget, Client, ClientConfig, PageSettings, RetryPolicy, Token};
 use planhat_model::catalog::Object;
-use planhat_model::error::exit_code as exit;
+use planhat_model::error::{ErrorKind, exit_code as exit};
 use planhat_store::{self as store, Store, TimelineOptions};
 
 use crate::command_error::CommandError;
@@ -106,8 +106,11 @@ impl Workspace {
                 let DatabaseSettings { schema, max_connections, statement_timeout, .. } = &self.settings.database;
                 let connected = Store::connect_with(url, schema, *max_connections, *statement_timeout).await;
                 connected.map_err(|error| {
-                    let unreadable =
-                        self.settings.secret_files.unreadable_hint("database_password").filter(|_| error.is_login_refused());
+                    let unreadable = self
+                        .settings
+                        .secret_files
+                        .unreadable_hint("database_password")
+                        .filter(|_| matches!(error.kind(), ErrorKind::LoginRefused(_)));
                     let failure = CommandError::from(error);
                     CommandError { hint: unreadable.or(failure.hint), ..failure }
                 })
@@ -173,8 +176,7 @@ impl Workspace {
     pub fn limits(&self) -> Limits {
         let settings = &self.settings;
         Limits {
-            page_size: settings.planhat.page_size,
-            overlap: settings.pages.overlap > 0,
+            pages: PageSettings { size: settings.planhat.page_size, overlap: settings.pages.overlap > 0 },
             lookback: settings.sync.lookback,
             history: settings.sync.history,
             sorted: settings.sync.sorted.iter().map(|object| object.name).collect(),

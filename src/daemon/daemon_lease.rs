@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use planhat_model::error::Chain;
-use planhat_model::error::exit_code as exit;
+use planhat_model::error::{Chain, ErrorKind};
 use planhat_store::{self as store, DaemonLease, ProcessIdentity, Store};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -40,8 +39,7 @@ pub(super) async fn acquire_lease(store: &Arc<Store>, stop: &Stop) -> Result<Dae
         DaemonLease::HeldBy(other) => {
             let since = other.started_at.format("%Y-%m-%d %H:%M:%S UTC");
             let busy = anyhow::anyhow!("another daemon looks after this workspace: {}, since {since}", other.holder);
-            let hint = format!("stop it first; if it was killed, its place is free {} s later", store::STALE_AFTER.as_secs());
-            Err(CommandError::new(exit::BUSY, busy, Some(&hint)))
+            Err(CommandError::of(&ErrorKind::DaemonBusy { free_after_seconds: store::STALE_AFTER.as_secs() }, busy))
         }
     }
 }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use metrics::{counter, histogram};
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
+use planhat_model::error::{Chain, ErrorKind};
 use planhat_store::{self as store, ObjectStatus};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -187,7 +187,7 @@ impl<'a> DaemonLoop<'a> {
     async fn run_could_not_end(&mut self, command: &str, objects: Vec<&'static Object>, error: RunError) {
         match error {
             RunError::Stopped => {}
-            error if self.stop.token.is_cancelled() && error.is_unresponsive_database() => {
+            error if self.stop.token.is_cancelled() && *error.kind().root() == ErrorKind::DatabaseUnresponsive => {
                 warn!(error = %Chain(&error), "the database does not answer, so the next run notes that this one was interrupted");
             }
             busy @ RunError::Busy(_) => {

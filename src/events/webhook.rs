@@ -46,8 +46,8 @@ impl Webhook {
         if self.format == Format::Standard {
             let timestamp = Utc::now().timestamp();
             request = request.header("webhook-id", event_id).header("webhook-timestamp", timestamp);
-            if let Some(signature) = self.secret.as_ref().and_then(|secret| secret.signature(event_id, timestamp, &body)) {
-                request = request.header("webhook-signature", signature);
+            if let Some(secret) = &self.secret {
+                request = request.header("webhook-signature", secret.signature(event_id, timestamp, &body));
             }
         }
         attempt::post(request.body(body), &self.url, time).await

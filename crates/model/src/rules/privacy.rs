@@ -15,15 +15,13 @@
 //! entries of before go when everything is next compared.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sha2::Sha256;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::keyed_hash::HashKey;
 use crate::record::{Json, Shape};
 use crate::record::{Origin, Record, Rejected, is_whole_text};
 use crate::rules::FieldMap;
@@ -53,38 +51,29 @@ pub struct Rules {
     by_name: FieldMap<Rule>,
     /// Where anything is included by name, everything else is left out.
     only_included: bool,
-    key: Option<Key>,
+    key: Option<HashKey>,
     /// Under which key records without an id are told apart.
-    identity: Option<Key>,
-}
-
-#[derive(Clone)]
-struct Key(Hmac<Sha256>);
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key")
-    }
+    identity: Option<HashKey>,
 }
 
 impl Rules {
     /// Without a key, what would be hashed is redacted.
     pub fn new(by_name: FieldMap<Rule>, key: Option<&SecretString>) -> Rules {
         let only_included = by_name.values().any(|rule| rule == Rule::Include);
-        let key = key.and_then(Key::of);
+        let key = key.map(key_of);
         Rules { by_name, only_included, identity: key.clone(), key }
     }
 
     /// Where there is no key of the hashes, records without an id are told apart under this secret.
     #[must_use]
     pub fn with_identity_key(mut self, secret: Option<&SecretString>) -> Rules {
-        self.identity = self.identity.or_else(|| secret.and_then(Key::of));
+        self.identity = self.identity.or_else(|| secret.map(key_of));
         self
     }
 
     /// Tells rules from others that let something else through.
     pub fn fingerprint(&self) -> i64 {
-        let key = self.key.as_ref().map(|key| key.hash(Json::trusted("\"\"")));
+        let key = self.key.as_ref().map(|key| hash_of(key, Json::trusted("\"\"")));
         xxh3_64(format!("{:?} {key:?}", self.by_name.sorted_entries()).as_bytes()).cast_signed()
     }
 
@@ -103,7 +92,7 @@ impl Rules {
 
     /// The record as it may be kept.
     pub fn apply(&self, record: &Record) -> Result<Record, Rejected> {
-        let text = self.text_of(record);
+        let text = self.kept_text(record);
         let bytes = text.len();
         let unreadable = |error| Rejected {
             id: Some(record.id.clone()),
@@ -122,9 +111,9 @@ impl Rules {
         }
         let raw = RawValue::from_string(rejected.raw.clone()).ok();
         let record = raw.and_then(|raw| Record::parse_without_id(raw).ok());
-        let raw = record.map_or_else(|| withheld(rejected.raw.len()), |record| self.text_of(&record));
+        let raw = record.map_or_else(|| withheld(rejected.raw.len()), |record| self.kept_text(&record));
         let of_what_is_kept = || xxh3_64(raw.as_bytes()).cast_signed();
-        let fingerprint = self.identity.as_ref().map_or_else(of_what_is_kept, |key| key.fingerprint(&rejected.raw));
+        let fingerprint = self.identity.as_ref().map_or_else(of_what_is_kept, |key| fingerprint_of(key, &rejected.raw));
         Rejected { raw, fingerprint, ..rejected }
     }
 
@@ -140,20 +129,29 @@ impl Rules {
         }
     }
 
-    fn text_of(&self, record: &Record) -> String {
-        let (mut properties, mut custom) = (String::new(), String::new());
-        for (origin, name, value) in record.values() {
-            let Some(value) = self.kept(origin, name, value) else { continue };
-            let members = match origin {
-                Origin::Property => &mut properties,
-                Origin::Custom => &mut custom,
-            };
-            add_member(members, name, &value);
+    /// The text of a record that is in the database, perhaps from before there were rules, or what is there in place of
+    /// one: nothing of it where its values cannot be told.
+    pub fn mask_stored_record(&self, stored: &str) -> String {
+        if !is_whole_text(stored) {
+            // Behind our words in brackets stands what they say it is: the beginning of a text.
+            return if stored.contains(") ") { withheld(stored.len()) } else { stored.to_owned() };
         }
-        if !custom.is_empty() {
-            add_member(&mut properties, "custom", &format!("{{{custom}}}"));
+        let raw = RawValue::from_string(stored.to_owned()).ok();
+        let Some(record) = raw.and_then(|raw| Record::parse_without_id(raw).ok()) else { return withheld(stored.len()) };
+        text_of(&record, |origin, name, value| Some(self.masked(origin, name, value)))
+    }
+
+    fn masked<'a>(&self, origin: Origin, name: &str, value: Json<'a>) -> Cow<'a, str> {
+        let is_id = (origin, name) == (Origin::Property, "_id");
+        if is_id && matches!(value.shape(), Shape::Array | Shape::Object) {
+            return Cow::Owned(Value::from(REDACTED).to_string());
         }
-        format!("{{{properties}}}")
+        let masked = self.mask_stored(origin, name, value.tree());
+        if masked == value.tree() { Cow::Borrowed(value.as_written()) } else { Cow::Owned(masked.to_string()) }
+    }
+
+    fn kept_text(&self, record: &Record) -> String {
+        text_of(record, |origin, name, value| self.kept(origin, name, value))
     }
 
     /// What is kept of a value, as JSON.
@@ -170,38 +168,32 @@ impl Rules {
             Rule::Include => Some(Cow::Borrowed(value.as_written())),
             Rule::Exclude => None,
             Rule::Hash | Rule::Redact if !has_a_value => Some(Cow::Borrowed(value.as_written())),
-            Rule::Hash => self.key.as_ref().map_or_else(redacted, |key| Some(Cow::Owned(format!("\"{}\"", key.hash(value))))),
+            Rule::Hash => self.key.as_ref().map_or_else(redacted, |key| Some(Cow::Owned(format!("\"{}\"", hash_of(key, value))))),
             Rule::Redact => redacted(),
         }
     }
 }
 
-impl Key {
-    fn of(secret: &SecretString) -> Option<Key> {
-        Hmac::new_from_slice(secret.expose_secret().as_bytes()).ok().map(Key)
-    }
+fn key_of(secret: &SecretString) -> HashKey {
+    HashKey::new(secret.expose_secret().as_bytes())
+}
 
-    /// What tells a text from others: the beginning of its HMAC-SHA256, for nothing else than this.
-    fn fingerprint(&self, text: &str) -> i64 {
-        let mut mac = self.0.clone();
-        mac.update(b"planhat-sync quarantine\0");
-        mac.update(text.as_bytes());
-        mac.finalize().into_bytes().iter().take(8).fold(0, |hash, byte| hash << 8 | i64::from(*byte))
-    }
+/// What tells a text from others: the beginning of its HMAC-SHA256, for nothing else than this.
+fn fingerprint_of(key: &HashKey, text: &str) -> i64 {
+    let hash = key.bytes_of(&[b"planhat-sync quarantine\0", text.as_bytes()].concat());
+    hash.into_iter().take(8).fold(0, |hash, byte| hash << 8 | i64::from(byte))
+}
 
-    /// HMAC-SHA256, in hexadecimal, of a text by its characters and of anything else by its JSON, written without spaces
-    /// and with sorted keys. The same value has the same hash wherever it stands, so that hashes can be joined.
-    fn hash(&self, value: Json<'_>) -> String {
-        let mut mac = self.0.clone();
-        match value.string() {
-            Some(text) => mac.update(text.as_bytes()),
-            None => {
-                let mut tree = value.tree();
-                tree.sort_all_objects();
-                mac.update(tree.to_string().as_bytes());
-            }
+/// HMAC-SHA256, in hexadecimal, of a text by its characters and of anything else by its JSON, written without spaces
+/// and with sorted keys. The same value has the same hash wherever it stands, so that hashes can be joined.
+fn hash_of(key: &HashKey, value: Json<'_>) -> String {
+    match value.string() {
+        Some(text) => key.hex_of(text.as_bytes()),
+        None => {
+            let mut tree = value.tree();
+            tree.sort_all_objects();
+            key.hex_of(tree.to_string().as_bytes())
         }
-        mac.finalize().into_bytes().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
     }
 }
 
@@ -216,6 +208,23 @@ fn means_nothing(text: &str) -> bool {
 
 fn withheld(bytes: usize) -> String {
     format!("(withheld: {bytes} bytes in which the values that there are rules for cannot be told)")
+}
+
+/// A record with some of its values, as JSON.
+fn text_of<'a>(record: &'a Record, kept: impl Fn(Origin, &str, Json<'a>) -> Option<Cow<'a, str>>) -> String {
+    let (mut properties, mut custom) = (String::new(), String::new());
+    for (origin, name, value) in record.values() {
+        let Some(value) = kept(origin, name, value) else { continue };
+        let members = match origin {
+            Origin::Property => &mut properties,
+            Origin::Custom => &mut custom,
+        };
+        add_member(members, name, &value);
+    }
+    if !custom.is_empty() {
+        add_member(&mut properties, "custom", &format!("{{{custom}}}"));
+    }
+    format!("{{{properties}}}")
 }
 
 fn add_member(members: &mut String, name: &str, value: &str) {
@@ -338,7 +347,7 @@ mod tests {
     #[test]
     fn the_key_does_not_show_in_debug() {
         let shown = format!("{:?}", rules(&[("x", Rule::Hash)]));
-        assert!(shown.ends_with("key: Some(Key), identity: Some(Key) }"), "{shown}");
+        assert!(shown.ends_with("key: Some(HashKey), identity: Some(HashKey) }"), "{shown}");
     }
 
     #[test]
