@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use planhat_sync::cli::{Cli, Command, Once};
 use planhat_sync::command_error::CommandError;
+use planhat_sync::workspace::Workspace;
 use planhat_sync::{commands, config, daemon, print, telemetry};
 
 /// What still hangs when everything is done (a name that the system is looking up) keeps nobody waiting.
@@ -38,6 +39,6 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     telemetry::start(&settings.log, rust_log.as_deref(), no_color).map_err(anyhow::Error::new)?;
     match cli.command {
         Command::Daemon => daemon::daemon(settings, load).await,
-        Command::Once(command) => commands::execute(command, &settings).await,
+        Command::Once(command) => commands::execute(command, &Workspace::new(settings)).await,
     }
 }

@@ -4,6 +4,7 @@
 //! that another run preempted is resumed, and a comparison of everything that fails is followed by the changes of the day.
 //! This is a state and its transitions, as values; the scans are made around them.
 
+use planhat_model::error::{Fails, Retry};
 use planhat_model::scan::{Mode, ScanKind};
 
 use super::decide::{Ask, DueFullScan, Plan, ScanLimits};
@@ -46,7 +47,7 @@ impl Ended {
     /// What is said of it where the database has forgotten pages.
     pub(super) fn lost_checkpoint(&self) -> Option<String> {
         match self {
-            Ended::Failed(failure) if failure.is_checkpoint_lost() => Some(failure.to_string()),
+            Ended::Failed(failure) if failure.kind().retry() == Retry::FromCheckpoint => Some(failure.to_string()),
             _ => None,
         }
     }
@@ -97,11 +98,13 @@ pub(super) fn next_step(state: State, kind: ScanKind, ended: Ended) -> Step {
             Step::Scan(State { mode: Mode::Incremental, begun_in_earlier_run: false, ..state })
         }
         Ended::Complete { .. } => Step::Done(state.full_scan_failure.map_or(Ok(PullEnd::Complete), Err)),
-        Ended::Failed(failure) if failure.is_checkpoint_lost() && state.checkpoints_lost < MAX_CHECKPOINTS_LOST => {
+        Ended::Failed(failure)
+            if failure.kind().retry() == Retry::FromCheckpoint && state.checkpoints_lost < MAX_CHECKPOINTS_LOST =>
+        {
             Step::Scan(State { checkpoints_lost: state.checkpoints_lost + 1, was_preempted: false, ..state })
         }
         // What a comparison of everything cannot get past must not keep the changes of the day away.
-        Ended::Failed(failure) if is_due_full_scan && failure.may_pass_with_another_listing() => {
+        Ended::Failed(failure) if is_due_full_scan && failure.kind().fails() == Fails::Listing => {
             Step::Scan(State { full_scan_failure: Some(failure), ..state })
         }
         Ended::Failed(failure) => Step::Done(Err(state.full_scan_failure.unwrap_or(failure))),
@@ -133,7 +136,7 @@ mod tests {
     fn after(state: State, kind: ScanKind, ended: Ended) -> String {
         match next_step(state, kind, ended) {
             Step::Done(Ok(end)) => format!("{end:?}"),
-            Step::Done(Err(error)) => format!("failed: {}", error.kind()),
+            Step::Done(Err(error)) => format!("failed: {}", error.kind().text()),
             Step::Scan(state) => format!("scan {:?}, {:?}", state.mode, state.ask().due_full_scan),
         }
     }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use planhat_api::{self as api, Client};
 use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
+use planhat_model::error::{Chain, ErrorKind};
 use planhat_store::{self as store, Explanation, LeaseHolder, ObjectRun, RunStatus, Store};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -116,13 +116,16 @@ impl RunError {
         RunError::Unproven { schema: schema.to_owned(), source }
     }
 
-    /// Whether the database said nothing for too long.
-    pub fn is_unresponsive_database(&self) -> bool {
-        matches!(
-            self,
-            RunError::End { source: store::StoreError::Unresponsive { .. }, .. }
-                | RunError::Store(store::StoreError::Unresponsive { .. })
-        )
+    /// Which kind of trouble it is: what follows from it stands in the table of consequences.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            RunError::Busy(_) => ErrorKind::Busy { free_after_seconds: store::STALE_AFTER.as_secs() },
+            RunError::Stopped => ErrorKind::Stopped,
+            RunError::OtherWorkspace { .. } => ErrorKind::OtherWorkspace,
+            RunError::Unproven { source, .. } => source.as_ref().map_or(ErrorKind::Unproven, api::ApiError::kind),
+            RunError::End { source, .. } => ErrorKind::EndNotNoted(Box::new(source.kind())),
+            RunError::Store(source) => source.kind(),
+        }
     }
 
     /// What could not be done, for a log.
@@ -168,7 +171,7 @@ pub async fn run_with_notice(
     let binding = match recognized.bind(client, store, run_id).await {
         Ok(binding) => binding,
         Err(error) => {
-            let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.hint().map(str::to_owned) };
+            let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.kind().hint() };
             end(store, run_id, RunStatus::Failed, &why).await?;
             return Err(error.into());
         }

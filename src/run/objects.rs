@@ -1,13 +1,10 @@
 //! One object in a run: its pull, what came of it, and the note of that.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use planhat_api::Client;
-use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
+use planhat_model::catalog::{self, Object};
+use planhat_model::error::{Chain, ErrorKind, Fails};
 use planhat_store::{self as store, Binding, Explanation, ObjectRun, ObjectStatus, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -34,11 +31,11 @@ impl Pulls<'_> {
     /// Pulls all objects of a request, several side by side. Returns them in its order, and the calls that all of it took.
     pub(super) async fn pull_all(self) -> (Vec<ObjectSummary>, i64) {
         let Pulls { client, store, request, purpose, binding, pause_gate, run_stop } = self;
-        let calls = Arc::default();
+        let customfields = catalog::object("customfields").map(|object| client.for_object(object));
         let declarations = tokio::select! {
             // No object begins any more.
             () = run_stop.cancelled() => Declarations::default(),
-            declarations = declared_fields(client, &request.limits, &calls) => declarations,
+            declarations = declared_fields(customfields.as_ref(), &request.limits) => declarations,
         };
         let ctx = &Context {
             client,
@@ -61,7 +58,8 @@ impl Pulls<'_> {
             .await;
         objects.sort_by_key(|summary| request.objects.iter().position(|object| object.name == summary.run.object));
         let of_objects: i64 = objects.iter().map(|summary| summary.run.figures.calls).sum();
-        (objects, of_objects + calls.load(Ordering::Relaxed).cast_signed())
+        let of_declarations = customfields.map_or(0, |customfields| customfields.calls().cast_signed());
+        (objects, of_objects + of_declarations)
     }
 }
 
@@ -75,7 +73,7 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
     let (ended, failure) = match pulled {
         Ok(end) => (end, None),
         // Who is asked to stop gives up a page that takes its time in the database: that says nothing against either.
-        Err(failure) if ctx.stop.is_cancelled() && failure.is_unresponsive_database() => (PullEnd::Stopped, None),
+        Err(failure) if ctx.stop.is_cancelled() && failure.kind() == ErrorKind::DatabaseUnresponsive => (PullEnd::Stopped, None),
         Err(failure) => (PullEnd::Stopped, Some(failure)),
     };
     let (readable, failure) = could_be_read(ctx, object, &report, failure).await;
@@ -90,7 +88,7 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
         warning: report.warnings.first().map(String::as_str),
         is_preview,
     });
-    if failure.as_ref().is_some_and(|failure| failure.is_token_refused() || failure.is_unreachable()) {
+    if failure.as_ref().is_some_and(|failure| failure.kind().fails() == Fails::Run) {
         ctx.stop.cancel();
     }
     log_outcome(object, status, reason.as_deref(), &report);
@@ -108,7 +106,7 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
         oldest: report.oldest,
         watermark: report.watermark,
     };
-    let database_is_gone = |failure: &PullError| matches!(failure, PullError::Store { source, .. } if source.is_unreachable());
+    let database_is_gone = |failure: &PullError| failure.kind().consequence().is_loss_of_database();
     let nothing_to_save = failure.as_ref().is_some_and(database_is_gone) || (was_stopped_before && report.scan.is_none());
     let new_misfit_columns = if nothing_to_save { Vec::new() } else { save_outcome_or_warn(ctx, object, &run, &report).await };
     let preview = is_preview.then_some(report.preview);
@@ -134,7 +132,7 @@ async fn could_be_read(
     report: &Report,
     failure: Option<PullError>,
 ) -> (Readable, Option<PullError>) {
-    if !failure.as_ref().is_some_and(PullError::is_access_denied) {
+    if !failure.as_ref().is_some_and(|failure| failure.kind() == ErrorKind::AccessDenied) {
         return (Readable::Never, failure);
     }
     if report.readable {

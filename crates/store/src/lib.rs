@@ -82,7 +82,7 @@ pub use timeline::read::{
 };
 
 use connection::{ConnectionUse, Connections, TransactionKind};
-use planhat_model::error::Chain;
+use planhat_model::error::{Chain, Retry};
 use sql::{query, query_scalar};
 use store_error::could_not;
 
@@ -262,11 +262,15 @@ impl Store {
         loop {
             attempts += 1;
             let error = match attempt().await {
-                Err(error) if error.is_transient() => error,
-                result => return result,
+                Ok(done) => return Ok(done),
+                Err(error) => error,
             };
-            let is_lock = error.is_lock_conflict();
-            let is_over = if is_lock { attempts >= ATTEMPTS } else { begun.elapsed() + wait > self.reconnect_timeout };
+            let retry = error.kind().retry();
+            let is_over = match retry {
+                Retry::Never | Retry::FromCheckpoint => true,
+                Retry::Briefly => attempts >= ATTEMPTS,
+                Retry::UntilTimeout => begun.elapsed() + wait > self.reconnect_timeout,
+            };
             if is_over || stop.is_cancelled() {
                 return Err(error);
             }
@@ -275,7 +279,7 @@ impl Store {
                 () = stop.cancelled() => return Err(error),
                 () = tokio::time::sleep(wait) => {}
             }
-            wait = if is_lock { Duration::from_secs(1) } else { (wait * 2).min(Duration::from_secs(15)) };
+            wait = if retry == Retry::Briefly { Duration::from_secs(1) } else { (wait * 2).min(Duration::from_secs(15)) };
         }
     }
 
