@@ -81,7 +81,7 @@ pub async fn pull(ctx: &Context<'_>, object: &'static Object, mode: Mode, report
             Step::Scan(next) => next,
         };
         if let Some(lost) = lost {
-            warn!(object = object.name, "{lost}: resuming from what the database has kept");
+            warn!("{lost}: resuming from what the database has kept");
         }
     }
 }
@@ -89,7 +89,7 @@ pub async fn pull(ctx: &Context<'_>, object: &'static Object, mode: Mode, report
 /// One scan, and how it ended.
 async fn scan(ctx: &Context<'_>, object: &'static Object, plan: Plan, report: &mut Report) -> Ended {
     if plan.is_resumed() {
-        info!(object = object.name, offset = plan.progress.offset, "resuming the scan begun at {}", plan.progress.started_at);
+        info!(offset = plan.progress.offset, "resuming the scan begun at {}", plan.progress.started_at);
     }
     report.scan = Some(plan.kind);
     ObjectScan::new(ctx, object, plan, report).read_everything().await.unwrap_or_else(Ended::Failed)

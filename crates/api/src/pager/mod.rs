@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicU64;
 use chrono::{DateTime, Utc};
 use foldhash::fast::RandomState;
 use futures_util::FutureExt;
-use tracing::debug;
+use tracing::{Instrument, Span, debug, error_span};
 
 mod prefetch;
 
@@ -236,8 +236,10 @@ impl<'a> Pager<'a> {
     /// has been seen before, those behind it have not moved up.
     async fn last_record_is_in_place(&mut self) -> Result<bool, ApiError> {
         let Some((last_record, id)) = self.last_record.as_ref().filter(|_| self.overlap) else { return Ok(true) };
-        let query = self.query(PageRequest { offset: *last_record, limit: 1 });
-        let is_in_place = match self.client.list(self.listing.object.name, &query, self.calls).await.map(FetchedPage::read) {
+        let requested = PageRequest { offset: *last_record, limit: 1 };
+        let query = self.query(requested);
+        let answer = self.client.list(self.listing.object.name, &query, self.calls).instrument(self.page_span(requested));
+        let is_in_place = match answer.await.map(FetchedPage::read) {
             Ok(answer) => answer.entries.first().is_some_and(|first| self.recent.contains(first.key)),
             // It would not have been read.
             Err(ApiError::PageTooLarge { .. }) => false,
@@ -291,7 +293,13 @@ impl<'a> Pager<'a> {
 
     fn request_page(&mut self, requested: PageRequest) -> bool {
         let query = self.query(requested);
-        self.prefetch.request_page(self.client, self.listing.object.name, requested, query, self.calls)
+        self.page_span(requested)
+            .in_scope(|| self.prefetch.request_page(self.client, self.listing.object.name, requested, query, self.calls))
+    }
+
+    /// Where a request is, for the lines of the log about it.
+    fn page_span(&self, requested: PageRequest) -> Span {
+        error_span!("page", offset = requested.offset, limit = requested.limit, listing = %self.listing.name())
     }
 
     /// Whether a page of one row says nothing about the end: the page before was as long as the server makes

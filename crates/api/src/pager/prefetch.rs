@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use planhat_model::record::{Record, Rejected};
 use serde_json::value::RawValue;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::api_error::ApiError;
@@ -104,6 +105,7 @@ impl Prefetch {
         if !is_next && !client.try_acquire() {
             return false;
         }
+        // The task belongs to the page, as the caller's span has it.
         let answer = async move {
             let listed = match is_next {
                 true => client.list(object, &query, &calls).await,
@@ -111,8 +113,10 @@ impl Prefetch {
             };
             listed.map(FetchedPage::read)
         };
-        self.pages
-            .push_back(PrefetchedPage { request, answer: PageFetch::InFlight(AbortOnDropHandle::new(tokio::spawn(answer))) });
+        self.pages.push_back(PrefetchedPage {
+            request,
+            answer: PageFetch::InFlight(AbortOnDropHandle::new(tokio::spawn(answer.in_current_span()))),
+        });
         true
     }
 
