@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use chrono::Utc;
-use planhat_api::{Budget, Client, ClientConfig, RetryPolicy, Token};
+use planhat_api::{Budget, Client, ClientConfig, PageSettings, RetryPolicy, Token};
 use planhat_model::catalog::Object;
 use planhat_model::error::{ErrorKind, exit_code as exit};
 use planhat_store::{self as store, Store, TimelineOptions};
@@ -134,8 +134,7 @@ pub fn run_request<'a>(command: &'a str, mode: Mode, objects: &'a [&'static Obje
 
 pub fn limits(settings: &Settings) -> Limits {
     Limits {
-        page_size: settings.planhat.page_size,
-        overlap: settings.pages.overlap > 0,
+        pages: PageSettings { size: settings.planhat.page_size, overlap: settings.pages.overlap > 0 },
         lookback: settings.sync.lookback,
         history: settings.sync.history,
         sorted: settings.sync.sorted.iter().map(|object| object.name).collect(),

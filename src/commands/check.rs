@@ -4,7 +4,6 @@
 //! so are the objects; nothing is asked twice, and every wait is short.
 
 use std::process::ExitCode;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -139,8 +138,8 @@ fn with_short_timeouts(settings: &Settings) -> Settings {
     settings
 }
 
-async fn read_one(client: &Client, object: &Object) -> Result<(), PlanhatError> {
-    client.list(object.name, &[("limit", "1".to_owned())], &AtomicU64::new(0)).await.map(|_| ())
+async fn read_one(client: &Client, object: &'static Object) -> Result<(), PlanhatError> {
+    client.for_object(object).list(&[("limit", "1".to_owned())]).await.map(|_| ())
 }
 
 async fn check_database(settings: &Settings) -> Vec<Finding> {

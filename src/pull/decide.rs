@@ -258,11 +258,8 @@ pub(super) fn listings(object: &'static Object, window: Window, sorted: &[&str])
         _ => (vec![None], None),
     };
     let hidden = if object.hidden.is_some() { vec![false, true] } else { vec![false] };
-    let listing = |field: Option<&str>, hidden| Listing {
-        object,
-        sort: field.map_or("_id".to_owned(), |field| format!("-{field}")),
-        hidden,
-    };
+    let listing =
+        |field: Option<&str>, hidden| Listing { sort: field.map_or("_id".to_owned(), |field| format!("-{field}")), hidden };
     hidden
         .into_iter()
         .flat_map(|hidden| sweeps.iter().enumerate().map(move |(rank, field)| (rank, *field, hidden)))

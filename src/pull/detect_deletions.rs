@@ -31,7 +31,7 @@ impl ObjectScan<'_> {
     /// Marks the rows of deleted records. False when it was stopped before its end.
     pub(super) async fn detect_deletions(&mut self) -> Result<bool, PullError> {
         if self.checkpoint.is_none() {
-            self.report.warn(format!("{}: a dry run does not look for deleted records", self.object.name));
+            self.report.warn(format!("{}: a dry run does not look for deleted records", self.object().name));
             return Ok(true);
         }
         let presence = self.begin_deletion_check().await.map_err(|source| self.store_failed(source))?;
@@ -43,7 +43,8 @@ impl ObjectScan<'_> {
             self.report.warn(format!(
                 "{}: {unlisted} of {rows} rows were not listed, {held}; nothing was marked as deleted. \
                  If it is right, `planhat-sync sync --full --allow-deletes {}` marks them",
-                self.object.name, self.object.name
+                self.object().name,
+                self.object().name
             ));
             return Ok(true);
         }
@@ -60,7 +61,7 @@ impl ObjectScan<'_> {
             checkpoint.save(&all_read, async |_| Ok(())).await?;
             self.progress = all_read;
         }
-        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        let (workspace, object) = (&self.ctx.store.schema, self.object());
         self.ctx.store.transaction(async |db| store::count_unlisted(db, workspace, object).await).await
     }
 
@@ -72,7 +73,7 @@ impl ObjectScan<'_> {
         }
         let all = deletion_reservations.total_rows(self.total_rows()).await.map_err(|source| self.store_failed(source))?;
         let marked = self.report.figures.deleted;
-        Ok(deletion_reservations.reserve(guard, self.object.name, marked + presence.unlisted, all))
+        Ok(deletion_reservations.reserve(guard, self.object().name, marked + presence.unlisted, all))
     }
 
     /// The rows of all tables of the run.
@@ -97,7 +98,7 @@ impl ObjectScan<'_> {
             reason = self.probe_get_by_id() => reason?,
         };
         if let Some(reason) = nothing_proven {
-            self.report.warn(format!("{}: deleted records cannot be told, because {reason}", self.object.name));
+            self.report.warn(format!("{}: deleted records cannot be told, because {reason}", self.object().name));
             return Ok(true);
         }
         let mut counts = ProbeCounts::default();
@@ -112,7 +113,7 @@ impl ObjectScan<'_> {
                 probed = self.probe_ids(unlisted) => probed?,
             };
             counts += self.apply_probe(probed).await.map_err(|source| self.store_failed(source))?;
-            self.ctx.progress.update(self.object.name, self.report.progress());
+            self.ctx.progress.update(self.object().name, self.report.progress());
             if let Some(reason) = counts.reason_to_stop() {
                 break Some(reason);
             }
@@ -120,7 +121,7 @@ impl ObjectScan<'_> {
         let without_an_answer =
             (counts.unanswered > 0).then(|| format!("{} ids were asked for without an answer", counts.unanswered));
         for reason in reason.into_iter().chain(without_an_answer) {
-            self.report.warn(format!("{}: not all deleted records can be told: {reason}", self.object.name));
+            self.report.warn(format!("{}: not all deleted records can be told: {reason}", self.object().name));
         }
         Ok(true)
     }
@@ -141,17 +142,17 @@ impl ObjectScan<'_> {
         which: impl AsyncFn(&mut PgConnection, &str, &Object, i32) -> Result<Vec<String>, store::StoreError>,
         count: i32,
     ) -> Result<Vec<String>, PullError> {
-        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        let (workspace, object) = (&self.ctx.store.schema, self.object());
         let ids = self.ctx.store.transaction(async |db| which(db, workspace, object, count).await);
         ids.await.map_err(|source| self.store_failed(source))
     }
 
     /// What Planhat says of each id. Only what no other id would fare better with is a failure.
     async fn probe_ids(&self, ids: Vec<String>) -> Result<ProbedIds, PullError> {
-        let (client, name, calls) = (self.ctx.client, self.object.name, &self.report.calls);
+        let (client, name) = (self.client, self.object().name);
         let mut answers = stream::iter(ids)
             .map(async |id| {
-                let answer = client.record_exists(name, &id, calls).await;
+                let answer = client.record_exists(&id).await;
                 (id, answer)
             })
             .buffer_unordered(CONCURRENT_REQUESTS);
@@ -199,7 +200,7 @@ impl ObjectScan<'_> {
 
     /// What is gone is marked; the rest counts as seen, so that this scan does not ask for it again.
     async fn apply_probe_at_once(&mut self, probed: &ProbedIds) -> Result<(), store::StoreError> {
-        let (schema, object) = (&self.ctx.store.schema, self.object);
+        let (schema, object) = (&self.ctx.store.schema, self.object());
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(()) };
         let run_id = checkpoint.run_id();
         let marked = checkpoint.save(&self.progress, async |db| {
@@ -210,7 +211,7 @@ impl ObjectScan<'_> {
         });
         let marked = marked.await?;
         self.report.figures.deleted += marked.cast_signed();
-        counter!("planhat_sync_rows_total", "object" => self.object.name, "operation" => "deleted").increment(marked);
+        counter!("planhat_sync_rows_total", "object" => self.object().name, "operation" => "deleted").increment(marked);
         Ok(())
     }
 }

@@ -34,6 +34,7 @@ mod request;
 mod retry_quarantined;
 mod table_writer;
 
+use planhat_api::ObjectClient;
 use planhat_model::catalog::Object;
 use tracing::{info, warn};
 
@@ -52,6 +53,15 @@ pub use retry_quarantined::{RetryCounts, retry_quarantined};
 
 /// Pulls `object`, and reports what was done even if it fails half-way.
 pub async fn pull(ctx: &Context<'_>, object: &'static Object, mode: Mode, report: &mut Report) -> Result<PullEnd, PullError> {
+    let client = ctx.client.for_object(object);
+    let pulled = pull_by(&client, ctx, mode, report).await;
+    report.figures.calls = client.calls().cast_signed();
+    pulled
+}
+
+/// One scan after the other, until no other follows.
+async fn pull_by(client: &ObjectClient, ctx: &Context<'_>, mode: Mode, report: &mut Report) -> Result<PullEnd, PullError> {
+    let object = client.object();
     let limits = ScanLimits::of(object, ctx.limits);
     let mut state = State::of(mode);
     loop {
@@ -73,8 +83,7 @@ pub async fn pull(ctx: &Context<'_>, object: &'static Object, mode: Mode, report
             report.repeats.enable();
         }
         let kind = plan.kind;
-        let ended = scan(ctx, object, plan, report).await;
-        report.figures.calls = report.calls.load(std::sync::atomic::Ordering::Relaxed).cast_signed();
+        let ended = scan(client, ctx, plan, report).await;
         let lost = ended.lost_checkpoint();
         state = match next_step(state, kind, ended) {
             Step::Done(result) => return result,
@@ -87,10 +96,10 @@ pub async fn pull(ctx: &Context<'_>, object: &'static Object, mode: Mode, report
 }
 
 /// One scan, and how it ended.
-async fn scan(ctx: &Context<'_>, object: &'static Object, plan: Plan, report: &mut Report) -> Ended {
+async fn scan(client: &ObjectClient, ctx: &Context<'_>, plan: Plan, report: &mut Report) -> Ended {
     if plan.is_resumed() {
         info!(offset = plan.progress.offset, "resuming the scan begun at {}", plan.progress.started_at);
     }
     report.scan = Some(plan.kind);
-    ObjectScan::new(ctx, object, plan, report).read_everything().await.unwrap_or_else(Ended::Failed)
+    ObjectScan::new(client, ctx, plan, report).read_everything().await.unwrap_or_else(Ended::Failed)
 }

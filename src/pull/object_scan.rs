@@ -1,7 +1,7 @@
 //! One scan of one object: its listings one after the other, each page by page, and what its end proves.
 
 use chrono::{DateTime, Utc};
-use planhat_api::{Listing, Page, Pager, Position};
+use planhat_api::{Listing, ObjectClient, Page, Pager, Position};
 use planhat_model::catalog::Object;
 use planhat_model::scan::{ScanKind, SortCheck, Sweep};
 use planhat_store::{self as store, Cursor, Durability, PageStep, ScanCheckpoint, ScanProgress};
@@ -16,8 +16,8 @@ use super::{Context, PullError, Purpose, Report, detect_deletions};
 
 /// A scan at work.
 pub(super) struct ObjectScan<'a> {
+    pub(super) client: &'a ObjectClient,
     pub(super) ctx: &'a Context<'a>,
-    pub(super) object: &'static Object,
     plan: Plan,
     /// How far it has come: it moves when a page is committed.
     pub(super) progress: ScanProgress,
@@ -58,7 +58,8 @@ enum ScanOutcome {
 }
 
 impl<'a> ObjectScan<'a> {
-    pub(super) fn new(ctx: &'a Context<'a>, object: &'static Object, plan: Plan, report: &'a mut Report) -> ObjectScan<'a> {
+    pub(super) fn new(client: &'a ObjectClient, ctx: &'a Context<'a>, plan: Plan, report: &'a mut Report) -> ObjectScan<'a> {
+        let object = client.object();
         let checkpoint = match ctx.purpose {
             Purpose::Store { run_id } => {
                 // The changes of a day are few, and worth the wait for the disk.
@@ -75,8 +76,8 @@ impl<'a> ObjectScan<'a> {
             Purpose::Preview { .. } => None,
         };
         ObjectScan {
+            client,
             ctx,
-            object,
             progress: plan.progress.clone(),
             checkpoint,
             table: TableWriter::new(ctx, object, plan.new_rows),
@@ -91,7 +92,7 @@ impl<'a> ObjectScan<'a> {
     /// Reads all listings of the object, from where the scan is, finds what is deleted, and moves the watermark.
     pub(super) async fn read_everything(mut self) -> Result<Ended, PullError> {
         self.drop_older_full_scan().await?;
-        let listings = listings(self.object, self.plan.window, &self.ctx.limits.sorted);
+        let listings = listings(self.object(), self.plan.window, &self.ctx.limits.sorted);
         let names: Vec<String> = listings.iter().map(|(listing, _)| listing.name()).collect();
         // Settings may have changed which listings there are.
         let first = match names.iter().position(|name| *name == self.progress.listing) {
@@ -128,7 +129,7 @@ impl<'a> ObjectScan<'a> {
         self.report.saw_all = self.plan.kind == ScanKind::Full && saw_everything;
         match self.finish(saw_everything).await.map_err(|source| self.store_failed(source))? {
             ScanOutcome::Complete => Ok(Ended::Complete { has_watermark: self.report.watermark.is_some() }),
-            ScanOutcome::NothingListed => Err(PullError::NothingListed { object: self.object.name }),
+            ScanOutcome::NothingListed => Err(PullError::NothingListed { object: self.object().name }),
         }
     }
 
@@ -149,8 +150,7 @@ impl<'a> ObjectScan<'a> {
         self.report.repeats.begin_listing();
         self.listing_rejections = RejectionShare::default();
         let position = Position { offset: self.progress.offset.cast_unsigned(), overlap_id: self.progress.overlap_id.clone() };
-        let calls = std::sync::Arc::clone(&self.report.calls);
-        let mut pager = Pager::new(ctx.client, listing, ctx.limits.page_size, ctx.limits.overlap, position, &calls);
+        let mut pager = Pager::new(self.client, listing, ctx.limits.pages, position);
         loop {
             let fetched = tokio::select! {
                 biased;
@@ -161,7 +161,7 @@ impl<'a> ObjectScan<'a> {
             let page = match fetched {
                 Ok(page) => page,
                 Err(source) => {
-                    let failure = PullError::Fetch { object: self.object.name, offset: self.progress.offset, source };
+                    let failure = PullError::Fetch { object: self.object().name, offset: self.progress.offset, source };
                     return self.interrupt(Interruption::Stop).await.and(Err(failure));
                 }
             };
@@ -207,13 +207,13 @@ impl<'a> ObjectScan<'a> {
             return Err(self.reject_scan(&self.listing_rejections.clone()).await);
         }
         debug!("took a page");
-        self.ctx.progress.update(self.object.name, self.report.progress());
+        self.ctx.progress.update(self.object().name, self.report.progress());
         Ok(())
     }
 
     /// Classifies a page and stores what of it is in the window, or compares it. Only then the scan moves on.
     async fn store_page(&mut self, page: Page) -> Result<(), store::StoreError> {
-        let newest: Vec<_> = page.records.iter().map(|record| record.newest_of(self.object.times())).collect();
+        let newest: Vec<_> = page.records.iter().map(|record| record.newest_of(self.object().times())).collect();
         let step = self.step_behind(&page, newest.iter().copied().max().flatten());
         let page = ClassifiedPage::of(page, newest, self.plan.window, &self.table, &self.report.repeats).await?;
         let page = match self.table.rules {
@@ -265,7 +265,7 @@ impl<'a> ObjectScan<'a> {
             return self.store_failed(source);
         }
         let RejectionShare { listed, rejected, .. } = *share;
-        PullError::Rejected { object: self.object.name, rejected, listed, reason: share.reason().to_owned() }
+        PullError::Rejected { object: self.object().name, rejected, listed, reason: share.reason().to_owned() }
     }
 
     /// Ends the scan for now, with a checkpoint.
@@ -285,7 +285,7 @@ impl<'a> ObjectScan<'a> {
     /// clock is behind ours, and not at all after a scan that saw nothing, which may be an answer
     /// gone wrong.
     async fn finish(&mut self, saw_everything: bool) -> Result<ScanOutcome, store::StoreError> {
-        let (ctx, schema, object) = (self.ctx, &self.ctx.store.schema, self.object);
+        let (ctx, schema, object) = (self.ctx, &self.ctx.store.schema, self.object());
         let listed_nothing = self.report.figures.listed() == self.listed_before;
         let Purpose::Store { run_id } = ctx.purpose else {
             let has_rows = listed_nothing
@@ -332,7 +332,11 @@ impl<'a> ObjectScan<'a> {
         Ok(outcome)
     }
 
+    pub(super) fn object(&self) -> &'static Object {
+        self.client.object()
+    }
+
     pub(super) fn store_failed(&self, source: store::StoreError) -> PullError {
-        PullError::Store { object: self.object.name, source }
+        PullError::Store { object: self.object().name, source }
     }
 }

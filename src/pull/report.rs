@@ -48,7 +48,6 @@ pub struct Report {
     /// What could not be stored.
     pub(super) rejected: RejectionTally,
     pub(super) repeats: RepeatFilter,
-    pub(super) calls: std::sync::Arc<std::sync::atomic::AtomicU64>,
 }
 
 /// The values of a column that its type cannot hold.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use planhat_api::Client;
+use planhat_api::{Client, PageSettings};
 use planhat_model::catalog::{ByObject, Object};
 use planhat_model::flatten::IgnoredFields;
 use planhat_model::rules::{FieldMap, Rules};
@@ -50,9 +50,7 @@ pub enum Purpose {
 /// What the settings allow a pull, each a setting of its own.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    pub page_size: u32,
-    /// Whether pages overlap by a row, see the pager.
-    pub overlap: bool,
+    pub pages: PageSettings,
     /// How far before the watermark changes are looked for.
     pub lookback: Duration,
     /// How far back a first load goes.

@@ -1,21 +1,18 @@
 //! Reads the declarations of custom fields, at the start of a run: they decide the types of new columns.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
-use planhat_api::{self as api, Client, Listing, Pager, Position};
-use planhat_model::catalog;
+use planhat_api::{self as api, Listing, ObjectClient, Pager, Position};
 use planhat_model::error::Chain;
 use planhat_model::flatten::Declared;
-use tracing::{info, warn};
+use tracing::{info, instrument, warn};
 
 use crate::pull::{Declarations, Limits};
 
 /// The types of custom fields, as far as they can be read.
-pub(super) async fn declared_fields(client: &Client, limits: &Limits, calls: &Arc<AtomicU64>) -> Declarations {
-    let Some(object) = catalog::object("customfields") else { return Declarations::default() };
-    let listing = Listing { object, sort: "_id".to_owned(), hidden: false };
-    let mut pager = Pager::new(client, listing, limits.page_size, limits.overlap, Position::default(), calls);
+#[instrument(name = "object", level = "error", skip_all, fields(object = %"customfields"))]
+pub(super) async fn declared_fields(customfields: Option<&ObjectClient>, limits: &Limits) -> Declarations {
+    let Some(client) = customfields else { return Declarations::default() };
+    let listing = Listing { sort: "_id".to_owned(), hidden: false };
+    let mut pager = Pager::new(client, listing, limits.pages, Position::default());
     let mut records = Vec::new();
     let failure = loop {
         match pager.next().await {

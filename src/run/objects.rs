@@ -1,12 +1,9 @@
 //! One object in a run: its pull, what came of it, and the note of that.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use planhat_api::Client;
-use planhat_model::catalog::Object;
+use planhat_model::catalog::{self, Object};
 use planhat_model::error::{Chain, ErrorKind, Fails};
 use planhat_store::{self as store, Binding, Explanation, ObjectRun, ObjectStatus, Store};
 use tokio_util::sync::CancellationToken;
@@ -34,11 +31,11 @@ impl Pulls<'_> {
     /// Pulls all objects of a request, several side by side. Returns them in its order, and the calls that all of it took.
     pub(super) async fn pull_all(self) -> (Vec<ObjectSummary>, i64) {
         let Pulls { client, store, request, purpose, binding, pause_gate, run_stop } = self;
-        let calls = Arc::default();
+        let customfields = catalog::object("customfields").map(|object| client.for_object(object));
         let declarations = tokio::select! {
             // No object begins any more.
             () = run_stop.cancelled() => Declarations::default(),
-            declarations = declared_fields(client, &request.limits, &calls) => declarations,
+            declarations = declared_fields(customfields.as_ref(), &request.limits) => declarations,
         };
         let ctx = &Context {
             client,
@@ -61,7 +58,8 @@ impl Pulls<'_> {
             .await;
         objects.sort_by_key(|summary| request.objects.iter().position(|object| object.name == summary.run.object));
         let of_objects: i64 = objects.iter().map(|summary| summary.run.figures.calls).sum();
-        (objects, of_objects + calls.load(Ordering::Relaxed).cast_signed())
+        let of_declarations = customfields.map_or(0, |customfields| customfields.calls().cast_signed());
+        (objects, of_objects + of_declarations)
     }
 }
 

@@ -79,7 +79,7 @@ async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
     let workspace = Workspace::empty().with("projects", numbered(600)).with("companies", numbered(5));
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut sync = TestSync::with(workspace, options).await;
-    sync.limits.page_size = 2;
+    sync.limits.pages.size = 2;
     let (projects, companies) = ([catalog::object("projects").unwrap()], [catalog::object("companies").unwrap()]);
     let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
     let backfill = RunRequest { command: "backfill", ..sync.request(everything, &projects) };
@@ -99,7 +99,7 @@ async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
 async fn a_load_that_a_sync_has_ended_meanwhile_is_not_made_twice() {
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", numbered(600)), options).await;
-    sync.limits.page_size = 2;
+    sync.limits.pages.size = 2;
     let projects = [catalog::object("projects").unwrap()];
     let backfill = RunRequest {
         command: "backfill",
@@ -119,7 +119,7 @@ async fn a_part_of_history_is_read_to_its_end_whatever_a_sync_loads_meanwhile() 
     let mut records = dated(&[1, 2, 3]);
     records.extend((0..400).map(|number| json!({"_id": format!("old-{number:05}"), "updatedAt": written(day(-2000))})));
     let mut sync = TestSync::with(Workspace::empty().with("tasks", records), options).await;
-    sync.limits.page_size = 3;
+    sync.limits.pages.size = 3;
     let tasks = [catalog::object("tasks").unwrap()];
     let part = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: Some(day(-1500)) });
     let backfill = RunRequest { command: "backfill", ..sync.request(part, &tasks) };

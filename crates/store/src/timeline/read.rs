@@ -290,7 +290,7 @@ pub async fn save_consumer_position(
     query(
         "insert into planhat_sync.consumers as old (workspace, name, last_action_id) values ($1, $2, $3)
          on conflict (workspace, name) do update set last_action_id = excluded.last_action_id, updated_at = now()
-         where old.last_action_id < excluded.last_id",
+         where old.last_action_id < excluded.last_action_id",
     )
     .bind(workspace)
     .bind(consumer)
