@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use planhat_api::Client;
 use planhat_model::catalog;
 use planhat_simulator::{self as simulator, Simulator};
-use planhat_store::{self as store, RunStatus, Store};
+use planhat_store::{self as store, RunStatus, SampleQuery, Store};
 use serde_json::json;
 
 use super::{schema, sync};
@@ -77,7 +77,7 @@ async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop:
     print::to_stdout(&schema::overview(&schema::tables(store, &[]).await?));
 
     print::to_stdout("\n$ psql -c 'select … from planhat.companies'      # properties and custom fields are columns");
-    print::to_stdout(&companies(store, FOUR_OF_THEM).await?);
+    print::to_stdout(&companies(settings, store, FOUR_OF_THEM).await?);
 
     edit_some(simulator);
     print::to_stdout(
@@ -94,7 +94,7 @@ async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop:
     print::to_stdout(
         "\n$ psql -c 'select … from planhat.companies where _run_id = 2'      # just these two companies were written",
     );
-    print::to_stdout(&companies(store, " where _run_id = 2").await?);
+    print::to_stdout(&companies(settings, store, " where _run_id = 2").await?);
     print::to_stdout(&format!(
         "\nThe demo is over; its data is gone. For your own workspace:\n\n  \
          export PLANHAT_API_TOKEN=…        # of a private app in Planhat, with read access\n  \
@@ -113,7 +113,7 @@ async fn sync_once(client: &Client, workspace: &Workspace, store: &Store, stop: 
 }
 
 /// Some companies as they stand in the table.
-async fn companies(store: &Store, condition: &'static str) -> Result<String, CommandError> {
+async fn companies(settings: &Settings, store: &Store, condition: &'static str) -> Result<String, CommandError> {
     let columns = [
         "planhat__name",
         "planhat__status",
@@ -122,7 +122,10 @@ async fn companies(store: &Store, condition: &'static str) -> Result<String, Com
         "planhat__rocket_go_live_eu__custom",
         "planhat__modules__custom",
     ];
-    let rows = store.read_only(async |db| store::sample(db, &store.schema, "companies", &columns, condition, 4).await).await?;
+    let Some(object) = catalog::object("companies") else { return Ok(String::new()) };
+    let wanted =
+        SampleQuery { schema: &store.schema, object, rules: settings.rules.get(object.name), columns: &columns, condition };
+    let rows = store.read_only(async |db| store::sample(db, wanted, 4).await).await?;
     Ok(print::table(&columns, columns.len(), rows))
 }
 

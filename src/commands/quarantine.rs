@@ -48,7 +48,8 @@ pub(super) async fn list(workspace: &Workspace, which: &QuarantineListArgs) -> R
         }
         let looked = store.read_only(async |db| {
             let waiting = store::quarantine_groups(&mut *db, &store.schema, &named).await?;
-            let entries = store::latest_in_quarantine(db, &store.schema, &named, which.limit.into()).await?;
+            let entries =
+                store::latest_in_quarantine(db, &store.schema, &workspace.settings.rules, &named, which.limit.into()).await?;
             Ok(QuarantineOverview { waiting, entries })
         });
         Ok(looked.await?)
@@ -67,7 +68,7 @@ pub(super) async fn show(workspace: &Workspace, id: i64, output: OutputArgs) -> 
         if !store.is_set_up().await? {
             return Ok(None);
         }
-        Ok(store.read_only(async |db| store::quarantine_entry(db, &store.schema, id).await).await?)
+        Ok(store.read_only(async |db| store::quarantine_entry(db, &store.schema, &workspace.settings.rules, id).await).await?)
     })
     .await?;
     let Some((entry, raw)) = whole else { return Err(no_entry(&[id])) };
