@@ -2,6 +2,8 @@
 //!
 //! The servers here answer what a test says; none of them knows how Planhat behaves.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::TcpListener;
