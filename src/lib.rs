@@ -27,6 +27,7 @@ pub mod config;
 pub mod daemon;
 pub mod events;
 pub mod freshness;
+mod log_lines;
 pub mod print;
 pub mod progress;
 pub mod pull;

@@ -1,8 +1,10 @@
 //! SIGTERM and SIGINT: the first one stops after the pages in hand, the second at once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use anyhow::Context;
+use planhat_model::error::exit_code::{self as exit, ExitCode};
+use planhat_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -11,32 +13,40 @@ use tracing::warn;
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     pub token: CancellationToken,
-    exit_code: Arc<AtomicU8>,
+    exit_code: Arc<OnceLock<ExitCode>>,
 }
 
 impl Stop {
-    /// 130 for SIGINT, 143 for SIGTERM.
-    pub fn exit_code(&self) -> u8 {
-        self.exit_code.load(Ordering::Relaxed)
+    /// That of the signal.
+    pub fn exit_code(&self) -> ExitCode {
+        self.exit_code.get().copied().unwrap_or_default()
     }
 }
 
+/// From here on a signal stops after the pages in hand, and a database that hangs then is not waited for.
+pub fn listen_for(store: &Store) -> Result<Stop, anyhow::Error> {
+    let stop = listen()?;
+    store.stop_on(stop.token.clone());
+    Ok(stop)
+}
+
 /// Listens from now on. Before that, and where nobody listens, a signal ends the process as usual.
-pub fn listen() -> std::io::Result<Stop> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+pub fn listen() -> Result<Stop, anyhow::Error> {
+    let of_kind = |kind| signal(kind).context("could not listen for signals");
+    let (mut interrupt, mut terminate) = (of_kind(SignalKind::interrupt())?, of_kind(SignalKind::terminate())?);
     let stop = Stop::default();
     let heard = stop.clone();
     tokio::spawn(async move {
         loop {
             let code = tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
+                _ = interrupt.recv() => exit::INTERRUPTED,
+                _ = terminate.recv() => exit::TERMINATED,
             };
             if heard.token.is_cancelled() {
-                std::process::exit(code.into());
+                std::process::exit(code.number().into());
             }
-            heard.exit_code.store(code, Ordering::Relaxed);
+            // The first signal is the one that counts.
+            let _ = heard.exit_code.set(code);
             warn!("stopping after the pages in hand; a second signal stops at once");
             heard.token.cancel();
         }

@@ -17,6 +17,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogFormat, LogSettings};
+use crate::log_lines::{JsonLines, TextLines};
 
 /// Starts logging for the whole process. `rust_log` and `no_color` are the customary variables; a journal
 /// knows the time itself.
@@ -34,15 +35,16 @@ pub fn start(log: &LogSettings, rust_log: Option<&str>, no_color: bool) -> Resul
     match log.format {
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal() && !no_color;
-            let lines = layer().with_writer(|| BesideBars).with_ansi(colour).with_target(false);
+            let lines = layer().with_writer(|| BesideBars).with_ansi(colour);
+            let format = TextLines { with_time: !to_journal };
             if to_journal {
-                registry.with(lines.without_time().map_event_format(ForJournal)).try_init()
+                registry.with(lines.event_format(ForJournal(format))).try_init()
             } else {
-                registry.with(lines).try_init()
+                registry.with(lines.event_format(format)).try_init()
             }
         }
         LogFormat::Json => {
-            let lines = layer().json().with_writer(|| BesideBars);
+            let lines = layer().json().with_writer(|| BesideBars).map_event_format(|_| JsonLines);
             if to_journal {
                 registry.with(lines.map_event_format(ForJournal)).try_init()
             } else {

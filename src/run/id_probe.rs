@@ -3,7 +3,7 @@
 
 use planhat_api::ApiError;
 use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
+use planhat_model::error::{Chain, Fails};
 use tracing::warn;
 
 use super::identity::{ProbeResult, TableAnswers};
@@ -76,7 +76,7 @@ impl IdProbe {
                 table.answers.missing += 1;
                 return Ok(());
             }
-            Err(error @ (ApiError::Unauthorized { .. } | ApiError::Unreachable { .. })) => return Err(error),
+            Err(error) if error.kind().fails() == Fails::Run => return Err(error),
             Err(error) => error,
         };
         warn!(error = %Chain(&error), "a stored record could not be asked for by its id");

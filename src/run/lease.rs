@@ -73,45 +73,53 @@ pub async fn end(store: &Store, run_id: i64, status: RunStatus, why: &Explanatio
     store.transaction(async |db| store::finish_run(db, run_id, status, why).await).await
 }
 
-/// Does the work while the lease's heart beats.
-pub async fn while_renewing_lease<T>(
-    store: &Store,
-    run_id: i64,
-    command: &str,
-    pause_gate: &PauseGate,
-    run_stop: &CancellationToken,
-    work: impl Future<Output = T>,
-) -> T {
-    let (work, renew_until_lost) = (pin!(work), pin!(renew_until_lost(store, run_id, command, pause_gate)));
-    match select(work, renew_until_lost).await {
-        Either::Left((done, _)) => done,
-        Either::Right(((), work)) => {
-            run_stop.cancel();
-            work.await
-        }
-    }
+/// The lease that a run holds on its workspace.
+#[derive(Debug, Clone, Copy)]
+pub struct RunLease<'a> {
+    pub store: &'a Store,
+    pub run_id: i64,
+    pub command: &'a str,
+    /// Pauses the scans of a run that is preempted.
+    pub pause_gate: &'a PauseGate,
+    /// Cancelled when the lease is lost.
+    pub run_stop: &'a CancellationToken,
 }
 
-/// Beats until the lease is lost. A database that is away for a moment is the pulls' business.
-async fn renew_until_lost(store: &Store, run_id: i64, command: &str, pause_gate: &PauseGate) {
-    let interval = if command == PREEMPTIBLE { POLL_EVERY } else { store::RENEW_EVERY };
-    loop {
-        tokio::time::sleep(interval).await;
-        let kept = match renew_lease(store, run_id).await {
-            Ok(Some(lease)) if lease.is_requested && command == PREEMPTIBLE => {
-                yield_to_other_run(store, run_id, pause_gate).await
+impl RunLease<'_> {
+    /// Does the work, and renews the lease meanwhile. The work is stopped when the lease is lost.
+    pub async fn renew_while<T>(self, work: impl Future<Output = T>) -> T {
+        let (work, renewing) = (pin!(work), pin!(self.renew_until_lost()));
+        match select(work, renewing).await {
+            Either::Left((done, _)) => done,
+            Either::Right(((), work)) => {
+                self.run_stop.cancel();
+                work.await
             }
-            Ok(Some(_)) => Ok(true),
-            Ok(None) => Ok(false),
-            Err(error) => Err(error),
-        };
-        match kept {
-            Ok(true) => {}
-            Ok(false) => {
-                error!(run_id, "another run has taken the lease: stopping");
-                return;
+        }
+    }
+
+    /// A database that is away for a moment is the pulls' business.
+    async fn renew_until_lost(self) {
+        let RunLease { store, run_id, command, pause_gate, .. } = self;
+        let interval = if command == PREEMPTIBLE { POLL_EVERY } else { store::RENEW_EVERY };
+        loop {
+            tokio::time::sleep(interval).await;
+            let kept = match renew_lease(store, run_id).await {
+                Ok(Some(lease)) if lease.is_requested && command == PREEMPTIBLE => {
+                    yield_to_other_run(store, run_id, pause_gate).await
+                }
+                Ok(Some(_)) => Ok(true),
+                Ok(None) => Ok(false),
+                Err(error) => Err(error),
+            };
+            match kept {
+                Ok(true) => {}
+                Ok(false) => {
+                    error!("another run has taken the lease: stopping");
+                    return;
+                }
+                Err(error) => warn!(error = %Chain(&error), "could not keep the lease"),
             }
-            Err(error) => warn!(run_id, error = %Chain(&error), "could not keep the lease"),
         }
     }
 }
@@ -123,7 +131,7 @@ async fn renew_lease(store: &Store, run_id: i64) -> Result<Option<RenewedLease>,
 /// Lets another run have its turn, and comes back with the lease.
 async fn yield_to_other_run(store: &Store, run_id: i64, pause_gate: &PauseGate) -> Result<bool, store::StoreError> {
     let Some(_paused) = wait_until_paused(store, run_id, pause_gate).await else { return Ok(false) };
-    info!(run_id, "another run is due: making way for it");
+    info!("another run is due: making way for it");
     if !store.housekeeping(async |db| store::yield_lease(db, &store.schema, run_id).await).await? {
         return Ok(false);
     }
@@ -134,10 +142,10 @@ async fn yield_to_other_run(store: &Store, run_id: i64, pause_gate: &PauseGate) 
         match try_reacquire(store, run_id, even_if_unclaimed).await {
             Ok(true) => break,
             Ok(false) => {}
-            Err(error) => warn!(run_id, error = %Chain(&error), "could not take the lease back yet"),
+            Err(error) => warn!(error = %Chain(&error), "could not take the lease back yet"),
         }
     }
-    info!(run_id, "the other run has ended: going on");
+    info!("the other run has ended: going on");
     Ok(true)
 }
 
@@ -151,7 +159,7 @@ async fn wait_until_paused<'a>(store: &Store, run_id: i64, pause_gate: &'a Pause
                 match renew_lease(store, run_id).await {
                     Ok(Some(_)) => {}
                     Ok(None) => return None,
-                    Err(error) => warn!(run_id, error = %Chain(&error), "could not keep the lease"),
+                    Err(error) => warn!(error = %Chain(&error), "could not keep the lease"),
                 }
             }
         }

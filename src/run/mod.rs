@@ -3,6 +3,7 @@
 //! What goes wrong with one object stays with it; only a refused token, or an end that is out of reach, ends
 //! the whole run, because no other object could fare better.
 
+mod declared_fields;
 mod id_probe;
 mod identity;
 mod lease;
@@ -18,24 +19,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, stream};
-use planhat_api::{self as api, Client, Listing, ObjectClient, PageSettings, Pager, Position};
-use planhat_model::catalog;
+use planhat_api::{self as api, Client};
 use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
-use planhat_model::flatten::Declared;
-use planhat_store::{self as store, Binding, Explanation, LeaseHolder, ObjectRun, RunStatus, Store};
+use planhat_model::error::{Chain, ErrorKind};
+use planhat_store::{self as store, Explanation, LeaseHolder, ObjectRun, RunStatus, Store};
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::field::Empty;
+use tracing::{Span, debug, info, instrument, warn};
 
 use crate::progress::Progress;
-use crate::pull::{Declarations, DeletionReservations, Limits, Misfits, Mode, PauseGate, Preview, PullError, Purpose};
+use crate::pull::{Limits, Misfits, Mode, PauseGate, Preview, PullError, Purpose};
+use objects::Pulls;
 use outcome::{run_explanation, run_status};
 
 pub use identity::Evidence;
-pub use lease::{begin, end, while_renewing_lease};
+pub use lease::{RunLease, begin, end};
 pub use outcome::records;
 pub use process::{has_exited, process_state, this_process};
 pub use recognize::{Recognized, adopt, recognize};
@@ -117,13 +117,16 @@ impl RunError {
         RunError::Unproven { schema: schema.to_owned(), source }
     }
 
-    /// Whether the database said nothing for too long.
-    pub fn is_unresponsive_database(&self) -> bool {
-        matches!(
-            self,
-            RunError::End { source: store::StoreError::Unresponsive { .. }, .. }
-                | RunError::Store(store::StoreError::Unresponsive { .. })
-        )
+    /// Which kind of trouble it is: what follows from it stands in the table of consequences.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            RunError::Busy(_) => ErrorKind::Busy { free_after_seconds: store::STALE_AFTER.as_secs() },
+            RunError::Stopped => ErrorKind::Stopped,
+            RunError::OtherWorkspace { .. } => ErrorKind::OtherWorkspace,
+            RunError::Unproven { source, .. } => source.as_ref().map_or(ErrorKind::Unproven, api::ApiError::kind),
+            RunError::End { source, .. } => ErrorKind::EndNotNoted(Box::new(source.kind())),
+            RunError::Store(source) => source.kind(),
+        }
     }
 
     /// What could not be done, for a log.
@@ -150,6 +153,7 @@ pub async fn run(
 }
 
 /// The same, with something to be done when the run has its lease. It is done beside the pulls, and hardly waited for behind them.
+#[instrument(name = "run", level = "error", skip_all, fields(run_id = Empty, command = %request.command))]
 pub async fn run_with_notice(
     client: &Client,
     store: &Store,
@@ -166,21 +170,23 @@ pub async fn run_with_notice(
         }
     }
     let run_id = begin(store, request.command, stop).await?;
+    Span::current().record("run_id", run_id);
     let binding = match recognized.bind(client, store, run_id).await {
         Ok(binding) => binding,
         Err(error) => {
-            let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.hint().map(str::to_owned) };
+            let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.kind().hint() };
             end(store, run_id, RunStatus::Failed, &why).await?;
             return Err(error.into());
         }
     };
-    info!(run_id, command = request.command, objects = request.objects.len(), "run {run_id} begins");
+    info!(objects = request.objects.len(), "run {run_id} begins");
 
     // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
     let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
-    let pulls = pull_objects(client, store, request, Purpose::Store { run_id }, Some(&binding), &pause_gate, &run_stop);
-    let work = with_start_notice(on_start, pulls, &run_stop);
-    let (objects, calls) = while_renewing_lease(store, run_id, request.command, &pause_gate, &run_stop, work).await;
+    let lease = RunLease { store, run_id, command: request.command, pause_gate: &pause_gate, run_stop: &run_stop };
+    let purpose = Purpose::Store { run_id };
+    let pulls = Pulls { client, store, request, purpose, binding: Some(&binding), pause_gate: &pause_gate, run_stop: &run_stop };
+    let (objects, calls) = lease.renew_while(with_start_notice(on_start, pulls.pull_all(), &run_stop)).await;
 
     record_calls(store, run_id, calls).await;
     let status = run_status(&objects, stop.is_cancelled());
@@ -197,8 +203,8 @@ pub async fn run_with_notice(
     let seconds = started.elapsed().as_secs_f64();
     let came_to = status.as_str();
     match status {
-        RunStatus::Succeeded | RunStatus::Interrupted => info!(run_id, status = came_to, seconds, "run {run_id} {came_to}"),
-        RunStatus::Partial | RunStatus::Failed => warn!(run_id, status = came_to, seconds, "run {run_id} {came_to}"),
+        RunStatus::Succeeded | RunStatus::Interrupted => info!(status = came_to, seconds, "run {run_id} {came_to}"),
+        RunStatus::Partial | RunStatus::Failed => warn!(status = came_to, seconds, "run {run_id} {came_to}"),
     }
     Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects })
 }
@@ -260,6 +266,7 @@ async fn prune_actions(store: &Store, request: &RunRequest<'_>, stop: &Cancellat
 }
 
 /// Says what a run would do, and writes nothing: no lease is taken, so another run may be at work.
+#[instrument(name = "run", level = "error", skip_all, fields(command = %request.command))]
 pub async fn preview(
     client: &Client,
     store: &Store,
@@ -274,76 +281,10 @@ pub async fn preview(
         recognized = recognize(client, store) => recognized?,
     };
     let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
-    let (objects, calls) = pull_objects(client, store, request, Purpose::Preview { diff }, None, &pause_gate, &run_stop).await;
+    let purpose = Purpose::Preview { diff };
+    let pulls = Pulls { client, store, request, purpose, binding: None, pause_gate: &pause_gate, run_stop: &run_stop };
+    let (objects, calls) = pulls.pull_all().await;
     let status = run_status(&objects, stop.is_cancelled());
     let why = run_explanation(status, &objects);
     Ok(Summary { run_id: None, status, why, seconds: started.elapsed().as_secs_f64(), calls, objects })
-}
-
-/// All objects of an order, several side by side, in its order; and the calls that all of it took.
-async fn pull_objects(
-    client: &Client,
-    store: &Store,
-    request: &RunRequest<'_>,
-    purpose: Purpose,
-    binding: Option<&Binding>,
-    pause_gate: &PauseGate,
-    run_stop: &CancellationToken,
-) -> (Vec<ObjectSummary>, i64) {
-    let customfields = catalog::object("customfields").map(|object| client.for_object(object));
-    let declarations = tokio::select! {
-        // No object begins any more.
-        () = run_stop.cancelled() => Declarations::default(),
-        declarations = declared_fields(customfields.as_ref(), &request.limits) => declarations,
-    };
-    let deletion_reservations = DeletionReservations::default();
-    let declarations = &declarations;
-    let shared = objects::Shared {
-        client,
-        store,
-        request,
-        purpose,
-        binding,
-        declarations,
-        pause_gate,
-        run_stop,
-        deletion_reservations: &deletion_reservations,
-    };
-    let mut objects: Vec<ObjectSummary> = stream::iter(request.objects)
-        .map(|object| objects::sync_object(shared, object))
-        .buffer_unordered(request.concurrency)
-        .collect()
-        .await;
-    objects.sort_by_key(|summary| request.objects.iter().position(|object| object.name == summary.run.object));
-    let of_objects: i64 = objects.iter().map(|summary| summary.run.figures.calls).sum();
-    let of_declarations = customfields.map_or(0, |customfields| customfields.calls().cast_signed());
-    (objects, of_objects + of_declarations)
-}
-
-/// The types of custom fields, as far as they can be read.
-async fn declared_fields(customfields: Option<&ObjectClient>, limits: &Limits) -> Declarations {
-    let Some(client) = customfields else { return Declarations::default() };
-    let listing = Listing { sort: "_id".to_owned(), hidden: false };
-    let pages = PageSettings { size: limits.page_size, overlap: limits.overlap };
-    let mut pager = Pager::new(client, listing, pages, Position::default());
-    let mut records = Vec::new();
-    let failure = loop {
-        match pager.next().await {
-            Ok(Some(page)) => records.extend(page.records),
-            Ok(None) => break None,
-            Err(error) => break Some(error),
-        }
-    };
-    let declared = Declared::from_records(&records).under(&limits.rules);
-    match &failure {
-        Some(error @ api::ApiError::AccessDenied { .. }) => {
-            info!(error = %Chain(error), "custom fields take their types from values: their declarations may not be read");
-        }
-        Some(error) => warn!(
-            error = %Chain(error),
-            "the declarations of custom fields could not be read: objects are not loaded for the first time, and new custom fields wait in _overflow"
-        ),
-        None => {}
-    }
-    Declarations::of(declared, failure)
 }

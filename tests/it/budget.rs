@@ -60,7 +60,7 @@ async fn two_hundred_calls_a_minute_are_used_to_95_percent_and_never_exceeded() 
     let period = Duration::from_secs(60);
     let (mut sync, client) = within(period, 140).await;
     // A page brings one new record: 140 calls an object.
-    sync.limits.page_size = 2;
+    sync.limits.pages.size = 2;
     let objects = OBJECTS.map(|object| catalog::object(object).unwrap());
     let begun = Instant::now();
 

@@ -269,7 +269,7 @@ async fn answers_that_are_too_big_whatever_is_asked_are_an_error() {
     let simulator = simulator(weighing(&[60_000; 10]), Options::default()).await;
     let error = read_within(&simulator, 100, 10_000).await.unwrap_err();
     assert_eq!(error.to_string(), "/projects answered with more than planhat.max_page_bytes (10000) at limit=1");
-    assert!(error.hint().unwrap().contains("raise planhat.max_page_bytes"));
+    assert!(error.kind().hint().unwrap().contains("raise planhat.max_page_bytes"));
 }
 
 #[tokio::test]
@@ -514,7 +514,7 @@ async fn an_edit_that_is_no_contact_is_seen_by_the_second_sweep() {
 #[tokio::test]
 async fn the_page_size_stays_within_the_documented_maximum() {
     let mut sync = TestSync::new(Workspace::from_fixtures()).await;
-    sync.limits.page_size = 5000;
+    sync.limits.pages.size = 5000;
     sync.sync().await;
     let limit_of =
         |path: &str| sync.simulator.requests().iter().find(|request| request.path == path).unwrap().query["limit"].clone();

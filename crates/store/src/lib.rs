@@ -38,19 +38,21 @@ pub use data::column_types::{Retyped, retype};
 pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
 };
+pub use data::diff::{Difference, PageDiff, compare, differences};
 pub use data::tables::{
-    add_columns, create_table, load_columns, lock_columns, recreate_dropped_columns, row_count, sample, table_exists, table_sql,
+    SampleQuery, add_columns, create_table, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
+    table_exists, table_sql,
 };
-pub use data::upsert::{Difference, PageDiff, RefusedRow, RowCounts, Target, compare, differences, upsert, upsert_bisecting};
+pub use data::upsert::{RefusedRow, RowCounts, Target, upsert, upsert_bisecting};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedLocation;
 pub use requirements::{ConnectionSecurity, DatabaseRequirements, check_requirements, synced_tables};
 pub use state::bindings::{
-    Binding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
+    Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
 };
 pub use state::checkpoint::{
-    Cursor, ScanCheckpoint, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_checkpoint, move_cursor,
-    reset_object, reset_workspace, save_checkpoint, unfinished_scans,
+    Cursor, Durability, PageStep, PageWork, ScanCheckpoint, ScanProgress, UnfinishedScan, cursor, end_covered_history, end_scans,
+    move_cursor, reset_object, reset_workspace, unfinished_scans,
 };
 pub use state::leases::{
     DaemonLease, DaemonLeaseHolder, LeaseHolder, ProcessIdentity, ProcessState, RENEW_EVERY, RenewedLease, STALE_AFTER, Takeover,
@@ -73,16 +75,17 @@ pub use state::run_history::{
     last_good_start, objects_of_run, recent_runs, record_calls, record_object_run, run_of,
 };
 pub use store_error::StoreError;
-pub use timeline::action_log::{
-    ActionPolicy, TimelineOptions, actions_sql, create_actions_table, delete_old_actions, masked_old_value,
+pub use timeline::action_builder::{ActionPolicy, TimelineOptions};
+pub use timeline::action_table::{actions_sql, create_actions_table, delete_old_actions};
+pub use timeline::consumers::{consumer_position, save_consumer_position};
+pub use timeline::listener::ActionListener;
+pub use timeline::read_actions::{
+    ActionFilter, ActionQuery, PastAction, last_action_before, latest_action, newest_actions, next_actions,
 };
-pub use timeline::read::{
-    ActionFilter, ActionListener, PastAction, consumer_position, create_timeline_view, last_action_before, latest_action,
-    newest_actions, next_actions, save_consumer_position,
-};
+pub use timeline::view::create_timeline_view;
 
 use connection::{ConnectionUse, Connections, TransactionKind};
-use planhat_model::error::Chain;
+use planhat_model::error::{Chain, Retry};
 use sql::{query, query_scalar};
 use store_error::could_not;
 
@@ -262,11 +265,15 @@ impl Store {
         loop {
             attempts += 1;
             let error = match attempt().await {
-                Err(error) if error.is_transient() => error,
-                result => return result,
+                Ok(done) => return Ok(done),
+                Err(error) => error,
             };
-            let is_lock = error.is_lock_conflict();
-            let is_over = if is_lock { attempts >= ATTEMPTS } else { begun.elapsed() + wait > self.reconnect_timeout };
+            let retry = error.kind().retry();
+            let is_over = match retry {
+                Retry::Never | Retry::FromCheckpoint => true,
+                Retry::Briefly => attempts >= ATTEMPTS,
+                Retry::UntilTimeout => begun.elapsed() + wait > self.reconnect_timeout,
+            };
             if is_over || stop.is_cancelled() {
                 return Err(error);
             }
@@ -275,7 +282,7 @@ impl Store {
                 () = stop.cancelled() => return Err(error),
                 () = tokio::time::sleep(wait) => {}
             }
-            wait = if is_lock { Duration::from_secs(1) } else { (wait * 2).min(Duration::from_secs(15)) };
+            wait = if retry == Retry::Briefly { Duration::from_secs(1) } else { (wait * 2).min(Duration::from_secs(15)) };
         }
     }
 
