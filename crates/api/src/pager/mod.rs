@@ -82,12 +82,14 @@ impl Pager {
                 PageMeaning::Repeating => {
                     return Err(ApiError::RepeatingListing { path: self.client.path(), offset: self.position.offset });
                 }
-                PageMeaning::End if !self.page_size.has_oversized() => return Ok(None),
+                // Records that were skipped last are reported before the end is.
+                PageMeaning::End if self.page_size.has_oversized() => return Ok(Some(self.accept(limit, page))),
+                PageMeaning::End => return Ok(None),
                 PageMeaning::FullOfOneRow => {
                     self.position = self.overlap.on_known_row(&self.position, page.entries.first());
                     continue;
                 }
-                PageMeaning::New | PageMeaning::Known | PageMeaning::End => {}
+                PageMeaning::New | PageMeaning::Known => {}
             }
             let page = self.accept(limit, page);
             if !page.is_empty() {
