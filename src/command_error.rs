@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use planhat_api::{self as api, InvalidToken};
-use planhat_model::error::exit_code as exit;
+use planhat_model::error::{ErrorKind, exit_code as exit};
 use planhat_store as store;
 
 use crate::events::StartFailure;
@@ -12,13 +12,19 @@ use crate::{config, print, run};
 /// Why a command ended before it was done.
 #[derive(Debug)]
 pub struct CommandError {
-    pub code: u8,
+    pub code: exit::ExitCode,
     pub error: anyhow::Error,
     pub hint: Option<String>,
 }
 
 impl CommandError {
-    pub fn new(code: u8, error: impl Into<anyhow::Error>, hint: Option<&str>) -> CommandError {
+    /// With what the table of consequences says of such an error.
+    pub fn of(kind: &ErrorKind, error: impl Into<anyhow::Error>) -> CommandError {
+        CommandError { code: kind.consequence().exit_code, error: error.into(), hint: kind.hint() }
+    }
+
+    /// With a hint of its own.
+    pub fn new(code: exit::ExitCode, error: impl Into<anyhow::Error>, hint: Option<&str>) -> CommandError {
         CommandError { code, error: error.into(), hint: hint.map(str::to_owned) }
     }
 
@@ -63,80 +69,93 @@ impl CommandError {
 
 impl From<config::SettingsError> for CommandError {
     fn from(error: config::SettingsError) -> CommandError {
-        CommandError::new(
-            exit::CONFIGURATION,
-            error,
-            Some("config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones"),
-        )
+        CommandError::of(&ErrorKind::BadSettings, error)
     }
 }
 
 impl From<InvalidToken> for CommandError {
     fn from(error: InvalidToken) -> CommandError {
-        CommandError::new(
-            exit::CONFIGURATION,
-            error,
-            Some("copy the token of the private app again, whole and without line breaks"),
-        )
+        CommandError::of(&ErrorKind::UnusableToken, error)
     }
 }
 
 impl From<store::StoreError> for CommandError {
     fn from(error: store::StoreError) -> CommandError {
-        let hint = error.hint();
-        let code = match error {
-            store::StoreError::NoPostgresUrl | store::StoreError::BadUrl { .. } => exit::CONFIGURATION,
-            #[cfg(feature = "embedded")]
-            store::StoreError::EmbeddedInUse => exit::BUSY,
-            _ => exit::DATABASE,
-        };
-        CommandError::new(code, error, hint)
+        CommandError::of(&error.kind(), error)
     }
 }
 
 impl From<api::ApiError> for CommandError {
     fn from(error: api::ApiError) -> CommandError {
-        let hint = error.hint();
-        CommandError::new(code_of(&error), error, hint)
+        CommandError::of(&error.kind(), error)
     }
-}
-
-fn code_of(error: &api::ApiError) -> u8 {
-    if matches!(error, api::ApiError::Unauthorized { .. }) { exit::TOKEN_REFUSED } else { exit::FAILED }
 }
 
 impl From<run::RunError> for CommandError {
     fn from(error: run::RunError) -> CommandError {
-        match error {
-            refused @ run::RunError::OtherWorkspace { .. } => {
-                let ways_out = "set the token of the workspace that fills it, or another schema for this one (database.schema); \
-                     after a restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set";
-                CommandError::new(exit::CONFIGURATION, refused, Some(ways_out))
-            }
-            run::RunError::Unproven { source: Some(ref source), .. } => {
-                let (code, hint) = (code_of(source), source.hint());
-                CommandError::new(code, error, hint)
-            }
-            unproven @ run::RunError::Unproven { source: None, .. } => CommandError::new(exit::FAILED, unproven, None),
-            run::RunError::Store(error) => error.into(),
-            run::RunError::End { source, run_id, status } => {
-                let hint = source.hint().unwrap_or("everything committed is kept; the next run marks this one as interrupted");
-                CommandError::new(exit::DATABASE, run::RunError::End { run_id, status, source }, Some(hint))
-            }
-            stopped @ run::RunError::Stopped => CommandError::new(exit::FAILED, stopped, None),
-            busy @ run::RunError::Busy(_) => {
-                let hint = format!(
-                    "wait for it to end; if it was killed, its lease is free {} s after it was last seen",
-                    store::STALE_AFTER.as_secs()
-                );
-                CommandError::new(exit::BUSY, busy, Some(&hint))
-            }
-        }
+        CommandError::of(&error.kind(), error)
     }
 }
 
 impl From<anyhow::Error> for CommandError {
     fn from(error: anyhow::Error) -> CommandError {
-        CommandError::new(exit::FAILED, error, None)
+        CommandError::of(&ErrorKind::Other, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn check(error: impl Into<CommandError>, code: exit::ExitCode, hint: Option<&str>) {
+        let ended = error.into();
+        assert_eq!(ended.code, code, "{:#}", ended.error);
+        let said = ended.hint.unwrap_or_default();
+        assert!(hint.map_or(said.is_empty(), |hint| said.contains(hint)), "{said}");
+    }
+
+    fn unauthorized() -> api::ApiError {
+        api::ApiError::Unauthorized { path: "/nps".to_owned() }
+    }
+
+    #[test]
+    fn what_ends_a_run_has_the_exit_code_and_the_hint_of_its_cause() {
+        let schema = || "planhat".to_owned();
+        check(run::RunError::Unproven { schema: schema(), source: Some(unauthorized()) }, exit::TOKEN_REFUSED, Some("API_TOKEN"));
+        check(run::RunError::Unproven { schema: schema(), source: None }, exit::FAILED, None);
+        check(run::RunError::Stopped, exit::FAILED, None);
+        check(run::RunError::Store(store::StoreError::NoPostgresUrl), exit::CONFIGURATION, Some("postgres://"));
+        let source = store::StoreError::UnknownValue { column: "status", value: "odd".to_owned() };
+        let status = store::RunStatus::Succeeded;
+        check(
+            run::RunError::End { run_id: 1, status, source },
+            exit::DATABASE,
+            Some("the next run marks this one as interrupted"),
+        );
+    }
+
+    #[test]
+    fn a_workspace_that_is_busy_says_when_it_is_free() {
+        let held = store::LeaseHolder {
+            run_id: 7,
+            command: "sync".to_owned(),
+            holder: "process 1".to_owned(),
+            process: String::new(),
+            acquired_at: DateTime::UNIX_EPOCH,
+            renewed_at: DateTime::UNIX_EPOCH,
+        };
+        let busy = CommandError::from(run::RunError::Busy(held));
+        assert!(busy.as_start_failure().is_none());
+        let free = format!("its lease is free {} s after it was last seen", store::STALE_AFTER.as_secs());
+        check(busy, exit::BUSY, Some(&free));
+    }
+
+    #[test]
+    fn other_errors_have_the_code_of_their_kind() {
+        check(unauthorized(), exit::TOKEN_REFUSED, Some("check PLANHAT_API_TOKEN"));
+        check(InvalidToken::Empty, exit::CONFIGURATION, Some("copy the token"));
+        check(anyhow::anyhow!("odd"), exit::FAILED, None);
     }
 }

@@ -1,8 +1,8 @@
 //! SIGTERM and SIGINT: the first one stops after the pages in hand, the second at once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use planhat_model::error::exit_code::{self as exit, ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -11,13 +11,13 @@ use tracing::warn;
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     pub token: CancellationToken,
-    exit_code: Arc<AtomicU8>,
+    exit_code: Arc<OnceLock<ExitCode>>,
 }
 
 impl Stop {
-    /// 130 for SIGINT, 143 for SIGTERM.
-    pub fn exit_code(&self) -> u8 {
-        self.exit_code.load(Ordering::Relaxed)
+    /// That of the signal.
+    pub fn exit_code(&self) -> ExitCode {
+        self.exit_code.get().copied().unwrap_or_default()
     }
 }
 
@@ -30,13 +30,14 @@ pub fn listen() -> std::io::Result<Stop> {
     tokio::spawn(async move {
         loop {
             let code = tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
+                _ = interrupt.recv() => exit::INTERRUPTED,
+                _ = terminate.recv() => exit::TERMINATED,
             };
             if heard.token.is_cancelled() {
-                std::process::exit(code.into());
+                std::process::exit(code.number().into());
             }
-            heard.exit_code.store(code, Ordering::Relaxed);
+            // The first signal is the one that counts.
+            let _ = heard.exit_code.set(code);
             warn!("stopping after the pages in hand; a second signal stops at once");
             heard.token.cancel();
         }

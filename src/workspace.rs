@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use chrono::Utc;
-use planhat_api::{Budget, Client, ClientConfig, RetryPolicy, Token};
+use planhat_api::{Budget, Client, ClientConfig, PageSettings, RetryPolicy, Token};
 use planhat_model::catalog::Object;
-use planhat_model::error::exit_code as exit;
+use planhat_model::error::{ErrorKind, exit_code as exit};
 use planhat_store::{self as store, Store, TimelineOptions};
 
 use crate::command_error::CommandError;
@@ -67,7 +67,10 @@ pub async fn connect(settings: &Settings) -> Result<Store, CommandError> {
             let config::DatabaseSettings { schema, max_connections, statement_timeout, .. } = &settings.database;
             let connected = Store::connect_with(url, schema, *max_connections, *statement_timeout).await;
             connected.map_err(|error| {
-                let unreadable = settings.secret_files.unreadable_hint("database_password").filter(|_| error.is_login_refused());
+                let unreadable = settings
+                    .secret_files
+                    .unreadable_hint("database_password")
+                    .filter(|_| matches!(error.kind(), ErrorKind::LoginRefused(_)));
                 let failure = CommandError::from(error);
                 CommandError { hint: unreadable.or(failure.hint), ..failure }
             })
@@ -131,8 +134,7 @@ pub fn run_request<'a>(command: &'a str, mode: Mode, objects: &'a [&'static Obje
 
 pub fn limits(settings: &Settings) -> Limits {
     Limits {
-        page_size: settings.planhat.page_size,
-        overlap: settings.pages.overlap > 0,
+        pages: PageSettings { size: settings.planhat.page_size, overlap: settings.pages.overlap > 0 },
         lookback: settings.sync.lookback,
         history: settings.sync.history,
         sorted: settings.sync.sorted.iter().map(|object| object.name).collect(),

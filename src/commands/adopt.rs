@@ -4,7 +4,6 @@
 //! proves that it is the same. Only a person knows.
 
 use std::process::ExitCode;
-use std::sync::atomic::AtomicU64;
 
 use planhat_api::{self as api, Client};
 use planhat_model::catalog;
@@ -43,7 +42,7 @@ pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, CommandError>
 /// One call, which Planhat answers for whoever has a valid token: with 403 at worst.
 async fn expect_accepted(client: &Client, settings: &Settings) -> Result<(), CommandError> {
     let object = settings.planhat.objects.first().copied().unwrap_or(&catalog::OBJECTS[0]);
-    match client.list(object.name, &[("limit", "1".to_owned())], &AtomicU64::new(0)).await {
+    match client.for_object(object).list(&[("limit", "1".to_owned())]).await {
         Ok(_) | Err(api::ApiError::AccessDenied { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -4,14 +4,13 @@
 //! so are the objects; nothing is asked twice, and every wait is short.
 
 use std::process::ExitCode;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::StreamExt;
 use planhat_api::{ApiError as PlanhatError, Client};
 use planhat_model::catalog::Object;
-use planhat_model::error::exit_code as exit;
+use planhat_model::error::{ErrorKind, exit_code as exit};
 use planhat_model::flatten::Columns;
 use planhat_model::record::Origin;
 use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Store};
@@ -53,19 +52,19 @@ struct Finding {
     text: String,
     /// What to exit with, unless something failed before.
     #[serde(skip)]
-    code: u8,
+    code: exit::ExitCode,
 }
 
 impl Finding {
     fn ok(subject: &str, text: impl Into<String>) -> Finding {
-        Finding { verdict: CheckLevel::Ok, subject: subject.to_owned(), text: text.into(), code: 0 }
+        Finding { verdict: CheckLevel::Ok, subject: subject.to_owned(), text: text.into(), code: exit::SUCCESS }
     }
 
     fn warn(subject: &str, text: impl Into<String>) -> Finding {
-        Finding { verdict: CheckLevel::Warn, subject: subject.to_owned(), text: text.into(), code: 0 }
+        Finding { verdict: CheckLevel::Warn, subject: subject.to_owned(), text: text.into(), code: exit::SUCCESS }
     }
 
-    fn fail(subject: &str, text: impl Into<String>, code: u8) -> Finding {
+    fn fail(subject: &str, text: impl Into<String>, code: exit::ExitCode) -> Finding {
         Finding { verdict: CheckLevel::Fail, subject: subject.to_owned(), text: text.into(), code }
     }
 }
@@ -92,7 +91,7 @@ pub(super) async fn check(settings: &Settings, output: OutputArgs) -> Result<Exi
             print::to_stdout(&format!("{verdict:<5} {subject:<14} {text}"));
         }
     }
-    Ok(ExitCode::from(findings.iter().map(|finding| finding.code).find(|code| *code > 0).unwrap_or(0)))
+    Ok(ExitCode::from(findings.iter().map(|finding| finding.code).find(|code| *code != exit::SUCCESS).unwrap_or(exit::SUCCESS)))
 }
 
 async fn check_planhat(settings: &Settings) -> Vec<Finding> {
@@ -114,7 +113,7 @@ async fn check_planhat(settings: &Settings) -> Vec<Finding> {
                 return vec![Finding::fail("token", with_hint(&error), exit::TOKEN_REFUSED)];
             }
             // What fails to connect once would for every object.
-            Err(error) if readable == 0 && error.is_connect_failure() => {
+            Err(error) if readable == 0 && error.kind() == ErrorKind::NotConnected => {
                 return vec![Finding::fail("Planhat", with_hint(&error), exit::FAILED)];
             }
             Err(error @ PlanhatError::AccessDenied { .. }) => Finding::warn(object.name, with_hint(&error)),
@@ -139,8 +138,8 @@ fn with_short_timeouts(settings: &Settings) -> Settings {
     settings
 }
 
-async fn read_one(client: &Client, object: &Object) -> Result<(), PlanhatError> {
-    client.list(object.name, &[("limit", "1".to_owned())], &AtomicU64::new(0)).await.map(|_| ())
+async fn read_one(client: &Client, object: &'static Object) -> Result<(), PlanhatError> {
+    client.for_object(object).list(&[("limit", "1".to_owned())]).await.map(|_| ())
 }
 
 async fn check_database(settings: &Settings) -> Vec<Finding> {

@@ -170,7 +170,9 @@ async fn in_a_run_of_its_own<T>(
 ) -> Result<T, CommandError> {
     let run_stop = CancellationToken::new();
     let run_id = run::begin(store, command, &run_stop).await?;
-    let result = run::while_renewing_lease(store, run_id, command, &PauseGate::default(), &run_stop, work(run_id)).await;
+    let pause_gate = PauseGate::default();
+    let lease = run::RunLease { store, run_id, command, pause_gate: &pause_gate, run_stop: &run_stop };
+    let result = lease.renew_while(work(run_id)).await;
     let status = result.as_ref().map_or(RunStatus::Failed, |(_, status)| *status);
     let why = Explanation { reason: result.as_ref().err().map(CommandError::on_one_line), hint: None };
     let ended = run::end(store, run_id, status, &why).await;
@@ -181,5 +183,5 @@ async fn in_a_run_of_its_own<T>(
 
 fn with_hint(error: &api::ApiError) -> String {
     let text = Chain(error).to_string();
-    error.hint().map_or(text.clone(), |hint| format!("{text}; {hint}"))
+    error.kind().hint().map_or(text.clone(), |hint| format!("{text}; {hint}"))
 }

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::error::exit_code as exit;
 use planhat_model::flatten::{Column, Columns};
-use planhat_store::{self as store, RunStatus, Store, StoreError};
+use planhat_store::{self as store, RunStatus, Store};
 
 use super::{in_a_run_of_its_own, with_store};
 use crate::command_error::CommandError;
@@ -52,7 +52,7 @@ async fn change(
         store::fence(db, &store.schema, run_id).await?;
         Ok(retyped)
     });
-    let retyped = retyped.await.map_err(failure)?;
+    let retyped = retyped.await?;
     let misfits = match retyped.misfits {
         0 => "all of them fit".to_owned(),
         count => format!("{count} do not fit and are kept in _misfits"),
@@ -90,11 +90,4 @@ fn find<'a>(columns: &'a Columns, object: &Object, name: &str) -> Result<&'a Col
             Err(wrong(format!("{} has no column {name:?}{meant}", object.name)))
         }
     }
-}
-
-/// What stands in the way of this one change is no fault of the database.
-fn failure(error: StoreError) -> CommandError {
-    let viewed = matches!(error, StoreError::UsedByViews { .. });
-    let failure = CommandError::from(error);
-    if viewed { CommandError { code: exit::FAILED, ..failure } } else { failure }
 }

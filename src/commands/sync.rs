@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use planhat_api::Client;
-use planhat_model::error::Chain;
 use planhat_model::error::exit_code as exit;
+use planhat_model::error::{Chain, ErrorKind};
 use planhat_store::{Figures, ObjectStatus, RunStatus, Store};
 use serde_json::Value;
 use tracing::warn;
@@ -16,7 +16,7 @@ use crate::command_error::CommandError;
 use crate::config::Settings;
 use crate::events::Notifier;
 use crate::print;
-use crate::pull::{Misfits, Mode, Preview, PullError};
+use crate::pull::{Misfits, Mode, Preview};
 use crate::run::{self, ObjectSummary, RunRequest, Summary, records};
 use crate::signals::Stop;
 use crate::workspace::{client, listen_for_signals, notifier, open_store, open_store_to_preview};
@@ -66,7 +66,7 @@ async fn run_once(
     let summary = match progress::show_progress_of(&request.progress, client, run).await {
         Err(run::RunError::Stopped) => return Ok((None, stop)),
         // Who has asked for the end need not be told that the database hangs: what is committed is kept all the same.
-        Err(error) if stop.token.is_cancelled() && error.is_unresponsive_database() => {
+        Err(error) if stop.token.is_cancelled() && *error.kind().root() == ErrorKind::DatabaseUnresponsive => {
             warn!(error = %Chain(&error), "stopped; the database does not answer, so the next run notes that this one was interrupted");
             return Ok((None, stop));
         }
@@ -119,15 +119,13 @@ fn show(summary: &Summary, stop: &Stop, output: OutputArgs) -> Result<ExitCode, 
     Ok(ExitCode::from(exit_code(summary, stop)))
 }
 
-pub(super) fn exit_code(summary: &Summary, stop: &Stop) -> u8 {
-    let failures = || summary.objects.iter().filter_map(|object| object.failure.as_ref());
+pub(super) fn exit_code(summary: &Summary, stop: &Stop) -> exit::ExitCode {
+    let failures = summary.objects.iter().filter_map(|object| object.failure.as_ref());
     match summary.status {
-        RunStatus::Succeeded => 0,
+        RunStatus::Succeeded => exit::SUCCESS,
         RunStatus::Interrupted => stop.exit_code(),
         RunStatus::Partial => exit::PARTIAL,
-        RunStatus::Failed if failures().any(PullError::is_token_refused) => exit::TOKEN_REFUSED,
-        RunStatus::Failed if failures().any(|failure| matches!(failure, PullError::Store { .. })) => exit::DATABASE,
-        RunStatus::Failed => exit::FAILED,
+        RunStatus::Failed => exit::ExitCode::of_failures(failures.map(|failure| failure.kind().consequence().exit_code)),
     }
 }
 

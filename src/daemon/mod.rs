@@ -18,8 +18,8 @@ use metrics::{counter, histogram};
 use planhat_api::Client;
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
 use planhat_model::error::exit_code as exit;
+use planhat_model::error::{Chain, ErrorKind};
 use planhat_store::{self as store, DaemonLease, ObjectStatus, Store};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -203,8 +203,7 @@ async fn acquire_lease(store: &Arc<Store>, stop: &Stop) -> Result<DaemonLeaseKee
         DaemonLease::HeldBy(other) => {
             let since = other.started_at.format("%Y-%m-%d %H:%M:%S UTC");
             let busy = anyhow::anyhow!("another daemon looks after this workspace: {}, since {since}", other.holder);
-            let hint = format!("stop it first; if it was killed, its place is free {} s later", store::STALE_AFTER.as_secs());
-            Err(CommandError::new(exit::BUSY, busy, Some(&hint)))
+            Err(CommandError::of(&ErrorKind::DaemonBusy { free_after_seconds: store::STALE_AFTER.as_secs() }, busy))
         }
     }
 }
@@ -336,7 +335,7 @@ impl DaemonLoop<'_> {
         match result {
             Ok(summary) => self.run_ended(command, &summary).await,
             Err(run::RunError::Stopped) => {}
-            Err(error) if self.stop.token.is_cancelled() && error.is_unresponsive_database() => {
+            Err(error) if self.stop.token.is_cancelled() && *error.kind().root() == ErrorKind::DatabaseUnresponsive => {
                 warn!(error = %Chain(&error), "the database does not answer, so the next run notes that this one was interrupted");
             }
             Err(run::RunError::Busy(held)) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use planhat_model::error::{ErrorKind, Fails};
 use planhat_store::{ObjectStatus, RunStatus};
 use serde::{Deserialize, Serialize};
 
@@ -115,17 +116,17 @@ pub(super) fn kinds_of_run(summary: &Summary) -> (Option<String>, BTreeMap<Strin
     for of in &summary.objects {
         let object = of.run.object.to_owned();
         match (of.run.status, &of.failure) {
-            (_, Some(failure)) if failure.is_token_refused() || failure.is_unreachable() => of_all = Some(failure.kind()),
+            (_, Some(failure)) if failure.kind().fails() == Fails::Run => of_all = Some(failure.kind().text()),
             (ObjectStatus::Interrupted, _) => {}
             (ObjectStatus::Succeeded | ObjectStatus::Skipped, _) => _ = objects.insert(object, None),
-            (_, Some(failure)) => _ = objects.insert(object, Some(failure.kind())),
+            (_, Some(failure)) => _ = objects.insert(object, Some(failure.kind().text())),
             (_, None) if of.run.figures.quarantined > 0 => _ = objects.insert(object, Some("quarantine".to_owned())),
             (status, None) => _ = objects.insert(object, Some(status.as_str().to_owned())),
         }
     }
     let nothing_may_be_read =
         summary.status == RunStatus::Failed && summary.objects.iter().all(|of| of.run.status == ObjectStatus::Skipped);
-    let of_all = of_all.or_else(|| nothing_may_be_read.then(|| "access denied".to_owned()));
+    let of_all = of_all.or_else(|| nothing_may_be_read.then(|| ErrorKind::AccessDenied.text()));
     (of_all, objects)
 }
 

@@ -557,8 +557,8 @@ impl Notifier {
         if webhook.format == Format::Standard {
             let timestamp = Utc::now().timestamp();
             request = request.header("webhook-id", event_id).header("webhook-timestamp", timestamp);
-            if let Some(signature) = webhook.secret.as_ref().and_then(|secret| secret.signature(event_id, timestamp, &body)) {
-                request = request.header("webhook-signature", signature);
+            if let Some(secret) = &webhook.secret {
+                request = request.header("webhook-signature", secret.signature(event_id, timestamp, &body));
             }
         }
         delivery::post(request.body(body), &webhook.url, time).await

@@ -6,9 +6,8 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
+use planhat_model::keyed_hash::HashKey;
 use secrecy::{ExposeSecret, SecretSlice};
-use sha2::Sha256;
 
 const PREFIX: &str = "whsec_";
 
@@ -27,10 +26,9 @@ impl Secret {
     }
 
     /// The value of the header `webhook-signature`.
-    pub(super) fn signature(&self, event_id: &str, timestamp: i64, body: &str) -> Option<String> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).ok()?;
-        mac.update(format!("{event_id}.{timestamp}.{body}").as_bytes());
-        Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    pub(super) fn signature(&self, event_id: &str, timestamp: i64, body: &str) -> String {
+        let hash = HashKey::new(self.0.expose_secret()).bytes_of(format!("{event_id}.{timestamp}.{body}").as_bytes());
+        format!("v1,{}", STANDARD.encode(hash))
     }
 }
 
@@ -48,7 +46,7 @@ mod tests {
     fn the_example_of_the_specification_is_signed_as_it_says() {
         let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let signature = secret.signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
-        assert_eq!(signature.unwrap(), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]

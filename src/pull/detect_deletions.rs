@@ -6,14 +6,14 @@
 
 use futures_util::{StreamExt, stream};
 use metrics::counter;
-use planhat_api as api;
 use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
-use planhat_store::{self as store, PgConnection, Target, UnlistedRows};
+use planhat_model::error::{Chain, Fails};
+use planhat_store::{self as store, PgConnection, UnlistedRows};
 use tracing::{info, warn};
 
+use super::PullError;
 use super::deletion_guard::HeldBack;
-use super::{ListingEnd, Pull, PullError, Purpose};
+use super::object_scan::ObjectScan;
 
 /// Where a scan stands while records are asked for by id, in place of a listing.
 pub(super) const LISTING: &str = "deletions";
@@ -27,37 +27,41 @@ const MIN_ANSWERS_TO_JUDGE: usize = 200;
 /// Records that were listed, to try whether any can be found by its id.
 const PROBED_LISTED_IDS: i32 = 3;
 
-impl Pull<'_> {
-    /// Marks the rows of deleted records.
-    pub(super) async fn detect_deletions(&mut self) -> Result<ListingEnd, PullError> {
-        let Purpose::Store { run_id } = self.ctx.purpose else {
-            self.report.warn(format!("{}: a dry run does not look for deleted records", self.object.name));
-            return Ok(ListingEnd::Complete);
-        };
+impl ObjectScan<'_> {
+    /// Marks the rows of deleted records. False when it was stopped before its end.
+    pub(super) async fn detect_deletions(&mut self) -> Result<bool, PullError> {
+        if self.checkpoint.is_none() {
+            self.report.warn(format!("{}: a dry run does not look for deleted records", self.object().name));
+            return Ok(true);
+        }
         let presence = self.begin_deletion_check().await.map_err(|source| self.store_failed(source))?;
         if presence.unlisted == 0 {
-            return Ok(ListingEnd::Complete);
+            return Ok(true);
         }
         if let Err(held) = self.check_deletion_guard(presence).await? {
             let UnlistedRows { rows, unlisted } = presence;
             self.report.warn(format!(
                 "{}: {unlisted} of {rows} rows were not listed, {held}; nothing was marked as deleted. \
                  If it is right, `planhat-sync sync --full --allow-deletes {}` marks them",
-                self.object.name, self.object.name
+                self.object().name,
+                self.object().name
             ));
-            return Ok(ListingEnd::Complete);
+            return Ok(true);
         }
-        info!(object = self.object.name, "asking for {} records that were not listed", presence.unlisted);
-        self.probe_unlisted(run_id).await
+        info!(object = self.object().name, "asking for {} records that were not listed", presence.unlisted);
+        self.probe_unlisted().await
     }
 
     /// Saves that all listings have been read, and counts.
     async fn begin_deletion_check(&mut self) -> Result<UnlistedRows, store::StoreError> {
-        if self.scan.listing != LISTING {
-            self.start_listing(LISTING.to_owned());
-            self.save_checkpoint().await?;
+        if let Some(checkpoint) = &mut self.checkpoint
+            && self.progress.listing != LISTING
+        {
+            let all_read = self.progress.at_start_of(LISTING.to_owned());
+            checkpoint.save(&all_read, async |_| Ok(())).await?;
+            self.progress = all_read;
         }
-        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        let (workspace, object) = (&self.ctx.store.schema, self.object());
         self.ctx.store.transaction(async |db| store::count_unlisted(db, workspace, object).await).await
     }
 
@@ -69,7 +73,7 @@ impl Pull<'_> {
         }
         let all = deletion_reservations.total_rows(self.total_rows()).await.map_err(|source| self.store_failed(source))?;
         let marked = self.report.figures.deleted;
-        Ok(deletion_reservations.reserve(guard, self.object.name, marked + presence.unlisted, all))
+        Ok(deletion_reservations.reserve(guard, self.object().name, marked + presence.unlisted, all))
     }
 
     /// The rows of all tables of the run.
@@ -86,16 +90,16 @@ impl Pull<'_> {
         counted.await
     }
 
-    async fn probe_unlisted(&mut self, run_id: i64) -> Result<ListingEnd, PullError> {
+    async fn probe_unlisted(&mut self) -> Result<bool, PullError> {
         let stop = self.ctx.stop;
         let nothing_proven = tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(ListingEnd::Stopped),
+            () = stop.cancelled() => return Ok(false),
             reason = self.probe_get_by_id() => reason?,
         };
         if let Some(reason) = nothing_proven {
-            self.report.warn(format!("{}: deleted records cannot be told, because {reason}", self.object.name));
-            return Ok(ListingEnd::Complete);
+            self.report.warn(format!("{}: deleted records cannot be told, because {reason}", self.object().name));
+            return Ok(true);
         }
         let mut counts = ProbeCounts::default();
         let reason = loop {
@@ -105,11 +109,11 @@ impl Pull<'_> {
             }
             let probed = tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(ListingEnd::Stopped),
+                () = stop.cancelled() => return Ok(false),
                 probed = self.probe_ids(unlisted) => probed?,
             };
-            counts += self.apply_probe(probed, run_id).await.map_err(|source| self.store_failed(source))?;
-            self.ctx.progress.update(self.object.name, self.report.progress());
+            counts += self.apply_probe(probed).await.map_err(|source| self.store_failed(source))?;
+            self.ctx.progress.update(self.object().name, self.report.progress());
             if let Some(reason) = counts.reason_to_stop() {
                 break Some(reason);
             }
@@ -117,9 +121,9 @@ impl Pull<'_> {
         let without_an_answer =
             (counts.unanswered > 0).then(|| format!("{} ids were asked for without an answer", counts.unanswered));
         for reason in reason.into_iter().chain(without_an_answer) {
-            self.report.warn(format!("{}: not all deleted records can be told: {reason}", self.object.name));
+            self.report.warn(format!("{}: not all deleted records can be told: {reason}", self.object().name));
         }
-        Ok(ListingEnd::Complete)
+        Ok(true)
     }
 
     /// A server that knows no record by its id answers 404 to all of them.
@@ -138,17 +142,17 @@ impl Pull<'_> {
         which: impl AsyncFn(&mut PgConnection, &str, &Object, i32) -> Result<Vec<String>, store::StoreError>,
         count: i32,
     ) -> Result<Vec<String>, PullError> {
-        let (workspace, object) = (&self.ctx.store.schema, self.object);
+        let (workspace, object) = (&self.ctx.store.schema, self.object());
         let ids = self.ctx.store.transaction(async |db| which(db, workspace, object, count).await);
         ids.await.map_err(|source| self.store_failed(source))
     }
 
     /// What Planhat says of each id. Only what no other id would fare better with is a failure.
     async fn probe_ids(&self, ids: Vec<String>) -> Result<ProbedIds, PullError> {
-        let (client, name, calls) = (self.ctx.client, self.object.name, self.calls);
+        let (client, name) = (self.client, self.object().name);
         let mut answers = stream::iter(ids)
             .map(async |id| {
-                let answer = client.record_exists(name, &id, calls).await;
+                let answer = client.record_exists(&id).await;
                 (id, answer)
             })
             .buffer_unordered(CONCURRENT_REQUESTS);
@@ -157,8 +161,8 @@ impl Pull<'_> {
             match answer {
                 Ok(true) => probed.found.push(id),
                 Ok(false) => probed.missing.push(id),
-                Err(source @ (api::ApiError::Unauthorized { .. } | api::ApiError::Unreachable { .. })) => {
-                    return Err(PullError::Fetch { object: name, offset: self.scan.offset, source });
+                Err(source) if source.kind().fails() == Fails::Run => {
+                    return Err(PullError::Fetch { object: name, offset: self.progress.offset, source });
                 }
                 Err(error) => {
                     warn!(object = name, error = %Chain(&error), "a record could not be asked for by its id");
@@ -170,10 +174,10 @@ impl Pull<'_> {
     }
 
     /// Settles what was asked for. A row that the database does not let be marked counts as one without an answer.
-    async fn apply_probe(&mut self, probed: ProbedIds, run_id: i64) -> Result<ProbedIds, store::StoreError> {
+    async fn apply_probe(&mut self, probed: ProbedIds) -> Result<ProbedIds, store::StoreError> {
         let (mut settled, mut parts) = (ProbedIds::default(), vec![probed]);
         while let Some(mut part) = parts.pop() {
-            let Err(error) = self.apply_probe_at_once(&part, run_id).await else {
+            let Err(error) = self.apply_probe_at_once(&part).await else {
                 settled += part;
                 continue;
             };
@@ -181,7 +185,7 @@ impl Pull<'_> {
                 (None, _) | (_, 0) => return Err(error),
                 (Some((_, sqlstate)), 1) => {
                     // Its words may quote a value.
-                    warn!(object = self.object.name, sqlstate, "the database refused to mark a row as deleted");
+                    warn!(object = self.object().name, sqlstate, "the database refused to mark a row as deleted");
                     part.unanswered.append(&mut part.missing);
                 }
                 (Some(_), several) => {
@@ -195,21 +199,19 @@ impl Pull<'_> {
     }
 
     /// What is gone is marked; the rest counts as seen, so that this scan does not ask for it again.
-    async fn apply_probe_at_once(&mut self, probed: &ProbedIds, run_id: i64) -> Result<(), store::StoreError> {
-        let (workspace, object) = (&self.ctx.store.schema, self.object);
-        let settled = self.ctx.store.transaction(async |db| {
-            store::save_listed_ids(&mut *db, workspace, object, &probed.found).await?;
-            store::save_listed_ids(&mut *db, workspace, object, &probed.unanswered).await?;
-            let columns = store::load_columns(&mut *db, workspace, object).await?;
-            let action_policy = self.ctx.limits.timeline.action_policy(self.is_load);
-            let target = Target { schema: workspace, object, columns: &columns, run_id, action_policy, rules: self.rules };
-            let marked = store::mark_deleted(&mut *db, target, &probed.missing).await?;
-            Ok((marked, self.save(db, run_id).await?))
+    async fn apply_probe_at_once(&mut self, probed: &ProbedIds) -> Result<(), store::StoreError> {
+        let (schema, object) = (&self.ctx.store.schema, self.object());
+        let Some(checkpoint) = &mut self.checkpoint else { return Ok(()) };
+        let run_id = checkpoint.run_id();
+        let marked = checkpoint.save(&self.progress, async |db| {
+            store::save_listed_ids(&mut *db, schema, object, &probed.found).await?;
+            store::save_listed_ids(&mut *db, schema, object, &probed.unanswered).await?;
+            let columns = store::load_columns(&mut *db, schema, object).await?;
+            store::mark_deleted(db, self.table.target(&columns, run_id), &probed.missing).await
         });
-        let (marked, saves) = settled.await?;
-        self.mark_saved(saves);
+        let marked = marked.await?;
         self.report.figures.deleted += marked.cast_signed();
-        counter!("planhat_sync_rows_total", "object" => self.object.name, "operation" => "deleted").increment(marked);
+        counter!("planhat_sync_rows_total", "object" => self.object().name, "operation" => "deleted").increment(marked);
         Ok(())
     }
 }

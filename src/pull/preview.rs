@@ -8,13 +8,14 @@ use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 use planhat_model::flatten::{Columns, Row, flatten};
-use planhat_store::{self as store, ActionPolicy, PageDiff, RowCounts, Target};
+use planhat_store::{self as store, Difference, PageDiff, RowCounts, StoreError, Target};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Pull;
+use super::Report;
 use super::declarations::NewFields;
 use super::page::ClassifiedPage;
+use super::table_writer::TableWriter;
 
 /// Records that are shown one by one; the figures have them all.
 const MAX_SHOWN_RECORDS: usize = 1000;
@@ -55,6 +56,38 @@ pub struct PlannedChange {
 }
 
 impl Preview {
+    /// Leaves out of a page's figures what was counted before: a run would find it stored.
+    fn count_once(&mut self, found: &mut PageDiff<'_>) {
+        let PageDiff { counts, new, changed, restored } = found;
+        let mut is_counted = |row: &&Row<'_>, figure: &mut u64, unchanged: &mut u64| {
+            let is_counted = self.counts(row.id);
+            if !is_counted {
+                *figure -= 1;
+                *unchanged += 1;
+            }
+            is_counted
+        };
+        new.retain(|row| is_counted(row, &mut counts.inserted, &mut counts.unchanged));
+        changed.retain(|row| {
+            let figure = if restored.contains(row.id) { &mut counts.restored } else { &mut counts.updated };
+            is_counted(row, figure, &mut counts.unchanged)
+        });
+    }
+
+    /// Shows the records of a page that would be inserted or updated, as many as there is room for.
+    fn show(&mut self, found: &PageDiff<'_>, differences: &[Difference], room: usize) {
+        let inserted = |row: &&Row<'_>| PlannedChange { id: row.id.to_owned(), inserted: true, changes: Vec::new() };
+        let updated = |row: &&Row<'_>| PlannedChange {
+            id: row.id.to_owned(),
+            inserted: false,
+            changes: differences.iter().filter(|difference| difference.id == row.id).cloned().collect(),
+        };
+        let mut planned: Vec<PlannedChange> = found.new.iter().map(inserted).chain(found.changed.iter().map(updated)).collect();
+        planned.sort_by(|one, other| one.id.cmp(&other.id));
+        self.not_shown += planned.len().saturating_sub(room);
+        self.records.extend(planned.into_iter().take(room));
+    }
+
     /// Whether this record, which would be inserted or updated, counts for the first time.
     fn counts(&mut self, id: &str) -> bool {
         let id = xxh3_64(id.as_bytes());
@@ -66,90 +99,71 @@ impl Preview {
     }
 }
 
-impl Pull<'_> {
+impl TableWriter<'_> {
     /// The columns there are, of a table that may not be there yet.
-    pub(super) async fn inspect_table(&mut self) -> Result<(), store::StoreError> {
-        let (workspace, object) = (&self.ctx.store.schema, self.object);
+    pub(super) async fn inspect_table(&mut self, report: &mut Report) -> Result<(), StoreError> {
+        let (schema, object) = (&self.ctx.store.schema, self.object);
         let mut columns = Columns::default();
         if self.ctx.store.is_set_up().await? {
-            let looked = self.ctx.store.read_only(async |db| {
-                let there = store::table_exists(&mut *db, workspace, object).await?;
-                Ok((there, store::load_columns(db, workspace, object).await?))
+            let inspected = self.ctx.store.read_only(async |db| {
+                let exists = store::table_exists(&mut *db, schema, object).await?;
+                Ok((exists, store::load_columns(db, schema, object).await?))
             });
-            (self.table_exists, columns) = looked.await?;
+            (self.exists, columns) = inspected.await?;
         }
-        self.report.preview.creates_table = !self.table_exists;
+        report.preview.creates_table = !self.exists;
         if self.ctx.declarations.new_fields(&columns) != NewFields::Refused {
             self.columns = Some(self.as_declared(columns));
         }
         Ok(())
     }
 
-    /// Says what storing a page would do.
-    pub(super) async fn preview(&mut self, page: ClassifiedPage, diff: bool) -> Result<(), store::StoreError> {
-        let mut columns = self.columns.take().unwrap_or_default();
+    /// Says what storing a page would do: how many records would be inserted, updated and restored, and which columns
+    /// would be added; with `diff` which records and what of them too.
+    pub(super) async fn preview(&mut self, page: &ClassifiedPage, diff: bool, report: &mut Report) -> Result<(), StoreError> {
+        let mut columns = self.columns.clone().unwrap_or_default();
         let added = columns.grow(self.object, &page.taken, &self.ctx.declarations.declared);
-        let rows = flatten(&columns, &self.ignore_changes, &page.taken);
-        let target = Target {
-            schema: &self.ctx.store.schema,
-            object: self.object,
-            columns: &columns,
-            run_id: 0,
-            action_policy: ActionPolicy::None,
-            rules: self.rules,
-        };
-
-        let room = MAX_SHOWN_RECORDS.saturating_sub(self.report.preview.records.len());
-        let looked = self.ctx.store.read_only(async |db| {
-            if !self.table_exists {
-                let row_counts = RowCounts { inserted: rows.len() as u64, ..RowCounts::default() };
-                let compared =
-                    PageDiff { counts: row_counts, new: rows.iter().collect(), changed: Vec::new(), restored: HashSet::new() };
-                return Ok((compared, Vec::new()));
-            }
-            let compared = store::compare(&mut *db, target, &rows).await?;
-            let shown = diff && !compared.changed.is_empty() && room > 0;
-            let differences = if shown { store::differences(db, target, &compared.changed).await? } else { Vec::new() };
-            Ok((compared, differences))
-        });
-        let (PageDiff { counts: mut row_counts, mut new, mut changed, restored }, differences) = looked.await?;
-        // What was counted before, a run would find stored.
-        let mut counts = |row: &&Row<'_>, figure: &mut u64| {
-            let counts = self.report.preview.counts(row.id);
-            if !counts {
-                *figure -= 1;
-                row_counts.unchanged += 1;
-            }
-            counts
-        };
-        new.retain(|row| counts(row, &mut row_counts.inserted));
-        changed.retain(|row| {
-            counts(row, if restored.contains(row.id) { &mut row_counts.restored } else { &mut row_counts.updated })
-        });
-
+        let rows = flatten(&columns, &self.ignored_fields, &page.taken);
+        // No run writes it.
+        let target = self.target(&columns, 0);
+        let room = if diff { MAX_SHOWN_RECORDS.saturating_sub(report.preview.records.len()) } else { 0 };
+        let (mut found, differences) = self.compare(target, &rows, room).await?;
+        report.preview.count_once(&mut found);
         if diff {
-            let inserted = |row: &&Row<'_>| PlannedChange { id: row.id.to_owned(), inserted: true, changes: Vec::new() };
-            let updated = |row: &&Row<'_>| PlannedChange {
-                id: row.id.to_owned(),
-                inserted: false,
-                changes: differences.iter().filter(|difference| difference.id == row.id).cloned().collect(),
-            };
-            let mut would: Vec<PlannedChange> = new.iter().map(inserted).chain(changed.iter().map(updated)).collect();
-            would.sort_by(|one, other| one.id.cmp(&other.id));
-            self.report.preview.not_shown += would.len().saturating_sub(room);
-            self.report.preview.records.extend(would.into_iter().take(room));
+            report.preview.show(&found, &differences, room);
         }
-        self.report.preview.columns.extend(added.into_iter().map(|column| NewColumn {
+        report.preview.columns.extend(added.into_iter().map(|column| NewColumn {
             column: column.name,
             r#type: column.kind.sql(),
             planhat_name: column.planhat_name,
             origin: column.origin.as_str(),
         }));
-        self.count_rejections(&page, &[]);
-        self.report.add(self.object, &page, &rows, row_counts, &[]);
+        report.add(self.object, page, &rows, found.counts, &[]);
+        drop(found);
         drop(rows);
         self.columns = Some(columns);
         Ok(())
+    }
+
+    /// Compares rows with those that are stored, column by column where there is room to show it.
+    async fn compare<'r>(
+        &self,
+        target: Target<'_>,
+        rows: &'r [Row<'r>],
+        room: usize,
+    ) -> Result<(PageDiff<'r>, Vec<Difference>), StoreError> {
+        let compared = self.ctx.store.read_only(async |db| {
+            if !self.exists {
+                let counts = RowCounts { inserted: rows.len() as u64, ..RowCounts::default() };
+                let all_new = PageDiff { counts, new: rows.iter().collect(), changed: Vec::new(), restored: HashSet::new() };
+                return Ok((all_new, Vec::new()));
+            }
+            let found = store::compare(&mut *db, target, rows).await?;
+            let is_shown = !found.changed.is_empty() && room > 0;
+            let differences = if is_shown { store::differences(db, target, &found.changed).await? } else { Vec::new() };
+            Ok((found, differences))
+        });
+        compared.await
     }
 }
 

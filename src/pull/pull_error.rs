@@ -1,8 +1,9 @@
-//! What ends a pull before its time, and what follows from it: for the object, the run and the person who reads of it.
+//! What ends a pull before its time, and which kind of trouble that is.
 
 use std::sync::Arc;
 
 use planhat_api as api;
+use planhat_model::error::ErrorKind;
 use planhat_model::record::REFUSED;
 use planhat_store as store;
 
@@ -27,71 +28,33 @@ fn rejection_cause(reason: &str) -> &'static str {
 }
 
 impl PullError {
-    /// No other object can fare better.
-    pub fn is_token_refused(&self) -> bool {
-        matches!(self, PullError::Fetch { source: api::ApiError::Unauthorized { .. }, .. })
-    }
-
-    /// The other end is gone: trying the other objects would only take longer to say the same.
-    pub fn is_unreachable(&self) -> bool {
-        match self {
-            PullError::Fetch { source, .. } => matches!(source, api::ApiError::Unreachable { .. }),
-            PullError::Store { source, .. } => source.is_unreachable(),
-            PullError::Rejected { .. } | PullError::Undeclared { .. } | PullError::NothingListed { .. } => false,
-        }
-    }
-
-    /// Nothing was heard of the database for too long.
-    pub fn is_unresponsive_database(&self) -> bool {
-        matches!(self, PullError::Store { source: store::StoreError::Unresponsive { .. }, .. })
-    }
-
-    /// Planhat does not let this token read the object, or the workspace does not have it.
-    pub fn is_access_denied(&self) -> bool {
-        matches!(self, PullError::Fetch { source: api::ApiError::AccessDenied { .. }, .. })
-    }
-
-    pub(super) fn is_checkpoint_lost(&self) -> bool {
-        matches!(self, PullError::Store { source: store::StoreError::CheckpointLost { .. }, .. })
-    }
-
-    /// Another listing of the same object may fare better.
-    pub(super) fn may_pass_with_another_listing(&self) -> bool {
-        matches!(self, PullError::Fetch { .. } | PullError::Rejected { .. })
-            && !self.is_access_denied()
-            && !self.is_token_refused()
-            && !self.is_unreachable()
-    }
-
-    /// The same text for the same trouble, without what differs from one time to the next.
-    pub fn kind(&self) -> String {
+    /// Which kind of trouble it is: what follows from it stands in the table of consequences.
+    pub fn kind(&self) -> ErrorKind {
         match self {
             PullError::Fetch { source, .. } => source.kind(),
             PullError::Store { source, .. } => source.kind(),
-            PullError::Rejected { .. } => "rejected".to_owned(),
-            PullError::Undeclared { source, .. } => format!("undeclared: {}", source.kind()),
-            PullError::NothingListed { .. } => "nothing listed".to_owned(),
+            PullError::Rejected { .. } => ErrorKind::TooManyRejected,
+            PullError::Undeclared { source, .. } => ErrorKind::Undeclared(Box::new(source.kind())),
+            PullError::NothingListed { object } => ErrorKind::NothingListed { object },
         }
     }
+}
 
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            PullError::Fetch { source, .. } => source.hint().map(str::to_owned),
-            PullError::Store { source, .. } => source.hint().map(str::to_owned),
-            PullError::Rejected { .. } => Some(
-                "nothing more was read or kept, and the next sync reads all of it again; `planhat-sync quarantine` shows what was kept \
-                 before. If it is right that so many cannot be stored, raise sync.reject_percent and sync.reject_rows"
-                    .to_owned(),
-            ),
-            PullError::Undeclared { .. } => Some(
-                "the first load of an object waits for /customfields, since a column keeps its type; the next sync tries again"
-                    .to_owned(),
-            ),
-            PullError::NothingListed { object } => Some(format!(
-                "look at the token's permissions and at {object} in Planhat; if all of them are gone, \
-                 `planhat-sync sync --full --allow-deletes {object}` marks them"
-            )),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_is_of_the_kind_of_its_cause() {
+        let refused = || api::ApiError::Unauthorized { path: "/nps".to_owned() };
+        let check = |error: PullError, kind: ErrorKind| assert_eq!(error.kind(), kind, "{error}");
+        check(PullError::Fetch { object: "nps", offset: 0, source: refused() }, ErrorKind::TokenRefused);
+        let source = store::StoreError::LeaseLost { run_id: 1 };
+        check(PullError::Store { object: "nps", source }, ErrorKind::LeaseLost);
+        let reason = "no _id".to_owned();
+        check(PullError::Rejected { object: "nps", rejected: 9, listed: 10, reason }, ErrorKind::TooManyRejected);
+        let undeclared = ErrorKind::Undeclared(Box::new(ErrorKind::TokenRefused));
+        check(PullError::Undeclared { object: "nps", source: Arc::new(refused()) }, undeclared);
+        check(PullError::NothingListed { object: "nps" }, ErrorKind::NothingListed { object: "nps" });
     }
 }

@@ -31,19 +31,38 @@ impl RepeatFilter {
         self.listings += 1;
     }
 
-    /// Whether an earlier listing has shown a record, known by its id or else by its text.
-    pub(super) fn was_listed_before(&mut self, record: &str) -> bool {
-        let Some(filter) = &mut self.filter else { return false };
-        let hash = xxh3_128(record.as_bytes());
-        let [first, step] = [hash as u64, (hash >> 64) as u64 | 1];
-        let mut all = true;
-        for place in (0..PER_RECORD).map(|index| first.wrapping_add(index.wrapping_mul(step)) % BITS) {
-            let (word, bit) = ((place / 64) as usize, 1 << (place % 64));
-            all &= filter[word] & bit != 0;
+    /// By what a record is known, from its id or else its text; none while nothing can come twice.
+    pub(super) fn key_of(&self, record: &str) -> Option<RepeatKey> {
+        self.filter.as_ref().map(|_| RepeatKey(xxh3_128(record.as_bytes())))
+    }
+
+    /// Whether an earlier listing has shown a record.
+    pub(super) fn was_listed_before(&self, key: RepeatKey) -> bool {
+        // Within a listing the pager sees to it that nothing comes twice.
+        self.listings > 1 && self.filter.as_ref().is_some_and(|filter| key.bits().all(|(word, bit)| filter[word] & bit != 0))
+    }
+
+    /// Remembers what a listing has shown, once it is stored.
+    pub(super) fn insert(&mut self, shown: &[RepeatKey]) {
+        let Some(filter) = &mut self.filter else { return };
+        for (word, bit) in shown.iter().flat_map(|key| key.bits()) {
             filter[word] |= bit;
         }
-        // Within a listing the pager sees to it that nothing comes twice.
-        all && self.listings > 1
+    }
+}
+
+/// A record as the filter knows it: a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RepeatKey(u128);
+
+impl RepeatKey {
+    /// The words of the filter, and in each the bit, that a record sets.
+    fn bits(self) -> impl Iterator<Item = (usize, u64)> {
+        let [first, step] = [self.0 as u64, (self.0 >> 64) as u64 | 1];
+        (0..PER_RECORD).map(move |index| {
+            let place = first.wrapping_add(index.wrapping_mul(step)) % BITS;
+            ((place / 64) as usize, 1 << (place % 64))
+        })
     }
 }
 
@@ -51,23 +70,41 @@ impl RepeatFilter {
 mod tests {
     use super::*;
 
+    /// Shows a record, and says whether it was shown before.
+    fn show(repeats: &mut RepeatFilter, id: &str) -> bool {
+        let Some(key) = repeats.key_of(id) else { return false };
+        let was_listed_before = repeats.was_listed_before(key);
+        repeats.insert(&[key]);
+        was_listed_before
+    }
+
     #[test]
     fn what_an_earlier_listing_has_shown_is_known_again() {
         let mut repeats = RepeatFilter::default();
         repeats.enable();
         repeats.begin_listing();
-        assert!((0..100_000).all(|id| !repeats.was_listed_before(&format!("{id}"))));
+        assert!((0..100_000).all(|id| !show(&mut repeats, &format!("{id}"))));
         repeats.begin_listing();
-        assert!((0..100_000).all(|id| repeats.was_listed_before(&format!("{id}"))));
-        let wrong = (100_000..110_000).filter(|id| repeats.was_listed_before(&format!("{id}"))).count();
+        assert!((0..100_000).all(|id| show(&mut repeats, &format!("{id}"))));
+        let wrong = (100_000..110_000).filter(|id| show(&mut repeats, &format!("{id}"))).count();
         assert!(wrong <= 1, "{wrong}");
+    }
+
+    #[test]
+    fn what_could_not_be_stored_was_not_shown() {
+        let mut repeats = RepeatFilter::default();
+        repeats.enable();
+        repeats.begin_listing();
+        let key = repeats.key_of("a").unwrap();
+        repeats.begin_listing();
+        assert!(!repeats.was_listed_before(key));
     }
 
     #[test]
     fn a_single_listing_takes_no_memory_and_repeats_nothing() {
         let mut repeats = RepeatFilter::default();
         repeats.begin_listing();
-        assert!(!repeats.was_listed_before("a") && !repeats.was_listed_before("a"));
+        assert!(!show(&mut repeats, "a") && !show(&mut repeats, "a"));
         assert!(repeats.filter.is_none());
     }
 }

@@ -11,7 +11,8 @@ use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::Row;
 use planhat_model::record::Rejected;
 use planhat_model::record::{Json, Shape};
-use planhat_store::{Figures, RowCounts, ScanKind};
+use planhat_model::scan::ScanKind;
+use planhat_store::{Figures, RowCounts};
 
 use super::page::ClassifiedPage;
 use super::rejected::RejectionTally;

@@ -2,7 +2,8 @@
 //! records, or may not be read, does not decide it alone.
 
 use planhat_api::ApiError;
-use planhat_model::error::Chain;
+use planhat_model::catalog::Object;
+use planhat_model::error::{Chain, Fails};
 use tracing::warn;
 
 use super::identity::{ProbeResult, TableAnswers};
@@ -25,23 +26,25 @@ pub(super) struct IdProbe {
 /// One table's ids that are still to be asked for, and what was said of the others.
 #[derive(Debug)]
 struct ProbedTable {
+    object: &'static Object,
     ids: std::vec::IntoIter<String>,
     answers: TableAnswers,
 }
 
 /// An id that is to be asked for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct ProbeRequest {
     table: usize,
-    pub(super) object: &'static str,
+    pub(super) object: &'static Object,
     pub(super) id: String,
 }
 
 impl IdProbe {
-    pub(super) fn of(ids: Vec<(&'static str, Vec<String>)>) -> IdProbe {
-        let table = |(object, ids): (_, Vec<String>)| ProbedTable {
+    pub(super) fn of(ids: Vec<(&'static Object, Vec<String>)>) -> IdProbe {
+        let table = |(object, ids): (&'static Object, Vec<String>)| ProbedTable {
+            object,
             ids: ids.into_iter(),
-            answers: TableAnswers { object, found: 0, missing: 0 },
+            answers: TableAnswers { object: object.name, found: 0, missing: 0 },
         };
         IdProbe { tables: ids.into_iter().map(table).collect(), asked: 0, failed: 0, failure: None }
     }
@@ -52,9 +55,11 @@ impl IdProbe {
             return Vec::new();
         }
         let answered: usize = self.tables.iter().map(|table| table.answers.found + table.answers.missing).sum();
-        let next = self.tables.iter_mut().enumerate().filter_map(|(index, table)| {
-            Some(ProbeRequest { table: index, object: table.answers.object, id: table.ids.next()? })
-        });
+        let next = self
+            .tables
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(index, table)| Some(ProbeRequest { table: index, object: table.object, id: table.ids.next()? }));
         next.take(ENOUGH.saturating_sub(answered)).collect()
     }
 
@@ -71,7 +76,7 @@ impl IdProbe {
                 table.answers.missing += 1;
                 return Ok(());
             }
-            Err(error @ (ApiError::Unauthorized { .. } | ApiError::Unreachable { .. })) => return Err(error),
+            Err(error) if error.kind().fails() == Fails::Run => return Err(error),
             Err(error) => error,
         };
         warn!(error = %Chain(&error), "a stored record could not be asked for by its id");
@@ -100,9 +105,12 @@ impl IdProbe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use planhat_model::catalog;
 
     fn probe(tables: &[(&'static str, usize)]) -> IdProbe {
-        let ids = |(object, count): &(&'static str, usize)| (*object, (0..*count).map(|id| id.to_string()).collect());
+        let ids = |(object, count): &(&'static str, usize)| {
+            (catalog::object(object).unwrap(), (0..*count).map(|id| id.to_string()).collect())
+        };
         IdProbe::of(tables.iter().map(ids).collect())
     }
 
@@ -129,9 +137,9 @@ mod tests {
             }
             for request in batch {
                 probe.record_answer(&request, answer(&request)).unwrap();
-                match asked.iter_mut().find(|(object, _)| *object == request.object) {
+                match asked.iter_mut().find(|(object, _)| *object == request.object.name) {
                     Some((_, count)) => *count += 1,
-                    None => asked.push((request.object, 1)),
+                    None => asked.push((request.object.name, 1)),
                 }
             }
         }
@@ -149,7 +157,7 @@ mod tests {
     #[test]
     fn a_table_that_may_not_be_read_leaves_its_turns_to_the_others() {
         let mut probe = probe(&[("companies", 100), ("nps", 100)]);
-        let asked = ask(&mut probe, |request| if request.object == "nps" { Err(forbidden()) } else { Ok(true) });
+        let asked = ask(&mut probe, |request| if request.object.name == "nps" { Err(forbidden()) } else { Ok(true) });
         assert_eq!(asked, [("companies", 20), ("nps", 1)]);
         let (asked, failure) = probe.end();
         assert_eq!(asked, ProbeResult { ids: 21, answers: vec![TableAnswers { object: "companies", found: 20, missing: 0 }] });
@@ -165,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_server_that_fails_again_and_again_is_left_alone() {
-        let tables: Vec<_> = ["a", "b", "c", "d", "e"].into_iter().map(|table| (table, 9)).collect();
+        let tables: Vec<_> = ["companies", "endusers", "users", "nps", "tasks"].into_iter().map(|table| (table, 9)).collect();
         let mut probe = probe(&tables);
         let batch = probe.next_batch();
         for request in &batch[..3] {

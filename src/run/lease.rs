@@ -73,45 +73,53 @@ pub async fn end(store: &Store, run_id: i64, status: RunStatus, why: &Explanatio
     store.transaction(async |db| store::finish_run(db, run_id, status, why).await).await
 }
 
-/// Does the work while the lease's heart beats.
-pub async fn while_renewing_lease<T>(
-    store: &Store,
-    run_id: i64,
-    command: &str,
-    pause_gate: &PauseGate,
-    run_stop: &CancellationToken,
-    work: impl Future<Output = T>,
-) -> T {
-    let (work, renew_until_lost) = (pin!(work), pin!(renew_until_lost(store, run_id, command, pause_gate)));
-    match select(work, renew_until_lost).await {
-        Either::Left((done, _)) => done,
-        Either::Right(((), work)) => {
-            run_stop.cancel();
-            work.await
-        }
-    }
+/// The lease that a run holds on its workspace.
+#[derive(Debug, Clone, Copy)]
+pub struct RunLease<'a> {
+    pub store: &'a Store,
+    pub run_id: i64,
+    pub command: &'a str,
+    /// Pauses the scans of a run that is preempted.
+    pub pause_gate: &'a PauseGate,
+    /// Cancelled when the lease is lost.
+    pub run_stop: &'a CancellationToken,
 }
 
-/// Beats until the lease is lost. A database that is away for a moment is the pulls' business.
-async fn renew_until_lost(store: &Store, run_id: i64, command: &str, pause_gate: &PauseGate) {
-    let interval = if command == PREEMPTIBLE { POLL_EVERY } else { store::RENEW_EVERY };
-    loop {
-        tokio::time::sleep(interval).await;
-        let kept = match renew_lease(store, run_id).await {
-            Ok(Some(lease)) if lease.is_requested && command == PREEMPTIBLE => {
-                yield_to_other_run(store, run_id, pause_gate).await
+impl RunLease<'_> {
+    /// Does the work, and renews the lease meanwhile. The work is stopped when the lease is lost.
+    pub async fn renew_while<T>(self, work: impl Future<Output = T>) -> T {
+        let (work, renewing) = (pin!(work), pin!(self.renew_until_lost()));
+        match select(work, renewing).await {
+            Either::Left((done, _)) => done,
+            Either::Right(((), work)) => {
+                self.run_stop.cancel();
+                work.await
             }
-            Ok(Some(_)) => Ok(true),
-            Ok(None) => Ok(false),
-            Err(error) => Err(error),
-        };
-        match kept {
-            Ok(true) => {}
-            Ok(false) => {
-                error!(run_id, "another run has taken the lease: stopping");
-                return;
+        }
+    }
+
+    /// A database that is away for a moment is the pulls' business.
+    async fn renew_until_lost(self) {
+        let RunLease { store, run_id, command, pause_gate, .. } = self;
+        let interval = if command == PREEMPTIBLE { POLL_EVERY } else { store::RENEW_EVERY };
+        loop {
+            tokio::time::sleep(interval).await;
+            let kept = match renew_lease(store, run_id).await {
+                Ok(Some(lease)) if lease.is_requested && command == PREEMPTIBLE => {
+                    yield_to_other_run(store, run_id, pause_gate).await
+                }
+                Ok(Some(_)) => Ok(true),
+                Ok(None) => Ok(false),
+                Err(error) => Err(error),
+            };
+            match kept {
+                Ok(true) => {}
+                Ok(false) => {
+                    error!(run_id, "another run has taken the lease: stopping");
+                    return;
+                }
+                Err(error) => warn!(run_id, error = %Chain(&error), "could not keep the lease"),
             }
-            Err(error) => warn!(run_id, error = %Chain(&error), "could not keep the lease"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! What goes wrong with one object stays with it; only a refused token, or an end that is out of reach, ends
 //! the whole run, because no other object could fare better.
 
+mod declared_fields;
 mod id_probe;
 mod identity;
 mod lease;
@@ -15,28 +16,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, stream};
-use planhat_api::{self as api, Client, Listing, Pager, Position};
-use planhat_model::catalog;
+use planhat_api::{self as api, Client};
 use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
-use planhat_model::flatten::Declared;
-use planhat_store::{self as store, Binding, Explanation, LeaseHolder, ObjectRun, RunStatus, Store};
+use planhat_model::error::{Chain, ErrorKind};
+use planhat_store::{self as store, Explanation, LeaseHolder, ObjectRun, RunStatus, Store};
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::progress::Progress;
-use crate::pull::{Declarations, DeletionReservations, Limits, Misfits, Mode, PauseGate, Preview, PullError, Purpose};
+use crate::pull::{Limits, Misfits, Mode, PauseGate, Preview, PullError, Purpose};
+use objects::Pulls;
 use outcome::{run_explanation, run_status};
 
 pub use identity::Evidence;
-pub use lease::{begin, end, while_renewing_lease};
+pub use lease::{RunLease, begin, end};
 pub use outcome::records;
 pub use process::{has_exited, process_state, this_process};
 pub use recognize::{Recognized, adopt, recognize};
@@ -118,13 +116,16 @@ impl RunError {
         RunError::Unproven { schema: schema.to_owned(), source }
     }
 
-    /// Whether the database said nothing for too long.
-    pub fn is_unresponsive_database(&self) -> bool {
-        matches!(
-            self,
-            RunError::End { source: store::StoreError::Unresponsive { .. }, .. }
-                | RunError::Store(store::StoreError::Unresponsive { .. })
-        )
+    /// Which kind of trouble it is: what follows from it stands in the table of consequences.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            RunError::Busy(_) => ErrorKind::Busy { free_after_seconds: store::STALE_AFTER.as_secs() },
+            RunError::Stopped => ErrorKind::Stopped,
+            RunError::OtherWorkspace { .. } => ErrorKind::OtherWorkspace,
+            RunError::Unproven { source, .. } => source.as_ref().map_or(ErrorKind::Unproven, api::ApiError::kind),
+            RunError::End { source, .. } => ErrorKind::EndNotNoted(Box::new(source.kind())),
+            RunError::Store(source) => source.kind(),
+        }
     }
 
     /// What could not be done, for a log.
@@ -170,7 +171,7 @@ pub async fn run_with_notice(
     let binding = match recognized.bind(client, store, run_id).await {
         Ok(binding) => binding,
         Err(error) => {
-            let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.hint().map(str::to_owned) };
+            let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.kind().hint() };
             end(store, run_id, RunStatus::Failed, &why).await?;
             return Err(error.into());
         }
@@ -179,9 +180,10 @@ pub async fn run_with_notice(
 
     // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
     let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
-    let pulls = pull_objects(client, store, request, Purpose::Store { run_id }, Some(&binding), &pause_gate, &run_stop);
-    let work = with_start_notice(on_start, pulls, &run_stop);
-    let (objects, calls) = while_renewing_lease(store, run_id, request.command, &pause_gate, &run_stop, work).await;
+    let lease = RunLease { store, run_id, command: request.command, pause_gate: &pause_gate, run_stop: &run_stop };
+    let purpose = Purpose::Store { run_id };
+    let pulls = Pulls { client, store, request, purpose, binding: Some(&binding), pause_gate: &pause_gate, run_stop: &run_stop };
+    let (objects, calls) = lease.renew_while(with_start_notice(on_start, pulls.pull_all(), &run_stop)).await;
 
     record_calls(store, run_id, calls).await;
     let status = run_status(&objects, stop.is_cancelled());
@@ -275,74 +277,10 @@ pub async fn preview(
         recognized = recognize(client, store) => recognized?,
     };
     let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
-    let (objects, calls) = pull_objects(client, store, request, Purpose::Preview { diff }, None, &pause_gate, &run_stop).await;
+    let purpose = Purpose::Preview { diff };
+    let pulls = Pulls { client, store, request, purpose, binding: None, pause_gate: &pause_gate, run_stop: &run_stop };
+    let (objects, calls) = pulls.pull_all().await;
     let status = run_status(&objects, stop.is_cancelled());
     let why = run_explanation(status, &objects);
     Ok(Summary { run_id: None, status, why, seconds: started.elapsed().as_secs_f64(), calls, objects })
-}
-
-/// All objects of an order, several side by side, in its order; and the calls that all of it took.
-async fn pull_objects(
-    client: &Client,
-    store: &Store,
-    request: &RunRequest<'_>,
-    purpose: Purpose,
-    binding: Option<&Binding>,
-    pause_gate: &PauseGate,
-    run_stop: &CancellationToken,
-) -> (Vec<ObjectSummary>, i64) {
-    let calls = Arc::default();
-    let declarations = tokio::select! {
-        // No object begins any more.
-        () = run_stop.cancelled() => Declarations::default(),
-        declarations = declared_fields(client, &request.limits, &calls) => declarations,
-    };
-    let deletion_reservations = DeletionReservations::default();
-    let declarations = &declarations;
-    let shared = objects::Shared {
-        client,
-        store,
-        request,
-        purpose,
-        binding,
-        declarations,
-        pause_gate,
-        run_stop,
-        deletion_reservations: &deletion_reservations,
-    };
-    let mut objects: Vec<ObjectSummary> = stream::iter(request.objects)
-        .map(|object| objects::sync_object(shared, object))
-        .buffer_unordered(request.concurrency)
-        .collect()
-        .await;
-    objects.sort_by_key(|summary| request.objects.iter().position(|object| object.name == summary.run.object));
-    let of_objects: i64 = objects.iter().map(|summary| summary.run.figures.calls).sum();
-    (objects, of_objects + calls.load(Ordering::Relaxed).cast_signed())
-}
-
-/// The types of custom fields, as far as they can be read.
-async fn declared_fields(client: &Client, limits: &Limits, calls: &Arc<AtomicU64>) -> Declarations {
-    let Some(object) = catalog::object("customfields") else { return Declarations::default() };
-    let listing = Listing { object, sort: "_id".to_owned(), hidden: false };
-    let mut pager = Pager::new(client, listing, limits.page_size, limits.overlap, Position::default(), calls);
-    let mut records = Vec::new();
-    let failure = loop {
-        match pager.next().await {
-            Ok(Some(page)) => records.extend(page.records),
-            Ok(None) => break None,
-            Err(error) => break Some(error),
-        }
-    };
-    let declared = Declared::from_records(&records).under(&limits.rules);
-    match &failure {
-        Some(error @ api::ApiError::AccessDenied { .. }) => {
-            info!(error = %Chain(error), "custom fields take their types from values: their declarations may not be read");
-        }
-        Some(error) => warn!(
-            error = %Chain(error),
-            "the declarations of custom fields could not be read: objects are not loaded for the first time, and new custom fields wait in _overflow"
-        ),
-        None => {}
-    }
-    Declarations::of(declared, failure)
 }

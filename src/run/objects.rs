@@ -1,40 +1,43 @@
 //! One object in a run: its pull, what came of it, and the note of that.
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, stream};
 use planhat_api::Client;
-use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
+use planhat_model::catalog::{self, Object};
+use planhat_model::error::{Chain, ErrorKind, Fails};
 use planhat_store::{self as store, Binding, Explanation, ObjectRun, ObjectStatus, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::declared_fields::declared_fields;
 use super::outcome::{PullFacts, Readable, object_outcome, records};
 use super::{ObjectSummary, RunRequest};
-use crate::pull::{self, Context, Declarations, DeletionReservations, PauseGate, PullEnd, PullError, Purpose, Report};
+use crate::pull::{self, Context, Declarations, DeletionReservations, Mode, PauseGate, PullEnd, PullError, Purpose, Report};
 
-/// What all objects of a run share.
+/// The pulls of a run: with what they work, and for what.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shared<'a> {
+pub(super) struct Pulls<'a> {
     pub(super) client: &'a Client,
     pub(super) store: &'a Store,
     pub(super) request: &'a RunRequest<'a>,
     pub(super) purpose: Purpose,
+    /// What the schema is bound to; none for a dry run.
     pub(super) binding: Option<&'a Binding>,
-    pub(super) declarations: &'a Declarations,
     pub(super) pause_gate: &'a PauseGate,
     pub(super) run_stop: &'a CancellationToken,
-    pub(super) deletion_reservations: &'a DeletionReservations,
 }
 
-pub(super) async fn sync_object(shared: Shared<'_>, object: &'static Object) -> ObjectSummary {
-    let Shared { client, store, request, purpose, binding, declarations, pause_gate, run_stop, deletion_reservations } = shared;
-    let started_at = Utc::now();
-    let mut report = Report::default();
-    let was_stopped_before = run_stop.is_cancelled();
-    let result = if was_stopped_before {
-        Ok(PullEnd::Stopped)
-    } else {
-        let ctx = Context {
+impl Pulls<'_> {
+    /// Pulls all objects of a request, several side by side. Returns them in its order, and the calls that all of it took.
+    pub(super) async fn pull_all(self) -> (Vec<ObjectSummary>, i64) {
+        let Pulls { client, store, request, purpose, binding, pause_gate, run_stop } = self;
+        let customfields = catalog::object("customfields").map(|object| client.for_object(object));
+        let declarations = tokio::select! {
+            // No object begins any more.
+            () = run_stop.cancelled() => Declarations::default(),
+            declarations = declared_fields(customfields.as_ref(), &request.limits) => declarations,
+        };
+        let ctx = &Context {
             client,
             store,
             limits: &request.limits,
@@ -42,35 +45,51 @@ pub(super) async fn sync_object(shared: Shared<'_>, object: &'static Object) -> 
             objects: request.objects,
             binding,
             now: request.now,
-            declarations,
+            declarations: &declarations,
             stop: run_stop,
             pause_gate,
             progress: &request.progress,
-            deletion_reservations,
+            deletion_reservations: &DeletionReservations::default(),
         };
-        pull::pull(&ctx, object, request.mode, &mut report).await
-    };
-    request.progress.end(object.name);
-    let (ending, failure) = match result {
-        Ok(ending) => (Some(ending), None),
+        let mut objects: Vec<ObjectSummary> = stream::iter(request.objects)
+            .map(|object| sync_object(ctx, object, request.mode))
+            .buffer_unordered(request.concurrency)
+            .collect()
+            .await;
+        objects.sort_by_key(|summary| request.objects.iter().position(|object| object.name == summary.run.object));
+        let of_objects: i64 = objects.iter().map(|summary| summary.run.figures.calls).sum();
+        let of_declarations = customfields.map_or(0, |customfields| customfields.calls().cast_signed());
+        (objects, of_objects + of_declarations)
+    }
+}
+
+/// Pulls an object, decides what came of it, and saves that.
+async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> ObjectSummary {
+    let started_at = Utc::now();
+    let mut report = Report::default();
+    let was_stopped_before = ctx.stop.is_cancelled();
+    let pulled = if was_stopped_before { Ok(PullEnd::Stopped) } else { pull::pull(ctx, object, mode, &mut report).await };
+    ctx.progress.end(object.name);
+    let (ended, failure) = match pulled {
+        Ok(end) => (end, None),
         // Who is asked to stop gives up a page that takes its time in the database: that says nothing against either.
-        Err(failure) if run_stop.is_cancelled() && failure.is_unresponsive_database() => (Some(PullEnd::Stopped), None),
-        Err(failure) => (None, Some(failure)),
+        Err(failure) if ctx.stop.is_cancelled() && failure.kind() == ErrorKind::DatabaseUnresponsive => (PullEnd::Stopped, None),
+        Err(failure) => (PullEnd::Stopped, Some(failure)),
     };
-    let (readable, failure) = could_be_read(shared, object, &report, failure).await;
+    let (readable, failure) = could_be_read(ctx, object, &report, failure).await;
     let rejection_summary = report.rejection_summary();
-    let facts = PullFacts {
+    let is_preview = matches!(ctx.purpose, Purpose::Preview { .. });
+    let (status, Explanation { reason, hint }) = object_outcome(&PullFacts {
         object: object.name,
-        ended: failure.as_ref().map_or(Ok(ending.unwrap_or(PullEnd::Stopped)), Err),
+        ended: failure.as_ref().map_or(Ok(ended), Err),
         readable,
         quarantined: report.figures.quarantined,
         rejection_summary: rejection_summary.as_deref(),
         warning: report.warnings.first().map(String::as_str),
-        is_preview: matches!(purpose, Purpose::Preview { .. }),
-    };
-    let (status, Explanation { reason, hint }) = object_outcome(&facts);
-    if failure.as_ref().is_some_and(|failure| failure.is_token_refused() || failure.is_unreachable()) {
-        run_stop.cancel();
+        is_preview,
+    });
+    if failure.as_ref().is_some_and(|failure| failure.kind().fails() == Fails::Run) {
+        ctx.stop.cancel();
     }
     log_outcome(object, status, reason.as_deref(), &report);
 
@@ -87,47 +106,48 @@ pub(super) async fn sync_object(shared: Shared<'_>, object: &'static Object) -> 
         oldest: report.oldest,
         watermark: report.watermark,
     };
-    let database_is_gone = |failure: &PullError| matches!(failure, PullError::Store { source, .. } if source.is_unreachable());
-    let nothing_to_note = failure.as_ref().is_some_and(database_is_gone) || (was_stopped_before && report.scan.is_none());
-    let mut new_misfit_columns = Vec::new();
-    if let Purpose::Store { run_id } = purpose
-        && !nothing_to_note
-    {
-        new_misfit_columns = save_outcome(store, run_id, object, &run, &report).await.unwrap_or_else(|error| {
-            error!(object = object.name, error = %Chain(&error), "could not note what became of {}", object.name);
-            Vec::new()
-        });
-    }
-    let preview = matches!(purpose, Purpose::Preview { .. }).then_some(report.preview);
+    let database_is_gone = |failure: &PullError| failure.kind().consequence().is_loss_of_database();
+    let nothing_to_save = failure.as_ref().is_some_and(database_is_gone) || (was_stopped_before && report.scan.is_none());
+    let new_misfit_columns = if nothing_to_save { Vec::new() } else { save_outcome_or_warn(ctx, object, &run, &report).await };
+    let preview = is_preview.then_some(report.preview);
     let Report { misfits, overflowing, warnings, .. } = report;
     let misfit_columns = misfits.iter().map(|(column, misfits)| (column.clone(), misfits.count)).collect();
     let new_misfits = misfits.into_iter().filter(|(column, _)| new_misfit_columns.contains(column)).collect();
     ObjectSummary { run, misfit_columns, new_misfits, overflowing, warnings, preview, failure }
 }
 
+/// The run goes on where it cannot be saved.
+async fn save_outcome_or_warn(ctx: &Context<'_>, object: &Object, run: &ObjectRun, report: &Report) -> Vec<String> {
+    let Purpose::Store { run_id } = ctx.purpose else { return Vec::new() };
+    save_outcome(ctx.store, run_id, object, run, report).await.unwrap_or_else(|error| {
+        error!(object = object.name, error = %Chain(&error), "could not note what became of {}", object.name);
+        Vec::new()
+    })
+}
+
 /// Whether an object that may not be read could be read before. Where that cannot be seen, that is what has failed.
 async fn could_be_read(
-    shared: Shared<'_>,
+    ctx: &Context<'_>,
     object: &'static Object,
     report: &Report,
     failure: Option<PullError>,
 ) -> (Readable, Option<PullError>) {
-    if !failure.as_ref().is_some_and(PullError::is_access_denied) {
+    if !failure.as_ref().is_some_and(|failure| failure.kind() == ErrorKind::AccessDenied) {
         return (Readable::Never, failure);
     }
     if report.readable {
         return (Readable::JustNow, failure);
     }
-    match last_readable(shared, object).await {
+    match last_readable(ctx, object).await {
         Ok(known) => (known.map_or(Readable::Never, Readable::Until), failure),
         Err(source) => (Readable::Never, Some(PullError::Store { object: object.name, source })),
     }
 }
 
-async fn last_readable(shared: Shared<'_>, object: &Object) -> Result<Option<DateTime<Utc>>, store::StoreError> {
-    let store = shared.store;
+async fn last_readable(ctx: &Context<'_>, object: &Object) -> Result<Option<DateTime<Utc>>, store::StoreError> {
+    let store = ctx.store;
     // A dry run may come before the first run.
-    if matches!(shared.purpose, Purpose::Preview { .. }) && !store.is_set_up().await? {
+    if matches!(ctx.purpose, Purpose::Preview { .. }) && !store.is_set_up().await? {
         return Ok(None);
     }
     store.read_only(async |db| store::last_readable(db, &store.schema, object).await).await

@@ -4,7 +4,7 @@
 //! somebody is waiting for it, and would not hear otherwise that it gets old.
 
 use chrono::{DateTime, Utc};
-use planhat_model::error::Chain;
+use planhat_model::error::{Chain, ErrorKind};
 use planhat_store::{Explanation, ObjectStatus, RunStatus};
 
 use super::ObjectSummary;
@@ -42,20 +42,21 @@ pub(super) fn object_outcome(facts: &PullFacts<'_>) -> (ObjectStatus, Explanatio
         Ok(PullEnd::Stopped) => (ObjectStatus::Interrupted, with_warning),
         Ok(PullEnd::Complete) if facts.quarantined > 0 => (ObjectStatus::Partial, why_quarantined(facts)),
         Ok(PullEnd::Complete) => (ObjectStatus::Succeeded, with_warning),
-        Err(failure) if failure.is_access_denied() => {
+        Err(failure) if failure.kind() == ErrorKind::AccessDenied => {
             let refused = Chain(failure).to_string();
             let until = match facts.readable {
                 Readable::Never => {
-                    return (ObjectStatus::Skipped, Explanation { reason: Some(refused), hint: failure.hint() });
+                    return (ObjectStatus::Skipped, Explanation { reason: Some(refused), hint: failure.kind().hint() });
                 }
                 Readable::Until(instant) => format!("it could be read until {}", instant.format("%Y-%m-%d %H:%M UTC")),
                 Readable::JustNow => "its first pages could be read".to_owned(),
             };
-            let hint =
-                format!("give the private app back its read access to {object} in Planhat, or leave it out of planhat.objects");
-            (ObjectStatus::Failed, Explanation { reason: Some(format!("{refused}; {until}")), hint: Some(hint) })
+            let hint = ErrorKind::AccessWithdrawn { object }.hint();
+            (ObjectStatus::Failed, Explanation { reason: Some(format!("{refused}; {until}")), hint })
         }
-        Err(failure) => (ObjectStatus::Failed, Explanation { reason: Some(Chain(failure).to_string()), hint: failure.hint() }),
+        Err(failure) => {
+            (ObjectStatus::Failed, Explanation { reason: Some(Chain(failure).to_string()), hint: failure.kind().hint() })
+        }
     }
 }
 
@@ -75,7 +76,8 @@ pub fn records(count: i64) -> String {
 /// What the run came to. `signalled`: somebody has asked it to stop.
 pub(super) fn run_status(objects: &[ObjectSummary], signalled: bool) -> RunStatus {
     let any = |status| objects.iter().any(|summary| summary.run.status == status);
-    let token_refused = objects.iter().filter_map(|summary| summary.failure.as_ref()).any(PullError::is_token_refused);
+    let token_refused =
+        objects.iter().filter_map(|summary| summary.failure.as_ref()).any(|failure| failure.kind() == ErrorKind::TokenRefused);
     let something_landed = any(ObjectStatus::Succeeded) || any(ObjectStatus::Partial);
     if token_refused {
         RunStatus::Failed

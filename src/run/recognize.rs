@@ -8,8 +8,6 @@
 //! is written under the lease alone, so that of two runs at the same moment one binds the schema and the other finds it
 //! bound.
 
-use std::sync::atomic::AtomicU64;
-
 use futures_util::{StreamExt, stream};
 use planhat_api::{self as api, Client};
 use planhat_model::catalog;
@@ -64,7 +62,7 @@ struct SchemaContents {
     current: Option<Identity>,
     schema_has_data: bool,
     /// Ids of rows by object, to be asked for where token or host are other ones.
-    ids: Vec<(&'static str, Vec<String>)>,
+    ids: Vec<(&'static Object, Vec<String>)>,
 }
 
 impl SchemaContents {
@@ -80,7 +78,7 @@ impl SchemaContents {
         }
         stored.schema_has_data = schema_has_data(&mut *db, schema).await?;
         for object in objects_with_tables(&mut *db, schema).await? {
-            stored.ids.push((object.name, store::ids_at_both_ends(&mut *db, schema, object, OF_A_TABLE).await?));
+            stored.ids.push((object, store::ids_at_both_ends(&mut *db, schema, object, OF_A_TABLE).await?));
         }
         Ok(stored)
     }
@@ -138,9 +136,9 @@ fn identity_now(client: &Client, key: &str) -> Identity {
 /// Asks for stored ids, several side by side. An error that all of them would meet ends it.
 async fn probe_stored_ids(
     client: &Client,
-    ids: Vec<(&'static str, Vec<String>)>,
+    ids: Vec<(&'static Object, Vec<String>)>,
 ) -> Result<(ProbeResult, Option<api::ApiError>), api::ApiError> {
-    let (mut probe, calls) = (IdProbe::of(ids), AtomicU64::new(0));
+    let mut probe = IdProbe::of(ids);
     loop {
         let batch = probe.next_batch();
         if batch.is_empty() {
@@ -148,7 +146,7 @@ async fn probe_stored_ids(
         }
         let mut answers = stream::iter(batch)
             .map(async |request| {
-                let answer = client.record_exists(request.object, &request.id, &calls).await;
+                let answer = client.for_object(request.object).record_exists(&request.id).await;
                 (request, answer)
             })
             .buffer_unordered(CONCURRENT_REQUESTS);

@@ -203,7 +203,7 @@ async fn a_scan_that_the_database_forgot_when_it_died_begins_anew() {
 async fn a_page_behind_a_step_back_that_the_database_forgot_is_read_again() {
     let options = Options { latency: Duration::from_millis(100), ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", numbered(30)), options).await;
-    sync.limits.page_size = 10;
+    sync.limits.pages.size = 10;
     let mut calls = 0;
     sync.simulator.on_request(move |source, path| {
         calls += u32::from(path == "projects");
@@ -278,7 +278,7 @@ async fn commits_that_are_not_heard_of_are_made_once_and_fail_no_load() {
     let store =
         Store::connect(&lossy_proxy(&fresh_database().await, SAVES_A_POSITION, 12).await.into(), "planhat", 4).await.unwrap();
     let mut sync = TestSync::into(store, Workspace::empty().with("projects", numbered(1000)), Options::default()).await;
-    sync.limits.page_size = 10;
+    sync.limits.pages.size = 10;
 
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
 
@@ -424,7 +424,7 @@ async fn a_full_disk_a_statement_that_takes_too_long_and_a_lack_of_memory_fail_t
 
         let failed = sync.sync_one("projects").await;
         assert_eq!((failed.run.status, failed.run.figures.inserted), (ObjectStatus::Failed, 0), "{sqlstate}");
-        let said = failed.failure.unwrap().hint().unwrap_or_default();
+        let said = failed.failure.unwrap().kind().hint().unwrap_or_default();
         assert!(said.contains(hint.unwrap_or_default()), "{said}");
         assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "0");
 
@@ -544,5 +544,5 @@ async fn a_user_who_may_not_read_the_tables_of_the_tool_hears_of_that() {
     let refused = Store::connect(&url.as_str().into(), "planhat", 1).await.unwrap().migrate().await.unwrap_err();
 
     assert!(format!("{refused:?}").contains("permission denied for table migrations"), "{refused:?}");
-    assert!(refused.hint().unwrap().contains("`planhat-sync check` names the missing privileges"), "{refused:?}");
+    assert!(refused.kind().hint().unwrap().contains("`planhat-sync check` names the missing privileges"), "{refused:?}");
 }

@@ -10,7 +10,7 @@ use planhat_api::{Budget, Client, ClientConfig, RetryPolicy};
 use planhat_model::catalog;
 use planhat_simulator::{Content, Options, Quota, ScriptedAnswer, Simulator, Workspace};
 use planhat_store::{ObjectStatus, RunStatus};
-use planhat_sync::pull::{Mode, PullError};
+use planhat_sync::pull::Mode;
 use planhat_sync::run::{ObjectSummary, Summary};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -508,6 +508,6 @@ async fn a_redirect_comes_with_a_hint() {
     let sync = projects().await;
     sync.simulator
         .answer_next("projects", vec![ScriptedAnswer::status(308).with_header("location", "https://elsewhere.example")]);
-    let hint = sync.sync_one("projects").await.failure.as_ref().and_then(PullError::hint);
+    let hint = sync.sync_one("projects").await.failure.as_ref().and_then(|failure| failure.kind().hint());
     assert!(hint.as_ref().is_some_and(|hint| hint.contains("set planhat.base_url to the API host itself")), "{hint:?}");
 }

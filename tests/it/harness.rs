@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use planhat_api::{Budget, Client, ClientConfig, RetryPolicy, Token};
+use planhat_api::{Budget, Client, ClientConfig, PageSettings, RetryPolicy, Token};
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
 use planhat_model::record::{Origin, Record};
+use planhat_model::scan::ScanKind;
 use planhat_simulator::{Options, Simulator, Workspace};
-use planhat_store::{Store, TimelineOptions};
+use planhat_store::{Durability, ScanCheckpoint, Store, TimelineOptions};
 use planhat_sync::pull::{BackfillRange, DeletionGuard, HistoryFrom, Limits, Mode, RejectionGuard};
 use planhat_sync::run::{self, ObjectSummary, RunRequest, Summary};
 use serde_json::{Value, json};
@@ -69,8 +70,7 @@ impl TestSync {
         store.migrate().await.unwrap();
         let simulator = Simulator::start(workspace, options).await.unwrap();
         let limits = Limits {
-            page_size: 100,
-            overlap: true,
+            pages: PageSettings { size: 100, overlap: true },
             lookback: Duration::from_secs(72 * 3600),
             history: Duration::from_secs(4 * 365 * 86_400),
             sorted: vec!["companies", "endusers"],
@@ -359,4 +359,9 @@ fn instant(value: &Value) -> DateTime<Utc> {
             milliseconds => DateTime::from_timestamp_millis(milliseconds).unwrap(),
         },
     }
+}
+
+/// The checkpoint of a scan of changes, of which nothing is saved, as a run has it.
+pub(crate) fn checkpoint_of<'a>(sync: &'a TestSync, object: &'static Object, run_id: i64) -> ScanCheckpoint<'a> {
+    ScanCheckpoint::of_new_scan(&sync.store, object, ScanKind::Incremental, run_id, Durability::Waits)
 }

@@ -243,7 +243,7 @@ async fn live_through(seed: u64, faults: Faults) {
             world.lives = (rng.u8(0..3) == 0).then(|| rng.u32(1..60));
             sync.now = world.tick();
         });
-        sync.limits.page_size = rng.u32(2..60);
+        sync.limits.pages.size = rng.u32(2..60);
         let faulty = if faults == Faults::OfAllKinds { 3 } else { u8::from(rng.u8(0..4) == 0) };
         for _ in 0..faulty {
             let answers = (0..rng.usize(1..6)).map(|_| faults.one(&mut rng)).collect();

@@ -1,14 +1,13 @@
 //! Listings: how much is asked for, and that nothing slips through between two pages.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::routing::get;
-use planhat_api::{ApiError, Budget, Client, Listing, Pager, Position};
+use planhat_api::{ApiError, Budget, Client, Listing, ObjectClient, PageSettings, Pager, Position};
 use planhat_model::catalog;
 use planhat_simulator::{Options, Request, ScriptedAnswer, Simulator, Workspace};
 use proptest::prelude::*;
@@ -25,15 +24,19 @@ async fn simulator(records: Vec<Value>, options: Options) -> Simulator {
     Simulator::start(Workspace::empty().with("projects", records), options).await.unwrap()
 }
 
-fn pager<'a>(client: &'a Client, page_size: u32, position: Position, calls: &'a Arc<AtomicU64>) -> Pager<'a> {
-    let listing = Listing { object: catalog::object("projects").unwrap(), sort: "_id".into(), hidden: false };
-    Pager::new(client, listing, page_size, true, position, calls)
+fn projects(client: &Client) -> ObjectClient {
+    client.for_object(catalog::object("projects").unwrap())
+}
+
+fn pager(client: &ObjectClient, page_size: u32, position: Position) -> Pager {
+    let listing = Listing { sort: "_id".into(), hidden: false };
+    Pager::new(client, listing, PageSettings { size: page_size, overlap: true }, position)
 }
 
 /// Reads a listing to its end, with something happening at the source after each page.
 async fn read(simulator: &Simulator, page_size: u32, mut after_page: impl FnMut(usize)) -> Result<Vec<String>, ApiError> {
-    let (client, calls) = (client_of(simulator, simulator.token()), Arc::default());
-    let mut pager = pager(&client, page_size, Position::default(), &calls);
+    let client = projects(&client_of(simulator, simulator.token()));
+    let mut pager = pager(&client, page_size, Position::default());
     let (mut ids, mut pages) = (Vec::new(), 0);
     while let Some(page) = pager.next().await? {
         ids.extend(page.records.into_iter().map(|record| record.id));
@@ -148,10 +151,10 @@ async fn a_seam_is_kept_even_where_a_page_ends_with_a_rejected_record() {
 #[tokio::test]
 async fn an_interrupted_listing_goes_on_where_it_was() {
     let simulator = simulator(numbered(30), Options::default()).await;
-    let (client, calls) = (client_of(&simulator, simulator.token()), Arc::default());
-    let page = pager(&client, 10, Position::default(), &calls).next().await.unwrap().unwrap();
+    let client = projects(&client_of(&simulator, simulator.token()));
+    let page = pager(&client, 10, Position::default()).next().await.unwrap().unwrap();
 
-    let mut resumed = pager(&client, 10, page.next, &calls);
+    let mut resumed = pager(&client, 10, page.next);
     let second = resumed.next().await.unwrap().unwrap();
 
     let new: Vec<_> = second.records.iter().map(|record| record.id.as_str()).filter(|id| *id != "00009").collect();
@@ -165,8 +168,8 @@ async fn a_page_over_the_byte_bound_is_asked_for_again_in_smaller_portions() {
         records[heavy]["description"] = json!("x".repeat(60_000));
     }
     let simulator = simulator(records, Options::default()).await;
-    let (client, calls) = (client_with(&simulator, simulator.token(), 100_000), Arc::default());
-    let mut pager = pager(&client, 100, Position::default(), &calls);
+    let client = projects(&client_with(&simulator, simulator.token(), 100_000));
+    let mut pager = pager(&client, 100, Position::default());
 
     let mut ids = Vec::new();
     while let Some(page) = pager.next().await.unwrap() {
@@ -178,8 +181,8 @@ async fn a_page_over_the_byte_bound_is_asked_for_again_in_smaller_portions() {
 
 /// Reads projects to their end where no page may be longer than this: the ids, and what was said of the rest.
 async fn read_within(simulator: &Simulator, page_size: u32, max_page_bytes: u64) -> Result<(Vec<String>, Vec<String>), ApiError> {
-    let (client, calls) = (client_with(simulator, simulator.token(), max_page_bytes), Arc::default());
-    let mut pager = pager(&client, page_size, Position::default(), &calls);
+    let client = projects(&client_with(simulator, simulator.token(), max_page_bytes));
+    let mut pager = pager(&client, page_size, Position::default());
     let (mut ids, mut reasons) = (Vec::new(), Vec::new());
     while let Some(page) = pager.next().await? {
         ids.extend(page.records.into_iter().map(|record| record.id));
@@ -266,7 +269,7 @@ async fn answers_that_are_too_big_whatever_is_asked_are_an_error() {
     let simulator = simulator(weighing(&[60_000; 10]), Options::default()).await;
     let error = read_within(&simulator, 100, 10_000).await.unwrap_err();
     assert_eq!(error.to_string(), "/projects answered with more than planhat.max_page_bytes (10000) at limit=1");
-    assert!(error.hint().unwrap().contains("raise planhat.max_page_bytes"));
+    assert!(error.kind().hint().unwrap().contains("raise planhat.max_page_bytes"));
 }
 
 #[tokio::test]
@@ -283,13 +286,13 @@ async fn deletions_at_every_other_call_are_no_repetition() {
 async fn a_row_that_vanished_while_nobody_read_costs_one_step_back() {
     let simulator = simulator(numbered(1000), Options::default()).await;
     simulator.delete("projects", "00003");
-    let (client, calls) = (client_of(&simulator, simulator.token()), Arc::default());
+    let client = projects(&client_of(&simulator, simulator.token()));
     let stood_at = Position { offset: 499, overlap_id: Some("00499".into()) };
 
-    let page = pager(&client, 100, stood_at, &calls).next().await.unwrap().unwrap();
+    let page = pager(&client, 100, stood_at).next().await.unwrap().unwrap();
 
     assert!(page.records.iter().any(|record| record.id == "00499"));
-    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    assert_eq!(client.calls(), 2);
 }
 
 #[tokio::test]
@@ -511,7 +514,7 @@ async fn an_edit_that_is_no_contact_is_seen_by_the_second_sweep() {
 #[tokio::test]
 async fn the_page_size_stays_within_the_documented_maximum() {
     let mut sync = TestSync::new(Workspace::from_fixtures()).await;
-    sync.limits.page_size = 5000;
+    sync.limits.pages.size = 5000;
     sync.sync().await;
     let limit_of =
         |path: &str| sync.simulator.requests().iter().find(|request| request.path == path).unwrap().query["limit"].clone();
@@ -532,8 +535,8 @@ async fn nothing_but_get_is_ever_sent() {
 
 /// Reads a listing as a pull does: with pages on their way while others are taken.
 async fn read_with_prefetch(simulator: &Simulator, page_size: u32) -> Result<Vec<String>, ApiError> {
-    let (client, calls) = (client_of(simulator, simulator.token()), Arc::default());
-    let mut pager = pager(&client, page_size, Position::default(), &calls);
+    let client = projects(&client_of(simulator, simulator.token()));
+    let mut pager = pager(&client, page_size, Position::default());
     let mut ids = Vec::new();
     while let Some(mut page) = pager.next().await? {
         while let Some(following) = pager.next_if_ready() {
@@ -633,9 +636,8 @@ async fn slow_at(offset: usize, edited: usize) -> String {
 async fn a_page_that_was_served_before_the_one_in_front_of_it_does_not_bring_back_an_older_version() {
     // The page at 90 is answered before the one at 81, with which it shares a row.
     let url = slow_at(81, 90).await;
-    let client = Client::new(connection_to(&url, "token"), Budget::per_minute(0)).unwrap();
-    let calls = Arc::default();
-    let mut pager = pager(&client, 10, Position::default(), &calls);
+    let client = projects(&Client::new(connection_to(&url, "token"), Budget::per_minute(0)).unwrap());
+    let mut pager = pager(&client, 10, Position::default());
     let mut versions = Vec::new();
     while let Some(page) = pager.next().await.unwrap() {
         pager.prefetch();
@@ -648,8 +650,8 @@ async fn a_page_that_was_served_before_the_one_in_front_of_it_does_not_bring_bac
 #[tokio::test]
 async fn pages_of_one_are_asked_for_once_and_looked_at_again_once() {
     let simulator = simulator(weighing(&[6000; 60]), Options::default()).await;
-    let (client, calls) = (client_with(&simulator, simulator.token(), 10_000), Arc::default());
-    let mut pager = pager(&client, 100, Position::default(), &calls);
+    let client = projects(&client_with(&simulator, simulator.token(), 10_000));
+    let mut pager = pager(&client, 100, Position::default());
     while pager.next().await.unwrap().is_some() {
         pager.prefetch();
     }

@@ -48,7 +48,7 @@ async fn an_api_that_drops_the_id_fails_the_object_and_once_it_is_healed_every_r
     for (page_size, before, most_kept) in [(2000, 0, 0), (100, 0, 0), (100, 150, 100), (30, 150, 100)] {
         let records = [good(0..before), bad(before..1_200)].concat();
         let mut sync = sync_of("projects", records).await;
-        sync.limits.page_size = page_size;
+        sync.limits.pages.size = page_size;
 
         for _ in 0..2 {
             let failed = sync.sync_one("projects").await;
@@ -147,7 +147,7 @@ async fn a_full_scan_of_which_too_much_is_rejected_does_not_keep_the_changes_of_
     let company = |number: usize, days: i64| json!({"_id": format!("{number:06}"), "lastTouch": written(day(-30)), "updatedAt": written(day(days)), "n": days});
     let mut sync =
         TestSync::new(Workspace::empty().with("companies", (0..300).map(|number| company(number, -30)).collect())).await;
-    sync.limits.page_size = 20;
+    sync.limits.pages.size = 20;
     sync.sync_one("companies").await;
     // A week later many come without an id, and one is edited.
     sync.now = day(8);
@@ -237,7 +237,7 @@ async fn under_rules_records_that_cannot_be_told_stay_apart_and_are_the_same_one
 #[tokio::test]
 async fn a_page_of_bad_records_is_one_statement_and_none_reads_the_whole_quarantine() {
     let mut sync = sync_of("projects", [good(0..1_000), bad(0..1_000)].concat()).await;
-    sync.limits.page_size = 2_000;
+    sync.limits.pages.size = 2_000;
     sync.limits.rejections = RejectionGuard { percent: 100, rows: 100 };
     sync.sync_one("companies").await;
     sync.do_at_once(&[

@@ -11,7 +11,7 @@ use planhat_sync::run::{self, ObjectSummary, RunRequest};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::harness::{TestSync, at, day, written};
+use crate::harness::{TestSync, at, checkpoint_of, day, written};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect()
@@ -79,7 +79,7 @@ async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
     let workspace = Workspace::empty().with("projects", numbered(600)).with("companies", numbered(5));
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut sync = TestSync::with(workspace, options).await;
-    sync.limits.page_size = 2;
+    sync.limits.pages.size = 2;
     let (projects, companies) = ([catalog::object("projects").unwrap()], [catalog::object("companies").unwrap()]);
     let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
     let backfill = RunRequest { command: "backfill", ..sync.request(everything, &projects) };
@@ -99,7 +99,7 @@ async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
 async fn a_load_that_a_sync_has_ended_meanwhile_is_not_made_twice() {
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", numbered(600)), options).await;
-    sync.limits.page_size = 2;
+    sync.limits.pages.size = 2;
     let projects = [catalog::object("projects").unwrap()];
     let backfill = RunRequest {
         command: "backfill",
@@ -119,7 +119,7 @@ async fn a_part_of_history_is_read_to_its_end_whatever_a_sync_loads_meanwhile() 
     let mut records = dated(&[1, 2, 3]);
     records.extend((0..400).map(|number| json!({"_id": format!("old-{number:05}"), "updatedAt": written(day(-2000))})));
     let mut sync = TestSync::with(Workspace::empty().with("tasks", records), options).await;
-    sync.limits.page_size = 3;
+    sync.limits.pages.size = 3;
     let tasks = [catalog::object("tasks").unwrap()];
     let part = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: Some(day(-1500)) });
     let backfill = RunRequest { command: "backfill", ..sync.request(part, &tasks) };
@@ -523,14 +523,12 @@ async fn a_run_that_ends_yesterdays_scan_also_looks_for_what_changed_since() {
 #[tokio::test]
 async fn a_run_that_was_taken_for_dead_moves_no_position() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
-    let (tasks, scan) = (catalog::object("tasks").unwrap(), store::ScanCheckpoint::starting(day(0), None, None));
+    let (tasks, scan) = (catalog::object("tasks").unwrap(), store::ScanProgress::starting(day(0), None, None));
     let mut tx = sync.store.pool().begin().await.unwrap();
     let run_id = store::acquire_lease(&mut tx, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await.unwrap().unwrap();
 
-    assert!(store::save_checkpoint(&mut tx, "planhat", tasks, store::ScanKind::Incremental, &scan, None, run_id).await.is_ok());
-    let refused = store::save_checkpoint(&mut tx, "planhat", tasks, store::ScanKind::Incremental, &scan, None, run_id + 1)
-        .await
-        .unwrap_err();
+    assert!(checkpoint_of(&sync, tasks, run_id).save_in(&mut tx, &scan, &[]).await.is_ok());
+    let refused = checkpoint_of(&sync, tasks, run_id + 1).save_in(&mut tx, &scan, &[]).await.unwrap_err();
 
     assert!(matches!(refused, store::StoreError::LeaseLost { .. }), "{refused}");
 }

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::cli::{Tool, simulator};
 use crate::daemon::{DaemonProcess, signal, tool};
 use crate::database::TcpProxy;
-use crate::harness::{TestSync, fresh_database};
+use crate::harness::{TestSync, checkpoint_of, fresh_database};
 
 /// What a statement may take here.
 const STATEMENT: Duration = Duration::from_secs(1);
@@ -338,7 +338,7 @@ async fn a_daemon_whose_place_was_taken_ends_before_its_next_run() {
 #[tokio::test]
 async fn a_run_that_was_paused_cannot_commit_over_its_successor() {
     let sync = TestSync::new(numbered(3)).await;
-    let (projects, scan) = (catalog::object("projects").unwrap(), store::ScanCheckpoint::starting(sync.now, None, None));
+    let (projects, scan) = (catalog::object("projects").unwrap(), store::ScanProgress::starting(sync.now, None, None));
     let take = async |may| {
         sync.store
             .transaction_once(async |db| store::acquire_lease(db, "planhat", "sync", &run::this_process(), may).await)
@@ -346,14 +346,15 @@ async fn a_run_that_was_paused_cannot_commit_over_its_successor() {
             .unwrap()
             .unwrap()
     };
-    let save = async |db: &mut store::PgConnection, run_id| {
-        store::save_checkpoint(db, "planhat", projects, store::ScanKind::Incremental, &scan, None, run_id).await
-    };
+    let save = async |db: &mut store::PgConnection, run_id| checkpoint_of(&sync, projects, run_id).save_in(db, &scan, &[]).await;
     let first = take(Takeover::IfStale).await;
 
     // Paused with a page in hand, while another run comes.
     let mut page = sync.store.pool().begin().await.unwrap();
-    sqlx::raw_sql("insert into planhat_sync.listed_ids values ('planhat', 'projects', '{a}')").execute(&mut *page).await.unwrap();
+    sqlx::raw_sql("insert into planhat_sync.listed_ids (workspace, object, ids) values ('planhat', 'projects', '{a}')")
+        .execute(&mut *page)
+        .await
+        .unwrap();
     let second = take(Takeover::Always).await;
     let refused = save(&mut page, first).await.unwrap_err();
     assert!(matches!(refused, store::StoreError::LeaseLost { .. }), "{refused}");

@@ -348,7 +348,7 @@ async fn a_backfill_does_not_go_on_in_a_schema_that_was_bound_to_another_workspa
     let records = with_ids((0..600).map(|number| format!("{number:05}")));
     let options = Options { latency: std::time::Duration::from_millis(10), ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
-    sync.limits.page_size = 2;
+    sync.limits.pages.size = 2;
     let other = served(workspace("bolt")).await;
     let projects = objects(&["projects"]);
     let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
@@ -382,7 +382,7 @@ async fn a_first_load_that_makes_way_leaves_no_room_for_another_workspace() {
     let records = with_ids((0..600).map(|number| format!("acme-projects-{number:05}")));
     let options = Options { latency: std::time::Duration::from_millis(100), ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
-    sync.limits.page_size = 2;
+    sync.limits.pages.size = 2;
     let other = served(Workspace::empty().with("projects", with_ids(["bolt-projects-0".to_owned()]))).await;
     let projects = objects(&["projects"]);
     let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });

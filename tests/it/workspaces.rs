@@ -147,7 +147,7 @@ async fn seventy_nine_bad_records_among_a_hundred_thousand_cost_seventy_nine_rec
     }
     let options = Options { honours_sort: false, ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
-    sync.limits.page_size = 2000;
+    sync.limits.pages.size = 2000;
 
     let summary = sync.run(Mode::Incremental, &[catalog::object("projects").unwrap()]).await;
 

@@ -1,7 +1,8 @@
-//! What can go wrong between us and the API, and whether asking again may help.
+//! What can go wrong between us and the API, and which kind of trouble that is.
 
 use std::time::Duration;
 
+use planhat_model::error::{ErrorKind, Retry};
 use reqwest::StatusCode;
 
 /// Every variant names the endpoint; none carries the token.
@@ -33,26 +34,31 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// Whether the same request may well succeed a moment later.
-    pub(crate) fn is_transient(&self) -> bool {
+    /// Which kind of trouble it is: what follows from it stands in the table of consequences.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            ApiError::Unreachable { .. } | ApiError::TruncatedBody { .. } | ApiError::NotAList { .. } => true,
-            ApiError::Status { status, .. } => {
-                matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) || status.is_server_error()
-            }
-            ApiError::Unauthorized { .. }
-            | ApiError::AccessDenied { .. }
-            | ApiError::UnusableId { .. }
-            | ApiError::PageTooLarge { .. }
-            | ApiError::RepeatingListing { .. }
-            | ApiError::UnstableOrder { .. }
-            | ApiError::EndlessListing { .. } => false,
+            ApiError::Unauthorized { .. } => ErrorKind::TokenRefused,
+            ApiError::AccessDenied { .. } => ErrorKind::AccessDenied,
+            ApiError::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => ErrorKind::RateLimited,
+            ApiError::Status { status: StatusCode::REQUEST_TIMEOUT, .. } => ErrorKind::RequestTimeout,
+            ApiError::Status { status, .. } if status.is_server_error() => ErrorKind::ServerError,
+            ApiError::Status { status, .. } if status.is_redirection() => ErrorKind::Redirected(status.as_u16()),
+            ApiError::Status { status, .. } => ErrorKind::Answered(status.as_u16()),
+            ApiError::UnusableId { .. } => ErrorKind::UnusableId,
+            ApiError::Unreachable { source, .. } if source.is_connect() => ErrorKind::NotConnected,
+            ApiError::Unreachable { .. } => ErrorKind::NotAnswered,
+            ApiError::TruncatedBody { .. } => ErrorKind::TruncatedBody,
+            ApiError::NotAList { .. } => ErrorKind::NotAList,
+            ApiError::PageTooLarge { .. } => ErrorKind::PageTooLarge,
+            ApiError::RepeatingListing { .. } => ErrorKind::RepeatingListing,
+            ApiError::UnstableOrder { .. } => ErrorKind::UnstableOrder,
+            ApiError::EndlessListing { .. } => ErrorKind::EndlessListing,
         }
     }
 
-    /// Whether there was not even a connection: no such name, nobody there, nothing that answers, no trust.
-    pub fn is_connect_failure(&self) -> bool {
-        matches!(self, ApiError::Unreachable { source, .. } if source.is_connect())
+    /// Whether the same request may well succeed a moment later.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.kind().retry() != Retry::Never
     }
 
     /// How long the server asked us to wait at least.
@@ -62,54 +68,58 @@ impl ApiError {
             _ => None,
         }
     }
+}
 
-    /// The same text for the same trouble, without what differs from one time to the next.
-    pub fn kind(&self) -> String {
-        let kind = match self {
-            ApiError::Unauthorized { .. } => "token refused",
-            ApiError::AccessDenied { .. } => "access denied",
-            ApiError::Status { status, .. } if status.is_server_error() => "server error",
-            ApiError::Status { status, .. } => return format!("answered {}", status.as_u16()),
-            ApiError::UnusableId { .. } => "no path",
-            ApiError::Unreachable { .. } => "unreachable",
-            ApiError::TruncatedBody { .. } => "broken off",
-            ApiError::NotAList { .. } => "not a list",
-            ApiError::PageTooLarge { .. } => "too big",
-            ApiError::RepeatingListing { .. } => "repeats",
-            ApiError::UnstableOrder { .. } => "unstable order",
-            ApiError::EndlessListing { .. } => "endless",
-        };
-        kind.to_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: &ApiError, kind: &ErrorKind) {
+        assert_eq!(error.kind(), *kind, "{error}");
     }
 
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            ApiError::Unauthorized { .. } => {
-                "check PLANHAT_API_TOKEN and planhat.base_url: a token is only valid on the host that its workspace lives on"
-            }
-            ApiError::AccessDenied { .. } => {
-                "give the private app read access to this object in Planhat, or leave it out of planhat.objects"
-            }
-            ApiError::Unreachable { .. } => "check planhat.base_url and that this machine reaches it",
-            ApiError::Status { status, .. } if status.is_redirection() => {
-                "redirects are not followed, so that the token goes nowhere else: set planhat.base_url to the API host itself"
-            }
-            ApiError::Status { status, .. } if *status == StatusCode::TOO_MANY_REQUESTS => {
-                "the workspace's quota is used up: lower planhat.calls_per_minute if others use the API too"
-            }
-            ApiError::NotAList { .. } => {
-                "check that planhat.base_url is the API host (https://api.planhat.com or a regional one)"
-            }
-            ApiError::PageTooLarge { .. } => "raise planhat.max_page_bytes: even single records of this object were larger",
-            ApiError::UnstableOrder { .. } => {
-                "run it again when less is deleted in Planhat; if it stays so, pages.overlap = 0 reads without this check, and may miss records"
-            }
-            ApiError::Status { .. }
-            | ApiError::UnusableId { .. }
-            | ApiError::TruncatedBody { .. }
-            | ApiError::RepeatingListing { .. }
-            | ApiError::EndlessListing { .. } => return None,
-        })
+    fn answered(status: u16) -> ApiError {
+        let status = StatusCode::from_u16(status).unwrap();
+        ApiError::Status { path: path(), status, excerpt: String::new(), retry_after: None }
+    }
+
+    fn path() -> String {
+        "/nps".to_owned()
+    }
+
+    #[test]
+    fn each_error_is_of_a_kind() {
+        check(&ApiError::Unauthorized { path: path() }, &ErrorKind::TokenRefused);
+        check(&ApiError::AccessDenied { path: path(), status: StatusCode::NOT_FOUND }, &ErrorKind::AccessDenied);
+        check(&ApiError::UnusableId { path: path() }, &ErrorKind::UnusableId);
+        check(&ApiError::NotAList { path: path(), found: "null".to_owned() }, &ErrorKind::NotAList);
+        check(&ApiError::PageTooLarge { path: path(), limit: 1, limit_bytes: 1 }, &ErrorKind::PageTooLarge);
+        check(&ApiError::RepeatingListing { path: path(), offset: 0 }, &ErrorKind::RepeatingListing);
+        check(&ApiError::UnstableOrder { path: path(), offset: 0 }, &ErrorKind::UnstableOrder);
+        check(&ApiError::EndlessListing { path: path(), offset: 0 }, &ErrorKind::EndlessListing);
+    }
+
+    #[test]
+    fn an_answer_is_of_the_kind_of_its_status() {
+        check(&answered(429), &ErrorKind::RateLimited);
+        check(&answered(408), &ErrorKind::RequestTimeout);
+        check(&answered(500), &ErrorKind::ServerError);
+        check(&answered(503), &ErrorKind::ServerError);
+        check(&answered(301), &ErrorKind::Redirected(301));
+        check(&answered(400), &ErrorKind::Answered(400));
+        check(&answered(204), &ErrorKind::Answered(204));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_told_from_one_that_does_not_answer() {
+        let unreachable = |source: reqwest::Error| ApiError::Unreachable { path: path(), source };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(50)).build().unwrap();
+        let silent = client.get(&url).send().await.unwrap_err();
+        check(&unreachable(silent), &ErrorKind::NotAnswered);
+        drop(listener);
+        let absent = client.get(&url).timeout(Duration::from_secs(30)).send().await.unwrap_err();
+        check(&unreachable(absent), &ErrorKind::NotConnected);
     }
 }

@@ -21,6 +21,11 @@ pub struct Budget {
     limiter: Option<DefaultDirectRateLimiter>,
 }
 
+/// Permission to make one call.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct CallPermit(());
+
 impl Budget {
     /// `calls_per_minute` of 0 means no limit.
     pub fn per_minute(calls_per_minute: u32) -> Budget {
@@ -34,15 +39,17 @@ impl Budget {
     }
 
     /// Waits until a call may be made.
-    pub(crate) async fn acquire(&self) {
+    pub(crate) async fn acquire(&self) -> CallPermit {
         if let Some(limiter) = &self.limiter {
             limiter.until_ready().await;
         }
+        CallPermit(())
     }
 
     /// Permission to make a call if there is one at once.
-    pub(crate) fn try_acquire(&self) -> bool {
-        self.limiter.as_ref().is_none_or(|limiter| limiter.check().is_ok())
+    pub(crate) fn try_acquire(&self) -> Option<CallPermit> {
+        let is_free = self.limiter.as_ref().is_none_or(|limiter| limiter.check().is_ok());
+        is_free.then_some(CallPermit(()))
     }
 }
 
@@ -114,7 +121,7 @@ mod tests {
     async fn no_limit_never_waits() {
         let budget = Budget::per_minute(0);
         for _ in 0..10_000 {
-            budget.acquire().await;
+            let CallPermit(()) = budget.acquire().await;
         }
     }
 }

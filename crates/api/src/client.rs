@@ -1,73 +1,33 @@
-//! One GET request to Planhat, retried while that may help: a page of a listing, or the question
-//! whether a record is still there.
+//! One GET request to Planhat, and what its answer is: a page of a listing, a record, or an error.
+//!
+//! All objects of a run share one client, with its budget of calls. What an object asks for goes through its
+//! [`ObjectClient`], which retries and counts. There is no way to send anything else than a GET.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use backon::Retryable;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use hmac::{Hmac, KeyInit, Mac};
-use metrics::{counter, histogram};
-use planhat_model::error::Chain;
+use metrics::counter;
+use planhat_model::catalog::Object;
 use planhat_model::record::Json;
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, redirect};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sha2::Sha256;
-use tracing::{debug, warn};
+use tracing::debug;
 use url::Url;
 
 use crate::api_error::ApiError;
 use crate::budget::Budget;
-use crate::retry::{RetryPolicy, no_sooner_than, retry_after};
+use crate::object_client::ObjectClient;
+use crate::retry::{RetryPolicy, retry_after};
+use crate::token::Token;
 
 /// As much of an error's body as a log line takes.
 const MAX_EXCERPT_CHARS: usize = 200;
 const MAX_ERROR_BODY_BYTES: usize = 16 * 1024;
-
-/// A token that can stand in a header.
-#[derive(Debug, Clone)]
-pub struct Token(SecretString);
-
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidToken {
-    #[error("the Planhat token is empty")]
-    Empty,
-    #[error("the Planhat token has a character no token has at position {position}")]
-    InvalidCharacter { position: usize },
-}
-
-impl Token {
-    /// Takes a token as it was pasted: surrounding white space is a frequent accident (source CC).
-    pub fn new(pasted: &SecretString) -> Result<Token, InvalidToken> {
-        let token = pasted.expose_secret().trim();
-        if token.is_empty() {
-            return Err(InvalidToken::Empty);
-        }
-        match token.chars().position(|character| !character.is_ascii_graphic()) {
-            Some(index) => Err(InvalidToken::InvalidCharacter { position: index + 1 }),
-            None => Ok(Token(token.into())),
-        }
-    }
-
-    /// HMAC-SHA256 under a key, in hexadecimal. None if there is no such key, which HMAC does not know.
-    fn fingerprint(&self, key: &str) -> Option<String> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
-        mac.update(self.0.expose_secret().as_bytes());
-        Some(mac.finalize().into_bytes().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))
-    }
-
-    fn header(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0.expose_secret())).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-}
 
 /// Where Planhat is and how patient we are with it.
 #[derive(Debug, Clone)]
@@ -92,7 +52,7 @@ pub struct ListResponse {
     pub served_at: Option<DateTime<Utc>>,
 }
 
-/// Reads listings. Shared by all objects of a run, with one budget; a clone is the same client.
+/// Shared by all objects of a run, with one budget; a clone is the same client.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -122,7 +82,7 @@ impl Client {
 
     /// What tells its token from others without telling the token: its HMAC-SHA256 under a key, in hexadecimal.
     pub fn fingerprint(&self, key: &str) -> String {
-        self.config.token.fingerprint(key).unwrap_or_default()
+        self.config.token.fingerprint(key)
     }
 
     /// Scheme, host and port that it asks, as `https://api.planhat.com`.
@@ -130,65 +90,20 @@ impl Client {
         self.config.base_url.origin().ascii_serialization()
     }
 
-    /// One page of a listing. Every attempt adds one to `calls`.
-    pub async fn list(&self, object: &str, query: &[(&str, String)], calls: &AtomicU64) -> Result<ListResponse, ApiError> {
-        self.with_retries(object, calls, false, || self.list_once(object, query)).await
+    /// The handle through which one object is read. Each handle counts its own calls.
+    pub fn for_object(&self, object: &'static Object) -> ObjectClient {
+        ObjectClient::new(self.clone(), object)
     }
 
-    /// The same by a spare call, which need not be waited for.
-    pub(crate) async fn list_with_acquired_call(
-        &self,
-        object: &str,
-        query: &[(&str, String)],
-        calls: &AtomicU64,
-    ) -> Result<ListResponse, ApiError> {
-        self.with_retries(object, calls, true, || self.list_once(object, query)).await
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
-    /// Takes a call that nobody waits for, if there is one.
-    pub(crate) fn try_acquire(&self) -> bool {
-        self.budget.try_acquire()
+    pub(crate) fn retry_policy(&self) -> RetryPolicy {
+        self.config.retry
     }
 
-    /// Whether Planhat still has a record; it is gone only if Planhat says so, with a 404.
-    pub async fn record_exists(&self, object: &str, id: &str, calls: &AtomicU64) -> Result<bool, ApiError> {
-        self.with_retries(object, calls, false, || self.record_exists_once(object, id)).await
-    }
-
-    /// The first attempt may be permitted already.
-    async fn with_retries<T, F>(
-        &self,
-        object: &str,
-        calls: &AtomicU64,
-        permitted: bool,
-        ask: impl Fn() -> F,
-    ) -> Result<T, ApiError>
-    where
-        F: Future<Output = Result<T, ApiError>>,
-    {
-        let permitted = AtomicBool::new(permitted);
-        let attempt = || async {
-            let asked = Instant::now();
-            if !permitted.swap(false, Ordering::Relaxed) {
-                self.budget.acquire().await;
-            }
-            histogram!("planhat_sync_throttled_seconds").record(asked.elapsed().as_secs_f64());
-            calls.fetch_add(1, Ordering::Relaxed);
-            ask().await
-        };
-        attempt
-            .retry(self.config.retry.delays())
-            .when(ApiError::is_transient)
-            .adjust(|error, delay| delay.map(|delay| no_sooner_than(error.retry_after(), delay)))
-            .notify(|error, delay| {
-                warn!(error = %Chain(error), wait_ms = delay.as_millis(), "asking /{object} again");
-                histogram!("planhat_sync_throttled_seconds").record(delay.as_secs_f64());
-                self.note_throttling(delay);
-            })
-            .await
-    }
-
-    fn note_throttling(&self, delay: Duration) {
+    pub(crate) fn note_throttling(&self, delay: Duration) {
         let mut until = self.throttled_until.lock().unwrap_or_else(PoisonError::into_inner);
         *until = until.max(Some(Instant::now() + delay));
     }
@@ -203,7 +118,8 @@ impl Client {
         until.and_then(|until| until.checked_duration_since(Instant::now()))
     }
 
-    async fn list_once(&self, object: &str, query: &[(&str, String)]) -> Result<ListResponse, ApiError> {
+    /// One attempt to read a page of a listing.
+    pub(crate) async fn list_once(&self, object: &str, query: &[(&str, String)]) -> Result<ListResponse, ApiError> {
         let path = format!("/{object}");
         let response = self.get(&path, self.url_of(&[object]), query).await?;
         let served_at = server_time(response.headers());
@@ -213,7 +129,8 @@ impl Client {
         Ok(ListResponse { records, bytes: body.len() as u64, served_at })
     }
 
-    async fn record_exists_once(&self, object: &str, id: &str) -> Result<bool, ApiError> {
+    /// One attempt to find out whether Planhat still has a record.
+    pub(crate) async fn record_exists_once(&self, object: &str, id: &str) -> Result<bool, ApiError> {
         // Without the id: it is the customer's, and would name the record in every message.
         match self.get(&format!("/{object}/…"), self.url_of(&[object, id]), &[]).await {
             Ok(_) => Ok(true),
@@ -296,8 +213,7 @@ impl Client {
     /// The beginning of a body for a message: on one line, without the token even if the server
     /// sends it back.
     fn excerpt(&self, body: &[u8]) -> String {
-        let text = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BODY_BYTES)])
-            .replace(self.config.token.0.expose_secret(), "[token]");
+        let text = self.config.token.mask_in(&String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BODY_BYTES)]));
         let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
         if line.is_empty() { "(empty)".to_owned() } else { line.chars().take(MAX_EXCERPT_CHARS).collect() }
     }
@@ -318,32 +234,4 @@ async fn read_beginning(response: Response) -> BytesMut {
         }
     }
     beginning
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pasted_token_is_trimmed_and_a_mangled_one_refused() {
-        assert!(Token::new(&"  abc.DEF-1\n".into()).is_ok());
-        assert_eq!(Token::new(&" \n".into()).unwrap_err(), InvalidToken::Empty);
-        assert_eq!(Token::new(&"abc\u{200b}def".into()).unwrap_err(), InvalidToken::InvalidCharacter { position: 4 });
-        assert_eq!(Token::new(&"abc\ndef".into()).unwrap_err(), InvalidToken::InvalidCharacter { position: 4 });
-    }
-
-    #[test]
-    fn a_fingerprint_is_the_hmac_of_the_token_and_another_one_under_each_key() {
-        // As `printf %s token | openssl dgst -sha256 -hmac key` has it.
-        let token = Token::new(&" token\n".into()).unwrap();
-        let expected = "646b8eac0c4ae4178299c9bd924e2bf073dfb07e024901a8c864f65b9462bf0d";
-        assert_eq!(token.fingerprint("key").unwrap(), expected);
-        assert_ne!(token.fingerprint("another key").unwrap(), expected);
-    }
-
-    #[test]
-    fn a_token_does_not_show_in_debug() {
-        let token = Token::new(&"very-secret".into()).unwrap();
-        assert!(!format!("{token:?} {:?}", token.header()).contains("very-secret"));
-    }
 }

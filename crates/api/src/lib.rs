@@ -1,7 +1,7 @@
 //! Planhat over HTTP: listings, page by page. Knows HTTP, knows no table.
 //!
 //! ```text
-//! budget -> client (one GET, retried) -> pager (a listing as pages without seams)
+//! budget -> client (one GET) -> object client (retried, counted) -> pager (a listing as pages without gaps)
 //! ```
 //!
 //! The client issues GET and nothing else, so nothing here can change a workspace.
@@ -9,11 +9,15 @@
 mod api_error;
 mod budget;
 mod client;
+mod object_client;
 mod pager;
 mod retry;
+mod token;
 
 pub use api_error::ApiError;
 pub use budget::Budget;
-pub use client::{Client, ClientConfig, InvalidToken, ListResponse, Token};
-pub use pager::{Listing, Page, Pager, Position};
+pub use client::{Client, ClientConfig, ListResponse};
+pub use object_client::ObjectClient;
+pub use pager::{Listing, Page, PageSettings, Pager, Position};
 pub use retry::RetryPolicy;
+pub use token::{InvalidToken, Token};

@@ -1,17 +1,19 @@
 //! What Planhat has and what becomes of it, as values: no clock, no network, no database, no runtime.
 //!
 //! ```text
-//! catalog   the objects, as data
-//! record    a JSON object as the API sent it; points in time and values, where they stand in its text
-//! rules     what the user says of values by name; what of them may be kept
-//! scan      which records a scan takes; whether a listing is sorted as it says
-//! flatten   a record as a row: columns, names, types, values
-//! error     from an error to what follows from it
+//! catalog     the objects, as data
+//! record      a JSON object as the API sent it; points in time and values, where they stand in its text
+//! rules       what the user says of values by name; what of them may be kept
+//! scan        which records a scan takes; whether a listing is sorted as it says
+//! flatten     a record as a row: columns, names, types, values
+//! keyed_hash  hashes of secrets and personal data under a key
+//! error       from an error to what follows from it
 //! ```
 
 pub mod catalog;
 pub mod error;
 pub mod flatten;
+pub mod keyed_hash;
 pub mod record;
 pub mod rules;
 pub mod scan;

@@ -51,8 +51,8 @@ pub use state::bindings::{
     Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
 };
 pub use state::checkpoint::{
-    Cursor, ScanCheckpoint, ScanKind, cursor, end_covered_history, end_scan, end_scans, expect_checkpoint, move_cursor,
-    reset_object, reset_workspace, save_checkpoint, unfinished_scans,
+    Cursor, Durability, PageStep, PageWork, ScanCheckpoint, ScanProgress, UnfinishedScan, cursor, end_covered_history, end_scans,
+    move_cursor, reset_object, reset_workspace, unfinished_scans,
 };
 pub use state::leases::{
     DaemonLease, DaemonLeaseHolder, LeaseHolder, ProcessIdentity, ProcessState, RENEW_EVERY, RenewedLease, STALE_AFTER, Takeover,
@@ -85,7 +85,7 @@ pub use timeline::read_actions::{
 pub use timeline::view::create_timeline_view;
 
 use connection::{ConnectionUse, Connections, TransactionKind};
-use planhat_model::error::Chain;
+use planhat_model::error::{Chain, Retry};
 use sql::{query, query_scalar};
 use store_error::could_not;
 
@@ -265,11 +265,15 @@ impl Store {
         loop {
             attempts += 1;
             let error = match attempt().await {
-                Err(error) if error.is_transient() => error,
-                result => return result,
+                Ok(done) => return Ok(done),
+                Err(error) => error,
             };
-            let is_lock = error.is_lock_conflict();
-            let is_over = if is_lock { attempts >= ATTEMPTS } else { begun.elapsed() + wait > self.reconnect_timeout };
+            let retry = error.kind().retry();
+            let is_over = match retry {
+                Retry::Never | Retry::FromCheckpoint => true,
+                Retry::Briefly => attempts >= ATTEMPTS,
+                Retry::UntilTimeout => begun.elapsed() + wait > self.reconnect_timeout,
+            };
             if is_over || stop.is_cancelled() {
                 return Err(error);
             }
@@ -278,7 +282,7 @@ impl Store {
                 () = stop.cancelled() => return Err(error),
                 () = tokio::time::sleep(wait) => {}
             }
-            wait = if is_lock { Duration::from_secs(1) } else { (wait * 2).min(Duration::from_secs(15)) };
+            wait = if retry == Retry::Briefly { Duration::from_secs(1) } else { (wait * 2).min(Duration::from_secs(15)) };
         }
     }
 

@@ -1,8 +1,9 @@
-//! What can go wrong between us and the database.
+//! What can go wrong between us and the database, and which kind of trouble that is.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::time::Duration;
 
+use planhat_model::error::ErrorKind;
 use rustls::CertificateError;
 use sqlx::migrate::MigrateError;
 
@@ -50,146 +51,82 @@ pub(crate) fn could_not(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Stor
 }
 
 impl StoreError {
-    /// The code and words with which PostgreSQL refused the data itself: a value (22), a constraint or
-    /// trigger of the user's (23, P0), a limit (54). Another attempt would be refused as well.
+    /// Which kind of trouble it is: what follows from it stands in the table of consequences.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            StoreError::NoPostgresUrl | StoreError::BadUrl { .. } => ErrorKind::BadDatabaseUrl,
+            StoreError::NoAnswer { .. } => ErrorKind::ConnectTimeout,
+            StoreError::Unresponsive { .. } => ErrorKind::DatabaseUnresponsive,
+            StoreError::Connect { source, .. } => match kind_of(source) {
+                ErrorKind::PrivilegeMissing => ErrorKind::ConnectDenied,
+                kind => kind,
+            },
+            StoreError::Statement { source, .. } => kind_of(source),
+            StoreError::Migrate { source: MigrateError::VersionMissing(_) } => ErrorKind::NewerVersion,
+            StoreError::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => {
+                kind_of(source)
+            }
+            StoreError::Migrate { .. } => ErrorKind::MigrationFailed,
+            StoreError::LeaseLost { .. } => ErrorKind::LeaseLost,
+            StoreError::CheckpointLost { .. } => ErrorKind::CheckpointLost,
+            StoreError::BoundElsewhere { .. } => ErrorKind::BoundElsewhere,
+            StoreError::UsedByViews { .. } => ErrorKind::UsedByViews,
+            StoreError::NameTaken { .. } => ErrorKind::NameTaken,
+            StoreError::OtherVersion => ErrorKind::OtherVersion,
+            StoreError::UnknownValue { .. } => ErrorKind::UnknownValue,
+            #[cfg(feature = "embedded")]
+            StoreError::EmbeddedInUse => ErrorKind::EmbeddedInUse,
+            #[cfg(feature = "embedded")]
+            StoreError::Embedded { .. } => ErrorKind::EmbeddedFailed,
+        }
+    }
+
+    /// The code and words with which PostgreSQL refused the data itself. Another attempt would be refused as well.
     pub fn refusal(&self) -> Option<(String, String)> {
         let StoreError::Statement { source: sqlx::Error::Database(error), .. } = self else { return None };
-        let code = error.code()?;
-        ["22", "23", "54", "P0"]
-            .iter()
-            .any(|class| code.starts_with(class))
-            .then(|| (error.message().to_owned(), code.into_owned()))
-    }
-
-    /// Whether the database could not be reached, with all the patience there is.
-    pub fn is_unreachable(&self) -> bool {
-        match self {
-            StoreError::Connect { .. } | StoreError::NoAnswer { .. } => true,
-            StoreError::Statement { source: sqlx::Error::PoolClosed, .. } => true,
-            _ => self.is_lost_connection(),
-        }
-    }
-
-    /// Whether the same transaction may well succeed a moment later: somebody else's lock was in the way, or the
-    /// connection broke, as it does when the server is restarted.
-    pub fn is_transient(&self) -> bool {
-        self.is_lock_conflict() || self.is_lost_connection()
-    }
-
-    /// A lock timeout, a deadlock, a conflict of transactions.
-    pub(crate) fn is_lock_conflict(&self) -> bool {
-        self.code().is_some_and(|code| matches!(code.as_str(), "55P03" | "40P01" | "40001"))
-    }
-
-    /// The server ended the connection, takes none just now, or cannot be reached.
-    fn is_lost_connection(&self) -> bool {
-        let source = match self {
-            StoreError::Unresponsive { .. } => return true,
-            StoreError::Statement { source, .. } => source,
-            _ => return false,
-        };
-        match source {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => true,
-            // What PostgreSQL says no more of after it has gone.
-            sqlx::Error::Protocol(_) => true,
-            _ => self
-                .code()
-                .is_some_and(|code| code.starts_with("08") || matches!(code.as_str(), "57P01" | "57P02" | "57P03" | "53300")),
-        }
-    }
-
-    /// Whether the server does not let this user in.
-    pub fn is_login_refused(&self) -> bool {
-        let StoreError::Connect { source: sqlx::Error::Database(error), .. } = self else { return false };
-        error.code().is_some_and(|code| matches!(code.as_ref(), "28P01" | "28000"))
-    }
-
-    fn code(&self) -> Option<String> {
-        match self {
-            StoreError::Statement { source: sqlx::Error::Database(error), .. } => error.code().map(|code| code.into_owned()),
+        match self.kind() {
+            ErrorKind::DataRefused(code) => Some((error.message().to_owned(), code)),
             _ => None,
         }
     }
+}
 
-    /// The same text for the same trouble, without what differs from one time to the next.
-    pub fn kind(&self) -> String {
-        match self {
-            StoreError::LeaseLost { .. } => "lease lost".to_owned(),
-            _ if self.is_unreachable() => "database".to_owned(),
-            _ => self.code().map_or("database".to_owned(), |code| format!("database ({code})")),
-        }
+fn kind_of(error: &sqlx::Error) -> ErrorKind {
+    match error {
+        sqlx::Error::Database(error) => error.code().map_or(ErrorKind::DatabaseError(None), |code| kind_of_code(&code)),
+        // Where there is TLS, what it refuses comes as an error of the connection.
+        sqlx::Error::Io(error) => match tls_error(error) {
+            Some(refused) => kind_of_tls(refused),
+            None if error.kind() == io::ErrorKind::NotFound => ErrorKind::ServerFileMissing,
+            None => ErrorKind::ServerUnreachable,
+        },
+        sqlx::Error::Tls(_) => ErrorKind::TlsUnavailable,
+        sqlx::Error::PoolTimedOut => ErrorKind::NoFreeConnection,
+        sqlx::Error::PoolClosed => ErrorKind::ConnectionsClosed,
+        // What PostgreSQL says no more of after it has gone.
+        sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => ErrorKind::ConnectionLost,
+        _ => ErrorKind::DatabaseError(None),
     }
+}
 
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        let source = match self {
-            StoreError::NoPostgresUrl | StoreError::BadUrl { .. } => {
-                return Some("write it as postgres://user:password@host:5432/database");
-            }
-            StoreError::Unresponsive { .. } => {
-                return Some("see whether PostgreSQL and the network to it are well; nothing committed is lost");
-            }
-            StoreError::NoAnswer { .. } => {
-                return Some("check host and port in DATABASE_URL, and that no firewall is in between");
-            }
-            StoreError::Connect { source, .. } | StoreError::Statement { source, .. } => source,
-            StoreError::Migrate { source: MigrateError::VersionMissing(_) } => {
-                return Some("the tables were made by a newer planhat-sync: use that version or a later one");
-            }
-            StoreError::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => source,
-            StoreError::OtherVersion => {
-                return Some("run `planhat-sync sync` once with this version, or use the version that made them");
-            }
-            StoreError::UsedByViews { .. } => return Some("drop them, retype, and make them again; nothing was changed"),
-            StoreError::NameTaken { .. } => {
-                return Some(
-                    "give it another name, or planhat-sync a schema of its own (database.schema); actions and timeline can be turned off (actions.enabled)",
-                );
-            }
-            StoreError::LeaseLost { .. } => return Some("what it has committed is kept; the other run goes on from there"),
-            StoreError::BoundElsewhere { .. } => {
-                return Some("see which token the other run was given; one workspace fills one schema (database.schema)");
-            }
-            StoreError::CheckpointLost { .. } => {
-                return Some("it has crashed more than once meanwhile: see its log; the next run goes on from what it has kept");
-            }
-            StoreError::Migrate { .. } | StoreError::UnknownValue { .. } => return None,
-            #[cfg(feature = "embedded")]
-            StoreError::EmbeddedInUse => return Some("wait for it to end: only one process can use it at a time, even to look"),
-            #[cfg(feature = "embedded")]
-            StoreError::Embedded { .. } => {
-                return Some("the folder database.data_dir and the folder for temporary files have to be writable");
-            }
-        };
-        match source {
-            sqlx::Error::Database(error) => match error.code()?.as_ref() {
-                "42501" if matches!(self, StoreError::Connect { .. }) => {
-                    Some("have an administrator run: grant connect on database … to the user in DATABASE_URL")
-                }
-                "0A000" | "2BP01" => Some("something else depends on it: a generated column, a policy or a trigger of yours"),
-                "25006" => Some("the server is read-only: name the primary in DATABASE_URL"),
-                "28P01" | "28000" => Some("check user and password in DATABASE_URL"),
-                "3D000" => Some("create the database first, or correct its name in DATABASE_URL"),
-                "42501" => Some("`planhat-sync check` names the missing privileges and the GRANT for each"),
-                "55P03" => Some("another session holds a lock on the table; try again when it is done"),
-                "57014" => Some(
-                    "the server took too long over a statement: see what else it is doing, or raise database.statement_timeout",
-                ),
-                "53100" => Some("free disk space on the database server; nothing committed is lost"),
-                _ => None,
-            },
-            // Where there is TLS, what it refuses comes as an error of the connection.
-            sqlx::Error::Io(error) if tls_error(error).is_some() => tls_error(error).map(tls_hint),
-            sqlx::Error::Io(error) if error.kind() == ErrorKind::NotFound => {
-                Some("a file that DATABASE_URL leads to is not there: the server's socket, or sslrootcert")
-            }
-            sqlx::Error::Io(_) => Some("check that PostgreSQL runs there, and host and port in DATABASE_URL"),
-            sqlx::Error::PoolTimedOut => Some("check that the database answers and has a connection free"),
-            sqlx::Error::Tls(_) => Some(
-                "if the server has no TLS, turn it on there, or say sslmode=disable in DATABASE_URL where nobody is on the way; sslrootcert has to be a file of PEM certificates",
-            ),
-            _ => None,
-        }
+/// What PostgreSQL means by an SQLSTATE.
+fn kind_of_code(code: &str) -> ErrorKind {
+    match code {
+        "28P01" | "28000" => ErrorKind::LoginRefused(code.to_owned()),
+        "3D000" => ErrorKind::NoSuchDatabase,
+        "42501" => ErrorKind::PrivilegeMissing,
+        "25006" => ErrorKind::ReadOnly,
+        "53100" => ErrorKind::DiskFull,
+        "55P03" => ErrorKind::LockTimeout,
+        "57014" => ErrorKind::StatementTimeout,
+        "40P01" | "40001" => ErrorKind::TransactionConflict(code.to_owned()),
+        "0A000" | "2BP01" => ErrorKind::DependentObjects(code.to_owned()),
+        // The server ended the connection, or takes none just now.
+        "57P01" | "57P02" | "57P03" | "53300" => ErrorKind::ConnectionLost,
+        _ if code.starts_with("08") => ErrorKind::ConnectionLost,
+        // A value, a constraint or trigger of the user's, a limit.
+        _ if ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class)) => ErrorKind::DataRefused(code.to_owned()),
+        _ => ErrorKind::DatabaseError(Some(code.to_owned())),
     }
 }
 
@@ -197,31 +134,110 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// What to do about a server whose TLS, or whose certificate, is not accepted.
-fn tls_hint(error: &rustls::Error) -> &'static str {
-    let rustls::Error::InvalidCertificate(problem) = error else {
-        return "TLS could not be agreed on: check that PostgreSQL itself listens there, with TLS 1.2 or newer; sslmode=disable does without";
-    };
+/// A server whose TLS, or whose certificate, is not accepted.
+fn kind_of_tls(error: &rustls::Error) -> ErrorKind {
+    let rustls::Error::InvalidCertificate(problem) = error else { return ErrorKind::TlsNotAgreed };
     match problem {
-        CertificateError::UnknownIssuer => {
-            "the server's certificate is of an authority that is not known here: put the authority's certificate into a file, and sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL"
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the server's certificate has expired: have it renewed, or set this machine's clock"
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the server's certificate is not valid yet: set this machine's clock, or wait"
-        }
-        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            "the server's certificate has no subject alternative name, and a common name alone does not count: have one made with the host of DATABASE_URL as its subjectAltName"
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "the server's certificate is for another name than the host in DATABASE_URL: connect by the name that it is for, or have one made for this one"
-        }
-        CertificateError::Revoked => "the server's certificate has been revoked: have a new one made",
+        CertificateError::UnknownIssuer => ErrorKind::CertificateOfUnknownAuthority,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => ErrorKind::CertificateExpired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => ErrorKind::CertificateNotYetValid,
+        // A common name alone does not count.
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => ErrorKind::CertificateWithoutName,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => ErrorKind::CertificateOfOtherName,
+        CertificateError::Revoked => ErrorKind::CertificateRevoked,
         // By far the most frequent of these is a certificate of version 1, as `openssl x509 -req` makes it without extensions.
-        _ => {
-            "the server's certificate is in a form that is not accepted: have one made as X.509 version 3, with the host of DATABASE_URL as its subjectAltName, by an authority rather than as one (openssl: -addext or -extfile)"
+        _ => ErrorKind::CertificateForm,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(source: sqlx::Error) -> StoreError {
+        could_not("save the scan")(source)
+    }
+
+    fn check(error: &StoreError, kind: &ErrorKind) {
+        assert_eq!(error.kind(), *kind, "{error:?}");
+    }
+
+    #[test]
+    fn each_error_is_of_a_kind() {
+        let schema = || "planhat".to_owned();
+        check(&StoreError::NoPostgresUrl, &ErrorKind::BadDatabaseUrl);
+        check(&StoreError::NoAnswer { host: "db".to_owned(), port: 5432, seconds: 30 }, &ErrorKind::ConnectTimeout);
+        check(&StoreError::Unresponsive { waited: Duration::ZERO }, &ErrorKind::DatabaseUnresponsive);
+        check(&StoreError::Migrate { source: MigrateError::VersionMissing(7) }, &ErrorKind::NewerVersion);
+        check(&StoreError::Migrate { source: MigrateError::Dirty(7) }, &ErrorKind::MigrationFailed);
+        let no_connection = MigrateError::Execute(sqlx::Error::PoolTimedOut);
+        check(&StoreError::Migrate { source: no_connection }, &ErrorKind::NoFreeConnection);
+        check(&StoreError::LeaseLost { run_id: 1 }, &ErrorKind::LeaseLost);
+        check(&StoreError::CheckpointLost { object: "nps" }, &ErrorKind::CheckpointLost);
+        check(&StoreError::BoundElsewhere { schema: schema() }, &ErrorKind::BoundElsewhere);
+        check(&StoreError::UsedByViews { column: "a".to_owned(), views: "v".to_owned() }, &ErrorKind::UsedByViews);
+        check(&StoreError::NameTaken { relation: schema() }, &ErrorKind::NameTaken);
+        check(&StoreError::OtherVersion, &ErrorKind::OtherVersion);
+        check(&StoreError::UnknownValue { column: "status", value: "odd".to_owned() }, &ErrorKind::UnknownValue);
+        check(&statement(sqlx::Error::PoolTimedOut), &ErrorKind::NoFreeConnection);
+        check(&statement(sqlx::Error::PoolClosed), &ErrorKind::ConnectionsClosed);
+        check(&statement(sqlx::Error::WorkerCrashed), &ErrorKind::ConnectionLost);
+        check(&statement(sqlx::Error::Protocol("odd".to_owned())), &ErrorKind::ConnectionLost);
+        check(&statement(sqlx::Error::Tls("none".into())), &ErrorKind::TlsUnavailable);
+        check(&statement(sqlx::Error::RowNotFound), &ErrorKind::DatabaseError(None));
+    }
+
+    #[test]
+    fn a_broken_connection_is_told_from_a_missing_file_and_from_tls() {
+        let io = |kind: io::ErrorKind| statement(sqlx::Error::Io(kind.into()));
+        check(&io(io::ErrorKind::ConnectionRefused), &ErrorKind::ServerUnreachable);
+        check(&io(io::ErrorKind::UnexpectedEof), &ErrorKind::ServerUnreachable);
+        check(&io(io::ErrorKind::NotFound), &ErrorKind::ServerFileMissing);
+        let tls = |error: rustls::Error| statement(sqlx::Error::Io(io::Error::new(io::ErrorKind::InvalidData, error)));
+        let certificate = |problem: CertificateError| tls(rustls::Error::InvalidCertificate(problem));
+        check(&tls(rustls::Error::HandshakeNotComplete), &ErrorKind::TlsNotAgreed);
+        check(&certificate(CertificateError::UnknownIssuer), &ErrorKind::CertificateOfUnknownAuthority);
+        check(&certificate(CertificateError::Expired), &ErrorKind::CertificateExpired);
+        check(&certificate(CertificateError::NotValidYet), &ErrorKind::CertificateNotYetValid);
+        check(&certificate(CertificateError::NotValidForName), &ErrorKind::CertificateOfOtherName);
+        check(&certificate(CertificateError::Revoked), &ErrorKind::CertificateRevoked);
+        check(&certificate(CertificateError::BadEncoding), &ErrorKind::CertificateForm);
+    }
+
+    fn check_code(code: &str, kind: &ErrorKind) {
+        assert_eq!(kind_of_code(code), *kind, "{code}");
+    }
+
+    #[test]
+    fn each_code_of_postgresql_is_of_a_kind() {
+        for code in ["28P01", "28000"] {
+            check_code(code, &ErrorKind::LoginRefused(code.to_owned()));
+        }
+        for code in ["40P01", "40001"] {
+            check_code(code, &ErrorKind::TransactionConflict(code.to_owned()));
+        }
+        for code in ["0A000", "2BP01"] {
+            check_code(code, &ErrorKind::DependentObjects(code.to_owned()));
+        }
+        for code in ["08000", "08006", "57P01", "57P02", "57P03", "53300"] {
+            check_code(code, &ErrorKind::ConnectionLost);
+        }
+        for code in ["22003", "23505", "54011", "P0001"] {
+            check_code(code, &ErrorKind::DataRefused(code.to_owned()));
+        }
+        check_code("3D000", &ErrorKind::NoSuchDatabase);
+        check_code("42501", &ErrorKind::PrivilegeMissing);
+        check_code("25006", &ErrorKind::ReadOnly);
+        check_code("53100", &ErrorKind::DiskFull);
+        check_code("55P03", &ErrorKind::LockTimeout);
+        check_code("57014", &ErrorKind::StatementTimeout);
+        check_code("42P01", &ErrorKind::DatabaseError(Some("42P01".to_owned())));
+    }
+
+    #[test]
+    fn a_kind_has_the_code_that_it_was_made_from_in_its_text() {
+        for code in ["28P01", "3D000", "42501", "25006", "53100", "55P03", "57014", "40P01", "0A000", "22003", "42P01"] {
+            assert_eq!(kind_of_code(code).text(), format!("database ({code})"));
         }
     }
 }

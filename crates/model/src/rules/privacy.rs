@@ -15,15 +15,13 @@
 //! entries of before go when everything is next compared.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sha2::Sha256;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::keyed_hash::HashKey;
 use crate::record::{Json, Shape};
 use crate::record::{Origin, Record, Rejected, is_whole_text};
 use crate::rules::FieldMap;
@@ -53,38 +51,29 @@ pub struct Rules {
     by_name: FieldMap<Rule>,
     /// Where anything is included by name, everything else is left out.
     only_included: bool,
-    key: Option<Key>,
+    key: Option<HashKey>,
     /// Under which key records without an id are told apart.
-    identity: Option<Key>,
-}
-
-#[derive(Clone)]
-struct Key(Hmac<Sha256>);
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key")
-    }
+    identity: Option<HashKey>,
 }
 
 impl Rules {
     /// Without a key, what would be hashed is redacted.
     pub fn new(by_name: FieldMap<Rule>, key: Option<&SecretString>) -> Rules {
         let only_included = by_name.values().any(|rule| rule == Rule::Include);
-        let key = key.and_then(Key::of);
+        let key = key.map(key_of);
         Rules { by_name, only_included, identity: key.clone(), key }
     }
 
     /// Where there is no key of the hashes, records without an id are told apart under this secret.
     #[must_use]
     pub fn with_identity_key(mut self, secret: Option<&SecretString>) -> Rules {
-        self.identity = self.identity.or_else(|| secret.and_then(Key::of));
+        self.identity = self.identity.or_else(|| secret.map(key_of));
         self
     }
 
     /// Tells rules from others that let something else through.
     pub fn fingerprint(&self) -> i64 {
-        let key = self.key.as_ref().map(|key| key.hash(Json::trusted("\"\"")));
+        let key = self.key.as_ref().map(|key| hash_of(key, Json::trusted("\"\"")));
         xxh3_64(format!("{:?} {key:?}", self.by_name.sorted_entries()).as_bytes()).cast_signed()
     }
 
@@ -124,7 +113,7 @@ impl Rules {
         let record = raw.and_then(|raw| Record::parse_without_id(raw).ok());
         let raw = record.map_or_else(|| withheld(rejected.raw.len()), |record| self.kept_text(&record));
         let of_what_is_kept = || xxh3_64(raw.as_bytes()).cast_signed();
-        let fingerprint = self.identity.as_ref().map_or_else(of_what_is_kept, |key| key.fingerprint(&rejected.raw));
+        let fingerprint = self.identity.as_ref().map_or_else(of_what_is_kept, |key| fingerprint_of(key, &rejected.raw));
         Rejected { raw, fingerprint, ..rejected }
     }
 
@@ -179,38 +168,32 @@ impl Rules {
             Rule::Include => Some(Cow::Borrowed(value.as_written())),
             Rule::Exclude => None,
             Rule::Hash | Rule::Redact if !has_a_value => Some(Cow::Borrowed(value.as_written())),
-            Rule::Hash => self.key.as_ref().map_or_else(redacted, |key| Some(Cow::Owned(format!("\"{}\"", key.hash(value))))),
+            Rule::Hash => self.key.as_ref().map_or_else(redacted, |key| Some(Cow::Owned(format!("\"{}\"", hash_of(key, value))))),
             Rule::Redact => redacted(),
         }
     }
 }
 
-impl Key {
-    fn of(secret: &SecretString) -> Option<Key> {
-        Hmac::new_from_slice(secret.expose_secret().as_bytes()).ok().map(Key)
-    }
+fn key_of(secret: &SecretString) -> HashKey {
+    HashKey::new(secret.expose_secret().as_bytes())
+}
 
-    /// What tells a text from others: the beginning of its HMAC-SHA256, for nothing else than this.
-    fn fingerprint(&self, text: &str) -> i64 {
-        let mut mac = self.0.clone();
-        mac.update(b"planhat-sync quarantine\0");
-        mac.update(text.as_bytes());
-        mac.finalize().into_bytes().iter().take(8).fold(0, |hash, byte| hash << 8 | i64::from(*byte))
-    }
+/// What tells a text from others: the beginning of its HMAC-SHA256, for nothing else than this.
+fn fingerprint_of(key: &HashKey, text: &str) -> i64 {
+    let hash = key.bytes_of(&[b"planhat-sync quarantine\0", text.as_bytes()].concat());
+    hash.into_iter().take(8).fold(0, |hash, byte| hash << 8 | i64::from(byte))
+}
 
-    /// HMAC-SHA256, in hexadecimal, of a text by its characters and of anything else by its JSON, written without spaces
-    /// and with sorted keys. The same value has the same hash wherever it stands, so that hashes can be joined.
-    fn hash(&self, value: Json<'_>) -> String {
-        let mut mac = self.0.clone();
-        match value.string() {
-            Some(text) => mac.update(text.as_bytes()),
-            None => {
-                let mut tree = value.tree();
-                tree.sort_all_objects();
-                mac.update(tree.to_string().as_bytes());
-            }
+/// HMAC-SHA256, in hexadecimal, of a text by its characters and of anything else by its JSON, written without spaces
+/// and with sorted keys. The same value has the same hash wherever it stands, so that hashes can be joined.
+fn hash_of(key: &HashKey, value: Json<'_>) -> String {
+    match value.string() {
+        Some(text) => key.hex_of(text.as_bytes()),
+        None => {
+            let mut tree = value.tree();
+            tree.sort_all_objects();
+            key.hex_of(tree.to_string().as_bytes())
         }
-        mac.finalize().into_bytes().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
     }
 }
 
@@ -364,7 +347,7 @@ mod tests {
     #[test]
     fn the_key_does_not_show_in_debug() {
         let shown = format!("{:?}", rules(&[("x", Rule::Hash)]));
-        assert!(shown.ends_with("key: Some(Key), identity: Some(Key) }"), "{shown}");
+        assert!(shown.ends_with("key: Some(HashKey), identity: Some(HashKey) }"), "{shown}");
     }
 
     #[test]

@@ -1,55 +1,31 @@
-//! How far each object has been read: its watermark and its unfinished scans.
+//! How far each object has been read: its watermark, and the checkpoints of its unfinished scans.
 //!
-//! A scan's position is saved in the transaction of the page it stands for, so that the next run goes on
-//! exactly behind what is stored. The transactions of a load that write no actions do not wait for the disk, so a
-//! database that dies may forget the latest of them while the run lives on: positions are numbered, each transaction says which
-//! one it follows, and what ends a scan waits.
-//! The watermark moves when a scan has completed, and only forward. History and changes have a scan each, so a long
-//! historical load and the daily run do not get in each other's way.
+//! A scan's checkpoint is saved in the transaction of the page it stands for, so that the next run resumes exactly
+//! behind what is stored. The watermark moves when a scan has completed, and only forward. Each kind of scan has a
+//! checkpoint of its own, so a long historical load and the daily run do not get in each other's way.
 //!
-//! A full scan also notes the ids that it was shown, with the position they belong to: what is in the
-//! table and was not shown may be gone.
+//! A full scan also saves the ids that it was shown, with the checkpoint they belong to: what is in the
+//! table and was not shown may be deleted.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
+use planhat_model::scan::ScanKind;
 use sqlx::{FromRow, PgConnection};
 
+use crate::Store;
+use crate::data::deletions::save_listed_ids;
 use crate::sql::{query, query_as, query_scalar};
 use crate::state::leases::fence;
 use crate::store_error::{StoreError, could_not};
 
-/// What a scan is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ScanKind {
-    /// A first load, or a backfill that goes back as far: from the beginning of a listing to its end.
-    History,
-    /// A backfill of another part of history, with which no sync can go on.
-    Backfill,
-    /// A daily run.
-    Incremental,
-    /// Everything compared, and what is gone found out.
-    Full,
-}
+/// Pages that may be read again after a crash because they changed nothing.
+const UNSAVED_PAGES: u32 = 20;
 
-impl ScanKind {
-    const ALL: [ScanKind; 4] = [ScanKind::History, ScanKind::Backfill, ScanKind::Incremental, ScanKind::Full];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ScanKind::History => "history",
-            ScanKind::Backfill => "backfill",
-            ScanKind::Incremental => "incremental",
-            ScanKind::Full => "full",
-        }
-    }
-}
-
-/// One walk through the listings of an object, maybe over several runs.
+/// How far a scan has come, and what it is about. It may have been begun in an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct ScanCheckpoint {
+pub struct ScanProgress {
     /// When it began: changes after this may have been missed and are the next scan's business.
     pub started_at: DateTime<Utc>,
     /// Older records are left out.
@@ -65,25 +41,256 @@ pub struct ScanCheckpoint {
     pub newest_change_at: Option<DateTime<Utc>>,
     /// Which rules there were for what may be kept when it began, if there were any.
     pub rules_fingerprint: Option<i64>,
-    /// How often its position was saved.
-    #[sqlx(rename = "checkpoint_number")]
-    pub number: i64,
 }
 
-impl ScanCheckpoint {
-    pub fn starting(now: DateTime<Utc>, since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> ScanCheckpoint {
-        let listing = String::new();
-        ScanCheckpoint {
+impl ScanProgress {
+    pub fn starting(now: DateTime<Utc>, since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> ScanProgress {
+        ScanProgress {
             started_at: now,
             since,
             until,
-            listing,
+            listing: String::new(),
             offset: 0,
             overlap_id: None,
             newest_change_at: None,
             rules_fingerprint: None,
-            number: 0,
         }
+    }
+
+    /// The same scan at the beginning of another listing.
+    #[must_use]
+    pub fn at_start_of(&self, listing: String) -> ScanProgress {
+        ScanProgress { listing, offset: 0, overlap_id: None, ..self.clone() }
+    }
+}
+
+/// A scan that was begun and not ended, as it was saved last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedScan {
+    pub kind: ScanKind,
+    pub progress: ScanProgress,
+    /// The number of its checkpoint.
+    pub number: i64,
+}
+
+/// What a page brings a scan on by.
+#[derive(Debug)]
+pub struct PageStep {
+    /// Where the scan is behind the page.
+    pub progress: ScanProgress,
+    pub pages: u32,
+    /// The ids that it has shown, for a full scan.
+    pub listed_ids: Vec<String>,
+}
+
+/// What was done in the transaction of a page, and whether that alone is worth saving a checkpoint.
+#[derive(Debug)]
+pub struct PageWork<T> {
+    pub done: T,
+    pub has_changes: bool,
+}
+
+/// Whether a commit waits until it is on the database's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It does.
+    Waits,
+    /// It does not, unless it writes actions: pages of a load, which a crash of the database may undo.
+    MayBeLost,
+}
+
+/// The checkpoint of a scan at work: nothing else writes its row.
+///
+/// Each commit of it is fenced by the lease of its run: a run that was taken for dead moves no checkpoint of its successor.
+/// Checkpoints are numbered, and each commit expects the number before it, because a database that dies may have forgotten
+/// commits that did not wait for its disk. A commit whose answer was lost is made once more, and found done.
+#[derive(Debug)]
+pub struct ScanCheckpoint<'a> {
+    store: &'a Store,
+    object: &'static Object,
+    kind: ScanKind,
+    run_id: i64,
+    durability: Durability,
+    /// The number in the database; none if it has none of this scan.
+    number: Option<i64>,
+    /// Pages that were committed without a checkpoint, since they changed nothing.
+    unsaved_pages: u32,
+    /// The ids that these have shown.
+    unsaved_ids: Vec<String>,
+}
+
+impl<'a> ScanCheckpoint<'a> {
+    /// For a scan that begins, of which nothing is saved.
+    pub fn of_new_scan(
+        store: &'a Store,
+        object: &'static Object,
+        kind: ScanKind,
+        run_id: i64,
+        durability: Durability,
+    ) -> ScanCheckpoint<'a> {
+        let (number, unsaved_ids) = (None, Vec::new());
+        ScanCheckpoint { store, object, kind, run_id, durability, number, unsaved_pages: 0, unsaved_ids }
+    }
+
+    /// The same for a scan that resumes from the checkpoint of this number.
+    #[must_use]
+    pub fn resuming(self, number: i64) -> ScanCheckpoint<'a> {
+        ScanCheckpoint { number: Some(number), ..self }
+    }
+
+    /// The run that holds the lease.
+    pub fn run_id(&self) -> i64 {
+        self.run_id
+    }
+
+    /// Whether the database has a checkpoint of this scan.
+    pub fn is_saved(&self) -> bool {
+        self.number.is_some()
+    }
+
+    /// Commits what `work` does together with the checkpoint behind it. A page that changes nothing is not worth a write:
+    /// its checkpoint is saved with one of the next.
+    pub async fn commit_page<T>(
+        &mut self,
+        step: &PageStep,
+        work: impl AsyncFn(&mut PgConnection) -> Result<PageWork<T>, StoreError>,
+    ) -> Result<T, StoreError> {
+        let transaction = async |db: &mut PgConnection| {
+            let PageWork { done, has_changes } = work(&mut *db).await?;
+            let is_due = has_changes || self.unsaved_pages >= UNSAVED_PAGES;
+            let number = if is_due { Some(self.save_in(db, &step.progress, &step.listed_ids).await?) } else { None };
+            Ok((done, number))
+        };
+        let (done, number) = match self.durability {
+            Durability::Waits => self.store.transaction(transaction).await?,
+            Durability::MayBeLost => self.store.transaction_async_commit(transaction).await?,
+        };
+        match number {
+            Some(number) => self.is_saved_as(number),
+            None => {
+                self.unsaved_pages += step.pages;
+                self.unsaved_ids.extend(step.listed_ids.iter().cloned());
+            }
+        }
+        Ok(done)
+    }
+
+    /// Saves a checkpoint for the pages that were committed without one, before the scan pauses.
+    pub async fn save_before_pause(&mut self, progress: &ScanProgress) -> Result<(), StoreError> {
+        if self.unsaved_pages > 0 { self.save(progress, async |_| Ok(())).await } else { Ok(()) }
+    }
+
+    /// Commits what `work` does and saves a checkpoint, on the disk.
+    pub async fn save<T>(
+        &mut self,
+        progress: &ScanProgress,
+        work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let saved = self.store.transaction(async |db| {
+            let done = work(&mut *db).await?;
+            Ok((done, self.save_in(db, progress, &[]).await?))
+        });
+        let (done, number) = saved.await?;
+        self.is_saved_as(number);
+        Ok(done)
+    }
+
+    /// Ends the scan behind its fence, in the transaction of what its end proves. Fails where the database has forgotten
+    /// the last checkpoint.
+    pub async fn end_scan<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let ended = self.store.transaction(async |db| {
+            fence(&mut *db, &self.store.schema, self.run_id).await?;
+            if let Some(number) = self.number {
+                self.expect(&mut *db, number).await?;
+            }
+            let done = work(&mut *db).await?;
+            end_scan(db, &self.store.schema, self.object, self.kind).await?;
+            Ok(done)
+        });
+        ended.await
+    }
+
+    /// Drops the scan: the next one of its kind reads everything again.
+    pub async fn drop_scan(&mut self) -> Result<(), StoreError> {
+        let dropped = self.store.transaction(async |db| {
+            fence(&mut *db, &self.store.schema, self.run_id).await?;
+            end_scan(db, &self.store.schema, self.object, self.kind).await
+        });
+        dropped.await?;
+        (self.number, self.unsaved_pages) = (None, 0);
+        self.unsaved_ids.clear();
+        Ok(())
+    }
+
+    fn is_saved_as(&mut self, number: i64) {
+        (self.number, self.unsaved_pages) = (Some(number), 0);
+        self.unsaved_ids.clear();
+    }
+
+    /// Saves the checkpoint and the ids that were shown on the way to it, last in a transaction. Returns its number.
+    pub async fn save_in(
+        &self,
+        db: &mut PgConnection,
+        progress: &ScanProgress,
+        listed_ids: &[String],
+    ) -> Result<i64, StoreError> {
+        let schema = &self.store.schema;
+        save_listed_ids(&mut *db, schema, self.object, &[&self.unsaved_ids[..], listed_ids].concat()).await?;
+        const FIRST: &str = "with held as (select from planhat_sync.leases where workspace = $1 and run_id = $12 for share)
+             insert into planhat_sync.scans as scans
+                 (workspace, object, scan, started_at, since, until, listing, \"offset\", overlap_id, newest_change_at,
+                  rules_fingerprint, checkpoint_number)
+             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1
+             from held where $13::bigint is null
+             on conflict (workspace, object, scan) do update set started_at = excluded.started_at, since = excluded.since,
+                 until = excluded.until, listing = excluded.listing, \"offset\" = excluded.\"offset\",
+                 overlap_id = excluded.overlap_id, newest_change_at = excluded.newest_change_at,
+                 rules_fingerprint = excluded.rules_fingerprint, checkpoint_number = scans.checkpoint_number + 1
+             returning checkpoint_number";
+        const NEXT: &str = "with held as (select from planhat_sync.leases where workspace = $1 and run_id = $12 for share)
+             update planhat_sync.scans set started_at = $4, since = $5, until = $6, listing = $7, \"offset\" = $8,
+                 overlap_id = $9, newest_change_at = $10, rules_fingerprint = $11, checkpoint_number = $13 + 1
+             from held
+             where workspace = $1 and object = $2 and scan = $3 and checkpoint_number in ($13, $13 + 1)
+             returning checkpoint_number";
+        let saved: Option<i64> = query_scalar(if self.number.is_some() { NEXT } else { FIRST })
+            .bind(schema)
+            .bind(self.object.name)
+            .bind(self.kind.as_str())
+            .bind(progress.started_at)
+            .bind(progress.since)
+            .bind(progress.until)
+            .bind(&progress.listing)
+            .bind(progress.offset)
+            .bind(&progress.overlap_id)
+            .bind(progress.newest_change_at)
+            .bind(progress.rules_fingerprint)
+            .bind(self.run_id)
+            .bind(self.number)
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(could_not("save the position of a scan"))?;
+        if let Some(number) = saved {
+            return Ok(number);
+        }
+        fence(db, schema, self.run_id).await?;
+        Err(StoreError::CheckpointLost { object: self.object.name })
+    }
+
+    /// An error unless the checkpoint in the database is the one that was saved last.
+    async fn expect(&self, db: &mut PgConnection, number: i64) -> Result<(), StoreError> {
+        let is_there: bool = query_scalar(
+            "select exists (select from planhat_sync.scans
+                 where workspace = $1 and object = $2 and scan = $3 and checkpoint_number in ($4, $4 + 1))",
+        )
+        .bind(&self.store.schema)
+        .bind(self.object.name)
+        .bind(self.kind.as_str())
+        .bind(number)
+        .fetch_one(db)
+        .await
+        .map_err(could_not("read the position of an unfinished scan"))?;
+        if is_there { Ok(()) } else { Err(StoreError::CheckpointLost { object: self.object.name }) }
     }
 }
 
@@ -110,16 +317,18 @@ pub async fn unfinished_scans(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
-) -> Result<Vec<(ScanKind, ScanCheckpoint)>, StoreError> {
+) -> Result<Vec<UnfinishedScan>, StoreError> {
     #[derive(FromRow)]
-    struct Unfinished {
+    struct Saved {
         kind: String,
+        number: i64,
         #[sqlx(flatten)]
-        scan: ScanCheckpoint,
+        progress: ScanProgress,
     }
-    let scans: Vec<Unfinished> = query_as(
-        "select scan as kind, started_at, since, until, listing, \"offset\", overlap_id, newest_change_at, rules_fingerprint, checkpoint_number from planhat_sync.scans
-         where workspace = $1 and object = $2",
+    let scans: Vec<Saved> = query_as(
+        "select scan as kind, checkpoint_number as number, started_at, since, until, listing, \"offset\", overlap_id,
+             newest_change_at, rules_fingerprint
+         from planhat_sync.scans where workspace = $1 and object = $2",
     )
     .bind(workspace)
     .bind(object.name)
@@ -128,84 +337,12 @@ pub async fn unfinished_scans(
     .map_err(could_not("read the position of an unfinished scan"))?;
     scans
         .into_iter()
-        .map(|Unfinished { kind, scan }| {
+        .map(|Saved { kind, number, progress }| {
             let known = ScanKind::ALL.into_iter().find(|known| known.as_str() == kind);
-            Ok((known.ok_or(StoreError::UnknownValue { column: "scans.scan", value: kind })?, scan))
+            let kind = known.ok_or(StoreError::UnknownValue { column: "scans.scan", value: kind })?;
+            Ok(UnfinishedScan { kind, progress, number })
         })
         .collect()
-}
-
-/// Saves the position of a scan behind the fence of its run (see [`fence`]): a run that was taken for dead must
-/// not move the position of its successor. It comes last in a transaction. `last` is what this returned the last time, none for the first time of
-/// a scan. Whoever does not hear of a commit saves the same once more, which is found done.
-pub async fn save_checkpoint(
-    db: &mut PgConnection,
-    workspace: &str,
-    object: &Object,
-    kind: ScanKind,
-    scan: &ScanCheckpoint,
-    last: Option<i64>,
-    run_id: i64,
-) -> Result<i64, StoreError> {
-    const FIRST: &str = "with held as (select from planhat_sync.leases where workspace = $1 and run_id = $12 for share)
-         insert into planhat_sync.scans as scans
-             (workspace, object, scan, started_at, since, until, listing, \"offset\", overlap_id, newest_change_at, rules_fingerprint, checkpoint_number)
-         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1
-         from held where $13::bigint is null
-         on conflict (workspace, object, scan) do update set started_at = excluded.started_at, since = excluded.since,
-             until = excluded.until, listing = excluded.listing, \"offset\" = excluded.\"offset\", overlap_id = excluded.overlap_id,
-             newest_change_at = excluded.newest_change_at, rules_fingerprint = excluded.rules_fingerprint, checkpoint_number = scans.checkpoint_number + 1
-         returning checkpoint_number";
-    const NEXT: &str = "with held as (select from planhat_sync.leases where workspace = $1 and run_id = $12 for share)
-         update planhat_sync.scans set started_at = $4, since = $5, until = $6, listing = $7, \"offset\" = $8,
-             overlap_id = $9, newest_change_at = $10, rules_fingerprint = $11, checkpoint_number = $13 + 1
-         from held
-         where workspace = $1 and object = $2 and scan = $3 and checkpoint_number in ($13, $13 + 1)
-         returning checkpoint_number";
-    let saved: Option<i64> = query_scalar(if last.is_some() { NEXT } else { FIRST })
-        .bind(workspace)
-        .bind(object.name)
-        .bind(kind.as_str())
-        .bind(scan.started_at)
-        .bind(scan.since)
-        .bind(scan.until)
-        .bind(&scan.listing)
-        .bind(scan.offset)
-        .bind(&scan.overlap_id)
-        .bind(scan.newest_change_at)
-        .bind(scan.rules_fingerprint)
-        .bind(run_id)
-        .bind(last)
-        .fetch_optional(&mut *db)
-        .await
-        .map_err(could_not("save the position of a scan"))?;
-    if let Some(saves) = saved {
-        return Ok(saves);
-    }
-    fence(db, workspace, run_id).await?;
-    Err(StoreError::CheckpointLost { object: object.name })
-}
-
-/// An error unless the position of a scan is what was saved last.
-pub async fn expect_checkpoint(
-    db: &mut PgConnection,
-    workspace: &str,
-    object: &Object,
-    kind: ScanKind,
-    last: i64,
-) -> Result<(), StoreError> {
-    let current: bool = query_scalar(
-        "select exists (select from planhat_sync.scans
-             where workspace = $1 and object = $2 and scan = $3 and checkpoint_number in ($4, $4 + 1))",
-    )
-    .bind(workspace)
-    .bind(object.name)
-    .bind(kind.as_str())
-    .bind(last)
-    .fetch_one(db)
-    .await
-    .map_err(could_not("read the position of an unfinished scan"))?;
-    if current { Ok(()) } else { Err(StoreError::CheckpointLost { object: object.name }) }
 }
 
 /// Moves the cursor, never backwards, and writes nothing if it does not move. Returns where the watermark
@@ -240,7 +377,7 @@ pub async fn move_cursor(
 }
 
 /// Ends a scan, so that the next one starts from the beginning.
-pub async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, kind: ScanKind) -> Result<(), StoreError> {
+async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, kind: ScanKind) -> Result<(), StoreError> {
     query("delete from planhat_sync.scans where workspace = $1 and object = $2 and scan = $3")
         .bind(workspace)
         .bind(object.name)

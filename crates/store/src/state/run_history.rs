@@ -1,11 +1,11 @@
 //! What ran, and what came of it: the record that `runs` shows.
 
 use chrono::{DateTime, Utc};
+use planhat_model::scan::ScanKind;
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
 use crate::sql::{query, query_as, query_scalar};
-use crate::state::checkpoint::ScanKind;
 use crate::state::leases as lease;
 use crate::state::object_states::save_object_state;
 use crate::store_error::{StoreError, could_not};

@@ -1,0 +1,55 @@
+//! A page in flight: requested and read on a task of its own, so that it comes while others are stored.
+
+use futures_util::FutureExt;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::page_entry::FetchedPage;
+use crate::api_error::ApiError;
+use crate::budget::CallPermit;
+use crate::object_client::ObjectClient;
+
+/// A page that was requested. Its request is given up when this is dropped.
+#[derive(Debug)]
+pub(crate) enum PageInFlight {
+    InFlight(AbortOnDropHandle<Result<FetchedPage, ApiError>>),
+    Ready(Result<FetchedPage, ApiError>),
+}
+
+impl PageInFlight {
+    /// Requests a page; without a permit as soon as the budget has a call for it.
+    pub(crate) fn request(client: ObjectClient, query: Vec<(&'static str, String)>, permit: Option<CallPermit>) -> PageInFlight {
+        let answer = async move { client.list_permitted(&query, permit).await.map(FetchedPage::read) };
+        PageInFlight::InFlight(AbortOnDropHandle::new(tokio::spawn(answer)))
+    }
+
+    /// The page, once it is here.
+    pub(crate) async fn answer(self) -> Result<FetchedPage, ApiError> {
+        match self {
+            PageInFlight::InFlight(task) => join(task.await).await,
+            PageInFlight::Ready(answer) => answer,
+        }
+    }
+
+    /// A look at the page, if it is here and no error.
+    pub(crate) fn peek(&mut self) -> Option<&FetchedPage> {
+        if let PageInFlight::InFlight(task) = self {
+            let result = task.now_or_never()?;
+            *self = PageInFlight::Ready(join(result).now_or_never()?);
+        }
+        match self {
+            PageInFlight::Ready(answer) => answer.as_ref().ok(),
+            PageInFlight::InFlight(_) => None,
+        }
+    }
+}
+
+/// What a task came to. It panics if the task did, and waits for ever if the runtime is going down.
+async fn join<T>(result: Result<T, tokio::task::JoinError>) -> T {
+    match result {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

@@ -1,0 +1,385 @@
+//! The one table from a kind of error to what follows from it: is it tried again, what fails, how bad is it, what can a person
+//! do, and with which code does the process exit. Whoever handles an error asks here.
+//!
+//! The tests show it as a table to read.
+
+use super::error_kind::ErrorKind;
+use super::exit_code::{self as exit, ExitCode};
+
+/// What follows from an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Consequence {
+    pub retry: Retry,
+    /// What fails when no attempt helps.
+    pub fails: Fails,
+    pub severity: Severity,
+    /// What a person can do about it; `{…}` is filled in by [`ErrorKind::hint`].
+    pub hint: Option<&'static str>,
+    /// How the process exits if it ends with this.
+    pub exit_code: ExitCode,
+}
+
+/// Whether the same may well succeed a moment later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    Never,
+    /// A few times: what is in the way passes, or it does not.
+    Briefly,
+    /// As long as a restart of the server takes.
+    UntilTimeout,
+    /// What the database has forgotten is read again from where it still knows the position.
+    FromCheckpoint,
+}
+
+/// What cannot be done because of it. What is further down contains what is further up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fails {
+    /// The record goes to quarantine, or is not asked for; its page is stored.
+    Record,
+    /// This way of listing an object; another listing of it may fare better.
+    Listing,
+    /// The object; others may fare better.
+    Object,
+    /// No other object could fare better.
+    Run,
+    /// Not even a run begins.
+    Command,
+}
+
+/// How it is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// As left out: nobody expects it otherwise.
+    Skip,
+    /// As a warning: the rest goes on.
+    Warn,
+    Error,
+}
+
+impl Consequence {
+    fn new(retry: Retry, fails: Fails, exit_code: ExitCode) -> Consequence {
+        Consequence { retry, fails, severity: Severity::Error, hint: None, exit_code }
+    }
+
+    fn hint(self, hint: &'static str) -> Consequence {
+        Consequence { hint: Some(hint), ..self }
+    }
+
+    fn as_skip(self) -> Consequence {
+        Consequence { severity: Severity::Skip, ..self }
+    }
+
+    fn as_warning(self) -> Consequence {
+        Consequence { severity: Severity::Warn, ..self }
+    }
+
+    /// Whether it is of no use to write down what happened: the database is gone.
+    pub fn is_loss_of_database(&self) -> bool {
+        self.fails == Fails::Run && self.exit_code == exit::DATABASE
+    }
+}
+
+impl ErrorKind {
+    /// What fails when no attempt helps.
+    pub fn fails(&self) -> Fails {
+        self.consequence().fails
+    }
+
+    pub fn retry(&self) -> Retry {
+        self.consequence().retry
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = self.consequence().hint?;
+        Some(match self {
+            ErrorKind::AccessWithdrawn { object } | ErrorKind::NothingListed { object } => hint.replace("{object}", object),
+            ErrorKind::Busy { free_after_seconds } | ErrorKind::DaemonBusy { free_after_seconds } => {
+                hint.replace("{seconds}", &free_after_seconds.to_string())
+            }
+            _ => hint.to_owned(),
+        })
+    }
+
+    /// The table, a row for each kind.
+    #[rustfmt::skip]
+    pub fn consequence(&self) -> Consequence {
+        use ErrorKind::*;
+        use Fails::{Command, Listing, Object, Record, Run};
+        use Retry::{Briefly, FromCheckpoint, Never, UntilTimeout};
+        use exit::*;
+
+        let never = |fails, exit_code| Consequence::new(Never, fails, exit_code);
+        let briefly = |fails, exit_code| Consequence::new(Briefly, fails, exit_code);
+        let until_timeout = |fails, exit_code| Consequence::new(UntilTimeout, fails, exit_code);
+        let from_checkpoint = |fails, exit_code| Consequence::new(FromCheckpoint, fails, exit_code);
+        match self {
+            TokenRefused => never(Run, TOKEN_REFUSED).hint(
+                "check PLANHAT_API_TOKEN and planhat.base_url: a token is only valid on the host that its workspace lives on"),
+            AccessDenied => never(Object, FAILED).as_skip().hint(
+                "give the private app read access to this object in Planhat, or leave it out of planhat.objects"),
+            AccessWithdrawn { .. } => never(Object, FAILED).hint(
+                "give the private app back its read access to {object} in Planhat, or leave it out of planhat.objects"),
+            RateLimited => briefly(Listing, FAILED).hint(
+                "the workspace's quota is used up: lower planhat.calls_per_minute if others use the API too"),
+            RequestTimeout | ServerError => briefly(Listing, FAILED),
+            Redirected(_) => never(Listing, FAILED).hint(
+                "redirects are not followed, so that the token goes nowhere else: set planhat.base_url to the API host itself"),
+            Answered(_) => never(Listing, FAILED),
+            NotConnected | NotAnswered => briefly(Run, FAILED).hint("check planhat.base_url and that this machine reaches it"),
+            TruncatedBody => briefly(Listing, FAILED),
+            NotAList => briefly(Listing, FAILED).hint(
+                "check that planhat.base_url is the API host (https://api.planhat.com or a regional one)"),
+            PageTooLarge => never(Listing, FAILED).hint(
+                "raise planhat.max_page_bytes: even single records of this object were larger"),
+            RepeatingListing | EndlessListing => never(Listing, FAILED),
+            UnstableOrder => never(Listing, FAILED).hint(
+                "run it again when less is deleted in Planhat; if it stays so, pages.overlap = 0 reads without this check, \
+                 and may miss records"),
+            UnusableId => never(Record, FAILED).as_warning(),
+
+            TooManyRejected => never(Listing, FAILED).hint(
+                "nothing more was read or kept, and the next sync reads all of it again; `planhat-sync quarantine` shows what \
+                 was kept before. If it is right that so many cannot be stored, raise sync.reject_percent and \
+                 sync.reject_rows"),
+            Undeclared(_) => never(Object, FAILED).hint(
+                "the first load of an object waits for /customfields, since a column keeps its type; the next sync tries \
+                 again"),
+            NothingListed { .. } => never(Object, FAILED).hint(
+                "look at the token's permissions and at {object} in Planhat; if all of them are gone, `planhat-sync sync \
+                 --full --allow-deletes {object}` marks them"),
+
+            BadDatabaseUrl => never(Command, CONFIGURATION).hint("write it as postgres://user:password@host:5432/database"),
+            ConnectTimeout => never(Run, DATABASE).hint(
+                "check host and port in DATABASE_URL, and that no firewall is in between"),
+            ServerUnreachable => until_timeout(Run, DATABASE).hint(
+                "check that PostgreSQL runs there, and host and port in DATABASE_URL"),
+            ServerFileMissing => until_timeout(Run, DATABASE).hint(
+                "a file that DATABASE_URL leads to is not there: the server's socket, or sslrootcert"),
+            LoginRefused(_) => never(Object, DATABASE).hint("check user and password in DATABASE_URL"),
+            ConnectDenied => never(Object, DATABASE).hint(
+                "have an administrator run: grant connect on database … to the user in DATABASE_URL"),
+            NoSuchDatabase => never(Object, DATABASE).hint("create the database first, or correct its name in DATABASE_URL"),
+            NoFreeConnection => until_timeout(Run, DATABASE).hint("check that the database answers and has a connection free"),
+            ConnectionsClosed => never(Run, DATABASE),
+            ConnectionLost => until_timeout(Run, DATABASE),
+            DatabaseUnresponsive => until_timeout(Run, DATABASE).hint(
+                "see whether PostgreSQL and the network to it are well; nothing committed is lost"),
+            TlsUnavailable => never(Object, DATABASE).hint(
+                "if the server has no TLS, turn it on there, or say sslmode=disable in DATABASE_URL where nobody is on the \
+                 way; sslrootcert has to be a file of PEM certificates"),
+            TlsNotAgreed => until_timeout(Run, DATABASE).hint(
+                "TLS could not be agreed on: check that PostgreSQL itself listens there, with TLS 1.2 or newer; \
+                 sslmode=disable does without"),
+            CertificateOfUnknownAuthority => until_timeout(Run, DATABASE).hint(
+                "the server's certificate is of an authority that is not known here: put the authority's certificate into a \
+                 file, and sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL"),
+            CertificateExpired => until_timeout(Run, DATABASE).hint(
+                "the server's certificate has expired: have it renewed, or set this machine's clock"),
+            CertificateNotYetValid => until_timeout(Run, DATABASE).hint(
+                "the server's certificate is not valid yet: set this machine's clock, or wait"),
+            CertificateWithoutName => until_timeout(Run, DATABASE).hint(
+                "the server's certificate has no subject alternative name, and a common name alone does not count: have one \
+                 made with the host of DATABASE_URL as its subjectAltName"),
+            CertificateOfOtherName => until_timeout(Run, DATABASE).hint(
+                "the server's certificate is for another name than the host in DATABASE_URL: connect by the name that it is \
+                 for, or have one made for this one"),
+            CertificateRevoked => until_timeout(Run, DATABASE).hint(
+                "the server's certificate has been revoked: have a new one made"),
+            CertificateForm => until_timeout(Run, DATABASE).hint(
+                "the server's certificate is in a form that is not accepted: have one made as X.509 version 3, with the host \
+                 of DATABASE_URL as its subjectAltName, by an authority rather than as one (openssl: -addext or -extfile)"),
+
+            LockTimeout => briefly(Object, DATABASE).hint("another session holds a lock on the table; try again when it is done"),
+            TransactionConflict(_) => briefly(Object, DATABASE),
+            StatementTimeout => never(Object, DATABASE).hint(
+                "the server took too long over a statement: see what else it is doing, or raise database.statement_timeout"),
+            DiskFull => never(Object, DATABASE).hint("free disk space on the database server; nothing committed is lost"),
+            ReadOnly => never(Object, DATABASE).hint("the server is read-only: name the primary in DATABASE_URL"),
+            PrivilegeMissing => never(Object, DATABASE).hint(
+                "`planhat-sync check` names the missing privileges and the GRANT for each"),
+            DependentObjects(_) => never(Object, DATABASE).hint(
+                "something else depends on it: a generated column, a policy or a trigger of yours"),
+            DataRefused(_) => never(Record, DATABASE).as_warning(),
+            DatabaseError(_) | UnknownValue => never(Object, DATABASE),
+
+            OtherVersion => never(Command, DATABASE).hint(
+                "run `planhat-sync sync` once with this version, or use the version that made them"),
+            NewerVersion => never(Command, DATABASE).hint(
+                "the tables were made by a newer planhat-sync: use that version or a later one"),
+            MigrationFailed => never(Command, DATABASE),
+            NameTaken => never(Command, DATABASE).hint(
+                "give it another name, or planhat-sync a schema of its own (database.schema); actions and timeline can be \
+                 turned off (actions.enabled)"),
+            UsedByViews => never(Command, FAILED).hint("drop them, retype, and make them again; nothing was changed"),
+            LeaseLost => never(Object, DATABASE).hint("what it has committed is kept; the other run goes on from there"),
+            CheckpointLost => from_checkpoint(Object, DATABASE).hint(
+                "it has crashed more than once meanwhile: see its log; the next run goes on from what it has kept"),
+            BoundElsewhere => never(Command, DATABASE).hint(
+                "see which token the other run was given; one workspace fills one schema (database.schema)"),
+            EmbeddedInUse => never(Command, BUSY).as_skip().hint(
+                "wait for it to end: only one process can use it at a time, even to look"),
+            EmbeddedFailed => never(Command, DATABASE).hint(
+                "the folder database.data_dir and the folder for temporary files have to be writable"),
+
+            Busy { .. } => never(Command, BUSY).as_skip().hint(
+                "wait for it to end; if it was killed, its lease is free {seconds} s after it was last seen"),
+            DaemonBusy { .. } => never(Command, BUSY).as_skip().hint(
+                "stop it first; if it was killed, its place is free {seconds} s later"),
+            Stopped => never(Command, FAILED).as_skip(),
+            OtherWorkspace => never(Command, CONFIGURATION).hint(
+                "set the token of the workspace that fills it, or another schema for this one (database.schema); after a \
+                 restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set"),
+            Unproven => never(Command, FAILED),
+            EndNotNoted(why) => {
+                never(Command, DATABASE).hint(why.consequence().hint.unwrap_or(
+                    "everything committed is kept; the next run marks this one as interrupted"))
+            }
+
+            BadSettings => never(Command, CONFIGURATION).hint(
+                "config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones"),
+            UnusableToken => never(Command, CONFIGURATION).hint(
+                "copy the token of the private app again, whole and without line breaks"),
+            Other => never(Command, FAILED),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each, in the order of their declaration.
+    fn every_kind() -> Vec<ErrorKind> {
+        use ErrorKind::*;
+        let code = |code: &str| code.to_owned();
+        vec![
+            TokenRefused,
+            AccessDenied,
+            AccessWithdrawn { object: "nps" },
+            RateLimited,
+            RequestTimeout,
+            ServerError,
+            Redirected(301),
+            Answered(400),
+            NotConnected,
+            NotAnswered,
+            TruncatedBody,
+            NotAList,
+            PageTooLarge,
+            RepeatingListing,
+            UnstableOrder,
+            EndlessListing,
+            UnusableId,
+            TooManyRejected,
+            Undeclared(Box::new(TokenRefused)),
+            NothingListed { object: "nps" },
+            BadDatabaseUrl,
+            ConnectTimeout,
+            ServerUnreachable,
+            ServerFileMissing,
+            LoginRefused(code("28P01")),
+            ConnectDenied,
+            NoSuchDatabase,
+            NoFreeConnection,
+            ConnectionsClosed,
+            ConnectionLost,
+            DatabaseUnresponsive,
+            TlsUnavailable,
+            TlsNotAgreed,
+            CertificateOfUnknownAuthority,
+            CertificateExpired,
+            CertificateNotYetValid,
+            CertificateWithoutName,
+            CertificateOfOtherName,
+            CertificateRevoked,
+            CertificateForm,
+            LockTimeout,
+            TransactionConflict(code("40P01")),
+            StatementTimeout,
+            DiskFull,
+            ReadOnly,
+            PrivilegeMissing,
+            DependentObjects(code("2BP01")),
+            DataRefused(code("22003")),
+            DatabaseError(Some(code("42P01"))),
+            OtherVersion,
+            NewerVersion,
+            MigrationFailed,
+            UnknownValue,
+            NameTaken,
+            UsedByViews,
+            LeaseLost,
+            CheckpointLost,
+            BoundElsewhere,
+            EmbeddedInUse,
+            EmbeddedFailed,
+            Busy { free_after_seconds: 90 },
+            DaemonBusy { free_after_seconds: 90 },
+            Stopped,
+            OtherWorkspace,
+            Unproven,
+            EndNotNoted(Box::new(DiskFull)),
+            BadSettings,
+            UnusableToken,
+            Other,
+        ]
+    }
+
+    fn name_of(kind: &ErrorKind) -> String {
+        let debug = format!("{kind:?}");
+        debug.split(['(', ' ']).next().unwrap().to_owned()
+    }
+
+    /// A kind on a line: its text, then what follows from it.
+    fn table() -> String {
+        let rows = every_kind().into_iter().map(|kind| {
+            let Consequence { retry, fails, severity, exit_code, .. } = kind.consequence();
+            let (name, text) = (name_of(&kind), kind.text());
+            let hint = kind.hint().map(|hint| format!("  {hint}")).unwrap_or_default();
+            let (retry, fails, severity) = (format!("{retry:?}"), format!("{fails:?}"), format!("{severity:?}"));
+            format!("{name:<29} {text:<25} {retry:<14} {fails:<7} {severity:<5} {:>3}{hint}", exit_code.number())
+        });
+        rows.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn every_kind_of_error_has_its_consequence() {
+        insta::assert_snapshot!(table());
+    }
+
+    #[test]
+    fn no_kind_is_missing_in_the_table_above() {
+        let source = include_str!("error_kind.rs");
+        let (_, declared) = source.split_once("pub enum ErrorKind {").unwrap();
+        let (declared, _) = declared.split_once("\n}").unwrap();
+        let is_variant = |line: &&str| line.starts_with("    ") && line.trim_start().starts_with(char::is_uppercase);
+        let declared: Vec<_> =
+            declared.lines().filter(is_variant).map(|line| line.trim().split(['(', ' ', ',']).next().unwrap()).collect();
+        let listed: Vec<_> = every_kind().iter().map(name_of).collect();
+        assert_eq!(listed, declared);
+    }
+
+    #[test]
+    fn a_hint_names_the_object_and_the_numbers_and_leaves_no_placeholder() {
+        let hint = ErrorKind::NothingListed { object: "nps" }.hint().unwrap();
+        assert!(hint.contains("at nps in Planhat") && hint.ends_with("--allow-deletes nps` marks them"), "{hint}");
+        for kind in every_kind() {
+            assert!(!kind.hint().unwrap_or_default().contains(['{', '}']), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_could_not_be_noted_says_what_the_database_said_and_else_what_is_kept() {
+        let end = |why| ErrorKind::EndNotNoted(Box::new(why)).hint().unwrap();
+        assert_eq!(end(ErrorKind::DiskFull), ErrorKind::DiskFull.hint().unwrap());
+        assert!(end(ErrorKind::ConnectionLost).starts_with("everything committed is kept"));
+    }
+
+    #[test]
+    fn the_root_of_a_trouble_is_the_one_that_has_brought_it() {
+        let end = ErrorKind::EndNotNoted(Box::new(ErrorKind::DatabaseUnresponsive));
+        assert_eq!(*end.root(), ErrorKind::DatabaseUnresponsive);
+        assert_eq!(*ErrorKind::DiskFull.root(), ErrorKind::DiskFull);
+    }
+}

@@ -1,0 +1,59 @@
+//! What is asked of a sync, and which kind of scan that becomes.
+
+use chrono::{DateTime, Utc};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// What changed since the last time; all of history the first time; everything when it is time
+    /// for that again.
+    Incremental,
+    /// All of history, from its beginning or where it was stopped.
+    Backfill(BackfillRange),
+    /// Everything there is, and what is no longer there.
+    Full,
+}
+
+/// Which part of history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackfillRange {
+    pub from: HistoryFrom,
+    /// Leaves out what lived on until then or longer.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// How far back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryFrom {
+    /// As far as the settings say.
+    Default,
+    Since(DateTime<Utc>),
+    Earliest,
+}
+
+/// What a scan is for. An object has at most one unfinished scan of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScanKind {
+    /// A first load, or a backfill that goes back as far: from the beginning of a listing to its end.
+    History,
+    /// A backfill of another part of history, with which no sync can go on.
+    Backfill,
+    /// What changed: a daily run.
+    Incremental,
+    /// Everything is compared, and deleted records are found.
+    Full,
+}
+
+impl ScanKind {
+    pub const ALL: [ScanKind; 4] = [ScanKind::History, ScanKind::Backfill, ScanKind::Incremental, ScanKind::Full];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ScanKind::History => "history",
+            ScanKind::Backfill => "backfill",
+            ScanKind::Incremental => "incremental",
+            ScanKind::Full => "full",
+        }
+    }
+}

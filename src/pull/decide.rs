@@ -1,0 +1,413 @@
+//! Decides what a pull reads: a new scan or an unfinished one, and its listings in order.
+//!
+//! `decide` is pure: what is stored and asked goes in, a plan comes out. The database is read around it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use planhat_api::Listing;
+use planhat_model::catalog::Object;
+use planhat_model::rules::Rules;
+use planhat_model::scan::{BackfillRange, HistoryFrom, Mode, ScanKind, Sweep, Window};
+use planhat_store::{self as store, Cursor, ScanProgress, UnfinishedScan};
+
+use super::Limits;
+use super::request::{Context, Purpose};
+
+/// A full scan that was begun longer ago begins anew: who asks for one wants to know how things are now.
+const FULL_SCAN_LASTS: TimeDelta = A_DAY;
+const A_DAY: TimeDelta = TimeDelta::days(1);
+
+/// What is asked of the next scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ask {
+    pub(super) mode: Mode,
+    pub(super) due_full_scan: DueFullScan,
+}
+
+/// Whether changes may become a full scan, when one is due or unfinished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DueFullScan {
+    Allowed,
+    /// It was tried in this pull, and could not be made.
+    HasFailed,
+}
+
+/// What of the settings decides it, for one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ScanLimits {
+    pub(super) lookback: Duration,
+    pub(super) history: Duration,
+    pub(super) reconcile_every: Duration,
+    /// What was read under other rules has to be read again.
+    pub(super) rules_fingerprint: Option<i64>,
+}
+
+impl ScanLimits {
+    pub(super) fn of(object: &Object, limits: &Limits) -> ScanLimits {
+        let &Limits { lookback, history, reconcile_every, .. } = limits;
+        ScanLimits { lookback, history, reconcile_every, rules_fingerprint: limits.rules_of(object).map(Rules::fingerprint) }
+    }
+}
+
+/// What the tool's own tables know of an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct StoredProgress {
+    pub(super) cursor: Option<Cursor>,
+    pub(super) unfinished: Vec<UnfinishedScan>,
+}
+
+/// Which scan to make or to resume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) kind: ScanKind,
+    pub(super) window: Window,
+    pub(super) progress: ScanProgress,
+    pub(super) start: Start,
+    pub(super) proves: Proves,
+    pub(super) new_rows: NewRows,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    Anew,
+    /// From the checkpoint of this number.
+    Resumed {
+        number: i64,
+    },
+}
+
+/// What the end of a scan says of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proves {
+    /// Nothing of the whole: a part of history was read.
+    PartOfHistory,
+    /// Every change up to its start is stored.
+    Changes,
+    /// That too, and everything was compared.
+    Everything,
+}
+
+/// What rows are that a scan finds new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NewRows {
+    /// They were created in Planhat just now.
+    Created,
+    /// They were there before, and are loaded now.
+    Loaded,
+}
+
+impl Plan {
+    pub(super) fn is_resumed(&self) -> bool {
+        matches!(self.start, Start::Resumed { .. })
+    }
+
+    /// Whether a sync that takes the lease meanwhile may read the rest of it: it goes back as far as is usual.
+    pub(super) fn a_sync_may_finish_it(&self, now: DateTime<Utc>, limits: &ScanLimits) -> bool {
+        let begin = now - limits.history;
+        self.kind == ScanKind::History && self.progress.since.is_some_and(|since| since + A_DAY >= begin)
+    }
+}
+
+/// What a scan should read, were none unfinished.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    kind: ScanKind,
+    since: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+}
+
+/// Decides it.
+pub(super) fn decide(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, stored: StoredProgress) -> Plan {
+    let StoredProgress { cursor, unfinished } = stored;
+    let has_current_full_scan =
+        unfinished.iter().any(|scan| scan.kind == ScanKind::Full && is_current_full_scan(&scan.progress, now, limits));
+    let wanted = wanted(now, limits, ask, cursor, has_current_full_scan);
+    let resumable = |scan: &UnfinishedScan| scan.kind == wanted.kind && wanted.can_resume(&scan.progress, now, limits);
+    let (start, progress) = match unfinished.into_iter().find(resumable) {
+        Some(UnfinishedScan { progress, number, .. }) => (Start::Resumed { number }, progress),
+        None => {
+            let starting = ScanProgress::starting(now, wanted.since, wanted.until);
+            (Start::Anew, ScanProgress { rules_fingerprint: limits.rules_fingerprint, ..starting })
+        }
+    };
+    let history = now - limits.history;
+    let window = match (wanted.kind, progress.since) {
+        (ScanKind::Incremental, Some(since)) => Window::Incremental { since, history },
+        (ScanKind::Full, Some(history)) => Window::Full { history },
+        (_, since) => Window::History { since, until: progress.until },
+    };
+    let is_load = matches!(wanted.kind, ScanKind::History | ScanKind::Backfill) || cursor.is_none();
+    Plan {
+        kind: wanted.kind,
+        window,
+        start,
+        proves: proves(wanted.kind, &progress, limits, cursor),
+        new_rows: if is_load { NewRows::Loaded } else { NewRows::Created },
+        progress,
+    }
+}
+
+fn wanted(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, cursor: Option<Cursor>, has_current_full_scan: bool) -> Wanted {
+    let history = now - limits.history;
+    let of = |kind, since| Wanted { kind, since, until: None };
+    match (ask.mode, cursor) {
+        (Mode::Full, _) => of(ScanKind::Full, Some(history)),
+        (Mode::Incremental, Some(cursor))
+            if ask.due_full_scan == DueFullScan::Allowed && (has_current_full_scan || is_full_scan_due(cursor, limits, now)) =>
+        {
+            of(ScanKind::Full, Some(history))
+        }
+        (Mode::Incremental, Some(cursor)) => of(ScanKind::Incremental, Some(cursor.watermark - limits.lookback)),
+        (Mode::Incremental, None) => of(ScanKind::History, Some(history)),
+        (Mode::Backfill(BackfillRange { from, until }), _) => {
+            let since = match from {
+                HistoryFrom::Default => Some(history),
+                HistoryFrom::Since(since) => Some(since),
+                HistoryFrom::Earliest => None,
+            };
+            // As far back as a history goes, give or take what a load of hours may.
+            let is_all_of_history = until.is_none() && since.is_none_or(|since| since <= history + A_DAY);
+            Wanted { kind: if is_all_of_history { ScanKind::History } else { ScanKind::Backfill }, since, until }
+        }
+    }
+}
+
+impl Wanted {
+    /// A scan that goes as far, back and forth, is as good, and further ahead.
+    fn can_resume(&self, scan: &ScanProgress, now: DateTime<Utc>, limits: &ScanLimits) -> bool {
+        match self.kind {
+            ScanKind::Full => is_current_full_scan(scan, now, limits),
+            ScanKind::History | ScanKind::Backfill | ScanKind::Incremental => {
+                scan.since <= self.since && scan.until.is_none_or(|end| self.until.is_some_and(|until| until <= end))
+            }
+        }
+    }
+}
+
+fn is_current_full_scan(scan: &ScanProgress, now: DateTime<Utc>, limits: &ScanLimits) -> bool {
+    scan.started_at > now - FULL_SCAN_LASTS && scan.rules_fingerprint == limits.rules_fingerprint
+}
+
+/// Whether it is time again to compare everything.
+fn is_full_scan_due(cursor: Cursor, limits: &ScanLimits, now: DateTime<Utc>) -> bool {
+    let every = limits.reconcile_every;
+    // One in the future was made before the clock was set back.
+    !every.is_zero() && cursor.reconciled_at.is_none_or(|last| last + every <= now || last > now + A_DAY)
+}
+
+fn proves(kind: ScanKind, scan: &ScanProgress, limits: &ScanLimits, cursor: Option<Cursor>) -> Proves {
+    match (kind, cursor) {
+        (ScanKind::Full, _) => Proves::Everything,
+        // What a first load has not seen, it has not stored.
+        (ScanKind::History, None) => Proves::Everything,
+        (ScanKind::Incremental, _) => Proves::Changes,
+        (ScanKind::Backfill, None) => Proves::PartOfHistory,
+        // A history that is shorter leaves the rest to a later one, unless that has been read already.
+        (ScanKind::History | ScanKind::Backfill, Some(cursor)) => {
+            let needed_from = cursor.watermark - limits.lookback;
+            let reaches_the_watermark = scan.until.is_none() && scan.since.is_none_or(|since| since <= needed_from);
+            if reaches_the_watermark { Proves::Changes } else { Proves::PartOfHistory }
+        }
+    }
+}
+
+/// Reads what the tool's own tables know of an object. Where its table is gone, they forget the object.
+pub(super) async fn stored_progress(ctx: &Context<'_>, object: &Object) -> Result<StoredProgress, store::StoreError> {
+    let workspace = &ctx.store.schema;
+    if ctx.purpose.is_preview() {
+        if !ctx.store.is_set_up().await? {
+            return Ok(StoredProgress::default());
+        }
+        let read = ctx.store.read_only(async |db| {
+            let table_exists = store::table_exists(&mut *db, workspace, object).await?;
+            if table_exists { store::cursor(db, workspace, object).await } else { Ok(None) }
+        });
+        // Where a load was stopped is not where a preview begins.
+        return Ok(StoredProgress { cursor: read.await?, unfinished: Vec::new() });
+    }
+    let read = ctx.store.transaction(async |db| {
+        if let Some(binding) = ctx.binding {
+            store::expect_binding(&mut *db, workspace, binding).await?;
+        }
+        if !store::table_exists(&mut *db, workspace, object).await? {
+            store::reset_object(&mut *db, workspace, object).await?;
+        }
+        let cursor = store::cursor(&mut *db, workspace, object).await?;
+        let unfinished = store::unfinished_scans(db, workspace, object).await?;
+        Ok(StoredProgress { cursor, unfinished })
+    });
+    read.await
+}
+
+impl Purpose {
+    pub(super) fn is_preview(self) -> bool {
+        matches!(self, Purpose::Preview { .. })
+    }
+}
+
+/// What a scan reads, in order: each sweep, or the whole listing by id, and again for hidden records.
+///
+/// Ids are unique and growing, so a listing by id neither loses nor repeats a row over ties, and new
+/// records land on its last page. Sweeps are for changes only: everything else has to reach the records
+/// that lack the time it would be sorted by.
+pub(super) fn listings(object: &'static Object, window: Window, sorted: &[&str]) -> Vec<(Listing, Option<Sweep>)> {
+    let is_sorted = sorted.contains(&object.name);
+    let (sweeps, since): (Vec<Option<&'static str>>, _) = match window {
+        Window::Incremental { since, .. } if is_sorted => (object.sweeps().iter().copied().map(Some).collect(), Some(since)),
+        _ => (vec![None], None),
+    };
+    let hidden = if object.hidden.is_some() { vec![false, true] } else { vec![false] };
+    let listing =
+        |field: Option<&str>, hidden| Listing { sort: field.map_or("_id".to_owned(), |field| format!("-{field}")), hidden };
+    hidden
+        .into_iter()
+        .flat_map(|hidden| sweeps.iter().enumerate().map(move |(rank, field)| (rank, *field, hidden)))
+        .map(|(rank, field, hidden)| {
+            let sweep = field.zip(since).map(|(field, since)| Sweep::new(object.name, field, since, rank == 0));
+            (listing(field, hidden), sweep)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const LIMITS: ScanLimits = ScanLimits {
+        lookback: Duration::from_secs(72 * 3600),
+        history: DAY.saturating_mul(1461),
+        reconcile_every: DAY.saturating_mul(7),
+        rules_fingerprint: Some(1),
+    };
+    const SYNC: Ask = Ask { mode: Mode::Incremental, due_full_scan: DueFullScan::Allowed };
+    const FULL: Ask = Ask { mode: Mode::Full, due_full_scan: DueFullScan::Allowed };
+
+    /// So many days after the first of January.
+    fn day(day: i64) -> DateTime<Utc> {
+        "2026-01-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::days(day)
+    }
+
+    fn backfill(from: HistoryFrom, until: Option<DateTime<Utc>>) -> Ask {
+        Ask { mode: Mode::Backfill(BackfillRange { from, until }), ..SYNC }
+    }
+
+    fn synced(watermark: i64, reconciled: i64) -> StoredProgress {
+        let cursor = Cursor { watermark: day(watermark), reconciled_at: Some(day(reconciled)) };
+        StoredProgress { cursor: Some(cursor), unfinished: Vec::new() }
+    }
+
+    fn with_scan(stored: StoredProgress, kind: ScanKind, started: i64, since: i64) -> StoredProgress {
+        let starting = ScanProgress::starting(day(started), Some(day(since)), None);
+        let progress = ScanProgress { rules_fingerprint: Some(1), offset: 500, ..starting };
+        StoredProgress { unfinished: vec![UnfinishedScan { kind, progress, number: 7 }], ..stored }
+    }
+
+    /// What is decided on day 100, in short.
+    fn on_day_100(ask: Ask, stored: StoredProgress) -> String {
+        let Plan { kind, start, proves, new_rows, progress, .. } = decide(day(100), &LIMITS, ask, stored);
+        let since = progress.since.map_or("ever".to_owned(), |since| format!("day {}", (since - day(0)).num_days()));
+        let start = if start == Start::Anew { "anew" } else { "resumed" };
+        format!("{} since {since}, {start}, proves {proves:?}, rows {new_rows:?}", kind.as_str())
+    }
+
+    #[test]
+    fn what_is_asked_and_stored_decides_which_scan_is_made() {
+        let never = StoredProgress::default;
+        let history_begins = 100 - 1461;
+        for (case, ask, stored, expected) in [
+            ("a first sync", SYNC, never(), "history since day -1361, anew, proves Everything, rows Loaded"),
+            ("a daily sync", SYNC, synced(99, 98), "incremental since day 96, anew, proves Changes, rows Created"),
+            ("a week later", SYNC, synced(99, 93), "full since day -1361, anew, proves Everything, rows Created"),
+            ("a clock that was set back", SYNC, synced(99, 300), "full since day -1361, anew, proves Everything, rows Created"),
+            (
+                "a due full scan that has failed",
+                Ask { due_full_scan: DueFullScan::HasFailed, ..SYNC },
+                synced(99, 93),
+                "incremental since day 96, anew, proves Changes, rows Created",
+            ),
+            (
+                "a full scan that is asked for",
+                FULL,
+                synced(99, 99),
+                "full since day -1361, anew, proves Everything, rows Created",
+            ),
+            ("a full scan before any sync", FULL, never(), "full since day -1361, anew, proves Everything, rows Loaded"),
+            (
+                "a first backfill",
+                backfill(HistoryFrom::Default, None),
+                never(),
+                "history since day -1361, anew, proves Everything, rows Loaded",
+            ),
+            (
+                "a backfill of everything",
+                backfill(HistoryFrom::Earliest, None),
+                synced(99, 99),
+                "history since ever, anew, proves Changes, rows Loaded",
+            ),
+            (
+                "a short backfill before any sync",
+                backfill(HistoryFrom::Since(day(50)), None),
+                never(),
+                "backfill since day 50, anew, proves PartOfHistory, rows Loaded",
+            ),
+            (
+                "a backfill behind the watermark",
+                backfill(HistoryFrom::Since(day(98)), None),
+                synced(99, 99),
+                "backfill since day 98, anew, proves PartOfHistory, rows Loaded",
+            ),
+            (
+                "a backfill up to a day",
+                backfill(HistoryFrom::Earliest, Some(day(10))),
+                synced(99, 99),
+                "backfill since ever, anew, proves PartOfHistory, rows Loaded",
+            ),
+            (
+                "a load that was stopped",
+                SYNC,
+                with_scan(never(), ScanKind::History, 99, history_begins - 1),
+                "history since day -1362, resumed, proves Everything, rows Loaded",
+            ),
+            (
+                "a load that goes less far",
+                SYNC,
+                with_scan(never(), ScanKind::History, 99, history_begins + 1),
+                "history since day -1361, anew, proves Everything, rows Loaded",
+            ),
+            (
+                "a full scan that was stopped",
+                SYNC,
+                with_scan(synced(99, 98), ScanKind::Full, 100, history_begins),
+                "full since day -1361, resumed, proves Everything, rows Created",
+            ),
+            (
+                "one that is older than a day",
+                SYNC,
+                with_scan(synced(99, 98), ScanKind::Full, 98, history_begins),
+                "incremental since day 96, anew, proves Changes, rows Created",
+            ),
+        ] {
+            assert_eq!(on_day_100(ask, stored), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_full_scan_under_other_rules_begins_anew() {
+        let stored = with_scan(synced(99, 98), ScanKind::Full, 100, -1361);
+        let other_rules = ScanLimits { rules_fingerprint: None, ..LIMITS };
+        assert_eq!(decide(day(100), &LIMITS, FULL, stored.clone()).start, Start::Resumed { number: 7 });
+        assert_eq!(decide(day(100), &other_rules, FULL, stored).start, Start::Anew);
+    }
+
+    #[test]
+    fn a_sync_may_finish_a_load_that_goes_back_as_far_as_is_usual() {
+        let may = |from| {
+            decide(day(100), &LIMITS, backfill(from, None), StoredProgress::default()).a_sync_may_finish_it(day(100), &LIMITS)
+        };
+        assert!(may(HistoryFrom::Default));
+        assert!(!may(HistoryFrom::Earliest));
+        assert!(!may(HistoryFrom::Since(day(50))));
+    }
+}

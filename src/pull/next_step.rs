@@ -1,0 +1,191 @@
+//! What follows when a scan has ended: another scan, or the end of the pull.
+//!
+//! A pull may take several scans: one that was begun in an earlier run is followed by one of the changes since then, one
+//! that another run preempted is resumed, and a comparison of everything that fails is followed by the changes of the day.
+//! This is a state and its transitions, as values; the scans are made around them.
+
+use planhat_model::error::{Fails, Retry};
+use planhat_model::scan::{Mode, ScanKind};
+
+use super::decide::{Ask, DueFullScan, Plan, ScanLimits};
+use super::request::PullEnd;
+use super::{Context, PullError};
+
+/// Crashes of the database that a pull puts up with.
+const MAX_CHECKPOINTS_LOST: u32 = 5;
+
+/// What is known between two scans of a pull.
+#[derive(Debug)]
+pub(super) struct State {
+    mode: Mode,
+    /// The last scan was preempted by another run, behind a checkpoint.
+    was_preempted: bool,
+    /// Times that the database forgot pages that it had not brought to its disk when it died.
+    checkpoints_lost: u32,
+    /// The scan at work was begun in an earlier run.
+    begun_in_earlier_run: bool,
+    /// Why a full scan that was due could not be made.
+    full_scan_failure: Option<PullError>,
+}
+
+/// How a scan ended, this time.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Everything was read; what that proves may have moved the watermark.
+    Complete {
+        has_watermark: bool,
+    },
+    Stopped,
+    /// By another run, which is through before this one resumes.
+    Preempted {
+        is_saved: bool,
+    },
+    Failed(PullError),
+}
+
+impl Ended {
+    /// What is said of it where the database has forgotten pages.
+    pub(super) fn lost_checkpoint(&self) -> Option<String> {
+        match self {
+            Ended::Failed(failure) if failure.kind().retry() == Retry::FromCheckpoint => Some(failure.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// What follows.
+#[derive(Debug)]
+pub(super) enum Step {
+    Scan(State),
+    Done(Result<PullEnd, PullError>),
+}
+
+impl State {
+    pub(super) fn of(mode: Mode) -> State {
+        State { mode, was_preempted: false, checkpoints_lost: 0, begun_in_earlier_run: false, full_scan_failure: None }
+    }
+
+    pub(super) fn ask(&self) -> Ask {
+        let due_full_scan = if self.full_scan_failure.is_some() { DueFullScan::HasFailed } else { DueFullScan::Allowed };
+        Ask { mode: self.mode, due_full_scan }
+    }
+
+    /// Whether the run that preempted this one has read the rest: then no scan is made.
+    pub(super) fn was_finished_meanwhile(&self, plan: &Plan, ctx: &Context<'_>, limits: &ScanLimits) -> bool {
+        self.was_preempted && !plan.is_resumed() && plan.a_sync_may_finish_it(ctx.now, limits)
+    }
+
+    /// A plan that resumes a scan which this pull has not begun itself resumes one of an earlier run.
+    pub(super) fn begin(self, plan: &Plan) -> State {
+        let is_first = !self.was_preempted && self.checkpoints_lost == 0;
+        State { begun_in_earlier_run: plan.is_resumed() && (self.begun_in_earlier_run || is_first), ..self }
+    }
+
+    /// Whether a scan is a comparison of everything that nobody asked for, but that was due.
+    pub(super) fn is_due_full_scan(&self, kind: ScanKind) -> bool {
+        kind == ScanKind::Full && self.mode == Mode::Incremental
+    }
+}
+
+/// The transitions.
+pub(super) fn next_step(state: State, kind: ScanKind, ended: Ended) -> Step {
+    let is_due_full_scan = state.is_due_full_scan(kind);
+    match ended {
+        Ended::Stopped => Step::Done(Ok(PullEnd::Stopped)),
+        Ended::Preempted { is_saved } => Step::Scan(State { was_preempted: is_saved, ..state }),
+        // A scan that was begun in an earlier run vouches for nothing that changed since then.
+        Ended::Complete { has_watermark: true } if state.begun_in_earlier_run && !matches!(state.mode, Mode::Backfill(_)) => {
+            Step::Scan(State { mode: Mode::Incremental, begun_in_earlier_run: false, ..state })
+        }
+        Ended::Complete { .. } => Step::Done(state.full_scan_failure.map_or(Ok(PullEnd::Complete), Err)),
+        Ended::Failed(failure)
+            if failure.kind().retry() == Retry::FromCheckpoint && state.checkpoints_lost < MAX_CHECKPOINTS_LOST =>
+        {
+            Step::Scan(State { checkpoints_lost: state.checkpoints_lost + 1, was_preempted: false, ..state })
+        }
+        // What a comparison of everything cannot get past must not keep the changes of the day away.
+        Ended::Failed(failure) if is_due_full_scan && failure.kind().fails() == Fails::Listing => {
+            Step::Scan(State { full_scan_failure: Some(failure), ..state })
+        }
+        Ended::Failed(failure) => Step::Done(Err(state.full_scan_failure.unwrap_or(failure))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use planhat_api::ApiError;
+    use planhat_model::scan::{BackfillRange, HistoryFrom};
+    use planhat_store::StoreError;
+
+    use super::*;
+
+    fn not_a_list() -> PullError {
+        let source = ApiError::NotAList { path: "/tasks".to_owned(), found: "null".to_owned() };
+        PullError::Fetch { object: "tasks", offset: 0, source }
+    }
+
+    fn token_refused() -> PullError {
+        PullError::Fetch { object: "tasks", offset: 0, source: ApiError::Unauthorized { path: "/tasks".to_owned() } }
+    }
+
+    fn checkpoint_lost() -> PullError {
+        PullError::Store { object: "tasks", source: StoreError::CheckpointLost { object: "tasks" } }
+    }
+
+    /// What follows, in short.
+    fn after(state: State, kind: ScanKind, ended: Ended) -> String {
+        match next_step(state, kind, ended) {
+            Step::Done(Ok(end)) => format!("{end:?}"),
+            Step::Done(Err(error)) => format!("failed: {}", error.kind().text()),
+            Step::Scan(state) => format!("scan {:?}, {:?}", state.mode, state.ask().due_full_scan),
+        }
+    }
+
+    #[test]
+    fn each_end_of_a_scan_has_its_next_step() {
+        use ScanKind::{Full, History, Incremental};
+        let sync = || State::of(Mode::Incremental);
+        let resumed = |mode| State { begun_in_earlier_run: true, ..State::of(mode) };
+        let backfill = Mode::Backfill(BackfillRange { from: HistoryFrom::Default, until: None });
+        let without_full = || State { full_scan_failure: Some(not_a_list()), ..sync() };
+        let complete = || Ended::Complete { has_watermark: true };
+        let lost_often = || State { checkpoints_lost: MAX_CHECKPOINTS_LOST, ..sync() };
+        for (case, state, kind, ended, expected) in [
+            ("all was read", sync(), Incremental, complete(), "Complete"),
+            ("a load of an earlier run is through", resumed(Mode::Incremental), History, complete(), "scan Incremental, Allowed"),
+            ("it proved nothing", resumed(Mode::Incremental), History, Ended::Complete { has_watermark: false }, "Complete"),
+            ("a resumed backfill is through", resumed(backfill), History, complete(), "Complete"),
+            ("a full scan of an earlier run is through", resumed(Mode::Full), Full, complete(), "scan Incremental, Allowed"),
+            ("a signal", sync(), Incremental, Ended::Stopped, "Stopped"),
+            (
+                "another run wants the workspace",
+                resumed(backfill),
+                History,
+                Ended::Preempted { is_saved: true },
+                "scan Backfill(BackfillRange { from: Default, until: None }), Allowed",
+            ),
+            ("the database forgot pages", sync(), History, Ended::Failed(checkpoint_lost()), "scan Incremental, Allowed"),
+            ("it forgets them again and again", lost_often(), History, Ended::Failed(checkpoint_lost()), "failed: database"),
+            ("a due full scan fails at a page", sync(), Full, Ended::Failed(not_a_list()), "scan Incremental, HasFailed"),
+            ("the changes after that are stored", without_full(), Incremental, complete(), "failed: not a list"),
+            (
+                "the changes after that fail too",
+                without_full(),
+                Incremental,
+                Ended::Failed(token_refused()),
+                "failed: not a list",
+            ),
+            ("a due full scan is refused", sync(), Full, Ended::Failed(token_refused()), "failed: token refused"),
+            (
+                "a full scan that was asked for fails",
+                State::of(Mode::Full),
+                Full,
+                Ended::Failed(not_a_list()),
+                "failed: not a list",
+            ),
+            ("changes fail", sync(), Incremental, Ended::Failed(not_a_list()), "failed: not a list"),
+        ] {
+            assert_eq!(after(state, kind, ended), expected, "{case}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! One scan of one object: its listings one after the other, each page by page, and what its end proves.
+
+use chrono::{DateTime, Utc};
+use planhat_api::{Listing, ObjectClient, Page, Pager, Position};
+use planhat_model::catalog::Object;
+use planhat_model::scan::{ScanKind, SortCheck, Sweep};
+use planhat_store::{self as store, Cursor, Durability, PageStep, ScanCheckpoint, ScanProgress};
+use tracing::debug;
+
+use super::decide::{NewRows, Plan, Proves, Start, listings};
+use super::next_step::Ended;
+use super::page::ClassifiedPage;
+use super::rejected::RejectionShare;
+use super::table_writer::TableWriter;
+use super::{Context, PullError, Purpose, Report, detect_deletions};
+
+/// A scan at work.
+pub(super) struct ObjectScan<'a> {
+    pub(super) client: &'a ObjectClient,
+    pub(super) ctx: &'a Context<'a>,
+    plan: Plan,
+    /// How far it has come: it moves when a page is committed.
+    pub(super) progress: ScanProgress,
+    /// None in a dry run.
+    pub(super) checkpoint: Option<ScanCheckpoint<'a>>,
+    pub(super) table: TableWriter<'a>,
+    /// What of the listing that is being read was rejected, and of all that this scan has read.
+    listing_rejections: RejectionShare,
+    scan_rejections: RejectionShare,
+    /// Records that were listed before this scan.
+    listed_before: i64,
+    pub(super) report: &'a mut Report,
+}
+
+/// How a listing came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ListingEnd {
+    Complete,
+    /// The rest is older than the window, or in no order.
+    StoppedEarly,
+    /// The scan ends here, for now.
+    Interrupted(Interruption),
+}
+
+/// Why a scan ends between two pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interruption {
+    Stop,
+    Pause,
+}
+
+/// What the end of a scan has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ScanOutcome {
+    Complete,
+    /// Its listings have shown no record, and there are rows.
+    NothingListed,
+}
+
+impl<'a> ObjectScan<'a> {
+    pub(super) fn new(client: &'a ObjectClient, ctx: &'a Context<'a>, plan: Plan, report: &'a mut Report) -> ObjectScan<'a> {
+        let object = client.object();
+        let checkpoint = match ctx.purpose {
+            Purpose::Store { run_id } => {
+                // The changes of a day are few, and worth the wait for the disk.
+                let durability = match plan.new_rows {
+                    NewRows::Loaded => Durability::MayBeLost,
+                    NewRows::Created => Durability::Waits,
+                };
+                let new = ScanCheckpoint::of_new_scan(ctx.store, object, plan.kind, run_id, durability);
+                Some(match plan.start {
+                    Start::Anew => new,
+                    Start::Resumed { number } => new.resuming(number),
+                })
+            }
+            Purpose::Preview { .. } => None,
+        };
+        ObjectScan {
+            client,
+            ctx,
+            progress: plan.progress.clone(),
+            checkpoint,
+            table: TableWriter::new(ctx, object, plan.new_rows),
+            listing_rejections: RejectionShare::default(),
+            scan_rejections: RejectionShare::default(),
+            listed_before: report.figures.listed(),
+            report,
+            plan,
+        }
+    }
+
+    /// Reads all listings of the object, from where the scan is, finds what is deleted, and moves the watermark.
+    pub(super) async fn read_everything(mut self) -> Result<Ended, PullError> {
+        self.drop_older_full_scan().await?;
+        let listings = listings(self.object(), self.plan.window, &self.ctx.limits.sorted);
+        let names: Vec<String> = listings.iter().map(|(listing, _)| listing.name()).collect();
+        // Settings may have changed which listings there are.
+        let first = match names.iter().position(|name| *name == self.progress.listing) {
+            _ if self.progress.listing == detect_deletions::LISTING => names.len(),
+            found => found.unwrap_or(0),
+        };
+        if names.len() - first > 1 || self.plan.is_resumed() {
+            self.report.repeats.enable();
+        }
+        let mut read_to_the_end = false;
+        let mut saw_everything = !self.plan.is_resumed();
+        for ((listing, sweep), name) in listings.into_iter().zip(names).skip(first) {
+            // What a sweep read to the end needs no second one.
+            if sweep.as_ref().is_some_and(|sweep| !sweep.is_first) && read_to_the_end {
+                continue;
+            }
+            // Rows of a sweep move with every contact and edit: it begins anew rather than resuming.
+            if self.progress.listing != name || sweep.is_some() {
+                self.progress = self.progress.at_start_of(name);
+            }
+            match self.read_listing(listing, sweep).await? {
+                ListingEnd::Interrupted(Interruption::Stop) => return Ok(Ended::Stopped),
+                ListingEnd::Interrupted(Interruption::Pause) => return Ok(Ended::Preempted { is_saved: self.is_saved() }),
+                end => read_to_the_end = end == ListingEnd::Complete,
+            }
+            saw_everything &= read_to_the_end;
+        }
+        if !self.plan.is_resumed() && self.ctx.limits.rejections.rejects_whole_scan(&self.scan_rejections) {
+            return Err(self.reject_scan(&self.scan_rejections.clone()).await);
+        }
+        if self.plan.kind == ScanKind::Full && !self.detect_deletions().await? {
+            return Ok(Ended::Stopped);
+        }
+        self.report.saw_all = self.plan.kind == ScanKind::Full && saw_everything;
+        match self.finish(saw_everything).await.map_err(|source| self.store_failed(source))? {
+            ScanOutcome::Complete => Ok(Ended::Complete { has_watermark: self.report.watermark.is_some() }),
+            ScanOutcome::NothingListed => Err(PullError::NothingListed { object: self.object().name }),
+        }
+    }
+
+    /// What an older full scan was shown says nothing of how things are now.
+    async fn drop_older_full_scan(&mut self) -> Result<(), PullError> {
+        match &mut self.checkpoint {
+            Some(checkpoint) if self.plan.kind == ScanKind::Full && self.plan.start == Start::Anew => {
+                let dropped = checkpoint.drop_scan().await;
+                dropped.map_err(|source| self.store_failed(source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One listing, page by page.
+    async fn read_listing(&mut self, listing: Listing, mut sweep: Option<Sweep>) -> Result<ListingEnd, PullError> {
+        let ctx = self.ctx;
+        self.report.repeats.begin_listing();
+        self.listing_rejections = RejectionShare::default();
+        let position = Position { offset: self.progress.offset.cast_unsigned(), overlap_id: self.progress.overlap_id.clone() };
+        let mut pager = Pager::new(self.client, listing, ctx.limits.pages, position);
+        loop {
+            let fetched = tokio::select! {
+                biased;
+                () = ctx.stop.cancelled() => return self.interrupt(Interruption::Stop).await,
+                () = ctx.pause_gate.pause_requested() => return self.interrupt(Interruption::Pause).await,
+                page = pager.next() => page,
+            };
+            let page = match fetched {
+                Ok(page) => page,
+                Err(source) => {
+                    let failure = PullError::Fetch { object: self.object().name, offset: self.progress.offset, source };
+                    return self.interrupt(Interruption::Stop).await.and(Err(failure));
+                }
+            };
+            // Only the first answer shows that the object can be read at all.
+            if !self.table.is_prepared() {
+                self.report.readable = true;
+                self.table.prepare(self.report).await?;
+            }
+            let Some(mut page) = page else { return Ok(ListingEnd::Complete) };
+            while let Some(following) = pager.next_if_ready() {
+                page.append(following);
+            }
+            let order = sweep.as_mut().map(|sweep| sweep.check_page(&page.records, page.rows_moved));
+            if order != Some(SortCheck::PastWindow) {
+                pager.prefetch();
+            }
+            self.take_page(page).await?;
+            match order {
+                Some(SortCheck::PastWindow) => return Ok(ListingEnd::StoppedEarly),
+                Some(SortCheck::OutOfOrder(warning)) => {
+                    self.report.warn(warning);
+                    // The first sweep is read on to the end and so sees everything; a later one only adds to it.
+                    if sweep.take().is_some_and(|sweep| !sweep.is_first) {
+                        return Ok(ListingEnd::StoppedEarly);
+                    }
+                }
+                Some(SortCheck::InOrder) | None => {}
+            }
+        }
+    }
+
+    /// Takes a page, between two looks of the rejection guard: at what was rejected before, and at what the database refused.
+    async fn take_page(&mut self, page: Page) -> Result<(), PullError> {
+        let guard = self.ctx.limits.rejections;
+        let mut with_this_page = self.listing_rejections.clone();
+        with_this_page.add(page.records.len() + page.rejected.len(), &page.rejected);
+        if guard.is_exceeded_by(&with_this_page) {
+            return Err(self.reject_scan(&with_this_page).await);
+        }
+        self.store_page(page).await.map_err(|source| self.store_failed(source))?;
+        if guard.is_exceeded_by(&self.listing_rejections) {
+            return Err(self.reject_scan(&self.listing_rejections.clone()).await);
+        }
+        debug!(object = self.object().name, offset = self.progress.offset, "took a page");
+        self.ctx.progress.update(self.object().name, self.report.progress());
+        Ok(())
+    }
+
+    /// Classifies a page and stores what of it is in the window, or compares it. Only then the scan moves on.
+    async fn store_page(&mut self, page: Page) -> Result<(), store::StoreError> {
+        let newest: Vec<_> = page.records.iter().map(|record| record.newest_of(self.object().times())).collect();
+        let step = self.step_behind(&page, newest.iter().copied().max().flatten());
+        let page = ClassifiedPage::of(page, newest, self.plan.window, &self.table, &self.report.repeats).await?;
+        let page = match self.table.rules {
+            // From here on nothing knows what must not be kept.
+            Some(rules) => page.under(rules),
+            None => page,
+        };
+        let refused = match &mut self.checkpoint {
+            Some(checkpoint) => self.table.store(&page, checkpoint, &step, self.report).await?,
+            None => {
+                let diff = matches!(self.ctx.purpose, Purpose::Preview { diff: true });
+                self.table.preview(&page, diff, self.report).await?;
+                Vec::new()
+            }
+        };
+        for share in [&mut self.listing_rejections, &mut self.scan_rejections] {
+            share.add(page.listed, page.rejected.iter().chain(&refused));
+        }
+        self.report.repeats.insert(&page.shown);
+        self.progress = step.progress;
+        Ok(())
+    }
+
+    /// Where the scan is behind a page, of which this is the newest time.
+    fn step_behind(&self, page: &Page, newest: Option<DateTime<Utc>>) -> PageStep {
+        let mut progress = self.progress.clone();
+        if progress.offset == 0 && progress.newest_change_at.is_none() {
+            // A clock of ours that is ahead must not vouch for changes that are still to come.
+            progress.started_at = page.served_at.map_or(progress.started_at, |at| at.min(progress.started_at));
+        }
+        progress.newest_change_at = progress.newest_change_at.max(newest);
+        (progress.offset, progress.overlap_id) = (page.next.offset.cast_signed(), page.next.overlap_id.clone());
+        let listed_ids = match self.plan.kind {
+            ScanKind::Full => {
+                let rejected = page.rejected.iter().filter_map(|rejected| rejected.id.as_ref());
+                page.records.iter().map(|record| &record.id).chain(rejected).cloned().collect()
+            }
+            ScanKind::History | ScanKind::Backfill | ScanKind::Incremental => Vec::new(),
+        };
+        PageStep { progress, pages: page.pages, listed_ids }
+    }
+
+    /// The rejection guard holds: nothing more is read. What was rejected before has been passed by, and may come with
+    /// an id that nobody knows, so the scan ends here and the next one begins anew.
+    async fn reject_scan(&mut self, share: &RejectionShare) -> PullError {
+        if let Some(checkpoint) = &mut self.checkpoint
+            && let Err(source) = checkpoint.drop_scan().await
+        {
+            return self.store_failed(source);
+        }
+        let RejectionShare { listed, rejected, .. } = *share;
+        PullError::Rejected { object: self.object().name, rejected, listed, reason: share.reason().to_owned() }
+    }
+
+    /// Ends the scan for now, with a checkpoint.
+    async fn interrupt(&mut self, why: Interruption) -> Result<ListingEnd, PullError> {
+        if let Some(checkpoint) = &mut self.checkpoint {
+            let saved = checkpoint.save_before_pause(&self.progress).await;
+            saved.map_err(|source| self.store_failed(source))?;
+        }
+        Ok(ListingEnd::Interrupted(why))
+    }
+
+    fn is_saved(&self) -> bool {
+        self.checkpoint.as_ref().is_some_and(ScanCheckpoint::is_saved)
+    }
+
+    /// Ends the scan and moves the watermark: never past what the listings showed, even if Planhat's
+    /// clock is behind ours, and not at all after a scan that saw nothing, which may be an answer
+    /// gone wrong.
+    async fn finish(&mut self, saw_everything: bool) -> Result<ScanOutcome, store::StoreError> {
+        let (ctx, schema, object) = (self.ctx, &self.ctx.store.schema, self.object());
+        let listed_nothing = self.report.figures.listed() == self.listed_before;
+        let Purpose::Store { run_id } = ctx.purpose else {
+            let has_rows = listed_nothing
+                && self.table.exists
+                && ctx.store.read_only(async |db| store::has_live_rows(db, schema, object).await).await?;
+            return Ok(if has_rows { ScanOutcome::NothingListed } else { ScanOutcome::Complete });
+        };
+        let Some(checkpoint) = &self.checkpoint else { return Ok(ScanOutcome::Complete) };
+        let Plan { kind, start, proves, .. } = self.plan;
+        let started_at = self.progress.started_at;
+        let watermark = self.progress.newest_change_at.map_or(started_at, |newest| newest.min(started_at));
+        let finished = checkpoint.end_scan(async |db| {
+            // One that was resumed may have seen everything in an earlier run; of a full scan that is on record.
+            let saw_nothing = match (start, kind) {
+                _ if !listed_nothing => false,
+                (Start::Anew, _) => true,
+                (Start::Resumed { .. }, ScanKind::Full) => store::some_listed_ids(&mut *db, schema, object, 1).await?.is_empty(),
+                (Start::Resumed { .. }, _) => false,
+            };
+            if saw_nothing {
+                let has_rows = store::has_live_rows(db, schema, object).await?;
+                return Ok((if has_rows { ScanOutcome::NothingListed } else { ScanOutcome::Complete }, None, None));
+            }
+            if proves == Proves::PartOfHistory {
+                let warning = "only a part of the usual history was asked for; the next sync loads the rest (see sync.history)";
+                let is_first = store::cursor(db, schema, object).await?.is_none();
+                return Ok((ScanOutcome::Complete, None, is_first.then_some(warning)));
+            }
+            if kind == ScanKind::Full {
+                store::end_covered_history(&mut *db, schema, object, ctx.limits.history).await?;
+            }
+            if saw_everything {
+                store::release_unlisted(&mut *db, schema, object, run_id).await?;
+            }
+            let reconciled_at = (proves == Proves::Everything).then_some(started_at);
+            let moved = store::move_cursor(db, schema, object, Cursor { watermark, reconciled_at }).await?;
+            Ok((ScanOutcome::Complete, Some(moved), None))
+        });
+        let (outcome, moved, warning) = finished.await?;
+        self.report.watermark = moved.or(self.report.watermark);
+        if let Some(warning) = warning {
+            self.report.warn(format!("{}: {warning}", object.name));
+        }
+        Ok(outcome)
+    }
+
+    pub(super) fn object(&self) -> &'static Object {
+        self.client.object()
+    }
+
+    pub(super) fn store_failed(&self, source: store::StoreError) -> PullError {
+        PullError::Store { object: self.object().name, source }
+    }
+}

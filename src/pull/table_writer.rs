@@ -1,0 +1,226 @@
+//! Writes the rows of a page: the columns it brings first, then its rows, actions, quarantined records and the checkpoint
+//! behind it, as one commit.
+
+use std::collections::{HashMap, HashSet};
+
+use planhat_model::catalog::Object;
+use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
+use planhat_model::record::{Record, Rejected};
+use planhat_model::rules::Rules;
+use planhat_store::{
+    self as store, ActionPolicy, PageStep, PageWork, PgConnection, RowCounts, ScanCheckpoint, StoreError, Target,
+};
+use tracing::warn;
+
+use super::decide::NewRows;
+use super::declarations::NewFields;
+use super::page::ClassifiedPage;
+use super::rejected::RejectionTally;
+use super::{Context, PullError, Report};
+
+/// The table of an object, as far as it is known.
+pub(super) struct TableWriter<'a> {
+    pub(super) ctx: &'a Context<'a>,
+    pub(super) object: &'static Object,
+    pub(super) rules: Option<&'a Rules>,
+    pub(super) ignored_fields: IgnoredFields,
+    action_policy: ActionPolicy,
+    pub(super) exists: bool,
+    /// None before it was prepared.
+    pub(super) columns: Option<Columns>,
+    /// The table has been found to take no more columns.
+    is_full: bool,
+    /// Records of this object in quarantine that have an id, to be released when they arrive whole.
+    quarantined: HashSet<String>,
+}
+
+/// What is written of a page.
+struct PageRows<'a> {
+    page: &'a ClassifiedPage,
+    rows: &'a [Row<'a>],
+    target: Target<'a>,
+    /// The records that the run has rejected before.
+    tally: &'a RejectionTally,
+}
+
+/// What became of a page.
+struct CommittedPage {
+    counts: RowCounts,
+    refused: Vec<Rejected>,
+    /// The ids of those that were in quarantine.
+    released: Vec<String>,
+}
+
+/// How the rows of a page are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Write {
+    AllAtOnce,
+    /// In ever smaller parts, to find the rows that the database refuses: they are quarantined too.
+    Bisecting,
+}
+
+impl<'a> TableWriter<'a> {
+    pub(super) fn new(ctx: &'a Context<'a>, object: &'static Object, new_rows: NewRows) -> TableWriter<'a> {
+        TableWriter {
+            ctx,
+            object,
+            rules: ctx.limits.rules_of(object),
+            ignored_fields: ctx.limits.ignored_fields_of(object),
+            action_policy: ctx.limits.timeline.action_policy(new_rows == NewRows::Loaded),
+            exists: false,
+            columns: None,
+            is_full: false,
+            quarantined: HashSet::new(),
+        }
+    }
+
+    pub(super) fn is_prepared(&self) -> bool {
+        self.columns.is_some()
+    }
+
+    /// Makes the table where it may be made, or looks at it in a dry run.
+    pub(super) async fn prepare(&mut self, report: &mut Report) -> Result<(), PullError> {
+        let prepared = match self.ctx.purpose.is_preview() {
+            true => self.inspect_table(report).await,
+            false => self.create_table_if_missing().await,
+        };
+        prepared.map_err(|source| PullError::Store { object: self.object.name, source })?;
+        match (&self.columns, &self.ctx.declarations.unknown) {
+            (None, Some(source)) => Err(PullError::Undeclared { object: self.object.name, source: source.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn create_table_if_missing(&mut self) -> Result<(), StoreError> {
+        let (schema, object, declarations) = (&self.ctx.store.schema, self.object, self.ctx.declarations);
+        let made = self.ctx.store.transaction(async |db| {
+            let known = store::load_columns(&mut *db, schema, object).await?;
+            if declarations.new_fields(&known) == NewFields::Refused {
+                return Ok(None);
+            }
+            if !store::table_exists(&mut *db, schema, object).await? {
+                store::create_table(&mut *db, schema, object).await?;
+            }
+            let columns = store::load_columns(&mut *db, schema, object).await?;
+            store::recreate_dropped_columns(&mut *db, schema, object, &columns).await?;
+            let quarantined = store::ids_in_quarantine(db, schema, object).await?;
+            Ok(Some((columns, quarantined)))
+        });
+        if let Some((columns, quarantined)) = made.await? {
+            (self.columns, self.quarantined, self.exists) = (Some(self.as_declared(columns)), quarantined, true);
+        }
+        Ok(())
+    }
+
+    /// Columns to which none of a custom field is added while its declaration is not known.
+    pub(super) fn as_declared(&self, columns: Columns) -> Columns {
+        match self.ctx.declarations.new_fields(&columns) {
+            NewFields::Column | NewFields::Refused => columns,
+            NewFields::Wait => columns.without_new_custom_columns(),
+        }
+    }
+
+    pub(super) fn has_in_quarantine(&self, id: &str) -> bool {
+        self.quarantined.contains(id)
+    }
+
+    /// Which of these records are stored, and whether as deleted.
+    pub(super) async fn deletion_marks_of(&self, ids: &[&str]) -> Result<HashMap<String, bool>, StoreError> {
+        if ids.is_empty() || !self.exists {
+            return Ok(HashMap::new());
+        }
+        let (schema, object) = (&self.ctx.store.schema, self.object);
+        let found = self.ctx.store.transaction(async |db| store::deletion_marks_of(db, schema, object, ids).await).await?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// The table as rows are written to it.
+    pub(super) fn target<'t>(&'t self, columns: &'t Columns, run_id: i64) -> Target<'t> {
+        let (schema, object) = (&self.ctx.store.schema, self.object);
+        Target { schema, object, columns, run_id, action_policy: self.action_policy, rules: self.rules }
+    }
+
+    /// Stores a page. Returns the records that the database refused.
+    pub(super) async fn store(
+        &mut self,
+        page: &ClassifiedPage,
+        checkpoint: &mut ScanCheckpoint<'_>,
+        step: &PageStep,
+        report: &mut Report,
+    ) -> Result<Vec<Rejected>, StoreError> {
+        self.add_columns_for(&page.taken, report).await?;
+        let Some(columns) = &self.columns else { return Ok(Vec::new()) };
+        let rows = flatten(columns, &self.ignored_fields, &page.taken);
+        let target = self.target(columns, checkpoint.run_id());
+        let work = PageRows { page, rows: &rows, target, tally: &report.rejected };
+        let committed = match checkpoint.commit_page(step, async |db| self.write(db, &work, Write::AllAtOnce).await).await {
+            Err(error) => match error.refusal() {
+                // The database's words may quote a value; they are for the quarantine alone.
+                Some((_, sqlstate)) => {
+                    warn!(object = self.object.name, sqlstate, "the database refused a page: looking for the record");
+                    checkpoint.commit_page(step, async |db| self.write(db, &work, Write::Bisecting).await).await
+                }
+                None => Err(error),
+            },
+            committed => committed,
+        };
+        let CommittedPage { counts, refused, released } = committed?;
+        report.add(self.object, page, &rows, counts, &refused);
+        for id in released {
+            self.quarantined.remove(&id);
+        }
+        self.quarantined.extend(page.rejected.iter().chain(&refused).filter_map(|rejected| rejected.id.clone()));
+        Ok(refused)
+    }
+
+    /// Adds columns for what a page brings for the first time, in a transaction of its own: it locks the table
+    /// against readers, so it has to be short. A column without values harms nobody if we die after it.
+    async fn add_columns_for(&mut self, records: &[Record], report: &mut Report) -> Result<(), StoreError> {
+        let (schema, object, declared) = (&self.ctx.store.schema, self.object, &self.ctx.declarations.declared);
+        if self.is_full || self.columns.as_ref().is_some_and(|columns| !columns.would_grow(records)) {
+            return Ok(());
+        }
+        let grown = self.ctx.store.transaction(async |db| {
+            store::lock_columns(&mut *db, schema, object).await?;
+            // Somebody else may have made some meanwhile.
+            let mut columns = self.as_declared(store::load_columns(&mut *db, schema, object).await?);
+            let known = columns.len();
+            let added = columns.grow(object, records, declared);
+            store::add_columns(db, schema, object, known, &added).await?;
+            Ok(columns)
+        });
+        match grown.await {
+            // Columns of the user, and dropped ones, count too: what is new goes to `_overflow`.
+            Err(error) if error.refusal().is_some() => {
+                self.is_full = true;
+                report.warn(format!("{}: the table takes no more columns", object.name));
+            }
+            grown => self.columns = Some(grown?),
+        }
+        Ok(())
+    }
+
+    /// Writes rows and actions, releases from quarantine what has arrived whole, and quarantines what cannot be stored.
+    async fn write(
+        &self,
+        db: &mut PgConnection,
+        &PageRows { page, rows, target, tally }: &PageRows<'_>,
+        write: Write,
+    ) -> Result<PageWork<CommittedPage>, StoreError> {
+        let Target { schema, object, run_id, .. } = target;
+        let (counts, refused) = match write {
+            Write::AllAtOnce => (store::upsert(&mut *db, target, rows).await?, Vec::new()),
+            Write::Bisecting => store::upsert_bisecting(&mut *db, target, rows).await?,
+        };
+        let refused: Vec<Rejected> = refused.into_iter().filter_map(|refused| page.refuse(refused)).collect();
+        let is_refused = |id: &str| refused.iter().any(|refused| refused.id.as_deref() == Some(id));
+        let in_quarantine = rows.iter().map(|row| row.id).filter(|id| self.quarantined.contains(*id));
+        let released: Vec<&str> = in_quarantine.filter(|id| !is_refused(id)).collect();
+        store::release_stored(&mut *db, schema, object, &released).await?;
+        let entries = tally.entries(page.rejected.iter().chain(&refused), self.ctx.limits.quarantine_rows);
+        store::quarantine_records(db, schema, object, run_id, &entries).await?;
+        let has_changes = !(counts.changed_nothing() && released.is_empty() && entries.is_empty());
+        let released = released.into_iter().map(str::to_owned).collect();
+        Ok(PageWork { done: CommittedPage { counts, refused, released }, has_changes })
+    }
+}

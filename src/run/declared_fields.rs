@@ -1,0 +1,35 @@
+//! Reads the declarations of custom fields, at the start of a run: they decide the types of new columns.
+
+use planhat_api::{self as api, Listing, ObjectClient, Pager, Position};
+use planhat_model::error::Chain;
+use planhat_model::flatten::Declared;
+use tracing::{info, warn};
+
+use crate::pull::{Declarations, Limits};
+
+/// The types of custom fields, as far as they can be read.
+pub(super) async fn declared_fields(customfields: Option<&ObjectClient>, limits: &Limits) -> Declarations {
+    let Some(client) = customfields else { return Declarations::default() };
+    let listing = Listing { sort: "_id".to_owned(), hidden: false };
+    let mut pager = Pager::new(client, listing, limits.pages, Position::default());
+    let mut records = Vec::new();
+    let failure = loop {
+        match pager.next().await {
+            Ok(Some(page)) => records.extend(page.records),
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    let declared = Declared::from_records(&records).under(&limits.rules);
+    match &failure {
+        Some(error @ api::ApiError::AccessDenied { .. }) => {
+            info!(error = %Chain(error), "custom fields take their types from values: their declarations may not be read");
+        }
+        Some(error) => warn!(
+            error = %Chain(error),
+            "the declarations of custom fields could not be read: objects are not loaded for the first time, and new custom fields wait in _overflow"
+        ),
+        None => {}
+    }
+    Declarations::of(declared, failure)
+}
