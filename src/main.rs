@@ -29,7 +29,6 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let environment = config::readable(std::env::vars_os())?;
     let rust_log = environment.get("RUST_LOG").filter(|filter| !filter.is_empty()).cloned();
-    let no_color = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
 
     let load = || config::load(cli.config.as_deref(), environment.clone());
     let mut settings = load()?;
@@ -37,7 +36,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         // The demo tells its story on stdout; only what goes wrong may interrupt it.
         settings.log.level = "warn".to_owned();
     }
-    telemetry::start(&settings.log, rust_log.as_deref(), no_color).map_err(anyhow::Error::new)?;
+    telemetry::start(&settings.log, rust_log.as_deref()).map_err(anyhow::Error::new)?;
     // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
     let span = error_span!("workspace", workspace = %settings.database.schema);
     match cli.command {
