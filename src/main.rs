@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use planhat_sync::cli::{Cli, Command, Once};
 use planhat_sync::command_error::CommandError;
+use planhat_sync::workspace::Workspace;
 use planhat_sync::{commands, config, daemon, print, telemetry};
 use tracing::{Instrument, error_span};
 
@@ -38,9 +39,9 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     }
     telemetry::start(&settings.log, rust_log.as_deref(), no_color).map_err(anyhow::Error::new)?;
     // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
-    let workspace = error_span!("workspace", workspace = %settings.database.schema);
+    let span = error_span!("workspace", workspace = %settings.database.schema);
     match cli.command {
-        Command::Daemon => daemon::daemon(settings, load).instrument(workspace).await,
-        Command::Once(command) => commands::execute(command, &settings).instrument(workspace).await,
+        Command::Daemon => daemon::daemon(settings, load).instrument(span).await,
+        Command::Once(command) => commands::execute(command, &Workspace::new(settings)).instrument(span).await,
     }
 }

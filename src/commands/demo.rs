@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use planhat_api::Client;
 use planhat_model::catalog;
-use planhat_simulator::{Options, Simulator, Workspace};
-use planhat_store::{self as store, EmbeddedLocation, RunStatus, Store};
+use planhat_simulator::{self as simulator, Simulator};
+use planhat_store::{self as store, RunStatus, SampleQuery, Store};
 use serde_json::json;
 
 use super::{schema, sync};
@@ -19,8 +18,7 @@ use crate::print;
 use crate::pull::Mode;
 use crate::run::{self, RunRequest, Summary};
 use crate::signals::{self, Stop};
-use crate::workspace;
-use crate::workspace::client;
+use crate::workspace::Workspace;
 
 /// Enough for several pages.
 const GENERATED_RECORDS: usize = 1500;
@@ -33,22 +31,24 @@ const TODAY: &str = "2026-11-21T12:00:00Z";
 
 pub(super) async fn demo() -> Result<ExitCode, CommandError> {
     print::to_stdout("A simulated Planhat workspace on a loopback port, and an empty embedded PostgreSQL 17 …\n");
-    let simulator = Simulator::start(workspace(), Options::default()).await.context("could not start the simulated Planhat")?;
-    let settings = settings_for(&simulator)?;
+    let simulator =
+        Simulator::start(records(), simulator::Options::default()).await.context("could not start the simulated Planhat")?;
+    let workspace = Workspace::new(settings_for(&simulator)?);
     // From here on there is something to clean up.
-    let stop = signals::listen().context("could not listen for signals")?;
-    let store = Store::embedded(EmbeddedLocation::Temporary, &settings.database.schema).await?;
+    let stop = signals::listen()?;
+    let store = workspace.open_temporary_store().await?;
     store.stop_on(stop.token.clone());
-    let result = show(&simulator, &settings, &store, &stop).await;
+    let result = show(&simulator, &workspace, &store, &stop).await;
     store.close().await;
     result
 }
 
 /// The fixtures, which have every awkward shape there is, and some bulk.
-fn workspace() -> Workspace {
-    let (fixtures, bulk) = (Workspace::from_fixtures(), Workspace::generated(SEED, GENERATED_RECORDS));
-    catalog::default_objects().into_iter().fold(Workspace::empty(), |workspace, object| {
-        workspace.with(object.name, [fixtures.records(object.name), bulk.records(object.name)].concat())
+fn records() -> simulator::Workspace {
+    let fixtures = simulator::Workspace::from_fixtures();
+    let bulk = simulator::Workspace::generated(SEED, GENERATED_RECORDS);
+    catalog::default_objects().into_iter().fold(simulator::Workspace::empty(), |records, object| {
+        records.with(object.name, [fixtures.records(object.name), bulk.records(object.name)].concat())
     })
 }
 
@@ -62,12 +62,12 @@ fn settings_for(simulator: &Simulator) -> Result<Settings, CommandError> {
     Ok(config::load_without_file(environment)?)
 }
 
-async fn show(simulator: &Simulator, settings: &Settings, store: &Store, stop: &Stop) -> Result<ExitCode, CommandError> {
-    let client = client(settings)?;
+async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop: &Stop) -> Result<ExitCode, CommandError> {
+    let client = workspace.client()?;
     store.migrate().await?;
 
     print::to_stdout("$ planhat-sync sync        # the first run of an object is its historical load");
-    let first = sync_once(&client, settings, store, stop).await?;
+    let first = sync_once(&client, workspace, store, stop).await?;
     print::to_stdout(&sync::text_of(&first));
     if first.status != RunStatus::Succeeded {
         return Ok(ExitCode::from(sync::exit_code(&first, stop)));
@@ -77,7 +77,7 @@ async fn show(simulator: &Simulator, settings: &Settings, store: &Store, stop: &
     print::to_stdout(&schema::overview(&schema::tables(store, &[]).await?));
 
     print::to_stdout("\n$ psql -c 'select … from planhat.companies'      # properties and custom fields are columns");
-    print::to_stdout(&companies(store, FOUR_OF_THEM).await?);
+    print::to_stdout(&companies(settings, store, FOUR_OF_THEM).await?);
 
     edit_some(simulator);
     print::to_stdout(
@@ -85,7 +85,7 @@ async fn show(simulator: &Simulator, settings: &Settings, store: &Store, stop: &
          corrects a contact's position, and opens a new opportunity. Then:\n\n\
          $ planhat-sync sync        # only what changed is written",
     );
-    let second = sync_once(&client, settings, store, stop).await?;
+    let second = sync_once(&client, workspace, store, stop).await?;
     print::to_stdout(&sync::text_of(&second));
     if second.status != RunStatus::Succeeded {
         return Ok(ExitCode::from(sync::exit_code(&second, stop)));
@@ -94,33 +94,26 @@ async fn show(simulator: &Simulator, settings: &Settings, store: &Store, stop: &
     print::to_stdout(
         "\n$ psql -c 'select … from planhat.companies where _run_id = 2'      # just these two companies were written",
     );
-    print::to_stdout(&companies(store, " where _run_id = 2").await?);
+    print::to_stdout(&companies(settings, store, " where _run_id = 2").await?);
     print::to_stdout(&format!(
         "\nThe demo is over; its data is gone. For your own workspace:\n\n  \
          export PLANHAT_API_TOKEN=…        # of a private app in Planhat, with read access\n  \
          export DATABASE_URL=postgres://user:password@host:5432/database    # or leave it out for the embedded one\n  \
          planhat-sync check                # says what is missing\n  \
          planhat-sync sync                 # the first time up to {} years of history, then what changed",
-        settings.sync.history.as_secs() / (365 * 86_400),
+        workspace.settings.sync.history.as_secs() / (365 * 86_400),
     ));
     Ok(ExitCode::SUCCESS)
 }
 
-async fn sync_once(client: &Client, settings: &Settings, store: &Store, stop: &Stop) -> Result<Summary, CommandError> {
-    let request = RunRequest {
-        command: "demo",
-        objects: &settings.planhat.objects,
-        mode: Mode::Incremental,
-        limits: workspace::limits(settings),
-        now: today(),
-        concurrency: settings.sync.concurrency,
-        progress: Arc::default(),
-    };
+async fn sync_once(client: &Client, workspace: &Workspace, store: &Store, stop: &Stop) -> Result<Summary, CommandError> {
+    let objects = &workspace.settings.planhat.objects;
+    let request = RunRequest { now: today(), ..workspace.run_request("demo", Mode::Incremental, objects) };
     Ok(run::run(client, store, &request, &stop.token).await?)
 }
 
 /// Some companies as they stand in the table.
-async fn companies(store: &Store, condition: &'static str) -> Result<String, CommandError> {
+async fn companies(settings: &Settings, store: &Store, condition: &'static str) -> Result<String, CommandError> {
     let columns = [
         "planhat__name",
         "planhat__status",
@@ -129,7 +122,10 @@ async fn companies(store: &Store, condition: &'static str) -> Result<String, Com
         "planhat__rocket_go_live_eu__custom",
         "planhat__modules__custom",
     ];
-    let rows = store.read_only(async |db| store::sample(db, &store.schema, "companies", &columns, condition, 4).await).await?;
+    let Some(object) = catalog::object("companies") else { return Ok(String::new()) };
+    let wanted =
+        SampleQuery { schema: &store.schema, object, rules: settings.rules.get(object.name), columns: &columns, condition };
+    let rows = store.read_only(async |db| store::sample(db, wanted, 4).await).await?;
     Ok(print::table(&columns, columns.len(), rows))
 }
 

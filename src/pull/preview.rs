@@ -160,10 +160,7 @@ impl TableWriter<'_> {
             }
             let found = store::compare(&mut *db, target, rows).await?;
             let is_shown = !found.changed.is_empty() && room > 0;
-            let mut differences = if is_shown { store::differences(db, target, &found.changed).await? } else { Vec::new() };
-            for Difference { column, old, .. } in &mut differences {
-                *old = old.take().map(|old| store::masked_old_value(target, column, old));
-            }
+            let differences = if is_shown { store::differences(db, target, &found.changed).await? } else { Vec::new() };
             Ok((found, differences))
         });
         compared.await

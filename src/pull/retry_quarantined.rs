@@ -12,9 +12,6 @@ use serde_json::value::RawValue;
 
 use super::Limits;
 
-/// Texts at a time.
-const BATCH: i64 = 100;
-
 /// What came of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetryCounts {
@@ -42,8 +39,9 @@ pub async fn retry_quarantined(
     let ignore_changes = IgnoredFields::of(object, limits.ignore_changes.get(object.name), None);
     let action_policy = limits.timeline.action_policy(false);
     let target = Target { schema: workspace, object, columns: &columns, run_id, action_policy, rules: None };
+    let rules = limits.rules.get(object.name);
     loop {
-        let texts = store.read_only(async |db| store::texts_in_quarantine(db, workspace, object, last, BATCH).await).await?;
+        let texts = store.read_only(async |db| store::texts_in_quarantine(db, workspace, object, rules, last).await).await?;
         let Some((latest, _)) = texts.last() else { return Ok(retried) };
         last = *latest;
         let tried = texts.len() as u64;

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use planhat_api::{self as api, Client};
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
-use planhat_store::{self as store, Binding, PgConnection, Proof, Store};
+use planhat_store::{self as store, Binding, NewBinding, PgConnection, Proof, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -214,7 +214,8 @@ async fn bind(
             None => store::new_key(&mut *db).await?,
         };
         let Identity { fingerprint, host } = identity_now(client, &key);
-        let is_new = store::bind(&mut *db, workspace, known, &key, &fingerprint, &host, proof).await?;
+        let new = NewBinding { key: &key, fingerprint: &fingerprint, host: &host, proof };
+        let is_new = store::bind(&mut *db, workspace, known, new).await?;
         if is_new && proof != Proof::StoredRecords {
             store::reset_workspace(&mut *db, workspace).await?;
         }

@@ -44,6 +44,15 @@ fn only_one_module_makes_statements_and_vouches_for_their_safety() {
 }
 
 #[test]
+fn only_the_workspace_makes_a_client_a_store_or_a_notifier() {
+    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("src") && !file.ends_with("workspace.rs")) {
+        for made in ["Client::new(", "Store::connect", "Store::embedded(", "Notifier::new("] {
+            assert!(!text.contains(made), "{}: {made}", file.display());
+        }
+    }
+}
+
+#[test]
 fn the_client_knows_no_method_but_get() {
     for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("crates/api")) {
         for method in [".post(", ".put(", ".patch(", ".delete(", ".request(", "Method::"] {

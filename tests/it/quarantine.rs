@@ -487,6 +487,24 @@ async fn a_custom_field_that_is_new_while_its_declaration_is_unknown_waits_and_g
 }
 
 #[tokio::test]
+async fn a_record_that_changes_while_one_of_its_fields_waits_for_a_column_is_stored_as_it_is() {
+    let sync = TestSync::new(Workspace::empty().with("projects", good(0..3))).await;
+    sync.sync_one("projects").await;
+    sync.simulator.edit("projects", "000001", day(0), |project| _ = project.insert("custom".into(), json!({"Seats": "10"})));
+    sync.simulator.answer_next("customfields", vec![ScriptedAnswer::status(503); 4]);
+    sync.sync_one("projects").await;
+
+    sync.simulator.edit("projects", "000001", day(0), |project| _ = project.insert("name".into(), json!("another name")));
+    for updated in [1, 0] {
+        sync.simulator.answer_next("customfields", vec![ScriptedAnswer::status(503); 4]);
+        let waits = sync.sync_one("projects").await;
+
+        assert_eq!((waits.run.figures.updated, waits.run.figures.overflowed), (updated, 1), "{:?}", waits.run.reason);
+        sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+    }
+}
+
+#[tokio::test]
 async fn the_calls_for_declarations_count() {
     let sync = TestSync::new(seats_workspace()).await;
     let summary = sync.run(Mode::Incremental, &[catalog::object("projects").unwrap()]).await;

@@ -38,15 +38,17 @@ pub use data::column_types::{Retyped, retype};
 pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
 };
+pub use data::diff::{Difference, PageDiff, compare, differences};
 pub use data::tables::{
-    add_columns, create_table, load_columns, lock_columns, recreate_dropped_columns, row_count, sample, table_exists, table_sql,
+    SampleQuery, add_columns, create_table, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
+    table_exists, table_sql,
 };
-pub use data::upsert::{Difference, PageDiff, RefusedRow, RowCounts, Target, compare, differences, upsert, upsert_bisecting};
+pub use data::upsert::{RefusedRow, RowCounts, Target, upsert, upsert_bisecting};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedLocation;
 pub use requirements::{ConnectionSecurity, DatabaseRequirements, check_requirements, synced_tables};
 pub use state::bindings::{
-    Binding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
+    Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
 };
 pub use state::checkpoint::{
     Cursor, Durability, PageStep, PageWork, ScanCheckpoint, ScanProgress, UnfinishedScan, cursor, end_covered_history, end_scans,
@@ -73,13 +75,14 @@ pub use state::run_history::{
     last_good_start, objects_of_run, recent_runs, record_calls, record_object_run, run_of,
 };
 pub use store_error::StoreError;
-pub use timeline::action_log::{
-    ActionPolicy, TimelineOptions, actions_sql, create_actions_table, delete_old_actions, masked_old_value,
+pub use timeline::action_builder::{ActionPolicy, TimelineOptions};
+pub use timeline::action_table::{actions_sql, create_actions_table, delete_old_actions};
+pub use timeline::consumers::{consumer_position, save_consumer_position};
+pub use timeline::listener::ActionListener;
+pub use timeline::read_actions::{
+    ActionFilter, ActionQuery, PastAction, last_action_before, latest_action, newest_actions, next_actions,
 };
-pub use timeline::read::{
-    ActionFilter, ActionListener, PastAction, consumer_position, create_timeline_view, last_action_before, latest_action,
-    newest_actions, next_actions, save_consumer_position,
-};
+pub use timeline::view::create_timeline_view;
 
 use connection::{ConnectionUse, Connections, TransactionKind};
 use planhat_model::error::{Chain, Retry};

@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 use crate::data::tables::table_exists;
 use crate::sql::{query_as, quoted};
 use crate::store_error::{StoreError, could_not};
-use crate::timeline::{action_log as actions, read as timeline};
+use crate::timeline::action_table::{self, actions_table_exists};
+use crate::timeline::view::VIEW;
 use crate::{OWN_SCHEMA, Store};
 
 /// The oldest PostgreSQL that is tested.
@@ -56,7 +57,7 @@ pub async fn check_requirements(
         names_taken.extend(taken_name(table_exists(&mut *db, schema, object).await)?);
     }
     if has_actions {
-        names_taken.extend(taken_name(actions::actions_table_exists(&mut *db, schema).await)?);
+        names_taken.extend(taken_name(actions_table_exists(&mut *db, schema).await)?);
     }
     Ok(DatabaseRequirements {
         version,
@@ -179,8 +180,8 @@ async fn foreign_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<Strin
     )
     .bind(OWN_SCHEMA)
     .bind(schema)
-    .bind(actions::TABLE)
-    .bind(timeline::VIEW)
+    .bind(action_table::TABLE)
+    .bind(VIEW)
     .fetch_all(db)
     .await
     .map_err(could_not("read the owners of tables"))?;

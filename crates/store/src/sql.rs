@@ -3,13 +3,17 @@
 //! Table and column names come from Planhat, that is, from strangers. They reach SQL through
 //! [`Sql::name`] alone, which quotes them; the rest of a statement is `&'static str`. This is the only
 //! module that vouches for a statement's safety, and it can, because nothing else can get into one.
+//!
+//! A statement of constant text cannot name a table of the data schema, whose name is a setting. One that does is an
+//! [`Sql`], and what that returns has to be [`Guarded`]: a stored value does not lie open in it.
 
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::{Query, QueryAs, QueryScalar};
-use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres, SqlSafeStr};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
 
+use crate::data::stored_value::Guarded;
 use crate::store_error::{StoreError, could_not};
 
 /// A statement in the making.
@@ -68,8 +72,40 @@ impl Sql {
         self
     }
 
+    /// For statements whose answer nobody reads.
     pub(crate) fn safe(self) -> AssertSqlSafe<String> {
         AssertSqlSafe(self.0)
+    }
+
+    /// Executes it, several statements too, without parameters.
+    pub(crate) async fn execute(self, db: &mut PgConnection) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(self.safe()).execute(db).await.map(|_| ())
+    }
+
+    pub(crate) fn query<'q>(self) -> Query<'q, Postgres, PgArguments> {
+        sqlx::query(self.safe()).persistent(false)
+    }
+
+    pub(crate) fn query_with<'q>(self, arguments: PgArguments) -> Query<'q, Postgres, PgArguments> {
+        sqlx::query_with(self.safe(), arguments).persistent(false)
+    }
+
+    pub(crate) fn query_as<'q, T: Guarded + for<'r> FromRow<'r, PgRow>>(self) -> QueryAs<'q, Postgres, T, PgArguments> {
+        sqlx::query_as(self.safe()).persistent(false)
+    }
+
+    pub(crate) fn query_as_with<'q, T>(self, arguments: PgArguments) -> QueryAs<'q, Postgres, T, PgArguments>
+    where
+        T: Guarded + for<'r> FromRow<'r, PgRow>,
+    {
+        sqlx::query_as_with(self.safe(), arguments).persistent(false)
+    }
+
+    pub(crate) fn query_scalar<'q, T: Guarded>(self) -> QueryScalar<'q, Postgres, T, PgArguments>
+    where
+        (T,): for<'r> FromRow<'r, PgRow>,
+    {
+        sqlx::query_scalar(self.safe()).persistent(false)
     }
 }
 
@@ -82,26 +118,15 @@ impl std::fmt::Display for Sql {
 // No statement is kept on the connection: behind a connection pooler the next one may go to another
 // server process, which would not know it, and a new column would outdate it.
 
-pub(crate) fn query<'q>(sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
+pub(crate) fn query<'q>(sql: &'static str) -> Query<'q, Postgres, PgArguments> {
     sqlx::query(sql).persistent(false)
 }
 
-pub(crate) fn query_with<'q>(sql: impl SqlSafeStr, arguments: PgArguments) -> Query<'q, Postgres, PgArguments> {
-    sqlx::query_with(sql, arguments).persistent(false)
-}
-
-pub(crate) fn query_as_with<'q, T: for<'r> FromRow<'r, PgRow>>(
-    sql: impl SqlSafeStr,
-    arguments: PgArguments,
-) -> QueryAs<'q, Postgres, T, PgArguments> {
-    sqlx::query_as_with(sql, arguments).persistent(false)
-}
-
-pub(crate) fn query_as<'q, T: for<'r> FromRow<'r, PgRow>>(sql: impl SqlSafeStr) -> QueryAs<'q, Postgres, T, PgArguments> {
+pub(crate) fn query_as<'q, T: for<'r> FromRow<'r, PgRow>>(sql: &'static str) -> QueryAs<'q, Postgres, T, PgArguments> {
     sqlx::query_as(sql).persistent(false)
 }
 
-pub(crate) fn query_scalar<'q, T>(sql: impl SqlSafeStr) -> QueryScalar<'q, Postgres, T, PgArguments>
+pub(crate) fn query_scalar<'q, T>(sql: &'static str) -> QueryScalar<'q, Postgres, T, PgArguments>
 where
     (T,): for<'r> FromRow<'r, PgRow>,
 {

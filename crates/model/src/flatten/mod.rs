@@ -10,12 +10,14 @@
 
 mod columns;
 mod declared;
+mod hash;
 mod names;
 mod rows;
 mod types;
 
 pub use columns::{Column, Columns, MAX_COLUMNS};
 pub use declared::Declared;
+pub use hash::RowHash;
 pub use names::column_name;
 pub use rows::{Cell, IgnoredFields, Row, flatten};
 pub use types::{Fit, fit};

@@ -92,7 +92,7 @@ impl Rules {
 
     /// The record as it may be kept.
     pub fn apply(&self, record: &Record) -> Result<Record, Rejected> {
-        let text = self.text_of(record);
+        let text = self.kept_text(record);
         let bytes = text.len();
         let unreadable = |error| Rejected {
             id: Some(record.id.clone()),
@@ -111,7 +111,7 @@ impl Rules {
         }
         let raw = RawValue::from_string(rejected.raw.clone()).ok();
         let record = raw.and_then(|raw| Record::parse_without_id(raw).ok());
-        let raw = record.map_or_else(|| withheld(rejected.raw.len()), |record| self.text_of(&record));
+        let raw = record.map_or_else(|| withheld(rejected.raw.len()), |record| self.kept_text(&record));
         let of_what_is_kept = || xxh3_64(raw.as_bytes()).cast_signed();
         let fingerprint = self.identity.as_ref().map_or_else(of_what_is_kept, |key| fingerprint_of(key, &rejected.raw));
         Rejected { raw, fingerprint, ..rejected }
@@ -129,20 +129,29 @@ impl Rules {
         }
     }
 
-    fn text_of(&self, record: &Record) -> String {
-        let (mut properties, mut custom) = (String::new(), String::new());
-        for (origin, name, value) in record.values() {
-            let Some(value) = self.kept(origin, name, value) else { continue };
-            let members = match origin {
-                Origin::Property => &mut properties,
-                Origin::Custom => &mut custom,
-            };
-            add_member(members, name, &value);
+    /// The text of a record that is in the database, perhaps from before there were rules, or what is there in place of
+    /// one: nothing of it where its values cannot be told.
+    pub fn mask_stored_record(&self, stored: &str) -> String {
+        if !is_whole_text(stored) {
+            // Behind our words in brackets stands what they say it is: the beginning of a text.
+            return if stored.contains(") ") { withheld(stored.len()) } else { stored.to_owned() };
         }
-        if !custom.is_empty() {
-            add_member(&mut properties, "custom", &format!("{{{custom}}}"));
+        let raw = RawValue::from_string(stored.to_owned()).ok();
+        let Some(record) = raw.and_then(|raw| Record::parse_without_id(raw).ok()) else { return withheld(stored.len()) };
+        text_of(&record, |origin, name, value| Some(self.masked(origin, name, value)))
+    }
+
+    fn masked<'a>(&self, origin: Origin, name: &str, value: Json<'a>) -> Cow<'a, str> {
+        let is_id = (origin, name) == (Origin::Property, "_id");
+        if is_id && matches!(value.shape(), Shape::Array | Shape::Object) {
+            return Cow::Owned(Value::from(REDACTED).to_string());
         }
-        format!("{{{properties}}}")
+        let masked = self.mask_stored(origin, name, value.tree());
+        if masked == value.tree() { Cow::Borrowed(value.as_written()) } else { Cow::Owned(masked.to_string()) }
+    }
+
+    fn kept_text(&self, record: &Record) -> String {
+        text_of(record, |origin, name, value| self.kept(origin, name, value))
     }
 
     /// What is kept of a value, as JSON.
@@ -199,6 +208,23 @@ fn means_nothing(text: &str) -> bool {
 
 fn withheld(bytes: usize) -> String {
     format!("(withheld: {bytes} bytes in which the values that there are rules for cannot be told)")
+}
+
+/// A record with some of its values, as JSON.
+fn text_of<'a>(record: &'a Record, kept: impl Fn(Origin, &str, Json<'a>) -> Option<Cow<'a, str>>) -> String {
+    let (mut properties, mut custom) = (String::new(), String::new());
+    for (origin, name, value) in record.values() {
+        let Some(value) = kept(origin, name, value) else { continue };
+        let members = match origin {
+            Origin::Property => &mut properties,
+            Origin::Custom => &mut custom,
+        };
+        add_member(members, name, &value);
+    }
+    if !custom.is_empty() {
+        add_member(&mut properties, "custom", &format!("{{{custom}}}"));
+    }
+    format!("{{{properties}}}")
 }
 
 fn add_member(members: &mut String, name: &str, value: &str) {

@@ -13,8 +13,9 @@ use planhat_model::flatten::{Column, Fit, fit};
 use planhat_model::record::Json;
 use sqlx::PgConnection;
 
-use crate::data::tables::{lock_columns, with_columns};
-use crate::sql::{Sql, query, query_as, query_scalar};
+use super::stored_value::{RecordId, Stored};
+use super::tables::{lock_columns, with_columns};
+use crate::sql::{Sql, query, query_scalar};
 use crate::store_error::{StoreError, could_not};
 
 /// Rows that are moved back at a time.
@@ -44,7 +45,7 @@ pub async fn retype(
     alter(&mut *db, schema, object, column, kind).await?;
     let retyped = move_back(&mut *db, schema, object, column, kind).await?;
     let described = with_columns(Sql::default(), schema, object, &[&Column { kind, ..column.clone() }]);
-    sqlx::raw_sql(described.safe()).execute(&mut *db).await.map_err(could_not("describe a column"))?;
+    described.execute(&mut *db).await.map_err(could_not("describe a column"))?;
     query(
         "update planhat_sync.columns set type = $4, misfits_since = null, misfits_type = null
          where workspace = $1 and object = $2 and column_name = $3",
@@ -63,8 +64,7 @@ pub async fn retype(
 /// off, however large the table is.
 async fn lock_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), StoreError> {
     let sql = Sql::new("lock table ").table(schema, object.name).text("; set local statement_timeout = 0");
-    sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("lock the table"))?;
-    Ok(())
+    sql.execute(db).await.map_err(could_not("lock the table"))
 }
 
 /// PostgreSQL would refuse as well, but name one view at a time, and none that depends on another.
@@ -103,7 +103,7 @@ async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: 
         .text(" is null then _misfits else coalesce(_misfits, '{}') || jsonb_build_object($1::text, to_jsonb(")
         .name(&column.name)
         .text(")) end");
-    query(sql.safe()).bind(&column.name).execute(db).await.map_err(could_not("move the values of a column"))?;
+    sql.query().bind(&column.name).execute(db).await.map_err(could_not("move the values of a column"))?;
     Ok(())
 }
 
@@ -122,8 +122,7 @@ async fn alter(
         .text(kind.sql())
         .text(" using null::")
         .text(kind.sql());
-    sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("change the type of a column"))?;
-    Ok(())
+    sql.execute(db).await.map_err(could_not("change the type of a column"))
 }
 
 async fn move_back(
@@ -139,19 +138,20 @@ async fn move_back(
         let sql = Sql::new("select planhat__id, (_misfits -> $1)::text from ")
             .table(schema, object.name)
             .text(" where _misfits ? $1 and planhat__id > $2 order by planhat__id limit $3");
-        let batch: Vec<(String, String)> = query_as(sql.safe())
+        let batch: Vec<(RecordId, Stored<String>)> = sql
+            .query_as()
             .bind(&column.name)
             .bind(&last)
             .bind(BATCH)
             .fetch_all(&mut *db)
             .await
             .map_err(could_not("read the values of a column"))?;
-        let Some((id, _)) = batch.last() else { return Ok(retyped) };
+        let Some((RecordId(id), _)) = batch.last() else { return Ok(retyped) };
         last.clone_from(id);
 
         let (mut ids, mut cells) = (Vec::new(), Vec::new());
-        for (id, value) in &batch {
-            match fit(kind, Json::trusted(value)) {
+        for (RecordId(id), value) in &batch {
+            match fit(kind, Json::trusted(value.to_move())) {
                 Fit::Cell(cell) => {
                     retyped.fitting += 1;
                     cells.push(Some(cell));
@@ -171,7 +171,7 @@ async fn move_back(
             .text(" = new.value::")
             .text(kind.sql())
             .text(" from unnest($2::text[], $3::text[]) as new (id, value) where old.planhat__id = new.id");
-        query(sql.safe())
+        sql.query()
             .bind(&column.name)
             .bind(ids)
             .bind(cells)

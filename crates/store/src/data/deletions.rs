@@ -4,14 +4,15 @@
 //! memory stays flat however many there are, and a scan that was killed goes on with all of them.
 
 use planhat_model::catalog::Object;
-use serde_json::{Map, Value};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
-use crate::data::upsert::{Target, select_by_ids};
-use crate::sql::{Sql, query, query_as, query_scalar};
+use super::diff::select_by_ids;
+use super::stored_value::{RecordId, StoredProperties};
+use super::upsert::Target;
+use crate::sql::{Sql, query, query_scalar};
 use crate::store_error::{StoreError, could_not};
-use crate::timeline::action_log::{self as actions, Action};
+use crate::timeline::action_builder::{Action, references};
+use crate::timeline::action_table::write_actions;
 
 /// Notes ids that the full scan of an object was shown.
 pub async fn save_listed_ids(db: &mut PgConnection, workspace: &str, object: &Object, ids: &[String]) -> Result<(), StoreError> {
@@ -62,7 +63,8 @@ pub async fn count_unlisted(db: &mut PgConnection, workspace: &str, object: &Obj
         .table(workspace, object.name)
         .text(JOIN_LISTED)
         .text(" where stored._deleted_at is null");
-    let (rows, unlisted) = query_as(sql.safe())
+    let (rows, unlisted) = sql
+        .query_as()
         .bind(workspace)
         .bind(object.name)
         .fetch_one(db)
@@ -78,13 +80,15 @@ pub async fn unlisted(db: &mut PgConnection, workspace: &str, object: &Object, c
         .table(workspace, object.name)
         .text(JOIN_LISTED)
         .text(" where stored._deleted_at is null and seen.id is null order by planhat__id limit $3");
-    query_scalar(sql.safe())
+    let ids: Vec<RecordId> = sql
+        .query_scalar()
         .bind(workspace)
         .bind(object.name)
         .bind(count)
         .fetch_all(db)
         .await
-        .map_err(could_not("compare a table with what was listed"))
+        .map_err(could_not("compare a table with what was listed"))?;
+    Ok(ids.into_iter().map(|RecordId(id)| id).collect())
 }
 
 const JOIN_LISTED: &str = " as stored left join (select distinct unnest(ids) as id from planhat_sync.listed_ids
@@ -102,15 +106,17 @@ pub async fn mark_deleted(db: &mut PgConnection, target: Target<'_>, ids: &[Stri
         " set _deleted_at = now(), _synced_at = now(), _run_id = $2 where planhat__id = any($1) and _deleted_at is null
           returning planhat__id, ",
     );
-    let marked: Vec<(String, Json<Map<String, Value>>)> = query_as(actions::references(sql, target).safe())
+    let marked: Vec<(RecordId, StoredProperties)> = references(sql, target)
+        .query_as()
         .bind(ids)
         .bind(target.run_id)
         .fetch_all(&mut *db)
         .await
         .map_err(could_not("mark rows as deleted"))?;
-    let deleted: Vec<_> = marked.iter().map(|(id, Json(references))| Action::deleted(target, id, references)).collect();
-    actions::write_actions(db, target, &deleted).await?;
-    Ok(marked.len() as u64)
+    let deleted: Vec<Action> =
+        marked.into_iter().map(|(RecordId(id), references)| Action::deleted(target, id, references)).collect();
+    write_actions(db, target, &deleted).await?;
+    Ok(deleted.len() as u64)
 }
 
 /// Which of these ids have a row, and whether it is marked as deleted.
@@ -121,11 +127,12 @@ pub async fn deletion_marks_of(
     ids: &[&str],
 ) -> Result<Vec<(String, bool)>, StoreError> {
     let sql = select_by_ids(schema, object, "planhat__id, _deleted_at is not null");
-    query_as(sql.safe()).bind(ids).fetch_all(db).await.map_err(could_not("look for rows"))
+    let found: Vec<(RecordId, bool)> = sql.query_as().bind(ids).fetch_all(db).await.map_err(could_not("look for rows"))?;
+    Ok(found.into_iter().map(|(RecordId(id), is_deleted)| (id, is_deleted)).collect())
 }
 
 /// Whether a table has rows that are not marked as deleted.
 pub async fn has_live_rows(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, StoreError> {
     let sql = Sql::new("select exists (select from ").table(schema, object.name).text(" where _deleted_at is null)");
-    query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("look for rows"))
+    sql.query_scalar().fetch_one(db).await.map_err(could_not("look for rows"))
 }

@@ -8,8 +8,10 @@ use std::collections::HashSet;
 use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::{Column, Columns};
 use planhat_model::record::Origin;
+use planhat_model::rules::Rules;
 use sqlx::{FromRow, PgConnection};
 
+use super::stored_value::{ColumnRules, Stored};
 use crate::sql::{Sql, query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not};
 
@@ -23,7 +25,7 @@ pub(crate) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result
         .map_err(could_not("look for a schema"))?;
     if !exists {
         let sql = Sql::new("create schema if not exists ").name(schema);
-        sqlx::raw_sql(sql.safe()).execute(db).await.map_err(could_not("create a schema"))?;
+        sql.execute(db).await.map_err(could_not("create a schema"))?;
     }
     Ok(())
 }
@@ -57,7 +59,7 @@ pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) 
         let id = Column { name: ID.to_owned(), kind: ColumnType::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
         register(db, schema, object, 0, std::slice::from_ref(&id)).await?;
     }
-    execute(db, table_as_sql(schema, object, &known)).await.map_err(could_not("create a table"))
+    table_as_sql(schema, object, &known).execute(db).await.map_err(could_not("create a table"))
 }
 
 /// The statements that make a table with these columns.
@@ -109,14 +111,13 @@ pub(crate) fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&
     sql
 }
 
-async fn execute(db: &mut PgConnection, sql: Sql) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(sql.safe()).execute(db).await.map(|_| ())
-}
-
 const ID: &str = "planhat__id";
 const OWN_COLUMNS: [(&str, &str); 8] = [
     ("planhat__id", "_id (property, text)"),
-    ("_row_hash", "hash of the record as it came; one with the same hash is not written again"),
+    (
+        "_row_hash",
+        "hash of the record as it came, behind 8 bits that say by which version; one with the same hash is not written again",
+    ),
     ("_first_seen_at", "when the record was first stored"),
     ("_synced_at", "when this version was written"),
     ("_deleted_at", "when the record was found gone at Planhat; null while it is there"),
@@ -137,7 +138,7 @@ pub async fn add_columns(
         return Ok(());
     }
     let sql = with_columns(Sql::default(), schema, object, &columns.iter().collect::<Vec<_>>());
-    execute(db, sql).await.map_err(could_not("add columns to a table"))?;
+    sql.execute(db).await.map_err(could_not("add columns to a table"))?;
     register(db, schema, object, position, columns).await
 }
 
@@ -165,9 +166,9 @@ pub async fn recreate_dropped_columns(
         return Ok(());
     }
     let sql = with_columns(Sql::default(), schema, object, &missing);
-    execute(&mut *db, sql).await.map_err(could_not("add columns to a table"))?;
+    sql.execute(&mut *db).await.map_err(could_not("add columns to a table"))?;
     let sql = Sql::new("update ").table(schema, object.name).text(" set _row_hash = 0");
-    execute(db, sql).await.map_err(could_not("have rows written again"))
+    sql.execute(db).await.map_err(could_not("have rows written again"))
 }
 
 /// Lets only one transaction at a time make columns of an object, and none wait long for readers of the
@@ -249,23 +250,34 @@ pub async fn load_columns(db: &mut PgConnection, schema: &str, object: &Object) 
 /// Rows of an object's table, without those marked as deleted.
 pub async fn row_count(db: &mut PgConnection, schema: &str, object: &Object) -> Result<i64, StoreError> {
     let sql = Sql::new("select count(*) from ").table(schema, object.name).text(" where _deleted_at is null");
-    query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("count the rows of a table"))
+    sql.query_scalar().fetch_one(db).await.map_err(could_not("count the rows of a table"))
 }
 
-/// Some rows of a table as text, for people to look at.
-pub async fn sample(
-    db: &mut PgConnection,
-    schema: &str,
-    table: &str,
-    columns: &[&str],
-    condition: &'static str,
-    rows: i64,
-) -> Result<Vec<Vec<String>>, StoreError> {
+/// Some rows of an object's table, for people to look at.
+#[derive(Debug, Clone, Copy)]
+pub struct SampleQuery<'a> {
+    pub schema: &'a str,
+    pub object: &'a Object,
+    pub rules: Option<&'a Rules>,
+    pub columns: &'a [&'a str],
+    /// `where …`, or nothing.
+    pub condition: &'static str,
+}
+
+/// The first of these rows as texts.
+pub async fn sample(db: &mut PgConnection, wanted: SampleQuery<'_>, count: i64) -> Result<Vec<Vec<String>>, StoreError> {
+    let SampleQuery { schema, object, rules, columns, condition } = wanted;
+    let known = load_columns(&mut *db, schema, object).await?;
     let sql = Sql::new("select array[")
         .list(columns, |sql, column| sql.text("coalesce(").name(column).text("::text, '')"))
         .text("] from ")
-        .table(schema, table)
+        .table(schema, object.name)
         .text(condition)
         .text(" order by planhat__id limit $1");
-    query_scalar(sql.safe()).bind(rows).fetch_all(db).await.map_err(could_not("read some rows of a table"))
+    let rows: Vec<Vec<Stored<String>>> =
+        sql.query_scalar().bind(count).fetch_all(db).await.map_err(could_not("read some rows of a table"))?;
+    let rules = ColumnRules { rules, columns: &known };
+    let masked =
+        |row: Vec<Stored<String>>| row.into_iter().zip(columns).map(|(text, column)| text.masked(rules, column)).collect();
+    Ok(rows.into_iter().map(masked).collect())
 }

@@ -8,9 +8,10 @@ use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
 use sqlx::{FromRow, PgConnection};
 
+use crate::data::stored_value::RecordId;
 use crate::sql::{Sql, query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not};
-use crate::timeline::action_log as actions;
+use crate::timeline::action_table::{TABLE, actions_table_exists};
 
 /// What a schema is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -60,16 +61,23 @@ pub async fn new_key(db: &mut PgConnection) -> Result<String, StoreError> {
     query_scalar("select gen_random_uuid()::text").fetch_one(db).await.map_err(could_not("make a key"))
 }
 
+/// What a schema is to be bound to.
+#[derive(Debug, Clone, Copy)]
+pub struct NewBinding<'a> {
+    /// For a schema that has none yet.
+    pub key: &'a str,
+    pub fingerprint: &'a str,
+    pub host: &'a str,
+    pub proof: Proof,
+}
+
 /// Binds a schema, which keeps the key that it has; false if it is bound to something else than what was `known` by now.
 /// Whoever calls it then compares what stands there.
 pub async fn bind(
     db: &mut PgConnection,
     workspace: &str,
     known: Option<&Binding>,
-    key: &str,
-    fingerprint: &str,
-    host: &str,
-    proof: Proof,
+    new: NewBinding<'_>,
 ) -> Result<bool, StoreError> {
     let bound = query(
         "insert into planhat_sync.workspaces as old (workspace, key, fingerprint, host, proven_by) values ($1, $2::uuid, $3, $4, $5)
@@ -79,10 +87,10 @@ pub async fn bind(
          where old.fingerprint = $6 and old.host = $7",
     )
     .bind(workspace)
-    .bind(key)
-    .bind(fingerprint)
-    .bind(host)
-    .bind(proof.as_str())
+    .bind(new.key)
+    .bind(new.fingerprint)
+    .bind(new.host)
+    .bind(new.proof.as_str())
     .bind(known.map(|known| &known.fingerprint))
     .bind(known.map(|known| &known.host))
     .execute(db)
@@ -120,8 +128,8 @@ pub async fn has_ever_had_rows(db: &mut PgConnection, schema: &str, object: &Obj
 
 /// Whether anything has been noted in the timeline.
 pub async fn has_actions(db: &mut PgConnection, schema: &str) -> Result<bool, StoreError> {
-    match actions::actions_table_exists(&mut *db, schema).await {
-        Ok(true) => has_any_row(db, schema, actions::TABLE).await,
+    match actions_table_exists(&mut *db, schema).await {
+        Ok(true) => has_any_row(db, schema, TABLE).await,
         Ok(false) | Err(StoreError::NameTaken { .. }) => Ok(false),
         Err(error) => Err(error),
     }
@@ -129,7 +137,7 @@ pub async fn has_actions(db: &mut PgConnection, schema: &str) -> Result<bool, St
 
 async fn has_any_row(db: &mut PgConnection, schema: &str, table: &str) -> Result<bool, StoreError> {
     let sql = Sql::new("select exists (select from ").table(schema, table).text(")");
-    query_scalar(sql.safe()).fetch_one(db).await.map_err(could_not("look for rows"))
+    sql.query_scalar().fetch_one(db).await.map_err(could_not("look for rows"))
 }
 
 /// Ids of rows that are not marked as deleted: the first ones and the last ones, which an index finds. Ids grow, so these are
@@ -145,5 +153,6 @@ pub async fn ids_at_both_ends(
         .text(" where _deleted_at is null order by planhat__id limit $1) union (select planhat__id from ")
         .table(schema, object.name)
         .text(" where _deleted_at is null order by planhat__id desc limit $1)) as ends order by md5(planhat__id)");
-    query_scalar(sql.safe()).bind(count / 2).fetch_all(db).await.map_err(could_not("read some ids"))
+    let ids: Vec<RecordId> = sql.query_scalar().bind(count / 2).fetch_all(db).await.map_err(could_not("read some ids"))?;
+    Ok(ids.into_iter().map(|RecordId(id)| id).collect())
 }

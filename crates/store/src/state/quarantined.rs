@@ -7,11 +7,13 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use planhat_model::catalog::Object;
-use planhat_model::record::Rejected;
+use planhat_model::catalog::{ByObject, Object};
+use planhat_model::record::{REFUSED, Rejected};
+use planhat_model::rules::Rules;
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
+use crate::data::stored_value::Stored;
 use crate::sql::{query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not};
 
@@ -144,18 +146,19 @@ pub async fn quarantine_groups(
     )
     .bind(workspace)
     .bind(objects)
-    .bind(planhat_model::record::REFUSED)
+    .bind(REFUSED)
     .fetch_all(db)
     .await
     .map_err(could_not("read the quarantine"))
 }
 
 /// A record in quarantine.
-#[derive(Debug, Clone, Serialize, FromRow)]
+#[derive(Debug, Clone, Serialize)]
 pub struct QuarantineEntry {
     pub id: i64,
     pub object: String,
     pub record_id: Option<String>,
+    /// Masked, as the text is.
     pub reason: String,
     pub sqlstate: Option<String>,
     pub since: DateTime<Utc>,
@@ -163,15 +166,46 @@ pub struct QuarantineEntry {
     pub run_id: Option<i64>,
 }
 
+/// An entry with the text of its record.
+#[derive(FromRow)]
+struct EntryRow {
+    id: i64,
+    object: String,
+    record_id: Option<String>,
+    reason: Stored<String>,
+    sqlstate: Option<String>,
+    since: DateTime<Utc>,
+    run_id: Option<i64>,
+    raw: Stored<String>,
+}
+
+impl EntryRow {
+    fn masked(self, rules: &ByObject<Rules>) -> (QuarantineEntry, String) {
+        let rules = rules.get(self.object.as_str());
+        let (raw, reason) = self.raw.masked_record(self.reason, self.sqlstate.as_deref(), rules);
+        let entry = QuarantineEntry {
+            id: self.id,
+            object: self.object,
+            record_id: self.record_id,
+            reason,
+            sqlstate: self.sqlstate,
+            since: self.since,
+            run_id: self.run_id,
+        };
+        (entry, raw)
+    }
+}
+
 /// The latest entries, the last one first; of all objects where none is named.
 pub async fn latest_in_quarantine(
     db: &mut PgConnection,
     workspace: &str,
+    rules: &ByObject<Rules>,
     objects: &[&str],
     count: i64,
 ) -> Result<Vec<QuarantineEntry>, StoreError> {
-    query_as(
-        "select id, object, record_id, reason, sqlstate, first_seen_at as since, run_id from planhat_sync.quarantine
+    let entries: Vec<EntryRow> = query_as(
+        "select id, object, record_id, reason, sqlstate, first_seen_at as since, run_id, raw from planhat_sync.quarantine
          where workspace = $1 and (cardinality($2::text[]) = 0 or object = any($2)) order by id desc limit $3",
     )
     .bind(workspace)
@@ -179,22 +213,18 @@ pub async fn latest_in_quarantine(
     .bind(count)
     .fetch_all(db)
     .await
-    .map_err(could_not("read the quarantine"))
+    .map_err(could_not("read the quarantine"))?;
+    Ok(entries.into_iter().map(|entry| entry.masked(rules).0).collect())
 }
 
 /// One entry with its text.
 pub async fn quarantine_entry(
     db: &mut PgConnection,
     workspace: &str,
+    rules: &ByObject<Rules>,
     id: i64,
 ) -> Result<Option<(QuarantineEntry, String)>, StoreError> {
-    #[derive(FromRow)]
-    struct EntryWithText {
-        #[sqlx(flatten)]
-        entry: QuarantineEntry,
-        raw: String,
-    }
-    let whole: Option<EntryWithText> = query_as(
+    let entry: Option<EntryRow> = query_as(
         "select id, object, record_id, reason, sqlstate, first_seen_at as since, run_id, raw from planhat_sync.quarantine
          where workspace = $1 and id = $2",
     )
@@ -203,28 +233,33 @@ pub async fn quarantine_entry(
     .fetch_optional(db)
     .await
     .map_err(could_not("read an entry of the quarantine"))?;
-    Ok(whole.map(|EntryWithText { entry, raw }| (entry, raw)))
+    Ok(entry.map(|entry| entry.masked(rules)))
 }
 
-/// Entries of an object that have an id and a whole text, behind an id and in the order of ids.
+/// Texts that are read at a time.
+const TEXTS: i64 = 100;
+
+/// Some entries of an object that have an id and a whole text, behind an id and in the order of ids. None where there are
+/// rules: what they leave of a text is not what Planhat sent.
 pub async fn texts_in_quarantine(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
+    rules: Option<&Rules>,
     after: i64,
-    count: i64,
 ) -> Result<Vec<(i64, String)>, StoreError> {
-    query_as(
+    let texts: Vec<(i64, Stored<String>)> = query_as(
         "select id, raw from planhat_sync.quarantine
          where workspace = $1 and object = $2 and id > $3 and record_id is not null and raw not like '(%' order by id limit $4",
     )
     .bind(workspace)
     .bind(object.name)
     .bind(after)
-    .bind(count)
+    .bind(TEXTS)
     .fetch_all(db)
     .await
-    .map_err(could_not("read the texts in quarantine"))
+    .map_err(could_not("read the texts in quarantine"))?;
+    Ok(texts.into_iter().filter_map(|(id, text)| Some((id, text.without_rules(rules)?))).collect())
 }
 
 /// Removes entries. Returns the ids of those that there were.

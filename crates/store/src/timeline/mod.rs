@@ -1,4 +1,13 @@
 //! The timeline: an action for each change of a row, committed with it, and how others read them.
+//!
+//! ```text
+//! diff of a page -> action_builder (what each change is) -> action_table (written, last before the commit)
+//! action_table -> view (for people), read_actions (for the command line), consumers (who has read how far), listener
+//! ```
 
-pub(crate) mod action_log;
-pub(crate) mod read;
+pub(crate) mod action_builder;
+pub(crate) mod action_table;
+pub(crate) mod consumers;
+pub(crate) mod listener;
+pub(crate) mod read_actions;
+pub(crate) mod view;

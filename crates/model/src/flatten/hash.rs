@@ -1,0 +1,231 @@
+//! By what a row is known to be unchanged: a hash of its record, which says by which version it was made.
+//!
+//! ```text
+//! _row_hash (bigint): 8 bits version | 56 bits of the hash
+//! ```
+//!
+//! A release may hash something else than the one before. The rows of the one before would then all count as changed and be
+//! written again, every table at once and for nothing. So a release hashes by its latest version, and by the older ones
+//! that it still knows: a row whose stored hash is any of these is unchanged, and keeps it until its record changes.
+//! A hash of a version that this release does not know, as after one has gone back to it, is no proof: such a row
+//! is written again. Each older version costs one more hash of every record that is read; it can go when all
+//! releases since have written the newer one and a full scan is no harm.
+//!
+//! Version 0 is none: a row whose value waits for a column has it in place of its version, so that it is written again once
+//! the value need not wait, and when its record changes before. The number 0 alone, as `retype` leaves it, is no
+//! record's hash: whatever the record is, the row is written again when it is next read.
+
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::rows::IgnoredFields;
+use crate::record::{Json, Origin, Record, Shape};
+
+/// What is hashed of a record, and how. A further one comes first in [`HashVersion::KNOWN`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HashVersion {
+    /// Origin, name and value of all that is not null and not volatile; XXH3.
+    V1 = 1,
+    #[cfg(test)]
+    OldestForTests = 127,
+}
+
+impl HashVersion {
+    /// The one that is written, and older ones by which rows are still known.
+    const KNOWN: &[HashVersion] = &[
+        HashVersion::V1,
+        #[cfg(test)]
+        HashVersion::OldestForTests,
+    ];
+}
+
+/// As many as there are versions.
+const HASHES: usize = HashVersion::KNOWN.len();
+const VERSION_SHIFT: u32 = 56;
+
+/// The hash of a record by each known version. Equal for equal records, whatever the order of their keys and wherever
+/// their values land. Volatile values are not in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowHash([i64; HASHES]);
+
+impl RowHash {
+    /// `fed` is where the bytes are put together.
+    pub(super) fn of(record: &Record, ignore_changes: &IgnoredFields, fed: &mut Vec<u8>) -> RowHash {
+        let mut hashes = [0; HASHES];
+        for (hash, version) in hashes.iter_mut().zip(HashVersion::KNOWN) {
+            *hash = version.hash(record, ignore_changes, fed);
+        }
+        RowHash(hashes)
+    }
+
+    /// That of a row of which a value waits for a column.
+    pub(super) fn of_waiting(self) -> RowHash {
+        RowHash(self.0.map(|hash| without_version(hash).max(1)))
+    }
+
+    /// What is written.
+    pub fn latest(self) -> i64 {
+        self.0[0]
+    }
+
+    /// Whether a row that was stored with this hash is the same.
+    pub fn is_stored_as(self, stored: i64) -> bool {
+        self.0.contains(&stored)
+    }
+}
+
+fn without_version(hash: i64) -> i64 {
+    hash & ((1 << VERSION_SHIFT) - 1)
+}
+
+impl HashVersion {
+    fn hash(self, record: &Record, ignore_changes: &IgnoredFields, fed: &mut Vec<u8>) -> i64 {
+        match self {
+            HashVersion::V1 => feed_record(record, ignore_changes, fed),
+            #[cfg(test)]
+            HashVersion::OldestForTests => fed.splice(.., record.id.bytes()).for_each(drop),
+        }
+        without_version(xxh3_64(fed).cast_signed()) | (self as i64) << VERSION_SHIFT
+    }
+}
+
+/// Each value is fed with a mark of its kind and, where it has one, its length, so that no two records feed the
+/// same bytes. Null is no value.
+fn feed_record(record: &Record, ignore_changes: &IgnoredFields, fed: &mut Vec<u8>) {
+    fed.clear();
+    if let Some(rules) = ignore_changes.rules {
+        fed.push(b'r');
+        fed.extend_from_slice(&rules.to_le_bytes());
+    }
+    let counts = |(origin, name, value): &(Origin, &str, Json<'_>)| !value.is_null() && !ignore_changes.has(*origin, name);
+    for (origin, name, value) in record.values().filter(counts) {
+        let mark = match origin {
+            Origin::Property => b'p',
+            Origin::Custom => b'c',
+        };
+        feed_text(fed, mark, name);
+        match value.shape() {
+            Shape::Number => feed_text(fed, b'#', value.as_written()),
+            Shape::EmptyString | Shape::String => feed_text(fed, b'"', &value.string().unwrap_or_default()),
+            // Inside, the order of keys may differ.
+            Shape::Null | Shape::Boolean | Shape::Array | Shape::Object => match serde_json::from_str(value.as_written()) {
+                Ok(tree) => feed(fed, &tree),
+                // An object with names of which the parser thinks something of its own.
+                Err(_) => feed_text(fed, b'j', value.as_written()),
+            },
+        }
+    }
+}
+
+fn feed(fed: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => fed.push(b'n'),
+        Value::Bool(true) => fed.push(b't'),
+        Value::Bool(false) => fed.push(b'f'),
+        Value::Number(number) => feed_text(fed, b'#', number.as_str()),
+        Value::String(text) => feed_text(fed, b'"', text),
+        Value::Array(items) => {
+            feed_length(fed, b'[', items.len());
+            items.iter().for_each(|item| feed(fed, item));
+        }
+        Value::Object(fields) => {
+            feed_length(fed, b'{', fields.len());
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_unstable_by_key(|(name, _)| *name);
+            for (name, value) in sorted {
+                feed_text(fed, b'"', name);
+                feed(fed, value);
+            }
+        }
+    }
+}
+
+fn feed_text(fed: &mut Vec<u8>, mark: u8, text: &str) {
+    feed_length(fed, mark, text.len());
+    fed.extend_from_slice(text.as_bytes());
+}
+
+fn feed_length(fed: &mut Vec<u8>, mark: u8, length: usize) {
+    fed.push(mark);
+    fed.extend_from_slice(&(length as u64).to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+    use crate::flatten::{Columns, Declared, flatten};
+    use crate::record::record_of;
+    use crate::rules::FieldMap;
+    use serde_json::json;
+    use serde_json::value::RawValue;
+
+    fn hash_in(columns: &Columns, record: &Record) -> RowHash {
+        flatten(columns, &IgnoredFields::default(), std::slice::from_ref(record))[0].hash
+    }
+
+    fn hash(fields: &str) -> RowHash {
+        let record = Record::parse(RawValue::from_string(fields.to_owned()).unwrap()).unwrap();
+        hash_in(&Columns::default(), &record)
+    }
+
+    #[test]
+    fn the_hash_sees_content_and_nothing_else() {
+        let first = hash(r#"{"_id":"a","usage":{"x":1,"y":2},"mrr":10}"#);
+        assert_eq!(first, hash(r#"{"mrr":10,"usage":{"y":2,"x":1},"_id":"a"}"#));
+        assert_ne!(first, hash(r#"{"_id":"a","usage":{"x":1,"y":3},"mrr":10}"#));
+        assert_ne!(first, hash(r#"{"_id":"a","usage":{"x":1,"y":2}}"#));
+        assert_ne!(hash(r#"{"_id":"a","tags":["ab"]}"#), hash(r#"{"_id":"a","tags":["a","b"]}"#));
+    }
+
+    #[test]
+    fn the_hash_does_not_see_how_a_value_is_written_and_null_is_no_value() {
+        assert_eq!(hash(r#"{"_id":"a","x":"é","custom":{}}"#), hash(r#"{"_id" : "a","x":"\u00e9","y":null}"#));
+        assert_ne!(hash(r#"{"_id":"a","x":1}"#), hash(r#"{"_id":"a","custom":{"x":1}}"#));
+    }
+
+    #[test]
+    fn the_hash_does_not_see_what_is_volatile() {
+        let mut more = FieldMap::default();
+        more.insert("custom.Age", ());
+        let ignore_changes = IgnoredFields::of(catalog::object("companies").unwrap(), Some(&more), None);
+        let hash = |fields: Value| flatten(&Columns::default(), &ignore_changes, &[record_of(&fields)])[0].hash;
+        let before = hash(json!({"_id": "a", "renewalDaysFromNow": 3, "Age": 1, "custom": {"Age": 1, "renewalDaysFromNow": 1}}));
+        assert_eq!(before, hash(json!({"_id": "a", "daysInPhase": 3, "Age": 1, "custom": {"Age": 2, "renewalDaysFromNow": 1}})));
+        assert_ne!(before, hash(json!({"_id": "a", "Age": 2, "custom": {"renewalDaysFromNow": 1}})));
+        assert_ne!(before, hash(json!({"_id": "a", "Age": 1, "custom": {"renewalDaysFromNow": 2}})));
+    }
+
+    #[test]
+    fn the_hash_does_not_depend_on_where_values_land() {
+        let fields = json!({"_id": "a", "mrr": "a lot"});
+        let record = record_of(&fields);
+        let mut columns = Columns::default();
+        columns.grow(catalog::object("companies").unwrap(), std::slice::from_ref(&record), &Declared::default());
+        assert_eq!(hash_in(&Columns::default(), &record), hash_in(&columns, &record));
+    }
+
+    #[test]
+    fn a_row_is_the_same_by_any_version_that_is_known_and_by_no_other() {
+        let (before, now) = (hash(r#"{"_id":"a","mrr":1}"#), hash(r#"{"_id":"a","mrr":2}"#));
+        let [latest, older] = before.0;
+        assert_eq!((latest >> VERSION_SHIFT, older >> VERSION_SHIFT, before.latest()), (1, 127, latest));
+        assert!(before.is_stored_as(latest) && before.is_stored_as(older));
+        assert!(!now.is_stored_as(latest), "another value is another hash");
+        assert!(now.is_stored_as(older), "which the older version does not see");
+        for unknown in [2, 99, 255] {
+            assert!(!before.is_stored_as(without_version(latest) | unknown << VERSION_SHIFT), "{unknown}");
+        }
+        assert!(!before.is_stored_as(0), "what is to be rewritten is no record's hash");
+    }
+
+    #[test]
+    fn a_row_that_waits_for_a_column_is_the_same_while_it_waits_and_its_record_stays() {
+        let (before, now) = (hash(r#"{"_id":"a","mrr":1}"#), hash(r#"{"_id":"a","mrr":2}"#));
+        let waiting = before.of_waiting();
+        assert!(waiting.is_stored_as(waiting.latest()) && waiting.latest() >> VERSION_SHIFT == 0);
+        assert!(!before.is_stored_as(waiting.latest()), "once it need not wait");
+        assert!(!now.of_waiting().is_stored_as(waiting.latest()), "its record has changed meanwhile");
+        assert!(!waiting.is_stored_as(0));
+    }
+}

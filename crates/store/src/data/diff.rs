@@ -1,0 +1,126 @@
+//! What storing a page would change: which of its rows are new or others than before, and in which columns.
+//!
+//! Hashes are compared first, and of an idle day nothing else is asked. Columns are compared in PostgreSQL, since it
+//! alone knows when two values of a type are the same.
+
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::RandomState;
+use planhat_model::catalog::Object;
+use planhat_model::flatten::Row;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use super::rows_by_column::RowsByColumn;
+use super::stored_value::{ColumnName, RecordId, Stored};
+use super::upsert::{RowCounts, Target};
+use crate::sql::Sql;
+use crate::store_error::{StoreError, could_not};
+
+/// What storing some rows comes to.
+#[derive(Debug)]
+pub struct PageDiff<'a> {
+    pub counts: RowCounts,
+    /// Those that have no row yet.
+    pub new: Vec<&'a Row<'a>>,
+    /// Those whose row is another, or is marked as deleted.
+    pub changed: Vec<&'a Row<'a>>,
+    /// The ids of those whose row is marked as deleted.
+    pub restored: HashSet<&'a str>,
+}
+
+/// Compares rows with what is stored.
+pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row<'a>]) -> Result<PageDiff<'a>, StoreError> {
+    let latest: HashMap<&str, usize, RandomState> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
+    let stored = stored_hashes(db, target, latest.keys().copied().collect()).await?;
+    let mut compared = PageDiff { counts: RowCounts::default(), new: Vec::new(), changed: Vec::new(), restored: HashSet::new() };
+    let counts = &mut compared.counts;
+    for row in rows.iter().enumerate().filter(|(index, row)| latest[row.id] == *index).map(|(_, row)| row) {
+        match stored.get(row.id) {
+            Some(Some(before)) if row.hash.is_stored_as(*before) => {
+                counts.unchanged += 1;
+                continue;
+            }
+            Some(Some(_)) => counts.updated += 1,
+            Some(None) => {
+                counts.restored += 1;
+                compared.restored.insert(row.id);
+            }
+            None => {
+                counts.inserted += 1;
+                compared.new.push(row);
+                continue;
+            }
+        }
+        compared.changed.push(row);
+    }
+    Ok(compared)
+}
+
+/// Id to hash. A row marked as deleted has no hash here: its record is back, so it has changed.
+async fn stored_hashes(
+    db: &mut PgConnection,
+    target: Target<'_>,
+    ids: Vec<&str>,
+) -> Result<HashMap<String, Option<i64>, RandomState>, StoreError> {
+    let sql = select_by_ids(target.schema, target.object, "planhat__id, case when _deleted_at is null then _row_hash end");
+    let rows: Vec<(RecordId, Option<i64>)> =
+        sql.query_as().bind(ids).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
+    Ok(rows.into_iter().map(|(RecordId(id), hash)| (id, hash)).collect())
+}
+
+/// Asks for something of the rows with the ids in `$1`, by a look-up for each: for `= any($1)` PostgreSQL would rather read a
+/// whole table of some size, again for every page.
+pub(super) fn select_by_ids(schema: &str, object: &Object, what: &'static str) -> Sql {
+    Sql::new("select stored.* from unnest($1::text[]) as asked (id) cross join lateral (select ")
+        .text(what)
+        .text(" from ")
+        .table(schema, object.name)
+        .text(" where planhat__id = asked.id offset 0) as stored")
+}
+
+/// A value that storing a row would change, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub id: String,
+    pub column: String,
+    /// Masked by the rules of now.
+    pub old: Option<Value>,
+    pub new: Option<Value>,
+}
+
+/// What storing these rows would change, column by column. A row that is not there yet has no differences.
+pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<Vec<Difference>, StoreError> {
+    type Found = (RecordId, ColumnName, Option<Stored<Json<Value>>>, Option<Stored<Json<Value>>>);
+    let by_column = RowsByColumn::of(target.columns, rows);
+    let sql = differences_sql(Sql::default(), target, &by_column).text(" order by new.planhat__id, field.key");
+    let found: Vec<Found> =
+        sql.query_as_with(by_column.arguments()?).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
+    let rules = target.column_rules();
+    let masked = |(RecordId(id), ColumnName(column), old, new): Found| {
+        let [old, new] = [old, new].map(|value| value.map(|value| value.masked(rules, &column)));
+        Difference { id, column, old, new }
+    };
+    Ok(found.into_iter().map(masked).collect())
+}
+
+/// The statement for it.
+pub(crate) fn differences_sql(sql: Sql, target: Target<'_>, rows: &RowsByColumn<'_>) -> Sql {
+    let sql = sql.text(
+        "select new.planhat__id as id, field.key as column, nullif(stored.fields -> field.key, 'null') as old,
+             nullif(field.value, 'null') as new
+         from (",
+    );
+    let sql = rows
+        .empty()
+        .fold(rows.select(sql), |sql, column| sql.text(", null::").text(column.kind.sql()).text(" as ").name(&column.name));
+    rows.from(sql)
+        .text(") as new join lateral (select to_jsonb(old.*) as fields from ")
+        .table(target.schema, target.object.name)
+        .text(
+            " old where old.planhat__id = new.planhat__id offset 0) stored on true, jsonb_each(to_jsonb(new)) as field
+             where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')",
+        )
+}

@@ -1,0 +1,216 @@
+//! Values as they are in the database, and the one way out for them: masked by the rules of their object.
+//!
+//! A value may be from before there was a rule for it. Whoever reads one would have to remember that, so nobody has to:
+//! a statement that reads a table of the data schema returns only what is [`Guarded`], in which a value is a [`Stored`]
+//! one, and that cannot be opened without the rules.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use planhat_model::flatten::Columns;
+use planhat_model::record::{Origin, REFUSED};
+use planhat_model::rules::{REDACTED, Rule, Rules};
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+
+/// What a statement about the data may return.
+pub(crate) trait Guarded {}
+
+/// A value that is opened by the rules of its object alone.
+#[derive(Clone, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub(crate) struct Stored<T>(T);
+
+/// The id of a record, which there is no rule for.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub(crate) struct RecordId(pub(crate) String);
+
+/// The name of a column.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub(crate) struct ColumnName(pub(crate) String);
+
+impl<T> Guarded for Stored<T> {}
+impl Guarded for RecordId {}
+impl Guarded for ColumnName {}
+impl Guarded for bool {}
+impl Guarded for i64 {}
+impl Guarded for DateTime<Utc> {}
+impl<T: Guarded> Guarded for Option<T> {}
+impl<T: Guarded> Guarded for Vec<T> {}
+impl<A: Guarded, B: Guarded> Guarded for (A, B) {}
+impl<A: Guarded, B: Guarded, C: Guarded> Guarded for (A, B, C) {}
+impl<A: Guarded, B: Guarded, C: Guarded, D: Guarded> Guarded for (A, B, C, D) {}
+
+impl<T> fmt::Debug for Stored<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stored")
+    }
+}
+
+/// The rules of an object, and its columns, by which a value is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ColumnRules<'a> {
+    pub(crate) rules: Option<&'a Rules>,
+    pub(crate) columns: &'a Columns,
+}
+
+impl ColumnRules<'_> {
+    /// A value as JSON text. What no rule is about keeps its text, however deep it is.
+    fn masked_raw(self, column: &str, value: Box<RawValue>) -> Box<RawValue> {
+        let is_included = |rules: &Rules| {
+            let column = self.columns.named(column);
+            column.is_some_and(|column| rules.of(column.origin, &column.planhat_name) == Rule::Include)
+        };
+        if self.rules.is_none_or(is_included) {
+            return value;
+        }
+        let masked = serde_json::from_str(value.get()).map(|value| self.masked(column, value));
+        // What cannot be read may hold anything.
+        to_raw_value(&masked.unwrap_or_else(|_| REDACTED.into())).unwrap_or_default()
+    }
+
+    fn masked(self, column: &str, value: Value) -> Value {
+        let Some(rules) = self.rules else { return value };
+        match (column, value) {
+            ("_misfits", Value::Object(misfits)) => {
+                misfits.into_iter().map(|(column, value)| (column.clone(), self.masked(&column, value))).collect()
+            }
+            ("_overflow", Value::Object(overflow)) => {
+                let masked = |origin, name: String, value| (name.clone(), rules.mask_stored(origin, &name, value));
+                let custom = |fields: Map<String, Value>| {
+                    fields.into_iter().map(|(name, value)| masked(Origin::Custom, name, value)).collect()
+                };
+                let fields = overflow.into_iter().map(|(name, value)| match value {
+                    Value::Object(fields) if name == "custom" => (name, custom(fields)),
+                    value => masked(Origin::Property, name, value),
+                });
+                fields.collect()
+            }
+            (_, Value::Null) => Value::Null,
+            (column, value) => match self.columns.named(column) {
+                Some(column) => rules.mask_stored(column.origin, &column.planhat_name, value),
+                None => Value::from(REDACTED),
+            },
+        }
+    }
+}
+
+impl Stored<Json<Value>> {
+    /// The value of a column.
+    pub(crate) fn masked(self, rules: ColumnRules<'_>, column: &str) -> Value {
+        rules.masked(column, self.0.0)
+    }
+}
+
+/// Values by the names of their properties.
+pub(crate) type StoredProperties = Stored<Json<Map<String, Value>>>;
+
+impl StoredProperties {
+    pub(crate) fn masked(self, rules: Option<&Rules>) -> Map<String, Value> {
+        let Some(rules) = rules else { return self.0.0 };
+        let masked = |(name, value): (String, Value)| {
+            let value = rules.mask_stored(Origin::Property, &name, value);
+            (name, value)
+        };
+        self.0.0.into_iter().map(masked).collect()
+    }
+}
+
+/// One of several values under the names of columns.
+#[derive(Serialize, Deserialize)]
+struct ColumnChange {
+    old: Box<RawValue>,
+    new: Box<RawValue>,
+}
+
+/// What changes in a row, as JSON: column to old and new value.
+#[derive(Clone, sqlx::Type)]
+#[sqlx(transparent)]
+pub(crate) struct Changes(String);
+
+impl Stored<Changes> {
+    /// What a page changes: the new values are of its records, which the rules have judged.
+    pub(crate) fn masked_where_old(self, rules: ColumnRules<'_>) -> String {
+        self.masked_by(rules, |column, ColumnChange { old, new }| ColumnChange { old: rules.masked_raw(column, old), new })
+    }
+
+    /// What a past action has changed.
+    pub(crate) fn masked(self, rules: ColumnRules<'_>) -> String {
+        self.masked_by(rules, |column, ColumnChange { old, new }| ColumnChange {
+            old: rules.masked_raw(column, old),
+            new: rules.masked_raw(column, new),
+        })
+    }
+
+    fn masked_by(self, rules: ColumnRules<'_>, masked: impl Fn(&str, ColumnChange) -> ColumnChange) -> String {
+        let Changes(changes) = self.0;
+        if rules.rules.is_none() {
+            return changes;
+        }
+        let kept = serde_json::from_str::<BTreeMap<String, ColumnChange>>(&changes).and_then(|changes| {
+            let kept = changes.into_iter().map(|(column, change)| {
+                let change = masked(&column, change);
+                (column, change)
+            });
+            serde_json::to_string(&kept.collect::<BTreeMap<_, _>>())
+        });
+        // What cannot be read may hold anything.
+        kept.unwrap_or_else(|_| "{}".to_owned())
+    }
+}
+
+impl Stored<String> {
+    /// A text under the name of its column.
+    pub(crate) fn masked(self, rules: ColumnRules<'_>, column: &str) -> String {
+        match rules.masked(column, Value::String(self.0)) {
+            Value::String(text) => text,
+            other => other.to_string(),
+        }
+    }
+
+    /// An id that the first of these properties that has one names; none where a rule is about any of them.
+    pub(crate) fn masked_reference(self, rules: Option<&Rules>, properties: &[&str]) -> Option<String> {
+        let id = Value::String(self.0);
+        let is_open = |name: &&str| rules.is_none_or(|rules| rules.mask_stored(Origin::Property, name, id.clone()) == id);
+        let is_open = properties.iter().all(is_open);
+        id.as_str().filter(|_| is_open).map(str::to_owned)
+    }
+
+    /// The text of a property.
+    pub(crate) fn masked_property(self, rules: Option<&Rules>, name: &str) -> String {
+        let Some(rules) = rules else { return self.0 };
+        match rules.mask_stored(Origin::Property, name, Value::String(self.0)) {
+            Value::String(text) => text,
+            other => other.to_string(),
+        }
+    }
+
+    /// A text that was made of several values; none where there are rules.
+    pub(crate) fn without_rules(self, rules: Option<&Rules>) -> Option<String> {
+        rules.is_none().then_some(self.0)
+    }
+
+    /// The text of a record in quarantine, and why it is there. The reason may quote the record; where less of that is
+    /// shown than is stored, it is told in the words that it has in common with others.
+    pub(crate) fn masked_record(self, reason: Stored<String>, sqlstate: Option<&str>, rules: Option<&Rules>) -> (String, String) {
+        let (Stored(text), Stored(reason)) = (self, reason);
+        let Some(rules) = rules else { return (text, reason) };
+        let masked = rules.mask_stored_record(&text);
+        let reason = match sqlstate {
+            _ if masked == text => reason,
+            Some(_) => REFUSED.to_owned(),
+            None => reason.split([':', '(']).next().unwrap_or_default().trim_end().to_owned(),
+        };
+        (masked, reason)
+    }
+
+    /// As it is, to be moved within its own row.
+    pub(super) fn to_move(&self) -> &str {
+        &self.0
+    }
+}

@@ -1,0 +1,185 @@
+//! The table of actions: how it is made, written, and cut at its end.
+//!
+//! Ids are given out one transaction at a time, the last thing before it commits: who reads everything behind an id
+//! has not missed what another transaction was still writing.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::action_builder::{Action, ActionPolicy};
+use crate::data::upsert::Target;
+use crate::sql::{Sql, query, query_as};
+use crate::store_error::{StoreError, could_not};
+
+/// The table in the data schema.
+pub(crate) const TABLE: &str = "actions";
+/// What `listen` wants to know.
+pub(crate) const CHANNEL: &str = "planhat_actions";
+
+/// Writes actions and tells who listens, at commit. It should come shortly before that: whoever else has actions to
+/// write waits.
+pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, actions: &[Action]) -> Result<(), StoreError> {
+    if target.action_policy == ActionPolicy::None || actions.is_empty() {
+        return Ok(());
+    }
+    lock_action_ids(&mut *db, target.schema).await?;
+    let text = |of: fn(&Action) -> Option<&str>| actions.iter().map(of).collect::<Vec<_>>();
+    let sql = Sql::new("with noted as (insert into ").table(target.schema, TABLE).text(
+        " (action, kind, object, record_id, company_id, end_user_id, happened_at, seen_at, run_id, changes)
+         select $3, kind, $2, record_id, company_id, end_user_id, coalesce(happened_at, statement_timestamp()),
+             statement_timestamp(), $4, changes::jsonb
+         from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::text[]) with ordinality
+             as new (kind, record_id, company_id, end_user_id, happened_at, changes, position)
+         order by position returning id)
+         select pg_notify($11, json_build_object('schema', $1::text, 'object', $2::text, 'count', count(*),
+             'last_id', max(id))::text) from noted",
+    );
+    sql.query()
+        .bind(target.schema)
+        .bind(target.object.name)
+        .bind(target.object.action)
+        .bind(target.run_id)
+        .bind(text(|action| Some(action.kind.as_str())))
+        .bind(text(|action| Some(&action.record_id)))
+        .bind(text(|action| action.company_id.as_deref()))
+        .bind(text(|action| action.end_user_id.as_deref()))
+        .bind(actions.iter().map(|action| action.happened_at).collect::<Vec<_>>())
+        .bind(text(|action| action.changes.as_deref()))
+        .bind(CHANNEL)
+        .execute(db)
+        .await
+        .map_err(could_not("write actions"))?;
+    Ok(())
+}
+
+/// Until the end of the transaction nobody else gives out ids of actions. What others may have read must not be forgotten
+/// and its ids be given out again, so this transaction does wait for the disk.
+async fn lock_action_ids(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    query(
+        "select pg_advisory_xact_lock(hashtextextended($1 || '.actions', 0)), set_config('synchronous_commit',
+             case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end, true)",
+    )
+        .bind(schema)
+        .execute(db)
+        .await
+        .map_err(could_not("wait for the actions of another object"))?;
+    Ok(())
+}
+
+const COLUMNS: [(&str, &str); 11] = [
+    ("id", "grows in the order in which actions are committed: nothing comes later with a smaller one"),
+    ("action", "the name people know it by, as in Company Updated"),
+    ("kind", "created: first seen; updated: something in it changed; deleted: gone at Planhat; restored: back again"),
+    ("object", "the table of the record, as in companies"),
+    ("record_id", "planhat__id of the record"),
+    ("company_id", "planhat__id of its company, if it has exactly one"),
+    ("end_user_id", "planhat__id of its end user, if it has exactly one"),
+    ("happened_at", "when it happened at Planhat; where Planhat does not tell (computed values, deletions), the same as seen_at"),
+    ("seen_at", "when it was stored"),
+    ("run_id", "the run that saw it, see planhat_sync.runs"),
+    ("changes", "what changed: column to old and new value; null for records created or deleted"),
+];
+
+/// Makes the table of actions unless it is there.
+pub async fn create_actions_table(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    if actions_table_exists(&mut *db, schema).await? {
+        return Ok(());
+    }
+    lock_action_ids(&mut *db, schema).await?;
+    // Somebody else may have made it meanwhile.
+    if actions_table_exists(&mut *db, schema).await? {
+        return Ok(());
+    }
+    table_as_sql(schema).execute(&mut *db).await.map_err(could_not("create the table of actions"))?;
+    // Where there was one before, its readers know how far they have read.
+    query(
+        "select setval(pg_get_serial_sequence(format('%I.%I', $1, $2), 'id'), max(last_action_id), true)
+         from planhat_sync.consumers where workspace = $1 having max(last_action_id) > 0",
+    )
+    .bind(schema)
+    .bind(TABLE)
+    .execute(db)
+    .await
+    .map_err(could_not("go on with the ids of actions"))?;
+    Ok(())
+}
+
+/// Whether the table of actions is there; an error if it is somebody else's.
+pub(crate) async fn actions_table_exists(db: &mut PgConnection, schema: &str) -> Result<bool, StoreError> {
+    let found: Option<(bool, Vec<String>)> = query_as(
+        "select relkind in ('r', 'p'), array(select attname::text from pg_attribute
+                where attrelid = pg_class.oid and attnum > 0 and not attisdropped)
+         from pg_class join pg_namespace on pg_namespace.oid = relnamespace where nspname = $1 and relname = $2",
+    )
+    .bind(schema)
+    .bind(TABLE)
+    .fetch_optional(db)
+    .await
+    .map_err(could_not("look for a table"))?;
+    match found {
+        None => Ok(false),
+        Some((true, columns)) if COLUMNS.iter().all(|(column, _)| columns.iter().any(|there| there == column)) => Ok(true),
+        Some(_) => Err(StoreError::NameTaken { relation: format!("{schema}.{TABLE}") }),
+    }
+}
+
+/// The statements that make the table of actions.
+pub fn actions_sql(schema: &str) -> String {
+    table_as_sql(schema).to_string()
+}
+
+fn table_as_sql(schema: &str) -> Sql {
+    let mut sql = Sql::new("create table ").table(schema, TABLE).text(
+        " (
+    id bigint generated always as identity primary key,
+    action text not null,
+    kind text not null check (kind in ('created', 'updated', 'deleted', 'restored')),
+    object text not null,
+    record_id text not null,
+    company_id text,
+    end_user_id text,
+    happened_at timestamptz not null,
+    seen_at timestamptz not null default now(),
+    run_id bigint not null,
+    changes jsonb)",
+    );
+    for columns in
+        [" (company_id, happened_at desc, id desc)", " (happened_at, id)", " (object, record_id, id)", " (seen_at, id)"]
+    {
+        sql = sql.text(";\ncreate index on ").table(schema, TABLE).text(columns);
+    }
+    let about = "What happened, one row per change that was stored, kept by planhat-sync. See also the view timeline.";
+    sql = sql.text(";\ncomment on table ").table(schema, TABLE).text(" is ").literal(about);
+    for (column, meaning) in COLUMNS {
+        sql = sql.text(";\ncomment on column ").table(schema, TABLE).text(".").name(column).text(" is ").literal(meaning);
+    }
+    sql
+}
+
+/// Forgets some of the actions that were seen longer ago than this, the oldest first. Returns how many.
+pub async fn delete_old_actions(db: &mut PgConnection, schema: &str, keep: Duration) -> Result<u64, StoreError> {
+    /// So that no transaction is long.
+    const PORTION: i64 = 10_000;
+    if !actions_table_exists(&mut *db, schema).await? {
+        return Ok(0);
+    }
+    let sql = Sql::new("delete from ")
+        .table(schema, TABLE)
+        .text(" where id in (select id from ")
+        .table(schema, TABLE)
+        .text(" where seen_at < now() - make_interval(secs => $1) order by seen_at, id limit $2)");
+    let forgotten = sql.query().bind(keep.as_secs_f64()).bind(PORTION).execute(db).await;
+    Ok(forgotten.map_err(could_not("forget old actions"))?.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use planhat_model::catalog;
+
+    #[test]
+    fn no_object_is_called_as_the_timeline_is() {
+        assert!(!catalog::OBJECTS.iter().any(|object| [TABLE, "timeline"].contains(&object.name)));
+    }
+}

@@ -1,0 +1,77 @@
+//! Hears of new actions, so that whoever follows the timeline need not look for them all the time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use planhat_model::error::Chain;
+use sqlx::postgres::PgListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::action_table::CHANNEL;
+use crate::Store;
+use crate::connection::pool;
+use crate::sql::query;
+
+/// For the connection that listens: how long it may take to be made, after how much silence it is asked whether anybody
+/// is there, and how long the answer may take.
+const LISTENER_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const PING_AFTER: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Rings when actions have been committed, as far as that can be heard: not through a pooler, nor where the one
+/// connection there is has other work. Who waits for it looks for himself now and then.
+#[derive(Debug)]
+pub struct ActionListener {
+    notify: Arc<Notify>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl ActionListener {
+    pub fn of(store: &Store) -> ActionListener {
+        let notify = Arc::new(Notify::new());
+        // On a connection of its own, since it is for nothing else.
+        let own = (!store.is_embedded()).then(|| pool((*store.pool().connect_options()).clone(), 1, LISTENER_CONNECT_TIMEOUT));
+        let shared = Arc::clone(&notify);
+        let listening = own.map(|own| {
+            tokio::spawn(async move {
+                loop {
+                    let Err(error) = listen(&own, &shared).await;
+                    tracing::debug!(error = %Chain(&error), "cannot hear of new actions: looking for them now and then");
+                    tokio::time::sleep(Duration::from_secs(10)).await;
+                }
+            })
+        });
+        ActionListener { notify, listening }
+    }
+
+    pub async fn notified(&self) {
+        self.notify.notified().await;
+    }
+}
+
+impl Drop for ActionListener {
+    fn drop(&mut self) {
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
+    }
+}
+
+async fn listen(pool: &sqlx::PgPool, notify: &Notify) -> Result<std::convert::Infallible, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    in_time(listener.listen(CHANNEL)).await?;
+    loop {
+        match timeout(PING_AFTER, listener.recv()).await {
+            Ok(heard) => _ = heard?,
+            // A connection that has gone silent has no more to tell: whoever is there answers.
+            Err(_) => _ = in_time(query("select 1").execute(&mut listener)).await?,
+        }
+        notify.notify_one();
+    }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    timeout(PING_TIMEOUT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
