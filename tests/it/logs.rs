@@ -6,7 +6,7 @@ use planhat_simulator::{Options, ScriptedAnswer, Simulator, Workspace};
 use serde_json::{Value, json};
 
 use super::cli::{Tool, simulator};
-use super::daemon::DaemonProcess;
+use super::daemon::{self, DaemonProcess};
 use super::database::TcpProxy;
 
 fn json_log(tool: Tool) -> Tool {
@@ -88,4 +88,13 @@ async fn a_warning_says_where_it_comes_from_though_only_warnings_are_logged() {
 
     let skipped = line(&ran.stderr, "skipped users");
     assert_eq!([&skipped["run_id"], &skipped["object"]], [&json!(1), &json!("users")], "{skipped}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_daemon_does_beside_its_runs_says_for_which_workspace() {
+    let simulator = simulator().await;
+    let tool = daemon::tool(&simulator, "0 0 1 1 *").await.set("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "1ms");
+    let mut daemon = DaemonProcess::starting(&tool, &["daemon"]);
+
+    assert_eq!(daemon.until("the data is stale")["workspace"], "planhat");
 }
