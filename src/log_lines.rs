@@ -124,6 +124,11 @@ impl Visit for EventFields {
         self.insert(field, value);
     }
 
+    /// Milliseconds of a duration come so; none that is logged is larger than 64 bits.
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.insert(field, u64::try_from(value).unwrap_or(u64::MAX));
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.insert(field, value);
     }
@@ -171,7 +176,7 @@ mod tests {
         let run = error_span!("run", run_id = tracing::field::Empty, command = %"sync").entered();
         run.record("run_id", 7);
         let _object = error_span!("object", object = %"nps").entered();
-        warn!(wait_ms = 250_u64, error = %"no answer", "asking again");
+        warn!(wait_ms = std::time::Duration::from_millis(250).as_millis(), error = %"no answer", "asking again");
     }
 
     #[test]
