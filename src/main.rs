@@ -8,6 +8,7 @@ use planhat_sync::cli::{Cli, Command, Once};
 use planhat_sync::command_error::CommandError;
 use planhat_sync::workspace::Workspace;
 use planhat_sync::{commands, config, daemon, print, telemetry};
+use tracing::{Instrument, error_span};
 
 /// What still hangs when everything is done (a name that the system is looking up) keeps nobody waiting.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -36,8 +37,10 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         settings.log.level = "warn".to_owned();
     }
     telemetry::start(&settings.log, rust_log.as_deref()).map_err(anyhow::Error::new)?;
+    // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
+    let span = error_span!("workspace", workspace = %settings.database.schema);
     match cli.command {
-        Command::Daemon => daemon::daemon(settings, load).await,
-        Command::Once(command) => commands::execute(command, &Workspace::new(settings)).await,
+        Command::Daemon => daemon::daemon(settings, load).instrument(span).await,
+        Command::Once(command) => commands::execute(command, &Workspace::new(settings)).instrument(span).await,
     }
 }

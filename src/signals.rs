@@ -7,7 +7,7 @@ use planhat_model::error::exit_code::{self as exit, ExitCode};
 use planhat_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 /// Says that a signal has asked us to stop, and which exit code stands for it.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +36,7 @@ pub fn listen() -> Result<Stop, anyhow::Error> {
     let (mut interrupt, mut terminate) = (of_kind(SignalKind::interrupt())?, of_kind(SignalKind::terminate())?);
     let stop = Stop::default();
     let heard = stop.clone();
-    tokio::spawn(async move {
+    let listening = async move {
         loop {
             let code = tokio::select! {
                 _ = interrupt.recv() => exit::INTERRUPTED,
@@ -50,6 +50,7 @@ pub fn listen() -> Result<Stop, anyhow::Error> {
             warn!("stopping after the pages in hand; a second signal stops at once");
             heard.token.cancel();
         }
-    });
+    };
+    tokio::spawn(listening.in_current_span());
     Ok(stop)
 }

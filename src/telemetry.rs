@@ -19,6 +19,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogFormat, LogSettings};
+use crate::log_lines::{JsonLines, TextLines};
 
 /// Starts logging for the whole process. `rust_log` is the customary variable; a journal knows the time itself.
 pub fn start(log: &LogSettings, rust_log: Option<&str>) -> Result<(), TryInitError> {
@@ -34,15 +35,16 @@ pub fn start(log: &LogSettings, rust_log: Option<&str>) -> Result<(), TryInitErr
     let to_journal = stderr_is_the_journal();
     match log.format {
         LogFormat::Text => {
-            let lines = layer().with_writer(|| BesideBars).with_ansi(takes_colour(&io::stderr())).with_target(false);
+            let lines = layer().with_writer(|| BesideBars).with_ansi(takes_colour(&io::stderr()));
+            let format = TextLines { with_time: !to_journal };
             if to_journal {
-                registry.with(lines.without_time().map_event_format(ForJournal)).try_init()
+                registry.with(lines.event_format(ForJournal(format))).try_init()
             } else {
-                registry.with(lines).try_init()
+                registry.with(lines.event_format(format)).try_init()
             }
         }
         LogFormat::Json => {
-            let lines = layer().json().with_writer(|| BesideBars);
+            let lines = layer().json().with_writer(|| BesideBars).map_event_format(|_| JsonLines);
             if to_journal {
                 registry.with(lines.map_event_format(ForJournal)).try_init()
             } else {

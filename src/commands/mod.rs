@@ -27,6 +27,8 @@ use planhat_model::catalog::Object;
 use planhat_model::error::exit_code as exit;
 use planhat_store::{Explanation, RunStatus, Store};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Span, instrument};
 
 use crate::cli::{Once, QuarantineCommand, RunsCommand};
 use crate::command_error::CommandError;
@@ -111,6 +113,7 @@ async fn with_store_read_only<T: Default>(
 }
 
 /// Does something as a run of its own, so that no other one is at work meanwhile, and notes what it came to.
+#[instrument(name = "run", level = "error", skip_all, fields(run_id = Empty, command = %command))]
 async fn in_a_run_of_its_own<T>(
     store: &Store,
     command: &str,
@@ -118,6 +121,7 @@ async fn in_a_run_of_its_own<T>(
 ) -> Result<T, CommandError> {
     let run_stop = CancellationToken::new();
     let run_id = run::begin(store, command, &run_stop).await?;
+    Span::current().record("run_id", run_id);
     let pause_gate = PauseGate::default();
     let lease = run::RunLease { store, run_id, command, pause_gate: &pause_gate, run_stop: &run_stop };
     let result = lease.renew_while(work(run_id)).await;

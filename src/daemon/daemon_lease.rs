@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use planhat_model::error::{Chain, ErrorKind};
 use planhat_store::{self as store, DaemonLease, ProcessIdentity, Store};
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
+use super::housekeeping::spawn_beside;
 use crate::command_error::CommandError;
 use crate::run;
 use crate::signals::Stop;
@@ -67,12 +67,12 @@ impl DaemonLeaseKeeper {
     /// Renews it until what is returned is dropped.
     pub(super) fn keep_renewed(&self) -> AbortOnDropHandle<()> {
         let lease = self.clone();
-        AbortOnDropHandle::new(spawn_local(async move {
+        spawn_beside(async move {
             loop {
                 tokio::time::sleep(store::RENEW_EVERY).await;
                 lease.renew().await;
             }
-        }))
+        })
     }
 
     /// Says that the daemon is there. A database that is away for a moment takes its lease from nobody.

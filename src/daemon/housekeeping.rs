@@ -16,7 +16,7 @@ use sd_notify::NotifyState;
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use super::health_state::HealthState;
 use super::http::HttpServer;
@@ -25,6 +25,11 @@ use crate::events::Notifier;
 /// Between two signs of life at most.
 const MAX_WATCHDOG_INTERVAL: Duration = Duration::from_secs(10);
 const METRICS_EVERY: Duration = Duration::from_secs(5);
+
+/// Starts a task beside the runs, which ends when what is returned is dropped. What it logs says of which workspace it is.
+pub(super) fn spawn_beside(task: impl Future<Output = ()> + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(spawn_local(task.in_current_span()))
+}
 
 /// Where nobody listens, nothing is told.
 pub(super) fn notify_systemd(states: &[NotifyState<'_>]) {
@@ -39,20 +44,20 @@ pub(super) fn watchdog(health: &Arc<HealthState>) -> Option<AbortOnDropHandle<()
     let health = Arc::clone(health);
     let mut ticks = interval((watchdog_timeout / 3).clamp(Duration::from_millis(100), MAX_WATCHDOG_INTERVAL));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Some(AbortOnDropHandle::new(spawn_local(async move {
+    Some(spawn_beside(async move {
         loop {
             ticks.tick().await;
             if !health.is_stuck() {
                 notify_systemd(&[NotifyState::Watchdog]);
             }
         }
-    })))
+    }))
 }
 
 /// Sends what there is to tell, when it is due.
 pub(super) fn deliver(store: &Arc<Store>, notifier: &Notifier) -> AbortOnDropHandle<()> {
     let (store, notifier) = (Arc::clone(store), notifier.clone());
-    AbortOnDropHandle::new(spawn_local(async move {
+    spawn_beside(async move {
         loop {
             let next = notifier.deliver_due(&store).await;
             let rest = next.map(|next| (next - Utc::now()).to_std().unwrap_or_default());
@@ -61,7 +66,7 @@ pub(super) fn deliver(store: &Arc<Store>, notifier: &Notifier) -> AbortOnDropHan
                 () = wait(rest) => {}
             }
         }
-    }))
+    })
 }
 
 /// Without end where there is no time.
@@ -75,10 +80,10 @@ pub(super) async fn wait(rest: Option<Duration>) {
 /// Takes in now and then what was measured, so that memory stays flat though nobody asks.
 pub(super) fn keep_metrics_small(server: &HttpServer) -> AbortOnDropHandle<()> {
     let server = server.clone();
-    AbortOnDropHandle::new(spawn_local(async move {
+    spawn_beside(async move {
         loop {
             tokio::time::sleep(METRICS_EVERY).await;
             server.upkeep();
         }
-    }))
+    })
 }

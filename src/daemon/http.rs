@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::health_state::HealthState;
 use super::http_connections::{ConnectionLimits, serve};
@@ -66,7 +67,7 @@ impl HttpServer {
             .route("/api/status", get(status))
             .route("/api/runs", get(runs))
             .with_state(self);
-        Ok((address, Serving(tokio::spawn(serve(listener, router, ConnectionLimits::default(), stop)))))
+        Ok((address, Serving(tokio::spawn(serve(listener, router, ConnectionLimits::default(), stop).in_current_span()))))
     }
 
     /// How the workspace stands now.

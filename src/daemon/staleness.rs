@@ -10,11 +10,10 @@ use chrono::{DateTime, Utc};
 use planhat_model::error::Chain;
 use planhat_store::{self as store, ObjectState, Store};
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
-use super::housekeeping::wait;
+use super::housekeeping::{spawn_beside, wait};
 use crate::events::{Notifier, Stale};
 use crate::freshness::Freshness;
 use crate::workspace::Workspace;
@@ -52,7 +51,7 @@ impl StalenessMonitor {
             states: Vec::new(),
             is_stale: false,
         };
-        AbortOnDropHandle::new(spawn_local(async move {
+        spawn_beside(async move {
             loop {
                 let rest = watch.check().await;
                 tokio::select! {
@@ -60,7 +59,7 @@ impl StalenessMonitor {
                     () = wait(rest) => {}
                 }
             }
-        }))
+        })
     }
 }
 

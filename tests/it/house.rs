@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["events", "workspace_status"],
     &["freshness", "run"],
     &["pull"],
-    &["progress", "schedule", "signals"],
+    &["log_lines", "progress", "schedule", "signals"],
 ];
 
 #[test]

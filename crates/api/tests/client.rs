@@ -2,9 +2,11 @@
 //!
 //! The servers here answer what a test says; none of them knows how Planhat behaves.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::future::Future;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -96,9 +98,17 @@ async fn list(server: &MockServer) -> (Result<usize, ApiError>, u64) {
     (answer.map(|page| page.records.len()), tasks.calls())
 }
 
-/// A server of one thread that writes these bytes to each connection and holds it until the client hangs up, or hangs
-/// up itself.
-fn raw_server(answer: &'static str, hangs_up: bool) -> String {
+/// A server that writes these bytes to each connection and hangs up.
+fn hanging_up_after(answer: &'static str) -> String {
+    raw_server(answer, drop)
+}
+
+/// A server that writes these bytes to each connection and nothing more until the client hangs up.
+fn silent_after(answer: &'static str) -> String {
+    raw_server(answer, |mut connection| while connection.read(&mut [0]).is_ok_and(|read| read == 1) {})
+}
+
+fn raw_server(answer: &'static str, then: fn(TcpStream)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -108,9 +118,7 @@ fn raw_server(answer: &'static str, hangs_up: bool) -> String {
                 request.push(byte[0]);
             }
             _ = connection.write_all(answer.as_bytes());
-            if !hangs_up {
-                while connection.read(&mut byte).is_ok_and(|read| read == 1) {}
-            }
+            then(connection);
         }
     });
     url
@@ -275,7 +283,7 @@ async fn what_is_no_list_of_records_is_requested_again() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_requested_again() {
-    let tasks = tasks(&client(&raw_server("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[{\"_id\"", true)));
+    let tasks = tasks(&client(&hanging_up_after("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[{\"_id\"")));
     let error = in_time(tasks.list(&[])).await.unwrap_err();
     assert!(matches!(error, ApiError::TruncatedBody { .. }), "{error}");
     assert_eq!(tasks.calls(), 1 + RETRIES as u64);
@@ -283,7 +291,7 @@ async fn an_answer_that_breaks_off_is_requested_again() {
 
 #[tokio::test]
 async fn a_server_that_hangs_up_or_is_not_there_is_tried_again() {
-    for (url, is_connect_failure) in [(raw_server("", true), false), ("http://127.0.0.1:1".to_owned(), true)] {
+    for (url, is_connect_failure) in [(hanging_up_after(""), false), ("http://127.0.0.1:1".to_owned(), true)] {
         let tasks = tasks(&client(&url));
         let error = in_time(tasks.list(&[])).await.unwrap_err();
         assert!(matches!(error, ApiError::Unreachable { .. }), "{error}");
@@ -386,7 +394,7 @@ async fn an_answer_that_does_not_begin_in_time_is_given_up_and_requested_again()
 
 #[tokio::test]
 async fn an_answer_that_does_not_end_in_time_is_given_up_and_requested_again() {
-    let tasks = tasks(&impatient(&raw_server("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[", false)));
+    let tasks = tasks(&impatient(&silent_after("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[")));
     let error = in_time(tasks.list(&[])).await.unwrap_err();
     assert!(matches!(&error, ApiError::TruncatedBody { source, .. } if source.is_timeout()), "{error}");
     assert_eq!(tasks.calls(), 2);
@@ -504,7 +512,7 @@ async fn only_a_404_says_that_a_record_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_record_whose_answer_fails_is_asked_for_again() {
+async fn a_record_whose_answer_fails_is_requested_again() {
     let server = server(vec![status(500), status(429), status(404)]).await;
     let tasks = tasks(&client(&server.uri()));
     assert!(!in_time(tasks.record_exists("a")).await.unwrap());
