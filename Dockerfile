@@ -1,13 +1,13 @@
 # planhat-sync for servers: without the embedded PostgreSQL, as a user without rights, on a root file system that may
-# be read-only. `docker build -t planhat-sync .`; docker-compose.yml shows it at work.
+# be read-only. `docker build -t planhat-sync .` builds it; docker-compose.yml shows how to run it.
 
 ARG RUST=1.95
 
 FROM rust:${RUST}-slim-bookworm AS build
 WORKDIR /src
-# The dependencies, in a layer that lasts until they change: a program and crates that do nothing have the same ones. They
-# are forgotten again, since cargo would take their files, being newer, for the result of ours. Sections of single
-# targets ([[bench]]) are left out, as cargo looks for their files.
+# This layer builds the dependencies, and is reused until they change: it builds an empty program and empty crates with the same
+# dependencies. Their own files are removed again, since cargo would take them, being newer, for the result of the real sources.
+# Sections of single targets ([[bench]]) are left out, since cargo looks for their files.
 COPY Cargo.toml Cargo.lock ./
 COPY crates/api/Cargo.toml crates/api/
 COPY crates/model/Cargo.toml crates/model/
@@ -18,7 +18,7 @@ RUN sed -i '/^\[\[/,/^$/d' Cargo.toml \
     && echo 'fn main() {}' > src/main.rs \
     && cargo build --release --locked --no-default-features \
     && cargo clean --release --locked --package planhat-sync --package planhat-api --package planhat-model --package planhat-store
-# .dockerignore lists what comes along.
+# .dockerignore lists what is copied.
 COPY . .
 RUN cargo build --release --locked --no-default-features
 
@@ -28,9 +28,9 @@ LABEL org.opencontainers.image.title="planhat-sync" \
 # Planhat's certificate is checked against the system's roots, which the slim image does not have.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /src/target/release/planhat-sync /usr/local/bin/
-# Nobody's: it owns nothing in here and writes nowhere.
+# A user that owns no file in the image and writes nowhere.
 USER 65532:65532
-# Whether the daemon lives; what it cannot reach, /readyz tells. Its port is loopback's unless daemon.listen says otherwise.
+# Whether the daemon is running; /readyz reports what it cannot reach. It listens on loopback unless daemon.listen is set.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=1m CMD ["planhat-sync", "health"]
 ENTRYPOINT ["planhat-sync"]
 CMD ["daemon"]

@@ -7,20 +7,20 @@ CALLS_PER_MINUTE ?= 0
 help: ## List the recipes
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: ## Show the main job on a simulated workspace: no token, no database
+demo: ## Show what planhat-sync does, with a simulated workspace: needs no token and no database
 	cargo run --release --locked -- demo
 
-test: ## Run all tests against a private PostgreSQL (installs Debian's package where there is none)
+test: ## Run all tests against a private PostgreSQL (installs Debian's package if there is none)
 	scripts/with-postgres cargo test --locked --no-default-features --test it -- without_embedded
 	scripts/with-postgres cargo test --locked --workspace --lib --test it
 
-soak: ## Half an hour of faults of all kinds at once, on an optimised build
+soak: ## Test with faults of all kinds at the same time for half an hour, on an optimised build
 	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture soak
 
-unattended: ## An hour of the daemon on each kind of database, under a supervisor that does what systemd would
+unattended: ## Run the daemon for an hour on each kind of database, under a supervisor that acts as systemd would
 	scripts/with-postgres cargo test --locked --test it -- --ignored --nocapture all_databases_are_kept_in_step_for_an_hour
 
-bench: ## Measure loads and daily runs (RECORDS=100000,1000000 LATENCY_MS=20 CALLS_PER_MINUTE=0)
+bench: ## Measure loads and daily syncs (RECORDS=100000,1000000 LATENCY_MS=20 CALLS_PER_MINUTE=0)
 	scripts/with-postgres --durable cargo bench --locked --no-default-features --bench load -- \
 		--records $(RECORDS) --latency-ms $(LATENCY_MS) --calls-per-minute $(CALLS_PER_MINUTE)
 	cargo bench --locked --no-default-features --bench flatten
@@ -34,4 +34,4 @@ lint: ## Check formatting, lints and docs, with warnings denied
 fmt: ## Format the code
 	cargo fmt --all
 
-ci: lint test ## What CI runs
+ci: lint test ## Do what CI does

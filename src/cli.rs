@@ -59,36 +59,9 @@ pub enum Once {
     /// Check token, permissions and database, and say what to do about what is wrong.
     Check(OutputArgs),
     /// Sync now: what changed since the last time, or all of history the first time.
-    Sync {
-        #[command(flatten)]
-        objects: ObjectsArgs,
-        /// Compare everything, and mark the rows whose records are gone at Planhat.
-        #[arg(long)]
-        full: bool,
-        /// Mark them even if more seem gone than is likely (deletions.max_percent, deletions.max_rows).
-        #[arg(long, requires = "full")]
-        allow_deletes: bool,
-        /// Fetch and compare, say what would be done, and write nothing.
-        #[arg(long)]
-        dry_run: bool,
-        /// With --dry-run: each record, and what would change in it, column by column.
-        #[arg(long, requires = "dry_run")]
-        diff: bool,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    Sync(SyncArgs),
     /// Load history; goes on where it was stopped, and makes way for a sync meanwhile.
-    Backfill {
-        #[command(flatten)]
-        objects: ObjectsArgs,
-        #[command(flatten)]
-        range: HistoryRangeArgs,
-        /// Leave out what was still active on this day or later, as in 2022-01-01.
-        #[arg(long, value_name = "DATE", value_parser = parse_date)]
-        until: Option<DateTime<Utc>>,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    Backfill(BackfillArgs),
     /// Ask the daemon on this machine whether it lives.
     Health,
     /// Send a test message to notify.webhook_url, and say what is answered.
@@ -143,6 +116,39 @@ pub enum Once {
     Completions { shell: Shell },
     /// Print the man page.
     Man,
+}
+
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    #[command(flatten)]
+    pub objects: ObjectsArgs,
+    /// Compare everything, and mark the rows whose records are gone at Planhat.
+    #[arg(long)]
+    pub full: bool,
+    /// Mark them even if more seem gone than is likely (deletions.max_percent, deletions.max_rows).
+    #[arg(long, requires = "full")]
+    pub allow_deletes: bool,
+    /// Fetch and compare, say what would be done, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --dry-run: each record, and what would change in it, column by column.
+    #[arg(long, requires = "dry_run")]
+    pub diff: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct BackfillArgs {
+    #[command(flatten)]
+    pub objects: ObjectsArgs,
+    #[command(flatten)]
+    pub range: HistoryRangeArgs,
+    /// Leave out what was still active on this day or later, as in 2022-01-01.
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub until: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, Subcommand)]

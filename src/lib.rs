@@ -4,7 +4,8 @@
 //! ```text
 //! API -> page -> record -> row -> table -> action -> event
 //!
-//! main, cli, config, telemetry, signals      the rim: what is typed, set, logged
+//! main, cli, config, signals                 the rim: what is typed and set
+//! telemetry, log_lines                       the log, and what a line of it looks like
 //! commands | daemon                          what each command prints; what stays up and runs on a schedule
 //! workspace, failure, print                  what both need: from settings to client and store; errors and exit codes; the terminal
 //! events, schedule                           whom to tell of a run; when the next one is due
@@ -27,6 +28,7 @@ pub mod config;
 pub mod daemon;
 pub mod events;
 pub mod freshness;
+mod log_lines;
 pub mod print;
 pub mod progress;
 pub mod pull;

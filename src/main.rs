@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::Parser;
 use planhat_sync::cli::{Cli, Command, Once};
 use planhat_sync::command_error::CommandError;
+use planhat_sync::workspace::Workspace;
 use planhat_sync::{commands, config, daemon, print, telemetry};
+use tracing::{Instrument, error_span};
 
 /// What still hangs when everything is done (a name that the system is looking up) keeps nobody waiting.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -27,7 +29,6 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let environment = config::readable(std::env::vars_os())?;
     let rust_log = environment.get("RUST_LOG").filter(|filter| !filter.is_empty()).cloned();
-    let no_color = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
 
     let load = || config::load(cli.config.as_deref(), environment.clone());
     let mut settings = load()?;
@@ -35,9 +36,11 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         // The demo tells its story on stdout; only what goes wrong may interrupt it.
         settings.log.level = "warn".to_owned();
     }
-    telemetry::start(&settings.log, rust_log.as_deref(), no_color).map_err(anyhow::Error::new)?;
+    telemetry::start(&settings.log, rust_log.as_deref()).map_err(anyhow::Error::new)?;
+    // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
+    let span = error_span!("workspace", workspace = %settings.database.schema);
     match cli.command {
-        Command::Daemon => daemon::daemon(settings, load).await,
-        Command::Once(command) => commands::execute(command, &settings).await,
+        Command::Daemon => daemon::daemon(settings, load).instrument(span).await,
+        Command::Once(command) => commands::execute(command, &Workspace::new(settings)).instrument(span).await,
     }
 }

@@ -1,12 +1,13 @@
 //! Printing: the one place that writes to stdout and stderr.
 //!
 //! A result that could not be written is lost, and whoever waits for it has to hear of that. Writing notes what went
-//! wrong, and the end of the process says it ([`ended`]), so that no command can forget to.
+//! wrong, and the end of the process says it ([`final_exit_code`]), so that no command can forget to.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
+use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, Utc};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
@@ -83,10 +84,10 @@ where
     table.trim_fmt()
 }
 
-/// For a terminal; elsewhere, and where NO_COLOR is set, as it is.
+/// What needs attention, on stdout.
 pub(crate) fn red(text: &str) -> String {
-    let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if std::io::stdout().is_terminal() && !colourless { format!("\x1b[31m{text}\x1b[0m") } else { text.to_owned() }
+    const RED: Style = AnsiColor::Red.on_default();
+    if telemetry::takes_colour(&io::stdout()) { format!("{RED}{text}{RED:#}") } else { text.to_owned() }
 }
 
 /// What others have said, for a terminal: on one line, and no character that moves the cursor or turns the order of others.

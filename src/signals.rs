@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+use anyhow::Context;
 use planhat_model::error::exit_code::{self as exit, ExitCode};
+use planhat_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 /// Says that a signal has asked us to stop, and which exit code stands for it.
 #[derive(Debug, Clone, Default)]
@@ -21,13 +23,20 @@ impl Stop {
     }
 }
 
+/// From here on a signal stops after the pages in hand, and a database that hangs then is not waited for.
+pub fn listen_for(store: &Store) -> Result<Stop, anyhow::Error> {
+    let stop = listen()?;
+    store.stop_on(stop.token.clone());
+    Ok(stop)
+}
+
 /// Listens from now on. Before that, and where nobody listens, a signal ends the process as usual.
-pub fn listen() -> std::io::Result<Stop> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+pub fn listen() -> Result<Stop, anyhow::Error> {
+    let of_kind = |kind| signal(kind).context("could not listen for signals");
+    let (mut interrupt, mut terminate) = (of_kind(SignalKind::interrupt())?, of_kind(SignalKind::terminate())?);
     let stop = Stop::default();
     let heard = stop.clone();
-    tokio::spawn(async move {
+    let listening = async move {
         loop {
             let code = tokio::select! {
                 _ = interrupt.recv() => exit::INTERRUPTED,
@@ -41,6 +50,7 @@ pub fn listen() -> std::io::Result<Stop> {
             warn!("stopping after the pages in hand; a second signal stops at once");
             heard.token.cancel();
         }
-    });
+    };
+    tokio::spawn(listening.in_current_span());
     Ok(stop)
 }

@@ -4,9 +4,11 @@
 //! off again. With it `journalctl -p warning` shows what somebody should see, whatever the format.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::OnceLock;
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use indicatif::MultiProgress;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -17,10 +19,10 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogFormat, LogSettings};
+use crate::log_lines::{JsonLines, TextLines};
 
-/// Starts logging for the whole process. `rust_log` and `no_color` are the customary variables; a journal
-/// knows the time itself.
-pub fn start(log: &LogSettings, rust_log: Option<&str>, no_color: bool) -> Result<(), TryInitError> {
+/// Starts logging for the whole process. `rust_log` is the customary variable; a journal knows the time itself.
+pub fn start(log: &LogSettings, rust_log: Option<&str>) -> Result<(), TryInitError> {
     // The embedded server's runtime and the database's notices have a lot to say that is of no use here.
     let wanted = rust_log.map_or_else(
         || format!("{},wasmer=error,wasmer_wasix=error,pglite_oxide=warn,sqlx::postgres::notice=warn", log.level),
@@ -33,16 +35,16 @@ pub fn start(log: &LogSettings, rust_log: Option<&str>, no_color: bool) -> Resul
     let to_journal = stderr_is_the_journal();
     match log.format {
         LogFormat::Text => {
-            let colour = std::io::stderr().is_terminal() && !no_color;
-            let lines = layer().with_writer(|| BesideBars).with_ansi(colour).with_target(false);
+            let lines = layer().with_writer(|| BesideBars).with_ansi(takes_colour(&io::stderr()));
+            let format = TextLines { with_time: !to_journal };
             if to_journal {
-                registry.with(lines.without_time().map_event_format(ForJournal)).try_init()
+                registry.with(lines.event_format(ForJournal(format))).try_init()
             } else {
-                registry.with(lines).try_init()
+                registry.with(lines.event_format(format)).try_init()
             }
         }
         LogFormat::Json => {
-            let lines = layer().json().with_writer(|| BesideBars);
+            let lines = layer().json().with_writer(|| BesideBars).map_event_format(|_| JsonLines);
             if to_journal {
                 registry.with(lines.map_event_format(ForJournal)).try_init()
             } else {
@@ -50,6 +52,12 @@ pub fn start(log: &LogSettings, rust_log: Option<&str>, no_color: bool) -> Resul
             }
         }
     }
+}
+
+/// Whether what is written there is shown in colour: on a terminal that knows colours, unless NO_COLOR is set; the other
+/// customary variables count too.
+pub(crate) fn takes_colour(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
 }
 
 /// Whether what is written to stderr goes to the journal: the variable names the stream by device and inode, and is

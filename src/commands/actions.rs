@@ -14,32 +14,33 @@ use tracing::info;
 use super::{with_store, with_store_read_only};
 use crate::cli;
 use crate::command_error::CommandError;
-use crate::config::{self, Settings};
+use crate::config;
 use crate::print;
-use crate::workspace::listen_for_signals;
+use crate::signals;
+use crate::workspace::Workspace;
 
 /// Actions that are read, written out and noted as read at a time.
 const BATCH: i64 = 500;
 /// How often is looked for new ones where nobody rings.
 const POLL_EVERY: Duration = Duration::from_secs(3);
 
-pub(super) async fn actions(settings: &Settings, asked: cli::ActionsArgs) -> Result<ExitCode, CommandError> {
+pub(super) async fn actions(workspace: &Workspace, asked: cli::ActionsArgs) -> Result<ExitCode, CommandError> {
     let cli::ActionsArgs { objects, kinds, company, since, limit, follow: is_followed, consumer, json } = asked;
     let objects = config::objects_named(&objects)?.into_iter().map(|object| object.name.to_owned()).collect();
     let filter = ActionFilter { objects, kinds, company };
     if is_followed {
-        return with_store(settings, async |store| {
-            let wanted = ActionQuery { schema: &store.schema, filter: &filter, rules: &settings.rules };
-            follow(store, wanted, since, consumer.as_deref(), json).await
+        return with_store(workspace, async |store| {
+            let query = ActionQuery { schema: &store.schema, filter: &filter, rules: &workspace.settings.rules };
+            follow(store, query, since, consumer.as_deref(), json).await
         })
         .await;
     }
-    let newest = with_store_read_only(settings, async |store| {
+    let newest = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
-        let wanted = ActionQuery { schema: &store.schema, filter: &filter, rules: &settings.rules };
-        Ok(store.read_only(async |db| store::newest_actions(db, wanted, since, limit.into()).await).await?)
+        let query = ActionQuery { schema: &store.schema, filter: &filter, rules: &workspace.settings.rules };
+        Ok(store.read_only(async |db| store::newest_actions(db, query, since, limit.into()).await).await?)
     })
     .await?;
     if json {
@@ -61,7 +62,7 @@ async fn follow(
     consumer: Option<&str>,
     json: bool,
 ) -> Result<ExitCode, CommandError> {
-    let stop = listen_for_signals(store)?;
+    let stop = signals::listen_for(store)?;
     let listener = ActionListener::of(store);
     let stopped = || Ok(ExitCode::from(stop.exit_code()));
     let Some(mut position) = unless_stopped(&stop.token, begin(store, since, consumer, &stop.token)).await? else {

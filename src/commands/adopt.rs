@@ -11,17 +11,16 @@ use planhat_store::{Binding, RunStatus, Store};
 
 use super::{in_a_run_of_its_own, with_store};
 use crate::command_error::CommandError;
-use crate::config::Settings;
 use crate::print;
 use crate::run;
-use crate::workspace::client;
+use crate::workspace::Workspace;
 
 /// What its run is called.
 const ADOPT: &str = "adopt";
 
-pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, CommandError> {
-    let client = client(settings)?;
-    let text = with_store(settings, async |store| {
+pub(super) async fn adopt(workspace: &Workspace) -> Result<ExitCode, CommandError> {
+    let client = workspace.client()?;
+    let text = with_store(workspace, async |store| {
         if matches!(store.is_set_up().await, Ok(false)) {
             return Ok(format!(
                 "there is nothing to adopt: schema {} has no tables yet; `planhat-sync sync` makes them",
@@ -29,7 +28,7 @@ pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, CommandError>
             ));
         }
         store.migrate().await?;
-        expect_accepted(&client, settings).await?;
+        expect_accepted(&client, workspace).await?;
         // As a run of its own, so that none is at work while the schema changes hands.
         in_a_run_of_its_own(store, ADOPT, async |run_id| Ok((take_over(&client, store, run_id).await?, RunStatus::Succeeded)))
             .await
@@ -40,8 +39,8 @@ pub(super) async fn adopt(settings: &Settings) -> Result<ExitCode, CommandError>
 }
 
 /// One call, which Planhat answers for whoever has a valid token: with 403 at worst.
-async fn expect_accepted(client: &Client, settings: &Settings) -> Result<(), CommandError> {
-    let object = settings.planhat.objects.first().copied().unwrap_or(&catalog::OBJECTS[0]);
+async fn expect_accepted(client: &Client, workspace: &Workspace) -> Result<(), CommandError> {
+    let object = workspace.settings.planhat.objects.first().copied().unwrap_or(&catalog::OBJECTS[0]);
     match client.for_object(object).list(&[("limit", "1".to_owned())]).await {
         Ok(_) | Err(api::ApiError::AccessDenied { .. }) => Ok(()),
         Err(error) => Err(error.into()),

@@ -10,20 +10,19 @@ use chrono::Utc;
 use futures_util::StreamExt;
 use planhat_api::{ApiError as PlanhatError, Client};
 use planhat_model::catalog::Object;
-use planhat_model::error::{ErrorKind, exit_code as exit};
+use planhat_model::error::{Chain, ErrorKind, exit_code as exit};
 use planhat_model::flatten::Columns;
 use planhat_model::record::Origin;
 use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Store};
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::with_hint;
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
 use crate::config::{Settings, nearest};
 use crate::print;
 use crate::run::{self, Recognized};
-use crate::workspace::{client, no_database_yet, open_store};
+use crate::workspace::Workspace;
 
 /// For a connection, to Planhat or to the database.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,16 +68,16 @@ impl Finding {
     }
 }
 
-pub(super) async fn check(settings: &Settings, output: OutputArgs) -> Result<ExitCode, CommandError> {
+pub(super) async fn check(workspace: &Workspace, output: OutputArgs) -> Result<ExitCode, CommandError> {
     let mut findings = vec![Finding::ok("planhat-sync", concat!("version ", env!("CARGO_PKG_VERSION")))];
-    let (planhat, mut database) = tokio::join!(check_planhat(settings), check_database(settings));
+    let (planhat, mut database) = tokio::join!(check_planhat(workspace), check_database(workspace));
     // Why nothing could be asked of Planhat has been said then.
     if !planhat.iter().any(|finding| finding.verdict == CheckLevel::Ok) {
         database.retain(|finding| finding.subject != WORKSPACE);
     }
     findings.extend(planhat);
     findings.extend(database);
-    findings.extend(check_settings(settings));
+    findings.extend(check_settings(&workspace.settings));
     if output.json {
         print::json(&findings)?;
     } else {
@@ -94,14 +93,14 @@ pub(super) async fn check(settings: &Settings, output: OutputArgs) -> Result<Exi
     Ok(ExitCode::from(findings.iter().map(|finding| finding.code).find(|code| *code != exit::SUCCESS).unwrap_or(exit::SUCCESS)))
 }
 
-async fn check_planhat(settings: &Settings) -> Vec<Finding> {
-    let client = match client(&with_short_timeouts(settings)) {
+async fn check_planhat(workspace: &Workspace) -> Vec<Finding> {
+    let client = match workspace.client_without_retries() {
         Ok(client) => client,
         Err(failure) => return vec![Finding::fail("token", failure.on_one_line(), failure.code)],
     };
     let mut findings = Vec::new();
     let mut readable = 0;
-    let objects = futures_util::stream::iter(&settings.planhat.objects);
+    let objects = futures_util::stream::iter(&workspace.settings.planhat.objects);
     let mut answers = objects.map(async |object| (object, read_one(&client, object).await)).buffered(SIDE_BY_SIDE);
     while let Some((object, answer)) = answers.next().await {
         let finding = match answer {
@@ -124,35 +123,31 @@ async fn check_planhat(settings: &Settings) -> Vec<Finding> {
     if readable == 0 {
         findings.push(Finding::fail("token", "may not read any of the objects", exit::FAILED));
     } else {
-        findings.insert(0, Finding::ok("token", format!("accepted by {}", settings.planhat.base_url)));
+        findings.insert(0, Finding::ok("token", format!("accepted by {}", workspace.settings.planhat.base_url)));
     }
     findings
 }
 
-/// The same settings for somebody who waits at a terminal.
-fn with_short_timeouts(settings: &Settings) -> Settings {
-    let mut settings = settings.clone();
-    settings.planhat.retries = 0;
-    settings.planhat.connect_timeout = settings.planhat.connect_timeout.min(CONNECT_TIMEOUT);
-    settings.planhat.request_timeout = settings.planhat.request_timeout.min(ANSWER_TIMEOUT);
-    settings
+fn with_hint(error: &PlanhatError) -> String {
+    let text = Chain(error).to_string();
+    error.kind().hint().map_or(text.clone(), |hint| format!("{text}; {hint}"))
 }
 
 async fn read_one(client: &Client, object: &'static Object) -> Result<(), PlanhatError> {
     client.for_object(object).list(&[("limit", "1".to_owned())]).await.map(|_| ())
 }
 
-async fn check_database(settings: &Settings) -> Vec<Finding> {
-    if let Some(text) = no_database_yet(settings) {
+async fn check_database(workspace: &Workspace) -> Vec<Finding> {
+    if let Some(text) = workspace.no_database_yet() {
         return vec![Finding::warn("database", text)];
     }
-    let time_limit = if settings.database.url.is_some() { CONNECT_TIMEOUT } else { START_TIMEOUT };
-    let store = match timeout(time_limit, open_store(settings)).await {
+    let time_limit = if workspace.settings.database.url.is_some() { CONNECT_TIMEOUT } else { START_TIMEOUT };
+    let store = match timeout(time_limit, workspace.open_store()).await {
         Ok(Ok(store)) => store,
         Ok(Err(failure)) => return vec![Finding::fail("database", failure.on_one_line(), failure.code)],
         Err(_) => return vec![unresponsive(time_limit)],
     };
-    let findings = timeout(ANSWER_TIMEOUT, check_store(&store, settings)).await;
+    let findings = timeout(ANSWER_TIMEOUT, check_store(&store, workspace)).await;
     let _ = timeout(CLOSE_TIMEOUT, store.close()).await;
     match findings {
         Ok(Ok(findings)) => findings,
@@ -172,8 +167,8 @@ fn unresponsive(time_limit: Duration) -> Finding {
     Finding::fail("database", text, exit::DATABASE)
 }
 
-async fn check_store(store: &Store, settings: &Settings) -> Result<Vec<Finding>, store::StoreError> {
-    let schema = &store.schema;
+async fn check_store(store: &Store, workspace: &Workspace) -> Result<Vec<Finding>, store::StoreError> {
+    let (schema, settings) = (&store.schema, &workspace.settings);
     let health = store
         .read_only(async |db| store::check_requirements(db, schema, &settings.planhat.objects, settings.actions.enabled).await)
         .await?;
@@ -192,7 +187,7 @@ async fn check_store(store: &Store, settings: &Settings) -> Result<Vec<Finding>,
     let is_set_up = store.is_set_up().await;
     let misspelt = misspelt(store, settings, matches!(is_set_up, Ok(true))).await.unwrap_or_default();
     let workspace = match &is_set_up {
-        Ok(is_set_up) => check_workspace(settings, store, *is_set_up).await,
+        Ok(is_set_up) => check_workspace(workspace, store, *is_set_up).await,
         Err(_) => None,
     };
     findings.push(tables(store, is_set_up).await);
@@ -285,8 +280,8 @@ fn check_settings(settings: &Settings) -> Vec<Finding> {
 }
 
 /// Whether the schema is filled by the workspace whose token is set.
-async fn check_workspace(settings: &Settings, store: &Store, is_set_up: bool) -> Option<Finding> {
-    let client = client(&with_short_timeouts(settings)).ok()?;
+async fn check_workspace(workspace: &Workspace, store: &Store, is_set_up: bool) -> Option<Finding> {
+    let client = workspace.client_without_retries().ok()?;
     let schema = &store.schema;
     Some(match run::recognize(&client, store).await {
         Ok(Recognized::Bound(binding)) => {

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use planhat_api::Client;
 use planhat_model::catalog;
-use planhat_simulator::{Options, Simulator, Workspace};
-use planhat_store::{self as store, EmbeddedLocation, RunStatus, SampleQuery, Store};
+use planhat_simulator::{self as simulator, Simulator};
+use planhat_store::{self as store, RunStatus, SampleQuery, Store};
 use serde_json::json;
 
 use super::{schema, sync};
@@ -19,8 +18,7 @@ use crate::print;
 use crate::pull::Mode;
 use crate::run::{self, RunRequest, Summary};
 use crate::signals::{self, Stop};
-use crate::workspace;
-use crate::workspace::client;
+use crate::workspace::Workspace;
 
 /// Enough for several pages.
 const GENERATED_RECORDS: usize = 1500;
@@ -33,22 +31,24 @@ const TODAY: &str = "2026-11-21T12:00:00Z";
 
 pub(super) async fn demo() -> Result<ExitCode, CommandError> {
     print::to_stdout("A simulated Planhat workspace on a loopback port, and an empty embedded PostgreSQL 17 …\n");
-    let simulator = Simulator::start(workspace(), Options::default()).await.context("could not start the simulated Planhat")?;
-    let settings = settings_for(&simulator)?;
+    let simulator =
+        Simulator::start(records(), simulator::Options::default()).await.context("could not start the simulated Planhat")?;
+    let workspace = Workspace::new(settings_for(&simulator)?);
     // From here on there is something to clean up.
-    let stop = signals::listen().context("could not listen for signals")?;
-    let store = Store::embedded(EmbeddedLocation::Temporary, &settings.database.schema).await?;
+    let stop = signals::listen()?;
+    let store = workspace.open_temporary_store().await?;
     store.stop_on(stop.token.clone());
-    let result = show(&simulator, &settings, &store, &stop).await;
+    let result = show(&simulator, &workspace, &store, &stop).await;
     store.close().await;
     result
 }
 
 /// The fixtures, which have every awkward shape there is, and some bulk.
-fn workspace() -> Workspace {
-    let (fixtures, bulk) = (Workspace::from_fixtures(), Workspace::generated(SEED, GENERATED_RECORDS));
-    catalog::default_objects().into_iter().fold(Workspace::empty(), |workspace, object| {
-        workspace.with(object.name, [fixtures.records(object.name), bulk.records(object.name)].concat())
+fn records() -> simulator::Workspace {
+    let fixtures = simulator::Workspace::from_fixtures();
+    let bulk = simulator::Workspace::generated(SEED, GENERATED_RECORDS);
+    catalog::default_objects().into_iter().fold(simulator::Workspace::empty(), |records, object| {
+        records.with(object.name, [fixtures.records(object.name), bulk.records(object.name)].concat())
     })
 }
 
@@ -62,12 +62,12 @@ fn settings_for(simulator: &Simulator) -> Result<Settings, CommandError> {
     Ok(config::load_without_file(environment)?)
 }
 
-async fn show(simulator: &Simulator, settings: &Settings, store: &Store, stop: &Stop) -> Result<ExitCode, CommandError> {
-    let client = client(settings)?;
+async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop: &Stop) -> Result<ExitCode, CommandError> {
+    let client = workspace.client()?;
     store.migrate().await?;
 
     print::to_stdout("$ planhat-sync sync        # the first run of an object is its historical load");
-    let first = sync_once(&client, settings, store, stop).await?;
+    let first = sync_once(&client, workspace, store, stop).await?;
     print::to_stdout(&sync::text_of(&first));
     if first.status != RunStatus::Succeeded {
         return Ok(ExitCode::from(sync::exit_code(&first, stop)));
@@ -85,7 +85,7 @@ async fn show(simulator: &Simulator, settings: &Settings, store: &Store, stop: &
          corrects a contact's position, and opens a new opportunity. Then:\n\n\
          $ planhat-sync sync        # only what changed is written",
     );
-    let second = sync_once(&client, settings, store, stop).await?;
+    let second = sync_once(&client, workspace, store, stop).await?;
     print::to_stdout(&sync::text_of(&second));
     if second.status != RunStatus::Succeeded {
         return Ok(ExitCode::from(sync::exit_code(&second, stop)));
@@ -101,21 +101,14 @@ async fn show(simulator: &Simulator, settings: &Settings, store: &Store, stop: &
          export DATABASE_URL=postgres://user:password@host:5432/database    # or leave it out for the embedded one\n  \
          planhat-sync check                # says what is missing\n  \
          planhat-sync sync                 # the first time up to {} years of history, then what changed",
-        settings.sync.history.as_secs() / (365 * 86_400),
+        workspace.settings.sync.history.as_secs() / (365 * 86_400),
     ));
     Ok(ExitCode::SUCCESS)
 }
 
-async fn sync_once(client: &Client, settings: &Settings, store: &Store, stop: &Stop) -> Result<Summary, CommandError> {
-    let request = RunRequest {
-        command: "demo",
-        objects: &settings.planhat.objects,
-        mode: Mode::Incremental,
-        limits: workspace::limits(settings),
-        now: today(),
-        concurrency: settings.sync.concurrency,
-        progress: Arc::default(),
-    };
+async fn sync_once(client: &Client, workspace: &Workspace, store: &Store, stop: &Stop) -> Result<Summary, CommandError> {
+    let objects = &workspace.settings.planhat.objects;
+    let request = RunRequest { now: today(), ..workspace.run_request("demo", Mode::Incremental, objects) };
     Ok(run::run(client, store, &request, &stop.token).await?)
 }
 

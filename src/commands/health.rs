@@ -8,11 +8,11 @@ use anyhow::anyhow;
 use planhat_model::error::exit_code as exit;
 
 use crate::command_error::CommandError;
-use crate::config::Settings;
 use crate::print;
+use crate::workspace::Workspace;
 
-pub(super) async fn health(settings: &Settings) -> Result<ExitCode, CommandError> {
-    let Some(address) = settings.daemon.listen else {
+pub(super) async fn health(workspace: &Workspace) -> Result<ExitCode, CommandError> {
+    let Some(address) = workspace.settings.daemon.listen else {
         return Err(CommandError::new(exit::CONFIGURATION, anyhow!("the daemon serves nothing"), Some("set daemon.listen")));
     };
     let url = format!("http://{}/healthz", reachable(address));

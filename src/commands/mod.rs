@@ -1,14 +1,17 @@
 //! The commands: one file each, with what it prints and its exit code.
 //!
-//! Results go to stdout, narration to stderr. What ends a command early is a [`Failure`]: an error with
+//! Results go to stdout, narration to stderr. What ends a command early is a [`CommandError`]: an error with
 //! its causes, a hint, and the exit code that scripts rely on.
 
 mod actions;
 mod adopt;
+mod backfill;
 mod check;
+mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod health;
+mod man;
 mod notify;
 mod progress_bar;
 mod quarantine;
@@ -20,128 +23,75 @@ mod sync;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use chrono::{DateTime, Months, Utc};
-use clap::CommandFactory;
-use planhat_api as api;
 use planhat_model::catalog::Object;
-use planhat_model::error::Chain;
 use planhat_model::error::exit_code as exit;
 use planhat_store::{Explanation, RunStatus, Store};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Span, instrument};
 
-use crate::cli::{Cli, HistoryRangeArgs, Once, QuarantineCommand, RunsCommand};
+use crate::cli::{Once, QuarantineCommand, RunsCommand};
 use crate::command_error::CommandError;
-use crate::config::{self, Settings};
-use crate::pull::{BackfillRange, HistoryFrom, Mode, PauseGate};
-use crate::workspace::{no_database_yet, open_store, run_request};
+use crate::config;
+use crate::pull::PauseGate;
+use crate::workspace::Workspace;
 use crate::{print, run};
 
 /// Executes a command and says with which code to exit.
-pub async fn execute(command: Once, settings: &Settings) -> Result<ExitCode, CommandError> {
+pub async fn execute(command: Once, workspace: &Workspace) -> Result<ExitCode, CommandError> {
     match command {
         #[cfg(feature = "demo")]
         Once::Demo => demo::demo().await,
         #[cfg(not(feature = "demo"))]
-        Once::Demo => {
-            let missing = anyhow::anyhow!("the demo needs the embedded PostgreSQL, which this build does not have");
-            Err(CommandError::new(
-                exit::CONFIGURATION,
-                missing,
-                Some("build with default features: cargo run --release --locked -- demo"),
-            ))
-        }
-        Once::Health => health::health(settings).await,
-        Once::Notify => notify::notify(settings).await,
-        Once::Check(output) => check::check(settings, output).await,
-        Once::Sync { objects, full, allow_deletes, dry_run, diff, output } => {
-            let objects = named_or_configured(&objects.objects, settings)?;
-            let mut request = run_request("sync", if full { Mode::Full } else { Mode::Incremental }, &objects, settings);
-            request.limits.deletion_guard.enabled = !allow_deletes;
-            if dry_run {
-                return sync::preview(&request, diff, settings, output).await;
-            }
-            sync::sync(&request, settings, output).await
-        }
-        Once::Backfill { objects, range, until, output } => {
-            let objects = named_or_configured(&objects.objects, settings)?;
-            let range = range_of(&range, until, settings)?;
-            sync::sync(&run_request("backfill", Mode::Backfill(range), &objects, settings), settings, output).await
-        }
-        Once::Status(output) => status::status(settings, output).await,
-        Once::Runs { one: Some(RunsCommand::Show { id, output }), .. } => runs::show(settings, id, output).await,
-        Once::Runs { one: None, count, output } => runs::list(settings, count, output).await,
-        Once::Quarantine { what: None, which } => quarantine::list(settings, &which).await,
+        Once::Demo => Err(no_demo()),
+        Once::Health => health::health(workspace).await,
+        Once::Notify => notify::notify(workspace).await,
+        Once::Check(output) => check::check(workspace, output).await,
+        Once::Sync(asked) => sync::sync(workspace, asked).await,
+        Once::Backfill(asked) => backfill::backfill(workspace, asked).await,
+        Once::Status(output) => status::status(workspace, output).await,
+        Once::Runs { one: Some(RunsCommand::Show { id, output }), .. } => runs::show(workspace, id, output).await,
+        Once::Runs { one: None, count, output } => runs::list(workspace, count, output).await,
+        Once::Quarantine { what: None, which } => quarantine::list(workspace, &which).await,
         Once::Quarantine { what: Some(what), .. } => match what {
-            QuarantineCommand::List(which) => quarantine::list(settings, &which).await,
-            QuarantineCommand::Show { id, output } => quarantine::show(settings, id, output).await,
-            QuarantineCommand::Retry { objects } => quarantine::retry(settings, &objects.objects).await,
-            QuarantineCommand::Drop { ids } => quarantine::drop(settings, &ids).await,
+            QuarantineCommand::List(which) => quarantine::list(workspace, &which).await,
+            QuarantineCommand::Show { id, output } => quarantine::show(workspace, id, output).await,
+            QuarantineCommand::Retry { objects } => quarantine::retry(workspace, &objects.objects).await,
+            QuarantineCommand::Drop { ids } => quarantine::drop(workspace, &ids).await,
         },
-        Once::Actions(asked) => actions::actions(settings, asked).await,
-        Once::Completions { shell } => {
-            let mut command = Cli::command();
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command, "planhat-sync", &mut script);
-            print::to_stdout(String::from_utf8_lossy(&script).trim_end());
-            Ok(ExitCode::SUCCESS)
-        }
-        Once::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page).context("could not make the page")?;
-            print::to_stdout(String::from_utf8_lossy(&page).trim_end());
-            Ok(ExitCode::SUCCESS)
-        }
-        Once::Schema { objects, output, sql } => {
-            let objects = config::objects_named(&objects.objects)?;
-            schema::schema(settings, &objects, output, sql).await
-        }
-        Once::Adopt => adopt::adopt(settings).await,
-        Once::Retype { object, column, kind } => {
-            let object = config::objects_named(&[object])?.remove(0);
-            retype::retype(settings, object, &column, kind).await
-        }
+        Once::Actions(asked) => actions::actions(workspace, asked).await,
+        Once::Completions { shell } => Ok(completions::completions(shell)),
+        Once::Man => man::man(),
+        Once::Schema { objects, output, sql } => schema::schema(workspace, &objects.objects, output, sql).await,
+        Once::Adopt => adopt::adopt(workspace).await,
+        Once::Retype { object, column, kind } => retype::retype(workspace, &object, &column, kind).await,
     }
 }
 
-fn named_or_configured(names: &[String], settings: &Settings) -> Result<Vec<&'static Object>, CommandError> {
+#[cfg(not(feature = "demo"))]
+fn no_demo() -> CommandError {
+    let missing = anyhow::anyhow!("the demo needs the embedded PostgreSQL, which this build does not have");
+    let hint = "build with default features: cargo run --release --locked -- demo";
+    CommandError::new(exit::CONFIGURATION, missing, Some(hint))
+}
+
+/// The objects that somebody names, or those of the settings.
+fn named_or_configured(names: &[String], workspace: &Workspace) -> Result<Vec<&'static Object>, CommandError> {
     if names.is_empty() {
-        return Ok(settings.planhat.objects.clone());
+        return Ok(workspace.settings.planhat.objects.clone());
     }
     Ok(config::objects_named(names)?)
 }
 
-fn range_of(range: &HistoryRangeArgs, until: Option<DateTime<Utc>>, settings: &Settings) -> Result<BackfillRange, CommandError> {
-    let years_ago = |years: u32| Utc::now().checked_sub_months(Months::new(12 * years));
-    let from = match (range.all, range.since, range.years.and_then(years_ago)) {
-        (true, ..) => HistoryFrom::Earliest,
-        (_, Some(since), _) | (_, _, Some(since)) => HistoryFrom::Since(since),
-        _ => HistoryFrom::Default,
-    };
-    let since = match from {
-        HistoryFrom::Since(since) => Some(since),
-        HistoryFrom::Default => Some(Utc::now() - settings.sync.history),
-        HistoryFrom::Earliest => None,
-    };
-    if let (Some(since), Some(until)) = (since, until)
-        && until <= since
-    {
-        let empty = anyhow::anyhow!("nothing lies between {} and {}", since.date_naive(), until.date_naive());
-        let hint = "--until has to be later than where the history begins: say --since or --all";
-        return Err(CommandError::new(exit::CONFIGURATION, empty, Some(hint)));
-    }
-    Ok(BackfillRange { from, until })
-}
-
 /// Opens the store, does the work, and closes it whatever came of the work. Only a sync makes an embedded database.
 async fn with_store<T>(
-    settings: &Settings,
+    workspace: &Workspace,
     work: impl AsyncFnOnce(&Store) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    if let Some(text) = no_database_yet(settings) {
+    if let Some(text) = workspace.no_database_yet() {
         return Err(CommandError::new(exit::CONFIGURATION, anyhow::anyhow!(text), None));
     }
-    let store = open_store(settings).await?;
+    let store = workspace.open_store().await?;
     let result = work(&store).await;
     store.close().await;
     result
@@ -150,19 +100,20 @@ async fn with_store<T>(
 /// The same for a command that only looks: it makes no embedded database to find nothing in. Where there is none yet, the
 /// person hears of that, and there is nothing to show.
 async fn with_store_read_only<T: Default>(
-    settings: &Settings,
+    workspace: &Workspace,
     work: impl AsyncFnOnce(&Store) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    match no_database_yet(settings) {
+    match workspace.no_database_yet() {
         Some(text) => {
             print::to_stderr(&text);
             Ok(T::default())
         }
-        None => with_store(settings, work).await,
+        None => with_store(workspace, work).await,
     }
 }
 
 /// Does something as a run of its own, so that no other one is at work meanwhile, and notes what it came to.
+#[instrument(name = "run", level = "error", skip_all, fields(run_id = Empty, command = %command))]
 async fn in_a_run_of_its_own<T>(
     store: &Store,
     command: &str,
@@ -170,6 +121,7 @@ async fn in_a_run_of_its_own<T>(
 ) -> Result<T, CommandError> {
     let run_stop = CancellationToken::new();
     let run_id = run::begin(store, command, &run_stop).await?;
+    Span::current().record("run_id", run_id);
     let pause_gate = PauseGate::default();
     let lease = run::RunLease { store, run_id, command, pause_gate: &pause_gate, run_stop: &run_stop };
     let result = lease.renew_while(work(run_id)).await;
@@ -179,9 +131,4 @@ async fn in_a_run_of_its_own<T>(
     let (done, _) = result?;
     ended?;
     Ok(done)
-}
-
-fn with_hint(error: &api::ApiError) -> String {
-    let text = Chain(error).to_string();
-    error.kind().hint().map_or(text.clone(), |hint| format!("{text}; {hint}"))
 }

@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use planhat_model::error::exit_code as exit;
 
 use crate::command_error::CommandError;
-use crate::config::Settings;
 use crate::events::NotifyError;
 use crate::print;
-use crate::workspace::notifier;
+use crate::workspace::Workspace;
 
-pub(super) async fn notify(settings: &Settings) -> Result<ExitCode, CommandError> {
-    match notifier(settings)?.test().await {
+pub(super) async fn notify(workspace: &Workspace) -> Result<ExitCode, CommandError> {
+    match workspace.notifier()?.test().await {
         Ok(answer) => {
             print::to_stdout(&format!("notify.webhook_url took a test message: {answer}"));
             Ok(ExitCode::SUCCESS)

@@ -14,10 +14,10 @@ use serde::Serialize;
 use super::{in_a_run_of_its_own, with_store_read_only};
 use crate::cli::{OutputArgs, QuarantineListArgs};
 use crate::command_error::CommandError;
-use crate::config::{self, Settings};
+use crate::config;
 use crate::print;
 use crate::pull::{self, Limits, RetryCounts};
-use crate::workspace;
+use crate::workspace::Workspace;
 
 /// What the run of a retry is called.
 const RETRY: &str = "quarantine retry";
@@ -40,15 +40,16 @@ struct EntryDetails {
     raw: String,
 }
 
-pub(super) async fn list(settings: &Settings, which: &QuarantineListArgs) -> Result<ExitCode, CommandError> {
+pub(super) async fn list(workspace: &Workspace, which: &QuarantineListArgs) -> Result<ExitCode, CommandError> {
     let named: Vec<&str> = config::objects_named(&which.objects)?.iter().map(|object| object.name).collect();
-    let overview = with_store_read_only(settings, async |store| {
+    let overview = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
             return Ok(QuarantineOverview::default());
         }
         let looked = store.read_only(async |db| {
             let waiting = store::quarantine_groups(&mut *db, &store.schema, &named).await?;
-            let entries = store::latest_in_quarantine(db, &store.schema, &settings.rules, &named, which.limit.into()).await?;
+            let entries =
+                store::latest_in_quarantine(db, &store.schema, &workspace.settings.rules, &named, which.limit.into()).await?;
             Ok(QuarantineOverview { waiting, entries })
         });
         Ok(looked.await?)
@@ -62,12 +63,12 @@ pub(super) async fn list(settings: &Settings, which: &QuarantineListArgs) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn show(settings: &Settings, id: i64, output: OutputArgs) -> Result<ExitCode, CommandError> {
-    let whole = with_store_read_only(settings, async |store| {
+pub(super) async fn show(workspace: &Workspace, id: i64, output: OutputArgs) -> Result<ExitCode, CommandError> {
+    let whole = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
             return Ok(None);
         }
-        Ok(store.read_only(async |db| store::quarantine_entry(db, &store.schema, &settings.rules, id).await).await?)
+        Ok(store.read_only(async |db| store::quarantine_entry(db, &store.schema, &workspace.settings.rules, id).await).await?)
     })
     .await?;
     let Some((entry, raw)) = whole else { return Err(no_entry(&[id])) };
@@ -88,10 +89,10 @@ pub(super) async fn show(settings: &Settings, id: i64, output: OutputArgs) -> Re
 }
 
 /// Tries to store what is kept once more, as a run of its own, so that no sync stores the same records meanwhile.
-pub(super) async fn retry(settings: &Settings, objects: &[String]) -> Result<ExitCode, CommandError> {
+pub(super) async fn retry(workspace: &Workspace, objects: &[String]) -> Result<ExitCode, CommandError> {
     let objects = config::objects_named(objects)?;
-    let limits = workspace::limits(settings);
-    let tried = with_store_read_only(settings, async |store| {
+    let limits = workspace.limits();
+    let tried = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
@@ -114,8 +115,8 @@ fn all_stored(tried: &[ObjectRetry]) -> bool {
 }
 
 /// Forgets entries on the user's word.
-pub(super) async fn drop(settings: &Settings, ids: &[i64]) -> Result<ExitCode, CommandError> {
-    let dropped = with_store_read_only(settings, async |store| {
+pub(super) async fn drop(workspace: &Workspace, ids: &[i64]) -> Result<ExitCode, CommandError> {
+    let dropped = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }

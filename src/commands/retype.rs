@@ -10,19 +10,21 @@ use planhat_store::{self as store, RunStatus, Store};
 
 use super::{in_a_run_of_its_own, with_store};
 use crate::command_error::CommandError;
-use crate::config::{Settings, nearest};
+use crate::config::{self, nearest};
 use crate::print;
+use crate::workspace::Workspace;
 
 /// What its run is called.
 const RETYPE: &str = "retype";
 
 pub(super) async fn retype(
-    settings: &Settings,
-    object: &'static Object,
+    workspace: &Workspace,
+    object: &str,
     column: &str,
     kind: ColumnType,
 ) -> Result<ExitCode, CommandError> {
-    let text = with_store(settings, async |store| {
+    let object = config::objects_named(&[object])?.remove(0);
+    let text = with_store(workspace, async |store| {
         find_column(store, object, column).await?;
         store.migrate().await?;
         // As a run of its own, so that no sync works with the old type meanwhile.

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::with_store_read_only;
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
-use crate::config::Settings;
 use crate::print;
+use crate::workspace::Workspace;
 
 /// One run with its objects.
 #[derive(Debug, Serialize)]
@@ -22,8 +22,8 @@ struct RunDetails {
 }
 
 /// The latest runs, one line each.
-pub(super) async fn list(settings: &Settings, count: u32, output: OutputArgs) -> Result<ExitCode, CommandError> {
-    let runs = with_store_read_only(settings, async |store| {
+pub(super) async fn list(workspace: &Workspace, count: u32, output: OutputArgs) -> Result<ExitCode, CommandError> {
+    let runs = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
@@ -42,8 +42,8 @@ pub(super) async fn list(settings: &Settings, count: u32, output: OutputArgs) ->
 }
 
 /// One run, object by object.
-pub(super) async fn show(settings: &Settings, run_id: i64, output: OutputArgs) -> Result<ExitCode, CommandError> {
-    let whole = with_store_read_only(settings, async |store| {
+pub(super) async fn show(workspace: &Workspace, run_id: i64, output: OutputArgs) -> Result<ExitCode, CommandError> {
+    let whole = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
             return Ok(None);
         }

@@ -13,8 +13,9 @@ use serde::Serialize;
 use super::with_store_read_only;
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
-use crate::config::Settings;
+use crate::config;
 use crate::print;
+use crate::workspace::Workspace;
 
 #[derive(Debug, Serialize)]
 pub(super) struct TableInfo {
@@ -40,25 +41,26 @@ struct ColumnInfo {
 
 /// Shows these objects' tables, or all there are.
 pub(super) async fn schema(
-    settings: &Settings,
-    named: &[&'static Object],
+    workspace: &Workspace,
+    names: &[String],
     output: OutputArgs,
     sql: bool,
 ) -> Result<ExitCode, CommandError> {
-    let tables = with_store_read_only(settings, async |store| {
+    let named = &config::objects_named(names)?;
+    let tables = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());
         }
         tables(store, named).await
     })
     .await?;
-    let tables = under_rules(tables, settings);
+    let tables = under_rules(tables, workspace);
     if output.json {
         print::json(&tables)?;
     } else if sql {
         tables.iter().for_each(|table| print::to_stdout(&table.sql));
-        if named.is_empty() && !tables.is_empty() && settings.actions.enabled {
-            print::to_stdout(&format!("{};\n", store::actions_sql(&settings.database.schema)));
+        if named.is_empty() && !tables.is_empty() && workspace.settings.actions.enabled {
+            print::to_stdout(&format!("{};\n", store::actions_sql(&workspace.settings.database.schema)));
         }
     } else if named.is_empty() || tables.is_empty() {
         print::to_stdout(&overview(&tables));
@@ -91,9 +93,9 @@ pub(super) async fn tables(store: &Store, named: &[&'static Object]) -> Result<V
     Ok(tables.await?)
 }
 
-fn under_rules(mut tables: Vec<TableInfo>, settings: &Settings) -> Vec<TableInfo> {
+fn under_rules(mut tables: Vec<TableInfo>, workspace: &Workspace) -> Vec<TableInfo> {
     for table in &mut tables {
-        let Some(rules) = settings.rules.get(table.object) else { continue };
+        let Some(rules) = workspace.settings.rules.get(table.object) else { continue };
         for field in &mut table.columns {
             let origin = Origin::parse(field.origin).unwrap_or(Origin::Property);
             field.rule = match rules.of(origin, &field.planhat_name) {

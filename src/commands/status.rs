@@ -9,26 +9,25 @@ use planhat_store::{self as store, WorkspaceOverview};
 use super::with_store_read_only;
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
-use crate::config::Settings;
 use crate::freshness::FreshnessState;
 use crate::print;
 use crate::run::records;
+use crate::workspace::Workspace;
 use crate::workspace_status::{ObjectLine, Status};
 
-pub(super) async fn status(settings: &Settings, output: OutputArgs) -> Result<ExitCode, CommandError> {
-    let overview = with_store_read_only(settings, async |store| {
+pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<ExitCode, CommandError> {
+    let overview = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
             return Ok(WorkspaceOverview::default());
         }
         Ok(store.read_only(async |db| store::overview(db, &store.schema).await).await?)
     })
     .await?;
-    let objects: Vec<_> = settings.planhat.objects.iter().map(|object| object.name).collect();
-    let status = Status::of(&objects, overview, Utc::now(), settings.notify.stale_after);
+    let status = Status::of(&workspace.object_names(), overview, Utc::now(), workspace.settings.notify.stale_after);
     if output.json {
         print::json(&status)?;
     } else {
-        print::to_stdout(&text_of(&status, &settings.database.schema));
+        print::to_stdout(&text_of(&status, &workspace.settings.database.schema));
     }
     Ok(if status.fresh { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
 }

@@ -10,25 +10,40 @@ use planhat_store::{Figures, ObjectStatus, RunStatus, Store};
 use serde_json::Value;
 use tracing::warn;
 
-use super::progress_bar as progress;
-use crate::cli::OutputArgs;
+use super::{named_or_configured, progress_bar as progress};
+use crate::cli::{OutputArgs, SyncArgs};
 use crate::command_error::CommandError;
-use crate::config::Settings;
 use crate::events::Notifier;
 use crate::print;
 use crate::pull::{Misfits, Mode, Preview};
 use crate::run::{self, ObjectSummary, RunRequest, Summary, records};
-use crate::signals::Stop;
-use crate::workspace::{client, listen_for_signals, notifier, open_store, open_store_to_preview};
+use crate::signals::{self, Stop};
+use crate::workspace::Workspace;
 
-pub(super) async fn sync(request: &RunRequest<'_>, settings: &Settings, output: OutputArgs) -> Result<ExitCode, CommandError> {
+pub(super) async fn sync(workspace: &Workspace, asked: SyncArgs) -> Result<ExitCode, CommandError> {
+    let objects = named_or_configured(&asked.objects.objects, workspace)?;
+    let mode = if asked.full { Mode::Full } else { Mode::Incremental };
+    let mut request = workspace.run_request("sync", mode, &objects);
+    request.limits.deletion_guard.enabled = !asked.allow_deletes;
+    if asked.dry_run {
+        return preview(workspace, &request, asked.diff, asked.output).await;
+    }
+    run_and_show(workspace, &request, asked.output).await
+}
+
+/// One run, and what it came to.
+pub(super) async fn run_and_show(
+    workspace: &Workspace,
+    request: &RunRequest<'_>,
+    output: OutputArgs,
+) -> Result<ExitCode, CommandError> {
     // A mistake in the token shows before the database is touched.
-    let client = client(settings)?;
+    let client = workspace.client()?;
     // A one-off load is not what somebody watches for every day.
     let is_watched = !matches!(request.mode, Mode::Backfill(_));
-    let notifier = is_watched.then(|| notifier(settings)).transpose()?.map(Notifier::for_one_run);
+    let notifier = is_watched.then(|| workspace.notifier()).transpose()?.map(Notifier::for_one_run);
 
-    let opened = open_store(settings).await;
+    let opened = workspace.open_store().await;
     let store = match opened {
         Ok(store) => store,
         Err(failure) => {
@@ -56,7 +71,7 @@ async fn run_once(
     notifier: Option<&Notifier>,
 ) -> Result<(Option<Summary>, Stop), CommandError> {
     store.migrate().await?;
-    let stop = listen_for_signals(store)?;
+    let stop = signals::listen_for(store)?;
     let begins = async {
         if let Some(notifier) = notifier {
             notifier.run_began().await;
@@ -85,15 +100,15 @@ async fn notify_of_failure(notifier: Option<&Notifier>, store: Option<&Store>, r
 }
 
 /// A dry run.
-pub(super) async fn preview(
+async fn preview(
+    workspace: &Workspace,
     request: &RunRequest<'_>,
     diff: bool,
-    settings: &Settings,
     output: OutputArgs,
 ) -> Result<ExitCode, CommandError> {
-    let client = client(settings)?;
-    let store = open_store_to_preview(settings).await?;
-    let stop = listen_for_signals(&store);
+    let client = workspace.client()?;
+    let store = workspace.open_store_to_preview().await?;
+    let stop = signals::listen_for(&store);
     let summary = match &stop {
         Ok(stop) => {
             progress::show_progress_of(&request.progress, &client, run::preview(&client, &store, request, diff, &stop.token))

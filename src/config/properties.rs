@@ -131,3 +131,74 @@ fn why_no_property(name: &str) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use planhat_model::record::Origin::{Custom, Property};
+
+    use super::super::load;
+    use super::super::tests::{file, message};
+    use super::*;
+
+    #[test]
+    fn what_may_be_kept_of_an_object_is_said_in_a_table_of_its_own() {
+        let file = file(
+            "[privacy]\nhash_key = 'sixteen or more characters'\n[objects.endusers]\nexclude = ['phone', 'custom.Days, left']\n\
+             hash = ['email']\nignore_changes = ['usage', 'custom.Age']\n[objects.companies]\nredact = ['custom']\n",
+        );
+        let settings =
+            load(Some(file.path()), [("PLANHAT_SYNC__OBJECTS__NPS__HASH".into(), "email, comment".into())].into()).unwrap();
+        let rule = |object, origin, name| settings.rules[object].of(origin, name);
+        assert_eq!(rule("endusers", Property, "phone"), Rule::Exclude);
+        assert_eq!(rule("endusers", Custom, "Days, left"), Rule::Exclude);
+        assert_eq!((rule("endusers", Property, "email"), rule("nps", Property, "comment")), (Rule::Hash, Rule::Hash));
+        assert_eq!((rule("companies", Custom, "x"), rule("companies", Property, "x")), (Rule::Redact, Rule::Include));
+        let ignore_changes = &settings.ignore_changes["endusers"];
+        assert!(ignore_changes.of(Property, "usage").is_some() && ignore_changes.of(Custom, "usage").is_none());
+        assert!(!settings.rules.contains_key("users"));
+    }
+
+    #[test]
+    fn rules_that_make_no_sense_are_refused_with_what_to_do() {
+        let refused = |text: &str| {
+            let file = file(text);
+            message(load(Some(file.path()), HashMap::new())).replace(&file.path().display().to_string(), "FILE")
+        };
+        let all = [
+            "[objects.endusers]\nhash = ['email']\n",
+            "[privacy]\nhash_key = 'short'\n",
+            "[objects.endusers]\nexclude = ['_id']\n",
+            "[objects.endusers]\nignore_changes = ['_id']\n",
+            "[objects.endusers]\nexclude = ['phone']\nredact = ['phone']\n",
+            "[objects.endusers]\nexclude = ['custom']\nredact = ['custom.*']\n",
+            "[objects.endusers]\ninclude = []\n",
+            "[objects.endusers]\nexclude = ['planhat__phone']\n",
+            "[objects.endusers]\nexclude = ['custom.']\n",
+            "[objects.endusers]\nexclude = ['phone ']\n",
+            "[objects.endusers]\nexlude = ['phone']\n",
+            "[objects.enduser]\nexclude = ['phone']\n",
+            "[objects.enduser]\n",
+            "[privacy]\nhash_key_file = '/nowhere/key'\n",
+            "objects = ['endusers']\n",
+        ];
+        insta::assert_snapshot!(all.map(refused).join("\n"), @r#"
+        setting "objects.endusers.hash" needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)
+        setting "privacy.hash_key" is shorter than 16 characters; `openssl rand -hex 32` makes a good one
+        setting "objects.endusers.exclude" names "_id", by which rows are told apart: it is always stored as it is
+        setting "objects.endusers.ignore_changes" names "_id", by which rows are told apart: it is always stored as it is
+        setting "objects.endusers" names "phone" twice: only one of include, exclude, hash and redact can be right
+        setting "objects.endusers" names "custom.*" twice: only one of include, exclude, hash and redact can be right
+        setting "objects.endusers.include" names nothing: leave it out, or name what is to be stored
+        setting "objects.endusers.exclude" names "planhat__phone", a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as "custom.NAME"
+        setting "objects.endusers.exclude" names "custom.", which is no name
+        setting "objects.endusers.exclude" names "phone ", with a space that no property has
+        unknown setting "objects.endusers.exlude" in FILE; did you mean "objects.endusers.exclude"?
+        unknown setting "objects.enduser.exclude" in FILE; did you mean "objects.endusers.exclude"?
+        unknown object "enduser"; did you mean "endusers"? (there are companies, endusers, licenses, opportunities, projects, tasks, tickets, nps, conversations, assets, churn, issues, users, invoices, campaigns, objectives, sales, workflows, workspaces, timeentries, timesheets, deals, lineitems, products, customfields)
+        could not read the key from /nowhere/key: No such file or directory (os error 2)
+        unknown setting "objects" in FILE; did you mean "planhat.objects"?
+        "#);
+    }
+}

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use planhat_model::catalog::Object;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
@@ -37,7 +38,7 @@ impl Reload {
             if value_of(&before, key) != value_of(&after, key) {
                 let takes_part = [&before, &after].iter().find_map(|keys| keys.get(key)).map(|(applies, _)| *applies);
                 match takes_part {
-                    Some(Applies::AfterRestart) => needs_restart.push(key.clone()),
+                    Some(AfterRestart) => needs_restart.push(key.clone()),
                     _ => applied.push(key.clone()),
                 }
             }
@@ -70,46 +71,100 @@ enum Applies {
     AfterRestart,
 }
 
+use Applies::{AfterRestart, WithTheNextRun};
+
 /// By key; a value as a text that is not shown, since it may be a secret.
 type Keys = BTreeMap<String, (Applies, SecretString)>;
+
+/// The keys of one section, without its name.
+type Section = Vec<(&'static str, Applies, SecretString)>;
 
 fn value_of<'a>(keys: &'a Keys, key: &str) -> Option<&'a str> {
     keys.get(key).map(|(_, value)| value.expose_secret())
 }
 
 fn keys_of(settings: &Settings) -> Keys {
-    use Applies::{AfterRestart, WithTheNextRun};
     // Rules, and what is volatile, follow from the other settings; where secrets were found is no setting.
     let Settings {
         planhat,
-        pages,
+        pages: PagesSettings { overlap },
         sync,
-        deletions,
-        actions,
-        privacy,
+        deletions: DeletionsSettings { max_percent, max_rows },
+        actions: ActionsSettings { enabled, initial, keep },
+        privacy: PrivacySettings { hash_key, hash_key_file },
         objects,
         daemon,
         notify,
         database,
-        log,
+        log: LogSettings { level, format },
         rules: _,
         ignore_changes: _,
         secret_files: _,
     } = settings;
+    let mut keys = Keys::new();
+    let mut section = |name: &str, of_section: Section| {
+        keys.extend(of_section.into_iter().map(|(key, applies, value)| (format!("{name}.{key}"), (applies, value))));
+    };
+    section("planhat", planhat_keys(planhat));
+    section("pages", vec![("overlap", WithTheNextRun, shown(overlap))]);
+    section("sync", sync_keys(sync));
+    section(
+        "deletions",
+        vec![("max_percent", WithTheNextRun, shown(max_percent)), ("max_rows", WithTheNextRun, shown(max_rows))],
+    );
+    section(
+        "actions",
+        vec![
+            ("enabled", WithTheNextRun, shown(enabled)),
+            ("initial", WithTheNextRun, shown(initial)),
+            ("keep", WithTheNextRun, shown(keep)),
+        ],
+    );
+    section(
+        "privacy",
+        vec![("hash_key", WithTheNextRun, secret(hash_key)), ("hash_key_file", WithTheNextRun, shown(hash_key_file))],
+    );
+    for (object, of) in objects {
+        let lists = of.lists().into_iter().filter(|(_, names)| !names.is_empty());
+        section(&format!("objects.{object}"), lists.map(|(list, names)| (list, WithTheNextRun, shown(&names))).collect());
+    }
+    section("daemon", daemon_keys(daemon));
+    section("notify", notify_keys(notify));
+    section("database", database_keys(database));
+    section("log", vec![("level", AfterRestart, shown(level)), ("format", AfterRestart, shown(format))]);
+    keys
+}
+
+fn planhat_keys(planhat: &PlanhatSettings) -> Section {
     let PlanhatSettings {
         base_url,
         token,
         token_file,
         page_size,
         calls_per_minute,
-        objects: synced,
+        objects,
         connect_timeout,
         request_timeout,
         retries,
         retry_delay,
         max_page_bytes,
     } = planhat;
-    let PagesSettings { overlap } = pages;
+    vec![
+        ("base_url", WithTheNextRun, shown(base_url)),
+        ("token", WithTheNextRun, secret(token)),
+        ("token_file", WithTheNextRun, shown(token_file)),
+        ("page_size", WithTheNextRun, shown(page_size)),
+        ("calls_per_minute", WithTheNextRun, shown(calls_per_minute)),
+        ("objects", WithTheNextRun, names(objects)),
+        ("connect_timeout", WithTheNextRun, shown(connect_timeout)),
+        ("request_timeout", WithTheNextRun, shown(request_timeout)),
+        ("retries", WithTheNextRun, shown(retries)),
+        ("retry_delay", WithTheNextRun, shown(retry_delay)),
+        ("max_page_bytes", WithTheNextRun, shown(max_page_bytes)),
+    ]
+}
+
+fn sync_keys(sync: &SyncSettings) -> Section {
     let SyncSettings {
         concurrency,
         lookback,
@@ -121,74 +176,58 @@ fn keys_of(settings: &Settings) -> Keys {
         quarantine_rows,
         keep_runs,
     } = sync;
-    let DeletionsSettings { max_percent, max_rows } = deletions;
-    let ActionsSettings { enabled, initial, keep } = actions;
-    let PrivacySettings { hash_key, hash_key_file } = privacy;
+    vec![
+        ("concurrency", WithTheNextRun, shown(concurrency)),
+        ("lookback", WithTheNextRun, shown(lookback)),
+        ("history", WithTheNextRun, shown(history)),
+        ("sorted", WithTheNextRun, names(sorted)),
+        ("reconcile_every", WithTheNextRun, shown(reconcile_every)),
+        ("reject_percent", WithTheNextRun, shown(reject_percent)),
+        ("reject_rows", WithTheNextRun, shown(reject_rows)),
+        ("quarantine_rows", WithTheNextRun, shown(quarantine_rows)),
+        ("keep_runs", WithTheNextRun, shown(keep_runs)),
+    ]
+}
+
+fn daemon_keys(daemon: &DaemonSettings) -> Section {
     let DaemonSettings { schedule, time_zone, jitter, retry_after, listen, stuck_after } = daemon;
-    let NotifySettings { webhook_url, format: of_messages, webhook_secret, ping_url, stale_after } = notify;
+    vec![
+        ("schedule", WithTheNextRun, shown(schedule)),
+        ("time_zone", WithTheNextRun, shown(time_zone)),
+        ("jitter", WithTheNextRun, shown(jitter)),
+        ("retry_after", WithTheNextRun, shown(retry_after)),
+        ("listen", AfterRestart, shown(listen)),
+        ("stuck_after", WithTheNextRun, shown(stuck_after)),
+    ]
+}
+
+fn notify_keys(notify: &NotifySettings) -> Section {
+    let NotifySettings { webhook_url, format, webhook_secret, ping_url, stale_after } = notify;
+    vec![
+        ("webhook_url", WithTheNextRun, secret(webhook_url)),
+        ("format", WithTheNextRun, shown(format)),
+        ("webhook_secret", WithTheNextRun, secret(webhook_secret)),
+        ("ping_url", WithTheNextRun, secret(ping_url)),
+        ("stale_after", WithTheNextRun, shown(stale_after)),
+    ]
+}
+
+fn database_keys(database: &DatabaseSettings) -> Section {
     let DatabaseSettings { url, password_file, schema, max_connections, reconnect_timeout, statement_timeout, data_dir } =
         database;
-    let LogSettings { level, format } = log;
+    vec![
+        ("url", AfterRestart, secret(url)),
+        ("password_file", AfterRestart, shown(password_file)),
+        ("schema", AfterRestart, shown(schema)),
+        ("max_connections", AfterRestart, shown(max_connections)),
+        ("reconnect_timeout", AfterRestart, shown(reconnect_timeout)),
+        ("statement_timeout", AfterRestart, shown(statement_timeout)),
+        ("data_dir", AfterRestart, shown(data_dir)),
+    ]
+}
 
-    let names = |objects: &[&'static planhat_model::catalog::Object]| {
-        objects.iter().map(|object| object.name).collect::<Vec<_>>().join(" ")
-    };
-    let mut keys = Keys::new();
-    let mut key = |applies, name: &str, value: SecretString| drop(keys.insert(name.to_owned(), (applies, value)));
-    key(WithTheNextRun, "planhat.base_url", shown(base_url));
-    key(WithTheNextRun, "planhat.token", secret(token));
-    key(WithTheNextRun, "planhat.token_file", shown(token_file));
-    key(WithTheNextRun, "planhat.page_size", shown(page_size));
-    key(WithTheNextRun, "planhat.calls_per_minute", shown(calls_per_minute));
-    key(WithTheNextRun, "planhat.objects", names(synced).into());
-    key(WithTheNextRun, "planhat.connect_timeout", shown(connect_timeout));
-    key(WithTheNextRun, "planhat.request_timeout", shown(request_timeout));
-    key(WithTheNextRun, "planhat.retries", shown(retries));
-    key(WithTheNextRun, "planhat.retry_delay", shown(retry_delay));
-    key(WithTheNextRun, "planhat.max_page_bytes", shown(max_page_bytes));
-    key(WithTheNextRun, "pages.overlap", shown(overlap));
-    key(WithTheNextRun, "sync.concurrency", shown(concurrency));
-    key(WithTheNextRun, "sync.lookback", shown(lookback));
-    key(WithTheNextRun, "sync.history", shown(history));
-    key(WithTheNextRun, "sync.sorted", names(sorted).into());
-    key(WithTheNextRun, "sync.reconcile_every", shown(reconcile_every));
-    key(WithTheNextRun, "deletions.max_percent", shown(max_percent));
-    key(WithTheNextRun, "deletions.max_rows", shown(max_rows));
-    key(WithTheNextRun, "sync.keep_runs", shown(keep_runs));
-    key(WithTheNextRun, "sync.reject_percent", shown(reject_percent));
-    key(WithTheNextRun, "sync.reject_rows", shown(reject_rows));
-    key(WithTheNextRun, "sync.quarantine_rows", shown(quarantine_rows));
-    key(WithTheNextRun, "actions.enabled", shown(enabled));
-    key(WithTheNextRun, "actions.initial", shown(initial));
-    key(WithTheNextRun, "actions.keep", shown(keep));
-    key(WithTheNextRun, "privacy.hash_key", secret(hash_key));
-    key(WithTheNextRun, "privacy.hash_key_file", shown(hash_key_file));
-    for (object, of) in objects {
-        for (list, names) in of.lists().into_iter().filter(|(_, names)| !names.is_empty()) {
-            key(WithTheNextRun, &format!("objects.{object}.{list}"), shown(&names));
-        }
-    }
-    key(WithTheNextRun, "daemon.schedule", shown(schedule));
-    key(WithTheNextRun, "daemon.time_zone", shown(time_zone));
-    key(WithTheNextRun, "daemon.jitter", shown(jitter));
-    key(WithTheNextRun, "daemon.retry_after", shown(retry_after));
-    key(AfterRestart, "daemon.listen", shown(listen));
-    key(WithTheNextRun, "daemon.stuck_after", shown(stuck_after));
-    key(WithTheNextRun, "notify.webhook_url", secret(webhook_url));
-    key(WithTheNextRun, "notify.format", shown(of_messages));
-    key(WithTheNextRun, "notify.webhook_secret", secret(webhook_secret));
-    key(WithTheNextRun, "notify.ping_url", secret(ping_url));
-    key(WithTheNextRun, "notify.stale_after", shown(stale_after));
-    key(AfterRestart, "database.url", secret(url));
-    key(AfterRestart, "database.password_file", shown(password_file));
-    key(AfterRestart, "database.schema", shown(schema));
-    key(AfterRestart, "database.max_connections", shown(max_connections));
-    key(AfterRestart, "database.reconnect_timeout", shown(reconnect_timeout));
-    key(AfterRestart, "database.statement_timeout", shown(statement_timeout));
-    key(AfterRestart, "database.data_dir", shown(data_dir));
-    key(AfterRestart, "log.level", shown(level));
-    key(AfterRestart, "log.format", shown(format));
-    keys
+fn names(objects: &[&'static Object]) -> SecretString {
+    objects.iter().map(|object| object.name).collect::<Vec<_>>().join(" ").into()
 }
 
 fn shown(value: &impl std::fmt::Debug) -> SecretString {

@@ -265,3 +265,170 @@ fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{file, message, with};
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_environment_goes_before_the_file_and_the_file_before_the_defaults() {
+        let file = file("[planhat]\npage_size = 7\ncalls_per_minute = 5\n");
+        let settings = load(Some(file.path()), [("PLANHAT_SYNC__PLANHAT__PAGE_SIZE".to_owned(), "9".to_owned())].into()).unwrap();
+        assert_eq!((settings.planhat.page_size, settings.planhat.calls_per_minute, settings.sync.concurrency), (9, 5, 4));
+    }
+
+    #[test]
+    fn customary_names_are_understood_and_ours_go_first() {
+        let settings = with(&[("DATABASE_URL", "postgres://a/b"), ("PLANHAT_API_TOKEN", "0123")]).unwrap();
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "0123");
+        assert_eq!(settings.database.url.unwrap().expose_secret(), "postgres://a/b");
+        let settings = with(&[("PLANHAT_API_TOKEN", "other"), ("PLANHAT_SYNC__PLANHAT__TOKEN", "ours")]).unwrap();
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "ours");
+    }
+
+    #[test]
+    fn the_token_can_stand_in_a_file_or_a_systemd_credential() {
+        let token = file("from-file\n");
+        let settings = with(&[("PLANHAT_API_TOKEN_FILE", token.path().to_str().unwrap())]).unwrap();
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "from-file\n");
+
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("planhat_api_token"), "from-systemd").unwrap();
+        let settings = with(&[("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]).unwrap();
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "from-systemd");
+
+        let missing = message(with(&[("PLANHAT_API_TOKEN_FILE", "/nowhere/token")]));
+        assert!(missing.starts_with("could not read the token from /nowhere/token"), "{missing}");
+    }
+
+    #[test]
+    fn the_key_can_stand_in_a_file_or_a_systemd_credential() {
+        let hash = ("PLANHAT_SYNC__OBJECTS__ENDUSERS__HASH", "email");
+        let key = file("sixteen or more characters\n");
+        let in_file = with(&[hash, ("PLANHAT_SYNC__PRIVACY__HASH_KEY_FILE", key.path().to_str().unwrap())]).unwrap();
+        assert_eq!(in_file.privacy.hash_key.unwrap().expose_secret(), "sixteen or more characters");
+
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("privacy_hash_key"), "sixteen or more from systemd").unwrap();
+        let from_systemd = with(&[hash, ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]).unwrap();
+        assert_eq!(from_systemd.privacy.hash_key.unwrap().expose_secret(), "sixteen or more from systemd");
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_with_the_nearest_known_one() {
+        insta::assert_snapshot!(
+            message(with(&[("PLANHAT_SYNC__PLANHAT__PAGESIZE", "9")])),
+            @r#"unknown setting "planhat.pagesize" in the environment; did you mean "planhat.page_size"?"#
+        );
+        let file = file("[databse]\nurl = 'x'\n");
+        let refused = message(load(Some(file.path()), HashMap::new()));
+        assert!(refused.ends_with(r#"did you mean "database.url"?"#), "{refused}");
+    }
+
+    #[test]
+    fn an_empty_variable_is_one_that_is_not_set() {
+        let token = file("from-file");
+        let settings =
+            with(&[("PLANHAT_API_TOKEN", ""), ("PLANHAT_API_TOKEN_FILE", token.path().to_str().unwrap()), ("DATABASE_URL", "")]);
+        let settings = settings.unwrap();
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "from-file");
+        assert!(settings.database.url.is_none());
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_is_named_by_its_line_and_not_shown() {
+        let file = file("[planhat]\npage_size = 5\n\n[database]\nurl = postgres://u:hunter2@h/db\n");
+        let shown = message(load(Some(file.path()), HashMap::new()));
+        assert!(shown.contains("line 5: "), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_of_ours_that_is_not_utf8_is_refused() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(vec![b'x', 0xff]);
+        assert!(readable([("LANG".into(), odd())].into_iter()).unwrap().is_empty());
+        let error = readable([("DATABASE_URL".into(), odd())].into_iter()).unwrap_err();
+        assert_eq!(error.to_string(), "the variable DATABASE_URL is not UTF-8");
+    }
+
+    /// A usual folder of its own, with these files.
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, text)| std::fs::write(folder.path().join(name), text).unwrap());
+        folder
+    }
+
+    fn in_folder(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Settings {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        load_in(folder.path(), None, variables).unwrap()
+    }
+
+    fn exposed(secret: &Option<SecretString>) -> Option<&str> {
+        secret.as_ref().map(ExposeSecret::expose_secret)
+    }
+
+    #[test]
+    fn by_hand_settings_and_secrets_come_from_the_folder_of_the_service() {
+        let folder = folder(&[
+            ("config.toml", "[database]\nurl = 'postgres://planhat@h/d'\n[objects.users]\nhash = ['email']\n"),
+            ("planhat_api_token", "the token\n"),
+            ("database_password", "the password\n"),
+            ("privacy_hash_key", "sixteen or more characters\n"),
+            ("environment", "# by hand\nPLANHAT_SYNC__SYNC__LOOKBACK=96h\nPATH=/nowhere\n"),
+        ]);
+        let settings = in_folder(&folder, &[]);
+        assert_eq!(exposed(&settings.planhat.token), Some("the token\n"));
+        assert_eq!(exposed(&settings.database.url), Some("postgres://planhat:the%20password@h/d"));
+        assert_eq!(exposed(&settings.privacy.hash_key), Some("sixteen or more characters"));
+        assert_eq!(settings.sync.lookback, Duration::from_secs(96 * 3600));
+        let used: Vec<_> = settings.secret_files.used.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(used, ["planhat_api_token", "privacy_hash_key", "database_password"]);
+    }
+
+    #[test]
+    fn what_is_said_explicitly_goes_before_the_folder_and_gets_no_password_from_it() {
+        let folder = folder(&[
+            ("planhat_api_token", "of the folder"),
+            ("database_password", "of the folder"),
+            ("environment", "DATABASE_URL=postgres://a@folder/d\nPLANHAT_API_TOKEN=of the environment\n"),
+        ]);
+        let by_hand = in_folder(&folder, &[]);
+        assert_eq!(exposed(&by_hand.database.url), Some("postgres://a:of%20the%20folder@folder/d"));
+        assert_eq!(exposed(&by_hand.planhat.token), Some("of the environment"));
+        let explicit = in_folder(&folder, &[("DATABASE_URL", "postgres://a@elsewhere/d"), ("PLANHAT_API_TOKEN", "explicit")]);
+        assert_eq!(exposed(&explicit.database.url), Some("postgres://a@elsewhere/d"));
+        assert_eq!(exposed(&explicit.planhat.token), Some("explicit"));
+
+        // Another installation, and a service, which has been handed what it needs.
+        let other = file("[planhat]\npage_size = 7\n");
+        let other = load_in(folder.path(), Some(other.path()), HashMap::new()).unwrap();
+        assert!(other.planhat.token.is_none() && other.database.url.is_none());
+        let credentials = tempfile::tempdir().unwrap();
+        let service = in_folder(&folder, &[("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap())]);
+        assert!(service.planhat.token.is_none() && service.database.url.is_none());
+    }
+
+    #[test]
+    fn files_with_a_secret_in_them_are_known_whatever_they_are_called() {
+        let used = |name: &str, text: &str| {
+            let folder = folder(&[(name, text)]);
+            in_folder(&folder, &[]).secret_files.used.len()
+        };
+        assert_eq!(used("config.toml", "[planhat]\ntoken = 'x'\n"), 1);
+        assert_eq!(used("config.toml", "[database]\nurl = 'postgres://a:b@c/d'\n"), 1);
+        assert_eq!(used("config.toml", "[database]\nurl = 'postgres://a@c/d'\n"), 0);
+        assert_eq!(used("environment", "DATABASE_URL=postgres:///d?host=/run&password=x\n"), 1);
+        assert_eq!(used("environment", "DATABASE_URL=postgres://a@c/d\n"), 0);
+    }
+
+    #[test]
+    fn a_setting_that_nobody_knows_in_the_environment_of_the_folder_is_named_with_its_file() {
+        let folder = folder(&[("environment", "PLANHAT_SYNC__SYNC__LOKBACK=1h\n")]);
+        let refused = message(load_in(folder.path(), None, HashMap::new()));
+        assert!(refused.ends_with("/environment; did you mean \"sync.lookback\"?"), "{refused}");
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
 use secrecy::SecretString;
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
 
 use super::SettingsError;
@@ -39,6 +40,11 @@ pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>,
         }
     }
     Ok(objects)
+}
+
+/// One of the words that an enum has for its variants; the error names them.
+pub(super) fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(input: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(input)?.into_deserializer())
 }
 
 /// An empty text is no address.
@@ -98,4 +104,15 @@ pub(super) fn names<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, 
 
 pub(super) fn names_if_any<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Vec<String>>, D::Error> {
     names(input).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{message, with};
+
+    #[test]
+    fn a_setting_that_is_one_of_a_few_words_names_them_when_it_is_another() {
+        let message = message(with(&[("PLANHAT_SYNC__LOG__FORMAT", "xml")]));
+        assert!(message.ends_with("unknown variant `xml`, expected `text` or `json` for key `log.format`"), "{message}");
+    }
 }

@@ -1,27 +1,28 @@
-//! One request to somebody who is told: sent, bounded, and judged.
+//! Delivers what there is to tell: message after message in their order, each until it arrives or is given up.
 //!
-//! The client has no token and no cookies, keeps no connection, and reads of an answer no more than it needs.
-//! A POST is not redirected: what was asked for would become a GET, or the message would go where nobody said. A
-//! ping is, on the same host, since that is how `http://` becomes `https://`.
+//! Whoever delivers claims the first message that waits, commits, sends, and notes what came of it: no connection and no lock
+//! is held while the receiver takes its time. When the next one is due is known in memory, so that nothing is asked of the
+//! database while nothing waits there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use planhat_model::error::Chain;
-use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
-use tokio::time::timeout;
-use url::Url;
+use planhat_store::{self as store, ClaimedMessage, Message, Store};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error, warn};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For one attempt, up to the head of its answer.
-const ATTEMPT: Duration = Duration::from_secs(10);
-/// For the beginning of an answer that says why.
-const READING: Duration = Duration::from_secs(2);
-const MOST_READ: usize = 2048;
-const MOST_REDIRECTS: usize = 3;
-/// Longer than that nobody is left alone, whatever they ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
+use super::attempt::{DeliveryError, NextAttempt};
+use super::notifier::{DATABASE_TIMEOUT, Notifier, SEND_AT_ONCE_LIMIT};
+use super::notifier_state::{Due, FirstUnsaved};
+use super::webhook::Webhook;
+
+/// For all that is sent before whoever called is asked again.
+const DELIVERY_ROUND_LIMIT: Duration = Duration::from_secs(60);
+/// So long a message belongs to who claimed it: longer than an attempt takes.
+const CLAIM_DURATION: Duration = Duration::from_secs(60);
+/// Until a database that was away is looked at again.
+const RETRY_DATABASE_AFTER: Duration = Duration::from_secs(60);
 
 /// How long is waited after each attempt that failed. Behind the last one a message is given up.
 #[derive(Debug, Clone)]
@@ -49,144 +50,158 @@ impl Delays {
     }
 }
 
-/// Why it was not delivered. No text has an address in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DeliveryError {
-    pub(super) why: String,
-    /// How long the receiver wants to be left alone.
-    pub(super) retry_after: Option<Duration>,
-    /// What another attempt may change.
-    pub(super) next_attempt: NextAttempt,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NextAttempt {
-    /// The receiver was busy, or not there.
-    Soon,
-    /// The receiver does not want it like this; a person may see to that.
-    Later,
-    /// The receiver says that it is gone for good.
-    Never,
-}
-
-impl DeliveryError {
-    fn new(why: impl Into<String>, next_attempt: NextAttempt) -> DeliveryError {
-        DeliveryError { why: why.into(), retry_after: None, next_attempt }
+impl Notifier {
+    /// Comes back when there may be something to deliver that [`Notifier::deliver_due`] has not seen.
+    pub async fn queued(&self) {
+        self.memory.queued().await;
     }
-}
 
-pub(super) fn client() -> Result<Client, reqwest::Error> {
-    Client::builder()
-        .user_agent(concat!("planhat-sync/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(0)
-        .build()
-}
-
-/// Posts a message, within `time` and never longer than one attempt may take.
-pub(super) async fn post(request: RequestBuilder, to: &Url, time: Duration) -> Result<StatusCode, DeliveryError> {
-    let response = answer_to(request, time.min(ATTEMPT)).await?;
-    if let Some(target) = redirect_of(&response, to) {
-        let why = format!(
-            "it answered {} with another address on {}: set notify.webhook_url to that, a POST is not redirected",
-            response.status(),
-            origin_of(&target)
-        );
-        return Err(DeliveryError::new(why, NextAttempt::Later));
+    /// Sends what is due, in its order, and returns when there is more to do. Asks nothing of the database while
+    /// nothing waits there. Not to be left half-way but at the end of the process: a message that the database does not
+    /// know would be lost.
+    pub async fn deliver_due(&self, store: &Store) -> Option<DateTime<Utc>> {
+        self.deliver(Some(store), Instant::now() + DELIVERY_ROUND_LIMIT).await
     }
-    accepted(response, to).await
-}
 
-/// Asks for an address, and for the one that it is redirected to on the same host.
-pub(super) async fn get(http: &Client, url: &Url, time: Duration) -> Result<StatusCode, DeliveryError> {
-    let followed = async {
-        let mut url = url.clone();
-        for _ in 0..=MOST_REDIRECTS {
-            let response = answer_to(http.get(url.clone()), ATTEMPT).await?;
-            match redirect_of(&response, &url) {
-                None => return accepted(response, &url).await,
-                Some(target) if may_follow_redirect(&url, &target) => url = target,
-                Some(target) => {
-                    let why = format!("it is redirected to {}: set notify.ping_url to the new address", origin_of(&target));
-                    return Err(DeliveryError::new(why, NextAttempt::Later));
+    /// The same with what time there is for a process that ends. Returns what is left to whom.
+    pub(super) async fn deliver_at_once(&self, store: Option<&Store>) -> Option<&'static str> {
+        let until = Instant::now() + SEND_AT_ONCE_LIMIT;
+        // One that has just been away is not waited for again.
+        let store = store.filter(|_| !self.memory.is_unsaved());
+        while let Some(next) = self.deliver(store, until).await {
+            let wait = (next - Utc::now()).to_std().unwrap_or_default();
+            if Instant::now() + wait >= until {
+                return Some(if self.memory.has_unsaved_messages() {
+                    "nobody tries again, since it could not be stored"
+                } else {
+                    "the next run or the daemon tries again"
+                });
+            }
+            sleep(wait).await;
+        }
+        None
+    }
+
+    async fn deliver(&self, store: Option<&Store>, until: Instant) -> Option<DateTime<Utc>> {
+        let webhook = self.webhook.as_ref()?;
+        // What waits in memory comes first: what is stored behind it tells what became of it.
+        if let Some(next) = self.deliver_unstored(webhook, until).await {
+            return Some(next);
+        }
+        match store {
+            Some(store) => self.deliver_stored(webhook, store, until).await,
+            None => None,
+        }
+    }
+
+    async fn deliver_unstored(&self, webhook: &Webhook, until: Instant) -> Option<DateTime<Utc>> {
+        loop {
+            let mut first = match self.memory.take_first_unsaved(until) {
+                FirstUnsaved::None => return None,
+                FirstUnsaved::DueAt(at) => return Some(at),
+                FirstUnsaved::Due(first) => first,
+            };
+            let Some(unsaved) = first.unsaved.front_mut() else { continue };
+            unsaved.message.attempts += 1;
+            let Message { event_id, body, attempts, .. } = &unsaved.message;
+            let left = until.saturating_duration_since(Instant::now());
+            let posted = webhook.post(&self.http, event_id, body, left).await;
+            match posted.err().map(|undelivered| self.delay_after(*attempts, &undelivered)) {
+                Some(Some((delay, _))) => unsaved.next_attempt_at = Utc::now() + delay,
+                // It has arrived, or is given up.
+                None | Some(None) => first.unsaved.clear(),
+            }
+        }
+    }
+
+    async fn deliver_stored(&self, webhook: &Webhook, store: &Store, until: Instant) -> Option<DateTime<Utc>> {
+        loop {
+            let due = self.memory.due();
+            match due {
+                Due::Nothing => return None,
+                Due::At(next) if next > Utc::now() || Instant::now() >= until => return Some(next),
+                // After each message: there may be no time for another one.
+                Due::Unknown if Instant::now() >= until => return Some(Utc::now()),
+                Due::Unknown | Due::At(_) => {}
+            }
+            let claimed = match timeout(DATABASE_TIMEOUT, self.claim(store)).await {
+                Ok(Ok((Some(claimed), _))) => claimed,
+                Ok(Ok((None, next))) => {
+                    // A little later by our clock, so that it is due by the database's too.
+                    let next = next.map(|next| Utc::now() + next + Duration::from_millis(50));
+                    self.memory.set_due_unless_changed(due, next.map_or(Due::Nothing, Due::At));
+                    continue;
                 }
+                failed => {
+                    let error = failed.map(|failed| failed.err().map(|error| Chain(&error).to_string()));
+                    debug!(?error, "could not see which message is due");
+                    return self.check_again_later(due);
+                }
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            let posted = webhook.post(&self.http, &claimed.event_id, &claimed.body, left).await;
+            if !self.note(store, &claimed, posted.map(drop)).await {
+                return self.check_again_later(due);
             }
+            // What was queued meanwhile has waited for this one.
+            self.memory.forget_due();
         }
-        Err(DeliveryError::new("it is redirected again and again", NextAttempt::Later))
-    };
-    timeout(time, followed).await.unwrap_or_else(|_| Err(no_answer(time)))
-}
-
-async fn answer_to(request: RequestBuilder, time: Duration) -> Result<Response, DeliveryError> {
-    match timeout(time, request.send()).await {
-        Ok(sent) => sent.map_err(|error| DeliveryError::new(Chain(&error.without_url()).to_string(), NextAttempt::Soon)),
-        Err(_) => Err(no_answer(time)),
     }
-}
 
-fn no_answer(time: Duration) -> DeliveryError {
-    DeliveryError::new(format!("no answer within {} s", time.as_secs_f64().round()), NextAttempt::Soon)
-}
-
-/// What was answered in the end. The rest of a good answer is of no interest, and is not waited for.
-async fn accepted(response: Response, to: &Url) -> Result<StatusCode, DeliveryError> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(status);
+    fn check_again_later(&self, due: Due) -> Option<DateTime<Utc>> {
+        let at = Utc::now() + RETRY_DATABASE_AFTER;
+        self.memory.set_due_unless_changed(due, Due::At(at));
+        Some(at)
     }
-    let retry_after = retry_after(response.headers(), Utc::now());
-    let said = receiver_message(response, to).await.map(|said| format!(": {said}")).unwrap_or_default();
-    let next_attempt = match status {
-        StatusCode::GONE => NextAttempt::Never,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => NextAttempt::Soon,
-        status if status.is_server_error() => NextAttempt::Soon,
-        _ => NextAttempt::Later,
-    };
-    Err(DeliveryError { why: format!("it answered {status}{said}"), retry_after, next_attempt })
-}
 
-/// A word like Slack's `invalid_payload`. Anything longer may repeat the address, and is not shown.
-async fn receiver_message(mut response: Response, to: &Url) -> Option<String> {
-    let mut read = Vec::new();
-    let reading = async {
-        while let Ok(Some(chunk)) = response.chunk().await {
-            read.extend_from_slice(&chunk[..chunk.len().min(MOST_READ - read.len())]);
-            if read.len() >= MOST_READ {
-                return;
+    /// The first message if it can be sent now, else how long until then.
+    async fn claim(&self, store: &Store) -> Result<(Option<ClaimedMessage>, Option<Duration>), store::StoreError> {
+        store
+            .transaction(async |db| {
+                let claimed = store::claim_notification(&mut *db, &self.workspace.schema, CLAIM_DURATION).await?;
+                let next = store::next_notification(db, &self.workspace.schema).await?;
+                Ok((claimed, next))
+            })
+            .await
+    }
+
+    /// Notes what came of an attempt. Where that fails the claim runs out, and it is made again.
+    async fn note(&self, store: &Store, claimed: &ClaimedMessage, posted: Result<(), DeliveryError>) -> bool {
+        let next_attempt =
+            posted.as_ref().err().map(|undelivered| (undelivered, self.delay_after(claimed.attempts, undelivered)));
+        let noted = store.transaction(async |db| match next_attempt {
+            None => store::notification_delivered(db, claimed.id).await,
+            Some((undelivered, delay)) => {
+                let (delay, is_asked_for) = delay.map_or((None, false), |(delay, asked)| (Some(delay), asked));
+                store::notification_failed(db, claimed, &undelivered.why, delay, is_asked_for).await
             }
+        });
+        match timeout(DATABASE_TIMEOUT, noted).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => warn!(error = %Chain(&error), "could not note what came of a message"),
+            Err(_) => warn!("could not note what came of a message within {} s", DATABASE_TIMEOUT.as_secs()),
         }
-    };
-    timeout(READING, reading).await.ok()?;
-    let text = std::str::from_utf8(&read).ok()?.trim();
-    let is_a_word = (1..=64).contains(&text.len()) && text.chars().all(|char| char.is_ascii_lowercase() || char == '_');
-    (is_a_word && !to.as_str().contains(text)).then(|| text.to_owned())
-}
+        false
+    }
 
-fn redirect_of(response: &Response, from: &Url) -> Option<Url> {
-    let location = response.status().is_redirection().then(|| response.headers().get(LOCATION))??;
-    from.join(location.to_str().ok()?).ok()
-}
-
-/// The same host, and not back to where everybody can read the address.
-fn may_follow_redirect(from: &Url, to: &Url) -> bool {
-    let is_safe = to.scheme() == "https" || (to.scheme() == "http" && from.scheme() == "http");
-    is_safe && from.host().is_some() && from.host() == to.host()
-}
-
-/// Scheme, host and port; what follows is secret.
-fn origin_of(url: &Url) -> String {
-    url.origin().ascii_serialization()
-}
-
-/// Seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let asked = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (DateTime::<Utc>::from(httpdate::parse_http_date(value).ok()?) - now).to_std().ok()?,
-    };
-    Some(asked.min(LONGEST_PAUSE))
+    /// How long until the next attempt, and whether the receiver has asked for that; none is made behind the last one.
+    fn delay_after(&self, attempts: i32, undelivered: &DeliveryError) -> Option<(Duration, bool)> {
+        let ours = self.delays.after(attempts).filter(|_| undelivered.next_attempt != NextAttempt::Never);
+        let Some(ours) = ours else {
+            let why = &undelivered.why;
+            error!("a message to notify.webhook_url is given up after {attempts} attempts: {why}");
+            return None;
+        };
+        let asked = undelivered.retry_after.filter(|asked| *asked > ours);
+        let delay = asked.unwrap_or(ours);
+        warn!(
+            attempts,
+            "could not deliver a message to notify.webhook_url, next attempt in {} s: {}",
+            delay.as_secs(),
+            undelivered.why
+        );
+        Some((delay, asked.is_some()))
+    }
 }
 
 #[cfg(test)]
@@ -203,34 +218,5 @@ mod tests {
         assert!(most >= least && most <= least.mul_f64(1.2), "{most:?}");
         assert_eq!(delays.after(0), None);
         assert!(all.is_sorted_by(|a, b| *a <= b.mul_f64(1.2)), "{all:?}");
-    }
-
-    #[test]
-    fn a_ping_is_redirected_on_its_host_alone() {
-        for (from, to, may) in [
-            ("http://h/ping", "https://h/ping", true),
-            ("https://h/ping", "https://h/ping/", true),
-            ("http://h:8000/ping", "http://h:8000/ping/", true),
-            ("https://h/ping", "http://h/ping", false),
-            ("https://h/ping", "https://other/ping", false),
-            ("https://h/ping", "https://h.evil/ping", false),
-        ] {
-            assert_eq!(may_follow_redirect(&from.parse().unwrap(), &to.parse().unwrap()), may, "{from} -> {to}");
-        }
-    }
-
-    #[test]
-    fn a_receiver_may_ask_to_be_left_alone() {
-        let now = "2026-11-26T12:00:00Z".parse().unwrap();
-        for (value, expected) in [
-            ("120", Some(120)),
-            ("Thu, 26 Nov 2026 12:01:00 GMT", Some(60)),
-            ("Thu, 26 Nov 2026 11:00:00 GMT", None),
-            ("999999999", Some(86_400)),
-            ("soon", None),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{value}");
-        }
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::{Host, Url};
 
-use super::event::{Event, EventData, EventType, plain};
+use super::message::{Event, EventData, EventType, plain};
 
 /// Objects that are named one by one.
 const NAMED_OBJECTS: usize = 10;
@@ -15,27 +15,13 @@ const NAMED_OBJECTS: usize = 10;
 const LONGEST_LINE: usize = 300;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// JSON by the convention of Standard Webhooks.
     Standard,
     Slack,
     Teams,
     Discord,
-}
-
-impl TryFrom<String> for Format {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Format, String> {
-        match text.as_str() {
-            "standard" => Ok(Format::Standard),
-            "slack" => Ok(Format::Slack),
-            "teams" => Ok(Format::Teams),
-            "discord" => Ok(Format::Discord),
-            _ => Err(format!("{text:?} is none of \"standard\", \"slack\", \"teams\" and \"discord\"")),
-        }
-    }
 }
 
 impl Format {
@@ -159,7 +145,7 @@ fn lines(event: &Event) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::ObjectEvent;
+    use super::super::message::ObjectEvent;
     use super::*;
 
     fn event(kind: EventType, data: EventData) -> String {

@@ -1,12 +1,21 @@
-//! The address of a dead man's switch, and what each of its kinds wants to be asked for.
+//! The address of a dead man's switch, what each of its kinds wants to be asked for, and how it is asked.
 //!
 //! A query that is merely kept would turn a failure into a success (`…?status=up` with `/fail` behind it), so a
 //! form that is not known is refused at the start.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
+use reqwest::Client;
+use tokio::time::sleep;
+use tracing::warn;
 use url::Url;
 
+use super::attempt::{self, NextAttempt};
+
+/// For one attempt of a ping, and until the second one.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// So much of a reason fits the message of a monitor.
 const LONGEST_REASON: usize = 200;
 
@@ -60,6 +69,23 @@ impl PingUrl {
             (PingUrl::UptimeKuma(_), Ping::Began) => None,
             (PingUrl::UptimeKuma(url), Ping::Failed { reason }) => Some(down(url, reason)),
         }
+    }
+}
+
+/// One attempt after the other until it arrives, for so long at most.
+pub(super) async fn send(http: &Client, to: &PingUrl, ping: Ping<'_>, limit: Duration) {
+    let Some(url) = to.url(ping) else { return };
+    let (until, mut wait) = (Instant::now() + limit, FIRST_WAIT);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let Err(undelivered) = attempt::get(http, &url, left.min(PING_TIMEOUT)).await else { return };
+        let is_over = undelivered.next_attempt != NextAttempt::Soon || Instant::now() + wait + wait >= until;
+        if is_over {
+            warn!("could not reach the ping of notify: {}", undelivered.why);
+            return;
+        }
+        sleep(wait).await;
+        wait *= 2;
     }
 }
 

@@ -48,7 +48,7 @@ impl ObjectScan<'_> {
             ));
             return Ok(true);
         }
-        info!(object = self.object().name, "asking for {} records that were not listed", presence.unlisted);
+        info!("asking for {} records that were not listed", presence.unlisted);
         self.probe_unlisted().await
     }
 
@@ -165,7 +165,7 @@ impl ObjectScan<'_> {
                     return Err(PullError::Fetch { object: name, offset: self.progress.offset, source });
                 }
                 Err(error) => {
-                    warn!(object = name, error = %Chain(&error), "a record could not be asked for by its id");
+                    warn!(error = %Chain(&error), "a record could not be asked for by its id");
                     probed.unanswered.push(id);
                 }
             }
@@ -185,7 +185,7 @@ impl ObjectScan<'_> {
                 (None, _) | (_, 0) => return Err(error),
                 (Some((_, sqlstate)), 1) => {
                     // Its words may quote a value.
-                    warn!(object = self.object().name, sqlstate, "the database refused to mark a row as deleted");
+                    warn!(sqlstate, "the database refused to mark a row as deleted");
                     part.unanswered.append(&mut part.missing);
                 }
                 (Some(_), several) => {

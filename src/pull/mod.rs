@@ -90,7 +90,7 @@ async fn pull_by(client: &ObjectClient, ctx: &Context<'_>, mode: Mode, report: &
             Step::Scan(next) => next,
         };
         if let Some(lost) = lost {
-            warn!(object = object.name, "{lost}: resuming from what the database has kept");
+            warn!("{lost}: resuming from what the database has kept");
         }
     }
 }
@@ -98,12 +98,7 @@ async fn pull_by(client: &ObjectClient, ctx: &Context<'_>, mode: Mode, report: &
 /// One scan, and how it ended.
 async fn scan(client: &ObjectClient, ctx: &Context<'_>, plan: Plan, report: &mut Report) -> Ended {
     if plan.is_resumed() {
-        info!(
-            object = client.object().name,
-            offset = plan.progress.offset,
-            "resuming the scan begun at {}",
-            plan.progress.started_at
-        );
+        info!(offset = plan.progress.offset, "resuming the scan begun at {}", plan.progress.started_at);
     }
     report.scan = Some(plan.kind);
     ObjectScan::new(client, ctx, plan, report).read_everything().await.unwrap_or_else(Ended::Failed)

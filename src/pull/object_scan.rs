@@ -5,7 +5,7 @@ use planhat_api::{Listing, ObjectClient, Page, Pager, Position};
 use planhat_model::catalog::Object;
 use planhat_model::scan::{ScanKind, SortCheck, Sweep};
 use planhat_store::{self as store, Cursor, Durability, PageStep, ScanCheckpoint, ScanProgress};
-use tracing::debug;
+use tracing::{Instrument, debug, error_span};
 
 use super::decide::{NewRows, Plan, Proves, Start, listings};
 use super::next_step::Ended;
@@ -178,7 +178,8 @@ impl<'a> ObjectScan<'a> {
             if order != Some(SortCheck::PastWindow) {
                 pager.prefetch();
             }
-            self.take_page(page).await?;
+            let place = error_span!("page", offset = self.progress.offset, listing = %self.progress.listing);
+            self.take_page(page).instrument(place).await?;
             match order {
                 Some(SortCheck::PastWindow) => return Ok(ListingEnd::StoppedEarly),
                 Some(SortCheck::OutOfOrder(warning)) => {
@@ -205,7 +206,7 @@ impl<'a> ObjectScan<'a> {
         if guard.is_exceeded_by(&self.listing_rejections) {
             return Err(self.reject_scan(&self.listing_rejections.clone()).await);
         }
-        debug!(object = self.object().name, offset = self.progress.offset, "took a page");
+        debug!("took a page");
         self.ctx.progress.update(self.object().name, self.report.progress());
         Ok(())
     }

@@ -157,7 +157,7 @@ impl<'a> TableWriter<'a> {
             Err(error) => match error.refusal() {
                 // The database's words may quote a value; they are for the quarantine alone.
                 Some((_, sqlstate)) => {
-                    warn!(object = self.object.name, sqlstate, "the database refused a page: looking for the record");
+                    warn!(sqlstate, "the database refused a page: looking for the record");
                     checkpoint.commit_page(step, async |db| self.write(db, &work, Write::Bisecting).await).await
                 }
                 None => Err(error),

@@ -3,11 +3,12 @@
 use planhat_api::{self as api, Listing, ObjectClient, Pager, Position};
 use planhat_model::error::Chain;
 use planhat_model::flatten::Declared;
-use tracing::{info, warn};
+use tracing::{info, instrument, warn};
 
 use crate::pull::{Declarations, Limits};
 
 /// The types of custom fields, as far as they can be read.
+#[instrument(name = "object", level = "error", skip_all, fields(object = %"customfields"))]
 pub(super) async fn declared_fields(customfields: Option<&ObjectClient>, limits: &Limits) -> Declarations {
     let Some(client) = customfields else { return Declarations::default() };
     let listing = Listing { sort: "_id".to_owned(), hidden: false };

@@ -115,10 +115,10 @@ impl RunLease<'_> {
             match kept {
                 Ok(true) => {}
                 Ok(false) => {
-                    error!(run_id, "another run has taken the lease: stopping");
+                    error!("another run has taken the lease: stopping");
                     return;
                 }
-                Err(error) => warn!(run_id, error = %Chain(&error), "could not keep the lease"),
+                Err(error) => warn!(error = %Chain(&error), "could not keep the lease"),
             }
         }
     }
@@ -131,7 +131,7 @@ async fn renew_lease(store: &Store, run_id: i64) -> Result<Option<RenewedLease>,
 /// Lets another run have its turn, and comes back with the lease.
 async fn yield_to_other_run(store: &Store, run_id: i64, pause_gate: &PauseGate) -> Result<bool, store::StoreError> {
     let Some(_paused) = wait_until_paused(store, run_id, pause_gate).await else { return Ok(false) };
-    info!(run_id, "another run is due: making way for it");
+    info!("another run is due: making way for it");
     if !store.housekeeping(async |db| store::yield_lease(db, &store.schema, run_id).await).await? {
         return Ok(false);
     }
@@ -142,10 +142,10 @@ async fn yield_to_other_run(store: &Store, run_id: i64, pause_gate: &PauseGate) 
         match try_reacquire(store, run_id, even_if_unclaimed).await {
             Ok(true) => break,
             Ok(false) => {}
-            Err(error) => warn!(run_id, error = %Chain(&error), "could not take the lease back yet"),
+            Err(error) => warn!(error = %Chain(&error), "could not take the lease back yet"),
         }
     }
-    info!(run_id, "the other run has ended: going on");
+    info!("the other run has ended: going on");
     Ok(true)
 }
 
@@ -159,7 +159,7 @@ async fn wait_until_paused<'a>(store: &Store, run_id: i64, pause_gate: &'a Pause
                 match renew_lease(store, run_id).await {
                     Ok(Some(_)) => {}
                     Ok(None) => return None,
-                    Err(error) => warn!(run_id, error = %Chain(&error), "could not keep the lease"),
+                    Err(error) => warn!(error = %Chain(&error), "could not keep the lease"),
                 }
             }
         }

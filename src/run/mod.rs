@@ -26,7 +26,8 @@ use planhat_store::{self as store, Explanation, LeaseHolder, ObjectRun, RunStatu
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::field::Empty;
+use tracing::{Span, debug, info, instrument, warn};
 
 use crate::progress::Progress;
 use crate::pull::{Limits, Misfits, Mode, PauseGate, Preview, PullError, Purpose};
@@ -152,6 +153,7 @@ pub async fn run(
 }
 
 /// The same, with something to be done when the run has its lease. It is done beside the pulls, and hardly waited for behind them.
+#[instrument(name = "run", level = "error", skip_all, fields(run_id = Empty, command = %request.command))]
 pub async fn run_with_notice(
     client: &Client,
     store: &Store,
@@ -168,6 +170,7 @@ pub async fn run_with_notice(
         }
     }
     let run_id = begin(store, request.command, stop).await?;
+    Span::current().record("run_id", run_id);
     let binding = match recognized.bind(client, store, run_id).await {
         Ok(binding) => binding,
         Err(error) => {
@@ -176,7 +179,7 @@ pub async fn run_with_notice(
             return Err(error.into());
         }
     };
-    info!(run_id, command = request.command, objects = request.objects.len(), "run {run_id} begins");
+    info!(objects = request.objects.len(), "run {run_id} begins");
 
     // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
     let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
@@ -200,8 +203,8 @@ pub async fn run_with_notice(
     let seconds = started.elapsed().as_secs_f64();
     let came_to = status.as_str();
     match status {
-        RunStatus::Succeeded | RunStatus::Interrupted => info!(run_id, status = came_to, seconds, "run {run_id} {came_to}"),
-        RunStatus::Partial | RunStatus::Failed => warn!(run_id, status = came_to, seconds, "run {run_id} {came_to}"),
+        RunStatus::Succeeded | RunStatus::Interrupted => info!(status = came_to, seconds, "run {run_id} {came_to}"),
+        RunStatus::Partial | RunStatus::Failed => warn!(status = came_to, seconds, "run {run_id} {came_to}"),
     }
     Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects })
 }
@@ -263,6 +266,7 @@ async fn prune_actions(store: &Store, request: &RunRequest<'_>, stop: &Cancellat
 }
 
 /// Says what a run would do, and writes nothing: no lease is taken, so another run may be at work.
+#[instrument(name = "run", level = "error", skip_all, fields(command = %request.command))]
 pub async fn preview(
     client: &Client,
     store: &Store,

@@ -7,7 +7,7 @@ use planhat_model::catalog::{self, Object};
 use planhat_model::error::{Chain, ErrorKind, Fails};
 use planhat_store::{self as store, Binding, Explanation, ObjectRun, ObjectStatus, Store};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, error_span, info, warn};
 
 use super::declared_fields::declared_fields;
 use super::outcome::{PullFacts, Readable, object_outcome, records};
@@ -52,7 +52,7 @@ impl Pulls<'_> {
             deletion_reservations: &DeletionReservations::default(),
         };
         let mut objects: Vec<ObjectSummary> = stream::iter(request.objects)
-            .map(|object| sync_object(ctx, object, request.mode))
+            .map(|object| sync_object(ctx, object, request.mode).instrument(error_span!("object", object = %object.name)))
             .buffer_unordered(request.concurrency)
             .collect()
             .await;
@@ -120,7 +120,7 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
 async fn save_outcome_or_warn(ctx: &Context<'_>, object: &Object, run: &ObjectRun, report: &Report) -> Vec<String> {
     let Purpose::Store { run_id } = ctx.purpose else { return Vec::new() };
     save_outcome(ctx.store, run_id, object, run, report).await.unwrap_or_else(|error| {
-        error!(object = object.name, error = %Chain(&error), "could not note what became of {}", object.name);
+        error!(error = %Chain(&error), "could not note what became of {}", object.name);
         Vec::new()
     })
 }
@@ -158,7 +158,6 @@ fn log_outcome(object: &Object, status: ObjectStatus, reason: Option<&str>, repo
     let (name, reason) = (object.name, reason.unwrap_or_default());
     match status {
         ObjectStatus::Succeeded => info!(
-            object = name,
             rows.fetched = figures.fetched,
             rows.inserted = figures.inserted,
             rows.updated = figures.updated,
@@ -172,20 +171,15 @@ fn log_outcome(object: &Object, status: ObjectStatus, reason: Option<&str>, repo
             figures.fetched
         ),
         ObjectStatus::Partial => {
-            warn!(
-                object = name,
-                quarantined = figures.quarantined,
-                "pulled {name}, with {} put in quarantine",
-                records(figures.quarantined)
-            );
+            warn!(quarantined = figures.quarantined, "pulled {name}, with {} put in quarantine", records(figures.quarantined));
         }
-        ObjectStatus::Skipped => warn!(object = name, reason, "skipped {name}"),
-        ObjectStatus::Failed => error!(object = name, error = reason, "pull of {name} failed"),
+        ObjectStatus::Skipped => warn!(reason, "skipped {name}"),
+        ObjectStatus::Failed => error!(error = reason, "pull of {name} failed"),
         ObjectStatus::Interrupted if report.scan.is_none() => {}
-        ObjectStatus::Interrupted => info!(object = name, "stopped {name}; the next run goes on from there"),
+        ObjectStatus::Interrupted => info!("stopped {name}; the next run goes on from there"),
     }
     for warning in &report.warnings {
-        warn!(object = name, "{warning}");
+        warn!("{warning}");
     }
 }
 

@@ -167,12 +167,12 @@ impl Recognized {
             Recognized::Bound(binding) => Ok(binding),
             Recognized::New { known } => {
                 let bound = bind(client, store, run_id, known.as_ref(), Proof::FirstSync).await?;
-                info!(run_id, "schema {schema} is bound to the workspace of this token on {}", bound.host);
+                info!("schema {schema} is bound to the workspace of this token on {}", bound.host);
                 Ok(bound)
             }
             Recognized::Proven { known, evidence } => {
                 let bound = bind(client, store, run_id, known.as_ref(), Proof::StoredRecords).await?;
-                info!(run_id, "schema {schema} belongs to this workspace, which is noted: {evidence}");
+                info!("schema {schema} belongs to this workspace, which is noted: {evidence}");
                 Ok(bound)
             }
         }

@@ -1,16 +1,23 @@
 //! The binary, as a person or a script meets it: what it prints, and its exit code.
 
-use std::process::Command;
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Output};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
+use assert_cmd::cargo::cargo_bin;
 use planhat_simulator::{Options, Simulator, Workspace};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::harness::{fresh_database, written};
 
+/// Longer than anything takes on the slowest machine; nothing waits for it to pass.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
+
 /// The tool with nothing in its environment but what a test sets.
 pub(crate) struct Tool {
-    command: Command,
+    variables: BTreeMap<String, String>,
     /// So that the embedded database of a test is its own.
     pub(crate) home: tempfile::TempDir,
 }
@@ -24,9 +31,9 @@ pub(crate) struct CommandOutput {
 impl Tool {
     pub(crate) fn new() -> Tool {
         let home = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_planhat-sync"));
-        command.env_clear().env("HOME", home.path()).env("RUST_LOG", "error").env("PLANHAT_SYNC__PLANHAT__RETRY_DELAY", "0s");
-        Tool { command, home }
+        let folder = home.path().to_str().unwrap().to_owned();
+        let tool = Tool { variables: BTreeMap::new(), home };
+        tool.set("HOME", &folder).set("RUST_LOG", "error").set("PLANHAT_SYNC__PLANHAT__RETRY_DELAY", "0s")
     }
 
     pub(crate) async fn for_workspace(simulator: &Simulator) -> Tool {
@@ -38,21 +45,21 @@ impl Tool {
     }
 
     pub(crate) fn set(mut self, name: &str, value: &str) -> Tool {
-        self.command.env(name, value);
+        self.variables.insert(name.to_owned(), value.to_owned());
         self
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.command.get_envs().find(|(set, _)| *set == name).and_then(|(_, value)| Some(value?.to_str()?.to_owned()))
+        self.variables.get(name).cloned()
     }
 
     pub(crate) fn unset(mut self, name: &str) -> Tool {
-        self.command.env_remove(name);
+        self.variables.remove(name);
         self
     }
 
     pub(crate) fn set_log(&mut self, level: &str) -> &mut Tool {
-        self.command.env("RUST_LOG", level);
+        self.variables.insert("RUST_LOG".to_owned(), level.to_owned());
         self
     }
 
@@ -61,19 +68,57 @@ impl Tool {
         self.get("DATABASE_URL").unwrap()
     }
 
+    /// To start it by hand: [`output_of`] and [`ended_within`] wait for its end.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.command.get_program());
-        command.env_clear().args(arguments);
-        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.current_dir(self.home.path());
+        let mut command = Command::new(cargo_bin!("planhat-sync"));
+        command.env_clear().envs(&self.variables).args(arguments).current_dir(self.home.path());
         command
     }
 
+    /// Runs it to its end; one that hangs fails the test.
     pub(crate) fn run(&mut self, arguments: &[&str]) -> CommandOutput {
-        let output = self.command(arguments).output().unwrap();
+        let output = assert_cmd::Command::from_std(self.command(arguments)).timeout(DEADLINE).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        CommandOutput { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        let code = output.status.code().unwrap_or_else(|| {
+            panic!("planhat-sync {arguments:?} was killed, or did not end within {DEADLINE:?}:\n{stdout}{stderr}")
+        });
+        CommandOutput { code, stdout, stderr }
     }
+}
+
+/// Waits for the end of a process, and for what it has written to its pipes.
+pub(crate) fn output_of(process: Child, what: &str) -> Output {
+    let id = process.id();
+    let (sender, ended) = mpsc::channel();
+    std::thread::spawn(move || sender.send(process.wait_with_output()));
+    let output = ended.recv_timeout(DEADLINE).unwrap_or_else(|_| {
+        signal(id, "KILL");
+        panic!("{what} did not end within {DEADLINE:?}")
+    });
+    output.unwrap()
+}
+
+/// Waits for the end of a process whose output nobody reads, and says with which code.
+pub(crate) async fn ended_within(process: &mut Child, limit: Duration) -> Option<i32> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = process.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < deadline, "it did not end within {limit:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What a test waits for; one that waits in vain fails with that.
+pub(crate) async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(DEADLINE, awaited).await;
+    waited.unwrap_or_else(|_| panic!("waited {DEADLINE:?} in vain for {what}"))
+}
+
+pub(crate) fn signal(process: u32, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap().success());
 }
 
 impl CommandOutput {
@@ -169,7 +214,7 @@ async fn an_unreachable_host_is_said_to_be_unreachable() {
 
 impl Tool {
     fn set_and_run(&mut self, name: &str, value: &str, arguments: &[&str]) -> CommandOutput {
-        self.command.env(name, value);
+        self.variables.insert(name.to_owned(), value.to_owned());
         self.run(arguments)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use planhat_simulator::{ScriptedAnswer, Simulator};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::cli::{Tool, simulator};
+use crate::cli::{Tool, signal, simulator};
 
 /// Longer than anything takes that a test waits for.
 const LONG: Duration = Duration::from_secs(90);
@@ -99,10 +99,6 @@ impl Drop for DaemonProcess {
     fn drop(&mut self) {
         let _ = self.process.kill();
     }
-}
-
-pub(crate) fn signal(process: u32, name: &str) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap().success());
 }
 
 pub(crate) async fn tool(simulator: &Simulator, schedule: &str) -> Tool {
@@ -469,10 +465,10 @@ async fn a_start_that_is_refused_is_told_once() {
     theirs.add("companies", json!({"_id": "another"}));
     let mut tool = tool(&ours, "0 0 1 1 *").await;
     assert_eq!(tool.set_log("error").run(&["sync"]).code, 0);
-    let tool = tool.set("PLANHAT_API_URL", &theirs.url()).set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{url}/hook"));
+    let mut tool = tool.set("PLANHAT_API_URL", &theirs.url()).set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{url}/hook"));
 
     for _ in 0..2 {
-        assert_eq!(tool.command(&["daemon"]).output().unwrap().status.code(), Some(2));
+        assert_eq!(tool.run(&["daemon"]).code, 2);
     }
 
     let told: Vec<Value> = received.lock().unwrap().iter().map(|(.., body)| serde_json::from_str(body).unwrap()).collect();

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use chrono::SubsecRound as _;
@@ -10,7 +10,7 @@ use planhat_simulator::{Options, Simulator, Workspace};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::cli::{Tool, simulator};
+use crate::cli::{DEADLINE, Tool, ended_within, simulator};
 use crate::database::TcpProxy;
 
 /// Long enough for the slowest machine; nothing waits for it to pass.
@@ -58,10 +58,16 @@ impl Follower {
     /// Ends it and says with which code, and what it has written out besides.
     fn end(mut self, name: &str) -> (Option<i32>, Vec<i64>) {
         self.signal(name);
-        let code = self.process.wait().unwrap().code();
-        // The last line of one that was killed may be half a line; it comes again.
-        let rest = self.lines.iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok()?["id"].as_i64());
-        (code, rest.collect())
+        let mut rest = Vec::new();
+        loop {
+            match self.lines.recv_timeout(DEADLINE) {
+                // The last line of one that was killed may be half a line; it comes again.
+                Ok(line) => rest.extend(serde_json::from_str::<Value>(&line).ok().and_then(|action| action["id"].as_i64())),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it did not end within {DEADLINE:?}"),
+            }
+        }
+        (self.process.wait().unwrap().code(), rest)
     }
 }
 
@@ -174,7 +180,7 @@ async fn a_follower_hears_of_what_is_stored_and_ends_with_a_signal_or_its_reader
     let mut command = tool.command(&["actions", "--follow", "--json", "--since", "1h"]);
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(process.stdout.take());
-    assert_eq!(process.wait().unwrap().code(), Some(0));
+    assert_eq!(ended_within(&mut process, DEADLINE).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +208,7 @@ async fn a_consumer_that_is_killed_again_and_again_misses_nothing() {
         }
     }
 
-    assert!(sync.wait().unwrap().success());
+    assert_eq!(ended_within(&mut sync, DEADLINE).await, Some(0));
     let distinct: std::collections::BTreeSet<i64> = told.iter().copied().collect();
     assert_eq!(distinct, (1..=2800).collect());
     assert!(told.len() <= 2800 + kills * 500, "{} lines", told.len());
@@ -280,7 +286,7 @@ async fn a_follower_ends_with_a_signal_though_nobody_reads_what_it_writes() {
 
     assert!(Command::new("kill").args(["-TERM", &process.id().to_string()]).status().unwrap().success());
 
-    assert_eq!(process.wait().unwrap().code(), Some(143));
+    assert_eq!(ended_within(&mut process, DEADLINE).await, Some(143));
 }
 
 #[tokio::test(flavor = "multi_thread")]

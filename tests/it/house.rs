@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["events", "workspace_status"],
     &["freshness", "run"],
     &["pull"],
-    &["progress", "schedule", "signals"],
+    &["log_lines", "progress", "schedule", "signals"],
 ];
 
 #[test]
@@ -74,6 +74,15 @@ fn a_stored_value_comes_out_of_a_statement_guarded() {
             assert!(
                 text.contains("raw: Stored<String>") && text.contains("reason: Stored<String>") && !text.contains("raw: String")
             );
+        }
+    }
+}
+
+#[test]
+fn only_the_workspace_makes_a_client_a_store_or_a_notifier() {
+    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("src") && !file.ends_with("workspace.rs")) {
+        for made in ["Client::new(", "Store::connect", "Store::embedded(", "Notifier::new("] {
+            assert!(!text.contains(made), "{}: {made}", file.display());
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
-use crate::cli::Tool;
+use crate::cli::{DEADLINE, Tool, ended_within, in_time};
 
 fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap())
@@ -24,7 +24,7 @@ async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
     let (kills, records) = (number("PLANHAT_SYNC_KILLS", 6), number("PLANHAT_SYNC_RECORDS", 6000));
     let numbered = (0..records).map(|number| json!({"_id": format!("{number:06}"), "number": number})).collect();
     let simulator = Simulator::start(Workspace::empty().with("projects", numbered), Options::default()).await.unwrap();
-    let tool = Tool::for_workspace(&simulator).await;
+    let mut tool = Tool::for_workspace(&simulator).await;
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
@@ -46,16 +46,16 @@ async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
         *left.lock().unwrap() = rng.usize(1..(records / 100 / kills).max(2));
         let mut command = tool.command(&["backfill", "projects", "--all"]);
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        dead.notified().await;
+        in_time("the page at which it is killed", dead.notified()).await;
         // Anywhere between this page's question and a later page's commit.
         tokio::time::sleep(Duration::from_micros(rng.u64(0..15_000))).await;
         process.kill().unwrap();
-        killed += usize::from(process.wait().unwrap().code().is_none());
+        killed += usize::from(ended_within(&mut process, DEADLINE).await.is_none());
     }
     assert_eq!(killed, kills, "some ended before their time");
     *left.lock().unwrap() = usize::MAX;
-    let last = tool.command(&["backfill", "projects", "--all"]).output().unwrap();
-    assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
+    let last = tool.run(&["backfill", "projects", "--all"]);
+    assert_eq!(last.code, 0, "{}", last.all());
 
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();
     let counts = "select count(*), count(distinct planhat__number), min(planhat__number)::bigint, max(planhat__number)::bigint from planhat.projects";

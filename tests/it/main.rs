@@ -18,6 +18,7 @@ mod harness;
 mod house;
 mod kills;
 mod landing;
+mod logs;
 mod model;
 mod notify;
 mod paging;

@@ -20,7 +20,7 @@ use planhat_sync::pull::Mode;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::cli::{Tool, simulator};
+use crate::cli::{DEADLINE, Tool, ended_within, simulator};
 use crate::harness::{TestSync, fresh_database};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -490,7 +490,7 @@ async fn a_receiver_and_a_ping_that_never_answer_cost_a_run_seconds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pings_keep_their_query_and_say_what_each_kind_of_monitor_understands() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
-    let tool = Tool::for_workspace(&simulator).await;
+    let mut tool = Tool::for_workspace(&simulator).await;
     for (ping, good, bad) in [
         ("ping/slug?create=1", &["GET /ping/slug/start?create=1", "GET /ping/slug?create=1"][..], "GET /ping/slug/fail?create=1"),
         (
@@ -499,16 +499,12 @@ async fn pings_keep_their_query_and_say_what_each_kind_of_monitor_understands() 
             "GET /api/push/T?status=down&msg=tasks%3A+could+not+read+tasks",
         ),
     ] {
-        let run = || {
-            let url = format!("{}/{ping}", receiver.url);
-            let mut command = tool.command(&["sync"]);
-            command.env("PLANHAT_SYNC__NOTIFY__PING_URL", url).output().unwrap().status.code().unwrap()
-        };
+        tool = tool.set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{}/{ping}", receiver.url));
         receiver.forget();
-        assert_eq!(run(), 0);
+        assert_eq!(tool.run(&["sync"]).code, 0);
         assert_eq!(receiver.what(), good);
         simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
-        assert_eq!(run(), 3);
+        assert_eq!(tool.run(&["sync"]).code, 3);
         assert!(receiver.what().last().unwrap().starts_with(bad), "{:?}", receiver.what());
     }
 }
@@ -549,7 +545,7 @@ async fn a_run_that_finds_another_one_at_work_says_nothing_to_anybody() {
     assert_eq!(tool.run(&["sync"]).code, 75);
     assert!(receiver.what().iter().all(|what| what == "GET /ping/start") && receiver.what().len() <= 1, "{:?}", receiver.what());
     go.send(()).unwrap();
-    assert_eq!(first.wait().unwrap().code(), Some(0));
+    assert_eq!(ended_within(&mut first, DEADLINE).await, Some(0));
     assert_eq!(receiver.what(), ["GET /ping/start", "GET /ping"]);
 }
 

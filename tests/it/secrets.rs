@@ -1,12 +1,10 @@
 //! Secrets stay secret: whatever the tool emits, at its most talkative and when everything goes wrong.
 
-use std::io::Read;
-use std::process::Stdio;
-
 use planhat_simulator::{Options, ScriptedAnswer, Simulator, Workspace};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::Tool;
+use crate::daemon::DaemonProcess;
 
 const TOKEN: &str = "token-nobody-may-see";
 const WEBHOOK: &str = "webhook-secret-nobody-may-see";
@@ -104,23 +102,17 @@ async fn no_error_tells_a_secret() {
 async fn no_table_no_metric_and_no_answer_of_the_daemon_tells_a_secret() {
     let (simulator, tool, secrets) = talkative().await;
     simulator.answer_next("companies", vec![ScriptedAnswer::text(400, "text/plain", format!("no access with {TOKEN}"))]);
-    let tool = tool.set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0").set("PLANHAT_SYNC__DAEMON__SCHEDULE", "0 0 1 1 *");
-    let mut process = tool.command(&["daemon"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut log = std::io::BufReader::new(process.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("run 1 partial") {
-        assert_ne!(std::io::BufRead::read_line(&mut log, &mut said).unwrap(), 0, "{said}");
-    }
-    let (_, after) = said.split_once("address=").unwrap();
-    let address = after.split_whitespace().next().unwrap().to_owned();
+    let tool = tool
+        .set("PLANHAT_SYNC__LOG__FORMAT", "json")
+        .set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0")
+        .set("PLANHAT_SYNC__DAEMON__SCHEDULE", "0 0 1 1 *");
+    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
+    daemon.until("run 1 partial");
     for path in ["/metrics", "/api/status", "/api/runs", "/readyz"] {
-        let answer = reqwest::get(format!("http://{address}{path}")).await.unwrap().text().await.unwrap();
-        secrets.assert_not_in(path, &answer);
+        secrets.assert_not_in(path, &daemon.get(path).await.1);
     }
-    process.kill().unwrap();
-    process.wait().unwrap();
-    log.read_to_string(&mut said).unwrap();
-    secrets.assert_not_in("the log of the daemon", &said);
+    daemon.signal("KILL");
+    secrets.assert_not_in("the log of the daemon", &daemon.end().1);
 
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();
     let tables = "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname like 'planhat%'";

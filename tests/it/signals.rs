@@ -1,7 +1,7 @@
 //! Signals: the first one ends a run after the page in hand, the second one at once.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
-use crate::cli::Tool;
+use crate::cli::{DEADLINE, Tool, ended_within, in_time, signal};
 
 /// A workspace that says when it was asked for projects for the nth time.
 async fn reached_at(request: usize) -> (Simulator, Arc<Notify>) {
@@ -26,10 +26,6 @@ async fn reached_at(request: usize) -> (Simulator, Arc<Notify>) {
     (simulator, reached)
 }
 
-fn signal(name: &str, process: u32) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap().success());
-}
-
 async fn rows(database: &mut PgConnection) -> i64 {
     sqlx::query_scalar("select count(*) from planhat.projects").fetch_one(database).await.unwrap()
 }
@@ -40,10 +36,10 @@ async fn a_run_that_is_stopped_keeps_what_it_has_says_so_by_its_code_and_goes_on
         let (simulator, reached) = reached_at(8).await;
         let mut tool = Tool::for_workspace(&simulator).await;
         let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        reached.notified().await;
-        signal(name, process.id());
+        in_time("the eighth page", reached.notified()).await;
+        signal(process.id(), name);
 
-        assert_eq!(process.wait().unwrap().code(), Some(code), "{name}");
+        assert_eq!(ended_within(&mut process, DEADLINE).await, Some(code), "{name}");
         let mut database = PgConnection::connect(&tool.database()).await.unwrap();
         let kept = rows(&mut database).await;
         assert!((300..2000).contains(&kept), "{kept}");
@@ -68,16 +64,20 @@ async fn a_second_signal_does_not_wait_for_a_page_that_the_database_holds_up() {
     let held_up = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     // Within a transaction the same would be seen for ever.
     let mut watcher = PgConnection::connect(&tool.database()).await.unwrap();
-    while sqlx::query_scalar::<_, i64>(held_up).fetch_one(&mut watcher).await.unwrap() == 0 {
-        tokio::task::yield_now().await;
-    }
+    in_time("a page that is held up", async {
+        while sqlx::query_scalar::<_, i64>(held_up).fetch_one(&mut watcher).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 
-    signal("TERM", process.id());
+    signal(process.id(), "TERM");
     // Two that come before the first is heard are one.
     let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
-    assert!(said.any(|line| line.unwrap().contains("a second signal stops at once")));
+    let heard = tokio::task::spawn_blocking(move || said.any(|line| line.unwrap().contains("a second signal stops at once")));
+    assert!(in_time("the first signal to be heard", heard).await.unwrap());
     assert_eq!(process.try_wait().unwrap(), None, "the page in hand is not done");
-    signal("TERM", process.id());
+    signal(process.id(), "TERM");
 
-    assert_eq!(process.wait().unwrap().code(), Some(143));
+    assert_eq!(ended_within(&mut process, DEADLINE).await, Some(143));
 }

@@ -15,8 +15,8 @@ use planhat_sync::run;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::cli::{Tool, simulator};
-use crate::daemon::{DaemonProcess, signal, tool};
+use crate::cli::{Tool, ended_within, in_time, signal, simulator};
+use crate::daemon::{DaemonProcess, tool};
 use crate::database::TcpProxy;
 use crate::harness::{TestSync, checkpoint_of, fresh_database};
 
@@ -53,7 +53,7 @@ async fn connections_that_go_silent_are_given_up_and_their_transactions_made_aga
         let sync = sync_through(&proxy, connections).await;
         let reached = at_request(&sync.simulator, 5);
         let silence = async {
-            reached.notified().await;
+            in_time("the request", reached.notified()).await;
             proxy.stall();
             std::future::pending::<()>().await;
         };
@@ -81,7 +81,7 @@ async fn a_database_that_stays_silent_ends_a_sync_with_5() {
         .set("PLANHAT_SYNC__DATABASE__STATEMENT_TIMEOUT", "1s");
     let reached = at_request(&simulator, 5);
     let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    reached.notified().await;
+    in_time("the request", reached.notified()).await;
     proxy.stall_for_good();
 
     assert_eq!(ended_within(&mut process, Duration::from_secs(60)).await, Some(5));
@@ -98,7 +98,7 @@ async fn a_signal_ends_a_sync_within_seconds_though_the_database_is_silent() {
             .set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", connections);
         let reached = at_request(&simulator, 5);
         let mut process = tool.command(&["sync", "projects"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        reached.notified().await;
+        in_time("the request", reached.notified()).await;
         proxy.stall_for_good();
         signal(process.id(), "TERM");
 
@@ -117,7 +117,7 @@ async fn a_run_that_is_stopped_while_a_page_takes_its_time_in_the_database_was_s
     sqlx::raw_sql("lock table planhat.projects in share mode").execute(&mut *lock).await.unwrap();
     let reached = at_request(&sync.simulator, 2);
     let stop = async {
-        reached.notified().await;
+        in_time("the request", reached.notified()).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         sync.stop.cancel();
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -132,17 +132,6 @@ async fn a_run_that_is_stopped_while_a_page_takes_its_time_in_the_database_was_s
         (RunStatus::Interrupted, ObjectStatus::Interrupted),
         "{summary:?}"
     );
-}
-
-async fn ended_within(process: &mut std::process::Child, limit: Duration) -> Option<i32> {
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(status) = process.try_wait().unwrap() {
-            return status.code();
-        }
-        assert!(Instant::now() < deadline, "it did not end within {limit:?}");
-        tokio::task::yield_now().await;
-    }
 }
 
 /// A service manager, as far as it listens.
@@ -192,7 +181,7 @@ async fn signs_of_life_go_on_while_the_database_is_silent_and_a_signal_ends_the_
         .set("NOTIFY_SOCKET", &manager.path)
         .set("WATCHDOG_USEC", "600000");
     let daemon = DaemonProcess::start(&tool, &["daemon"]);
-    reached.notified().await;
+    in_time("the request", reached.notified()).await;
     proxy.stall_for_good();
 
     manager.expect_watchdog_pings(20);
@@ -282,9 +271,8 @@ async fn a_failed_start_gives_the_place_of_the_daemon_back_at_once() {
     let simulator = simulator().await;
     let somebody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = somebody.local_addr().unwrap().to_string();
-    let tool = tool(&simulator, "0 0 1 1 *").await.set("PLANHAT_SYNC__DAEMON__LISTEN", &taken);
-    let refused = tool.command(&["daemon"]).output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
+    let mut tool = tool(&simulator, "0 0 1 1 *").await.set("PLANHAT_SYNC__DAEMON__LISTEN", &taken);
+    assert_eq!(tool.run(&["daemon"]).code, 1);
 
     let store = Store::connect(&tool.database().into(), "planhat", 1).await.unwrap();
     let acquired = store

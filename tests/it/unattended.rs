@@ -20,8 +20,7 @@ use planhat_store::Store;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Tool;
-use crate::daemon::signal;
+use crate::cli::{Tool, signal};
 use crate::harness::{TestSync, fresh_database, written};
 use crate::server::PostgresServer;
 
@@ -128,7 +127,10 @@ async fn watched(name: &str, pace: Pace, database: DatabaseUnderTest, settings: 
     let (simulator, received) = (Simulator::start(workspace(), Options::default()).await.unwrap(), ReceivedRequests::default());
     let supervisor_folder = tempfile::tempdir().unwrap();
     let socket = supervisor_folder.path().join("notify");
-    let tool = tool(&simulator, &listen(&received).await, pace, &database, &socket, settings);
+    let tool = tool(&simulator, pace, &database)
+        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &listen(&received).await)
+        .set("NOTIFY_SOCKET", socket.to_str().unwrap());
+    let tool = settings.iter().fold(tool, |tool, (name, value)| tool.set(name, value));
 
     let over = CancellationToken::new();
     let supervisor = Supervisor::of(tool, &socket, pace.watchdog, over.clone());
@@ -155,14 +157,8 @@ async fn watched(name: &str, pace: Pace, database: DatabaseUnderTest, settings: 
     println!("{name}: {edits} edits, {troubles} troubles, {} events", types(&received).len());
 }
 
-fn tool(
-    simulator: &Simulator,
-    webhook: &str,
-    pace: Pace,
-    database: &DatabaseUnderTest,
-    socket: &Path,
-    settings: &[(&str, &str)],
-) -> Tool {
+/// The tool for this workspace and database, without what its surroundings hand it.
+fn tool(simulator: &Simulator, pace: Pace, database: &DatabaseUnderTest) -> Tool {
     let (name, place) = match database {
         #[cfg(feature = "embedded")]
         DatabaseUnderTest::Embedded(folder) => ("PLANHAT_SYNC__DATABASE__DATA_DIR", folder.path().to_str().unwrap().to_owned()),
@@ -170,7 +166,7 @@ fn tool(
         DatabaseUnderTest::Troubled(server) => ("DATABASE_URL", server.url()),
     };
     let seconds = |duration: Duration| format!("{}s", duration.as_secs());
-    let tool = Tool::new()
+    Tool::new()
         .set("PLANHAT_API_URL", &simulator.url())
         .set("PLANHAT_API_TOKEN", simulator.token())
         .set("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", "0")
@@ -182,12 +178,9 @@ fn tool(
         .set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", &seconds(pace.every * 2))
         .set("PLANHAT_SYNC__DATABASE__STATEMENT_TIMEOUT", &seconds(pace.statement))
         .set("PLANHAT_SYNC__DATABASE__RECONNECT_TIMEOUT", &seconds(pace.trouble / 3))
-        .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", webhook)
         // Longer than all troubles: no data is ever that old.
         .set("PLANHAT_SYNC__NOTIFY__STALE_AFTER", &seconds(pace.trouble * 3 + 10 * pace.every + Duration::from_secs(120)))
-        .set("NOTIFY_SOCKET", socket.to_str().unwrap())
-        .set("WATCHDOG_USEC", &pace.watchdog.as_micros().to_string());
-    settings.iter().fold(tool, |tool, (name, value)| tool.set(name, value))
+        .set("WATCHDOG_USEC", &pace.watchdog.as_micros().to_string())
 }
 
 fn workspace() -> Workspace {

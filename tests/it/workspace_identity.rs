@@ -1,8 +1,6 @@
 //! A schema belongs to one workspace: another one is refused before a row is touched, and the same one is known again by
 //! another token and on another host.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use planhat_api::Client;
@@ -17,6 +15,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
 use crate::cli::{CommandOutput, Tool};
+use crate::daemon::DaemonProcess;
 use crate::harness::{TestSync, client_of, day, fresh_database, written};
 
 const COMPANIES_AND_USERS: [&str; 2] = ["companies", "users"];
@@ -576,16 +575,14 @@ async fn a_daemon_that_cannot_tell_whose_schema_it_is_goes_on_and_asks_again() {
         .set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0")
         .set("PLANHAT_SYNC__DAEMON__JITTER", "0s")
         .set("PLANHAT_SYNC__DAEMON__SCHEDULE", "* * * * * *")
+        .set("PLANHAT_SYNC__LOG__FORMAT", "json")
         .set("RUST_LOG", "info");
-    let mut process = tool.command(&["daemon"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    let mut until = |text: &str| assert!(lines.any(|line| line.unwrap().contains(text)), "the log ended before {text:?}");
+    let mut daemon = DaemonProcess::starting(&tool, &["daemon"]);
 
-    until("it could not be told yet whose schema planhat is");
-    until("the run could not begin");
+    daemon.until("it could not be told yet whose schema planhat is");
+    daemon.until("the run could not begin");
     COMPANIES_AND_USERS.iter().for_each(|object| acme.allow(object));
-    until("belongs to this workspace, which is noted");
-
-    assert!(Command::new("kill").arg(process.id().to_string()).status().unwrap().success());
-    process.wait().unwrap();
+    daemon.until("belongs to this workspace, which is noted");
+    daemon.signal("TERM");
+    assert_eq!(daemon.end().0, Some(0));
 }

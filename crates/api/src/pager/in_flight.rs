@@ -2,6 +2,7 @@
 
 use futures_util::FutureExt;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::page_entry::FetchedPage;
 use crate::api_error::ApiError;
@@ -19,7 +20,8 @@ impl PageInFlight {
     /// Requests a page; without a permit as soon as the budget has a call for it.
     pub(crate) fn request(client: ObjectClient, query: Vec<(&'static str, String)>, permit: Option<CallPermit>) -> PageInFlight {
         let answer = async move { client.list_permitted(&query, permit).await.map(FetchedPage::read) };
-        PageInFlight::InFlight(AbortOnDropHandle::new(tokio::spawn(answer)))
+        // What is logged by the task is logged of this page.
+        PageInFlight::InFlight(AbortOnDropHandle::new(tokio::spawn(answer.in_current_span())))
     }
 
     /// The page, once it is here.

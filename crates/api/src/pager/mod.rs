@@ -25,9 +25,10 @@ mod page_size;
 mod prefetch;
 
 use planhat_model::record::Rejected;
-use tracing::debug;
+use tracing::{Instrument, Span, debug, error_span};
 
 use crate::api_error::ApiError;
+use crate::budget::CallPermit;
 use crate::object_client::ObjectClient;
 use end::{CheckedPage, EndCheck, PageMeaning};
 use in_flight::PageInFlight;
@@ -81,12 +82,14 @@ impl Pager {
                 PageMeaning::Repeating => {
                     return Err(ApiError::RepeatingListing { path: self.client.path(), offset: self.position.offset });
                 }
-                PageMeaning::End if !self.page_size.has_oversized() => return Ok(None),
+                // Records that were skipped last are reported before the end is.
+                PageMeaning::End if self.page_size.has_oversized() => return Ok(Some(self.accept(limit, page))),
+                PageMeaning::End => return Ok(None),
                 PageMeaning::FullOfOneRow => {
                     self.position = self.overlap.on_known_row(&self.position, page.entries.first());
                     continue;
                 }
-                PageMeaning::New | PageMeaning::Known | PageMeaning::End => {}
+                PageMeaning::New | PageMeaning::Known => {}
             }
             let page = self.accept(limit, page);
             if !page.is_empty() {
@@ -136,9 +139,18 @@ impl Pager {
         if has_to_wait && !self.prefetch.is_empty() {
             return false;
         }
-        let page = PageInFlight::request(self.client.clone(), self.query(request), permit);
+        let page = self.send(request, permit);
         self.prefetch.on_requested(request, page);
         true
+    }
+
+    fn send(&self, request: PageRequest, permit: Option<CallPermit>) -> PageInFlight {
+        self.page_span(request).in_scope(|| PageInFlight::request(self.client.clone(), self.query(request), permit))
+    }
+
+    /// Where a request is, for the lines of the log about it.
+    fn page_span(&self, request: PageRequest) -> Span {
+        error_span!("page", offset = request.offset, limit = request.limit, listing = %self.listing.name())
     }
 
     /// The page at the position, with the limit that it was requested with.
@@ -147,7 +159,7 @@ impl Pager {
             let request = self.next_request();
             let page = match self.prefetch.take_if_is(request) {
                 Some(page) => page,
-                None => PageInFlight::request(self.client.clone(), self.query(request), None),
+                None => self.send(request, None),
             };
             match page.answer().await {
                 Ok(page) => {
@@ -195,7 +207,8 @@ impl Pager {
 
     /// The row at an offset, alone.
     async fn probe(&self, offset: u64) -> Result<FetchedPage, ApiError> {
-        match self.client.list(&self.query(PageRequest { offset, limit: 1 })).await {
+        let request = PageRequest { offset, limit: 1 };
+        match self.client.list(&self.query(request)).instrument(self.page_span(request)).await {
             Ok(answer) => Ok(FetchedPage::read(answer)),
             // A record that is too large would not have been read, so it is none that is known.
             Err(ApiError::PageTooLarge { .. }) => Ok(FetchedPage::default()),

@@ -11,7 +11,7 @@ use super::listing::RowOrder;
 
 /// Pages in flight at the same time, in one listing.
 const MAX_PAGES_IN_FLIGHT: u32 = 8;
-/// After this many full pages in a row one more page is requested ahead, so that at most one call in this many is in vain.
+/// After this many full pages in a row one more page is requested ahead, so that at most one call in this many is wasted.
 const FULL_PAGES_PER_EXTRA_REQUEST: u32 = 4;
 /// What pages in flight may take together, going by the last one.
 const MAX_BYTES_IN_FLIGHT: u64 = 1024 * 1024;

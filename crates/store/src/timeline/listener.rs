@@ -8,6 +8,7 @@ use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::action_table::CHANNEL;
 use crate::Store;
@@ -35,13 +36,14 @@ impl ActionListener {
         let own = (!store.is_embedded()).then(|| pool((*store.pool().connect_options()).clone(), 1, LISTENER_CONNECT_TIMEOUT));
         let shared = Arc::clone(&notify);
         let listening = own.map(|own| {
-            tokio::spawn(async move {
+            let listening = async move {
                 loop {
                     let Err(error) = listen(&own, &shared).await;
                     tracing::debug!(error = %Chain(&error), "cannot hear of new actions: looking for them now and then");
                     tokio::time::sleep(Duration::from_secs(10)).await;
                 }
-            })
+            };
+            tokio::spawn(listening.in_current_span())
         });
         ActionListener { notify, listening }
     }

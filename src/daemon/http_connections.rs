@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 /// What a client may take of us.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +69,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Connect
                 evict_connections(&mut clients, limits.connections);
                 let client = Arc::new(ConnectionHandle::default());
                 clients.push_back(Arc::downgrade(&client));
-                connections.spawn(serve_connection(stream, router.clone(), client, limits, stop.clone()));
+                connections.spawn(serve_connection(stream, router.clone(), client, limits, stop.clone()).in_current_span());
             }
             Err(error) => {
                 debug!(%error, "could not take a connection");

@@ -1,0 +1,137 @@
+//! The sections of `config/default.toml`: one struct each, one field per key, each value in the type that the code works with.
+//!
+//! What a key means is said in that file alone.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use planhat_model::catalog::Object;
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+use super::values::{address, duration, objects, secret, sorted, word};
+use crate::events::Format;
+
+/// One field per key of `[planhat]`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PlanhatSettings {
+    pub base_url: Url,
+    #[serde(deserialize_with = "secret")]
+    pub token: Option<SecretString>,
+    pub(super) token_file: PathBuf,
+    pub page_size: u32,
+    pub calls_per_minute: u32,
+    #[serde(deserialize_with = "objects")]
+    pub objects: Vec<&'static Object>,
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub request_timeout: Duration,
+    pub retries: usize,
+    #[serde(deserialize_with = "duration")]
+    pub retry_delay: Duration,
+    pub max_page_bytes: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct PagesSettings {
+    pub overlap: u8,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct SyncSettings {
+    pub concurrency: usize,
+    #[serde(deserialize_with = "duration")]
+    pub lookback: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub history: Duration,
+    #[serde(deserialize_with = "sorted")]
+    pub sorted: Vec<&'static Object>,
+    #[serde(deserialize_with = "duration")]
+    pub reconcile_every: Duration,
+    pub reject_percent: u8,
+    pub reject_rows: u32,
+    pub quarantine_rows: usize,
+    #[serde(deserialize_with = "duration")]
+    pub keep_runs: Duration,
+}
+
+/// The deletion guard.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DeletionsSettings {
+    pub max_percent: u8,
+    pub max_rows: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct ActionsSettings {
+    pub enabled: bool,
+    pub initial: bool,
+    #[serde(deserialize_with = "duration")]
+    pub keep: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct PrivacySettings {
+    #[serde(deserialize_with = "secret")]
+    pub(super) hash_key: Option<SecretString>,
+    pub(super) hash_key_file: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct DaemonSettings {
+    pub schedule: String,
+    pub time_zone: String,
+    #[serde(deserialize_with = "duration")]
+    pub jitter: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub retry_after: Duration,
+    #[serde(deserialize_with = "address")]
+    pub listen: Option<SocketAddr>,
+    #[serde(deserialize_with = "duration")]
+    pub stuck_after: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct NotifySettings {
+    #[serde(deserialize_with = "secret")]
+    pub webhook_url: Option<SecretString>,
+    #[serde(deserialize_with = "secret")]
+    pub webhook_secret: Option<SecretString>,
+    #[serde(deserialize_with = "word")]
+    pub format: Format,
+    #[serde(deserialize_with = "secret")]
+    pub ping_url: Option<SecretString>,
+    #[serde(deserialize_with = "duration")]
+    pub stale_after: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct DatabaseSettings {
+    #[serde(deserialize_with = "secret")]
+    pub url: Option<SecretString>,
+    pub(super) password_file: PathBuf,
+    pub schema: String,
+    pub max_connections: u32,
+    #[serde(deserialize_with = "duration")]
+    pub reconnect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub statement_timeout: Duration,
+    pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct LogSettings {
+    pub level: String,
+    #[serde(deserialize_with = "word")]
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}

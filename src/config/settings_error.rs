@@ -1,0 +1,41 @@
+//! What can be wrong with settings. Each message names the key, or the file and its line; none shows a value that may be secret.
+
+use std::path::PathBuf;
+
+use crate::schedule::ScheduleError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("could not read the settings")]
+    Unreadable { source: config::ConfigError },
+    #[error("unknown setting {key:?} in {place}{}", nearest.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default())]
+    UnknownKey { key: String, place: String, nearest: Option<String> },
+    #[error("could not read {}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    /// Without the line itself, which may be the one with a secret.
+    #[error("could not read {}: line {line}: {problem}", path.display())]
+    Toml { path: PathBuf, line: usize, problem: String },
+    #[error("the variable {0} is not UTF-8")]
+    NotUtf8(String),
+    #[error("{0}")]
+    UnknownObject(String),
+    #[error("could not read the token from {}", path.display())]
+    TokenFile { path: PathBuf, source: std::io::Error },
+    #[error("could not read the password from {}", path.display())]
+    PasswordFile { path: PathBuf, source: std::io::Error },
+    #[error("could not read the key from {}", path.display())]
+    KeyFile { path: PathBuf, source: std::io::Error },
+    #[error("setting {key:?} {problem}")]
+    Bad { key: String, problem: String },
+}
+
+impl From<ScheduleError> for SettingsError {
+    fn from(error: ScheduleError) -> SettingsError {
+        let key = match error {
+            ScheduleError::Cron { .. } | ScheduleError::Never(_) | ScheduleError::Ends(_) => "daemon.schedule",
+            ScheduleError::Zone(_) => "daemon.time_zone",
+            ScheduleError::Jitter { .. } => "daemon.jitter",
+        };
+        SettingsError::Bad { key: key.to_owned(), problem: format!("does not work: {error}") }
+    }
+}

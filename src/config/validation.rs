@@ -1,0 +1,323 @@
+//! What a setting may be, beyond its type: one check per section, then what several of them come to together.
+//!
+//! A mistake ends the process before it starts, with the key and a value that works. What works and is probably not
+//! meant is a warning.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use humantime::format_duration;
+use planhat_store as store;
+use secrecy::ExposeSecret;
+use url::{Host, Url};
+
+use super::{
+    DaemonSettings, DatabaseSettings, LogSettings, NotifySettings, PlanhatSettings, Settings, SettingsError, SyncSettings,
+};
+use crate::events::{Format, PingUrl, Secret};
+
+/// Longer ago there is no instant that can be subtracted from.
+const LONGEST_HISTORY: Duration = Duration::from_secs(200 * 366 * 86_400);
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl Settings {
+    /// These settings with what follows from them, or what is wrong with them.
+    pub(super) fn checked(mut self) -> Result<Settings, SettingsError> {
+        (self.rules, self.ignore_changes) = self.property_rules()?;
+        self.planhat.check()?;
+        if self.pages.overlap > 1 {
+            return bad("pages.overlap", "is 1 or 0");
+        }
+        self.check_durations()?;
+        self.sync.check()?;
+        if self.deletions.max_percent > 100 {
+            return bad("deletions.max_percent", "is more than 100");
+        }
+        self.schedule("")?;
+        self.notify.check()?;
+        self.database.check()?;
+        self.log.check()?;
+        Ok(self)
+    }
+
+    fn check_durations(&self) -> Result<(), SettingsError> {
+        let Settings { planhat, sync, actions, daemon, notify, database, .. } = self;
+        // A duration of zero turns something off only where its comment says so; elsewhere it would come at once, every time.
+        for (key, duration, outcome, usual) in [
+            ("planhat.connect_timeout", planhat.connect_timeout, "no connection would be made in time", "10s"),
+            ("planhat.request_timeout", planhat.request_timeout, "no answer would come in time", "3min"),
+            ("sync.lookback", sync.lookback, "a change that a listing shows late would be missed", "72h"),
+            (
+                "sync.history",
+                sync.history,
+                "a first load would leave out all that has a time (`backfill --all` reads everything)",
+                "4years",
+            ),
+            ("sync.keep_runs", sync.keep_runs, "each run would be forgotten at once", "180days"),
+            ("daemon.stuck_after", daemon.stuck_after, "each run would be stuck from the beginning", "30min"),
+            ("notify.stale_after", notify.stale_after, "the data would be stale as soon as it is stored", "26h"),
+        ] {
+            if duration.is_zero() {
+                return bad(key, format!("is \"0s\": {outcome}; {usual:?} is usual"));
+            }
+        }
+        for (key, duration, instead) in [
+            ("sync.history", sync.history, "; `backfill --all` reads everything"),
+            ("sync.lookback", sync.lookback, "; `backfill --all` reads everything"),
+            ("sync.reconcile_every", sync.reconcile_every, "; \"0s\" turns it off"),
+            ("sync.keep_runs", sync.keep_runs, ""),
+            ("actions.keep", actions.keep, "; \"0s\" is for ever"),
+            ("daemon.jitter", daemon.jitter, ""),
+            ("daemon.retry_after", daemon.retry_after, ""),
+            ("daemon.stuck_after", daemon.stuck_after, ""),
+            ("notify.stale_after", notify.stale_after, ""),
+            ("database.reconnect_timeout", database.reconnect_timeout, ""),
+            ("database.statement_timeout", database.statement_timeout, ""),
+        ] {
+            if duration > LONGEST_HISTORY {
+                return bad(key, format!("is longer than 200 years{instead}"));
+            }
+        }
+        if daemon.stuck_after < planhat.request_timeout {
+            let [stuck, request] = [daemon.stuck_after, planhat.request_timeout].map(format_duration);
+            let works = format_duration(planhat.request_timeout * 10);
+            let problem = format!(
+                "is \"{stuck}\", shorter than the \"{request}\" that a single answer may take (planhat.request_timeout), so that a run would be called stuck while it waits for one; \"{works}\" works"
+            );
+            return bad("daemon.stuck_after", problem);
+        }
+        Ok(())
+    }
+
+    /// What works and is probably not meant: for the log of the daemon, and for `check`. Each with the name of its setting.
+    pub fn warnings(&self, now: DateTime<Utc>) -> Vec<(&'static str, String)> {
+        let DaemonSettings { schedule: cron, jitter, .. } = &self.daemon;
+        let Ok(schedule) = self.schedule("") else { return Vec::new() };
+        let (longest, stale_after) = (schedule.longest_interval(now), self.notify.stale_after);
+        if stale_after >= longest + *jitter {
+            return Vec::new();
+        }
+        // Room for the run itself.
+        let works = format_duration(longest + *jitter + longest / 24);
+        let [stale, longest, jitter] = [stale_after, longest, *jitter].map(format_duration);
+        vec![(
+            "notify.stale_after",
+            format!(
+                "is \"{stale}\", shorter than the time between two runs of the daemon ({longest} by daemon.schedule {cron:?}, and {jitter} of daemon.jitter), so that good data is called stale before the next one; \"{works}\" works"
+            ),
+        )]
+    }
+}
+
+impl PlanhatSettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        let url = &self.base_url;
+        let is_this_machine = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if is_this_machine => {}
+            _ => return bad("planhat.base_url", "has to begin with https://, so that nobody on the way can read the token"),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return bad("planhat.base_url", "has a user or password in it; the token goes to planhat.token");
+        }
+        if self.page_size == 0 {
+            return bad("planhat.page_size", "has to be at least 1");
+        }
+        if self.max_page_bytes == 0 {
+            return bad("planhat.max_page_bytes", "is 0, which leaves no room for an answer; 67108864 (64 MB) works");
+        }
+        Ok(())
+    }
+}
+
+impl SyncSettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        if self.concurrency == 0 {
+            return bad("sync.concurrency", "has to be at least 1");
+        }
+        if let Some(object) = self.sorted.iter().find(|object| object.sweeps().is_empty()) {
+            let problem = format!("names {}, whose records have no time of their last edit to sort by", object.name);
+            return bad("sync.sorted", problem);
+        }
+        if self.reject_percent > 100 {
+            return bad("sync.reject_percent", "is more than 100, which is never");
+        }
+        Ok(())
+    }
+}
+
+impl NotifySettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        if let Some(url) = &self.webhook_url {
+            const KEY: &str = "notify.webhook_url";
+            let url = Url::parse(url.expose_secret()).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+            let Some(url) = url else { return bad(KEY, "has to begin with https:// or http://") };
+            if let Some((service, format)) = Format::of_service(&url)
+                && self.format == Format::Standard
+            {
+                let problem =
+                    format!("is an address of {service}, which takes only its own messages: set notify.format = {format:?} too");
+                return bad(KEY, problem);
+            }
+        }
+        if let Some(secret) = &self.webhook_secret
+            && let Err(problem) = Secret::parse(secret.expose_secret())
+        {
+            return bad("notify.webhook_secret", problem);
+        }
+        if let Some(url) = &self.ping_url
+            && let Err(problem) = PingUrl::parse(url.expose_secret())
+        {
+            return bad("notify.ping_url", problem);
+        }
+        Ok(())
+    }
+}
+
+impl DatabaseSettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        if self.statement_timeout < Duration::from_millis(100) {
+            return bad("database.statement_timeout", "leaves no statement any time; \"5min\" is usual");
+        }
+        if self.max_connections == 0 {
+            return bad("database.max_connections", "has to be at least 1");
+        }
+        let schema = &self.schema;
+        if schema.is_empty() || schema.len() > 63 || schema == store::OWN_SCHEMA || schema.starts_with("pg_") {
+            return bad("database.schema", "has to be a schema for the data alone: 1 to 63 bytes, not planhat_sync, not pg_…");
+        }
+        Ok(())
+    }
+}
+
+impl LogSettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        let is_level = |part: &str| part.contains('=') || LEVELS.contains(&part.trim().to_lowercase().as_str());
+        if !self.level.split(',').all(is_level) {
+            return bad("log.level", "is error, warn, info, debug or trace, or a filter like \"info,sqlx=debug\"");
+        }
+        Ok(())
+    }
+}
+
+fn bad<T>(key: &str, problem: impl Into<String>) -> Result<T, SettingsError> {
+    Err(SettingsError::Bad { key: key.to_owned(), problem: problem.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{message, with};
+
+    #[test]
+    fn bad_values_name_their_key() {
+        for (name, value, key) in [
+            ("PLANHAT_SYNC__PLANHAT__PAGE_SIZE", "many", "planhat.page_size"),
+            ("PLANHAT_SYNC__PLANHAT__PAGE_SIZE", "0", "planhat.page_size"),
+            ("PLANHAT_SYNC__SYNC__LOOKBACK", "three days", "sync.lookback"),
+            ("PLANHAT_API_URL", "http://api.planhat.com", "planhat.base_url"),
+            ("PLANHAT_API_URL", "api.planhat.com", "planhat.base_url"),
+            ("PLANHAT_API_URL", "https://user:secret@api.planhat.com", "planhat.base_url"),
+            ("PLANHAT_SYNC__DATABASE__SCHEMA", "planhat_sync", "database.schema"),
+            ("PLANHAT_SYNC__PLANHAT__OBJECTS", "companys", "planhat.objects"),
+            ("PLANHAT_SYNC__LOG__FORMAT", "xml", "log.format"),
+            ("PLANHAT_SYNC__NOTIFY__FORMAT", "xml", "notify.format"),
+            ("PLANHAT_SYNC__LOG__LEVEL", "loud", "log.level"),
+            ("PLANHAT_SYNC__SYNC__HISTORY", "300000years", "sync.history"),
+            ("PLANHAT_SYNC__PLANHAT__REQUEST_TIMEOUT", "0s", "planhat.request_timeout"),
+            ("PLANHAT_SYNC__PLANHAT__MAX_PAGE_BYTES", "0", "planhat.max_page_bytes"),
+            ("PLANHAT_SYNC__DAEMON__SCHEDULE", "every day", "daemon.schedule"),
+            ("PLANHAT_SYNC__DAEMON__TIME_ZONE", "Mars/Olympus", "daemon.time_zone"),
+            ("PLANHAT_SYNC__ACTIONS__INITIAL", "perhaps", "actions.initial"),
+            ("PLANHAT_SYNC__ACTIONS__KEEP", "a while", "actions.keep"),
+            ("PLANHAT_SYNC__ACTIONS__KEEP", "300years", "actions.keep"),
+        ] {
+            let message = message(with(&[(name, value)]));
+            assert!(message.contains(key), "{name}={value}: {message}");
+        }
+    }
+
+    #[test]
+    fn whom_to_tell_is_checked_by_its_form() {
+        let refused = |variables: &[(&str, &str)]| {
+            let names = variables.iter().map(|(name, value)| (format!("PLANHAT_SYNC__NOTIFY__{name}"), *value));
+            let names: Vec<_> = names.collect();
+            let result = with(&names.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>());
+            result.map_or_else(|error| format!("{:#}", anyhow::Error::from(error)), |_| "taken".to_owned())
+        };
+        insta::assert_snapshot!([
+            refused(&[("WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x")]),
+            refused(&[("WEBHOOK_URL", "https://discord.com/api/webhooks/1/x")]),
+            refused(&[("WEBHOOK_URL", "https://prod-1.westeurope.logic.azure.com:443/workflows/x")]),
+            refused(&[("WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"), ("FORMAT", "slack")]),
+            refused(&[("WEBHOOK_URL", "example.org/hook")]),
+            refused(&[("WEBHOOK_SECRET", "whsec_no base64")]),
+            refused(&[("PING_URL", "https://hc-ping.com/key/slug?create=1")]),
+            refused(&[("PING_URL", "https://kuma/api/push/T?status=up&msg=OK&ping=")]),
+            refused(&[("PING_URL", "https://example.org/ping?state=up")]),
+            refused(&[("PING_URL", "example.org/ping")]),
+        ].join("\n"), @r#"
+        setting "notify.webhook_url" is an address of Slack, which takes only its own messages: set notify.format = "slack" too
+        setting "notify.webhook_url" is an address of Discord, which takes only its own messages: set notify.format = "discord" too
+        setting "notify.webhook_url" is an address of Microsoft Teams, which takes only its own messages: set notify.format = "teams" too
+        taken
+        setting "notify.webhook_url" has to begin with https:// or http://
+        setting "notify.webhook_secret" is no base64 behind whsec_
+        taken
+        taken
+        setting "notify.ping_url" has a query of which is not known how it tells a failure: there are addresses of healthchecks (…/ping/NAME?create=1), of Uptime Kuma (…/api/push/TOKEN?status=up&msg=OK&ping=), and those without a query, which get /start and /fail behind them
+        setting "notify.ping_url" has to begin with https:// or http://
+        "#);
+    }
+
+    #[test]
+    fn durations_and_schedules_that_cannot_work_are_refused_with_one_that_does() {
+        let refused = |name: &str, value: &str| message(with(&[(&format!("PLANHAT_SYNC__{name}"), value)]));
+        let all = [
+            refused("PLANHAT__CONNECT_TIMEOUT", "0s"),
+            refused("SYNC__LOOKBACK", "0s"),
+            refused("SYNC__HISTORY", "0s"),
+            refused("SYNC__KEEP_RUNS", "0s"),
+            refused("DAEMON__STUCK_AFTER", "0s"),
+            refused("NOTIFY__STALE_AFTER", "0s"),
+            refused("DAEMON__STUCK_AFTER", "1min"),
+            refused("DAEMON__SCHEDULE", "0 3 31 2 *"),
+            refused("DAEMON__SCHEDULE", "0 0 0 1 1 * 2020"),
+            refused("DAEMON__SCHEDULE", "*/5 * * * *"),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        setting "planhat.connect_timeout" is "0s": no connection would be made in time; "10s" is usual
+        setting "sync.lookback" is "0s": a change that a listing shows late would be missed; "72h" is usual
+        setting "sync.history" is "0s": a first load would leave out all that has a time (`backfill --all` reads everything); "4years" is usual
+        setting "sync.keep_runs" is "0s": each run would be forgotten at once; "180days" is usual
+        setting "daemon.stuck_after" is "0s": each run would be stuck from the beginning; "30min" is usual
+        setting "notify.stale_after" is "0s": the data would be stale as soon as it is stored; "26h" is usual
+        setting "daemon.stuck_after" is "1m", shorter than the "3m" that a single answer may take (planhat.request_timeout), so that a run would be called stuck while it waits for one; "30m" works
+        setting "daemon.schedule" does not work: "0 3 31 2 *" never comes; "0 3 * * *" is every day at three
+        setting "daemon.schedule" does not work: "0 0 0 1 1 * 2020" names years, after which nothing would run any more; leave them out ("0 3 * * *" is every day at three)
+        setting "daemon.jitter" does not work: 10m is longer than the 5m between two runs of "*/5 * * * *", so that one would come after the next; 30s works
+        "#);
+        for off in ["DAEMON__RETRY_AFTER", "DAEMON__JITTER", "SYNC__RECONCILE_EVERY", "ACTIONS__KEEP"] {
+            assert!(with(&[(&format!("PLANHAT_SYNC__{off}"), "0s")]).is_ok(), "{off}");
+        }
+    }
+
+    #[test]
+    fn data_that_would_be_called_stale_between_two_good_runs_is_a_doubt_and_no_mistake() {
+        let now = "2026-11-21T12:00:00Z".parse().unwrap();
+        let warnings = |variables: &[(&str, &str)]| with(variables).unwrap().warnings(now);
+        let schedule = "PLANHAT_SYNC__DAEMON__SCHEDULE";
+        assert_eq!(warnings(&[]), []);
+        assert_eq!(warnings(&[(schedule, "0 3 * * 1"), ("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "8days")]), []);
+        let said: Vec<_> = ["0 3 * * 1", "0 3 1 1 *"].iter().flat_map(|cron| warnings(&[(schedule, cron)])).collect();
+        insta::assert_snapshot!(said.iter().map(|(key, doubt)| format!("{key} {doubt}")).collect::<Vec<_>>().join("\n"), @r#"
+        notify.stale_after is "1day 2h", shorter than the time between two runs of the daemon (7days by daemon.schedule "0 3 * * 1", and 10m of daemon.jitter), so that good data is called stale before the next one; "7days 7h 10m" works
+        notify.stale_after is "1day 2h", shorter than the time between two runs of the daemon (1year 18h by daemon.schedule "0 3 1 1 *", and 10m of daemon.jitter), so that good data is called stale before the next one; "1year 16days 10m" works
+        "#);
+    }
+}

@@ -1,0 +1,123 @@
+//! The text of `/metrics`: counters of this process, and gauges that are made anew for each scrape.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use metrics::{counter, describe_counter, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use planhat_store::RunStatus;
+
+use crate::workspace_status::Status;
+
+/// Seconds, up to a load of hours, and up to the longest wait that a server may ask for.
+const RUN_BUCKETS: [f64; 11] = [1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10_800.0, 21_600.0, 86_400.0];
+const WAIT_BUCKETS: [f64; 9] = [0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0];
+
+/// Begins to collect the counters of this process.
+pub(super) fn collect() -> Result<PrometheusHandle, BuildError> {
+    let metrics = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full("planhat_sync_run_duration_seconds".to_owned()), &RUN_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full("planhat_sync_throttled_seconds".to_owned()), &WAIT_BUCKETS)?
+        .install_recorder()?;
+    describe();
+    // An alert on the increase of a counter needs the 0 before it.
+    for status in RunStatus::ALL {
+        counter!("planhat_sync_runs_total", "status" => status.as_str()).increment(0);
+    }
+    Ok(metrics)
+}
+
+/// What is true at this moment, made anew for each scrape: nothing is left of an object that is not asked for any more, nor of a
+/// database that does not answer.
+pub(super) fn gauges(status: Option<&Status>, database_is_up: Option<bool>, is_running: bool) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, help: &str, samples: &mut dyn Iterator<Item = (Option<&str>, f64)>| {
+        let mut samples = samples.peekable();
+        if samples.peek().is_none() {
+            return;
+        }
+        let _ = writeln!(text, "# HELP planhat_sync_{name} {help}\n# TYPE planhat_sync_{name} gauge");
+        for (object, value) in samples {
+            // Names of objects are ours: there is nothing in them to escape.
+            let label = object.map(|object| format!("{{object=\"{object}\"}}")).unwrap_or_default();
+            let _ = writeln!(text, "planhat_sync_{name}{label} {value}");
+        }
+    };
+    let flag = |is_so: bool| f64::from(u8::from(is_so));
+    let mut one = |name: &str, help: &str, is_so: bool| family(name, help, &mut std::iter::once((None, flag(is_so))));
+    one("run_in_progress", "Whether a run is at work.", is_running);
+    if let Some(is_up) = database_is_up {
+        one("database_up", "Whether the database answered this time.", is_up);
+    }
+    let Some(status) = status else { return text };
+    one("fresh", "Whether every object was synced within notify.stale_after.", status.fresh);
+
+    let known = || status.objects.iter().filter_map(|line| Some((line.object, line.known.as_ref()?)));
+    let instant = |instant: DateTime<Utc>| seconds(instant.timestamp_millis());
+    family(
+        "last_success_timestamp_seconds",
+        "When an object was last synced.",
+        &mut known().filter_map(|(object, known)| Some((Some(object), instant(known.last_success_at?)))),
+    );
+    family(
+        "watermark_timestamp_seconds",
+        "The instant before which every change of an object is stored.",
+        &mut known().filter_map(|(object, known)| Some((Some(object), instant(known.watermark?)))),
+    );
+    family(
+        "skipped",
+        "1 for an object that the token may not read.",
+        &mut known().map(|(object, known)| (Some(object), flag(known.status == "skipped"))),
+    );
+    let waiting = |object: &str| status.quarantine.get(object).copied().unwrap_or_default();
+    family(
+        "quarantine_records",
+        "Records that wait in quarantine.",
+        &mut known().map(|(object, _)| (Some(object), f64::from(i32::try_from(waiting(object)).unwrap_or(i32::MAX)))),
+    );
+    text
+}
+
+/// A double holds the milliseconds of any year exactly.
+#[expect(clippy::cast_precision_loss, reason = "2^53 milliseconds are 285,000 years")]
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1000.0
+}
+
+fn describe() {
+    describe_counter!("planhat_sync_rows_total", "Rows that were committed, by what became of them.");
+    describe_counter!("planhat_sync_pages_total", "Pages that were committed.");
+    describe_counter!("planhat_sync_misfits_total", "Values that did not fit their column.");
+    describe_counter!("planhat_sync_quarantined_total", "Records that could not be stored.");
+    describe_counter!("planhat_sync_api_calls_total", "Requests to Planhat by status; none for no answer.");
+    describe_counter!("planhat_sync_runs_total", "Runs that ended, by status.");
+    describe_histogram!("planhat_sync_throttled_seconds", "Waits for the call budget and between attempts.");
+    describe_histogram!("planhat_sync_run_duration_seconds", "How long runs took.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use planhat_store::WorkspaceOverview;
+
+    use crate::freshness::tests::{known, now};
+
+    #[test]
+    fn gauges_tell_what_is_known_now_and_nothing_else() {
+        let down = gauges(None, Some(false), true);
+        assert_eq!(
+            down.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(),
+            ["planhat_sync_run_in_progress 1", "planhat_sync_database_up 0"]
+        );
+
+        let states = vec![known("companies", "succeeded", Some(1)), known("churn", "succeeded", Some(1))];
+        let overview = WorkspaceOverview { objects: states, ..WorkspaceOverview::default() };
+        let status = Status::of(&["companies", "nps"], overview, now(), Duration::from_secs(26 * 3600));
+        let up = gauges(Some(&status), Some(true), false);
+        assert!(up.contains("planhat_sync_last_success_timestamp_seconds{object=\"companies\"} 1795258800\n"), "{up}");
+        assert!(up.contains("planhat_sync_fresh 0\n") && up.contains("planhat_sync_database_up 1\n"), "{up}");
+        assert!(!up.contains("churn") && !up.contains("watermark") && !up.contains("nps"), "{up}");
+    }
+}
