@@ -43,6 +43,41 @@ fn only_one_module_makes_statements_and_vouches_for_their_safety() {
     }
 }
 
+/// A statement that names a table of the data returns what is `Guarded` alone, by its type. What a type cannot keep: that
+/// nobody calls open what is not, or takes a value out of a row by hand.
+#[test]
+fn a_stored_value_comes_out_of_a_statement_guarded() {
+    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("crates/store")) {
+        let is = |name: &str| file.ends_with(name);
+        let only_in = |what: &str, named: &[&str]| {
+            assert!(!text.contains(what) || named.iter().any(|name| is(name)), "{} has {what}", file.display());
+        };
+        for by_hand in ["PgRow", "try_get", "Row as _", "sqlx::raw_sql"] {
+            only_in(by_hand, &["sql.rs"]);
+        }
+        // The beginning of a transaction answers nothing.
+        only_in(".safe()", &["sql.rs", "connection.rs"]);
+        only_in("Guarded for ", &["stored_value.rs", "read_actions.rs"]);
+        only_in("planhat_sync.quarantine", &["quarantined.rs"]);
+        if is("stored_value.rs") {
+            for open in ["String", "Value", "RawValue", "Json"] {
+                assert!(!text.contains(&format!("Guarded for {open}")), "a {open} may hold a stored value");
+            }
+        }
+        if is("read_actions.rs") {
+            let (_, row) = text.split_once("struct ActionRow {").unwrap();
+            let (row, _) = row.split_once('}').unwrap();
+            let open: Vec<&str> = row.lines().filter(|line| line.contains(": String")).map(str::trim).collect();
+            assert_eq!(open, ["action: String,", "kind: String,", "object: String,"], "our own words alone lie open");
+        }
+        if is("quarantined.rs") {
+            assert!(
+                text.contains("raw: Stored<String>") && text.contains("reason: Stored<String>") && !text.contains("raw: String")
+            );
+        }
+    }
+}
+
 #[test]
 fn only_the_workspace_makes_a_client_a_store_or_a_notifier() {
     for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("src") && !file.ends_with("workspace.rs")) {

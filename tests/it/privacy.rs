@@ -606,3 +606,71 @@ async fn a_record_in_place_of_a_list_is_not_shown_by_what_it_says() {
 
     assert!(reason.contains("an object with _id, message") && !reason.contains(MARKER), "{reason}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_before_there_was_a_rule_is_printed_by_no_command() {
+    let contact = |id: &str, email: &str| json!({"_id": id, "companyId": MARKER, "name": "Kim", "email": email, "nps": [MARKER]});
+    let contacts = vec![
+        contact("a", MARKER),
+        json!({"_id": "nameless", "companyId": "c", "email": MARKER}),
+        contact("refused", MARKER),
+        json!({"email": MARKER, "name": "without an id"}),
+    ];
+    let workspace = Workspace::empty()
+        .with("endusers", contacts)
+        .with("companies", vec![json!({"_id": "c", "name": MARKER})])
+        .with("licenses", vec![json!({"_id": "l", "companyId": "c", "value": 1})]);
+    let simulator = Simulator::start(workspace, Options::default()).await.unwrap();
+    let mut tool = Tool::for_workspace(&simulator).await;
+    assert_eq!(tool.run(&["sync", "endusers", "companies", "licenses"]).code, 3);
+    let pool = PgPool::connect(&tool.database()).await.unwrap();
+    let rule = "create function public.refuse() returns trigger language plpgsql as
+            $$ begin if new.planhat__id = 'refused' then raise exception 'no %', to_json(new); end if; return new; end $$;
+        create trigger refuse before insert or update on planhat.endusers for each row execute function public.refuse()";
+    sqlx::raw_sql(rule).execute(&pool).await.unwrap();
+    for (id, record) in [("a", contact("a", &format!("{MARKER} 2"))), ("refused", contact("refused", &format!("{MARKER} 3")))] {
+        simulator.edit("endusers", id, day(0), |contact| *contact = record.as_object().unwrap().clone());
+    }
+    assert_eq!(tool.run(&["sync", "--full", "endusers"]).code, 3);
+    assert!(places_of(&pool, MARKER).await.len() > 10);
+    let shown_before = tool.run(&["actions", "--json"]).stdout + &tool.run(&["quarantine", "--json"]).stdout;
+    assert!(shown_before.contains(MARKER), "{shown_before}");
+
+    let mut tool = tool
+        .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__REDACT", "email,nps")
+        .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__EXCLUDE", "companyId")
+        .set("PLANHAT_SYNC__OBJECTS__COMPANIES__EXCLUDE", "name");
+    let entries = tool.run(&["quarantine", "--json"]).json();
+    let entries: Vec<String> = entries["entries"].as_array().unwrap().iter().map(|entry| entry["id"].to_string()).collect();
+    assert_eq!(entries.len(), 2);
+    let mut printed = String::new();
+    for arguments in [
+        &["actions"][..],
+        &["actions", "--json"],
+        &["quarantine"],
+        &["quarantine", "--json"],
+        &["quarantine", "show", &entries[0]],
+        &["quarantine", "show", "--json", &entries[0]],
+        &["quarantine", "show", &entries[1]],
+        &["quarantine", "show", "--json", &entries[1]],
+        &["sync", "--full", "--dry-run", "--diff", "--json", "endusers"],
+        &["sync", "--full", "--dry-run", "--diff", "endusers"],
+        &["status"],
+        &["status", "--json"],
+        &["runs"],
+        &["runs", "--json"],
+        &["runs", "2"],
+        &["schema"],
+        &["schema", "endusers"],
+        &["check"],
+    ] {
+        let ran = tool.run(arguments).all();
+        assert!(!ran.contains("panicked") && !ran.contains("unexpected argument"), "{arguments:?}: {ran}");
+        assert!(!ran.contains(MARKER), "{arguments:?}: {ran}");
+        printed += &ran;
+    }
+    for expected in ["email: [redacted] → [redacted]", r#""old":"[redacted]""#, "refused by PostgreSQL (P0001)", "Kim"] {
+        assert!(printed.contains(expected), "{expected}: {printed}");
+    }
+    assert!(places_of(&pool, MARKER).await.len() > 10, "in the database it is as it was");
+}

@@ -35,6 +35,10 @@ pub enum StoreError {
     NameTaken { relation: String },
     #[error("the tables of schema planhat_sync are of another version of planhat-sync")]
     OtherVersion,
+    #[error("the tables of schema planhat_sync are from before the first release of planhat-sync")]
+    UnreleasedTables,
+    #[error("migration {version} of schema planhat_sync was applied with another text than it has here")]
+    MigrationEdited { version: i64 },
     #[error("could not read {value:?} in planhat_sync.{column}")]
     UnknownValue { column: &'static str, value: String },
     #[cfg(feature = "embedded")]
@@ -73,6 +77,8 @@ impl StoreError {
             StoreError::UsedByViews { .. } => ErrorKind::UsedByViews,
             StoreError::NameTaken { .. } => ErrorKind::NameTaken,
             StoreError::OtherVersion => ErrorKind::OtherVersion,
+            StoreError::UnreleasedTables => ErrorKind::UnreleasedTables,
+            StoreError::MigrationEdited { .. } => ErrorKind::MigrationEdited,
             StoreError::UnknownValue { .. } => ErrorKind::UnknownValue,
             #[cfg(feature = "embedded")]
             StoreError::EmbeddedInUse => ErrorKind::EmbeddedInUse,

@@ -207,6 +207,11 @@ impl ErrorKind {
                 "run `planhat-sync sync` once with this version, or use the version that made them"),
             NewerVersion => never(Command, DATABASE).hint(
                 "the tables were made by a newer planhat-sync: use that version or a later one"),
+            UnreleasedTables => never(Command, DATABASE).hint(
+                "drop the schema planhat_sync and the schema of the data (database.schema), and sync again: what Planhat has is \
+                 loaded anew"),
+            MigrationEdited => never(Command, DATABASE).hint(
+                "use the version that made the tables; if you build planhat-sync yourself, put the file in migrations/ back as it was"),
             MigrationFailed => never(Command, DATABASE),
             NameTaken => never(Command, DATABASE).hint(
                 "give it another name, or planhat-sync a schema of its own (database.schema); actions and timeline can be \
@@ -305,6 +310,8 @@ mod tests {
             DatabaseError(Some(code("42P01"))),
             OtherVersion,
             NewerVersion,
+            UnreleasedTables,
+            MigrationEdited,
             MigrationFailed,
             UnknownValue,
             NameTaken,

@@ -96,7 +96,7 @@ comment on table ",
 
 /// `alter table` and the comments for these columns, added to a statement. One that is there already stays
 /// as it is, but for its comment.
-pub(crate) fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&Column]) -> Sql {
+pub(super) fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&Column]) -> Sql {
     let mut sql = sql.text("alter table ").table(schema, object.name).list(columns, |sql, column| {
         sql.text("\n    add column if not exists ").name(&column.name).text(" ").text(column.kind.sql())
     });

@@ -244,7 +244,7 @@ pub async fn reacquire_lease(
     Ok(true)
 }
 
-pub(crate) async fn release_lease(db: &mut PgConnection, run_id: i64) -> Result<(), StoreError> {
+pub(super) async fn release_lease(db: &mut PgConnection, run_id: i64) -> Result<(), StoreError> {
     query("delete from planhat_sync.leases where run_id = $1")
         .bind(run_id)
         .execute(db)

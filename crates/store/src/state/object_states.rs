@@ -96,7 +96,7 @@ pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec
 }
 
 /// Notes how an object stands after a run. A success, and that it could be read, stay on record when later runs bring neither.
-pub(crate) async fn save_object_state(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), StoreError> {
+pub(super) async fn save_object_state(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), StoreError> {
     let is_good = matches!(of.status, ObjectStatus::Succeeded | ObjectStatus::Partial);
     query(
         "insert into planhat_sync.object_states as old (workspace, object, run_id, status, reason, hint, finished_at,

@@ -113,7 +113,7 @@ pub async fn ids_in_quarantine(db: &mut PgConnection, workspace: &str, object: &
 }
 
 /// How many records of each object are in quarantine.
-pub(crate) async fn quarantined(db: &mut PgConnection, workspace: &str) -> Result<Vec<(String, i64)>, StoreError> {
+pub(super) async fn quarantined(db: &mut PgConnection, workspace: &str) -> Result<Vec<(String, i64)>, StoreError> {
     query_as("select object, count(*) from planhat_sync.quarantine where workspace = $1 group by object order by object")
         .bind(workspace)
         .fetch_all(db)

@@ -15,7 +15,7 @@ use crate::store_error::{StoreError, could_not};
 /// The table in the data schema.
 pub(crate) const TABLE: &str = "actions";
 /// What `listen` wants to know.
-pub(crate) const CHANNEL: &str = "planhat_actions";
+pub(super) const CHANNEL: &str = "planhat_actions";
 
 /// Writes actions and tells who listens, at commit. It should come shortly before that: whoever else has actions to
 /// write waits.
