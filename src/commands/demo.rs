@@ -77,7 +77,7 @@ async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop:
     print::to_stdout(&schema::overview(&schema::tables(store, &[]).await?));
 
     print::to_stdout("\n$ psql -c 'select … from planhat.companies'      # properties and custom fields are columns");
-    print::to_stdout(&companies(settings, store, FOUR_OF_THEM).await?);
+    print::to_stdout(&companies(&workspace.settings, store, FOUR_OF_THEM).await?);
 
     edit_some(simulator);
     print::to_stdout(
@@ -94,7 +94,7 @@ async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop:
     print::to_stdout(
         "\n$ psql -c 'select … from planhat.companies where _run_id = 2'      # just these two companies were written",
     );
-    print::to_stdout(&companies(settings, store, " where _run_id = 2").await?);
+    print::to_stdout(&companies(&workspace.settings, store, " where _run_id = 2").await?);
     print::to_stdout(&format!(
         "\nThe demo is over; its data is gone. For your own workspace:\n\n  \
          export PLANHAT_API_TOKEN=…        # of a private app in Planhat, with read access\n  \

@@ -85,6 +85,10 @@ impl ErrorKind {
         self.consequence().fails
     }
 
+    pub fn severity(&self) -> Severity {
+        self.consequence().severity
+    }
+
     pub fn retry(&self) -> Retry {
         self.consequence().retry
     }
