@@ -1,6 +1,6 @@
-//! Whether the data is fresh: told from what is on record of each object, by whichever command it was synced.
+//! Whether the data is fresh, from the recorded states of the objects, whichever command synced them.
 //!
-//! Pure: who asks brings the states and the clock. `status`, `/metrics` and the daemon ask here, so that they never differ.
+//! Pure: the caller passes the states and the clock. `status`, `/metrics` and the daemon all use this, so that they never differ.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use planhat_store::ObjectState;
 use serde::Serialize;
 
-/// How an object stands.
+/// The freshness of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum FreshnessState {
@@ -19,13 +19,13 @@ pub enum FreshnessState {
         last_success: DateTime<Utc>,
     },
     NeverSynced,
-    /// The token may not read it and never could: nobody waits for it.
+    /// The token may not read the object and never could: it does not count.
     Skipped,
-    /// It was synced, and somebody has dropped its table since.
+    /// It was synced, and its table was dropped since.
     TableGone,
 }
 
-/// How a workspace stands.
+/// The freshness of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freshness {
     stale_after: Duration,
@@ -154,22 +154,26 @@ pub(crate) mod tests {
         check(Some(ObjectState { has_table: false, ..known("nps", "failed", None) }), FreshnessState::NeverSynced);
     }
 
-    fn check_all(states: &[ObjectState], is_fresh: bool, stale_at: Option<DateTime<Utc>>) {
+    /// Whether the data of two objects is fresh, and when it gets too old.
+    fn of_two(states: &[ObjectState]) -> (bool, Option<DateTime<Utc>>) {
         let freshness = Freshness::of(["companies", "nps"], states, now(), STALE_AFTER);
-        assert_eq!((freshness.is_fresh(), freshness.stale_at(ago(2))), (is_fresh, stale_at), "{states:?}");
+        (freshness.is_fresh(), freshness.stale_at(ago(2)))
     }
 
     #[test]
     fn a_workspace_is_as_fresh_as_the_oldest_object_that_may_be_read() {
         let in_hours = |hours: i64| Some(now() + TimeDelta::hours(hours));
         let companies = |hours| known("companies", "succeeded", Some(hours));
-        check_all(&[], false, in_hours(24));
-        check_all(&[companies(1)], false, in_hours(24));
-        check_all(&[companies(1), known("nps", "succeeded", Some(3))], true, in_hours(23));
-        check_all(&[companies(1), known("nps", "skipped", None)], true, in_hours(25));
-        check_all(&[companies(30), known("nps", "succeeded", Some(3))], false, in_hours(-4));
-        check_all(&[known("companies", "skipped", None), known("nps", "skipped", None)], false, None);
+        assert_eq!(of_two(&[]), (false, in_hours(24)));
+        assert_eq!(of_two(&[companies(1)]), (false, in_hours(24)));
+        assert_eq!(of_two(&[companies(1), known("nps", "succeeded", Some(3))]), (true, in_hours(23)));
+        assert_eq!(of_two(&[companies(1), known("nps", "skipped", None)]), (true, in_hours(25)));
+        assert_eq!(of_two(&[companies(30), known("nps", "succeeded", Some(3))]), (false, in_hours(-4)));
+        assert_eq!(of_two(&[known("companies", "skipped", None), known("nps", "skipped", None)]), (false, None));
         // One that left the settings counts for nothing.
-        check_all(&[companies(1), known("nps", "succeeded", Some(3)), known("churn", "failed", Some(900))], true, in_hours(23));
+        assert_eq!(
+            of_two(&[companies(1), known("nps", "succeeded", Some(3)), known("churn", "failed", Some(900))]),
+            (true, in_hours(23))
+        );
     }
 }

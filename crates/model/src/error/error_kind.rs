@@ -81,6 +81,8 @@ pub enum ErrorKind {
     // What is found in the database.
     OtherVersion,
     NewerVersion,
+    UnreleasedTables,
+    MigrationEdited,
     MigrationFailed,
     UnknownValue,
     NameTaken,
@@ -164,6 +166,8 @@ impl ErrorKind {
             | ErrorKind::DatabaseError(None)
             | ErrorKind::OtherVersion
             | ErrorKind::NewerVersion
+            | ErrorKind::UnreleasedTables
+            | ErrorKind::MigrationEdited
             | ErrorKind::MigrationFailed
             | ErrorKind::UnknownValue
             | ErrorKind::NameTaken

@@ -1,0 +1,204 @@
+//! The database a workspace is stored in: how to reach it, and the kinds of transactions there are.
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use planhat_model::error::{Chain, Retry};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::{ConnectionUse, Connections, TransactionKind};
+#[cfg(feature = "embedded")]
+use crate::embedded::{self, EmbeddedLocation};
+use crate::store_error::StoreError;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The default of database.reconnect_timeout: as long as a restart takes.
+const DEFAULT_RECONNECT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// The default of database.statement_timeout.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// Where the data goes.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) connections: Connections,
+    /// Name of the data schema, which is also what the tool's tables call the workspace.
+    pub schema: String,
+    /// How long a run waits for an unreachable server; zero for the embedded one, which does not come back.
+    pub reconnect_timeout: Duration,
+    #[cfg(feature = "embedded")]
+    embedded: Option<embedded::EmbeddedServer>,
+}
+
+impl Store {
+    /// Connects to a PostgreSQL server, 15 or newer.
+    pub async fn connect(url: &SecretString, schema: &str, connections: u32) -> Result<Store, StoreError> {
+        Store::connect_with(url, schema, connections, STATEMENT_TIMEOUT).await
+    }
+
+    /// The same, with a time that a statement may take.
+    pub async fn connect_with(
+        url: &SecretString,
+        schema: &str,
+        connections: u32,
+        statement_timeout: Duration,
+    ) -> Result<Store, StoreError> {
+        let url = url.expose_secret();
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(StoreError::NoPostgresUrl);
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|source| StoreError::BadUrl { source })?;
+        // A start-up parameter that connection poolers refuse; no floats are read here.
+        let options = options.extra_float_digits(None);
+        probe(&options).await?;
+        Ok(Store {
+            connections: Connections::new(options, connections, statement_timeout),
+            schema: schema.to_owned(),
+            reconnect_timeout: DEFAULT_RECONNECT_TIMEOUT,
+            #[cfg(feature = "embedded")]
+            embedded: None,
+        })
+    }
+
+    /// Starts the embedded PostgreSQL and connects to it.
+    #[cfg(feature = "embedded")]
+    pub async fn embedded(place: EmbeddedLocation, schema: &str) -> Result<Store, StoreError> {
+        let server = embedded::EmbeddedServer::start(place).await?;
+        let connections = Connections::new(server.options(), 1, STATEMENT_TIMEOUT);
+        Ok(Store { connections, schema: schema.to_owned(), reconnect_timeout: Duration::ZERO, embedded: Some(server) })
+    }
+
+    /// Whether no other process can be using this database.
+    pub fn is_embedded(&self) -> bool {
+        #[cfg(feature = "embedded")]
+        return self.embedded.is_some();
+        #[cfg(not(feature = "embedded"))]
+        false
+    }
+
+    /// For tests, which look at the stored rows.
+    pub fn pool(&self) -> &PgPool {
+        self.connections.pool()
+    }
+
+    /// After `stop` is cancelled, nothing is retried, and an unresponsive database is waited for only a few seconds.
+    pub fn stop_on(&self, stop: CancellationToken) {
+        self.connections.stop_on(stop);
+    }
+
+    /// Whether the run and its housekeeping share the one connection there is.
+    pub fn has_single_connection(&self) -> bool {
+        self.connections.is_single()
+    }
+
+    /// Runs `work` in a transaction, and retries it after transient errors.
+    pub async fn transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.with_retries(async || self.connections.transaction(ConnectionUse::Work, TransactionKind::Write, &work).await).await
+    }
+
+    /// The same, but the commit does not wait for the disk unless actions are written. A database crash may lose such a
+    /// commit; the caller must be able to detect that, as scans do with numbered checkpoints.
+    pub async fn transaction_async_commit<T>(
+        &self,
+        work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.with_retries(async || self.connections.transaction(ConnectionUse::Work, TransactionKind::WriteAsync, &work).await)
+            .await
+    }
+
+    /// Runs `work` in a transaction once, without retries: for callers that retry in their own way.
+    pub async fn transaction_once<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connections.transaction(ConnectionUse::Work, TransactionKind::Write, work).await
+    }
+
+    /// The same beside a run: on the housekeeping connection if there is one, otherwise between two transactions of the run.
+    pub async fn housekeeping<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connections.transaction(ConnectionUse::Housekeeping, TransactionKind::Write, work).await
+    }
+
+    /// Runs `read` in a read-only transaction once, without retries: the caller wants the current state or an error.
+    pub async fn read_only<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connections.transaction(ConnectionUse::Work, TransactionKind::Read, read).await
+    }
+
+    /// The same beside a run.
+    pub async fn read_only_housekeeping<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connections.transaction(ConnectionUse::Housekeeping, TransactionKind::Read, read).await
+    }
+
+    /// Retries a transaction after transient errors: a dozen times if another session holds a lock (each wait is short,
+    /// because waiting for a lock blocks the readers that queue behind it), and for `reconnect_timeout` on new connections
+    /// if the server is unreachable. After a stop was requested nothing is retried.
+    async fn with_retries<T>(&self, attempt: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        const ATTEMPTS: u32 = 12;
+        let stop = self.connections.stop();
+        let (begun, mut attempts, mut wait) = (Instant::now(), 0, Duration::from_millis(250));
+        loop {
+            attempts += 1;
+            let error = match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let retry = error.kind().retry();
+            let is_over = match retry {
+                Retry::Never | Retry::FromCheckpoint => true,
+                Retry::Briefly => attempts >= ATTEMPTS,
+                Retry::UntilTimeout => begun.elapsed() + wait > self.reconnect_timeout,
+            };
+            if is_over || stop.is_cancelled() {
+                return Err(error);
+            }
+            tracing::warn!(error = %Chain(&error), wait_ms = wait.as_millis(), "a transaction failed: trying again");
+            tokio::select! {
+                () = stop.cancelled() => return Err(error),
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = if retry == Retry::Briefly { Duration::from_secs(1) } else { (wait * 2).min(Duration::from_secs(15)) };
+        }
+    }
+
+    /// Closes all connections and stops the embedded server, which would otherwise wait for them.
+    pub async fn close(self) {
+        self.connections.close().await;
+        #[cfg(feature = "embedded")]
+        if let Some(server) = self.embedded {
+            server.stop().await;
+        }
+    }
+}
+
+/// Whether an embedded database would have to be made in this folder before there is anything to look at.
+pub fn needs_new_embedded_database(folder: &std::path::Path) -> bool {
+    #[cfg(feature = "embedded")]
+    return !embedded::database_exists(folder);
+    #[cfg(not(feature = "embedded"))]
+    {
+        _ = folder;
+        false
+    }
+}
+
+/// Connects once, so that what is wrong shows at once and by its name; a pool would go on trying.
+async fn probe(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let (host, port) = (options.get_host().to_owned(), options.get_port());
+    let attempt = async { PgConnection::connect_with(options).await?.close().await };
+    match timeout(CONNECT_TIMEOUT, attempt).await {
+        Ok(connected) => connected.map_err(|source| StoreError::Connect { host, port, source }),
+        Err(_) => Err(StoreError::NoAnswer { host, port, seconds: CONNECT_TIMEOUT.as_secs() }),
+    }
+}
