@@ -148,7 +148,7 @@ mod tests {
         };
         let busy = CommandError::from(run::RunError::Busy(held));
         assert!(busy.as_start_failure().is_none());
-        let free = format!("its lease is free {} s after it was last seen", store::STALE_AFTER.as_secs());
+        let free = format!("its lease expires {} s after its last renewal", store::STALE_AFTER.as_secs());
         check(busy, exit::BUSY, Some(&free));
     }
 

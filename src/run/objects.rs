@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use planhat_api::Client;
 use planhat_model::catalog::{self, Object};
-use planhat_model::error::{Chain, ErrorKind, Fails};
+use planhat_model::error::{Chain, ErrorKind, Fails, Severity};
 use planhat_store::{self as store, Binding, Explanation, ObjectRun, ObjectStatus, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, error_span, info, warn};
@@ -132,7 +132,7 @@ async fn could_be_read(
     report: &Report,
     failure: Option<PullError>,
 ) -> (Readable, Option<PullError>) {
-    if !failure.as_ref().is_some_and(|failure| failure.kind() == ErrorKind::AccessDenied) {
+    if failure.as_ref().is_none_or(|failure| failure.kind().severity() != Severity::Skip) {
         return (Readable::Never, failure);
     }
     if report.readable {

@@ -4,7 +4,7 @@
 //! failed: somebody relies on it, and would not learn otherwise that it is getting old.
 
 use chrono::{DateTime, Utc};
-use planhat_model::error::{Chain, ErrorKind};
+use planhat_model::error::{Chain, ErrorKind, Severity};
 use planhat_store::{Explanation, ObjectStatus, RunStatus};
 
 use super::ObjectSummary;
@@ -42,7 +42,7 @@ pub(super) fn object_outcome(facts: &PullFacts<'_>) -> (ObjectStatus, Explanatio
         Ok(PullEnd::Stopped) => (ObjectStatus::Interrupted, with_warning),
         Ok(PullEnd::Complete) if facts.quarantined > 0 => (ObjectStatus::Partial, why_quarantined(facts)),
         Ok(PullEnd::Complete) => (ObjectStatus::Succeeded, with_warning),
-        Err(failure) if failure.kind() == ErrorKind::AccessDenied => {
+        Err(failure) if failure.kind().severity() == Severity::Skip => {
             let refused = Chain(failure).to_string();
             let until = match facts.readable {
                 Readable::Never => {

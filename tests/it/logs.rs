@@ -1,4 +1,4 @@
-//! The log: each line says in which workspace, run, object and page it was written, whoever the writing thread ended without a result.
+//! The log: each line says in which workspace, run, object and page it was written, by whichever task.
 
 use std::sync::Arc;
 

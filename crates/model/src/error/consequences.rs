@@ -85,6 +85,10 @@ impl ErrorKind {
         self.consequence().fails
     }
 
+    pub fn severity(&self) -> Severity {
+        self.consequence().severity
+    }
+
     pub fn retry(&self) -> Retry {
         self.consequence().retry
     }
@@ -124,9 +128,11 @@ impl ErrorKind {
                 "the workspace's quota is used up: lower planhat.calls_per_minute if others use the API too"),
             RequestTimeout | ServerError => briefly(Listing, FAILED),
             Redirected(_) => never(Listing, FAILED).hint(
-                "redirects are not followed, so that the token is sent to no other host: set planhat.base_url to the API host itself"),
+                "redirects are not followed, so that the token is sent to no other host: set planhat.base_url to the API host \
+                 itself"),
             Answered(_) => never(Listing, FAILED),
-            NotConnected | NotAnswered => briefly(Run, FAILED).hint("check planhat.base_url, and that this machine can reach it"),
+            NotConnected | NotAnswered => briefly(Run, FAILED).hint(
+                "check planhat.base_url, and that this machine can reach it"),
             TruncatedBody => briefly(Listing, FAILED),
             NotAList => briefly(Listing, FAILED).hint(
                 "check that planhat.base_url is the API host (https://api.planhat.com or a regional one)"),
@@ -134,17 +140,17 @@ impl ErrorKind {
                 "raise planhat.max_page_bytes: single records of this object are larger than it"),
             RepeatingListing | EndlessListing => never(Listing, FAILED),
             UnstableOrder => never(Listing, FAILED).hint(
-                "run it again when fewer records are being deleted at Planhat; if the error stays, pages.overlap = \
-                 0 turns this check off, and records may then be missed"),
+                "run it again when fewer records are being deleted at Planhat; if the error stays, pages.overlap = 0 turns \
+                 this check off, and records may then be missed"),
             UnusableId => never(Record, FAILED).as_warning(),
 
             TooManyRejected => never(Listing, FAILED).hint(
-                "the object's sync stopped here, and the next sync reads it from the beginning; `planhat-sync \
-                 quarantine` shows the records kept before. If so many rejected records are expected, raise \
-                 sync.reject_percent and sync.reject_rows"),
+                "the object's sync stopped here, and the next sync reads it from the beginning; `planhat-sync quarantine` \
+                 shows the records kept before. If so many rejected records are expected, raise sync.reject_percent and \
+                 sync.reject_rows"),
             Undeclared(_) => never(Object, FAILED).hint(
-                "an object is not loaded for the first time without /customfields, because a column keeps its type; \
-                 the next sync tries again"),
+                "an object is not loaded for the first time without /customfields, because a column keeps its type; the next \
+                 sync tries again"),
             NothingListed { .. } => never(Object, FAILED).hint(
                 "check the token's permissions and {object} in Planhat; if all of them were really deleted, \
                  `planhat-sync sync --full --allow-deletes {object}` marks them as deleted"),
@@ -169,11 +175,11 @@ impl ErrorKind {
                 "if the server has no TLS, turn it on, or set sslmode=disable in DATABASE_URL on a trusted network; \
                  sslrootcert must be a file of PEM certificates"),
             TlsNotAgreed => until_timeout(Run, DATABASE).hint(
-                "the TLS handshake failed: check that PostgreSQL itself listens there, with TLS 1.2 or newer; \
-                 sslmode=disable turns TLS off"),
+                "the TLS handshake failed: check that PostgreSQL itself listens there, with TLS 1.2 or newer; sslmode=disable \
+                 turns TLS off"),
             CertificateOfUnknownAuthority => until_timeout(Run, DATABASE).hint(
-                "the server's certificate was issued by an unknown authority: save the authority's certificate to a \
-                 file, and put sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL"),
+                "the server's certificate was issued by an unknown authority: save the authority's certificate to a file, and \
+                 put sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL"),
             CertificateExpired => until_timeout(Run, DATABASE).hint(
                 "the server's certificate has expired: renew it, or correct this machine's clock"),
             CertificateNotYetValid => until_timeout(Run, DATABASE).hint(
@@ -182,15 +188,15 @@ impl ErrorKind {
                 "the server's certificate has no subject alternative name, and a common name alone does not count: have one \
                  made with the host of DATABASE_URL as its subjectAltName"),
             CertificateOfOtherName => until_timeout(Run, DATABASE).hint(
-                "the server's certificate is for another name than the host in DATABASE_URL: connect by that name, \
-                 or get a certificate for this host"),
-            CertificateRevoked => until_timeout(Run, DATABASE).hint(
-                "the server's certificate has been revoked: get a new one"),
+                "the server's certificate is for another name than the host in DATABASE_URL: connect by that name, or get a \
+                 certificate for this host"),
+            CertificateRevoked => until_timeout(Run, DATABASE).hint("the server's certificate has been revoked: get a new one"),
             CertificateForm => until_timeout(Run, DATABASE).hint(
                 "the server's certificate is in a form that is not accepted: have one made as X.509 version 3, with the host \
                  of DATABASE_URL as its subjectAltName, by an authority rather than as one (openssl: -addext or -extfile)"),
 
-            LockTimeout => briefly(Object, DATABASE).hint("another session holds a lock on the table; try again when that session has ended"),
+            LockTimeout => briefly(Object, DATABASE).hint(
+                "another session holds a lock on the table; try again when that session has ended"),
             TransactionConflict(_) => briefly(Object, DATABASE),
             StatementTimeout => never(Object, DATABASE).hint(
                 "a statement took too long: check the load of the server, or raise database.statement_timeout"),
@@ -208,10 +214,11 @@ impl ErrorKind {
             NewerVersion => never(Command, DATABASE).hint(
                 "the tables were made by a newer planhat-sync: use that version or a later one"),
             UnreleasedTables => never(Command, DATABASE).hint(
-                "drop the schema planhat_sync and the schema of the data (database.schema), and sync again: what Planhat has is \
-                 loaded anew"),
+                "drop the schema planhat_sync and the schema of the data (database.schema), and sync again: what Planhat has \
+                 is loaded anew"),
             MigrationEdited => never(Command, DATABASE).hint(
-                "use the version that made the tables; if you build planhat-sync yourself, put the file in migrations/ back as it was"),
+                "use the version that made the tables; if you build planhat-sync yourself, put the file in migrations/ back \
+                 as it was"),
             MigrationFailed => never(Command, DATABASE),
             NameTaken => never(Command, DATABASE).hint(
                 "rename it, or give planhat-sync a schema of its own (database.schema); the table actions and the view \
@@ -219,7 +226,8 @@ impl ErrorKind {
             UsedByViews => never(Command, FAILED).hint("drop the views, run retype, and create them again; nothing was changed"),
             LeaseLost => never(Object, DATABASE).hint("what this run committed is kept; the other run continues from there"),
             CheckpointLost => from_checkpoint(Object, DATABASE).hint(
-                "the database server crashed more than once during the run: see its log; the next run resumes from the last checkpoint that it kept"),
+                "the database server crashed more than once during the run: see its log; the next run resumes from the last \
+                 checkpoint that it kept"),
             BoundElsewhere => never(Command, DATABASE).hint(
                 "check which token the other run uses; a schema belongs to one workspace (database.schema)"),
             EmbeddedInUse => never(Command, BUSY).as_skip().hint(
@@ -233,8 +241,9 @@ impl ErrorKind {
                 "stop it first; if it was killed, its lease expires {seconds} s later"),
             Stopped => never(Command, FAILED).as_skip(),
             OtherWorkspace => never(Command, CONFIGURATION).hint(
-                "use the token of the workspace that the schema belongs to, or another schema for this one (database.schema); after a \
-                 restore at Planhat, where records have new ids, `planhat-sync adopt` binds it to the configured token"),
+                "use the token of the workspace that the schema belongs to, or another schema for this one (database.schema); \
+                 after a restore at Planhat, where records have new ids, `planhat-sync adopt` binds it to the configured \
+                 token"),
             Unproven => never(Command, FAILED),
             EndNotNoted(why) => {
                 never(Command, DATABASE).hint(why.consequence().hint.unwrap_or(
@@ -370,7 +379,10 @@ mod tests {
     #[test]
     fn a_hint_names_the_object_and_the_numbers_and_leaves_no_placeholder() {
         let hint = ErrorKind::NothingListed { object: "nps" }.hint().unwrap();
-        assert!(hint.contains("and nps in Planhat") && hint.ends_with("--allow-deletes nps` marks them as deleted"), "{hint}");
+        assert!(
+            hint.contains("permissions and nps in Planhat") && hint.ends_with("--allow-deletes nps` marks them as deleted"),
+            "{hint}"
+        );
         for kind in every_kind() {
             assert!(!kind.hint().unwrap_or_default().contains(['{', '}']), "{kind:?}");
         }
