@@ -154,22 +154,26 @@ pub(crate) mod tests {
         check(Some(ObjectState { has_table: false, ..known("nps", "failed", None) }), FreshnessState::NeverSynced);
     }
 
-    fn check_all(states: &[ObjectState], is_fresh: bool, stale_at: Option<DateTime<Utc>>) {
+    /// Whether the data of two objects is fresh, and when it gets too old.
+    fn of_two(states: &[ObjectState]) -> (bool, Option<DateTime<Utc>>) {
         let freshness = Freshness::of(["companies", "nps"], states, now(), STALE_AFTER);
-        assert_eq!((freshness.is_fresh(), freshness.stale_at(ago(2))), (is_fresh, stale_at), "{states:?}");
+        (freshness.is_fresh(), freshness.stale_at(ago(2)))
     }
 
     #[test]
     fn a_workspace_is_as_fresh_as_the_oldest_object_that_may_be_read() {
         let in_hours = |hours: i64| Some(now() + TimeDelta::hours(hours));
         let companies = |hours| known("companies", "succeeded", Some(hours));
-        check_all(&[], false, in_hours(24));
-        check_all(&[companies(1)], false, in_hours(24));
-        check_all(&[companies(1), known("nps", "succeeded", Some(3))], true, in_hours(23));
-        check_all(&[companies(1), known("nps", "skipped", None)], true, in_hours(25));
-        check_all(&[companies(30), known("nps", "succeeded", Some(3))], false, in_hours(-4));
-        check_all(&[known("companies", "skipped", None), known("nps", "skipped", None)], false, None);
+        assert_eq!(of_two(&[]), (false, in_hours(24)));
+        assert_eq!(of_two(&[companies(1)]), (false, in_hours(24)));
+        assert_eq!(of_two(&[companies(1), known("nps", "succeeded", Some(3))]), (true, in_hours(23)));
+        assert_eq!(of_two(&[companies(1), known("nps", "skipped", None)]), (true, in_hours(25)));
+        assert_eq!(of_two(&[companies(30), known("nps", "succeeded", Some(3))]), (false, in_hours(-4)));
+        assert_eq!(of_two(&[known("companies", "skipped", None), known("nps", "skipped", None)]), (false, None));
         // One that left the settings counts for nothing.
-        check_all(&[companies(1), known("nps", "succeeded", Some(3)), known("churn", "failed", Some(900))], true, in_hours(23));
+        assert_eq!(
+            of_two(&[companies(1), known("nps", "succeeded", Some(3)), known("churn", "failed", Some(900))]),
+            (true, in_hours(23))
+        );
     }
 }

@@ -157,54 +157,64 @@ mod tests {
         }
     }
 
-    fn check(states: Vec<ObjectState>, fresh: bool, attention: bool, headline: &str) {
+    /// What a person has to do about it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Shown {
+        /// Nothing.
+        Fresh,
+        /// To look, before it gets stale.
+        FreshButFailing,
+        Stale,
+    }
+
+    fn check(states: Vec<ObjectState>, shown: Shown, headline: &str) {
         let overview =
             WorkspaceOverview { latest_run: (!states.is_empty()).then(run), objects: states, ..WorkspaceOverview::default() };
         let status = Status::of(&OBJECTS, overview, now(), Duration::from_secs(26 * 3600));
-        assert_eq!((status.headline.as_str(), status.fresh, status.needs_attention()), (headline, fresh, attention));
+        let is = match (status.fresh, status.needs_attention()) {
+            (true, false) => Shown::Fresh,
+            (true, true) => Shown::FreshButFailing,
+            (false, _) => Shown::Stale,
+        };
+        assert_eq!((status.headline.as_str(), is), (headline, shown));
+        assert!(status.fresh || status.needs_attention());
     }
 
     #[test]
     fn the_headline_says_what_is_fresh_and_what_is_not() {
         let good = |object| known(object, "succeeded", Some(1));
         let gone = |object| ObjectState { has_table: false, ..good(object) };
-        check(vec![], false, true, "nothing was synced yet; `planhat-sync sync` begins");
+        check(vec![], Shown::Stale, "nothing was synced yet; `planhat-sync sync` begins");
         check(
             vec![good("companies"), good("tasks"), good("nps")],
-            true,
-            false,
+            Shown::Fresh,
             "fresh: 3 of 3 objects synced within the last 26h",
         );
         check(
             vec![good("companies"), good("tasks"), known("nps", "skipped", None)],
-            true,
-            false,
+            Shown::Fresh,
             "fresh: 2 of 2 objects synced within the last 26h; 1 skipped: the token may not read nps",
         );
         check(
             vec![good("companies"), known("tasks", "failed", Some(20)), known("nps", "failed", Some(20))],
-            true,
-            true,
+            Shown::FreshButFailing,
             "1 of 3 objects fresh; tasks and nps failed, not yet stale",
         );
         check(
             vec![good("companies"), known("tasks", "failed", Some(40)), known("nps", "failed", Some(20))],
-            false,
-            true,
+            Shown::Stale,
             "STALE: tasks not synced within the last 26h; 1 of 3 objects fresh; nps failed, not yet stale",
         );
-        check(vec![good("companies"), good("tasks")], false, true, "never synced: nps; 2 of 3 objects fresh");
+        check(vec![good("companies"), good("tasks")], Shown::Stale, "never synced: nps; 2 of 3 objects fresh");
         check(
             vec![gone("companies"), gone("tasks"), good("nps")],
-            false,
-            true,
+            Shown::Stale,
             "STALE: the tables of companies and tasks are gone; 1 of 3 objects fresh",
         );
         let skipped = |object| known(object, "skipped", None);
         check(
             vec![skipped("companies"), skipped("tasks"), skipped("nps")],
-            false,
-            true,
+            Shown::Stale,
             "nothing may be read; 3 skipped: the token may not read companies, tasks and nps",
         );
     }

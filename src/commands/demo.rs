@@ -77,7 +77,7 @@ async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop:
     print::to_stdout(&schema::overview(&schema::tables(store, &[]).await?));
 
     print::to_stdout("\n$ psql -c 'select … from planhat.companies'      # properties and custom fields are columns");
-    print::to_stdout(&companies(settings, store, FOUR_OF_THEM).await?);
+    print::to_stdout(&companies(workspace, store, FOUR_OF_THEM).await?);
 
     edit_some(simulator);
     print::to_stdout(
@@ -94,7 +94,7 @@ async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop:
     print::to_stdout(
         "\n$ psql -c 'select … from planhat.companies where _run_id = 2'      # just these two companies were written",
     );
-    print::to_stdout(&companies(settings, store, " where _run_id = 2").await?);
+    print::to_stdout(&companies(workspace, store, " where _run_id = 2").await?);
     print::to_stdout(&format!(
         "\nThe demo is over; its data is gone. For your own workspace:\n\n  \
          export PLANHAT_API_TOKEN=…        # of a private app in Planhat, with read access\n  \
@@ -113,7 +113,7 @@ async fn sync_once(client: &Client, workspace: &Workspace, store: &Store, stop: 
 }
 
 /// Some companies as they stand in the table.
-async fn companies(settings: &Settings, store: &Store, condition: &'static str) -> Result<String, CommandError> {
+async fn companies(workspace: &Workspace, store: &Store, condition: &'static str) -> Result<String, CommandError> {
     let columns = [
         "planhat__name",
         "planhat__status",
@@ -123,8 +123,13 @@ async fn companies(settings: &Settings, store: &Store, condition: &'static str) 
         "planhat__modules__custom",
     ];
     let Some(object) = catalog::object("companies") else { return Ok(String::new()) };
-    let wanted =
-        SampleQuery { schema: &store.schema, object, rules: settings.rules.get(object.name), columns: &columns, condition };
+    let wanted = SampleQuery {
+        schema: &store.schema,
+        object,
+        rules: workspace.settings.rules.get(object.name),
+        columns: &columns,
+        condition,
+    };
     let rows = store.read_only(async |db| store::sample(db, wanted, 4).await).await?;
     Ok(print::table(&columns, columns.len(), rows))
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use planhat_model::error::exit_code as exit;
-use planhat_store::{self as store, WorkspaceOverview};
+use planhat_store::{self as store, PastRun, WorkspaceOverview};
 
 use super::with_store_read_only;
 use crate::cli::OutputArgs;
@@ -33,31 +33,34 @@ pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<
 }
 
 fn text_of(status: &Status, schema: &str) -> String {
-    let mut text = if status.needs_attention() && status.latest_run.is_some() {
-        print::red(&status.headline)
-    } else {
-        status.headline.clone()
-    };
-    let Some(run) = &status.latest_run else { return text };
-    let at_work = if run.reason.is_none() { "still at work" } else { "not ended" };
-    let ended = run.finished_at.map_or_else(|| at_work.to_owned(), print::instant);
-    text.push_str(&format!(
-        "\nlast run: {} {} ({}), {}, {ended}",
-        run.command,
-        run.id,
-        run.status,
-        print::instant(run.started_at)
-    ));
-    // What the objects below say is not said twice.
-    let of_objects = status.objects.iter().filter_map(|line| line.known.as_ref()?.reason.as_deref());
-    if !print::repeats_object_reason(run.reason.as_deref(), of_objects) {
-        text.push_str(&print::why(run.reason.as_deref(), run.hint.as_deref()));
-    }
+    let headline = &status.headline;
+    let Some(run) = &status.latest_run else { return headline.clone() };
+    let headline = if status.needs_attention() { print::red(headline) } else { headline.clone() };
     let header = [
         "object", "state", "last result", "last success", "watermark", "all compared", "fetched", "inserted", "updated",
         "deleted", "unchanged", "time",
     ];
-    text.push_str(&format!("\n{}", print::table(&header, 6, status.objects.iter().map(row_of))));
+    let table = print::table(&header, 6, status.objects.iter().map(row_of));
+    format!("{headline}{}\n{table}{}", last_run(run, &status.objects), notes(status, schema))
+}
+
+/// The last run, whoever made it, and why it was not good.
+fn last_run(run: &PastRun, objects: &[ObjectLine]) -> String {
+    let at_work = if run.reason.is_none() { "still at work" } else { "not ended" };
+    let ended = run.finished_at.map_or_else(|| at_work.to_owned(), print::instant);
+    let started = print::instant(run.started_at);
+    let mut text = format!("\nlast run: {} {} ({}), {started}, {ended}", run.command, run.id, run.status);
+    // What the objects below say is not said twice.
+    let of_objects = objects.iter().filter_map(|line| line.known.as_ref()?.reason.as_deref());
+    if !print::repeats_object_reason(run.reason.as_deref(), of_objects) {
+        text.push_str(&print::why(run.reason.as_deref(), run.hint.as_deref()));
+    }
+    text
+}
+
+/// What somebody should know of the objects, and what to do: reasons, records in quarantine, values of another type.
+fn notes(status: &Status, schema: &str) -> String {
+    let mut text = String::new();
     for line in &status.objects {
         if line.state == FreshnessState::TableGone {
             let load = "the next sync loads it again";
