@@ -214,3 +214,81 @@ impl Stored<String> {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use planhat_model::catalog::ColumnType;
+    use planhat_model::flatten::Column;
+    use planhat_model::rules::FieldMap;
+    use serde_json::json;
+
+    fn columns() -> Columns {
+        let column = |name: &str| Column {
+            name: format!("planhat__{name}"),
+            kind: ColumnType::Text,
+            origin: Origin::Property,
+            planhat_name: name.to_owned(),
+        };
+        ["name", "email"].map(column).into_iter().collect()
+    }
+
+    fn email_redacted() -> Rules {
+        let mut fields = FieldMap::default();
+        fields.insert("email", Rule::Redact);
+        Rules::new(fields, None)
+    }
+
+    /// Checks what is told of changes, where the old values alone are stored ones, and where all are.
+    fn check(changes: Value, expected_where_old: Value, expected: Value) {
+        let (columns, rules) = (columns(), email_redacted());
+        let stored = Stored(Changes(changes.to_string()));
+        let under = |rules| ColumnRules { rules, columns: &columns };
+        let told = |text: String| serde_json::from_str::<Value>(&text).unwrap();
+        assert_eq!(told(stored.clone().masked_where_old(under(Some(&rules)))), expected_where_old);
+        assert_eq!(told(stored.clone().masked(under(Some(&rules)))), expected);
+        assert_eq!(stored.masked(under(None)), changes.to_string(), "without rules it is as it was");
+    }
+
+    #[test]
+    fn of_what_changed_that_is_told_which_no_rule_is_about() {
+        check(
+            json!({"planhat__name": {"old": "Kim", "new": "Lee"}, "planhat__email": {"old": "k", "new": "l"}}),
+            json!({"planhat__name": {"old": "Kim", "new": "Lee"}, "planhat__email": {"old": REDACTED, "new": "l"}}),
+            json!({"planhat__name": {"old": "Kim", "new": "Lee"}, "planhat__email": {"old": REDACTED, "new": REDACTED}}),
+        );
+        check(
+            json!({"_misfits": {"old": {"planhat__email": 7, "planhat__name": [1]}, "new": null}, "_overflow": {"old": null, "new": {"email": "k"}}}),
+            json!({"_misfits": {"old": {"planhat__email": REDACTED, "planhat__name": [1]}, "new": null}, "_overflow": {"old": null, "new": {"email": "k"}}}),
+            json!({"_misfits": {"old": {"planhat__email": REDACTED, "planhat__name": [1]}, "new": null}, "_overflow": {"old": null, "new": {"email": REDACTED}}}),
+        );
+        check(
+            json!({"of_no_property": {"old": "k", "new": null}}),
+            json!({"of_no_property": {"old": REDACTED, "new": null}}),
+            json!({"of_no_property": {"old": REDACTED, "new": null}}),
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_told_unless_no_rule_is_about_it() {
+        let (columns, rules) = (columns(), email_redacted());
+        let deep = format!("{}7{}", "[".repeat(200), "]".repeat(200));
+        let changes = |column: &str| format!(r#"{{"{column}":{{"old":{deep},"new":null}}}}"#);
+        let masked =
+            |column: &str| Stored(Changes(changes(column))).masked(ColumnRules { rules: Some(&rules), columns: &columns });
+        assert_eq!(masked("planhat__name"), changes("planhat__name"));
+        assert_eq!(masked("planhat__email"), r#"{"planhat__email":{"old":"[redacted]","new":null}}"#);
+    }
+
+    #[test]
+    fn a_reference_is_told_only_where_no_rule_is_about_any_property_that_may_have_named_it() {
+        let rules = email_redacted();
+        let told = |names: &[&str]| Stored("c1".to_owned()).masked_reference(Some(&rules), names);
+        assert_eq!((told(&["_id"]), told(&["name", "email"]), told(&[])), (Some("c1".into()), None, Some("c1".into())));
+    }
+
+    #[test]
+    fn a_stored_value_does_not_show_in_debug() {
+        assert_eq!(format!("{:?}", Stored("Kim".to_owned())), "Stored");
+    }
+}

@@ -15,7 +15,8 @@ use crate::state::quarantined::quarantined;
 use crate::state::run_history::{Figures, ObjectRun, ObjectStatus, PastRun, recent_runs};
 use crate::store_error::{StoreError, could_not};
 
-/// Where an object stands: what its latest run did, and how complete it is.
+/// What the latest run of an object did, and how complete the object is. It is one object in `status --json`, where the
+/// fields are flat.
 #[derive(Debug, Clone, Serialize, FromRow)]
 pub struct ObjectState {
     #[serde(skip)]

@@ -128,7 +128,8 @@ fn filtered_sql(schema: &str, tables: &[String]) -> Sql {
     )
 }
 
-/// An action as it is stored. What is of its record, or of another one, is [`Stored`]; everything else is ours.
+/// An action as it is stored, a field for each column of the answer. What is of its record, or of another one, is
+/// [`Stored`]; everything else is ours.
 #[derive(FromRow)]
 struct ActionRow {
     id: i64,
