@@ -18,7 +18,7 @@ soak: ## Test with faults of all kinds at the same time for half an hour, on an 
 	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture soak
 
 unattended: ## Run the daemon for an hour on each kind of database, under a supervisor that acts as systemd would
-	scripts/with-postgres cargo test --locked --test it -- --ignored --nocapture all_databases_are_kept_in_step_for_an_hour
+	scripts/with-postgres cargo test --locked --test it -- --ignored --nocapture the_daemon_keeps_tables_in_step_unattended_for_an_hour_on_every_kind_of_database
 
 bench: ## Measure loads and daily syncs (RECORDS=100000,1000000 LATENCY_MS=20 CALLS_PER_MINUTE=0)
 	scripts/with-postgres --durable cargo bench --locked --no-default-features --bench load -- \

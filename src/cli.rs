@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: commands, their arguments, and their help texts.
 
 use std::path::PathBuf;
 
@@ -8,33 +8,33 @@ use clap_complete::Shell;
 use planhat_model::catalog::ColumnType;
 
 const AFTER_HELP: &str = "\
-Settings come from config/default.toml (compiled in), a file, and the environment:
+Settings come from the defaults (config/default.toml, compiled in), a file, and environment variables:
   PLANHAT_API_TOKEN   the token of a Planhat private app (or PLANHAT_API_TOKEN_FILE)
   PLANHAT_API_URL     the API host, https://api.planhat.com by default
   DATABASE_URL        postgres://user:password@host:5432/database; without it an embedded PostgreSQL is used
   PLANHAT_SYNC__SECTION__KEY   any other setting
 
 Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partial, 4 token refused, 5 database,
-75 another run is at work, 130/143 stopped by a signal with everything committed.";
+75 another run is in progress, 130/143 stopped by a signal (everything read until then is committed).";
 
 const STATUS_HELP: &str = "\
-The data is fresh when every object of planhat.objects was synced to its end within notify.stale_after, by whatever command;
-objects that the token may not read, and never could, aside.
+The data is fresh when every object in planhat.objects was synced completely within notify.stale_after, by any command.
+Objects that the token may not read, and never could, do not count.
 
-Exit codes, for monitors: 0 fresh (also when the last run failed and the data is not too old yet), 1 stale, never synced or a
-table is gone, 2 configuration, 5 database.";
+Exit codes, for monitors: 0 fresh (also when the last run failed but the data is not too old yet), 1 stale, never synced, or a
+table was dropped, 2 configuration, 5 database.";
 
 const ACTIONS_HELP: &str = "\
---follow stays up until it is stopped by a signal or its output is closed, and waits for a database that is away
-(database.reconnect_timeout). With --consumer it goes on behind the last action that it has written out before: none is left
-out, and after a crash a few may come again, with the same ids. A new consumer begins with --since, or with what is new.
-One process at a time should go by a name; positions are kept in planhat_sync.consumers.";
+--follow runs until a signal stops it or its output is closed. It waits for a database that is unreachable
+(database.reconnect_timeout). With --consumer it continues after the last action that it printed before: no action is
+skipped, and after a crash a few may be printed again, with the same ids. A new consumer begins with --since, or with new
+actions only. Use a consumer name in one process at a time; positions are stored in planhat_sync.consumers.";
 
 /// Copies a Planhat workspace into your own PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(name = "planhat-sync", version, after_help = AFTER_HELP)]
 pub struct Cli {
-    /// Settings file; without it /etc/planhat-sync/config.toml where there is one.
+    /// Settings file; the default is /etc/planhat-sync/config.toml, if it exists.
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     #[command(subcommand)]
@@ -45,7 +45,7 @@ pub struct Cli {
 pub enum Command {
     #[command(flatten)]
     Once(Once),
-    /// Stay up, sync on a schedule (daemon.schedule), serve health and metrics.
+    /// Keep running: sync on a schedule (daemon.schedule), and serve health checks and metrics.
     // Where the help has it: behind `backfill`, the third from 0.
     #[command(display_order = 4)]
     Daemon,
@@ -54,17 +54,17 @@ pub enum Command {
 /// What is done once, and ends.
 #[derive(Debug, Subcommand)]
 pub enum Once {
-    /// Show what it does, on a simulated workspace and an embedded PostgreSQL: no token, no database.
+    /// Show what planhat-sync does, with a simulated workspace and an embedded PostgreSQL: needs no token and no database.
     Demo,
-    /// Check token, permissions and database, and say what to do about what is wrong.
+    /// Check the token, its permissions and the database, and print what to do about each problem.
     Check(OutputArgs),
-    /// Sync now: what changed since the last time, or all of history the first time.
+    /// Sync now: the changes since the last sync, or the whole history (sync.history) the first time.
     Sync(SyncArgs),
-    /// Load history; goes on where it was stopped, and makes way for a sync meanwhile.
+    /// Load history; resumes where an earlier backfill stopped, and pauses while a sync runs.
     Backfill(BackfillArgs),
-    /// Ask the daemon on this machine whether it lives.
+    /// Ask the daemon on this machine whether it is alive.
     Health,
-    /// Send a test message to notify.webhook_url, and say what is answered.
+    /// Send a test message to notify.webhook_url, and print the answer.
     Notify,
     /// Show how fresh each object is and what the last run did.
     #[command(after_help = STATUS_HELP)]
@@ -73,7 +73,7 @@ pub enum Once {
     Runs {
         #[command(subcommand)]
         one: Option<RunsCommand>,
-        /// How many.
+        /// How many runs to list.
         #[arg(long, value_name = "N", default_value_t = 20)]
         count: u32,
         #[command(flatten)]
@@ -87,7 +87,7 @@ pub enum Once {
         #[command(flatten)]
         which: QuarantineListArgs,
     },
-    /// Show what happened, the newest first; with --follow what happens from now on, as it is stored.
+    /// Show the latest actions, newest first; with --follow print new actions as they are stored.
     #[command(after_help = ACTIONS_HELP)]
     Actions(ActionsArgs),
     /// Show tables and columns with the Planhat field behind each.
@@ -96,11 +96,11 @@ pub enum Once {
         objects: ObjectsArgs,
         #[command(flatten)]
         output: OutputArgs,
-        /// Print the statements that make the tables.
+        /// Print the SQL statements that create the tables.
         #[arg(long, conflicts_with = "json")]
         sql: bool,
     },
-    /// Give a column another type: misfits that fit it move in, values that do not fit it move to _misfits.
+    /// Change the type of a column: values in _misfits that fit the new type move into it, values that do not fit move to _misfits.
     Retype {
         /// Object, e.g. companies.
         object: String,
@@ -110,7 +110,7 @@ pub enum Once {
         #[arg(value_name = "TYPE", value_parser = parse_kind)]
         kind: ColumnType,
     },
-    /// Bind the schema to the token and host that are set, after a restore at Planhat has given its records other ids.
+    /// Bind the schema to the configured token and host; needed after a restore at Planhat that gave its records new ids.
     Adopt,
     /// Print the completions for a shell, e.g. into /etc/bash_completion.d/planhat-sync.
     Completions { shell: Shell },
@@ -122,16 +122,16 @@ pub enum Once {
 pub struct SyncArgs {
     #[command(flatten)]
     pub objects: ObjectsArgs,
-    /// Compare everything, and mark the rows whose records are gone at Planhat.
+    /// Compare every record, and mark the rows whose records were deleted at Planhat.
     #[arg(long)]
     pub full: bool,
-    /// Mark them even if more seem gone than is likely (deletions.max_percent, deletions.max_rows).
+    /// Mark rows as deleted even beyond the deletion guard (deletions.max_percent, deletions.max_rows).
     #[arg(long, requires = "full")]
     pub allow_deletes: bool,
-    /// Fetch and compare, say what would be done, and write nothing.
+    /// Fetch and compare, print what would change, and write nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// With --dry-run: each record, and what would change in it, column by column.
+    /// With --dry-run: print each record that would change, column by column.
     #[arg(long, requires = "dry_run")]
     pub diff: bool,
     #[command(flatten)]
@@ -144,7 +144,7 @@ pub struct BackfillArgs {
     pub objects: ObjectsArgs,
     #[command(flatten)]
     pub range: HistoryRangeArgs,
-    /// Leave out what was still active on this day or later, as in 2022-01-01.
+    /// Leave out records that were still active on this day or later, as in 2022-01-01.
     #[arg(long, value_name = "DATE", value_parser = parse_date)]
     pub until: Option<DateTime<Utc>>,
     #[command(flatten)]
@@ -155,7 +155,7 @@ pub struct BackfillArgs {
 pub enum RunsCommand {
     /// Show one run, object by object.
     Show {
-        /// Its number, as `runs` lists it.
+        /// The run's id, as `runs` lists it.
         id: i64,
         #[command(flatten)]
         output: OutputArgs,
@@ -164,23 +164,23 @@ pub enum RunsCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum QuarantineCommand {
-    /// List them: how many of each object for which reason, then the latest.
+    /// List the entries: how many per object and reason, then the latest.
     List(QuarantineListArgs),
-    /// Print one with its text.
+    /// Print one entry with the text of its record.
     Show {
-        /// Its number, as `quarantine` lists it.
+        /// The entry's id, as `quarantine` lists it.
         id: i64,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Try to store what is kept of them, without asking Planhat: after a rule of the database has changed, say.
+    /// Try to store the kept texts again, without calling Planhat; for example after a database rule has changed.
     Retry {
         #[command(flatten)]
         objects: ObjectsArgs,
     },
-    /// Drop entries; a record that is listed again and still cannot be stored comes back.
+    /// Delete entries; a record that Planhat lists again and that still cannot be stored comes back.
     Drop {
-        /// Their numbers, as `quarantine` lists them.
+        /// The entries' ids, as `quarantine` lists them.
         #[arg(value_name = "ID", required = true)]
         ids: Vec<i64>,
     },
@@ -188,10 +188,10 @@ pub enum QuarantineCommand {
 
 #[derive(Debug, Args)]
 pub struct QuarantineListArgs {
-    /// Only of these objects.
+    /// Only entries of these objects.
     #[arg(value_name = "OBJECT")]
     pub objects: Vec<String>,
-    /// How many of the latest are listed one by one.
+    /// How many of the latest entries to list one by one.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: u32,
     #[command(flatten)]
@@ -200,25 +200,25 @@ pub struct QuarantineListArgs {
 
 #[derive(Debug, Args)]
 pub struct ActionsArgs {
-    /// Only of this object, e.g. companies; several with commas.
+    /// Only actions of this object, e.g. companies; separate several with commas.
     #[arg(long = "object", value_name = "OBJECT", value_delimiter = ',')]
     pub objects: Vec<String>,
-    /// Only of this kind; several with commas.
+    /// Only actions of this kind; separate several with commas.
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',', value_parser = ["created", "updated", "deleted", "restored"])]
     pub kinds: Vec<String>,
-    /// Only of the company with this id.
+    /// Only actions of the company with this id.
     #[arg(long, value_name = "ID")]
     pub company: Option<String>,
-    /// Only what was stored since: a day as in 2024-01-31, an instant as in 2024-01-31T08:00:00Z, or so long ago, as in 36h.
+    /// Only actions stored since a day (2024-01-31), an instant (2024-01-31T08:00:00Z), or within a duration (36h).
     #[arg(long, value_name = "WHEN", value_parser = parse_when)]
     pub since: Option<DateTime<Utc>>,
-    /// How many.
+    /// How many actions to print.
     #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "follow")]
     pub limit: u32,
-    /// Stay, and print new ones as they are stored.
+    /// Keep running, and print new actions as they are stored.
     #[arg(long)]
     pub follow: bool,
-    /// Go on where this consumer was, also after a restart.
+    /// Continue after the last action that this consumer was given, also after a restart.
     #[arg(long, value_name = "NAME", requires = "follow")]
     pub consumer: Option<String>,
     /// Print JSON for machines, one action a line.
@@ -243,19 +243,19 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct HistoryRangeArgs {
-    /// Years to go back; sync.history (4 years) if nothing is said.
+    /// Years to go back; the default is sync.history (4 years).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
     pub years: Option<u32>,
     /// First day to load, as in 2024-01-31.
     #[arg(long, value_name = "DATE", value_parser = parse_date)]
     pub since: Option<DateTime<Utc>>,
-    /// Everything there is.
+    /// All records, however old.
     #[arg(long)]
     pub all: bool,
 }
 
 fn parse_kind(text: &str) -> Result<ColumnType, String> {
-    ColumnType::from_sql(text).ok_or_else(|| format!("there are {}", ColumnType::ALL.map(ColumnType::sql).join(", ")))
+    ColumnType::from_sql(text).ok_or_else(|| format!("the types are {}", ColumnType::ALL.map(ColumnType::sql).join(", ")))
 }
 
 fn parse_date(text: &str) -> Result<DateTime<Utc>, String> {

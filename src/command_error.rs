@@ -28,7 +28,7 @@ impl CommandError {
         CommandError { code, error: error.into(), hint: hint.map(str::to_owned) }
     }
 
-    /// Tells the person at the terminal, and gives the exit code.
+    /// Prints the error, and returns the exit code.
     pub fn show(&self) -> ExitCode {
         print::to_stderr(&self.text());
         ExitCode::from(self.code)
@@ -39,7 +39,7 @@ impl CommandError {
         format!("{:#}{hint}", self.error)
     }
 
-    /// For those who are told of it; nobody is told that somebody else is at work.
+    /// For the events; another run's lease is not announced.
     pub fn as_start_failure(&self) -> Option<StartFailure> {
         let kind = match self.code {
             exit::BUSY => return None,

@@ -1,6 +1,6 @@
-//! Whether the data is fresh: told from what is on record of each object, by whichever command it was synced.
+//! Whether the data is fresh, from the recorded states of the objects, whichever command synced them.
 //!
-//! Pure: who asks brings the states and the clock. `status`, `/metrics` and the daemon ask here, so that they never differ.
+//! Pure: the caller passes the states and the clock. `status`, `/metrics` and the daemon all use this, so that they never differ.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use planhat_store::ObjectState;
 use serde::Serialize;
 
-/// How an object stands.
+/// The freshness of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum FreshnessState {
@@ -19,13 +19,13 @@ pub enum FreshnessState {
         last_success: DateTime<Utc>,
     },
     NeverSynced,
-    /// The token may not read it and never could: nobody waits for it.
+    /// The token may not read the object and never could: it does not count.
     Skipped,
-    /// It was synced, and somebody has dropped its table since.
+    /// It was synced, and its table was dropped since.
     TableGone,
 }
 
-/// How a workspace stands.
+/// The freshness of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freshness {
     stale_after: Duration,

@@ -1,4 +1,4 @@
-//! The process: arguments, settings, logs, exit code. What is done stands in `commands`.
+//! The process: arguments, settings, logs, exit code. The commands are in `commands`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use planhat_sync::workspace::Workspace;
 use planhat_sync::{commands, config, daemon, print, telemetry};
 use tracing::{Instrument, error_span};
 
-/// What still hangs when everything is done (a name that the system is looking up) keeps nobody waiting.
+/// The time limit for tasks that still hang when everything is done, for example a DNS lookup.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -33,7 +33,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let load = || config::load(cli.config.as_deref(), environment.clone());
     let mut settings = load()?;
     if matches!(cli.command, Command::Once(Once::Demo)) {
-        // The demo tells its story on stdout; only what goes wrong may interrupt it.
+        // The demo prints to stdout; only warnings may interrupt it.
         settings.log.level = "warn".to_owned();
     }
     telemetry::start(&settings.log, rust_log.as_deref()).map_err(anyhow::Error::new)?;

@@ -21,21 +21,21 @@ static FIRST_WRITE_ERROR: OnceLock<io::Error> = OnceLock::new();
 
 /// A result.
 pub(crate) fn to_stdout(text: &str) {
-    // What became of it is noted, and said at the end.
+    // An error is remembered, and reported when the process ends.
     let _ = write_to_stdout(&format!("{text}\n"));
 }
 
-/// Results that somebody waits for: written out when this returns.
+/// Writes results and flushes them.
 pub(crate) fn write_to_stdout(lines: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
     written.inspect_err(|error| record_write_error(copy_of(error)))
 }
 
-/// A reader that has gone away (`| head`) has what it wanted.
+/// A closed pipe (`| head`) is not an error.
 fn record_write_error(error: io::Error) {
     if error.kind() != ErrorKind::BrokenPipe {
-        // Only the first one tells what happened; the others follow from it.
+        // Only the first error is useful; the others follow from it.
         let _ = FIRST_WRITE_ERROR.set(error);
     }
 }
@@ -44,7 +44,7 @@ fn copy_of(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// How the process exits: as `code` says, and not with success when a result was lost.
+/// The exit code of the process: `code`, or a failure if a result could not be written.
 pub fn final_exit_code(code: ExitCode) -> ExitCode {
     match FIRST_WRITE_ERROR.get() {
         None => code,
@@ -55,11 +55,11 @@ pub fn final_exit_code(code: ExitCode) -> ExitCode {
     }
 }
 
-/// For the person who waits, or the journal, which sorts by urgency.
+/// Writes to stderr, for a terminal or, with a priority, for the journal.
 pub(crate) fn to_stderr(text: &str) {
     let urgency = if text.starts_with("error") { Urgency::Error } else { Urgency::Note };
     let text = if telemetry::stderr_is_the_journal() { telemetry::for_journal(urgency, text) } else { format!("{text}\n") };
-    // There is nobody else to tell.
+    // If stderr cannot be written, there is nowhere else to report it.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn red(text: &str) -> String {
     if telemetry::takes_colour(&io::stdout()) { format!("{RED}{text}{RED:#}") } else { text.to_owned() }
 }
 
-/// What others have said, for a terminal: on one line, and no character that moves the cursor or turns the order of others.
+/// Text from Planhat or PostgreSQL, for a terminal: on one line, without characters that move the cursor or reverse text.
 pub(crate) fn on_one_line(text: &str) -> String {
     let is_unsafe = |c: char| {
         c.is_control()
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_have_said_stays_on_its_line_and_in_its_colour() {
+    fn text_from_planhat_or_the_database_cannot_break_the_line_or_change_the_colour_of_the_output() {
         assert_eq!(on_one_line("\u{1b}[31mRed\r\n\u{9b}2J\u{202e}x é ✓"), "\\u{1b}[31mRed\\r\\n\\u{9b}2J\\u{202e}x é ✓");
     }
 }

@@ -1,7 +1,7 @@
-//! How far the objects of a run are: written by the pulls, read by whoever shows it.
+//! The progress of a run: pulls update it, and others show it.
 //!
-//! A run at a terminal draws bars from it, one without prints a line now and then, and the daemon tells
-//! from it whether a run is stuck.
+//! A run on a terminal draws progress bars from it, a run elsewhere logs a line now and then, and the daemon detects stuck
+//! runs with it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-/// How far one object is.
+/// The progress of one object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ObjectProgress {
     pub pages: i64,
@@ -65,7 +65,7 @@ impl Progress {
         self.state().objects.iter().map(|(object, progress)| (*object, *progress)).collect()
     }
 
-    /// For how long nothing has moved.
+    /// How long there has been no progress.
     pub fn idle_for(&self) -> Duration {
         self.state().changed_at.elapsed()
     }

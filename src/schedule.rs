@@ -1,10 +1,9 @@
-//! When a run is due.
+//! When a run of the daemon is due.
 //!
-//! A cron expression in a time zone, plus a delay that is drawn once for an installation, so that not all of
-//! them ask Planhat at the same minute. A run that was missed while the daemon was down is due at once.
+//! A cron expression in a time zone, plus a delay that is fixed per installation, so that not all installations call Planhat in
+//! the same minute. A run that was missed while the daemon was down is due at once.
 //!
-//! A schedule that ends is refused, since a daemon is for good: with it the data would get old one day, and nobody
-//! would have meant it.
+//! A schedule that ends is refused: a daemon runs for good, and one day the data would silently become stale.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -24,16 +23,16 @@ pub struct Schedule {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
-    #[error("{text:?} is no cron expression like \"0 3 * * *\" (minute, hour, day, month, weekday): {problem}")]
+    #[error("{text:?} is not a cron expression like \"0 3 * * *\" (minute, hour, day, month, weekday): {problem}")]
     Cron { text: String, problem: String },
-    #[error("{0:?} is no time zone like \"UTC\" or \"Europe/Stockholm\"")]
+    #[error("{0:?} is not a time zone like \"UTC\" or \"Europe/Stockholm\"")]
     Zone(String),
-    #[error("{0:?} never comes; \"0 3 * * *\" is every day at three")]
+    #[error("{0:?} never occurs; \"0 3 * * *\" is every day at 03:00")]
     Never(String),
-    #[error("{0:?} names years, after which nothing would run any more; leave them out (\"0 3 * * *\" is every day at three)")]
+    #[error("{0:?} names years, after which no run would start; leave them out (\"0 3 * * *\" is every day at 03:00)")]
     Ends(String),
     #[error(
-        "{} is longer than the {} between two runs of {schedule:?}, so that one would come after the next; {} works",
+        "{} is longer than the {} between two runs of {schedule:?}, so that a run could start after the next one is due; {} works",
         format_duration(*jitter), format_duration(*interval), format_duration(*interval / 10)
     )]
     Jitter { schedule: String, jitter: Duration, interval: Duration },
@@ -47,7 +46,7 @@ const A_YEAR: TimeDelta = TimeDelta::days(366);
 const RUNS_OF_SOME_WEEKS: usize = 10_000;
 
 impl Schedule {
-    /// `installation` tells this one from others; the same one always gets the same delay below `jitter`.
+    /// `installation` identifies this installation, which always gets the same delay below `jitter`.
     pub fn new(cron: &str, zone: &str, jitter: Duration, installation: &str) -> Result<Schedule, ScheduleError> {
         let parsed =
             Cron::from_str(cron).map_err(|error| ScheduleError::Cron { text: cron.to_owned(), problem: error.to_string() })?;
@@ -96,8 +95,8 @@ impl Schedule {
         Some(next.to_utc() + self.delay)
     }
 
-    /// When the next run is due if the last one began then; a moment that has passed means at once. A last one
-    /// in the future means that the clock was set back since.
+    /// When the next run is due if the last one began at `last`; a time in the past means at once. If `last` is in the future,
+    /// the clock was set back since.
     pub fn due(&self, last: Option<DateTime<Utc>>, now: DateTime<Utc>) -> DateTime<Utc> {
         last.map_or(Some(now), |last| self.next_after(last.min(now))).unwrap_or(now)
     }
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_due_every_day_at_that_hour_of_the_zone() {
+    fn a_daily_schedule_is_due_at_its_hour_in_its_time_zone() {
         assert_eq!(daily("UTC").next_after(at("2026-11-21T03:00:00Z")), Some(at("2026-11-22T03:00:00Z")));
         assert_eq!(daily("UTC").next_after(at("2026-11-21T02:59:59Z")), Some(at("2026-11-21T03:00:00Z")));
         assert_eq!(daily("Europe/Stockholm").next_after(at("2026-07-01T12:00:00Z")), Some(at("2026-07-02T01:00:00Z")));
@@ -124,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_that_a_clock_change_leaves_out_costs_no_day() {
+    fn a_run_scheduled_in_the_hour_skipped_by_daylight_saving_still_happens_that_day() {
         let schedule = Schedule::new("30 2 * * *", "Europe/Stockholm", Duration::ZERO, "").unwrap();
         let next = schedule.next_after(at("2026-03-28T12:00:00Z")).unwrap();
         assert!((at("2026-03-29T00:00:00Z")..at("2026-03-29T02:00:00Z")).contains(&next), "{next}");
     }
 
     #[test]
-    fn what_was_missed_is_due_at_once_and_a_first_run_too() {
+    fn a_missed_run_and_a_first_run_are_due_at_once() {
         let now = at("2026-11-21T09:00:00Z");
         assert_eq!(daily("UTC").due(None, now), now);
         assert!(daily("UTC").due(Some(at("2026-11-20T03:00:00Z")), now) < now);
@@ -139,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_costs_no_more_than_a_day() {
+    fn setting_the_clock_back_delays_the_next_run_by_a_day_at_most() {
         let now = at("2026-11-21T09:00:00Z");
         assert_eq!(daily("UTC").due(Some(at("2027-11-21T03:00:00Z")), now), at("2026-11-22T03:00:00Z"));
     }
 
     #[test]
-    fn the_delay_is_below_the_jitter_and_stays_the_same() {
+    fn the_delay_of_an_installation_is_constant_and_below_the_jitter() {
         let delay = |installation| {
             let schedule = Schedule::new("0 3 * * *", "UTC", Duration::from_secs(600), installation).unwrap();
             let next = schedule.next_after(at("2026-11-21T12:00:00Z")).unwrap();
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_refused() {
+    fn an_invalid_schedule_is_refused() {
         let refused = |cron, zone| Schedule::new(cron, zone, Duration::ZERO, "").unwrap_err().to_string();
         assert!(refused("every day", "UTC").contains("is no cron expression"));
         assert!(refused("0 25 * * *", "UTC").contains("is no cron expression"));
@@ -169,9 +168,9 @@ mod tests {
         insta::assert_snapshot!(
             [refused("0 3 31 2 *", "UTC"), refused("0 0 3 1 1 * 2020", "UTC"), refused("0 0 3 1 1 * 2026-2099", "UTC")].join("\n"),
             @r#"
-        "0 3 31 2 *" never comes; "0 3 * * *" is every day at three
-        "0 0 3 1 1 * 2020" names years, after which nothing would run any more; leave them out ("0 3 * * *" is every day at three)
-        "0 0 3 1 1 * 2026-2099" names years, after which nothing would run any more; leave them out ("0 3 * * *" is every day at three)
+        "0 3 31 2 *" never comes; "0 3 * * *" is every day at 03:00
+        "0 0 3 1 1 * 2020" names years, after which no run would start; leave them out ("0 3 * * *" is every day at 03:00)
+        "0 0 3 1 1 * 2026-2099" names years, after which no run would start; leave them out ("0 3 * * *" is every day at 03:00)
         "#
         );
         assert!(Schedule::new("0 0 3 * * * *", "UTC", Duration::ZERO, "").is_ok());
@@ -183,8 +182,8 @@ mod tests {
         let refused = |cron, minutes| with(cron, minutes).unwrap_err().to_string();
         assert!(with("*/15 * * * *", 15).is_ok() && with("0 3 1 1 *", 24 * 60 * 300).is_ok());
         insta::assert_snapshot!([refused("*/5 * * * *", 10), refused("0,20 3 * * 1", 30)].join("\n"), @r#"
-        10m is longer than the 5m between two runs of "*/5 * * * *", so that one would come after the next; 30s works
-        30m is longer than the 20m between two runs of "0,20 3 * * 1", so that one would come after the next; 2m works
+        10m is longer than the 5m between two runs of "*/5 * * * *", so that a run could start after the next one is due; 30s works
+        30m is longer than the 20m between two runs of "0,20 3 * * 1", so that a run could start after the next one is due; 2m works
         "#);
     }
 

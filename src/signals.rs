@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first one stops after the pages in hand, the second at once.
+//! SIGTERM and SIGINT: the first signal stops after the current pages, the second one at once.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
-/// Says that a signal has asked us to stop, and which exit code stands for it.
+/// A stop requested by a signal, and its exit code.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     pub token: CancellationToken,
@@ -30,7 +30,7 @@ pub fn listen_for(store: &Store) -> Result<Stop, anyhow::Error> {
     Ok(stop)
 }
 
-/// Listens from now on. Before that, and where nobody listens, a signal ends the process as usual.
+/// Handles signals from now on. Before that, a signal ends the process as usual.
 pub fn listen() -> Result<Stop, anyhow::Error> {
     let of_kind = |kind| signal(kind).context("could not listen for signals");
     let (mut interrupt, mut terminate) = (of_kind(SignalKind::interrupt())?, of_kind(SignalKind::terminate())?);
@@ -47,7 +47,7 @@ pub fn listen() -> Result<Stop, anyhow::Error> {
             }
             // The first signal is the one that counts.
             let _ = heard.exit_code.set(code);
-            warn!("stopping after the pages in hand; a second signal stops at once");
+            warn!("stopping after the current pages; a second signal stops at once");
             heard.token.cancel();
         }
     };

@@ -1,7 +1,7 @@
-//! Logs: to stderr, as text or as JSON, filtered by RUST_LOG or `log.level`; progress steps aside for them.
+//! Logging to stderr, as text or JSON, filtered by RUST_LOG or `log.level`, without disturbing the progress bars.
 //!
-//! Under systemd stderr is the journal, which reads the urgency of a line from its beginning (`<4>`) and takes that
-//! off again. With it `journalctl -p warning` shows what somebody should see, whatever the format.
+//! Under systemd, stderr is the journal, which reads the priority of a line from a prefix (`<4>`) and removes it. So
+//! `journalctl -p warning` shows what a person should see, in both formats.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_of_a_message_has_its_urgency_in_front() {
+    fn each_line_in_the_journal_begins_with_its_priority() {
         assert_eq!(for_journal(Urgency::Error, "error: no\n  Caused by: nobody"), "<3>error: no\n<3>  Caused by: nobody\n");
         let urgencies =
             [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE].map(|level| Urgency::of(level) as u8);

@@ -78,7 +78,7 @@ impl Workspace {
             .map_err(|error| CommandError::from(anyhow::Error::new(error).context("could not set up HTTP")))
     }
 
-    /// Whom to tell how the workspace is.
+    /// The notifier for the configured webhook and ping URL.
     pub fn notifier(&self) -> Result<Notifier, CommandError> {
         let Settings { planhat, notify, database, .. } = &self.settings;
         let NotifySettings { webhook_url, webhook_secret, format, ping_url, .. } = notify.clone();
@@ -155,11 +155,11 @@ impl Workspace {
         let unreadable = secret_files.unreadable_hint("environment").map(|why| format!(" ({why})")).unwrap_or_default();
         let folder = database.data_dir.display();
         Some(format!(
-            "there is no database yet in {folder}; set DATABASE_URL{unreadable}, or `planhat-sync sync` makes an embedded one"
+            "there is no database yet in {folder}; set DATABASE_URL{unreadable}, or run `planhat-sync sync` to create an embedded one"
         ))
     }
 
-    /// What is to be done, as far as the settings say.
+    /// The run request for these objects, with the limits from the settings.
     pub fn run_request<'a>(&self, command: &'a str, mode: Mode, objects: &'a [&'static Object]) -> RunRequest<'a> {
         RunRequest {
             command,

@@ -1,4 +1,4 @@
-//! How a workspace stands, as `status --json` and the daemon's `/api/status` show it, and the one line that says it.
+//! The status of a workspace, as `status --json` and the daemon's `/api/status` show it, and its headline.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -78,7 +78,7 @@ fn headline(anything_ran: bool, lines: &[ObjectLine], stale_after: Duration) -> 
     let gone = in_state(|state| *state == FreshnessState::TableGone);
     let skipped = in_state(|state| *state == FreshnessState::Skipped);
     if !anything_ran && never.len() == lines.len() {
-        return "nothing was synced yet; `planhat-sync sync` begins".to_owned();
+        return "nothing has been synced yet; run `planhat-sync sync`".to_owned();
     }
     let (within, failing) = (duration(stale_after), failing(lines));
     let (all, good) = (lines.len() - skipped.len(), fresh.len() - failing.len());
@@ -89,14 +89,18 @@ fn headline(anything_ran: bool, lines: &[ObjectLine], stale_after: Duration) -> 
     }
     if !gone.is_empty() {
         let what = if gone.len() == 1 { "table of" } else { "tables of" };
-        parts.push(format!("STALE: the {what} {} {}", names(&gone), if gone.len() == 1 { "is gone" } else { "are gone" }));
+        parts.push(format!(
+            "STALE: the {what} {} {}",
+            names(&gone),
+            if gone.len() == 1 { "was dropped" } else { "were dropped" }
+        ));
     }
     if !never.is_empty() {
         parts.push(format!("never synced: {}", names(&never)));
     }
     if parts.is_empty() && failing.is_empty() {
         if fresh.is_empty() {
-            parts.push("nothing may be read".to_owned());
+            parts.push("the token may not read any object".to_owned());
         } else {
             parts.push(format!("fresh: {good} of {} synced within the last {within}", objects(all)));
         }
@@ -104,7 +108,7 @@ fn headline(anything_ran: bool, lines: &[ObjectLine], stale_after: Duration) -> 
         parts.push(format!("{good} of {} fresh", objects(all)));
     }
     if !failing.is_empty() {
-        parts.push(format!("{} failed, not yet stale", names(&failing)));
+        parts.push(format!("{} failed, but still fresh enough", names(&failing)));
     }
     if !skipped.is_empty() {
         parts.push(format!("{} skipped: the token may not read {}", skipped.len(), names(&skipped)));
@@ -181,10 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn the_headline_says_what_is_fresh_and_what_is_not() {
+    fn the_headline_names_fresh_and_stale_objects() {
         let good = |object| known(object, "succeeded", Some(1));
         let gone = |object| ObjectState { has_table: false, ..good(object) };
-        check(vec![], Shown::Stale, "nothing was synced yet; `planhat-sync sync` begins");
+        check(vec![], Shown::Stale, "nothing has been synced yet; run `planhat-sync sync`");
         check(
             vec![good("companies"), good("tasks"), good("nps")],
             Shown::Fresh,
@@ -198,29 +202,29 @@ mod tests {
         check(
             vec![good("companies"), known("tasks", "failed", Some(20)), known("nps", "failed", Some(20))],
             Shown::FreshButFailing,
-            "1 of 3 objects fresh; tasks and nps failed, not yet stale",
+            "1 of 3 objects fresh; tasks and nps failed, but still fresh enough",
         );
         check(
             vec![good("companies"), known("tasks", "failed", Some(40)), known("nps", "failed", Some(20))],
             Shown::Stale,
-            "STALE: tasks not synced within the last 26h; 1 of 3 objects fresh; nps failed, not yet stale",
+            "STALE: tasks not synced within the last 26h; 1 of 3 objects fresh; nps failed, but still fresh enough",
         );
         check(vec![good("companies"), good("tasks")], Shown::Stale, "never synced: nps; 2 of 3 objects fresh");
         check(
             vec![gone("companies"), gone("tasks"), good("nps")],
             Shown::Stale,
-            "STALE: the tables of companies and tasks are gone; 1 of 3 objects fresh",
+            "STALE: the tables of companies and tasks were dropped; 1 of 3 objects fresh",
         );
         let skipped = |object| known(object, "skipped", None);
         check(
             vec![skipped("companies"), skipped("tasks"), skipped("nps")],
             Shown::Stale,
-            "nothing may be read; 3 skipped: the token may not read companies, tasks and nps",
+            "the token may not read any object; 3 skipped: the token may not read companies, tasks and nps",
         );
     }
 
     #[test]
-    fn objects_that_left_the_settings_are_not_shown() {
+    fn objects_removed_from_the_settings_are_not_shown() {
         let objects = vec![known("companies", "succeeded", Some(1)), known("nps", "failed", Some(900))];
         let quarantine = [("nps".to_owned(), 3), ("companies".to_owned(), 2)].into();
         let overview = WorkspaceOverview { latest_run: Some(run()), objects, quarantine, ..WorkspaceOverview::default() };

@@ -1,9 +1,9 @@
-//! What no tool could do without: reading all pages, and making values of them.
+//! The baseline: the work that no tool can avoid, reading all pages and parsing them.
 //!
-//! Pages are read as the tool reads them where nothing is set: 100 records a call in the order of `_id`, overlapping by one,
-//! four objects side by side and one page of each after the other, archived ones in a listing of their own; with the same HTTP
-//! client and the same JSON parser. [`parse`] makes one `serde_json::Value` of each page and finds the ends of the
-//! listings; [`download`] is told these, and does not look into what it gets.
+//! It reads pages as planhat-sync does by default: 100 records a call sorted by `_id`, overlapping by one, four objects in
+//! parallel, one page of each after the other, archived records in a listing of their own; with the same HTTP client and the
+//! same JSON parser. [`parse`] makes one `serde_json::Value` of each page and finds the ends of the listings; [`download`] gets
+//! these as an argument and does not look into the pages.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `actions`: what happened, and what happens.
+//! `actions`: prints the latest actions, or follows new ones.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -46,7 +46,7 @@ pub(super) async fn actions(workspace: &Workspace, asked: cli::ActionsArgs) -> R
     if json {
         let _ = print::write_to_stdout(&lines(&newest, json)?);
     } else if newest.is_empty() {
-        print::to_stdout("no such actions yet");
+        print::to_stdout("no actions match");
     } else {
         let header = ["id", "happened", "action", "kind", "record", "company", "end user", "what changed"];
         print::to_stdout(&print::table(&header, header.len(), newest.iter().map(row_of)));
@@ -113,7 +113,7 @@ async fn write_out(lines: String) -> std::io::Result<()> {
     }
     let (done, written) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || done.send(print::write_to_stdout(&lines)));
-    written.await.unwrap_or_else(|_| Err(std::io::Error::other("nobody wrote it")))
+    written.await.unwrap_or_else(|_| Err(std::io::Error::other("nobody the writing thread ended without a result")))
 }
 
 /// Does something, unless it is stopped before.

@@ -1,7 +1,7 @@
-//! `adopt`: a schema is bound to the token and host that are set, on the user's word.
+//! `adopt`: binds a schema to the configured token and host when a person says so.
 //!
-//! A workspace that was restored at Planhat may have other ids for all its records, so that none of the stored ones
-//! proves that it is the same. Only a person knows.
+//! After a restore at Planhat all records may have new ids, so that no stored id can prove that it is the same workspace. Only a
+//! person knows.
 
 use std::process::ExitCode;
 
@@ -22,10 +22,7 @@ pub(super) async fn adopt(workspace: &Workspace) -> Result<ExitCode, CommandErro
     let client = workspace.client()?;
     let text = with_store(workspace, async |store| {
         if matches!(store.is_set_up().await, Ok(false)) {
-            return Ok(format!(
-                "there is nothing to adopt: schema {} has no tables yet; `planhat-sync sync` makes them",
-                store.schema
-            ));
+            return Ok(format!("nothing to adopt: schema {} has no tables yet; `planhat-sync sync` creates them", store.schema));
         }
         store.migrate().await?;
         expect_accepted(&client, workspace).await?;
@@ -62,11 +59,11 @@ async fn take_over(client: &Client, store: &Store, run_id: i64) -> Result<String
         Some(before) => {
             format!("schema {schema} was bound to the workspace of another token on {}, {}", before.host, since(&before))
         }
-        None => format!("it was not noted which workspace schema {schema} belonged to"),
+        None => format!("no workspace was recorded for schema {schema} before"),
     };
     Ok(format!(
-        "{before}\nit is bound to the workspace of this token on {} now\n\
-         the next sync reads the workspace from the beginning; rows that the workspace does not have stay: where they are many, the \
+        "{before}\nit is now bound to the workspace of this token on {}\n\
+         the next sync reads the workspace from the beginning; rows that the workspace does not have are kept: if they are many, the \
          deletion guard holds them back until `planhat-sync sync --full --allow-deletes` marks them as deleted",
         now.host
     ))

@@ -37,8 +37,8 @@ fn range_of(
     if let (Some(since), Some(until)) = (since, until)
         && until <= since
     {
-        let empty = anyhow::anyhow!("nothing lies between {} and {}", since.date_naive(), until.date_naive());
-        let hint = "--until has to be later than where the history begins: say --since or --all";
+        let empty = anyhow::anyhow!("there are no days between {} and {}", since.date_naive(), until.date_naive());
+        let hint = "--until must be later than the start of the history: use --since or --all";
         return Err(CommandError::new(exit::CONFIGURATION, empty, Some(hint)));
     }
     Ok(BackfillRange { from, until })

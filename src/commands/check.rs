@@ -1,7 +1,7 @@
-//! `check`: is everything in place? One line each: ok, warn or fail, and what to do.
+//! `check`: is everything in place? One line per finding: ok, warn or fail, and what to do.
 //!
-//! Somebody waits for it, so it takes seconds whatever is wrong: Planhat and the database are asked side by side, and
-//! so are the objects; nothing is asked twice, and every wait is short.
+//! A person waits for it, so it takes seconds whatever is wrong: Planhat and the database are checked in parallel, and so are the
+//! objects; nothing is requested twice, and every timeout is short.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -121,7 +121,7 @@ async fn check_planhat(workspace: &Workspace) -> Vec<Finding> {
         findings.push(finding);
     }
     if readable == 0 {
-        findings.push(Finding::fail("token", "may not read any of the objects", exit::FAILED));
+        findings.push(Finding::fail("token", "the token may not read any of the objects", exit::FAILED));
     } else {
         findings.insert(0, Finding::ok("token", format!("accepted by {}", workspace.settings.planhat.base_url)));
     }
@@ -162,7 +162,7 @@ async fn check_database(workspace: &Workspace) -> Vec<Finding> {
 fn unresponsive(time_limit: Duration) -> Finding {
     let seconds = time_limit.as_secs();
     let text = format!(
-        "did not answer within {seconds} s; check host and port in DATABASE_URL, that no firewall is in between, and that the server is not overloaded"
+        "did not answer within {seconds} s; check the host and port in DATABASE_URL, that no firewall blocks it, and that the server is not overloaded"
     );
     Finding::fail("database", text, exit::DATABASE)
 }
@@ -179,7 +179,7 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<Vec<Finding
     let mut findings = vec![if health.version_is_supported {
         Finding::ok("database", format!("PostgreSQL {}, {place}", health.version))
     } else {
-        let text = format!("PostgreSQL {}, {place}, is too old; 15 or newer is needed", health.version);
+        let text = format!("PostgreSQL {}, {place}, is too old; version 15 or newer is required", health.version);
         Finding::fail("database", text, exit::DATABASE)
     }];
     findings.push(check_connection(store).await);
@@ -201,7 +201,7 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<Vec<Finding
     }
     findings.extend(misspelt);
     for grant in &health.missing_grants {
-        findings.push(Finding::fail("privileges", format!("missing; have an administrator run: {grant};"), exit::DATABASE));
+        findings.push(Finding::fail("privileges", format!("missing; ask an administrator to run: {grant};"), exit::DATABASE));
     }
     Ok(findings)
 }
@@ -226,14 +226,16 @@ async fn check_connection(store: &Store) -> Finding {
         ConnectionSecurity::Verified => Finding::ok("connection", "encrypted, and the server's certificate is verified"),
         ConnectionSecurity::AuthorityVerified => Finding::ok(
             "connection",
-            "encrypted, and the server's certificate is verified but for its name; sslmode=verify-full looks at that too",
+            "encrypted, and the server's certificate is verified except for its host name; sslmode=verify-full verifies that too",
         ),
         ConnectionSecurity::Encrypted => Finding::warn(
             "connection",
-            format!("encrypted, but the server's certificate is not verified: whoever is on the way could pose as it; {VERIFY}"),
+            format!(
+                "encrypted, but the server's certificate is not verified: someone on the network path could impersonate it; {VERIFY}"
+            ),
         ),
         ConnectionSecurity::Unencrypted => {
-            Finding::warn("connection", format!("not encrypted: whoever is on the way can read the data; {VERIFY}"))
+            Finding::warn("connection", format!("not encrypted: someone on the network path can read the data; {VERIFY}"))
         }
     }
 }
@@ -243,7 +245,7 @@ async fn tables(store: &Store, is_set_up: Result<bool, store::StoreError>) -> Fi
     let schema = &store.schema;
     let synced = match is_set_up {
         Ok(true) => store.read_only(async |db| store::synced_tables(db, schema).await).await,
-        Ok(false) => return Finding::ok("tables", "none yet; the first sync makes them"),
+        Ok(false) => return Finding::ok("tables", "none yet; the first sync creates them"),
         Err(error) => Err(error),
     };
     let synced = match synced {
@@ -257,10 +259,10 @@ async fn tables(store: &Store, is_set_up: Result<bool, store::StoreError>) -> Fi
         synced.iter().filter(|(_, is_there)| !is_there).map(|(object, _)| format!("{schema}.{object}")).collect();
     match (synced.len(), gone.len()) {
         (0, _) => Finding::ok("tables", format!("none yet in schema {schema}; the first sync makes them")),
-        (count, 0) => Finding::ok("tables", format!("{count}, made by this version")),
+        (count, 0) => Finding::ok("tables", format!("{count}, created by this version")),
         (count, lost) => {
             let text = format!(
-                "{lost} of {count} that were synced are gone ({}); the next sync makes them again, and loads them from the beginning",
+                "{lost} of {count} synced tables were dropped ({}); the next sync creates them again and loads them from the beginning",
                 gone.join(", ")
             );
             Finding::warn("tables", text)
@@ -274,7 +276,7 @@ fn check_settings(settings: &Settings) -> Vec<Finding> {
     let mut findings: Vec<_> = warnings.map(|(key, doubt)| Finding::warn("settings", format!("{key} {doubt}"))).collect();
     findings.extend(settings.secret_files.open_to_others().map(|path| {
         let path = path.display();
-        Finding::warn("secrets", format!("{path} can be read by others on this machine; `chmod 600 {path}` closes it"))
+        Finding::warn("secrets", format!("{path} can be read by other users of this machine; run `chmod 600 {path}`"))
     }));
     findings
 }
@@ -286,17 +288,20 @@ async fn check_workspace(workspace: &Workspace, store: &Store, is_set_up: bool) 
     Some(match run::recognize(&client, store).await {
         Ok(Recognized::Bound(binding)) => {
             let since = binding.bound_at.format("%Y-%m-%d %H:%M:%S UTC");
-            Finding::ok(WORKSPACE, format!("schema {schema} is filled by this token from {} since {since}", binding.host))
+            Finding::ok(
+                WORKSPACE,
+                format!("schema {schema} belongs to the workspace of this token on {} since {since}", binding.host),
+            )
         }
         // There is nothing yet, as is said of the tables.
         Ok(Recognized::New { .. }) if !is_set_up => return None,
         // Tables that may not be read are named with the privileges.
         Err(run::RunError::Store(_)) if !is_set_up => return None,
         Ok(Recognized::New { .. }) => {
-            Finding::ok(WORKSPACE, format!("nothing is stored in schema {schema}; the next sync binds it"))
+            Finding::ok(WORKSPACE, format!("schema {schema} is empty; the next sync binds it to this workspace"))
         }
         Ok(Recognized::Proven { evidence, .. }) => {
-            Finding::ok(WORKSPACE, format!("schema {schema} belongs to this workspace, which the next sync notes: {evidence}"))
+            Finding::ok(WORKSPACE, format!("schema {schema} belongs to this workspace, which the next sync records: {evidence}"))
         }
         Err(error) => {
             let failure = CommandError::from(error);

@@ -73,7 +73,7 @@ async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop:
         return Ok(ExitCode::from(sync::exit_code(&first, stop)));
     }
 
-    print::to_stdout("\n$ planhat-sync schema      # what landed");
+    print::to_stdout("\n$ planhat-sync schema      # what was loaded");
     print::to_stdout(&schema::overview(&schema::tables(store, &[]).await?));
 
     print::to_stdout("\n$ psql -c 'select … from planhat.companies'      # properties and custom fields are columns");
@@ -96,10 +96,10 @@ async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop:
     );
     print::to_stdout(&companies(workspace, store, " where _run_id = 2").await?);
     print::to_stdout(&format!(
-        "\nThe demo is over; its data is gone. For your own workspace:\n\n  \
+        "\nThe demo is over; its data has been deleted. For your own workspace:\n\n  \
          export PLANHAT_API_TOKEN=…        # of a private app in Planhat, with read access\n  \
          export DATABASE_URL=postgres://user:password@host:5432/database    # or leave it out for the embedded one\n  \
-         planhat-sync check                # says what is missing\n  \
+         planhat-sync check                # prints what is missing\n  \
          planhat-sync sync                 # the first time up to {} years of history, then what changed",
         workspace.settings.sync.history.as_secs() / (365 * 86_400),
     ));

@@ -1,4 +1,4 @@
-//! `health`: asks the daemon on this machine whether it lives, for containers without another tool to ask.
+//! `health`: asks the daemon on this machine whether it is alive, for containers that have no other tool for that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -13,7 +13,11 @@ use crate::workspace::Workspace;
 
 pub(super) async fn health(workspace: &Workspace) -> Result<ExitCode, CommandError> {
     let Some(address) = workspace.settings.daemon.listen else {
-        return Err(CommandError::new(exit::CONFIGURATION, anyhow!("the daemon serves nothing"), Some("set daemon.listen")));
+        return Err(CommandError::new(
+            exit::CONFIGURATION,
+            anyhow!("the daemon does not listen on any address"),
+            Some("set daemon.listen"),
+        ));
     };
     let url = format!("http://{}/healthz", reachable(address));
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
@@ -26,7 +30,7 @@ pub(super) async fn health(workspace: &Workspace) -> Result<ExitCode, CommandErr
             print::to_stdout("ok");
             Ok(ExitCode::SUCCESS)
         }
-        Err(error) => Err(anyhow::Error::new(error).context(format!("no daemon answers at {url}")).into()),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("no daemon answered at {url}")).into()),
     }
 }
 

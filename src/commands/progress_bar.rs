@@ -1,5 +1,5 @@
-//! How far a run is, for the person who waits for it: a line per object that moves on a terminal, a line in
-//! the log now and then elsewhere.
+//! Shows the progress of a run to the person who waits: a moving line per object on a terminal, a log line now and then
+//! elsewhere.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;

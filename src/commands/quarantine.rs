@@ -1,7 +1,7 @@
 //! `quarantine`: which records could not be stored and why, their texts, and what to do about them.
 //!
-//! Looking reads the database alone: no token, no lease, nothing changed. What Planhat or the database said is printed
-//! without its control characters, so that it neither moves the cursor nor begins a line of its own.
+//! Listing and showing read the database only: no token, no lease, no change. Texts from Planhat and PostgreSQL are printed
+//! without control characters, so that they can neither move the cursor nor start a line.
 
 use std::process::ExitCode;
 
@@ -125,7 +125,7 @@ pub(super) async fn drop(workspace: &Workspace, ids: &[i64]) -> Result<ExitCode,
     .await?;
     if !dropped.is_empty() {
         print::to_stdout(&format!(
-            "dropped {}; a record that is listed again and still cannot be stored comes back",
+            "deleted {}; a record that Planhat lists again and that still cannot be stored comes back",
             records(dropped.len() as u64)
         ));
     }
@@ -148,14 +148,19 @@ impl ObjectRetry {
         let (name, left) = (self.object.name, records(self.left));
         match self.retried {
             None => {
-                format!("{name}: {left} wait for the next sync: what its privacy rules leave of a text is not what Planhat sent")
+                format!(
+                    "{name}: {left} wait for the next sync: the kept texts are masked by the privacy rules and cannot be stored"
+                )
             }
             Some(RetryCounts { stored, refused }) if self.left == 0 && refused == 0 => {
                 format!("{name}: stored {}", records(stored))
             }
             Some(RetryCounts { stored, refused }) => {
-                let rest =
-                    if refused < self.left { "; the rest has no id or no whole text and waits for the next sync" } else { "" };
+                let rest = if refused < self.left {
+                    "; the others have no id or no complete text and wait for the next sync"
+                } else {
+                    ""
+                };
                 format!("{name}: stored {}, {refused} refused again, {left} in quarantine{rest}", records(stored))
             }
         }
@@ -215,11 +220,11 @@ fn text_of(overview: &QuarantineOverview) -> String {
     let all: i64 = overview.waiting.iter().map(|waiting| waiting.records).sum();
     let more = all - overview.entries.len() as i64;
     if more > 0 {
-        text.push_str(&format!("\nand {more} more; --limit shows more of them"));
+        text.push_str(&format!("\nand {more} more; --limit lists more of them"));
     }
     text.push_str(
-        "\neach is tried again whenever it is listed; `planhat-sync quarantine show ID` prints its text, \
-         `quarantine retry` tries to store what is kept",
+        "\na sync tries each of them again when Planhat lists it; `planhat-sync quarantine show ID` prints the text, \
+         `quarantine retry` tries to store the kept texts",
     );
     text
 }
@@ -244,10 +249,10 @@ fn records(count: u64) -> String {
 
 fn no_entry(ids: &[i64]) -> CommandError {
     let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
-    let missing = anyhow!("there is no entry {} in quarantine", ids.join(", "));
+    let missing = anyhow!("the quarantine has no entry {}", ids.join(", "));
     CommandError::new(
         exit::CONFIGURATION,
         missing,
-        Some("`planhat-sync quarantine` lists them; one whose record was stored is gone"),
+        Some("`planhat-sync quarantine` lists the entries; an entry is removed once its record is stored"),
     )
 }

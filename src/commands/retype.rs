@@ -1,4 +1,4 @@
-//! `retype`: one column gets another type, on the user's word.
+//! `retype`: changes the type of one column.
 
 use std::process::ExitCode;
 
@@ -56,11 +56,11 @@ async fn change(
     });
     let retyped = retyped.await?;
     let misfits = match retyped.misfits {
-        0 => "all of them fit".to_owned(),
+        0 => "all values fit".to_owned(),
         count => format!("{count} do not fit and are kept in _misfits"),
     };
     Ok(format!(
-        "{place} is {} now: {} values moved in, {misfits}\n`planhat-sync backfill {}` writes them again as Planhat has them",
+        "{place} is {} now: {} values moved into it, {misfits}\n`planhat-sync backfill {}` writes the values again as Planhat has them",
         kind.sql(),
         retyped.fitting,
         object.name
@@ -71,7 +71,7 @@ async fn change(
 async fn find_column(store: &Store, object: &Object, column: &str) -> Result<Column, CommandError> {
     if !store.is_set_up().await? {
         let missing = anyhow!("{} has no table yet", object.name);
-        return Err(CommandError::new(exit::CONFIGURATION, missing, Some("`planhat-sync sync` makes it")));
+        return Err(CommandError::new(exit::CONFIGURATION, missing, Some("`planhat-sync sync` creates it")));
     }
     let columns = store.transaction(async |db| store::load_columns(db, &store.schema, object).await).await?;
     find(&columns, object, column).cloned()
@@ -83,7 +83,7 @@ fn find<'a>(columns: &'a Columns, object: &Object, name: &str) -> Result<&'a Col
     };
     match columns.named(name) {
         Some(column) if column.planhat_name == "_id" => {
-            Err(wrong("planhat__id is the key of its table and stays text".to_owned()))
+            Err(wrong("planhat__id is the primary key of its table and must stay text".to_owned()))
         }
         Some(column) => Ok(column),
         None => {

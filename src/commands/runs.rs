@@ -1,4 +1,4 @@
-//! `runs`: what ran, and what each run did.
+//! `runs`: the history of runs, and what each run did.
 
 use std::process::ExitCode;
 
@@ -33,7 +33,7 @@ pub(super) async fn list(workspace: &Workspace, count: u32, output: OutputArgs) 
     if output.json {
         print::json(&runs)?;
     } else if runs.is_empty() {
-        print::to_stdout("nothing ran yet; `planhat-sync sync` begins");
+        print::to_stdout("no run yet; start one with `planhat-sync sync`");
     } else {
         let rows = runs.iter().map(line_of);
         print::to_stdout(&print::table(&["run", "command", "status", "began", "time", "why"], 6, rows));

@@ -1,4 +1,4 @@
-//! `schema`: which Planhat field is behind a column.
+//! `schema`: which Planhat field is behind each column.
 
 use std::process::ExitCode;
 
@@ -124,7 +124,7 @@ impl ColumnInfo {
 /// One line per table.
 pub(super) fn overview(tables: &[TableInfo]) -> String {
     if tables.is_empty() {
-        return "no tables yet; `planhat-sync sync` makes them".to_owned();
+        return "no tables yet; `planhat-sync sync` creates them".to_owned();
     }
     let custom = |table: &TableInfo| table.columns.iter().filter(|field| field.origin == "custom").count();
     let rows = tables.iter().map(|table| {

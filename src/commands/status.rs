@@ -1,4 +1,4 @@
-//! `status`: is my data fresh? For people, and by its exit code for monitors.
+//! `status`: is the data fresh? For people, and by its exit code for monitors.
 
 use std::process::ExitCode;
 
@@ -64,7 +64,7 @@ fn notes(status: &Status, schema: &str) -> String {
     for line in &status.objects {
         if line.state == FreshnessState::TableGone {
             let load = "the next sync loads it again";
-            text.push_str(&format!("\ntable {schema}.{} is gone; {load}", line.object));
+            text.push_str(&format!("\ntable {schema}.{} was dropped; {load}", line.object));
         }
         if let Some(known) = &line.known
             && let Some(reason) = &known.reason
@@ -80,8 +80,8 @@ fn notes(status: &Status, schema: &str) -> String {
     for misfit in &status.misfits {
         let store::MisfitColumn { object, column, r#type, would_fit, .. } = misfit;
         text.push_str(&format!(
-            "\n{object}.{column} ({type}) has values of another type, kept in _misfits; they may stay. \
-             `planhat-sync retype {object} {column} {would_fit}` makes room for all of them"
+            "\n{object}.{column} ({type}) has values of another type (type mismatches), kept in _misfits; they are safe there. \
+             `planhat-sync retype {object} {column} {would_fit}` gives the column a type that holds all of them"
         ));
     }
     text
@@ -91,12 +91,12 @@ fn row_of(line: &ObjectLine) -> Vec<String> {
     let or_never = |instant: Option<_>| instant.map_or_else(|| "never".to_owned(), print::instant);
     let has_failed = line.known.as_ref().is_some_and(|known| known.status == "failed");
     let state = match line.state {
-        FreshnessState::Fresh if has_failed => "not yet stale",
+        FreshnessState::Fresh if has_failed => "still fresh",
         FreshnessState::Fresh => "fresh",
         FreshnessState::Stale { .. } => "STALE",
         FreshnessState::NeverSynced => "never synced",
         FreshnessState::Skipped => "skipped",
-        FreshnessState::TableGone => "table gone",
+        FreshnessState::TableGone => "table dropped",
     };
     let start = [line.object.to_owned(), state.to_owned()];
     let Some(known) = &line.known else {

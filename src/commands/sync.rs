@@ -63,7 +63,7 @@ pub(super) async fn run_and_show(
     }
 }
 
-/// The run and what is said of it; no summary if it was stopped before it began.
+/// Runs once and sends events; no summary if the run was stopped before it began.
 async fn run_once(
     client: &Client,
     store: &Store,
@@ -82,7 +82,7 @@ async fn run_once(
         Err(run::RunError::Stopped) => return Ok((None, stop)),
         // Who has asked for the end need not be told that the database hangs: what is committed is kept all the same.
         Err(error) if stop.token.is_cancelled() && *error.kind().root() == ErrorKind::DatabaseUnresponsive => {
-            warn!(error = %Chain(&error), "stopped; the database does not answer, so the next run notes that this one was interrupted");
+            warn!(error = %Chain(&error), "stopped; the database does not respond; the next run will mark this one as interrupted");
             return Ok((None, stop));
         }
         ended => ended?,
@@ -154,7 +154,7 @@ pub(super) fn text_of(summary: &Summary) -> String {
     let untried = summary.objects.iter().filter(|object| object.run.scan.is_none() && object.failure.is_none()).count();
     if untried > 0 {
         let objects = if untried == 1 { "1 object was" } else { &format!("{untried} of the objects were") };
-        text.push_str(&format!("\nthe run ended before {objects} tried"));
+        text.push_str(&format!("\nthe run ended before {objects} synced"));
     }
     let (status, time) = (summary.status.as_str(), print::seconds(summary.seconds));
     text.push_str(&match summary.run_id {
@@ -198,7 +198,7 @@ fn table_of(summary: &Summary) -> String {
     print::table(&header, 2, rows)
 }
 
-/// So many names of properties fit a terminal; `--json` has them all.
+/// The most property names that are printed; `--json` has them all.
 const NAMED_OVERFLOWING: usize = 20;
 
 fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
@@ -212,7 +212,7 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
         (_, Some(_)) => notes.push(format!("failed {object}: {reason}{hint}")),
         (ObjectStatus::Partial, None) => notes.push(format!("warning: {reason}{hint}")),
         (ObjectStatus::Interrupted, None) if run.scan.is_some() => {
-            notes.push(format!("stopped {object}: the next run goes on from there"))
+            notes.push(format!("stopped {object}: the next run resumes from there"))
         }
         _ => {}
     }
@@ -221,9 +221,10 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
         let (count, kept) = (records(run.figures.quarantined), if is_preview { "would be put" } else { "were put" });
         notes.push(format!("warning: {count} of {object} could not be stored and {kept} in quarantine"));
     }
-    for (count, what) in
-        [(run.figures.deleted, "marked as deleted"), (run.figures.restored, "back, and no longer marked as deleted")]
-    {
+    for (count, what) in [
+        (run.figures.deleted, "marked as deleted"),
+        (run.figures.restored, "found again at Planhat and no longer marked as deleted"),
+    ] {
         if count > 0 {
             let rows = if count == 1 { "row" } else { "rows" };
             notes.push(format!("{object}: {count} {rows} {what}"));
@@ -237,8 +238,10 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
         let named: Vec<_> = overflowing.iter().take(NAMED_OVERFLOWING).map(|name| format!("{name:?}")).collect();
         let more = overflowing.len() - named.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        notes
-            .push(format!("warning: {object} has no room for all its properties; kept in _overflow: {}{more}", named.join(", ")));
+        notes.push(format!(
+            "warning: {object} has more properties than its table has columns for; their values are kept in _overflow: {}{more}",
+            named.join(", ")
+        ));
     }
     notes
 }
@@ -250,8 +253,8 @@ fn misfit_line(object: &str, column: &str, misfits: &Misfits, with_values: bool)
     let values = if *count == 1 { "1 value" } else { &format!("{count} values") };
     let samples = if with_values { format!(", such as {}", samples.join(", ")) } else { String::new() };
     format!(
-        "{object}.{column} has {values} of another type{samples}, kept in _misfits; they may stay there\n  \
-         hint: `planhat-sync retype {object} {column} {}` makes room for all of them",
+        "{object}.{column} has {values} of another type{samples} (type mismatch), kept in _misfits; they are safe there\n  \
+         hint: `planhat-sync retype {object} {column} {}` gives the column a type that holds all of them",
         would_fit.sql()
     )
 }
@@ -260,7 +263,7 @@ fn misfit_line(object: &str, column: &str, misfits: &Misfits, with_values: bool)
 fn preview_lines(object: &str, preview: &Preview) -> Vec<String> {
     let mut lines = Vec::new();
     if !preview.columns.is_empty() {
-        let table = if preview.creates_table { "make the table, with" } else { "add" };
+        let table = if preview.creates_table { "create the table with" } else { "add" };
         let names: Vec<_> = preview.columns.iter().map(|column| format!("{} {}", column.column, column.r#type)).collect();
         let columns = if names.len() == 1 { "column" } else { "columns" };
         lines.push(format!("{object}: would {table} {} {columns}: {}", names.len(), names.join(", ")));
@@ -276,7 +279,7 @@ fn preview_lines(object: &str, preview: &Preview) -> Vec<String> {
         );
     }
     if preview.is_lower_bound {
-        lines.push(format!("{object}: there are more changes than are counted here"));
+        lines.push(format!("{object}: there are more changes; the counts are a lower bound"));
     }
     if preview.not_shown > 0 {
         let more = if preview.not_shown == 1 { "record" } else { "records" };
@@ -291,12 +294,12 @@ mod tests {
     use planhat_model::catalog::ColumnType;
 
     #[test]
-    fn values_of_another_type_are_shown_to_a_person_alone() {
+    fn sample_values_of_type_mismatches_are_shown_only_on_a_terminal() {
         let misfits = Misfits { count: 61, would_fit: ColumnType::Text, samples: vec!["\"n/a\"".to_owned()] };
         assert_eq!(
             misfit_line("companies", "planhat__seats__custom", &misfits, true),
-            "companies.planhat__seats__custom has 61 values of another type, such as \"n/a\", kept in _misfits; they may stay there\n  \
-             hint: `planhat-sync retype companies planhat__seats__custom text` makes room for all of them"
+            "companies.planhat__seats__custom has 61 values of another type, such as \"n/a\" (type mismatch), kept in _misfits; they are safe there\n  \
+             hint: `planhat-sync retype companies planhat__seats__custom text` gives the column a type that holds all of them"
         );
         assert!(!misfit_line("companies", "planhat__seats__custom", &misfits, false).contains("n/a"));
     }

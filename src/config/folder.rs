@@ -1,8 +1,8 @@
-//! The usual folder, /etc/planhat-sync: settings and secrets where a service and whoever looks by hand both find them.
+//! The service folder, /etc/planhat-sync: settings and secrets that both the service and a person at the command line use.
 //!
-//! A unit hands its service the secrets as credentials, and the lines of `environment` as variables. By hand there is
-//! neither, so the same files are read from here, after everything that is said explicitly. What this user may not
-//! read is left out, and named once it turns out to be missing.
+//! A systemd unit passes secrets to its service as credentials, and the lines of `environment` as variables. A person at the
+//! command line has neither, so the same files are read from here, with lower precedence than explicit settings. A file that this user
+//! may not read is skipped, and named when its value turns out to be missing.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -23,15 +23,15 @@ pub struct SecretFiles {
 }
 
 impl SecretFiles {
-    /// What to do about a secret that is missing, if it stands in a file of this name, or among the variables of the
-    /// folder, that this user may not read.
+    /// A hint for a missing secret, if a file of this name, or the environment file, exists but may not be read by this
+    /// user.
     pub fn unreadable_hint(&self, name: &str) -> Option<String> {
         let may_hold_it = |path: &&PathBuf| path.ends_with(name) || path.ends_with(ENVIRONMENT);
         let path = self.unreadable.iter().find(may_hold_it)?;
-        Some(format!("{} cannot be read by this user: use sudo", path.display()))
+        Some(format!("{} cannot be read by this user; use sudo", path.display()))
     }
 
-    /// Those of the used ones that somebody else on this machine can read.
+    /// Those of the used files that other users of this machine can read.
     pub fn open_to_others(&self) -> impl Iterator<Item = &Path> {
         self.used.iter().map(PathBuf::as_path).filter(|path| is_open_to_others(path))
     }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_stand_in_lines_as_systemd_has_them() {
+    fn the_environment_file_is_read_as_systemd_reads_it() {
         let text =
             "# a comment\n; another\n\nDATABASE_URL=postgres://a@b/c?x=y\n PLANHAT_API_URL = \"https://x\"\nODD\nA='b c'\n";
         let found: Vec<_> = variables_in(text).collect();
@@ -109,7 +109,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_is_open_to_others_by_its_mode_and_the_folders_on_the_way() {
+    fn whether_others_can_read_a_file_depends_on_its_mode_and_the_modes_of_its_folders() {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
         let folder = tempfile::tempdir().unwrap();
         let mode = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();

@@ -52,7 +52,7 @@ pub struct Settings {
     pub notify: NotifySettings,
     pub database: DatabaseSettings,
     pub log: LogSettings,
-    /// What of records may be kept, and how.
+    /// The privacy rules.
     #[serde(skip)]
     pub rules: ByObject<Rules>,
     /// What does not by itself make a row another one, besides the catalogue.
@@ -107,7 +107,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn objects_are_a_list_a_text_with_commas_or_all() {
+    fn objects_are_set_as_a_list_a_comma_separated_text_or_all() {
         let names = |value: &str| {
             let settings = with(&[("PLANHAT_SYNC__PLANHAT__OBJECTS", value)]).unwrap();
             settings.planhat.objects.iter().map(|object| object.name).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! What is said of the properties of objects, in `[objects.NAME]`: what may be kept of them, and what moves by itself.
+//! The settings per object, `[objects.NAME]`: privacy rules, and properties that are ignored when comparing.
 
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
@@ -55,7 +55,7 @@ impl Settings {
             of.check(key.is_some()).map_err(|(list, problem)| bad(&format!(".{list}"), problem))?;
             let said = of.rules().map_err(|problem| bad("", problem))?;
             if !said.is_empty() {
-                // What could be asked of Planhat with the token is no secret to who has it.
+                // The token may be the key: a person who has it can read the records anyway.
                 let rules_of_object = Rules::new(said, key).with_identity_key(self.planhat.token.as_ref());
                 rules.insert(object, rules_of_object);
             }
@@ -86,7 +86,7 @@ impl PropertySettings {
     /// Looks for what makes no sense in a list by itself.
     fn check(&self, has_key: bool) -> Result<(), (&'static str, String)> {
         if self.include.is_some() && self.include().is_empty() {
-            return Err(("include", "names nothing: leave it out, or name what is to be stored".to_owned()));
+            return Err(("include", "is an empty list: remove it, or list what is to be stored".to_owned()));
         }
         if !self.hash.is_empty() && !has_key {
             let problem = "needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)";
@@ -121,9 +121,11 @@ impl PropertySettings {
 /// Why a name can be none of a property that there may be rules for.
 fn why_no_property(name: &str) -> Option<&'static str> {
     match name {
-        "_id" => Some("by which rows are told apart: it is always stored as it is"),
-        "" | "custom." => Some("which is no name"),
-        _ if name.trim() != name && !name.starts_with("custom.") => Some("with a space that no property has"),
+        "_id" => Some("the primary key, which is always stored unchanged"),
+        "" | "custom." => Some("which is not a name"),
+        _ if name.trim() != name && !name.starts_with("custom.") => {
+            Some("with a leading or trailing space, which no property name has")
+        }
         _ if name.contains('\0') => Some("with a NUL character; write \u{2400} for it, as in planhat_sync.columns"),
         _ if name.starts_with("planhat__") => Some(
             "a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as \"custom.NAME\"",
@@ -143,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_kept_of_an_object_is_said_in_a_table_of_its_own() {
+    fn privacy_rules_of_an_object_are_set_in_a_section_of_their_own() {
         let file = file(
             "[privacy]\nhash_key = 'sixteen or more characters'\n[objects.endusers]\nexclude = ['phone', 'custom.Days, left']\n\
              hash = ['email']\nignore_changes = ['usage', 'custom.Age']\n[objects.companies]\nredact = ['custom']\n",
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_make_no_sense_are_refused_with_what_to_do() {
+    fn contradictory_privacy_rules_are_refused_with_what_to_do() {
         let refused = |text: &str| {
             let file = file(text);
             message(load(Some(file.path()), HashMap::new())).replace(&file.path().display().to_string(), "FILE")
@@ -186,14 +188,14 @@ mod tests {
         insta::assert_snapshot!(all.map(refused).join("\n"), @r#"
         setting "objects.endusers.hash" needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)
         setting "privacy.hash_key" is shorter than 16 characters; `openssl rand -hex 32` makes a good one
-        setting "objects.endusers.exclude" names "_id", by which rows are told apart: it is always stored as it is
-        setting "objects.endusers.ignore_changes" names "_id", by which rows are told apart: it is always stored as it is
+        setting "objects.endusers.exclude" names "_id", the primary key, which is always stored unchanged
+        setting "objects.endusers.ignore_changes" names "_id", the primary key, which is always stored unchanged
         setting "objects.endusers" names "phone" twice: only one of include, exclude, hash and redact can be right
         setting "objects.endusers" names "custom.*" twice: only one of include, exclude, hash and redact can be right
-        setting "objects.endusers.include" names nothing: leave it out, or name what is to be stored
+        setting "objects.endusers.include" is an empty list: remove it, or list what is to be stored
         setting "objects.endusers.exclude" names "planhat__phone", a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as "custom.NAME"
-        setting "objects.endusers.exclude" names "custom.", which is no name
-        setting "objects.endusers.exclude" names "phone ", with a space that no property has
+        setting "objects.endusers.exclude" names "custom.", which is not a name
+        setting "objects.endusers.exclude" names "phone ", with a leading or trailing space, which no property name has
         unknown setting "objects.endusers.exlude" in FILE; did you mean "objects.endusers.exclude"?
         unknown setting "objects.enduser.exclude" in FILE; did you mean "objects.endusers.exclude"?
         unknown object "enduser"; did you mean "endusers"? (there are companies, endusers, licenses, opportunities, projects, tasks, tickets, nps, conversations, assets, churn, issues, users, invoices, campaigns, objectives, sales, workflows, workspaces, timeentries, timesheets, deals, lineitems, products, customfields)

@@ -1,9 +1,8 @@
-//! What a reload takes over.
+//! What a reload (SIGHUP) applies.
 //!
-//! Everything but the database, the log and the address that is listened on applies from the next run on; these three
-//! are in use for as long as the process lives, so it goes on with the ones that it has, and says so. Both sides are
-//! compared key by key. The structs are taken apart without `..`, so that a new setting that has no place here does not
-//! compile.
+//! Every setting applies from the next run on, except the database, the log and the listening address: these are in use as long as
+//! the process lives, so it keeps the old ones and reports that. Old and new settings are compared key by key. The structs are
+//! destructured without `..`, so that a new setting that is missing here does not compile.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +14,10 @@ use super::{
     PlanhatSettings, PrivacySettings, Settings, SyncSettings,
 };
 
-/// Settings that were read again, and what became of those that differ.
+/// The result of a reload: the settings in effect, and which keys changed.
 #[derive(Debug)]
 pub struct Reload {
-    /// What the process goes on with.
+    /// The settings in effect from now on.
     pub settings: Settings,
     /// Keys with a new value, from the next run on.
     pub applied: Vec<String>,
@@ -52,9 +51,9 @@ impl Reload {
 /// For the log, and for systemd: keys, never values.
 impl std::fmt::Display for Reload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the settings have been read again")?;
+        f.write_str("settings reloaded")?;
         if self.applied.is_empty() && self.needs_restart.is_empty() {
-            return f.write_str("; none has changed");
+            return f.write_str("; nothing has changed");
         }
         for (what, keys) in [("applied", &self.applied), ("needs a restart", &self.needs_restart)] {
             if !keys.is_empty() {
@@ -84,7 +83,7 @@ fn value_of<'a>(keys: &'a Keys, key: &str) -> Option<&'a str> {
 }
 
 fn keys_of(settings: &Settings) -> Keys {
-    // Rules, and what is volatile, follow from the other settings; where secrets were found is no setting.
+    // Privacy rules and ignored properties are derived from other settings; where secrets were found is not a setting.
     let Settings {
         planhat,
         pages: PagesSettings { overlap },
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_applies_and_what_needs_a_restart_is_named_by_its_key_and_without_its_value() {
+    fn a_reload_reports_the_keys_that_apply_and_the_keys_that_need_a_restart_without_their_values() {
         let before = [("PLANHAT_API_TOKEN", "old-token"), ("DATABASE_URL", "postgres://u:old@h/d")];
         let after = [
             ("PLANHAT_API_TOKEN", "new-token"),
@@ -265,14 +264,14 @@ mod tests {
             ("PLANHAT_SYNC__OBJECTS__USERS__EXCLUDE", "email"),
         ];
         insta::assert_snapshot!([said(&before, &before), said(&before, &after), said(&after, &before)].join("\n"), @"
-        the settings have been read again; none has changed
-        the settings have been read again; applied: daemon.jitter, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
-        the settings have been read again; applied: daemon.jitter, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
+        settings reloaded; nothing has changed
+        settings reloaded; applied: daemon.jitter, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
+        settings reloaded; applied: daemon.jitter, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
         ");
     }
 
     #[test]
-    fn a_process_goes_on_with_what_only_a_restart_changes() {
+    fn a_reload_keeps_the_settings_that_need_a_restart() {
         let running = with(&[("DATABASE_URL", "postgres://u@h/old"), ("PLANHAT_SYNC__LOG__LEVEL", "warn")]);
         let read = with(&[
             ("DATABASE_URL", "postgres://u@h/new"),
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn every_documented_setting_has_its_place() {
+    fn a_reload_knows_every_documented_setting() {
         let documented: toml::Table = toml::from_str(include_str!("../../config/default.toml")).unwrap();
         let documented = documented.iter().flat_map(|(section, keys)| {
             keys.as_table().unwrap().keys().map(move |key| format!("{section}.{key}")).collect::<Vec<_>>()

@@ -36,6 +36,6 @@ impl From<ScheduleError> for SettingsError {
             ScheduleError::Zone(_) => "daemon.time_zone",
             ScheduleError::Jitter { .. } => "daemon.jitter",
         };
-        SettingsError::Bad { key: key.to_owned(), problem: format!("does not work: {error}") }
+        SettingsError::Bad { key: key.to_owned(), problem: format!("cannot be used: {error}") }
     }
 }

@@ -1,7 +1,7 @@
-//! Where settings come from: the defaults, a file, the environment, and the files in which secrets stand.
+//! Where settings come from: the defaults, a file, environment variables, and files with secrets.
 //!
-//! Without a file that the user names, all of the usual folder counts: its settings, and by hand its variables and secrets
-//! too. With one nothing of it does, since that is another installation.
+//! If the user names no settings file, the whole service folder is used: its settings, and at the command line its variables and
+//! secrets too. If the user names a file, nothing of the service folder is used, because that is another installation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -62,7 +62,7 @@ fn merge(
     let mut secret_files = SecretFiles::default();
     apply_customary_names(&mut variables, &mut secret_files)?;
     refuse_unknown(&known, keys_of(&source_of(variables.clone())).map_err(unreadable)?, "the environment")?;
-    // A service has been handed what stands there.
+    // A service gets these values from systemd.
     let folder = folder.filter(|_| !variables.contains_key("CREDENTIALS_DIRECTORY"));
     let has_url_of_its_own = variables.contains_key(DATABASE_URL);
     if let Some(folder) = folder {
@@ -104,7 +104,7 @@ fn source_of(variables: HashMap<String, String>) -> Environment {
     Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(Some(variables.into_iter().collect()))
 }
 
-/// Whether whoever reads a setting knows a secret; a database URL may have a password in it.
+/// Whether a setting is a secret; a database URL is one if it has a password.
 fn is_secret(key: &str, url: Option<&str>) -> bool {
     const SECRETS: [&str; 5] =
         ["planhat.token", "privacy.hash_key", "notify.webhook_url", "notify.webhook_secret", "notify.ping_url"];
@@ -113,8 +113,8 @@ fn is_secret(key: &str, url: Option<&str>) -> bool {
     SECRETS.contains(&key) || key == "database.url" && url.is_some_and(has_password)
 }
 
-/// What stands in files of its own: those that are named, else those in the folder. The password there belongs to the
-/// database that is named there, so it goes with no other.
+/// Reads secrets from files: the configured ones, or else those in the service folder. The password in the folder belongs to the
+/// database URL in the folder, so it is used with no other URL.
 fn read_secrets(
     settings: &mut Settings,
     files: &mut SecretFiles,
@@ -174,7 +174,7 @@ pub fn readable(environment: impl Iterator<Item = (OsString, OsString)>) -> Resu
     Ok(variables)
 }
 
-/// The customary variables stand for ours, where ours is not set.
+/// Uses the common variable names where ours are not set.
 fn apply_customary_names(variables: &mut HashMap<String, String>, files: &mut SecretFiles) -> Result<(), SettingsError> {
     for (customary, ours) in
         [("DATABASE_URL", DATABASE_URL), ("PLANHAT_API_URL", "PLANHAT_SYNC__PLANHAT__BASE_URL"), ("PLANHAT_API_TOKEN", TOKEN)]
@@ -273,14 +273,14 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_environment_goes_before_the_file_and_the_file_before_the_defaults() {
+    fn the_environment_overrides_the_file_and_the_file_overrides_the_defaults() {
         let file = file("[planhat]\npage_size = 7\ncalls_per_minute = 5\n");
         let settings = load(Some(file.path()), [("PLANHAT_SYNC__PLANHAT__PAGE_SIZE".to_owned(), "9".to_owned())].into()).unwrap();
         assert_eq!((settings.planhat.page_size, settings.planhat.calls_per_minute, settings.sync.concurrency), (9, 5, 4));
     }
 
     #[test]
-    fn customary_names_are_understood_and_ours_go_first() {
+    fn common_variable_names_are_accepted_and_the_planhat_sync_names_take_precedence() {
         let settings = with(&[("DATABASE_URL", "postgres://a/b"), ("PLANHAT_API_TOKEN", "0123")]).unwrap();
         assert_eq!(settings.planhat.token.unwrap().expose_secret(), "0123");
         assert_eq!(settings.database.url.unwrap().expose_secret(), "postgres://a/b");
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_can_stand_in_a_file_or_a_systemd_credential() {
+    fn the_token_can_be_read_from_a_file_or_a_systemd_credential() {
         let token = file("from-file\n");
         let settings = with(&[("PLANHAT_API_TOKEN_FILE", token.path().to_str().unwrap())]).unwrap();
         assert_eq!(settings.planhat.token.unwrap().expose_secret(), "from-file\n");
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_can_stand_in_a_file_or_a_systemd_credential() {
+    fn the_hash_key_can_be_read_from_a_file_or_a_systemd_credential() {
         let hash = ("PLANHAT_SYNC__OBJECTS__ENDUSERS__HASH", "email");
         let key = file("sixteen or more characters\n");
         let in_file = with(&[hash, ("PLANHAT_SYNC__PRIVACY__HASH_KEY_FILE", key.path().to_str().unwrap())]).unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_one_that_is_not_set() {
+    fn an_empty_environment_variable_counts_as_unset() {
         let token = file("from-file");
         let settings =
             with(&[("PLANHAT_API_TOKEN", ""), ("PLANHAT_API_TOKEN_FILE", token.path().to_str().unwrap()), ("DATABASE_URL", "")]);
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_the_file_is_named_by_its_line_and_not_shown() {
+    fn a_syntax_error_in_the_settings_file_is_reported_by_line_number_without_the_line_itself() {
         let file = file("[planhat]\npage_size = 5\n\n[database]\nurl = postgres://u:hunter2@h/db\n");
         let shown = message(load(Some(file.path()), HashMap::new()));
         assert!(shown.contains("line 5: "), "{shown}");
@@ -347,7 +347,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_variable_of_ours_that_is_not_utf8_is_refused() {
+    fn an_environment_variable_of_planhat_sync_that_is_not_utf8_is_refused() {
         use std::os::unix::ffi::OsStringExt;
         let odd = || OsString::from_vec(vec![b'x', 0xff]);
         assert!(readable([("LANG".into(), odd())].into_iter()).unwrap().is_empty());
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn by_hand_settings_and_secrets_come_from_the_folder_of_the_service() {
+    fn a_command_run_by_hand_reads_settings_and_secrets_from_the_service_folder() {
         let folder = folder(&[
             ("config.toml", "[database]\nurl = 'postgres://planhat@h/d'\n[objects.users]\nhash = ['email']\n"),
             ("planhat_api_token", "the token\n"),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_explicitly_goes_before_the_folder_and_gets_no_password_from_it() {
+    fn explicit_settings_override_the_service_folder_and_an_explicit_url_gets_no_password_from_it() {
         let folder = folder(&[
             ("planhat_api_token", "of the folder"),
             ("database_password", "of the folder"),
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn files_with_a_secret_in_them_are_known_whatever_they_are_called() {
+    fn files_that_contain_a_secret_are_recognised_by_their_content() {
         let used = |name: &str, text: &str| {
             let folder = folder(&[(name, text)]);
             in_folder(&folder, &[]).secret_files.used.len()
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_nobody_knows_in_the_environment_of_the_folder_is_named_with_its_file() {
+    fn an_unknown_setting_in_the_environment_file_is_reported_with_the_file() {
         let folder = folder(&[("environment", "PLANHAT_SYNC__SYNC__LOKBACK=1h\n")]);
         let refused = message(load_in(folder.path(), None, HashMap::new()));
         assert!(refused.ends_with("/environment; did you mean \"sync.lookback\"?"), "{refused}");

@@ -26,7 +26,7 @@ impl Settings {
         (self.rules, self.ignore_changes) = self.property_rules()?;
         self.planhat.check()?;
         if self.pages.overlap > 1 {
-            return bad("pages.overlap", "is 1 or 0");
+            return bad("pages.overlap", "must be 1 or 0");
         }
         self.check_durations()?;
         self.sync.check()?;
@@ -46,19 +46,19 @@ impl Settings {
         for (key, duration, outcome, usual) in [
             ("planhat.connect_timeout", planhat.connect_timeout, "no connection would be made in time", "10s"),
             ("planhat.request_timeout", planhat.request_timeout, "no answer would come in time", "3min"),
-            ("sync.lookback", sync.lookback, "a change that a listing shows late would be missed", "72h"),
+            ("sync.lookback", sync.lookback, "a change that a listing shows with a delay would be missed", "72h"),
             (
                 "sync.history",
                 sync.history,
-                "a first load would leave out all that has a time (`backfill --all` reads everything)",
+                "a first load would leave out every record that has a time (`backfill --all` loads all records)",
                 "4years",
             ),
-            ("sync.keep_runs", sync.keep_runs, "each run would be forgotten at once", "180days"),
-            ("daemon.stuck_after", daemon.stuck_after, "each run would be stuck from the beginning", "30min"),
+            ("sync.keep_runs", sync.keep_runs, "each run would be deleted from the history at once", "180days"),
+            ("daemon.stuck_after", daemon.stuck_after, "each run would count as stuck from its start", "30min"),
             ("notify.stale_after", notify.stale_after, "the data would be stale as soon as it is stored", "26h"),
         ] {
             if duration.is_zero() {
-                return bad(key, format!("is \"0s\": {outcome}; {usual:?} is usual"));
+                return bad(key, format!("is \"0s\": {outcome}; the default is {usual:?}"));
             }
         }
         for (key, duration, instead) in [
@@ -82,7 +82,7 @@ impl Settings {
             let [stuck, request] = [daemon.stuck_after, planhat.request_timeout].map(format_duration);
             let works = format_duration(planhat.request_timeout * 10);
             let problem = format!(
-                "is \"{stuck}\", shorter than the \"{request}\" that a single answer may take (planhat.request_timeout), so that a run would be called stuck while it waits for one; \"{works}\" works"
+                "is \"{stuck}\", shorter than the \"{request}\" that a single answer may take (planhat.request_timeout), so that a run would count as stuck while it waits for an answer; \"{works}\" works"
             );
             return bad("daemon.stuck_after", problem);
         }
@@ -103,7 +103,7 @@ impl Settings {
         vec![(
             "notify.stale_after",
             format!(
-                "is \"{stale}\", shorter than the time between two runs of the daemon ({longest} by daemon.schedule {cron:?}, and {jitter} of daemon.jitter), so that good data is called stale before the next one; \"{works}\" works"
+                "is \"{stale}\", shorter than the time between two runs of the daemon ({longest} by daemon.schedule {cron:?}, and {jitter} of daemon.jitter), so that good data counts as stale before the next run; \"{works}\" works"
             ),
         )]
     }
@@ -121,16 +121,18 @@ impl PlanhatSettings {
         match url.scheme() {
             "https" => {}
             "http" if is_this_machine => {}
-            _ => return bad("planhat.base_url", "has to begin with https://, so that nobody on the way can read the token"),
+            _ => {
+                return bad("planhat.base_url", "must begin with https://, so that nobody on the network path can read the token");
+            }
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return bad("planhat.base_url", "has a user or password in it; the token goes to planhat.token");
+            return bad("planhat.base_url", "contains a user or password; the token belongs in planhat.token");
         }
         if self.page_size == 0 {
-            return bad("planhat.page_size", "has to be at least 1");
+            return bad("planhat.page_size", "must be at least 1");
         }
         if self.max_page_bytes == 0 {
-            return bad("planhat.max_page_bytes", "is 0, which leaves no room for an answer; 67108864 (64 MB) works");
+            return bad("planhat.max_page_bytes", "is 0, so that no answer fits; the default is 67108864 (64 MB)");
         }
         Ok(())
     }
@@ -139,14 +141,14 @@ impl PlanhatSettings {
 impl SyncSettings {
     fn check(&self) -> Result<(), SettingsError> {
         if self.concurrency == 0 {
-            return bad("sync.concurrency", "has to be at least 1");
+            return bad("sync.concurrency", "must be at least 1");
         }
         if let Some(object) = self.sorted.iter().find(|object| object.sweeps().is_empty()) {
-            let problem = format!("names {}, whose records have no time of their last edit to sort by", object.name);
+            let problem = format!("names {}, whose records have no modification time to sort by", object.name);
             return bad("sync.sorted", problem);
         }
         if self.reject_percent > 100 {
-            return bad("sync.reject_percent", "is more than 100, which is never");
+            return bad("sync.reject_percent", "is more than 100; 100 turns the guard off");
         }
         Ok(())
     }
@@ -157,7 +159,7 @@ impl NotifySettings {
         if let Some(url) = &self.webhook_url {
             const KEY: &str = "notify.webhook_url";
             let url = Url::parse(url.expose_secret()).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
-            let Some(url) = url else { return bad(KEY, "has to begin with https:// or http://") };
+            let Some(url) = url else { return bad(KEY, "must begin with https:// or http://") };
             if let Some((service, format)) = Format::of_service(&url)
                 && self.format == Format::Standard
             {
@@ -183,14 +185,14 @@ impl NotifySettings {
 impl DatabaseSettings {
     fn check(&self) -> Result<(), SettingsError> {
         if self.statement_timeout < Duration::from_millis(100) {
-            return bad("database.statement_timeout", "leaves no statement any time; \"5min\" is usual");
+            return bad("database.statement_timeout", "is too short for any statement; the default is \"5min\"");
         }
         if self.max_connections == 0 {
-            return bad("database.max_connections", "has to be at least 1");
+            return bad("database.max_connections", "must be at least 1");
         }
         let schema = &self.schema;
         if schema.is_empty() || schema.len() > 63 || schema == store::OWN_SCHEMA || schema.starts_with("pg_") {
-            return bad("database.schema", "has to be a schema for the data alone: 1 to 63 bytes, not planhat_sync, not pg_…");
+            return bad("database.schema", "must be a schema for the data alone: 1 to 63 bytes, not planhat_sync, not pg_…");
         }
         Ok(())
     }
@@ -200,7 +202,7 @@ impl LogSettings {
     fn check(&self) -> Result<(), SettingsError> {
         let is_level = |part: &str| part.contains('=') || LEVELS.contains(&part.trim().to_lowercase().as_str());
         if !self.level.split(',').all(is_level) {
-            return bad("log.level", "is error, warn, info, debug or trace, or a filter like \"info,sqlx=debug\"");
+            return bad("log.level", "must be error, warn, info, debug or trace, or a filter like \"info,sqlx=debug\"");
         }
         Ok(())
     }
@@ -215,7 +217,7 @@ mod tests {
     use super::super::tests::{message, with};
 
     #[test]
-    fn bad_values_name_their_key() {
+    fn an_invalid_value_is_reported_with_its_key() {
         for (name, value, key) in [
             ("PLANHAT_SYNC__PLANHAT__PAGE_SIZE", "many", "planhat.page_size"),
             ("PLANHAT_SYNC__PLANHAT__PAGE_SIZE", "0", "planhat.page_size"),
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_to_tell_is_checked_by_its_form() {
+    fn webhook_and_ping_urls_are_checked_for_their_format() {
         let refused = |variables: &[(&str, &str)]| {
             let names = variables.iter().map(|(name, value)| (format!("PLANHAT_SYNC__NOTIFY__{name}"), *value));
             let names: Vec<_> = names.collect();
@@ -266,17 +268,17 @@ mod tests {
         setting "notify.webhook_url" is an address of Discord, which takes only its own messages: set notify.format = "discord" too
         setting "notify.webhook_url" is an address of Microsoft Teams, which takes only its own messages: set notify.format = "teams" too
         taken
-        setting "notify.webhook_url" has to begin with https:// or http://
-        setting "notify.webhook_secret" is no base64 behind whsec_
+        setting "notify.webhook_url" must begin with https:// or http://
+        setting "notify.webhook_secret" is not base64 after whsec_
         taken
         taken
-        setting "notify.ping_url" has a query of which is not known how it tells a failure: there are addresses of healthchecks (…/ping/NAME?create=1), of Uptime Kuma (…/api/push/TOKEN?status=up&msg=OK&ping=), and those without a query, which get /start and /fail behind them
-        setting "notify.ping_url" has to begin with https:// or http://
+        setting "notify.ping_url" has a query of an unknown monitor: supported are addresses of healthchecks (…/ping/NAME?create=1), of Uptime Kuma (…/api/push/TOKEN?status=up&msg=OK&ping=), and addresses without a query, to which /start and /fail are appended
+        setting "notify.ping_url" must begin with https:// or http://
         "#);
     }
 
     #[test]
-    fn durations_and_schedules_that_cannot_work_are_refused_with_one_that_does() {
+    fn unusable_durations_and_schedules_are_refused_with_a_usable_example() {
         let refused = |name: &str, value: &str| message(with(&[(&format!("PLANHAT_SYNC__{name}"), value)]));
         let all = [
             refused("PLANHAT__CONNECT_TIMEOUT", "0s"),
@@ -291,16 +293,16 @@ mod tests {
             refused("DAEMON__SCHEDULE", "*/5 * * * *"),
         ];
         insta::assert_snapshot!(all.join("\n"), @r#"
-        setting "planhat.connect_timeout" is "0s": no connection would be made in time; "10s" is usual
-        setting "sync.lookback" is "0s": a change that a listing shows late would be missed; "72h" is usual
-        setting "sync.history" is "0s": a first load would leave out all that has a time (`backfill --all` reads everything); "4years" is usual
-        setting "sync.keep_runs" is "0s": each run would be forgotten at once; "180days" is usual
-        setting "daemon.stuck_after" is "0s": each run would be stuck from the beginning; "30min" is usual
-        setting "notify.stale_after" is "0s": the data would be stale as soon as it is stored; "26h" is usual
-        setting "daemon.stuck_after" is "1m", shorter than the "3m" that a single answer may take (planhat.request_timeout), so that a run would be called stuck while it waits for one; "30m" works
-        setting "daemon.schedule" does not work: "0 3 31 2 *" never comes; "0 3 * * *" is every day at three
-        setting "daemon.schedule" does not work: "0 0 0 1 1 * 2020" names years, after which nothing would run any more; leave them out ("0 3 * * *" is every day at three)
-        setting "daemon.jitter" does not work: 10m is longer than the 5m between two runs of "*/5 * * * *", so that one would come after the next; 30s works
+        setting "planhat.connect_timeout" is "0s": no connection would be made in time; the default is "10s"
+        setting "sync.lookback" is "0s": a change that a listing shows with a delay would be missed; the default is "72h"
+        setting "sync.history" is "0s": a first load would leave out every record that has a time (`backfill --all` loads all records); the default is "4years"
+        setting "sync.keep_runs" is "0s": each run would be deleted from the history at once; the default is "180days"
+        setting "daemon.stuck_after" is "0s": each run would count as stuck from its start; the default is "30min"
+        setting "notify.stale_after" is "0s": the data would be stale as soon as it is stored; the default is "26h"
+        setting "daemon.stuck_after" is "1m", shorter than the "3m" that a single answer may take (planhat.request_timeout), so that a run would count as stuck while it waits for an answer; "30m" works
+        setting "daemon.schedule" cannot be used: "0 3 31 2 *" never comes; "0 3 * * *" is every day at 03:00
+        setting "daemon.schedule" cannot be used: "0 0 0 1 1 * 2020" names years, after which no run would start; leave them out ("0 3 * * *" is every day at 03:00)
+        setting "daemon.jitter" cannot be used: 10m is longer than the 5m between two runs of "*/5 * * * *", so that a run could start after the next one is due; 30s works
         "#);
         for off in ["DAEMON__RETRY_AFTER", "DAEMON__JITTER", "SYNC__RECONCILE_EVERY", "ACTIONS__KEEP"] {
             assert!(with(&[(&format!("PLANHAT_SYNC__{off}"), "0s")]).is_ok(), "{off}");
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_would_be_called_stale_between_two_good_runs_is_a_doubt_and_no_mistake() {
+    fn a_stale_after_shorter_than_the_schedule_is_a_warning_and_not_an_error() {
         let now = "2026-11-21T12:00:00Z".parse().unwrap();
         let warnings = |variables: &[(&str, &str)]| with(variables).unwrap().warnings(now);
         let schedule = "PLANHAT_SYNC__DAEMON__SCHEDULE";
@@ -316,8 +318,8 @@ mod tests {
         assert_eq!(warnings(&[(schedule, "0 3 * * 1"), ("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "8days")]), []);
         let said: Vec<_> = ["0 3 * * 1", "0 3 1 1 *"].iter().flat_map(|cron| warnings(&[(schedule, cron)])).collect();
         insta::assert_snapshot!(said.iter().map(|(key, doubt)| format!("{key} {doubt}")).collect::<Vec<_>>().join("\n"), @r#"
-        notify.stale_after is "1day 2h", shorter than the time between two runs of the daemon (7days by daemon.schedule "0 3 * * 1", and 10m of daemon.jitter), so that good data is called stale before the next one; "7days 7h 10m" works
-        notify.stale_after is "1day 2h", shorter than the time between two runs of the daemon (1year 18h by daemon.schedule "0 3 1 1 *", and 10m of daemon.jitter), so that good data is called stale before the next one; "1year 16days 10m" works
+        notify.stale_after is "1day 2h", shorter than the time between two runs of the daemon (7days by daemon.schedule "0 3 * * 1", and 10m of daemon.jitter), so that good data counts as stale before the next run; "7days 7h 10m" works
+        notify.stale_after is "1day 2h", shorter than the time between two runs of the daemon (1year 18h by daemon.schedule "0 3 1 1 *", and 10m of daemon.jitter), so that good data counts as stale before the next run; "1year 16days 10m" works
         "#);
     }
 }

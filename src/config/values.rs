@@ -1,4 +1,4 @@
-//! How settings are written: durations, addresses, secrets, and lists of names.
+//! How values are written in settings: durations, addresses, secrets, and lists of names.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::SettingsError;
 
-/// The name that was probably meant.
+/// The most similar name.
 pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names
         .map(|name| (strsim::jaro_winkler(given, name), name))
@@ -28,7 +28,7 @@ pub fn objects_named<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Object>,
             let all = || catalog::OBJECTS.iter().map(|object| object.name);
             let meant = nearest(name, all()).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
             SettingsError::UnknownObject(format!(
-                "unknown object {name:?}{meant} (there are {})",
+                "unknown object {name:?}{meant} (the objects are {})",
                 all().collect::<Vec<_>>().join(", ")
             ))
         })
@@ -53,7 +53,7 @@ pub(super) fn address<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Sock
     if text.is_empty() {
         return Ok(None);
     }
-    let wrong = |_| serde::de::Error::custom(format!("{text:?} is no address like \"127.0.0.1:9437\""));
+    let wrong = |_| serde::de::Error::custom(format!("{text:?} is not an address like \"127.0.0.1:9437\""));
     text.parse().map(Some).map_err(wrong)
 }
 
@@ -66,10 +66,10 @@ pub(super) fn secret<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Secre
 pub(super) fn duration<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(input)?;
     humantime::parse_duration(&text)
-        .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration like \"90s\" or \"72h\": {error}")))
+        .map_err(|error| serde::de::Error::custom(format!("{text:?} is not a duration like \"90s\" or \"72h\": {error}")))
 }
 
-/// What is synced: "all", or nothing for the usual ones.
+/// The objects to sync: "all", or an empty list for the default ones.
 pub(super) fn objects<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
     match names(input)?.as_slice() {
         [] => Ok(catalog::default_objects()),
@@ -78,7 +78,7 @@ pub(super) fn objects<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'stati
     }
 }
 
-/// What is read newest first: "all" that can be, or "none".
+/// The objects to read newest first: "all" that have a modification time, or "none".
 pub(super) fn sorted<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
     match names(input)?.as_slice() {
         [none] if none.trim() == "none" => Ok(Vec::new()),

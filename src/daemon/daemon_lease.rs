@@ -23,7 +23,7 @@ use crate::signals::Stop;
 /// For one renewal of the lease; the next one comes soon.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// One daemon looks after a workspace: two would do everything twice.
+/// One daemon per workspace: two would do everything twice.
 pub(super) async fn acquire_lease(store: &Arc<Store>, stop: &Stop) -> Result<DaemonLeaseKeeper, CommandError> {
     let holder = run::this_process();
     let acquired =
@@ -32,13 +32,13 @@ pub(super) async fn acquire_lease(store: &Arc<Store>, stop: &Stop) -> Result<Dae
         DaemonLease::Acquired { from } => {
             if let Some(from) = from {
                 let last_seen = from.renewed_at.format("%Y-%m-%d %H:%M:%S UTC");
-                warn!("takes the place of another daemon: {}, last seen at work {last_seen}", from.holder);
+                warn!("took over the lease of another daemon: {}, which last renewed it at {last_seen}", from.holder);
             }
             Ok(DaemonLeaseKeeper { store: Arc::clone(store), holder, is_lost: Arc::default(), stop: stop.token.clone() })
         }
         DaemonLease::HeldBy(other) => {
             let since = other.started_at.format("%Y-%m-%d %H:%M:%S UTC");
-            let busy = anyhow::anyhow!("another daemon looks after this workspace: {}, since {since}", other.holder);
+            let busy = anyhow::anyhow!("another daemon is running for this workspace: {}, since {since}", other.holder);
             Err(CommandError::of(&ErrorKind::DaemonBusy { free_after_seconds: store::STALE_AFTER.as_secs() }, busy))
         }
     }
@@ -75,20 +75,20 @@ impl DaemonLeaseKeeper {
         })
     }
 
-    /// Says that the daemon is there. A database that is away for a moment takes its lease from nobody.
+    /// Renews the daemon lease. An unreachable database does not lose it.
     pub(super) async fn renew(&self) {
         let DaemonLeaseKeeper { store, holder, .. } = self;
         let renewed = store.housekeeping(async |db| store::renew_daemon_lease(db, &store.schema, holder).await);
         match timeout(RENEW_TIMEOUT, renewed).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => {
-                error!("another daemon has taken this one's place: stopping");
+                error!("another daemon has taken over the lease: stopping");
                 self.is_lost.store(true, Ordering::Relaxed);
                 self.stop.cancel();
             }
-            Ok(Err(error)) => warn!(error = %Chain(&error), "could not tell the database that the daemon is there"),
-            // It waits for a statement of the run, or for a database that is silent: the run will say which.
-            Err(_) => debug!("could not tell the database in time that the daemon is there"),
+            Ok(Err(error)) => warn!(error = %Chain(&error), "could not renew the lease of the daemon"),
+            // It waits for a statement of the run, or the database does not respond: the run will report that.
+            Err(_) => debug!("could not renew the lease of the daemon in time"),
         }
     }
 
@@ -99,7 +99,7 @@ impl DaemonLeaseKeeper {
         }
         if let Err(error) = store.transaction_once(async |db| store::release_daemon_lease(db, &store.schema, holder).await).await
         {
-            warn!(error = %Chain(&error), "could not give back the lease of the daemon; it ends by itself");
+            warn!(error = %Chain(&error), "could not release the lease of the daemon; it expires by itself");
         }
     }
 }

@@ -10,7 +10,7 @@ use planhat_model::catalog::Object;
 
 use crate::schedule::Schedule;
 
-/// After so long a workspace that somebody else is working on, or a database that is away, is tried again.
+/// When a run is tried again after another run held the lease, or the database was unreachable.
 const RETRY_SOON: TimeDelta = TimeDelta::minutes(1);
 
 #[derive(Debug, Default)]
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_failed_is_tried_again_alone() {
+    fn the_daemon_retries_only_the_failed_objects() {
         let mut dispatch = after(None);
         assert_eq!(begin(&mut dispatch, at(3, 0)), None);
         dispatch.on_failed(objects(&["tasks", "users"]), HALF_AN_HOUR, at(3, 10));

@@ -10,7 +10,7 @@ use crate::progress::Progress;
 /// A run in which nothing has moved for longer proves nothing of the database.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(60);
 
-/// How the daemon is, for those who ask.
+/// The state of the daemon, for health checks and status.
 #[derive(Debug)]
 pub(super) struct HealthState {
     state: Mutex<DaemonState>,
@@ -54,13 +54,13 @@ impl HealthState {
         self.state().next_run = Some(at);
     }
 
-    /// A run is at work in which nothing has moved for too long.
+    /// Whether a run has made no progress for too long.
     pub(super) fn is_stuck(&self) -> bool {
         let state = self.state();
         state.run.as_ref().is_some_and(|progress| progress.idle_for() > state.stuck_after)
     }
 
-    /// A run is at work in which something has moved just now.
+    /// Whether a run has just made progress.
     pub(super) fn is_progressing(&self) -> bool {
         self.state().run.as_ref().is_some_and(|progress| progress.idle_for() < PROGRESS_WITHIN)
     }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_run_in_which_nothing_moves_is_stuck() {
+    fn only_a_run_without_progress_is_stuck() {
         let impatient = HealthState::new(Duration::ZERO);
         assert!(!impatient.is_stuck(), "nothing is at work");
         impatient.run_begins(Arc::default());

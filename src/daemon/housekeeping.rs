@@ -22,7 +22,7 @@ use super::health_state::HealthState;
 use super::http::HttpServer;
 use crate::events::Notifier;
 
-/// Between two signs of life at most.
+/// The longest time between two watchdog notifications.
 const MAX_WATCHDOG_INTERVAL: Duration = Duration::from_secs(10);
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 
@@ -31,14 +31,14 @@ pub(super) fn spawn_beside(task: impl Future<Output = ()> + 'static) -> AbortOnD
     AbortOnDropHandle::new(spawn_local(task.in_current_span()))
 }
 
-/// Where nobody listens, nothing is told.
+/// Notifies systemd; does nothing without systemd.
 pub(super) fn notify_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "could not tell systemd");
+        warn!(%error, "could not notify systemd");
     }
 }
 
-/// Tells systemd's watchdog that the daemon lives, whatever the database does. A run that is stuck is no sign of life.
+/// Notifies systemd's watchdog, whatever the database does, unless a run is stuck.
 pub(super) fn watchdog(health: &Arc<HealthState>) -> Option<AbortOnDropHandle<()>> {
     let watchdog_timeout = sd_notify::watchdog_enabled()?;
     let health = Arc::clone(health);
@@ -54,7 +54,7 @@ pub(super) fn watchdog(health: &Arc<HealthState>) -> Option<AbortOnDropHandle<()
     }))
 }
 
-/// Sends what there is to tell, when it is due.
+/// Delivers messages when they are due.
 pub(super) fn deliver(store: &Arc<Store>, notifier: &Notifier) -> AbortOnDropHandle<()> {
     let (store, notifier) = (Arc::clone(store), notifier.clone());
     spawn_beside(async move {

@@ -1,8 +1,8 @@
-//! What the daemon tells over HTTP: whether it lives, whether it can work, what it has done.
+//! What the daemon serves over HTTP: whether it is alive, whether it is ready, metrics and status.
 //!
-//! On loopback unless the user says otherwise, since it knows no passwords. Counters come from the process,
-//! and what has to survive a restart (last success, watermarks) from the database at the moment of asking, as instants rather
-//! than ages, and not at all where the database does not answer: what nobody knows any more is not shown as it was.
+//! It listens on loopback by default, because it has no passwords. Counters come from the process. Values that must survive a
+//! restart (last success, watermarks) are read from the database for each request, as instants rather than ages; if the
+//! database does not respond they are left out, because an old value would look like a current one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,13 +29,13 @@ use super::http_connections::{ConnectionLimits, serve};
 use super::prometheus::{collect, gauges};
 use crate::workspace_status::Status;
 
-/// How long an answer may wait for the database.
+/// The time limit of the database for an answer.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the last answers have left at the end.
+/// The time limit for the last answers at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 const RUNS_SHOWN: i64 = 50;
 
-/// What the answers are made from.
+/// What the HTTP handlers share.
 #[derive(Clone)]
 pub(super) struct HttpServer {
     store: Arc<Store>,
@@ -50,8 +50,8 @@ impl HttpServer {
         Ok(HttpServer { store, health, metrics })
     }
 
-    /// Takes in what was measured since the last time, so that memory stays flat though nobody asks for `/metrics`. To be called
-    /// now and then.
+    /// Aggregates the recorded measurements, so that memory does not grow when `/metrics` is not scraped. To be called
+    /// regularly.
     pub(super) fn upkeep(&self) {
         self.metrics.run_upkeep();
     }
@@ -70,7 +70,7 @@ impl HttpServer {
         Ok((address, Serving(tokio::spawn(serve(listener, router, ConnectionLimits::default(), stop).in_current_span()))))
     }
 
-    /// How the workspace stands now.
+    /// The current status of the workspace.
     async fn status(&self) -> Result<Status, ReadFailure> {
         let overview = self.read(overview_of).await?;
         let state = self.health.snapshot();
@@ -99,7 +99,7 @@ impl HttpServer {
 /// Why something could not be read from the database.
 #[derive(Debug)]
 enum ReadFailure {
-    /// The run at work has the one connection there is: that says nothing against the database.
+    /// The run in progress uses the only connection; the database itself may be fine.
     Busy,
     Failed(String),
 }
@@ -107,7 +107,7 @@ enum ReadFailure {
 impl IntoResponse for ReadFailure {
     fn into_response(self) -> Response {
         match self {
-            ReadFailure::Busy => unavailable("the run at work has the one connection to the database; ask again"),
+            ReadFailure::Busy => unavailable("the run in progress uses the only database connection; try again"),
             ReadFailure::Failed(why) => unavailable(&why),
         }
     }
@@ -127,7 +127,7 @@ impl Serving {
 
 async fn ready(State(server): State<HttpServer>) -> Response {
     if server.health.is_stuck() {
-        return unavailable("the run at work has not moved for too long");
+        return unavailable("the run in progress has made no progress for too long");
     }
     match server.read(async |_, _| Ok(())).await {
         Ok(()) | Err(ReadFailure::Busy) => "ready\n".into_response(),

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug};
 
-/// What a client may take of us.
+/// The limits for a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConnectionLimits {
     /// From the beginning of a connection to the end of its request's head.
@@ -38,7 +38,7 @@ impl Default for ConnectionLimits {
 const HEAD_BYTES: usize = 16 << 10;
 /// What answers that are being written have left when the server is told to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
-/// When the system has no room for another connection.
+/// The delay after a failed accept, when the system has no more file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// A client at the other end.
@@ -81,7 +81,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Connect
     while connections.join_next().await.is_some() {}
 }
 
-/// Who waits for a request that does not come has to leave first.
+/// Closes idle connections first.
 fn evict_connections(clients: &mut VecDeque<Weak<ConnectionHandle>>, most: usize) {
     clients.retain(|client| client.strong_count() > 0);
     while clients.len() >= most.max(1) {
@@ -167,7 +167,7 @@ mod tests {
     const WHOLE: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
     #[tokio::test]
-    async fn whoever_does_not_say_what_they_want_has_to_leave() {
+    async fn a_connection_without_a_request_is_closed() {
         let limits = ConnectionLimits { head: Duration::from_millis(50), ..ConnectionLimits::default() };
         let (address, ..) = served(limits, hello()).await;
         let (half, silent) = (begins(address, "GET / HT").await, begins(address, "").await);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn however_many_wait_somebody_with_a_request_is_answered() {
+    async fn a_request_is_answered_however_many_idle_connections_are_open() {
         let limits = ConnectionLimits { head: Duration::from_secs(600), connections: 4, ..ConnectionLimits::default() };
         let (address, ..) = served(limits, hello()).await;
         let mut waiting = Vec::new();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_ends_at_once_but_for_answers_under_way() {
+    async fn the_server_stops_at_once_after_finishing_answers_in_progress() {
         let slow = Router::new().route(
             "/",
             get(async || {

@@ -1,7 +1,7 @@
-//! `daemon`: stays up, runs a sync when one is due, and tells how it is.
+//! The daemon: keeps running, starts a sync when one is due, and shows its state.
 //!
-//! It ends with SIGTERM or SIGINT, and with what cannot be helped at the start (a wrong token, no database).
-//! Once it is up nothing ends it: a run that fails is tried again, with the objects that failed.
+//! It ends with SIGTERM or SIGINT, and with errors at startup that it cannot fix (a refused token, no database). After startup
+//! nothing else ends it: when a run fails, the failed objects are tried again.
 
 mod daemon_lease;
 mod dispatch;
@@ -44,7 +44,7 @@ use runtime_config::RuntimeConfig;
 
 /// What its runs are called in `planhat_sync.runs`.
 const DAEMON: &str = "daemon";
-/// A service manager does not wait long for a service to be up.
+/// The time limit for verifying the workspace at startup: a service manager does not wait long.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
 /// Stays up until it is stopped. `reload` reads the settings again, for a signal that asks for that.
@@ -58,7 +58,7 @@ pub async fn daemon(settings: Settings, reload: impl Fn() -> Result<Settings, Se
     let stop = signals::listen_for(&store)?;
     // Housekeeping has tasks of its own, on this thread.
     let result = LocalSet::new().run_until(run_until_stopped(&store, runtime, &stop, reload)).await;
-    // A start that is refused is told once, since what was told is stored; one without a database would be told at each attempt.
+    // A refused start is announced once, because the announced state is stored; without a database it would be announced at each attempt.
     if let Err(failure) = &result
         && let Some(why) = failure.as_start_failure()
     {
@@ -72,14 +72,14 @@ pub async fn daemon(settings: Settings, reload: impl Fn() -> Result<Settings, Se
     }
     match result {
         Err(failure) if stop.token.is_cancelled() => {
-            warn!(error = failure.on_one_line(), "stopped before it was up");
+            warn!(error = failure.on_one_line(), "stopped during startup");
             Ok(ExitCode::SUCCESS)
         }
         result => result,
     }
 }
 
-/// From the first sign of life to the last.
+/// Runs the daemon from the first watchdog notification to the last.
 async fn run_until_stopped(
     store: &Arc<Store>,
     runtime: RuntimeConfig,
@@ -147,14 +147,18 @@ async fn serve(
     Ok((serving, upkeep))
 }
 
-/// A schema that belongs to another workspace is a mistake in the settings, which shows before the service counts as up. Where
-/// that cannot be told, each run asks again.
+/// A schema that belongs to another workspace is a mistake in the settings, so the daemon refuses to start. If that cannot be
+/// verified at startup, each run checks it again.
 async fn refuse_another_workspace(store: &Store, client: &Client) -> Result<(), CommandError> {
     match timeout(START_WITHIN, run::recognize(client, store)).await {
         Ok(Ok(_)) => {}
         Ok(Err(refused @ run::RunError::OtherWorkspace { .. })) => return Err(refused.into()),
-        Ok(Err(error)) => warn!(error = %Chain(&error), "it could not be told yet whose schema {} is", store.schema),
-        Err(_) => warn!("it could not be told within {} s whose schema {} is", START_WITHIN.as_secs(), store.schema),
+        Ok(Err(error)) => {
+            warn!(error = %Chain(&error), "could not verify yet which workspace schema {} belongs to", store.schema)
+        }
+        Err(_) => {
+            warn!("could not verify within {} s which workspace schema {} belongs to", START_WITHIN.as_secs(), store.schema)
+        }
     }
     Ok(())
 }

@@ -27,8 +27,8 @@ pub(super) fn collect() -> Result<PrometheusHandle, BuildError> {
     Ok(metrics)
 }
 
-/// What is true at this moment, made anew for each scrape: nothing is left of an object that is not asked for any more, nor of a
-/// database that does not answer.
+/// The gauges, computed for each scrape: objects that were removed from the settings, and values from a database that does
+/// not respond, are left out.
 pub(super) fn gauges(status: Option<&Status>, database_is_up: Option<bool>, is_running: bool) -> String {
     let mut text = String::new();
     let mut family = |name: &str, help: &str, samples: &mut dyn Iterator<Item = (Option<&str>, f64)>| {
@@ -105,7 +105,7 @@ mod tests {
     use crate::freshness::tests::{known, now};
 
     #[test]
-    fn gauges_tell_what_is_known_now_and_nothing_else() {
+    fn gauges_show_only_current_values_of_configured_objects() {
         let down = gauges(None, Some(false), true);
         assert_eq!(
             down.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(),

@@ -32,7 +32,7 @@ use crate::signals::Stop;
 
 /// What its runs are called in `planhat_sync.runs` that try again what has failed; they count for nothing else.
 const RETRY: &str = "daemon (retry)";
-/// Between two looks at the clock.
+/// How often the clock is checked.
 const TICK: Duration = Duration::from_secs(10);
 
 pub(super) struct DaemonLoop<'a> {
@@ -43,7 +43,7 @@ pub(super) struct DaemonLoop<'a> {
     health: Arc<HealthState>,
     dispatch: Dispatch,
     staleness: StalenessMonitor,
-    /// What became of the last reload, for whoever looks at the service after it.
+    /// The result of the last reload, shown in the status line of systemd.
     reloaded: Option<String>,
 }
 
@@ -92,14 +92,14 @@ impl<'a> DaemonLoop<'a> {
         }
     }
 
-    /// When there is something to do: what the schedule says, what was missed, or what is to be tried again.
+    /// When the next run is due: by the schedule, for a missed run, or for a retry.
     async fn next_run(&mut self) -> DateTime<Utc> {
         let now = Utc::now();
         if self.dispatch.needs_last_start() {
             let store = self.lease.store();
             match store.read_only(async |db| store::last_good_start(db, &store.schema, DAEMON).await).await {
                 Ok(last_good) => self.dispatch.on_last_start(last_good),
-                Err(error) => warn!(error = %Chain(&error), "could not see when the last run was"),
+                Err(error) => warn!(error = %Chain(&error), "could not read when the last run was"),
             }
         }
         self.dispatch.next_run(&self.runtime.schedule, now)
@@ -115,7 +115,7 @@ impl<'a> DaemonLoop<'a> {
     async fn wait_until(&mut self, due: DateTime<Utc>) -> WakeReason {
         let begun = (Instant::now(), Utc::now());
         loop {
-            // The clock may be set meanwhile, so it is looked at now and then.
+            // The system clock may be changed while waiting, so it is checked regularly.
             if Utc::now() + TICK < begun.1 + begun.0.elapsed() {
                 info!("the clock was set back");
                 return WakeReason::ClockSetBack;
@@ -135,7 +135,7 @@ impl<'a> DaemonLoop<'a> {
 
     /// One run. Returns whether the settings are to be read again.
     async fn run(&mut self) -> bool {
-        // Another one may have come while this one was idle.
+        // Another daemon may have taken over the lease while this one was idle.
         self.lease.renew().await;
         if self.stop.token.is_cancelled() {
             return false;
@@ -188,7 +188,7 @@ impl<'a> DaemonLoop<'a> {
         match error {
             RunError::Stopped => {}
             error if self.stop.token.is_cancelled() && *error.kind().root() == ErrorKind::DatabaseUnresponsive => {
-                warn!(error = %Chain(&error), "the database does not answer, so the next run notes that this one was interrupted");
+                warn!(error = %Chain(&error), "the database does not respond; the next run will mark this one as interrupted");
             }
             busy @ RunError::Busy(_) => {
                 info!("{busy}");
@@ -206,7 +206,7 @@ impl<'a> DaemonLoop<'a> {
         }
     }
 
-    /// Who is asked to stop waits for nobody who is to be told; the next run tells it.
+    /// A stop does not wait for a message to be sent; the next run announces the state.
     async fn unless_stopped(&self, telling: impl Future<Output = ()>) {
         tokio::select! {
             biased;
@@ -234,15 +234,15 @@ impl<'a> DaemonLoop<'a> {
             }
             Err(failure) => {
                 let failure = failure.on_one_line();
-                error!(error = failure, "the settings are not taken over");
-                format!("the settings are not taken over: {failure}")
+                error!(error = failure, "the new settings are not applied");
+                format!("the new settings are not applied: {failure}")
             }
         };
         notify_systemd(&[NotifyState::Ready, NotifyState::Status(&said)]);
         self.reloaded = Some(said);
     }
 
-    /// What goes on beside the runs by these settings.
+    /// Starts the housekeeping tasks for these settings.
     fn start_housekeeping(&self) -> [AbortOnDropHandle<()>; 2] {
         let (store, RuntimeConfig { workspace, notifier, .. }) = (self.lease.store(), &self.runtime);
         [self.staleness.watch(store, notifier, workspace), housekeeping::deliver(store, notifier)]

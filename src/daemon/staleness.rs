@@ -18,11 +18,11 @@ use crate::events::{Notifier, Stale};
 use crate::freshness::Freshness;
 use crate::workspace::Workspace;
 
-/// Between two looks at data that is stale, or at a database that could not be asked.
+/// How often stale data, or an unreachable database, is checked again.
 const RECHECK_AFTER: Duration = Duration::from_secs(60);
 
-/// How old the data is, as far as the daemon knows. It asks the database when the data would get too old, and, once it is,
-/// now and then: another command may have synced it meanwhile.
+/// Monitors how old the data is. It queries the database when the data would become stale and, once it is stale, now and
+/// then, because another command may have synced it.
 #[derive(Debug)]
 pub(super) struct StalenessMonitor {
     up_since: DateTime<Utc>,
@@ -70,21 +70,21 @@ struct StalenessWatch {
     objects: Vec<&'static str>,
     stale_after: Duration,
     up_since: DateTime<Utc>,
-    /// How the objects stood when the database last said so.
+    /// The states of the objects when they were last read.
     states: Vec<ObjectState>,
     is_stale: bool,
 }
 
 impl StalenessWatch {
-    /// Looks, tells what is new, and returns when to look again.
+    /// Checks for stale data, announces changes, and returns when to check again.
     async fn check(&mut self) -> Option<Duration> {
         let store = &self.store;
         let looked = store.read_only_housekeeping(async |db| store::object_states(db, &store.schema).await).await;
         let is_known = looked.is_ok();
         match looked {
             Ok(states) => self.states = states,
-            // Nobody can have synced meanwhile: what was known last is as it was, but older.
-            Err(error) => debug!(error = %Chain(&error), "could not see how old the data is"),
+            // No command can have synced meanwhile: the last known states are still right, only older.
+            Err(error) => debug!(error = %Chain(&error), "could not read how old the data is"),
         }
         let now = Utc::now();
         let freshness = Freshness::of(self.objects.iter().copied(), &self.states, now, self.stale_after);
@@ -99,7 +99,7 @@ impl StalenessWatch {
         let was_stale = std::mem::replace(&mut self.is_stale, !stale.is_empty());
         let stale_after = humantime::format_duration(self.stale_after);
         match (was_stale, self.is_stale) {
-            (false, true) => warn!("the data is stale: no success for {stale_after} of {}", stale.join(", ")),
+            (false, true) => warn!("the data is stale: no successful sync for {stale_after} of {}", stale.join(", ")),
             (true, false) => info!("the data is fresh again"),
             (true, true) | (false, false) => {}
         }

@@ -20,16 +20,16 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const READING: Duration = Duration::from_secs(2);
 const MOST_READ: usize = 2048;
 const MOST_REDIRECTS: usize = 3;
-/// Longer than that nobody is left alone, whatever they ask for.
+/// The longest Retry-After that is respected.
 const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
 
-/// Why it was not delivered. No text has an address in it.
+/// Why a message was not delivered. The text never contains a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DeliveryError {
     pub(super) why: String,
     /// How long the receiver wants to be left alone.
     pub(super) retry_after: Option<Duration>,
-    /// What another attempt may change.
+    /// When another attempt makes sense.
     pub(super) next_attempt: NextAttempt,
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn post(request: RequestBuilder, to: &Url, time: Duration) -> R
     let response = answer_to(request, time.min(ATTEMPT)).await?;
     if let Some(target) = redirect_of(&response, to) {
         let why = format!(
-            "it answered {} with another address on {}: set notify.webhook_url to that, a POST is not redirected",
+            "it redirected the POST ({}) to an address on {}: set notify.webhook_url to that address, because a POST is not redirected",
             response.status(),
             origin_of(&target)
         );
@@ -82,12 +82,12 @@ pub(super) async fn get(http: &Client, url: &Url, time: Duration) -> Result<Stat
                 None => return accepted(response, &url).await,
                 Some(target) if may_follow_redirect(&url, &target) => url = target,
                 Some(target) => {
-                    let why = format!("it is redirected to {}: set notify.ping_url to the new address", origin_of(&target));
+                    let why = format!("it redirected to {}: set notify.ping_url to the new address", origin_of(&target));
                     return Err(DeliveryError::new(why, NextAttempt::Later));
                 }
             }
         }
-        Err(DeliveryError::new("it is redirected again and again", NextAttempt::Later))
+        Err(DeliveryError::new("it redirected too often", NextAttempt::Later))
     };
     timeout(time, followed).await.unwrap_or_else(|_| Err(no_answer(time)))
 }
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ping_is_redirected_on_its_host_alone() {
+    fn a_ping_follows_redirects_only_on_the_same_host() {
         for (from, to, may) in [
             ("http://h/ping", "https://h/ping", true),
             ("https://h/ping", "https://h/ping/", true),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_may_ask_to_be_left_alone() {
+    fn a_receiver_can_delay_the_next_attempt_with_retry_after() {
         let now = "2026-11-26T12:00:00Z".parse().unwrap();
         for (value, expected) in [
             ("120", Some(120)),

@@ -17,9 +17,9 @@ use super::notifier::{DATABASE_TIMEOUT, Notifier, SEND_AT_ONCE_LIMIT};
 use super::notifier_state::{Due, FirstUnsaved};
 use super::webhook::Webhook;
 
-/// For all that is sent before whoever called is asked again.
+/// The time limit for one round of deliveries.
 const DELIVERY_ROUND_LIMIT: Duration = Duration::from_secs(60);
-/// So long a message belongs to who claimed it: longer than an attempt takes.
+/// How long a claim of a message lasts: longer than an attempt takes.
 const CLAIM_DURATION: Duration = Duration::from_secs(60);
 /// Until a database that was away is looked at again.
 const RETRY_DATABASE_AFTER: Duration = Duration::from_secs(60);
@@ -56,9 +56,8 @@ impl Notifier {
         self.memory.queued().await;
     }
 
-    /// Sends what is due, in its order, and returns when there is more to do. Asks nothing of the database while
-    /// nothing waits there. Not to be left half-way but at the end of the process: a message that the database does not
-    /// know would be lost.
+    /// Sends the messages that are due, in order, and returns when the next one is due. Does not query the database while no
+    /// message waits there. It should be cancelled only when the process ends: a message that is not stored would be lost.
     pub async fn deliver_due(&self, store: &Store) -> Option<DateTime<Utc>> {
         self.deliver(Some(store), Instant::now() + DELIVERY_ROUND_LIMIT).await
     }
@@ -72,9 +71,9 @@ impl Notifier {
             let wait = (next - Utc::now()).to_std().unwrap_or_default();
             if Instant::now() + wait >= until {
                 return Some(if self.memory.has_unsaved_messages() {
-                    "nobody tries again, since it could not be stored"
+                    "it is lost, because it could not be stored"
                 } else {
-                    "the next run or the daemon tries again"
+                    "the next run or the daemon sends it again"
                 });
             }
             sleep(wait).await;
@@ -84,7 +83,7 @@ impl Notifier {
 
     async fn deliver(&self, store: Option<&Store>, until: Instant) -> Option<DateTime<Utc>> {
         let webhook = self.webhook.as_ref()?;
-        // What waits in memory comes first: what is stored behind it tells what became of it.
+        // Messages in memory are sent first, because the stored ones are newer.
         if let Some(next) = self.deliver_unstored(webhook, until).await {
             return Some(next);
         }
@@ -134,7 +133,7 @@ impl Notifier {
                 }
                 failed => {
                     let error = failed.map(|failed| failed.err().map(|error| Chain(&error).to_string()));
-                    debug!(?error, "could not see which message is due");
+                    debug!(?error, "could not read which message is due");
                     return self.check_again_later(due);
                 }
             };
@@ -165,7 +164,7 @@ impl Notifier {
             .await
     }
 
-    /// Notes what came of an attempt. Where that fails the claim runs out, and it is made again.
+    /// Records the result of an attempt. If that fails, the claim expires and the message is sent again.
     async fn note(&self, store: &Store, claimed: &ClaimedMessage, posted: Result<(), DeliveryError>) -> bool {
         let next_attempt =
             posted.as_ref().err().map(|undelivered| (undelivered, self.delay_after(claimed.attempts, undelivered)));
@@ -178,8 +177,8 @@ impl Notifier {
         });
         match timeout(DATABASE_TIMEOUT, noted).await {
             Ok(Ok(())) => return true,
-            Ok(Err(error)) => warn!(error = %Chain(&error), "could not note what came of a message"),
-            Err(_) => warn!("could not note what came of a message within {} s", DATABASE_TIMEOUT.as_secs()),
+            Ok(Err(error)) => warn!(error = %Chain(&error), "could not record the result of a delivery"),
+            Err(_) => warn!("could not record the result of a delivery within {} s", DATABASE_TIMEOUT.as_secs()),
         }
         false
     }
@@ -189,7 +188,7 @@ impl Notifier {
         let ours = self.delays.after(attempts).filter(|_| undelivered.next_attempt != NextAttempt::Never);
         let Some(ours) = ours else {
             let why = &undelivered.why;
-            error!("a message to notify.webhook_url is given up after {attempts} attempts: {why}");
+            error!("a message to notify.webhook_url was given up after {attempts} attempts: {why}");
             return None;
         };
         let asked = undelivered.retry_after.filter(|asked| *asked > ours);

@@ -1,7 +1,7 @@
-//! A message as its receiver takes it: as JSON for programs, or as a text that people read in a chat.
+//! The format of a message: JSON for programs, or text for people in a chat.
 //!
-//! What Planhat says is in such a text, so that nothing of it may act there: no line breaks, no markup, no
-//! mention that wakes a whole channel.
+//! The text contains what Planhat answered, so nothing in it may have an effect there: no line breaks, no markup, no mention that
+//! alerts a whole channel.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -113,10 +113,10 @@ fn lines(event: &Event) -> Vec<String> {
     let place = format!("{} ({})", event.workspace, event.host);
     let mut lines = vec![match event.kind {
         EventType::Failed => format!("planhat-sync: the sync of {place} failed"),
-        EventType::Partial => format!("planhat-sync: the sync of {place} was not good for all objects"),
+        EventType::Partial => format!("planhat-sync: the sync of {place} did not succeed for all objects"),
         EventType::Stale => format!("planhat-sync: the data of {place} is too old"),
-        EventType::Recovered => format!("planhat-sync: {place} is well again"),
-        EventType::Test => format!("planhat-sync: a test message about {place}"),
+        EventType::Recovered => format!("planhat-sync: the sync of {place} has recovered"),
+        EventType::Test => format!("planhat-sync: a test message for {place}"),
     }];
     let has_reasons = objects.iter().any(|of| of.status != "stale");
     if !has_reasons {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_get_every_fact() {
+    fn the_standard_format_contains_every_field() {
         insta::assert_snapshot!(shown(Format::Standard, &partial()), @r##"
         {
           "data": {
@@ -218,30 +218,30 @@ mod tests {
     }
 
     #[test]
-    fn slack_gets_a_text_in_which_nothing_acts() {
+    fn slack_messages_contain_no_active_markup_or_mentions() {
         insta::assert_snapshot!(shown(Format::Slack, &partial()), @r##"
         {
           "mrkdwn": false,
-          "text": "planhat-sync: the sync of planhat (api.planhat.com) was not good for all objects\ntasks (failed): /tasks answered 400 Bad Request: &lt;!channel&gt; *no* &lt;https://evil|here&gt;\nWhat to do: `check` it &amp; see\nusers (partial): 2 records are in quarantine\nRun 7 of daemon in 12.3 s"
+          "text": "planhat-sync: the sync of planhat (api.planhat.com) did not succeed for all objects\ntasks (failed): /tasks answered 400 Bad Request: &lt;!channel&gt; *no* &lt;https://evil|here&gt;\nWhat to do: `check` it &amp; see\nusers (partial): 2 records are in quarantine\nRun 7 of daemon in 12.3 s"
         }
         "##);
     }
 
     #[test]
-    fn discord_gets_a_text_in_which_nothing_acts() {
+    fn discord_messages_contain_no_active_markup_or_mentions() {
         insta::assert_snapshot!(shown(Format::Discord, &partial()), @r##"
         {
           "allowed_mentions": {
             "parse": []
           },
-          "content": "planhat-sync: the sync of planhat (api.planhat.com) was not good for all objects\ntasks (failed): /tasks answered 400 Bad Request: \\<!channel\\> \\*no\\* \\<https://evil\\|here\\>\nWhat to do: \\`check\\` it & see\nusers (partial): 2 records are in quarantine\nRun 7 of daemon in 12.3 s",
+          "content": "planhat-sync: the sync of planhat (api.planhat.com) did not succeed for all objects\ntasks (failed): /tasks answered 400 Bad Request: \\<!channel\\> \\*no\\* \\<https://evil\\|here\\>\nWhat to do: \\`check\\` it & see\nusers (partial): 2 records are in quarantine\nRun 7 of daemon in 12.3 s",
           "flags": 4
         }
         "##);
     }
 
     #[test]
-    fn teams_gets_a_card() {
+    fn teams_messages_are_adaptive_cards() {
         insta::assert_snapshot!(shown(Format::Teams, &partial()), @r##"
         {
           "attachments": [
@@ -252,7 +252,7 @@ mod tests {
                   {
                     "inlines": [
                       {
-                        "text": "planhat-sync: the sync of planhat (api.planhat.com) was not good for all objects",
+                        "text": "planhat-sync: the sync of planhat (api.planhat.com) did not succeed for all objects",
                         "type": "TextRun",
                         "weight": "bolder"
                       }
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_message_says_what_is_the_matter() {
+    fn each_event_type_has_a_message_that_says_what_happened() {
         let said = |kind, data| lines(&serde_json::from_str(&event(kind, data)).unwrap()).join("\n");
         let failed = EventData {
             reason: Some("could not connect to PostgreSQL at db:5432".into()),
@@ -324,8 +324,8 @@ mod tests {
             ..EventData::default()
         };
         let stale = EventData {
-            reason: Some("companies, users: no success for 1day 2h".into()),
-            objects: vec![object("companies", "stale", "no success for 1day 2h", None)],
+            reason: Some("companies, users: no successful sync for 1day 2h".into()),
+            objects: vec![object("companies", "stale", "no successful sync for 1day 2h", None)],
             last_success: Some("2026-11-25T01:00:00Z".parse().unwrap()),
             ..EventData::default()
         };
@@ -342,17 +342,17 @@ mod tests {
         What to do: check that PostgreSQL runs there
         ---
         planhat-sync: the data of planhat (api.planhat.com) is too old
-        companies, users: no success for 1day 2h
+        companies, users: no successful sync for 1day 2h
         The last success was at 2026-11-25 01:00:00 UTC
         ---
-        planhat-sync: planhat (api.planhat.com) is well again
+        planhat-sync: the sync of planhat (api.planhat.com) has recovered
         all is well again
         Run 8 of sync
         "##);
     }
 
     #[test]
-    fn no_message_is_longer_than_its_service_takes() {
+    fn messages_are_cut_to_the_maximum_length_of_their_service() {
         let objects =
             (0..60).map(|number| object(&format!("object{number}"), "failed", &"_<&\u{1f600}".repeat(4000), None)).collect();
         let event = event(EventType::Failed, EventData { objects, ..EventData::default() });
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_chats_are_known() {
+    fn webhook_urls_of_chat_services_are_recognised() {
         for (url, expected) in [
             ("https://hooks.slack.com/services/T/B/x", Some("slack")),
             ("https://discord.com/api/webhooks/1/x", Some("discord")),

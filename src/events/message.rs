@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::{ObjectSummary, Summary};
 
-/// A reason is cut to so much: what Planhat says may be longer than anybody reads.
+/// The maximum length of a reason.
 const LONGEST_TEXT: usize = 1000;
 
-/// What is told, as it is signed and sent.
+/// An event as it is signed and sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Event {
     #[serde(rename = "type")]
@@ -20,7 +20,7 @@ pub(super) struct Event {
     pub(super) timestamp: DateTime<Utc>,
     /// The schema of the data.
     pub(super) workspace: String,
-    /// Where Planhat is, by which two workspaces can be told apart too.
+    /// The host of the API, which also tells two workspaces apart.
     pub(super) host: String,
     pub(super) data: EventData,
 }
@@ -79,7 +79,7 @@ pub(super) struct ObjectEvent {
     pub(super) hint: Option<String>,
 }
 
-/// What there is to say of a run that has ended.
+/// The facts of a run that has ended.
 pub(super) fn data_of_run(command: &str, summary: &Summary) -> EventData {
     let objects: Vec<ObjectEvent> = summary.objects.iter().filter_map(news_of_object).collect();
     // What has failed says more than what was skipped or waits in quarantine.
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_stays_on_its_line_and_ends() {
+    fn text_in_messages_is_kept_on_one_line_and_cut_to_a_maximum_length() {
         assert_eq!(plain("a\u{1b}[31m\nb\u{202e}c", 99), "a [31m b c");
         assert_eq!(plain("abcdef", 6), "abcdef");
         assert_eq!(plain("abcdefg", 6), "abcde…");

@@ -1,15 +1,15 @@
-//! Tells others how a workspace is: messages when its state changes, pings for a dead man's switch.
+//! Events: messages to a webhook when the state of a workspace changes, and pings for a dead man's switch.
 //!
 //! ```text
-//! run, staleness -> state (is that news?) -> event -> notifications in the database -> delivery, until it arrives
+//! run, staleness -> transition (a new state?) -> event -> outbox in the database -> delivery, until it arrives
 //! ```
 //!
-//! A message and the state it tells are one commit, so that neither a crash nor another process doubles or forgets
-//! it. Only where the database itself is away it is kept in memory and sent from there, and what was told
-//! meanwhile is stored when the database is back.
+//! A message and the announced state are one commit, so neither a crash nor another process duplicates or loses a message. Only
+//! if the database itself is unreachable, a message is kept in memory and sent from there, and its state is stored when the
+//! database is reachable again.
 //!
-//! What is told here is on record anyway, so it never delays a run by more than seconds and never fails one. The
-//! addresses are secrets: whoever knows them can speak for us.
+//! Everything announced here is also recorded elsewhere, so events never delay a run by more than seconds and never fail it. The
+//! URLs are secrets: whoever knows them can send messages in our name.
 
 mod attempt;
 mod delivery;
@@ -34,7 +34,7 @@ pub use notifier::Notifier;
 pub use ping::PingUrl;
 pub use signature::Secret;
 
-/// Who is told, as the settings have it.
+/// Where messages and pings go, from the settings.
 #[derive(Debug, Clone)]
 pub struct NotifyTargets {
     pub webhook_url: Option<SecretString>,
@@ -43,7 +43,7 @@ pub struct NotifyTargets {
     pub ping_url: Option<SecretString>,
 }
 
-/// Of what is told.
+/// The workspace that the messages are about.
 #[derive(Debug, Clone)]
 pub struct NotifiedWorkspace {
     pub schema: String,
@@ -65,7 +65,7 @@ pub struct Stale {
 /// Why a run could not even begin.
 #[derive(Debug, Clone)]
 pub struct StartFailure {
-    /// The same for the same trouble, whatever its text says.
+    /// The kind of the reason: the same for the same problem, whatever its text.
     pub kind: String,
     pub reason: String,
     pub hint: Option<String>,
@@ -77,7 +77,7 @@ pub enum NotifyError {
     Setting { key: &'static str, problem: &'static str },
     #[error("could not set up HTTP")]
     Http { source: reqwest::Error },
-    #[error("notify.webhook_url is not set: there is nobody to tell")]
+    #[error("notify.webhook_url is not set: there is nowhere to send messages")]
     NoWebhook,
     #[error("the message was not delivered: {why}")]
     Undelivered { why: String },

@@ -19,13 +19,13 @@ use super::webhook::Webhook;
 use super::{Delays, NotifiedWorkspace, NotifyError, NotifyTargets, Stale, StartFailure};
 use crate::run::Summary;
 
-/// For a ping with its retries, and for what a process that does not stay sends before it ends.
+/// The time limit for a ping with its retries, and for the messages of a process that ends after its run.
 pub(super) const SEND_AT_ONCE_LIMIT: Duration = Duration::from_secs(10);
 /// For one step of ours in the database. One that is away has a run's patience elsewhere.
 pub(super) const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_MESSAGES: Duration = Duration::from_secs(30 * 86_400);
 
-/// Tells others. Copies share what they remember.
+/// Sends messages and pings. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     pub(super) http: reqwest::Client,
@@ -33,7 +33,7 @@ pub struct Notifier {
     ping: Option<PingUrl>,
     pub(super) workspace: NotifiedWorkspace,
     pub(super) delays: Delays,
-    /// Whether messages are sent before a call returns, since nobody stays to send them.
+    /// Whether messages are sent before a call returns, because the process ends afterwards.
     at_once: bool,
     pub(super) memory: Arc<SharedNotifierState>,
 }
@@ -79,7 +79,7 @@ impl Notifier {
         let mut data = message::data_of_run(command, summary);
         let reason = data.reason.clone().unwrap_or_else(|| "no reason is known".to_owned());
         if is_good {
-            data.reason = Some("the sync is good again".to_owned());
+            data.reason = Some("the sync succeeds again".to_owned());
         }
         let ping = if is_good { Ping::Succeeded } else { Ping::Failed { reason: &reason } };
         let kind = if summary.status == RunStatus::Partial { EventType::Partial } else { EventType::Failed };
@@ -101,13 +101,13 @@ impl Notifier {
         tokio::join!(ping, self.announce(store, &observation, EventType::Failed, data));
     }
 
-    /// Data is too old. Told once, however often this is called, and without asking the database each time.
+    /// The data is stale. Announced once, however often this is called, without a query each time.
     pub async fn data_is_stale(&self, store: &Store, stale: &Stale) {
         let observation = Observation::Stale(stale.objects.iter().cloned().collect());
         if self.is_known(&observation) {
             return;
         }
-        let reason = format!("no success for {}", humantime::format_duration(stale.stale_after));
+        let reason = format!("no successful sync for {}", humantime::format_duration(stale.stale_after));
         let objects = stale.objects.iter().map(|object| ObjectEvent {
             object: object.clone(),
             status: "stale".to_owned(),
@@ -117,7 +117,9 @@ impl Notifier {
         let data = EventData {
             status: "stale".to_owned(),
             reason: Some(plain(&format!("{}: {reason}", stale.objects.join(", ")), 1000)),
-            hint: Some("`planhat-sync status` and `planhat-sync runs` say what happened; is the daemon running?".to_owned()),
+            hint: Some(
+                "`planhat-sync status` and `planhat-sync runs` show what happened; check that the daemon is running".to_owned(),
+            ),
             objects: objects.collect(),
             last_success: stale.last_success,
             stale_after_seconds: Some(stale.stale_after.as_secs()),
@@ -126,7 +128,7 @@ impl Notifier {
         self.announce(Some(store), &observation, EventType::Stale, data).await;
     }
 
-    /// No data is too old. That it is so again is told once, and asks the database only if it was not so before.
+    /// The data is fresh. Announced once after it was stale; the database is queried only then.
     pub async fn data_is_fresh(&self, store: &Store) {
         if self.is_known(&Observation::Fresh) {
             return;
@@ -136,7 +138,7 @@ impl Notifier {
         self.announce(Some(store), &Observation::Fresh, EventType::Recovered, data).await;
     }
 
-    /// Sends a message by which a person sees whether messages arrive. Says what was answered.
+    /// Sends a test message, and returns the answer.
     pub async fn test(&self) -> Result<String, NotifyError> {
         let webhook = self.webhook.as_ref().ok_or(NotifyError::NoWebhook)?;
         let data = EventData { status: "test".to_owned(), reason: Some("messages arrive".to_owned()), ..EventData::default() };
@@ -145,12 +147,12 @@ impl Notifier {
         status.map(|status| status.to_string()).map_err(|DeliveryError { why, .. }| NotifyError::Undelivered { why })
     }
 
-    /// Nothing would change, as far as this process knows.
+    /// Whether the observation changes nothing, as far as this process knows.
     fn is_known(&self, observation: &Observation) -> bool {
         self.webhook.is_none() || self.memory.is_known(observation)
     }
 
-    /// Queues what there is to tell, together with that it was told.
+    /// Queues a message for a new state, and saves the state in the same transaction.
     async fn announce(&self, store: Option<&Store>, observation: &Observation, not_good: EventType, data: EventData) {
         if self.webhook.is_none() {
             return;
@@ -230,17 +232,17 @@ async fn in_time<T>(queue: impl Future<Output = Result<T, store::StoreError>>) -
     match timeout(DATABASE_TIMEOUT, queue).await {
         Ok(Ok(queued)) => Some(queued),
         Ok(Err(error)) => {
-            warn!(error = %Chain(&error), "could not store what is to be told: it is kept in memory");
+            warn!(error = %Chain(&error), "could not store a message: it is kept in memory");
             None
         }
         Err(_) => {
-            warn!("could not store what is to be told within {} s: it is kept in memory", DATABASE_TIMEOUT.as_secs());
+            warn!("could not store a message within {} s: it is kept in memory", DATABASE_TIMEOUT.as_secs());
             None
         }
     }
 }
 
-/// By which a receiver tells a message from every other one, and an attempt from the one before.
+/// A new event id, by which a receiver recognises repeated attempts of a message.
 fn new_id() -> String {
     format!("msg_{:032x}", fastrand::u128(..))
 }

@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 
 use super::transition::{self, AnnouncedState, Announcement, Observation};
 
-/// More would tell the same of a database that stays away.
+/// The most messages kept in memory while the database is unreachable.
 const MAX_UNSAVED: usize = 100;
 
-/// What a process knows without the database.
+/// The state of a notifier in memory.
 #[derive(Debug, Default)]
 pub(super) struct SharedNotifierState {
     inner: Mutex<NotifierState>,
@@ -23,23 +23,23 @@ pub(super) struct SharedNotifierState {
 
 #[derive(Debug, Default)]
 struct NotifierState {
-    /// What was told last, as far as this process knows.
+    /// The announced state, as far as this process knows.
     announced: Option<AnnouncedState>,
-    /// It was told while the database was away, and is not stored.
+    /// It was announced while the database was unreachable, and is not stored.
     is_unsaved: bool,
     unsaved: VecDeque<UnsavedMessage>,
     due: Due,
 }
 
-/// A message that the database does not know.
+/// A message that could not be stored in the database.
 #[derive(Debug, Clone)]
 pub(super) struct UnsavedMessage {
     pub(super) message: Message,
     pub(super) next_attempt_at: DateTime<Utc>,
 }
 
-/// Messages that are being sent or stored. They go back to where they came from, unless they have arrived: nobody else
-/// knows them.
+/// Messages that are being sent or stored. When dropped, they return to the queue in memory unless they were delivered,
+/// because they exist only here.
 pub(super) struct InFlightMessages<'a> {
     memory: &'a SharedNotifierState,
     pub(super) unsaved: VecDeque<UnsavedMessage>,

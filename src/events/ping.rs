@@ -40,24 +40,22 @@ impl PingUrl {
     /// The address as it is written in the settings, or what is wrong with it.
     pub fn parse(text: &str) -> Result<PingUrl, &'static str> {
         let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
-        let mut url = url.ok_or("has to begin with https:// or http://")?;
+        let mut url = url.ok_or("must begin with https:// or http://")?;
         url.set_fragment(None);
         if url.query() == Some("") {
             url.set_query(None);
         }
         if is_push_monitor(&url) {
             return match url.query_pairs().find(|(name, _)| name == "status") {
-                Some((_, status)) if status != "up" => Err("is a push address with another status than up: write status=up"),
+                Some((_, status)) if status != "up" => Err("is a push address whose status is not up: write status=up"),
                 _ => Ok(PingUrl::UptimeKuma(url)),
             };
         }
         if url.query_pairs().all(|(name, _)| ["create", "rid"].contains(&&*name)) {
             return Ok(PingUrl::Healthchecks(url));
         }
-        Err(
-            "has a query of which is not known how it tells a failure: there are addresses of healthchecks (…/ping/NAME?create=1), \
-             of Uptime Kuma (…/api/push/TOKEN?status=up&msg=OK&ping=), and those without a query, which get /start and /fail behind them",
-        )
+        Err("has a query of an unknown monitor: supported are addresses of healthchecks (…/ping/NAME?create=1), \
+             of Uptime Kuma (…/api/push/TOKEN?status=up&msg=OK&ping=), and addresses without a query, to which /start and /fail are appended")
     }
 
     /// What is asked for, if anything is.
@@ -81,7 +79,7 @@ pub(super) async fn send(http: &Client, to: &PingUrl, ping: Ping<'_>, limit: Dur
         let Err(undelivered) = attempt::get(http, &url, left.min(PING_TIMEOUT)).await else { return };
         let is_over = undelivered.next_attempt != NextAttempt::Soon || Instant::now() + wait + wait >= until;
         if is_over {
-            warn!("could not reach the ping of notify: {}", undelivered.why);
+            warn!("could not reach notify.ping_url: {}", undelivered.why);
             return;
         }
         sleep(wait).await;
@@ -124,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_gets_what_its_maker_asks_for() {
+    fn each_monitor_is_pinged_with_the_url_it_expects() {
         // The address; what is asked for at the beginning, after success, after failure.
         for (url, began, succeeded, failed) in [
             ("http://h/ping/slug", "http://h/ping/slug/start", "http://h/ping/slug", "http://h/ping/slug/fail"),
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_that_is_not_known_is_refused() {
+    fn a_ping_url_of_an_unknown_monitor_is_refused() {
         for (url, problem) in [
             ("http://h/ping?status=up", "has a query"),
             ("http://h/ping/slug?create=1&state=ok", "has a query"),
@@ -180,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_cut_to_what_a_monitor_shows() {
+    fn the_reason_in_a_ping_is_cut_to_the_maximum_length() {
         let url = PingUrl::parse("http://h/api/push/T").unwrap().url(Ping::Failed { reason: &"é".repeat(5000) }).unwrap();
         assert_eq!(url.query_pairs().find(|(name, _)| name == "msg").unwrap().1.chars().count(), LONGEST_REASON);
     }

@@ -1,4 +1,4 @@
-//! Signs a message as Standard Webhooks has it, so that any of its libraries can check it.
+//! Signs a message as Standard Webhooks specifies, so that any of its libraries can verify it.
 //!
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 
@@ -19,10 +19,10 @@ impl Secret {
     /// `whsec_` and the key in base64; any other text is the key itself.
     pub fn parse(text: &str) -> Result<Secret, &'static str> {
         let key = match text.strip_prefix(PREFIX) {
-            Some(encoded) => STANDARD.decode(encoded).map_err(|_| "is no base64 behind whsec_")?,
+            Some(encoded) => STANDARD.decode(encoded).map_err(|_| "is not base64 after whsec_")?,
             None => text.as_bytes().to_vec(),
         };
-        if key.is_empty() { Err("has no key behind whsec_") } else { Ok(Secret(key.into())) }
+        if key.is_empty() { Err("has no key after whsec_") } else { Ok(Secret(key.into())) }
     }
 
     /// The value of the header `webhook-signature`.
@@ -43,14 +43,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_specification_is_signed_as_it_says() {
+    fn the_signature_matches_the_example_in_the_standard_webhooks_specification() {
         let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let signature = secret.signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
-    fn a_secret_without_the_prefix_is_its_bytes() {
+    fn a_webhook_secret_without_prefix_is_used_as_its_bytes() {
         let signature = |secret| Secret::parse(secret).unwrap().signature("a", 1, "b");
         assert_eq!(signature("key"), signature("whsec_a2V5"));
         assert_ne!(signature("key"), signature("a2V5"));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn it_does_not_show_in_debug() {
+    fn the_webhook_secret_is_hidden_in_debug_output() {
         assert_eq!(format!("{:?}", Secret::parse("hunter2").unwrap()), "Secret(…)");
     }
 }

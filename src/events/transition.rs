@@ -1,14 +1,14 @@
-//! What was told last, and whether there is news to tell.
+//! The announced state of a workspace, and whether an observation is a new state that has to be announced.
 //!
-//! A state is told when it begins and when it is over, however often a run finds it again. It is kept object by
-//! object, because a run may be over a few of them alone: a retry, or a person who tries one. Reasons count by
-//! their kind, since their text has offsets and times in it.
+//! A state is announced when it begins and when it ends, however often a run finds it again. It is kept per object, because a run
+//! may cover only a few objects: a retry, or a person who tries one. Reasons are compared by their kind, because their texts
+//! contain offsets and times.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// What others believe of a workspace. Empty: all is well.
+/// The state that was announced last. Empty: everything succeeded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct AnnouncedState {
@@ -29,7 +29,7 @@ impl AnnouncedState {
     }
 }
 
-/// What has happened.
+/// What a run or the staleness monitor has observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Observation {
     Ran(RunObservation),
@@ -51,7 +51,7 @@ pub(super) struct RunObservation {
     pub(super) configured: BTreeSet<String>,
 }
 
-/// What there is to tell.
+/// What has to be announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Announcement {
     /// The run was not good; partial or failed by its own status.
@@ -60,7 +60,7 @@ pub(super) enum Announcement {
     Recovered,
 }
 
-/// What is believed after the news, and what has to be told for it.
+/// The announced state after an observation, and what has to be announced for it.
 pub(super) fn next(announced: &AnnouncedState, observation: &Observation) -> (AnnouncedState, Option<Announcement>) {
     match observation {
         Observation::Ran(ran) if ran.is_good => after_a_good_run(announced, ran),
@@ -81,7 +81,7 @@ pub(super) fn next(announced: &AnnouncedState, observation: &Observation) -> (An
     }
 }
 
-/// What was tried is as it is now, what was not is as it was.
+/// Objects of this run get their new state, the others keep theirs.
 fn merged(announced: &AnnouncedState, ran: &RunObservation) -> AnnouncedState {
     let mut now = AnnouncedState { failed: ran.failed.clone(), ..announced.clone() };
     for (object, reason) in &ran.objects {
@@ -157,12 +157,12 @@ mod tests {
     use Announcement::{NotGood, Recovered, Stale};
 
     #[test]
-    fn good_runs_say_nothing() {
+    fn successful_runs_send_no_message() {
         check(&[(all_but(&[]), None), (all_but(&[]), None), (Observation::Fresh, None)]);
     }
 
     #[test]
-    fn a_token_that_stays_refused_is_told_once_and_so_is_its_end() {
+    fn a_refused_token_sends_one_message_and_its_recovery_another() {
         let refused = || failed("token refused");
         check(&[
             (all_but(&[]), None),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn another_reason_is_another_state() {
+    fn a_different_reason_sends_a_new_message() {
         check(&[
             (failed("unreachable"), Some(NotGood)),
             (failed("token refused"), Some(NotGood)),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn another_set_of_objects_is_another_state() {
+    fn a_different_set_of_failed_objects_sends_a_new_message() {
         check(&[
             (all_but(&[("tasks", "a")]), Some(NotGood)),
             (all_but(&[("tasks", "a"), ("users", "a")]), Some(NotGood)),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_of_what_has_failed_is_no_news_unless_it_heals() {
+    fn retrying_failed_objects_sends_no_message_unless_they_recover() {
         check(&[
             (all_but(&[("tasks", "a"), ("users", "b")]), Some(NotGood)),
             // Nothing landed, so this run has failed as a whole; it is the same all the same.
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_over_other_objects_heals_nothing() {
+    fn a_run_over_other_objects_does_not_count_as_recovery() {
         check(&[
             (all_but(&[("tasks", "a")]), Some(NotGood)),
             (ran(&[("companies", "")]), None),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_before_an_outage_is_told_again_when_it_alone_is_left() {
+    fn an_object_that_failed_before_an_outage_is_announced_again_when_only_it_still_fails() {
         check(&[
             (all_but(&[("tasks", "a")]), Some(NotGood)),
             (failed("unreachable"), Some(NotGood)),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_gets_old_is_told_once_and_so_is_its_end() {
+    fn stale_data_sends_one_message_and_its_recovery_another() {
         check(&[
             (stale(&["tasks"]), Some(Stale)),
             (stale(&["tasks"]), None),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_until_it_was_old_recovers_once() {
+    fn recovery_from_failed_and_stale_sends_one_message() {
         check(&[
             (failed("unreachable"), Some(NotGood)),
             (stale(&CONFIGURED), Some(Stale)),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_no_longer_wanted_is_not_waited_for() {
+    fn an_object_removed_from_the_settings_does_not_prevent_recovery() {
         check(&[
             (ran(&[("campaigns", "a")]), Some(NotGood)),
             (stale(&["campaigns"]), Some(Stale)),

@@ -1,11 +1,10 @@
-//! What is known of the types of custom fields, and what becomes of a field that is new where nothing is known.
+//! The declared types of custom fields, and what happens to a new custom field when they are unknown.
 //!
-//! A column keeps its type for ever, so a moment in which `/customfields` does not answer must not decide it. Where the
-//! token may not read the declarations, values decide, as documented. Where they could not be read this time, the first
-//! load of an object fails before it makes a column, and is made when they can be read. An object that was loaded before
-//! goes on: what has a column is stored as ever, and the value of a custom field that has none yet waits in `_overflow`.
-//! Its row counts as written by nobody (its hash is 0), so that the next run that knows the declarations makes the column
-//! and moves the value there.
+//! A column keeps its type for ever, so a moment in which `/customfields` does not answer must not decide it. If the token may
+//! not read the declarations, the values decide, as documented. If the declarations could not be read this time, an object
+//! that has no table yet fails and is loaded when they can be read. An object that was loaded before continues: values with a
+//! column are stored, and the value of a custom field without a column is kept in `_overflow`. The hash of such a row is
+//! 0, so the next run that can read the declarations creates the column and moves the value there.
 
 use std::sync::Arc;
 
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_token_may_not_read_leaves_types_to_values() {
+    fn types_are_inferred_from_values_only_if_the_token_may_not_read_the_declarations() {
         use NewFields::{Column, Refused, Wait};
         let broken = || api::ApiError::NotAList { path: "/customfields".to_owned(), found: "null".to_owned() };
         let unauthorized = || api::ApiError::Unauthorized { path: "/customfields".to_owned() };

@@ -1,8 +1,8 @@
-//! The deletion guard: how many rows may seem gone before it is rather the answers that are wrong.
+//! The deletion guard: how many rows may be marked as deleted before the answers are more likely wrong than the rows.
 //!
-//! A listing that fails to show records looks the same as one whose records were deleted, and an id that is asked for
-//! with the token of another workspace is not found either. So an unlikely share of a table is held back, and so is an
-//! unlikely share of all tables: each of them may be small. What is held back waits for a person's word.
+//! A listing that misses records looks the same as one whose records were deleted, and an id that is requested with the token of
+//! another workspace is not found either. So too large a share of one table is held back, and so is too large a share of all tables
+//! together, because each table may be small. Rows that are held back are marked only with `--allow-deletes`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,19 +11,19 @@ use std::sync::{Mutex, PoisonError};
 use planhat_store::UnlistedRows;
 use tokio::sync::OnceCell;
 
-/// Half of a table is unlikely, if it is so many rows.
+/// Half of a table is held back only if it is at least this many rows.
 const MIN_ROWS_FOR_HALF_RULE: i64 = 5;
 
-/// The bounds, as the user has set them.
+/// The limits from the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeletionGuard {
-    /// Off when the user says that it is right.
+    /// False with --allow-deletes.
     pub enabled: bool,
     pub max_percent: u8,
     pub max_rows: u32,
 }
 
-/// The bound that holds rows back.
+/// The limit that holds rows back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeldBack {
     /// More than both settings, of one table.
@@ -55,7 +55,7 @@ impl DeletionGuard {
 #[derive(Debug, Default)]
 pub struct DeletionReservations {
     reserved: Mutex<HashMap<&'static str, i64>>,
-    /// The rows of all tables, counted once, where somebody wants to know.
+    /// The rows of all tables, counted once when first needed.
     rows: OnceCell<i64>,
 }
 
@@ -104,7 +104,7 @@ mod tests {
     const GUARD: DeletionGuard = DeletionGuard { enabled: true, max_percent: 20, max_rows: 100 };
 
     #[test]
-    fn an_unlikely_share_of_a_table_is_held_back() {
+    fn the_deletion_guard_holds_back_too_large_a_share_of_a_table() {
         let check = |unlisted, rows, expected: Result<(), HeldBack>| {
             assert_eq!(GUARD.check_table(UnlistedRows { rows, unlisted }), expected, "{unlisted} of {rows}");
         };
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unlikely_share_of_all_tables_is_held_back() {
+    fn the_deletion_guard_holds_back_too_large_a_share_of_all_tables_together() {
         let deletion_reservations = DeletionReservations::default();
         let reserve = |object, unlisted| deletion_reservations.reserve(GUARD, object, unlisted, 450).is_ok();
         assert!(reserve("assets", 40));
@@ -138,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn a_persons_word_turns_all_of_it_off() {
+    fn allow_deletes_turns_the_deletion_guard_off() {
         let guard = DeletionGuard { enabled: false, ..GUARD };
         assert_eq!(guard.check_table(UnlistedRows { rows: 1000, unlisted: 1000 }), Ok(()));
         assert_eq!(DeletionReservations::default().reserve(guard, "assets", 1000, 1000), Ok(()));
     }
 
     #[test]
-    fn it_is_said_which_bound_holds() {
+    fn the_message_of_the_deletion_guard_names_the_limit_that_was_exceeded() {
         let said = |held: HeldBack| held.to_string();
         assert_eq!(
             said(HeldBack::TableLimit(GUARD)),
@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_run_marks_more_than_the_settings_allow_however_many_its_tables_are(
+        fn a_run_over_any_number_of_tables_marks_no_more_rows_than_the_settings_allow(
             tables in prop::collection::vec((0_i64..3000, 0_i64..=100), 1..14),
             max_percent in 0_u8..=100,
             max_rows in 0_u32..300,

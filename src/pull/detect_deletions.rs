@@ -1,8 +1,8 @@
-//! The end of a full scan: what is in the table and was not listed is asked for by its id.
+//! The end of a full scan: rows that are in the table but were not listed are requested by id.
 //!
-//! A listing can miss a record, so only a 404 to its id says that one is gone, and only where another
-//! record, that was listed, is found by its id. When an unlikely share of a table, or of all tables of a run, seems
-//! gone, it is rather the answers that are wrong, and nothing is marked until a person says so (`deletion_guard`).
+//! A listing can miss a record, so only a 404 for its id proves that a record was deleted, and only if another record, which was
+//! listed, is found by its id. If too large a share of a table, or of all tables of a run, seems deleted, the answers are
+//! more likely wrong, and no row is marked until a person allows it (`deletion_guard`).
 
 use futures_util::{StreamExt, stream};
 use metrics::counter;
@@ -15,23 +15,23 @@ use super::PullError;
 use super::deletion_guard::HeldBack;
 use super::object_scan::ObjectScan;
 
-/// Where a scan stands while records are asked for by id, in place of a listing.
+/// The value of `scans.listing` while records are requested by id.
 pub(super) const LISTING: &str = "deletions";
-/// Ids between two commits, and requests side by side among them.
+/// Ids between two commits, and how many of them are requested in parallel.
 const BATCH: i32 = 40;
 const CONCURRENT_REQUESTS: usize = 4;
-/// After so many ids without an answer, and after so many answers of which nearly all say that the record is
-/// there, no more are asked for.
+/// No more ids are requested after this many unanswered ones, or after this many answers of which nearly all say that the
+/// record exists.
 const MAX_UNANSWERED: usize = 20;
 const MIN_ANSWERS_TO_JUDGE: usize = 200;
-/// Records that were listed, to try whether any can be found by its id.
+/// How many listed records are requested by id, to test whether that works.
 const PROBED_LISTED_IDS: i32 = 3;
 
 impl ObjectScan<'_> {
-    /// Marks the rows of deleted records. False when it was stopped before its end.
+    /// Detects records deleted at Planhat, and marks their rows. False when it was stopped before its end.
     pub(super) async fn detect_deletions(&mut self) -> Result<bool, PullError> {
         if self.checkpoint.is_none() {
-            self.report.warn(format!("{}: a dry run does not look for deleted records", self.object().name));
+            self.report.warn(format!("{}: a dry run does not detect deleted records", self.object().name));
             return Ok(true);
         }
         let presence = self.begin_deletion_check().await.map_err(|source| self.store_failed(source))?;
@@ -41,18 +41,18 @@ impl ObjectScan<'_> {
         if let Err(held) = self.check_deletion_guard(presence).await? {
             let UnlistedRows { rows, unlisted } = presence;
             self.report.warn(format!(
-                "{}: {unlisted} of {rows} rows were not listed, {held}; nothing was marked as deleted. \
-                 If it is right, `planhat-sync sync --full --allow-deletes {}` marks them",
+                "{}: {unlisted} of {rows} rows were not listed, {held}; the deletion guard marked none of them as deleted. \
+                 If these records were really deleted, `planhat-sync sync --full --allow-deletes {}` marks them",
                 self.object().name,
                 self.object().name
             ));
             return Ok(true);
         }
-        info!("asking for {} records that were not listed", presence.unlisted);
+        info!("requesting {} records by id that were not listed", presence.unlisted);
         self.probe_unlisted().await
     }
 
-    /// Saves that all listings have been read, and counts.
+    /// Saves the checkpoint after the last listing, and counts the rows that were not listed.
     async fn begin_deletion_check(&mut self) -> Result<UnlistedRows, store::StoreError> {
         if let Some(checkpoint) = &mut self.checkpoint
             && self.progress.listing != LISTING
@@ -65,7 +65,7 @@ impl ObjectScan<'_> {
         self.ctx.store.transaction(async |db| store::count_unlisted(db, workspace, object).await).await
     }
 
-    /// Whether the deletion guard lets these rows be asked for, which takes their share of what the run may mark.
+    /// Whether the deletion guard allows these rows to be requested; if so, reserves them in the limit of the run.
     async fn check_deletion_guard(&self, presence: UnlistedRows) -> Result<Result<(), HeldBack>, PullError> {
         let (guard, deletion_reservations) = (self.ctx.limits.deletion_guard, self.ctx.deletion_reservations);
         if let Err(held) = guard.check_table(presence) {
@@ -98,7 +98,7 @@ impl ObjectScan<'_> {
             reason = self.probe_get_by_id() => reason?,
         };
         if let Some(reason) = nothing_proven {
-            self.report.warn(format!("{}: deleted records cannot be told, because {reason}", self.object().name));
+            self.report.warn(format!("{}: deleted records cannot be detected: {reason}", self.object().name));
             return Ok(true);
         }
         let mut counts = ProbeCounts::default();
@@ -118,23 +118,23 @@ impl ObjectScan<'_> {
                 break Some(reason);
             }
         };
-        let without_an_answer =
-            (counts.unanswered > 0).then(|| format!("{} ids were asked for without an answer", counts.unanswered));
+        let without_an_answer = (counts.unanswered > 0).then(|| format!("{} requests by id got no answer", counts.unanswered));
         for reason in reason.into_iter().chain(without_an_answer) {
-            self.report.warn(format!("{}: not all deleted records can be told: {reason}", self.object().name));
+            self.report.warn(format!("{}: not all deleted records could be detected: {reason}", self.object().name));
         }
         Ok(true)
     }
 
-    /// A server that knows no record by its id answers 404 to all of them.
+    /// Why a 404 for an id proves nothing: the server answers 404 even for records that it lists.
     async fn probe_get_by_id(&mut self) -> Result<Option<&'static str>, PullError> {
         let listed = self.ids(store::some_listed_ids, PROBED_LISTED_IDS).await?;
         if listed.is_empty() {
-            let reason = "nothing is listed that could be found by its id; if all are gone, --allow-deletes marks them";
+            let reason =
+                "no record is listed to test requests by id with; if all records were really deleted, --allow-deletes marks them";
             return Ok(self.ctx.limits.deletion_guard.enabled.then_some(reason));
         }
         let probed = self.probe_ids(listed).await?;
-        Ok(probed.found.is_empty().then_some("even those that are listed cannot be found by their ids"))
+        Ok(probed.found.is_empty().then_some("Planhat answers 404 by id even for records that it lists"))
     }
 
     async fn ids(
@@ -147,7 +147,7 @@ impl ObjectScan<'_> {
         ids.await.map_err(|source| self.store_failed(source))
     }
 
-    /// What Planhat says of each id. Only what no other id would fare better with is a failure.
+    /// Requests each id. Only an error that would affect every id is a failure.
     async fn probe_ids(&self, ids: Vec<String>) -> Result<ProbedIds, PullError> {
         let (client, name) = (self.client, self.object().name);
         let mut answers = stream::iter(ids)
@@ -165,7 +165,7 @@ impl ObjectScan<'_> {
                     return Err(PullError::Fetch { object: name, offset: self.progress.offset, source });
                 }
                 Err(error) => {
-                    warn!(error = %Chain(&error), "a record could not be asked for by its id");
+                    warn!(error = %Chain(&error), "could not request a record by its id");
                     probed.unanswered.push(id);
                 }
             }
@@ -173,7 +173,7 @@ impl ObjectScan<'_> {
         Ok(probed)
     }
 
-    /// Settles what was asked for. A row that the database does not let be marked counts as one without an answer.
+    /// Stores the result of a batch. A row that PostgreSQL refuses to mark counts as unanswered.
     async fn apply_probe(&mut self, probed: ProbedIds) -> Result<ProbedIds, store::StoreError> {
         let (mut settled, mut parts) = (ProbedIds::default(), vec![probed]);
         while let Some(mut part) = parts.pop() {
@@ -185,7 +185,7 @@ impl ObjectScan<'_> {
                 (None, _) | (_, 0) => return Err(error),
                 (Some((_, sqlstate)), 1) => {
                     // Its words may quote a value.
-                    warn!(sqlstate, "the database refused to mark a row as deleted");
+                    warn!(sqlstate, "PostgreSQL refused to mark a row as deleted");
                     part.unanswered.append(&mut part.missing);
                 }
                 (Some(_), several) => {
@@ -198,7 +198,7 @@ impl ObjectScan<'_> {
         Ok(settled)
     }
 
-    /// What is gone is marked; the rest counts as seen, so that this scan does not ask for it again.
+    /// Marks the missing ids as deleted and saves the others as listed, so that this scan does not request them again.
     async fn apply_probe_at_once(&mut self, probed: &ProbedIds) -> Result<(), store::StoreError> {
         let (schema, object) = (&self.ctx.store.schema, self.object());
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(()) };
@@ -216,7 +216,7 @@ impl ObjectScan<'_> {
     }
 }
 
-/// Ids by what Planhat says of them.
+/// Ids by Planhat's answer.
 #[derive(Debug, Default)]
 struct ProbedIds {
     found: Vec<String>,
@@ -249,13 +249,16 @@ impl std::ops::AddAssign<ProbedIds> for ProbeCounts {
 }
 
 impl ProbeCounts {
-    /// Questions cost calls, and some are not worth any more of them.
+    /// Why no more ids should be requested: each request is a call.
     fn reason_to_stop(&self) -> Option<String> {
         let probed = self.found + self.missing + self.unanswered;
         if self.unanswered >= MAX_UNANSWERED {
-            Some("there are too many ids without an answer".to_owned())
+            Some("too many requests by id got no answer".to_owned())
         } else if probed >= MIN_ANSWERS_TO_JUDGE && self.found * 10 >= probed * 9 {
-            Some(format!("{} of {probed} that were not listed are there all the same, so the rest was not asked for", self.found))
+            Some(format!(
+                "{} of {probed} records that were not listed still exist at Planhat, so the others were not checked",
+                self.found
+            ))
         } else {
             None
         }

@@ -79,7 +79,7 @@ async fn pull_by(client: &ObjectClient, ctx: &Context<'_>, mode: Mode, report: &
         }
         state = state.begin(&plan);
         if state.is_due_full_scan(plan.kind) {
-            // Where it fails, the changes of the day show again what it has shown.
+            // If it fails, the following incremental scan lists the same records again.
             report.repeats.enable();
         }
         let kind = plan.kind;

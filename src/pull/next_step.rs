@@ -11,7 +11,7 @@ use super::decide::{Ask, DueFullScan, Plan, ScanLimits};
 use super::request::PullEnd;
 use super::{Context, PullError};
 
-/// Crashes of the database that a pull puts up with.
+/// How many lost checkpoints (crashes of the database) a pull tolerates.
 const MAX_CHECKPOINTS_LOST: u32 = 5;
 
 /// What is known between two scans of a pull.
@@ -93,7 +93,7 @@ pub(super) fn next_step(state: State, kind: ScanKind, ended: Ended) -> Step {
     match ended {
         Ended::Stopped => Step::Done(Ok(PullEnd::Stopped)),
         Ended::Preempted { is_saved } => Step::Scan(State { was_preempted: is_saved, ..state }),
-        // A scan that was begun in an earlier run vouches for nothing that changed since then.
+        // A scan that was begun in an earlier run says nothing about later changes.
         Ended::Complete { has_watermark: true } if state.begun_in_earlier_run && !matches!(state.mode, Mode::Backfill(_)) => {
             Step::Scan(State { mode: Mode::Incremental, begun_in_earlier_run: false, ..state })
         }
@@ -103,7 +103,7 @@ pub(super) fn next_step(state: State, kind: ScanKind, ended: Ended) -> Step {
         {
             Step::Scan(State { checkpoints_lost: state.checkpoints_lost + 1, was_preempted: false, ..state })
         }
-        // What a comparison of everything cannot get past must not keep the changes of the day away.
+        // A page at which a full scan fails must not prevent the incremental scan.
         Ended::Failed(failure) if is_due_full_scan && failure.kind().fails() == Fails::Listing => {
             Step::Scan(State { full_scan_failure: Some(failure), ..state })
         }

@@ -62,7 +62,7 @@ impl<'a> ObjectScan<'a> {
         let object = client.object();
         let checkpoint = match ctx.purpose {
             Purpose::Store { run_id } => {
-                // The changes of a day are few, and worth the wait for the disk.
+                // An incremental scan has few changes, so its commits wait for the disk.
                 let durability = match plan.new_rows {
                     NewRows::Loaded => Durability::MayBeLost,
                     NewRows::Created => Durability::Waits,
@@ -105,7 +105,7 @@ impl<'a> ObjectScan<'a> {
         let mut read_to_the_end = false;
         let mut saw_everything = !self.plan.is_resumed();
         for ((listing, sweep), name) in listings.into_iter().zip(names).skip(first) {
-            // What a sweep read to the end needs no second one.
+            // After a sweep that was read to the end, no second sweep is needed.
             if sweep.as_ref().is_some_and(|sweep| !sweep.is_first) && read_to_the_end {
                 continue;
             }
@@ -206,7 +206,7 @@ impl<'a> ObjectScan<'a> {
         if guard.is_exceeded_by(&self.listing_rejections) {
             return Err(self.reject_scan(&self.listing_rejections.clone()).await);
         }
-        debug!("took a page");
+        debug!("stored a page");
         self.ctx.progress.update(self.object().name, self.report.progress());
         Ok(())
     }
@@ -217,7 +217,7 @@ impl<'a> ObjectScan<'a> {
         let step = self.step_behind(&page, newest.iter().copied().max().flatten());
         let page = ClassifiedPage::of(page, newest, self.plan.window, &self.table, &self.report.repeats).await?;
         let page = match self.table.rules {
-            // From here on nothing knows what must not be kept.
+            // From here on no code sees the values that the privacy rules mask.
             Some(rules) => page.under(rules),
             None => page,
         };
@@ -241,7 +241,7 @@ impl<'a> ObjectScan<'a> {
     fn step_behind(&self, page: &Page, newest: Option<DateTime<Utc>>) -> PageStep {
         let mut progress = self.progress.clone();
         if progress.offset == 0 && progress.newest_change_at.is_none() {
-            // A clock of ours that is ahead must not vouch for changes that are still to come.
+            // If our clock is ahead, the scan must not claim changes that are still to come.
             progress.started_at = page.served_at.map_or(progress.started_at, |at| at.min(progress.started_at));
         }
         progress.newest_change_at = progress.newest_change_at.max(newest);
@@ -256,8 +256,8 @@ impl<'a> ObjectScan<'a> {
         PageStep { progress, pages: page.pages, listed_ids }
     }
 
-    /// The rejection guard holds: nothing more is read. What was rejected before has been passed by, and may come with
-    /// an id that nobody knows, so the scan ends here and the next one begins anew.
+    /// The rejection guard stops the scan. Records that were rejected before have been passed, and may come back with an id
+    /// that is unknown now, so the checkpoint is deleted and the next scan starts again.
     async fn reject_scan(&mut self, share: &RejectionShare) -> PullError {
         if let Some(checkpoint) = &mut self.checkpoint
             && let Err(source) = checkpoint.drop_scan().await
@@ -281,9 +281,8 @@ impl<'a> ObjectScan<'a> {
         self.checkpoint.as_ref().is_some_and(ScanCheckpoint::is_saved)
     }
 
-    /// Ends the scan and moves the watermark: never past what the listings showed, even if Planhat's
-    /// clock is behind ours, and not at all after a scan that saw nothing, which may be an answer
-    /// gone wrong.
+    /// Ends the scan and moves the watermark: never past the newest change listed, even if Planhat's clock is behind ours,
+    /// and not at all after a scan that listed nothing, which may be a wrong answer.
     async fn finish(&mut self, saw_everything: bool) -> Result<ScanOutcome, store::StoreError> {
         let (ctx, schema, object) = (self.ctx, &self.ctx.store.schema, self.object());
         let listed_nothing = self.report.figures.listed() == self.listed_before;
@@ -310,7 +309,7 @@ impl<'a> ObjectScan<'a> {
                 return Ok((if has_rows { ScanOutcome::NothingListed } else { ScanOutcome::Complete }, None, None));
             }
             if proves == Proves::PartOfHistory {
-                let warning = "only a part of the usual history was asked for; the next sync loads the rest (see sync.history)";
+                let warning = "the backfill covered only a part of sync.history; the next sync loads the rest";
                 let is_first = store::cursor(db, schema, object).await?.is_none();
                 return Ok((ScanOutcome::Complete, None, is_first.then_some(warning)));
             }

@@ -1,7 +1,7 @@
-//! Whose turn it is: a backfill of hours makes way for the daily run, and then goes on.
+//! The pause gate: lets another run preempt a backfill that takes hours.
 //!
-//! Every scan holds its turn while it reads. When another run wants the workspace, the scans save their
-//! positions and put their turns down; they plan anew when they get them back.
+//! Each scan holds the gate while it reads. When another run requests the lease, the scans save their checkpoints and leave the
+//! gate; they plan again when they may enter it again.
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
 
@@ -18,19 +18,19 @@ impl Default for PauseGate {
 }
 
 impl PauseGate {
-    /// A turn to scan; waits while another run has its turn.
+    /// Enters the gate to scan; waits while another run has preempted this one.
     pub(super) async fn enter(&self) -> RwLockReadGuard<'_, ()> {
         self.scans.read().await
     }
 
-    /// Comes back when another run wants its turn.
+    /// Returns when a pause is requested.
     pub(super) async fn pause_requested(&self) {
         // The sender is ours, so the channel does not close.
         let _ = self.pause_requested.subscribe().wait_for(|pause_requested| *pause_requested).await;
     }
 
-    /// Asks for all turns and waits until they are put down. They are given out again when what is
-    /// returned is dropped.
+    /// Requests a pause and waits until all scans have left the gate. They may enter again when the returned guard is
+    /// dropped.
     pub async fn pause_scans(&self) -> PauseGuard<'_> {
         self.pause_requested.send_replace(true);
         let scans = self.scans.write().await;
@@ -39,7 +39,7 @@ impl PauseGate {
     }
 }
 
-/// Nobody scans while this is held.
+/// No scan runs while this guard is held.
 #[derive(Debug)]
 pub struct PauseGuard<'a> {
     _scans: RwLockWriteGuard<'a, ()>,

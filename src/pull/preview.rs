@@ -1,8 +1,8 @@
-//! A dry run's page: compared with what is stored, and nothing written.
+//! A page in a dry run: compared with the stored rows, and nothing written.
 //!
-//! A record may be listed several times, by another order or with the archived ones. A run would find it stored the second
-//! time; a dry run has to remember what it has counted. It remembers hashes of ids, of new and changed records alone, and
-//! so many at most: of a workspace with more of them it says what is there at least.
+//! A record may be listed several times, in another sort order or with the archived ones. A run would find it stored the second
+//! time, so a dry run has to remember which records it has counted. It remembers hashes of the ids of new and changed
+//! records, up to a maximum; beyond that, its counts are a lower bound.
 
 use std::collections::HashSet;
 
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_counts_once_and_of_too_many_those_that_can_be_told_apart_do() {
+    fn a_dry_run_counts_each_record_once_up_to_a_maximum() {
         let mut preview = Preview::default();
         assert_eq!(["a", "b", "a"].map(|id| preview.counts(id)), [true, true, false]);
         preview.counted.extend(0..MAX_COUNTED_RECORDS as u64);

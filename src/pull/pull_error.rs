@@ -16,15 +16,15 @@ pub enum PullError {
     /// The rejection guard holds.
     #[error("{rejected} of {listed} records of {object} were rejected: {reason}; {}", rejection_cause(.reason))]
     Rejected { object: &'static str, rejected: u64, listed: u64, reason: String },
-    #[error("could not read which types the custom fields of {object} have")]
+    #[error("could not read the declared types of the custom fields of {object}")]
     Undeclared { object: &'static str, source: Arc<api::ApiError> },
-    /// An answer gone wrong, or all of it is gone: only a person can tell.
-    #[error("Planhat lists nothing of {object}, though there are rows of earlier days: nothing was marked as deleted")]
+    /// Either a wrong answer, or all records were deleted: only a person can decide.
+    #[error("Planhat lists no {object}, but the table has rows from earlier runs: no row was marked as deleted")]
     NothingListed { object: &'static str },
 }
 
 fn rejection_cause(reason: &str) -> &'static str {
-    if reason.starts_with(REFUSED) { "a rule of the database has changed" } else { "the API may have changed" }
+    if reason.starts_with(REFUSED) { "a database constraint or trigger has changed" } else { "the API may have changed" }
 }
 
 impl PullError {

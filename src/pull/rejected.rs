@@ -1,14 +1,14 @@
-//! Records that cannot be stored: how many there may be, how much of them is kept, and how they are counted.
+//! Records that cannot be stored: how many are allowed, how many of their texts are kept, and how they are counted.
 //!
-//! A few bad records cost no more than themselves: they are quarantined and the rest is stored. When many are rejected it is
-//! rather Planhat's API that has changed, and to copy the workspace as raw text every day would help nobody. So there is
-//! the *rejection guard*: it fails the object, and its scan begins anew the next time, since what was rejected before the guard
-//! held was passed by, and may have no id to know it by when it arrives whole.
+//! A few bad records are quarantined and the others are stored. If many records are rejected, Planhat's API has probably
+//! changed, and copying the workspace as raw text every day would help nobody. So the *rejection guard* fails the object. The
+//! next run starts its scan from the beginning, because records that were rejected before the guard stopped the scan may have
+//! no id by which they could be recognised later.
 //!
-//! The guard judges each listing by itself, so that a thousand good records of one do not hide that all of another are bad.
-//! A small object never has enough records for it, so one rule more: when every record of a scan was rejected, and there
-//! are several, that is no chance either. To fail costs nothing there: little is read again, nothing is lost, and
-//! the watermark of a scan that stored nothing should not move.
+//! The guard judges each listing separately, so that a thousand good records of one listing do not hide that all records of
+//! another are bad. A small object never has enough records for that, so there is one more rule: if every record of a scan was
+//! rejected, and there are several, the object fails too. Failing costs nothing there: little is read again, nothing is lost,
+//! and the watermark of a scan that stored nothing should not move.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,7 +18,7 @@ use planhat_model::record::{Rejected, is_whole_text};
 use planhat_store::NewQuarantineEntry;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// So many records, all of them rejected, are no chance.
+/// If all of at least this many records were rejected, that is not by chance.
 const MIN_REJECTED_TO_FAIL_SCAN: usize = 3;
 /// The most that is kept of the text of one record: more than any record has that people would read.
 const MAX_TEXT_BYTES: usize = 128 * 1024;
@@ -28,8 +28,8 @@ const MAX_RECORDS_TOLD_APART: usize = 1_000_000;
 const NAMED_IDS: usize = 3;
 const ID_CHARS: usize = 40;
 
-/// When so many records are rejected that it is rather the API that has changed: at least `rows` of a listing, and more
-/// than this share of what was listed.
+/// The limits of the rejection guard: at least `rows` rejected records of a listing, and more than this percentage of the
+/// records listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RejectionGuard {
     pub percent: u8,
@@ -42,7 +42,7 @@ pub(super) struct RejectionShare {
     pub(super) listed: u64,
     pub(super) rejected: u64,
     reasons: BTreeMap<String, u64>,
-    /// The first of those rejected that are not the same: a scan may be shown one by several listings.
+    /// The first rejected records, each once: several listings of a scan may show the same record.
     first: BTreeSet<u64>,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct RejectionTally {
 }
 
 impl RejectionTally {
-    /// What is kept of these records, with the text of no more than so many in a run.
+    /// The quarantine entries of these records; at most `most_texts` records of a run keep their texts.
     pub(super) fn entries<'a>(
         &self,
         rejected: impl IntoIterator<Item = &'a Rejected>,
@@ -146,7 +146,7 @@ fn key_of(rejected: &Rejected) -> u64 {
     rejected.id.as_ref().map_or(rejected.fingerprint.cast_unsigned(), |id| xxh3_64(id.as_bytes()))
 }
 
-/// A text of no more than its bound; one that was cut says so in front.
+/// The text, cut to its maximum length; a cut text begins with a note in round brackets.
 fn bounded(raw: &str) -> Cow<'_, str> {
     if raw.len() <= MAX_TEXT_BYTES || !is_whole_text(raw) {
         return Cow::Borrowed(raw);
@@ -160,7 +160,7 @@ fn left_out(raw: &str, most_texts: usize) -> Cow<'_, str> {
         return Cow::Borrowed(raw);
     }
     Cow::Owned(format!(
-        "(not kept: {} bytes; a run keeps the texts of {most_texts} records of an object, sync.quarantine_rows)",
+        "(not kept: {} bytes; a run keeps the texts of at most {most_texts} records per object, see sync.quarantine_rows)",
         raw.len()
     ))
 }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guard_holds_where_many_records_and_a_large_share_of_a_listing_are_rejected() {
+    fn the_rejection_guard_fails_an_object_with_many_rejected_records_that_are_a_large_share_of_a_listing() {
         let guard = RejectionGuard { percent: 20, rows: 100 };
         let check = |rejected, listed, expected| {
             assert_eq!(guard.is_exceeded_by(&share(listed, rejected)), expected, "{rejected} of {listed}")
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_small_object_all_records_have_to_be_rejected_and_be_several() {
+    fn a_small_object_fails_only_if_all_of_several_records_are_rejected() {
         let guard = RejectionGuard { percent: 20, rows: 100 };
         let check = |rejected, listed, expected| {
             assert_eq!(guard.rejects_whole_scan(&share(listed, rejected)), expected, "{rejected} of {listed}");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_frequent_reason_is_given_and_no_value_is_in_it() {
+    fn the_rejection_guard_reports_the_most_frequent_reason_without_values() {
         let mut share = RejectionShare::default();
         let odd = Rejected { reason: "not readable: \"Kim\" at line 1".to_owned(), ..bad("1") };
         share.add(4, &[with_id("a", "2"), bad("3"), bad("4"), odd.clone()]);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_counts_once_by_its_id_or_by_its_text() {
+    fn a_rejected_record_is_counted_once_by_its_id_or_else_by_its_text() {
         let mut tally = RejectionTally::default();
         assert_eq!(tally.add(&[bad("1"), bad("2"), bad("1"), with_id("a", "1")]), 3);
         assert_eq!(tally.add(&[bad("2"), with_id("a", "another version")]), 0);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_texts_of_so_many_records_are_kept_and_of_the_same_ones_again() {
+    fn the_texts_of_the_same_first_records_are_kept_each_time() {
         let mut tally = RejectionTally::default();
         let first = [bad("\"1\""), bad("\"2\""), bad("\"3\"")];
         let kept = |tally: &RejectionTally, rejected: &[Rejected]| -> Vec<bool> {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_between_two_characters_and_says_so() {
+    fn a_long_text_is_cut_at_a_character_boundary_and_marked_as_cut() {
         let long = format!("\"{}\"", "é".repeat(MAX_TEXT_BYTES));
         let cut = bounded(&long);
         assert!(!is_whole_text(&cut) && cut.len() < MAX_TEXT_BYTES + 100, "{}", cut.len());

@@ -1,10 +1,10 @@
-//! Which records this run was shown before, so that each is counted once.
+//! Recognises records that this run has listed before, so that each record is counted once.
 //!
-//! End users and tasks are listed twice, companies in two orders, and a scan that goes on is followed by a fresh one. To
-//! know every id that was listed would take memory that grows with the workspace, so there is a filter of fixed size
-//! in its place: two megabytes, for objects with more than one listing alone. It never takes a repeated record for a new one; a new one
-//! of a later listing it takes for repeated once among millions where there are 100,000 records, and twice in a
-//! thousand where there are a million. Only figures depend on it: every record is stored or compared all the same.
+//! End users and tasks are listed twice, companies in two sort orders, and a resumed scan is followed by a fresh one. Remembering
+//! every id would need memory that grows with the workspace, so this is a Bloom filter of fixed size: two megabytes, only for
+//! objects with more than one listing. It never takes a repeated record for a new one. It takes a new record of a later
+//! listing for a repeated one about once in millions with 100,000 records, and twice in a thousand with a million. Only counts
+//! depend on it: every record is stored or compared anyway.
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_listing_has_shown_is_known_again() {
+    fn a_record_of_an_earlier_listing_is_recognised_in_a_later_one() {
         let mut repeats = RepeatFilter::default();
         repeats.enable();
         repeats.begin_listing();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_listing_takes_no_memory_and_repeats_nothing() {
+    fn an_object_with_a_single_listing_needs_no_repeat_filter() {
         let mut repeats = RepeatFilter::default();
         repeats.begin_listing();
         assert!(!show(&mut repeats, "a") && !show(&mut repeats, "a"));

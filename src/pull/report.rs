@@ -1,7 +1,7 @@
-//! What a pull has done: the figures of a run, and what a person should know of.
+//! What a pull has done: the counts of a run, and what a person should know.
 //!
-//! Counters for monitoring move here too, since here is counted what has been committed; without a daemon
-//! nobody collects them.
+//! The monitoring counters are increased here too, because this is where committed work is counted. Without a daemon nothing
+//! collects them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn misfits_tell_the_type_that_would_hold_all_of_them() {
+    fn the_suggested_type_holds_all_misfits_of_a_column() {
         let misfits = |values: &[&str]| {
             let mut misfits = Misfits::default();
             values.iter().for_each(|value| misfits.add(Json::trusted(value)));

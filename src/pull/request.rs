@@ -24,11 +24,11 @@ pub struct Context<'a> {
     pub objects: &'a [&'static Object],
     /// What the schema is bound to; none for a dry run.
     pub binding: Option<&'a Binding>,
-    /// When the run began: a scan that begins in it cannot vouch for anything later.
+    /// When the run began: a scan of this run says nothing about later changes.
     pub now: DateTime<Utc>,
     /// What is known of custom fields before any record shows them.
     pub declarations: &'a Declarations,
-    /// Ends the pull after the page that is being stored.
+    /// Stops the pull after the page that is being stored.
     pub stop: &'a CancellationToken,
     /// Pauses the scans, should another run want the workspace meanwhile.
     pub pause_gate: &'a PauseGate,
@@ -38,7 +38,7 @@ pub struct Context<'a> {
     pub deletion_reservations: &'a DeletionReservations,
 }
 
-/// What becomes of the pages.
+/// What happens to the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// They are stored, by this run.
@@ -57,12 +57,12 @@ pub struct Limits {
     pub history: Duration,
     /// Names of the objects whose changes are read newest first, so that a daily run stops early.
     pub sorted: Vec<&'static str>,
-    /// How often everything is compared; zero for never, unless it is asked for.
+    /// How often a sync becomes a full scan; zero for never.
     pub reconcile_every: Duration,
-    /// How long what became of a run is kept.
+    /// How long the history of runs is kept.
     pub keep_runs: Duration,
     pub timeline: TimelineOptions,
-    /// What of records may be kept, and how.
+    /// The privacy rules.
     pub rules: ByObject<Rules>,
     /// Fields that the user has ignored when rows are compared, besides those of the catalogue.
     pub ignore_changes: ByObject<FieldMap<()>>,

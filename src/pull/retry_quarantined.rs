@@ -1,8 +1,8 @@
-//! Tries again to store what is in quarantine, from the texts that are kept, with the rules of the database as they are now.
+//! Tries to store quarantined records again, from their kept texts, for `planhat-sync quarantine retry`.
 //!
-//! Planhat is not asked, so no columns are made either: what has none yet waits in `_overflow`, and its row for the next sync.
-//! A record without an id has nothing that it could be stored under, and the text of one with privacy rules is not what
-//! Planhat sent: both wait for the next sync that lists them.
+//! Planhat is not called, so no columns are created: a value without a column stays in `_overflow` until the next sync. A record
+//! without an id cannot be stored, and the kept text of an object with privacy rules is masked, so both wait for the next sync
+//! that lists them.
 
 use planhat_model::catalog::Object;
 use planhat_model::flatten::{IgnoredFields, flatten};

@@ -43,7 +43,7 @@ struct PageRows<'a> {
     tally: &'a RejectionTally,
 }
 
-/// What became of a page.
+/// What was committed for a page.
 struct CommittedPage {
     counts: RowCounts,
     refused: Vec<Rejected>,
@@ -155,9 +155,9 @@ impl<'a> TableWriter<'a> {
         let work = PageRows { page, rows: &rows, target, tally: &report.rejected };
         let committed = match checkpoint.commit_page(step, async |db| self.write(db, &work, Write::AllAtOnce).await).await {
             Err(error) => match error.refusal() {
-                // The database's words may quote a value; they are for the quarantine alone.
+                // PostgreSQL's message may quote a value; it goes into the quarantine only.
                 Some((_, sqlstate)) => {
-                    warn!(sqlstate, "the database refused a page: looking for the record");
+                    warn!(sqlstate, "PostgreSQL refused a page: searching for the record that it refuses");
                     checkpoint.commit_page(step, async |db| self.write(db, &work, Write::Bisecting).await).await
                 }
                 None => Err(error),
@@ -182,7 +182,7 @@ impl<'a> TableWriter<'a> {
         }
         let grown = self.ctx.store.transaction(async |db| {
             store::lock_columns(&mut *db, schema, object).await?;
-            // Somebody else may have made some meanwhile.
+            // Another process may have added some in the meantime.
             let mut columns = self.as_declared(store::load_columns(&mut *db, schema, object).await?);
             let known = columns.len();
             let added = columns.grow(object, records, declared);
@@ -193,7 +193,7 @@ impl<'a> TableWriter<'a> {
             // Columns of the user, and dropped ones, count too: what is new goes to `_overflow`.
             Err(error) if error.refusal().is_some() => {
                 self.is_full = true;
-                report.warn(format!("{}: the table takes no more columns", object.name));
+                report.warn(format!("{}: PostgreSQL allows no more columns in the table", object.name));
             }
             grown => self.columns = Some(grown?),
         }

@@ -24,11 +24,11 @@ pub(super) async fn declared_fields(customfields: Option<&ObjectClient>, limits:
     let declared = Declared::from_records(&records).under(&limits.rules);
     match &failure {
         Some(error @ api::ApiError::AccessDenied { .. }) => {
-            info!(error = %Chain(error), "custom fields take their types from values: their declarations may not be read");
+            info!(error = %Chain(error), "custom fields get their types from their values: the token may not read the declarations");
         }
         Some(error) => warn!(
             error = %Chain(error),
-            "the declarations of custom fields could not be read: objects are not loaded for the first time, and new custom fields wait in _overflow"
+            "the declarations of custom fields could not be read: no object is loaded for the first time, and values of new custom fields are kept in _overflow until the next sync"
         ),
         None => {}
     }

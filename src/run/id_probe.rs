@@ -1,5 +1,5 @@
-//! Which stored ids are asked for, and when that is enough: one of each table in turn, so that one table that lost its
-//! records, or may not be read, does not decide it alone.
+//! Which stored ids are requested to verify the workspace, and when there are enough answers: one id of each table in
+//! turn, so that a single table that lost its records, or may not be read, does not decide alone.
 
 use planhat_api::ApiError;
 use planhat_model::catalog::Object;
@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::identity::{ProbeResult, TableAnswers};
 
-/// Answers that are wanted.
+/// How many answers are enough.
 const ENOUGH: usize = 20;
 /// After so many ids that failed, with all their retries, the server is not able to answer.
 const MOST_FAILED: usize = 3;
@@ -63,7 +63,7 @@ impl IdProbe {
         next.take(ENOUGH.saturating_sub(answered)).collect()
     }
 
-    /// Takes an answer; an error that all the others would meet too is given back.
+    /// Records an answer; an error that would affect every id is returned.
     pub(super) fn record_answer(&mut self, request: &ProbeRequest, answer: Result<bool, ApiError>) -> Result<(), ApiError> {
         self.asked += 1;
         let table = &mut self.tables[request.table];
@@ -79,7 +79,7 @@ impl IdProbe {
             Err(error) if error.kind().fails() == Fails::Run => return Err(error),
             Err(error) => error,
         };
-        warn!(error = %Chain(&error), "a stored record could not be asked for by its id");
+        warn!(error = %Chain(&error), "could not request a stored record by its id");
         match error {
             // This id says nothing of the next one.
             ApiError::UnusableId { .. } => {}
@@ -90,7 +90,7 @@ impl IdProbe {
         Ok(())
     }
 
-    /// Whether the server is not able to answer.
+    /// Whether too many ids failed, so that the server seems unable to answer.
     pub(super) fn has_failed(&self) -> bool {
         self.failed >= MOST_FAILED
     }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_take_turns_until_there_are_twenty_answers() {
+    fn ids_are_requested_from_all_tables_in_turn_until_there_are_twenty_answers() {
         let asked = ask(&mut probe(&[("companies", 100), ("users", 100), ("nps", 2)]), |_| Ok(true));
         assert_eq!(asked, [("companies", 9), ("users", 9), ("nps", 2)]);
         let asked = ask(&mut probe(&[("companies", 3), ("users", 0)]), |_| Ok(false));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_may_not_be_read_leaves_its_turns_to_the_others() {
+    fn a_table_that_may_not_be_read_leaves_its_share_of_requests_to_the_others() {
         let mut probe = probe(&[("companies", 100), ("nps", 100)]);
         let asked = ask(&mut probe, |request| if request.object.name == "nps" { Err(forbidden()) } else { Ok(true) });
         assert_eq!(asked, [("companies", 20), ("nps", 1)]);
@@ -165,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_cannot_be_asked_for_says_nothing_of_its_table() {
+    fn an_unusable_id_says_nothing_about_the_other_ids_of_its_table() {
         let no_path = || ApiError::UnusableId { path: "/nps/…".to_owned() };
         let mut probe = probe(&[("nps", 5)]);
         assert_eq!(ask(&mut probe, |request| if request.id == "0" { Err(no_path()) } else { Ok(true) }), [("nps", 5)]);
     }
 
     #[test]
-    fn a_server_that_fails_again_and_again_is_left_alone() {
+    fn no_more_ids_are_requested_after_repeated_server_errors() {
         let tables: Vec<_> = ["companies", "endusers", "users", "nps", "tasks"].into_iter().map(|table| (table, 9)).collect();
         let mut probe = probe(&tables);
         let batch = probe.next_batch();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_the_others_would_meet_too_ends_it() {
+    fn an_error_that_affects_every_id_ends_the_probe() {
         let mut probe = probe(&[("nps", 5)]);
         let request = probe.next_batch().remove(0);
         let refused = ApiError::Unauthorized { path: "/nps/…".to_owned() };

@@ -1,12 +1,11 @@
-//! Whether the workspace behind a token is the one whose rows stand in a schema: a decision from what is known, and
-//! nothing else.
+//! Whether the workspace behind a token is the one whose rows are stored in a schema. Pure decisions, no IO.
 //!
-//! A token is rotated now and then, and a workspace may move to another host; neither makes it another workspace. The
-//! ids of its records do not change, so they are the proof: another workspace has none of them.
+//! Tokens are rotated, and a workspace may move to another host; neither makes it another workspace. The ids of its records do
+//! not change, so they are the proof: another workspace has none of them.
 
 use std::fmt;
 
-/// Who fills a schema, as far as that can be told without asking Planhat.
+/// The token (as a fingerprint) and host that a schema is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     /// Of the token, under the key of the schema.
@@ -23,7 +22,7 @@ pub(super) struct TableAnswers {
     pub missing: usize,
 }
 
-/// What follows for a run.
+/// What a run has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
     /// Nothing is stored yet: the schema is this workspace's from now on.
@@ -39,7 +38,7 @@ pub(super) enum Decision {
     Unproven,
 }
 
-/// What was compared, for the person who has to decide.
+/// The evidence, for the person who has to decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     /// The host that was noted; none if nothing was.
@@ -77,7 +76,7 @@ pub(super) fn decide(
     }
 }
 
-/// What was asked, and what came back.
+/// How many ids were requested, and the answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProbeResult {
     /// How many ids were asked for. None, where all rows are marked as deleted.
@@ -97,7 +96,7 @@ impl Evidence {
 
     fn host(&self) -> String {
         match &self.host_then {
-            None => "which token has filled it was not noted".to_owned(),
+            None => "no token was recorded for it before".to_owned(),
             Some(then) if *then == self.host_now => format!("the host is {then} as before"),
             Some(then) => format!("the host was {then} and is {}", self.host_now),
         }
@@ -113,7 +112,7 @@ impl Evidence {
 
     fn records(&self) -> String {
         if self.answers.is_empty() {
-            return "no stored record is left that could be asked for: all are marked as deleted".to_owned();
+            return "no stored record is left to verify with: all are marked as deleted".to_owned();
         }
         let of_each = self.answers.iter();
         let of_each: Vec<_> = of_each.map(|of| format!("{} of {} of {}", of.found, of.found + of.missing, of.object)).collect();
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_noted_as_ours_is_never_asked_for() {
+    fn no_ids_are_requested_for_the_bound_token_and_host() {
         let current = identity("ours", "https://a");
         for schema_has_data in [false, true] {
             assert_eq!(decide(Some(&current), &current, schema_has_data, None), Decision::Same);
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_without_rows_is_bound_whatever_was_noted() {
+    fn an_empty_schema_is_bound_whatever_it_was_bound_to_before() {
         let current = identity("ours", "https://a");
         for known in [None, Some(identity("theirs", "https://a")), Some(identity("ours", "https://b"))] {
             assert_eq!(decide(known.as_ref(), &current, false, None), Decision::Bind);
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn another_token_another_host_and_a_schema_of_which_nothing_is_noted_are_asked_for() {
+    fn stored_ids_are_requested_for_a_new_token_a_new_host_or_an_unbound_schema() {
         let current = identity("ours", "https://a");
         for known in [None, Some(identity("theirs", "https://a")), Some(identity("ours", "https://b"))] {
             assert_eq!(decide(known.as_ref(), &current, true, None), Decision::ProbeStoredIds);
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_answers_prove_it_and_fewer_do_not() {
+    fn the_workspace_is_proven_if_at_least_half_of_the_requested_ids_exist() {
         for known in [None, Some(("theirs", "https://a")), Some(("ours", "https://b")), Some(("theirs", "https://b"))] {
             check(known, (20, 0, 0), "proven");
             check(known, (10, 10, 0), "proven");
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_was_compared() {
+    fn a_refused_workspace_is_reported_with_the_evidence() {
         let check = |known: Option<Identity>, answers: Vec<TableAnswers>, expected: &str| {
             let asked = ProbeResult { ids: 20, answers };
             let Decision::Refused(evidence) = decide(known.as_ref(), &identity("ours", "https://a"), true, Some(asked)) else {
@@ -218,7 +217,7 @@ mod tests {
         check(
             None,
             vec![missing("nps", 3)],
-            "which token has filled it was not noted; 0 of 3 stored records were found by their ids (0 of 3 of nps)",
+            "no token was recorded for it before; 0 of 3 stored records were found by their ids (0 of 3 of nps)",
         );
     }
 }

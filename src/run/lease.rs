@@ -1,7 +1,7 @@
-//! One run at a time on a workspace: taking the lease, keeping it, and making way with it.
+//! One run at a time on a workspace: acquires the lease, renews it, and yields it.
 //!
-//! A backfill may take hours, so it makes way for any other run: its scans save their positions, the lease
-//! goes to the other run, and when that has ended the backfill takes it back and goes on.
+//! A backfill may take hours, so it yields to any other run: its scans save their checkpoints, the other run acquires the lease,
+//! and when that run has ended, the backfill reacquires the lease and continues.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -16,16 +16,16 @@ use super::RunError;
 use super::process::{has_exited, this_process};
 use crate::pull::{PauseGate, PauseGuard};
 
-/// The command that makes way.
+/// The command whose runs yield to other runs.
 const PREEMPTIBLE: &str = "backfill";
-/// How often is looked whether the lease is free.
+/// How often the lease is checked.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// A page in hand may take its retries before its run makes way.
+/// The longest wait for a backfill to yield: its current page may need all its retries.
 const MAX_WAIT_FOR_LEASE: Duration = Duration::from_secs(15 * 60);
-/// What the lease is kept free for, should who asked for it be gone.
+/// How long a yielded lease stays free for a run that requested it but may have ended.
 const UNCLAIMED_FOR: Duration = Duration::from_secs(30);
 
-/// Starts a run and takes the lease, for which a backfill is asked to make way.
+/// Starts a run and acquires the lease; a backfill that holds it is asked to yield.
 pub async fn begin(store: &Store, command: &str, stop: &CancellationToken) -> Result<i64, RunError> {
     let mut waiting_since = None;
     let mut takeover = if store.is_embedded() { Takeover::Always } else { Takeover::IfStale };
@@ -49,9 +49,9 @@ pub async fn begin(store: &Store, command: &str, stop: &CancellationToken) -> Re
     }
 }
 
-/// Asks the holder to make way, and waits until the lease is free or somebody else's.
+/// Requests the lease from its holder, and waits until it is free or another run has it.
 async fn wait_for_lease(store: &Store, held: &LeaseHolder, stop: &CancellationToken) -> Result<(), RunError> {
-    info!("waiting for the backfill of run {} to make way", held.run_id);
+    info!("waiting for the backfill of run {} to pause", held.run_id);
     let asked = Instant::now();
     loop {
         let still_held = store.transaction(async |db| store::request_lease(db, &store.schema, held.run_id).await);
@@ -68,7 +68,7 @@ async fn wait_for_lease(store: &Store, held: &LeaseHolder, stop: &CancellationTo
     }
 }
 
-/// Ends a run and gives the lease back.
+/// Ends a run and releases the lease.
 pub async fn end(store: &Store, run_id: i64, status: RunStatus, why: &Explanation) -> Result<(), store::StoreError> {
     store.transaction(async |db| store::finish_run(db, run_id, status, why).await).await
 }
@@ -115,10 +115,10 @@ impl RunLease<'_> {
             match kept {
                 Ok(true) => {}
                 Ok(false) => {
-                    error!("another run has taken the lease: stopping");
+                    error!("another run has taken over the lease: stopping");
                     return;
                 }
-                Err(error) => warn!(error = %Chain(&error), "could not keep the lease"),
+                Err(error) => warn!(error = %Chain(&error), "could not renew the lease"),
             }
         }
     }
@@ -128,10 +128,10 @@ async fn renew_lease(store: &Store, run_id: i64) -> Result<Option<RenewedLease>,
     store.housekeeping(async |db| store::renew_lease(db, &store.schema, run_id).await).await
 }
 
-/// Lets another run have its turn, and comes back with the lease.
+/// Yields the lease to another run, and returns when this run has reacquired it.
 async fn yield_to_other_run(store: &Store, run_id: i64, pause_gate: &PauseGate) -> Result<bool, store::StoreError> {
     let Some(_paused) = wait_until_paused(store, run_id, pause_gate).await else { return Ok(false) };
-    info!("another run is due: making way for it");
+    info!("another run has requested the lease: pausing for it");
     if !store.housekeeping(async |db| store::yield_lease(db, &store.schema, run_id).await).await? {
         return Ok(false);
     }
@@ -142,14 +142,14 @@ async fn yield_to_other_run(store: &Store, run_id: i64, pause_gate: &PauseGate) 
         match try_reacquire(store, run_id, even_if_unclaimed).await {
             Ok(true) => break,
             Ok(false) => {}
-            Err(error) => warn!(error = %Chain(&error), "could not take the lease back yet"),
+            Err(error) => warn!(error = %Chain(&error), "could not reacquire the lease yet"),
         }
     }
-    info!("the other run has ended: going on");
+    info!("the other run has ended: continuing");
     Ok(true)
 }
 
-/// Waits until all scans rest, and keeps the lease meanwhile: a page may take its time in the database.
+/// Waits until all scans have paused, and renews the lease meanwhile: a commit may take long.
 async fn wait_until_paused<'a>(store: &Store, run_id: i64, pause_gate: &'a PauseGate) -> Option<PauseGuard<'a>> {
     let mut guard = pin!(pause_gate.pause_scans());
     loop {
@@ -159,7 +159,7 @@ async fn wait_until_paused<'a>(store: &Store, run_id: i64, pause_gate: &'a Pause
                 match renew_lease(store, run_id).await {
                     Ok(Some(_)) => {}
                     Ok(None) => return None,
-                    Err(error) => warn!(error = %Chain(&error), "could not keep the lease"),
+                    Err(error) => warn!(error = %Chain(&error), "could not renew the lease"),
                 }
             }
         }

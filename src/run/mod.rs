@@ -1,7 +1,7 @@
-//! One run over a workspace: the lease, the objects side by side, the summary.
+//! One run over a workspace: the lease, the objects in parallel, the summary.
 //!
-//! What goes wrong with one object stays with it; only a refused token, or an end that is out of reach, ends
-//! the whole run, because no other object could fare better.
+//! A failure of one object does not affect the others. Only a refused token, or an unreachable Planhat or database, ends the
+//! whole run, because no other object could succeed.
 
 mod declared_fields;
 mod id_probe;
@@ -43,27 +43,27 @@ pub use recognize::{Recognized, adopt, recognize};
 /// How much longer than its pulls a run waits until it is said that it has begun.
 const START_NOTICE_GRACE: Duration = Duration::from_secs(2);
 
-/// What a run is asked to do.
+/// What a run should do.
 #[derive(Debug)]
 pub struct RunRequest<'a> {
-    /// The command that ordered it, for the records.
+    /// The command that started the run, for the run history.
     pub command: &'a str,
     pub objects: &'a [&'static Object],
     pub mode: Mode,
     pub limits: Limits,
     pub now: DateTime<Utc>,
     pub concurrency: usize,
-    /// Where it tells how far it is.
+    /// Where the pull reports its progress.
     pub progress: Arc<Progress>,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     /// None for a dry run, which is no run.
     pub run_id: Option<i64>,
     pub status: RunStatus,
-    /// Why it is not good, and what a person can do about it.
+    /// Why the run did not succeed, and what a person can do about it.
     #[serde(flatten)]
     pub why: Explanation,
     pub seconds: f64,
@@ -72,7 +72,7 @@ pub struct Summary {
     pub objects: Vec<ObjectSummary>,
 }
 
-/// What came of one object.
+/// The result of one object.
 #[derive(Debug, Serialize)]
 pub struct ObjectSummary {
     #[serde(flatten)]
@@ -95,18 +95,18 @@ pub struct ObjectSummary {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(
-        "another run is at work on this workspace: run {} of {}, since {}, last seen {}",
+        "another run is in progress on this workspace: run {} of {}, since {}, lease last renewed {}",
         .0.run_id, .0.holder, .0.acquired_at.format("%Y-%m-%d %H:%M:%S UTC"), .0.renewed_at.format("%H:%M:%S UTC")
     )]
     Busy(LeaseHolder),
-    #[error("stopped before the run began")]
+    #[error("stopped by a signal before the run began")]
     Stopped,
     #[error("schema {schema} belongs to another workspace: {evidence}")]
     OtherWorkspace { schema: String, evidence: Evidence },
-    #[error("could not tell whether schema {schema} belongs to this workspace: its stored records could not be asked for")]
+    #[error("could not verify that schema {schema} belongs to this workspace: no stored record could be requested by its id")]
     Unproven { schema: String, source: Option<api::ApiError> },
     /// All of its work is done and committed.
-    #[error("run {run_id} is done ({}), but its end could not be noted", status.as_str())]
+    #[error("run {run_id} is done ({}), but its result could not be recorded", status.as_str())]
     End { run_id: i64, status: RunStatus, source: store::StoreError },
     #[error(transparent)]
     Store(#[from] store::StoreError),
@@ -132,7 +132,7 @@ impl RunError {
     /// What could not be done, for a log.
     pub fn headline(&self) -> &'static str {
         match self {
-            RunError::End { .. } => "the run is done, but could not end",
+            RunError::End { .. } => "the run is done, but its result could not be recorded",
             RunError::Busy(_)
             | RunError::Stopped
             | RunError::OtherWorkspace { .. }
@@ -166,7 +166,7 @@ pub async fn run_with_notice(
     if request.limits.timeline.enabled {
         store.transaction(async |db| store::create_actions_table(db, &store.schema).await).await?;
         if let Err(error) = refresh_timeline_view(store).await {
-            debug!(error = %Chain(&error), "could not make the timeline at the start");
+            debug!(error = %Chain(&error), "could not create the view timeline at the start");
         }
     }
     let run_id = begin(store, request.command, stop).await?;
@@ -181,7 +181,7 @@ pub async fn run_with_notice(
     };
     info!(objects = request.objects.len(), "run {run_id} begins");
 
-    // Ends with the signal, and also when the token is refused, an end is out of reach or the lease is lost.
+    // Cancelled by a signal, and also when the token is refused, Planhat or the database is unreachable, or the lease is lost.
     let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
     let lease = RunLease { store, run_id, command: request.command, pause_gate: &pause_gate, run_stop: &run_stop };
     let purpose = Purpose::Store { run_id };
@@ -198,7 +198,7 @@ pub async fn run_with_notice(
     if request.limits.timeline.enabled
         && let Err(error) = refresh_timeline_view(store).await
     {
-        warn!(error = %Chain(&error), "could not make the view {}.timeline", store.schema);
+        warn!(error = %Chain(&error), "could not create the view {}.timeline", store.schema);
     }
     let seconds = started.elapsed().as_secs_f64();
     let came_to = status.as_str();
@@ -212,11 +212,11 @@ pub async fn run_with_notice(
 /// What a run has cost; its end does not depend on it.
 async fn record_calls(store: &Store, run_id: i64, calls: i64) {
     if let Err(error) = store.transaction(async |db| store::record_calls(db, run_id, calls).await).await {
-        warn!(error = %Chain(&error), "could not note the calls of a run");
+        warn!(error = %Chain(&error), "could not record the number of calls of the run");
     }
 }
 
-/// What is said of a beginning comes before what is said of the end, where that takes no longer than seconds.
+/// Announces the start beside the pulls, and waits a few seconds for that at the end, so that the start is announced first.
 async fn with_start_notice<T>(
     beginning: impl Future<Output = ()>,
     pulls: impl Future<Output = T>,
@@ -235,12 +235,12 @@ async fn with_start_notice<T>(
     }
 }
 
-/// The record of runs does not grow without end; that is nothing a run could fail for.
+/// Keeps the run history short. An error here does not fail the run.
 async fn prune_runs(store: &Store, request: &RunRequest<'_>) {
     let before = request.now - request.limits.keep_runs;
     let forgotten = store.transaction(async |db| store::delete_old_runs(db, &store.schema, before).await);
     if let Err(error) = forgotten.await {
-        warn!(error = %Chain(&error), "could not forget old runs");
+        warn!(error = %Chain(&error), "could not delete old runs");
     }
 }
 
@@ -259,8 +259,8 @@ async fn prune_actions(store: &Store, request: &RunRequest<'_>, stop: &Cancellat
     while !stop.is_cancelled() {
         match store.transaction(async |db| store::delete_old_actions(db, &store.schema, keep).await).await {
             Ok(0) => return,
-            Ok(forgotten) => info!(forgotten, "forgot {forgotten} old actions"),
-            Err(error) => return warn!(error = %Chain(&error), "could not forget old actions"),
+            Ok(forgotten) => info!(forgotten, "deleted {forgotten} old actions"),
+            Err(error) => return warn!(error = %Chain(&error), "could not delete old actions"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One object in a run: its pull, what came of it, and the note of that.
+//! One object in a run: pulls it, decides its result, and records that.
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
@@ -33,7 +33,7 @@ impl Pulls<'_> {
         let Pulls { client, store, request, purpose, binding, pause_gate, run_stop } = self;
         let customfields = catalog::object("customfields").map(|object| client.for_object(object));
         let declarations = tokio::select! {
-            // No object begins any more.
+            // No further object is started.
             () = run_stop.cancelled() => Declarations::default(),
             declarations = declared_fields(customfields.as_ref(), &request.limits) => declarations,
         };
@@ -72,7 +72,7 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
     ctx.progress.end(object.name);
     let (ended, failure) = match pulled {
         Ok(end) => (end, None),
-        // Who is asked to stop gives up a page that takes its time in the database: that says nothing against either.
+        // After a stop was requested, a slow page is given up. That is an error of neither the object nor the database.
         Err(failure) if ctx.stop.is_cancelled() && failure.kind() == ErrorKind::DatabaseUnresponsive => (PullEnd::Stopped, None),
         Err(failure) => (PullEnd::Stopped, Some(failure)),
     };
@@ -120,7 +120,7 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
 async fn save_outcome_or_warn(ctx: &Context<'_>, object: &Object, run: &ObjectRun, report: &Report) -> Vec<String> {
     let Purpose::Store { run_id } = ctx.purpose else { return Vec::new() };
     save_outcome(ctx.store, run_id, object, run, report).await.unwrap_or_else(|error| {
-        error!(error = %Chain(&error), "could not note what became of {}", object.name);
+        error!(error = %Chain(&error), "could not record the result of {}", object.name);
         Vec::new()
     })
 }
@@ -176,14 +176,14 @@ fn log_outcome(object: &Object, status: ObjectStatus, reason: Option<&str>, repo
         ObjectStatus::Skipped => warn!(reason, "skipped {name}"),
         ObjectStatus::Failed => error!(error = reason, "pull of {name} failed"),
         ObjectStatus::Interrupted if report.scan.is_none() => {}
-        ObjectStatus::Interrupted => info!("stopped {name}; the next run goes on from there"),
+        ObjectStatus::Interrupted => info!("stopped {name}; the next run resumes from there"),
     }
     for warning in &report.warnings {
         warn!("{warning}");
     }
 }
 
-/// Notes what became of an object. Returns the columns that have misfits for the first time.
+/// Records the result of an object. Returns the columns that have misfits for the first time.
 async fn save_outcome(
     store: &Store,
     run_id: i64,

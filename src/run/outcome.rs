@@ -1,7 +1,7 @@
-//! What an object, and a run, came to: decided from facts alone, with why and what to do.
+//! Decides the result of an object and of a run, with the reason and a hint. Pure: from facts alone.
 //!
-//! An object that may not be read and never could is skipped: nobody expects it. One that could be read before has failed:
-//! somebody is waiting for it, and would not hear otherwise that it gets old.
+//! An object that the token may not read and never could is skipped: nobody expects it. An object that could be read before has
+//! failed: somebody relies on it, and would not learn otherwise that it is getting old.
 
 use chrono::{DateTime, Utc};
 use planhat_model::error::{Chain, ErrorKind};
@@ -15,11 +15,11 @@ use crate::pull::{PullEnd, PullError};
 pub(super) enum Readable {
     Never,
     Until(DateTime<Utc>),
-    /// At the beginning of this very run.
+    /// Earlier in this run.
     JustNow,
 }
 
-/// What a pull has left behind.
+/// The facts of a pull from which its result is decided.
 #[derive(Debug)]
 pub(super) struct PullFacts<'a> {
     pub(super) object: &'static str,
@@ -34,7 +34,7 @@ pub(super) struct PullFacts<'a> {
     pub(super) is_preview: bool,
 }
 
-/// What the object came to.
+/// Decides the result of an object.
 pub(super) fn object_outcome(facts: &PullFacts<'_>) -> (ObjectStatus, Explanation) {
     let object = facts.object;
     let with_warning = Explanation { reason: facts.warning.map(str::to_owned), hint: None };
@@ -49,7 +49,7 @@ pub(super) fn object_outcome(facts: &PullFacts<'_>) -> (ObjectStatus, Explanatio
                     return (ObjectStatus::Skipped, Explanation { reason: Some(refused), hint: failure.kind().hint() });
                 }
                 Readable::Until(instant) => format!("it could be read until {}", instant.format("%Y-%m-%d %H:%M UTC")),
-                Readable::JustNow => "its first pages could be read".to_owned(),
+                Readable::JustNow => "its first pages could be read in this run".to_owned(),
             };
             let hint = ErrorKind::AccessWithdrawn { object }.hint();
             (ObjectStatus::Failed, Explanation { reason: Some(format!("{refused}; {until}")), hint })
@@ -98,8 +98,8 @@ pub(super) fn run_explanation(status: RunStatus, objects: &[ObjectSummary]) -> E
     match status {
         RunStatus::Succeeded => Explanation::default(),
         RunStatus::Interrupted => Explanation {
-            reason: Some("it was stopped by a signal".to_owned()),
-            hint: Some("everything committed is kept; the next run goes on from there".to_owned()),
+            reason: Some("stopped by a signal".to_owned()),
+            hint: Some("everything committed is kept; the next run resumes from there".to_owned()),
         },
         RunStatus::Partial | RunStatus::Failed => first_of(objects, ObjectStatus::Failed, "failed")
             .or_else(|| first_of(objects, ObjectStatus::Partial, "have records in quarantine"))
@@ -125,10 +125,10 @@ fn stopped(objects: &[ObjectSummary]) -> Option<Explanation> {
         .filter(|summary| summary.run.status == ObjectStatus::Interrupted)
         .map(|summary| summary.run.object)
         .collect();
-    let reason = format!("it ended before these were read to the end: {}", stopped.join(", "));
+    let reason = format!("the run ended before these objects were read to the end: {}", stopped.join(", "));
     (!stopped.is_empty()).then(|| Explanation {
         reason: Some(reason),
-        hint: Some("everything committed is kept; the next run goes on from there".to_owned()),
+        hint: Some("everything committed is kept; the next run resumes from there".to_owned()),
     })
 }
 
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_read_has_failed_only_where_it_could_be_before() {
+    fn an_object_that_may_not_be_read_is_skipped_or_failed_if_it_could_be_read_before() {
         let failure = forbidden();
         let (refused, give) =
             ("could not read nps from offset 0: /nps answered 403 Forbidden", "or leave it out of planhat.objects");
@@ -184,24 +184,24 @@ mod tests {
         check(
             &PullFacts { readable: Readable::JustNow, ..facts(Err(&failure)) },
             ObjectStatus::Failed,
-            &format!("{refused}; its first pages could be read"),
+            &format!("{refused}; its first pages could be read in this run"),
             &back,
         );
     }
 
     #[test]
-    fn a_listing_that_shows_nothing_where_there_are_rows_has_failed() {
+    fn an_empty_listing_of_an_object_with_rows_is_a_failure() {
         check(
             &facts(Err(&PullError::NothingListed { object: "nps" })),
             ObjectStatus::Failed,
-            "Planhat lists nothing of nps, though there are rows of earlier days: nothing was marked as deleted",
-            "look at the token's permissions and at nps in Planhat; if all of them are gone, \
-             `planhat-sync sync --full --allow-deletes nps` marks them",
+            "Planhat lists no nps, but the table has rows from earlier runs: no row was marked as deleted",
+            "check the token's permissions and nps in Planhat; if all of them were really deleted, \
+             `planhat-sync sync --full --allow-deletes nps` marks them as deleted",
         );
     }
 
     #[test]
-    fn an_end_that_is_reached_is_good_but_for_records_in_quarantine() {
+    fn a_complete_pull_succeeds_or_is_partial_if_records_were_quarantined() {
         check(&facts(Ok(PullEnd::Complete)), ObjectStatus::Succeeded, "", "");
         check(
             &PullFacts { warning: Some("the order does not hold"), ..facts(Ok(PullEnd::Complete)) },

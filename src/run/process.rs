@@ -1,9 +1,9 @@
-//! Which process holds a lease, and whether it is dead: after a crash the next run on the same machine need
-//! not wait until the heartbeat counts as stopped.
+//! Identifies the process that holds a lease, and tells whether it has exited: after a crash the next run on the same
+//! machine need not wait until the lease is stale.
 //!
-//! A process is told from all others by a random id. Whether it has ended can be seen on its own machine alone, by the boot
-//! of the machine, the namespace of process ids, its id and when it began. Where any of this differs, or `/proc` is not
-//! there (as on macOS) or does not show the processes of others, nothing is known, and the heartbeat decides.
+//! A random id identifies a process anywhere. Whether it has exited can be seen only on its own machine, by the boot id, the
+//! pid namespace, the pid and the start time. If any of these differs, or `/proc` does not exist (macOS) or hides other
+//! processes, the state is unknown, and the age of the last renewal decides.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -19,7 +19,7 @@ pub fn this_process() -> ProcessIdentity {
     ProcessIdentity { name, process: process.unwrap_or_default(), instance: instance().to_owned() }
 }
 
-/// 128 bits that nobody else draws.
+/// 128 random bits, unique to this process.
 fn instance() -> &'static str {
     static INSTANCE: OnceLock<String> = OnceLock::new();
     INSTANCE.get_or_init(|| format!("{:032x}", fastrand::u128(..)))
@@ -39,7 +39,7 @@ fn is_running(process: &str) -> Option<bool> {
     let (world_and_id, beginning) = process.rsplit_once(' ')?;
     let (its_world, id) = world_and_id.rsplit_once(' ')?;
     let id = id.parse().ok()?;
-    // The first process is somebody else's, unless we are it and all others are our children.
+    // If the first process is hidden, so may be the others. (If we are the first process, all others are our children.)
     let sees_others = start_ticks(1).is_some() && pid_namespace()? == its_world;
     sees_others.then(|| start_ticks(id).is_some_and(|start_ticks| start_ticks == beginning))
 }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_dead_only_when_that_is_certain() {
+    fn a_process_counts_as_exited_only_when_that_is_certain() {
         let us = this_process().process;
         assert_eq!(process_state(&us), ProcessState::Running);
         let (rest, beginning) = us.rsplit_once(' ').unwrap();

@@ -1,12 +1,11 @@
-//! Asks whether a schema is the workspace's whose token is set, before a run writes anything, and binds it.
+//! Verifies, before a run writes anything, that a schema belongs to the workspace of the configured token, and binds it.
 //!
 //! ```text
-//! what is noted, some stored ids -> decide -> (has Planhat these?) -> decide -> the lease -> bind
+//! the recorded binding, some stored ids -> decide -> (does Planhat have these ids?) -> decide -> the lease -> bind
 //! ```
 //!
-//! What is decided stands in `identity`, which ids are asked for in `asking`; here is what is read, sent and written. It
-//! is written under the lease alone, so that of two runs at the same moment one binds the schema and the other finds it
-//! bound.
+//! `identity` decides, `id_probe` chooses the ids; this module reads, sends requests and writes. It writes only under the lease, so
+//! that of two simultaneous runs one binds the schema and the other finds it bound.
 
 use futures_util::{StreamExt, stream};
 use planhat_api::{self as api, Client};
@@ -25,18 +24,18 @@ const OF_A_TABLE: i64 = 20;
 /// Requests side by side.
 const CONCURRENT_REQUESTS: usize = 4;
 
-/// A workspace that may fill its schema, and what was noted of the schema until then.
+/// A workspace that may use its schema, and what the schema was bound to before.
 #[derive(Debug)]
 pub enum Recognized {
-    /// Token and host are those that are noted.
+    /// The schema is bound to this token and host.
     Bound(Binding),
-    /// Nothing is stored that could be another's.
+    /// The schema has no data.
     New { known: Option<Binding> },
-    /// By stored records that were found.
+    /// Stored records were found at Planhat.
     Proven { known: Option<Binding>, evidence: Evidence },
 }
 
-/// Asks once, and writes nothing.
+/// Verifies the workspace once, and writes nothing.
 pub async fn recognize(client: &Client, store: &Store) -> Result<Recognized, RunError> {
     let stored = store.read_only(async |db| SchemaContents::read(db, &store.schema, client).await).await?;
     stored.ask(client, &store.schema).await
@@ -61,14 +60,14 @@ struct SchemaContents {
     binding: Option<Binding>,
     current: Option<Identity>,
     schema_has_data: bool,
-    /// Ids of rows by object, to be asked for where token or host are other ones.
+    /// Ids of rows by object, to be requested if token or host differ.
     ids: Vec<(&'static Object, Vec<String>)>,
 }
 
 impl SchemaContents {
     async fn read(db: &mut PgConnection, schema: &str, client: &Client) -> Result<SchemaContents, store::StoreError> {
         let mut stored = SchemaContents { binding: None, current: None, schema_has_data: false, ids: Vec::new() };
-        // Where our own tables are gone, those of a workspace may still be there.
+        // If the tables of planhat_sync were dropped, data tables may still exist.
         if store::is_set_up(&mut *db).await? {
             stored.binding = store::binding(&mut *db, schema).await?;
         }
@@ -83,11 +82,11 @@ impl SchemaContents {
         Ok(stored)
     }
 
-    /// Asks Planhat where what is noted does not settle it.
+    /// Requests stored ids if the binding does not decide it.
     async fn ask(self, client: &Client, schema: &str) -> Result<Recognized, RunError> {
         let SchemaContents { binding: known, current, schema_has_data, ids } = self;
         let noted = known.as_ref().map(identity_of);
-        // Without a key there is nothing to compare the token with.
+        // Without a key there is no fingerprint to compare with.
         let current = current.unwrap_or_else(|| Identity { fingerprint: String::new(), host: client.host() });
         let mut decision = decide(noted.as_ref(), &current, schema_has_data, None);
         let mut failure = None;
@@ -112,7 +111,7 @@ async fn objects_with_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<
     Ok(catalog::OBJECTS.iter().filter(|object| tables.iter().any(|table| table == object.name)).collect())
 }
 
-/// Whether anything is stored that could be another's.
+/// Whether the schema has any data, which could belong to another workspace.
 async fn schema_has_data(db: &mut PgConnection, schema: &str) -> Result<bool, store::StoreError> {
     if store::has_actions(&mut *db, schema).await? {
         return Ok(true);
@@ -172,14 +171,14 @@ impl Recognized {
             }
             Recognized::Proven { known, evidence } => {
                 let bound = bind(client, store, run_id, known.as_ref(), Proof::StoredRecords).await?;
-                info!("schema {schema} belongs to this workspace, which is noted: {evidence}");
+                info!("schema {schema} belongs to this workspace, as recorded now: {evidence}");
                 Ok(bound)
             }
         }
     }
 }
 
-/// Binds a schema on the user's word, under the lease of a run. Returns what it was bound to before, and what it is bound to.
+/// Binds a schema because a person ran `adopt`, under the lease of a run. Returns the old and the new binding.
 pub async fn adopt(client: &Client, store: &Store, run_id: i64) -> Result<(Option<Binding>, Binding), store::StoreError> {
     let before = store.transaction(async |db| store::binding(db, &store.schema).await).await?;
     match &before {
@@ -191,9 +190,9 @@ pub async fn adopt(client: &Client, store: &Store, run_id: i64) -> Result<(Optio
     }
 }
 
-/// Binds a schema to the token and host of a client. What was read of another workspace before is forgotten where no record
-/// proves that it is the same one. That nothing is stored may have been true before the lease alone: a load that has made way
-/// for this run may have begun to fill the schema.
+/// Binds a schema to the token and host of a client. Cursors of another workspace are deleted unless stored records prove that it
+/// is the same workspace. The schema is checked again under the lease: a load that was preempted by this run may have begun
+/// to fill it.
 async fn bind(
     client: &Client,
     store: &Store,

@@ -50,7 +50,7 @@ async fn count(sync: &TestSync) -> String {
 }
 
 #[tokio::test]
-async fn a_first_load_notes_each_record_as_created_when_it_was_at_planhat() {
+async fn a_first_load_records_each_record_as_created_at_its_creation_time_at_planhat() {
     let sync = TestSync::new(small()).await;
 
     for object in ["companies", "endusers", "licenses", "nps"] {
@@ -66,7 +66,7 @@ async fn a_first_load_notes_each_record_as_created_when_it_was_at_planhat() {
 }
 
 #[tokio::test]
-async fn a_change_is_noted_with_the_old_and_the_new_value_of_each_column() {
+async fn an_action_records_the_old_and_new_value_of_each_changed_column() {
     let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     forget(&sync).await;
@@ -83,7 +83,7 @@ async fn a_change_is_noted_with_the_old_and_the_new_value_of_each_column() {
 }
 
 #[tokio::test]
-async fn an_unchanged_row_is_no_action_whatever_is_run() {
+async fn no_run_records_an_action_for_an_unchanged_row() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync().await;
     let before = count(&sync).await;
@@ -103,7 +103,7 @@ async fn an_unchanged_row_is_no_action_whatever_is_run() {
 }
 
 #[tokio::test]
-async fn another_spelling_of_the_same_values_is_no_action() {
+async fn another_json_spelling_of_the_same_values_gives_no_action() {
     let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     forget(&sync).await;
@@ -120,7 +120,7 @@ async fn another_spelling_of_the_same_values_is_no_action() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_and_restored_is_noted_with_its_company() {
+async fn deletions_and_restorations_are_recorded_with_their_company() {
     let mut sync = TestSync::new(small().with(
         "tasks",
         vec![json!({"_id": "t", "companyId": "c", "endusers": [{"id": "e"}], "name": "call"}), json!({"_id": "u"})],
@@ -151,7 +151,7 @@ async fn what_is_deleted_and_restored_is_noted_with_its_company() {
 }
 
 #[tokio::test]
-async fn an_update_happened_when_the_record_says_so_and_else_when_it_was_seen() {
+async fn an_update_happened_at_the_records_modification_time_or_else_when_it_was_seen() {
     let sync = TestSync::new(small()).await;
     for object in ["companies", "nps", "licenses"] {
         sync.sync_one(object).await;
@@ -184,7 +184,7 @@ async fn an_update_happened_when_the_record_says_so_and_else_when_it_was_seen() 
 }
 
 #[tokio::test]
-async fn who_wants_no_history_has_actions_from_the_first_load_on() {
+async fn with_initial_off_actions_begin_after_the_first_load() {
     for full in [false, true] {
         let mut sync = TestSync::new(small()).await;
         sync.limits.timeline.initial = false;
@@ -222,7 +222,7 @@ async fn the_timeline_can_be_turned_off_and_on_again() {
 }
 
 #[tokio::test]
-async fn a_record_in_quarantine_is_no_action_and_the_rest_of_its_page_is_one_each() {
+async fn a_quarantined_record_gives_no_action_and_the_other_records_of_its_page_do() {
     let mut random = fastrand::Rng::with_seed(1);
     let too_long: String = std::iter::repeat_with(|| random.alphanumeric()).take(5000).collect();
     // This one fits its table, and not the index of the actions.
@@ -242,7 +242,7 @@ async fn a_record_in_quarantine_is_no_action_and_the_rest_of_its_page_is_one_eac
 }
 
 #[tokio::test]
-async fn a_row_too_wide_for_the_database_changes_like_any_other() {
+async fn changes_of_a_row_too_wide_for_postgresql_are_recorded_too() {
     let custom: Map<String, Value> = (0..1150).map(|number| (format!("F{number:04}"), json!(1e20))).collect();
     let sync =
         TestSync::new(Workspace::empty().with("licenses", vec![json!({"_id": "a", "custom": custom}), json!({"_id": "b"})]))
@@ -261,7 +261,7 @@ async fn a_row_too_wide_for_the_database_changes_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_table_of_the_users_own_is_named_and_left_alone() {
+async fn a_users_own_table_called_actions_is_reported_and_left_alone() {
     let mut sync = TestSync::new(small()).await;
     sqlx::raw_sql("create table planhat.actions (id bigint, mine text)").execute(sync.store.pool()).await.unwrap();
     let client = sync.client();
@@ -270,16 +270,13 @@ async fn a_table_of_the_users_own_is_named_and_left_alone() {
     let refused = run::run(&client, &sync.store, &sync.request(Mode::Incremental, &objects), &sync.stop).await.unwrap_err();
     sync.limits.timeline.enabled = false;
 
-    assert_eq!(
-        refused.to_string(),
-        "planhat.actions is not what planhat-sync would make by that name: somebody else has made it"
-    );
+    assert_eq!(refused.to_string(), "planhat.actions already exists and was not created by planhat-sync");
     assert_eq!(sync.sync_one("companies").await.run.status, ObjectStatus::Succeeded);
     assert_eq!(count(&sync).await, "0");
 }
 
 #[tokio::test]
-async fn a_dropped_table_of_actions_is_made_again_and_goes_on_with_its_ids() {
+async fn a_dropped_actions_table_is_recreated_and_continues_its_ids() {
     let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let drop = "insert into planhat_sync.consumers (workspace, name, last_action_id) values ('planhat', 'crm', 41); drop table planhat.actions cascade";
@@ -292,7 +289,7 @@ async fn a_dropped_table_of_actions_is_made_again_and_goes_on_with_its_ids() {
 }
 
 #[tokio::test]
-async fn actions_are_kept_as_long_as_the_settings_say() {
+async fn actions_are_kept_for_the_configured_time() {
     let mut sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let old = "insert into planhat.actions (action, kind, object, record_id, happened_at, seen_at, run_id)
@@ -390,7 +387,7 @@ pub(crate) async fn assert_actions_tell_the_versions(sync: &TestSync) {
 }
 
 #[tokio::test]
-async fn what_listens_is_told_at_commit_how_far_to_read() {
+async fn a_listener_is_notified_at_commit_of_the_last_action_id() {
     let sync = TestSync::new(small()).await;
     let mut listener = PgListener::connect_with(sync.store.pool()).await.unwrap();
     listener.listen("planhat_actions").await.unwrap();
@@ -412,7 +409,7 @@ fn project(id: &str) -> (Columns, Record) {
 }
 
 #[tokio::test]
-async fn of_two_transactions_side_by_side_the_one_that_commits_first_has_the_smaller_ids() {
+async fn action_ids_grow_in_the_order_of_commits() {
     let sync = TestSync::new(Workspace::empty()).await;
     let (projects, issues) = (catalog::object("projects").unwrap(), catalog::object("issues").unwrap());
     sync.sync_one("projects").await;
@@ -447,7 +444,7 @@ async fn of_two_transactions_side_by_side_the_one_that_commits_first_has_the_sma
 }
 
 #[tokio::test]
-async fn the_questions_of_every_day_are_index_scans() {
+async fn common_queries_on_actions_use_indexes() {
     let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let many = "insert into planhat.actions (action, kind, object, record_id, company_id, happened_at, seen_at, run_id)
@@ -488,7 +485,7 @@ async fn the_questions_of_every_day_are_index_scans() {
 }
 
 #[tokio::test]
-async fn the_view_shows_people_what_happened_and_the_record_as_it_is() {
+async fn the_timeline_view_shows_each_action_with_the_current_record() {
     let sync = TestSync::new(small()).await;
     for object in ["companies", "endusers", "nps"] {
         sync.sync_one(object).await;
@@ -514,7 +511,7 @@ async fn the_view_shows_people_what_happened_and_the_record_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_view_is_in_nobodys_way() {
+async fn the_timeline_view_does_not_block_changes_of_tables() {
     let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let by_hand =
@@ -535,7 +532,7 @@ async fn the_view_is_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn a_dropped_view_is_made_again_and_one_of_the_users_own_left_alone() {
+async fn a_dropped_timeline_view_is_recreated_and_a_users_own_view_is_left_alone() {
     let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     sqlx::raw_sql("drop table planhat.companies cascade").execute(sync.store.pool()).await.unwrap();
@@ -568,7 +565,7 @@ async fn the_embedded_database_keeps_a_timeline_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_names_what_stands_where_the_actions_would() {
+async fn check_reports_a_users_own_table_with_the_name_of_the_actions_table() {
     let simulator = crate::cli::simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();
@@ -576,7 +573,7 @@ async fn check_names_what_stands_where_the_actions_would() {
 
     let checked = tool.run(&["check"]);
     assert_eq!(checked.code, 5);
-    let said = "planhat.actions is not what planhat-sync would make by that name: somebody else has made it; give it another name, or planhat-sync a schema of its own (database.schema); actions and timeline can be turned off (actions.enabled)";
+    let said = "planhat.actions already exists and was not created by planhat-sync; rename it, or give planhat-sync a schema of its own (database.schema); the table actions and the view timeline can be turned off (actions.enabled)";
     assert!(checked.stdout.contains(said), "{}", checked.stdout);
     assert_eq!(tool.run(&["sync", "users"]).code, 5);
 
@@ -585,7 +582,7 @@ async fn check_names_what_stands_where_the_actions_would() {
 }
 
 #[tokio::test]
-async fn columns_of_the_users_own_change_nothing_whatever_they_are_called() {
+async fn a_users_own_columns_do_not_affect_actions_whatever_their_names() {
     let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let by_hand = "alter table planhat.companies add column old boolean, add column company text, add column end_user text, add column record text;
@@ -606,7 +603,7 @@ async fn columns_of_the_users_own_change_nothing_whatever_they_are_called() {
 }
 
 #[tokio::test]
-async fn the_view_follows_tables_that_were_set_aside_and_keeps_what_was_set_on_it() {
+async fn the_timeline_view_follows_renamed_tables_and_keeps_its_options() {
     let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let by_hand =
@@ -622,7 +619,7 @@ async fn the_view_follows_tables_that_were_set_aside_and_keeps_what_was_set_on_i
 }
 
 #[tokio::test]
-async fn a_timeline_that_was_turned_off_is_forgotten_all_the_same() {
+async fn old_actions_are_deleted_even_if_the_timeline_is_turned_off() {
     let mut sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
     let long_ago = "update planhat.actions set seen_at = now() - interval '100 days'";

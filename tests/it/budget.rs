@@ -1,5 +1,4 @@
-//! The call budget as the server sees it: never more calls than configured, and nearly all of them while there
-//! is work.
+//! The call budget as the server sees it: never more calls than configured, and nearly all of them while there is work.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! `check`: quick whatever is wrong, and whole.
+//! `check`: fast whatever is wrong, and complete.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn lines(checked: &str, subjects: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_object_is_asked_for_once_and_said_in_its_order() {
+async fn check_requests_each_object_once_and_reports_them_in_order() {
     let simulator = simulator().await;
     simulator.answer_next("companies", vec![ScriptedAnswer::status(503)]);
     simulator.answer_next("tasks", vec![ScriptedAnswer::status(500)]);
@@ -33,7 +33,7 @@ async fn each_object_is_asked_for_once_and_said_in_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_silent_and_a_host_that_is_not_there_take_seconds() {
+async fn check_takes_seconds_even_with_an_unresponsive_database_and_an_unknown_host() {
     // Connections are taken, as the kernel does for a server that is frozen, and nobody answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let database = format!("postgres://u:p@{}/d", silent.local_addr().unwrap());
@@ -51,7 +51,7 @@ async fn a_database_that_is_silent_and_a_host_that_is_not_there_take_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_says_where_the_data_goes_and_which_tables_are_gone() {
+async fn check_reports_the_database_and_which_tables_were_dropped() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     let url: url::Url = tool.database().parse().unwrap();
@@ -73,16 +73,16 @@ async fn it_says_where_the_data_goes_and_which_tables_are_gone() {
     let mut tool = tool.set("PLANHAT_SYNC__DATABASE__SCHEMA", "another");
     look(&mut tool);
     insta::assert_snapshot!(tables.join("\n"), @r"
-    ok    tables         none yet; the first sync makes them
-    ok    tables         2, made by this version
-    warn  tables         1 of 2 that were synced are gone (planhat.users); the next sync makes them again, and loads them from the beginning
-    warn  tables         2 of 2 that were synced are gone (planhat.companies, planhat.users); the next sync makes them again, and loads them from the beginning
+    ok    tables         none yet; the first sync creates them
+    ok    tables         2, created by this version
+    warn  tables         1 of 2 synced tables were dropped (planhat.users); the next sync creates them again and loads them from the beginning
+    warn  tables         2 of 2 synced tables were dropped (planhat.companies, planhat.users); the next sync creates them again and loads them from the beginning
     ok    tables         none yet in schema another; the first sync makes them
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_that_others_can_read_and_settings_that_are_probably_not_meant_are_warned_of() {
+async fn check_warns_of_readable_secrets_and_suspicious_settings() {
     let simulator = simulator().await;
     let tool = Tool::for_workspace(&simulator).await;
     let folder = tool.home.path().to_owned();
@@ -99,9 +99,9 @@ async fn secrets_that_others_can_read_and_settings_that_are_probably_not_meant_a
         lines(&checked.stdout, &["secrets", "settings"]).replace(folder.to_str().unwrap(), "FOLDER")
     };
     insta::assert_snapshot!(warnings(0o644), @r#"
-    warn  settings       notify.stale_after is "1h", shorter than the time between two runs of the daemon (1day by daemon.schedule "0 3 * * *", and 10m of daemon.jitter), so that good data is called stale before the next one; "1day 1h 10m" works
-    warn  secrets        FOLDER/token can be read by others on this machine; `chmod 600 FOLDER/token` closes it
-    warn  secrets        FOLDER/config.toml can be read by others on this machine; `chmod 600 FOLDER/config.toml` closes it
+    warn  settings       notify.stale_after is "1h", shorter than the time between two runs of the daemon (1day by daemon.schedule "0 3 * * *", and 10m of daemon.jitter), so that good data counts as stale before the next run; "1day 1h 10m" works
+    warn  secrets        FOLDER/token can be read by other users of this machine; run `chmod 600 FOLDER/token` closes it
+    warn  secrets        FOLDER/config.toml can be read by other users of this machine; run `chmod 600 FOLDER/config.toml` closes it
     "#);
     assert_eq!(warnings(0o600).lines().count(), 1);
 }

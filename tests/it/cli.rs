@@ -142,7 +142,7 @@ pub(crate) async fn simulator() -> Simulator {
 }
 
 #[test]
-fn without_a_token_it_says_which_one_to_set() {
+fn without_a_token_sync_says_which_variable_to_set() {
     insta::assert_snapshot!(Tool::new().run(&["sync"]).all(), @"
     exit 2
     error: no Planhat token
@@ -160,30 +160,30 @@ fn an_empty_token_is_no_token() {
 }
 
 #[test]
-fn a_mangled_token_is_refused_before_it_is_sent_and_not_shown() {
+fn a_token_with_invalid_characters_is_refused_before_it_is_sent_and_not_shown() {
     let ran = Tool::new().set("PLANHAT_API_TOKEN", "secret\u{201d}token").run(&["sync"]);
     insta::assert_snapshot!(ran.all(), @"
     exit 2
-    error: the Planhat token has a character no token has at position 7
+    error: the Planhat token has an invalid character at position 7
     hint: copy the token of the private app again, whole and without line breaks
     ");
 }
 
 #[test]
-fn an_unknown_object_is_named_with_the_one_that_was_meant() {
+fn an_unknown_object_is_reported_with_the_most_similar_name() {
     insta::assert_snapshot!(Tool::new().set("PLANHAT_API_TOKEN", "x").run(&["sync", "companys"]).all(), @r#"
     exit 2
     error: unknown object "companys"; did you mean "companies"? (there are companies, endusers, licenses, opportunities, projects, tasks, tickets, nps, conversations, assets, churn, issues, users, invoices, campaigns, objectives, sales, workflows, workspaces, timeentries, timesheets, deals, lineitems, products, customfields)
-    hint: config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones
+    hint: config/default.toml in the source lists every setting; `planhat-sync --help` lists the common ones
     "#);
 }
 
 #[test]
-fn an_unknown_setting_is_named_with_the_one_that_was_meant() {
+fn an_unknown_setting_is_reported_with_the_most_similar_key() {
     insta::assert_snapshot!(Tool::new().set("PLANHAT_SYNC__PLANHAT__PAGE_SIZ", "9").run(&["status"]).all(), @r#"
     exit 2
     error: unknown setting "planhat.page_siz" in the environment; did you mean "planhat.page_size"?
-    hint: config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones
+    hint: config/default.toml in the source lists every setting; `planhat-sync --help` lists the common ones
     "#);
 }
 
@@ -202,14 +202,14 @@ fn bad_usage_exits_with_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreachable_host_is_said_to_be_unreachable() {
+async fn an_unreachable_host_is_reported_as_unreachable() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__RETRIES", "1");
     drop(simulator);
     let ran = tool.set_and_run("PLANHAT_API_URL", "http://127.0.0.1:9", &["sync", "companies"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
-    assert!(ran.stdout.contains("could not read companies from offset 0: /companies could not be reached"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("hint: check planhat.base_url and that this machine reaches it"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("could not read companies from offset 0: /companies is unreachable"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("hint: check planhat.base_url, and that this machine can reach it"), "{}", ran.stdout);
 }
 
 impl Tool {
@@ -220,7 +220,7 @@ impl Tool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_is_out_of_reach_is_not_tried_for_every_object() {
+async fn an_unreachable_host_is_not_tried_again_for_every_object() {
     let simulator = simulator().await;
     let tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__RETRIES", "0");
     drop(simulator);
@@ -264,12 +264,12 @@ async fn a_database_that_is_not_there_exits_with_5() {
     exit 5
     error: could not connect to PostgreSQL at 127.0.0.1:9
       Caused by: error communicating with database: Connection refused (os error 111)
-    hint: check that PostgreSQL runs there, and host and port in DATABASE_URL
+    hint: check that PostgreSQL is running there, and the host and port in DATABASE_URL
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_url_that_is_none_exits_with_2() {
+async fn an_invalid_database_url_exits_with_2() {
     let simulator = simulator().await;
     let ran = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "my-database").run(&["sync"]);
     insta::assert_snapshot!(ran.all(), @"
@@ -308,11 +308,11 @@ async fn sync_prints_one_line_per_object_and_exits_with_0() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_and_schema_show_what_landed() {
+async fn status_and_schema_show_what_was_loaded() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
-    assert_eq!(tool.run(&["status"]).stdout, "nothing was synced yet; `planhat-sync sync` begins\n");
-    assert_eq!(tool.run(&["schema"]).stdout, "no tables yet; `planhat-sync sync` makes them\n");
+    assert_eq!(tool.run(&["status"]).stdout, "nothing has been synced yet; run `planhat-sync sync`\n");
+    assert_eq!(tool.run(&["schema"]).stdout, "no tables yet; `planhat-sync sync` creates them\n");
     tool.run(&["sync", "companies"]);
 
     let status = tool.run(&["status", "--json"]).json();
@@ -333,7 +333,7 @@ async fn status_and_schema_show_what_landed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_says_how_fresh_each_object_is_and_exits_with_0_or_1() {
+async fn status_shows_how_fresh_each_object_is_and_exits_with_0_or_1() {
     let simulator = simulator().await;
     simulator.forbid("nps");
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies,users,nps");
@@ -355,7 +355,7 @@ async fn status_says_how_fresh_each_object_is_and_exits_with_0_or_1() {
     ];
     insta::with_settings!({filters => filters}, { insta::assert_snapshot!(tool.run(&["status"]).all(), @"
     exit 0
-    1 of 2 objects fresh; users failed, not yet stale; 1 skipped: the token may not read nps
+    1 of 2 objects fresh; users failed, but still fresh enough; 1 skipped: the token may not read nps
     last run: sync 3 (partial), [instant], [instant]
     ┌───────────┬───────────────┬─────────────┬─────────────────────────┬─────────────────────────┬─────────────────────────┬─────────┬──────────┬─────────┬─────────┬───────────┬───────┐
     │ object    ┆ state         ┆ last result ┆ last success            ┆ watermark               ┆ all compared            ┆ fetched ┆ inserted ┆ updated ┆ deleted ┆ unchanged ┆ time  │
@@ -384,14 +384,14 @@ async fn status_says_how_fresh_each_object_is_and_exits_with_0_or_1() {
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();
     sqlx::raw_sql("drop schema planhat cascade").execute(&mut database).await.unwrap();
     let gone = tool.set_and_run("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "26h", &["status"]);
-    assert_eq!(headline(&gone), (1, "STALE: the table of companies is gone; 0 of 1 object fresh".to_owned()));
-    assert!(gone.stdout.contains("table planhat.companies is gone; the next sync loads it again"), "{}", gone.stdout);
+    assert_eq!(headline(&gone), (1, "STALE: the table of companies was dropped; 0 of 1 object fresh".to_owned()));
+    assert!(gone.stdout.contains("table planhat.companies was dropped; the next sync loads it again"), "{}", gone.stdout);
     tool.run(&["sync"]);
     assert_eq!(tool.run(&["status"]).code, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn why_a_run_was_not_good_and_what_to_do_is_shown_the_morning_after() {
+async fn runs_and_status_show_later_why_a_run_did_not_succeed_and_what_to_do() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies,users");
     tool.run(&["sync"]);
@@ -423,7 +423,7 @@ async fn why_a_run_was_not_good_and_what_to_do_is_shown_the_morning_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn values_of_another_type_are_said_once_and_in_status() {
+async fn new_type_mismatches_are_printed_once_by_sync_and_then_shown_by_status() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "users");
     simulator.add("users", json!({"_id": "u1", "custom": {"Seats": 4}}));
@@ -431,9 +431,11 @@ async fn values_of_another_type_are_said_once_and_in_status() {
     simulator.add("users", json!({"_id": "u2", "custom": {"Seats": "of ann@example.org"}}));
 
     let said = tool.run(&["sync"]).stdout;
-    let hint = "`planhat-sync retype users planhat__seats__custom text` makes room for all of them";
+    let hint = "`planhat-sync retype users planhat__seats__custom text` gives the column a type that holds all of them";
     assert!(
-        said.contains("users.planhat__seats__custom has 1 value of another type, kept in _misfits; they may stay there"),
+        said.contains(
+            "users.planhat__seats__custom has 1 value of another type (type mismatch), kept in _misfits; they are safe there"
+        ),
         "{said}"
     );
     assert!(said.contains(hint) && !said.contains("ann@example.org"), "{said}");
@@ -462,7 +464,7 @@ async fn a_dry_run_counts_and_shows_each_record_once() {
     │ endusers ┆ partial ┆            4 ┆       4 ┆         3 ┆         0 ┆         0 ┆           1 ┆       0 ┆     2 ┆     4 ┆ [time] │
     └──────────┴─────────┴──────────────┴─────────┴───────────┴───────────┴───────────┴─────────────┴─────────┴───────┴───────┴───────┘
     warning: 1 record of endusers could not be stored and would be put in quarantine: 1 × no _id
-    endusers: would make the table, with 2 columns: planhat__id text, planhat__name text
+    endusers: would create the table with 2 columns: planhat__id text, planhat__name text
     + endusers e0
     + endusers e1
     + endusers e2
@@ -471,7 +473,7 @@ async fn a_dry_run_counts_and_shows_each_record_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looking_changes_nothing() {
+async fn commands_that_only_read_change_nothing() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     // Nothing is fresh yet, and a monitor hears it.
@@ -480,7 +482,7 @@ async fn looking_changes_nothing() {
     }
     tool.run(&["sync", "companies"]);
     let ran = tool.set_and_run("PLANHAT_SYNC__DATABASE__SCHEMA", "mistyped", &["schema"]);
-    assert_eq!(ran.stdout, "no tables yet; `planhat-sync sync` makes them\n");
+    assert_eq!(ran.stdout, "no tables yet; `planhat-sync sync` creates them\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -501,7 +503,7 @@ async fn backfill_takes_a_range() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_says_ok_warn_or_fail_for_each_thing() {
+async fn check_prints_ok_warn_or_fail_for_each_finding() {
     let simulator = simulator().await;
     simulator.forbid("nps");
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies,nps");
@@ -518,7 +520,7 @@ async fn check_says_ok_warn_or_fail_for_each_thing() {
         warn  nps            /nps answered 403 Forbidden; give the private app read access to this object in Planhat, or leave it out of planhat.objects
         ok    database       PostgreSQL VERSION, database NAME at 127.0.0.1:PORT
         ok    connection     on this machine
-        ok    tables         none yet; the first sync makes them
+        ok    tables         none yet; the first sync creates them
         ok    privileges     can write schemas planhat and planhat_sync
         ");
     });
@@ -528,7 +530,7 @@ async fn check_says_ok_warn_or_fail_for_each_thing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+async fn a_dry_run_prints_what_would_change_and_changes_nothing() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
 
@@ -540,10 +542,10 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     ╞═══════════╪═══════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
     │ companies ┆ succeeded ┆       3 ┆         3 ┆         0 ┆         0 ┆       0 ┆     1 ┆     2 ┆ [time] │
     └───────────┴───────────┴─────────┴───────────┴───────────┴───────────┴─────────┴───────┴───────┴───────┘
-    companies: would make the table, with 3 columns: planhat__id text, planhat__name text, planhat__tier__custom text
+    companies: would create the table with 3 columns: planhat__id text, planhat__name text, planhat__tier__custom text
     dry run succeeded in [time]: nothing was written
     ") });
-    assert_eq!(tool.run(&["status"]).stdout, "nothing was synced yet; `planhat-sync sync` begins\n");
+    assert_eq!(tool.run(&["status"]).stdout, "nothing has been synced yet; run `planhat-sync sync`\n");
 
     tool.run(&["sync"]);
     let now = chrono::Utc::now();
@@ -585,7 +587,7 @@ fn times() -> Vec<(&'static str, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them() {
+async fn deletions_beyond_the_guard_are_reported_with_the_command_that_marks_them() {
     let records = (0..300).map(|number| json!({"_id": format!("{number:05}")})).collect();
     let simulator = Simulator::start(Workspace::empty().with("projects", records), Options::default()).await.unwrap();
     let mut tool = Tool::for_workspace(&simulator).await;
@@ -600,7 +602,7 @@ async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them(
     ╞══════════╪═══════════╪═════════╪══════════╪═════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
     │ projects ┆ succeeded ┆     100 ┆        0 ┆       0 ┆       100 ┆       0 ┆     1 ┆     4 ┆ [time] │
     └──────────┴───────────┴─────────┴──────────┴─────────┴───────────┴─────────┴───────┴───────┴───────┘
-    warning: projects: 200 of 300 rows were not listed, more than deletions.max_rows (100) and deletions.max_percent (20 %) allow; nothing was marked as deleted. If it is right, `planhat-sync sync --full --allow-deletes projects` marks them
+    warning: projects: 200 of 300 rows were not listed, more than deletions.max_rows (100) and deletions.max_percent (20 %) allow; the deletion guard marked none of them as deleted. If these records were really deleted, `planhat-sync sync --full --allow-deletes projects` marks them
     run 2 succeeded in [time]
     ") });
     let said = tool.run(&["sync", "--full", "--allow-deletes", "projects"]);
@@ -617,28 +619,28 @@ async fn deletions_that_seem_too_many_are_told_with_the_command_that_marks_them(
 }
 
 #[test]
-fn a_history_that_ends_before_it_begins_is_refused() {
+fn a_backfill_range_that_ends_before_it_begins_is_refused() {
     let ran = Tool::new().set("PLANHAT_API_TOKEN", "x").run(&["backfill", "--since", "2024-01-01", "--until", "2023-01-01"]);
     insta::assert_snapshot!(ran.all(), @"
     exit 2
-    error: nothing lies between 2024-01-01 and 2023-01-01
-    hint: --until has to be later than where the history begins: say --since or --all
+    error: there are no days between 2024-01-01 and 2023-01-01
+    hint: --until must be later than the start of the history: use --since or --all
     ");
 }
 
 #[test]
-fn an_end_of_history_before_the_usual_one_begins_is_refused() {
+fn a_backfill_that_ends_before_the_default_history_begins_is_refused() {
     let ran = Tool::new().set("PLANHAT_API_TOKEN", "x").run(&["backfill", "--until", "2001-01-01"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("2001-01-01\nhint: --until has to be later than where the history begins"), "{}", ran.stderr);
 }
 
 #[test]
-fn an_object_that_cannot_be_sorted_is_refused() {
+fn newest_first_refuses_an_object_without_a_modification_time() {
     let ran = Tool::new().set("PLANHAT_SYNC__SYNC__SORTED", "companies,licenses").run(&["status"]);
     insta::assert_snapshot!(ran.all(), @r#"
     exit 2
-    error: setting "sync.sorted" names licenses, whose records have no time of their last edit to sort by
-    hint: config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones
+    error: setting "sync.sorted" names licenses, whose records have no modification time to sort by
+    hint: config/default.toml in the source lists every setting; `planhat-sync --help` lists the common ones
     "#);
 }

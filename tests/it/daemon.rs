@@ -1,4 +1,4 @@
-//! The daemon: on a schedule, under a service manager, watched from outside.
+//! The daemon: on its schedule, under a service manager, observed from outside.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixDatagram;
@@ -125,7 +125,7 @@ fn metric(scraped: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_runs_on_its_schedule_and_shows_what_it_does() {
+async fn the_daemon_runs_on_its_schedule_and_shows_its_state_over_http() {
     let simulator = simulator().await;
     simulator.forbid("nps");
     let tool = tool(&simulator, "* * * * * *").await;
@@ -176,7 +176,7 @@ async fn it_runs_on_its_schedule_and_shows_what_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_takes_over_changed_settings_and_not_broken_ones() {
+async fn a_reload_applies_valid_settings_and_keeps_the_old_ones_if_they_are_invalid() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "* * * * * *").await;
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -186,7 +186,7 @@ async fn it_takes_over_changed_settings_and_not_broken_ones() {
 
     std::fs::write(file.path(), "[planhat]\nobjects = [\"users\"]\n").unwrap();
     daemon.signal("HUP");
-    daemon.until("the settings have been read again");
+    daemon.until("settings reloaded");
     assert_eq!(daemon.until("begins")["objects"], 1);
     // What left the settings is not shown any more.
     let scraped = daemon.get("/metrics").await.1;
@@ -194,13 +194,13 @@ async fn it_takes_over_changed_settings_and_not_broken_ones() {
 
     std::fs::write(file.path(), "[planhat]\nobject = []\n").unwrap();
     daemon.signal("HUP");
-    let refused = daemon.until("the settings are not taken over");
+    let refused = daemon.until("the new settings are not applied");
     assert!(refused["error"].as_str().unwrap().contains("did you mean \"planhat.objects\"?"), "{refused}");
     assert_eq!(daemon.until("begins")["objects"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_names_what_it_takes_over_and_what_needs_a_restart_and_no_value() {
+async fn a_reload_logs_applied_keys_and_keys_that_need_a_restart_without_values() {
     let simulator = simulator().await;
     let mut tool = tool(&simulator, "0 0 1 1 *").await.unset("PLANHAT_API_TOKEN");
     let (file, token) = (tool.home.path().join("config.toml"), tool.home.path().join("token"));
@@ -214,19 +214,19 @@ async fn it_names_what_it_takes_over_and_what_needs_a_restart_and_no_value() {
     let changed = "[sync]\nlookback = '96h'\n[database]\nmax_connections = 9\n[log]\nlevel = 'debug'\n";
     std::fs::write(&file, changed).unwrap();
     daemon.signal("HUP");
-    let said = daemon.until("the settings have been read again")["message"].as_str().unwrap().to_owned();
+    let said = daemon.until("settings reloaded")["message"].as_str().unwrap().to_owned();
     let keys = "applied: planhat.token, sync.lookback; needs a restart: database.max_connections, log.level";
-    assert_eq!(said, format!("the settings have been read again; {keys}"));
+    assert_eq!(said, format!("settings reloaded; {keys}"));
     daemon.until("succeeded");
 
     // What has not been taken over is still another one than that of the process.
     daemon.signal("HUP");
-    let said = daemon.until("the settings have been read again")["message"].as_str().unwrap().to_owned();
+    let said = daemon.until("settings reloaded")["message"].as_str().unwrap().to_owned();
     assert!(said.ends_with("again; needs a restart: database.max_connections, log.level"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signal_in_mid_run_ends_it_and_what_was_missed_is_made_up_at_the_next_start() {
+async fn a_signal_ends_a_run_and_the_next_daemon_catches_up() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "* * * * * *").await;
     let process = Arc::new(AtomicU32::new(0));
@@ -255,7 +255,7 @@ async fn a_signal_in_mid_run_ends_it_and_what_was_missed_is_made_up_at_the_next_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_daemon_is_told_who_is_there_unless_that_one_is_dead() {
+async fn a_second_daemon_is_refused_with_the_holder_of_the_lease_unless_that_process_has_exited() {
     let simulator = simulator().await;
     let mut tool = tool(&simulator, "0 0 1 1 *").await;
     let first = DaemonProcess::start(&tool, &["daemon"]);
@@ -264,7 +264,7 @@ async fn a_second_daemon_is_told_who_is_there_unless_that_one_is_dead() {
     let refused = tool.set_log("error").run(&["daemon"]);
     assert_eq!(refused.code, 75);
     assert!(
-        refused.stderr.contains(&format!("another daemon looks after this workspace: process {process} on")),
+        refused.stderr.contains(&format!("another daemon is running for this workspace: process {process} on")),
         "{}",
         refused.stderr
     );
@@ -277,7 +277,7 @@ async fn a_second_daemon_is_told_who_is_there_unless_that_one_is_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_failed_is_tried_again_alone() {
+async fn the_daemon_retries_only_the_failed_objects() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "0 0 1 1 *").await.set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "1s");
     simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
@@ -291,7 +291,7 @@ async fn what_has_failed_is_tried_again_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_manager_hears_that_it_is_ready_lives_and_stops() {
+async fn systemd_is_notified_that_the_daemon_is_ready_alive_and_stopping() {
     let simulator = simulator().await;
     let folder = tempfile::tempdir().unwrap();
     let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
@@ -317,14 +317,14 @@ async fn a_service_manager_hears_that_it_is_ready_lives_and_stops() {
     daemon.until("the next run is due");
     daemon.signal("HUP");
     until("RELOADING=1");
-    until("READY=1\nSTATUS=the settings have been read again; none has changed");
+    until("READY=1\nSTATUS=settings reloaded; nothing has changed");
     daemon.signal("TERM");
     until("STOPPING=1");
     assert_eq!(daemon.end().0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_goes_away_makes_it_not_ready_and_does_not_end_it() {
+async fn an_unreachable_database_makes_the_daemon_unready_but_does_not_end_it() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "0 0 1 1 *").await;
     let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
@@ -344,7 +344,7 @@ async fn a_database_that_goes_away_makes_it_not_ready_and_does_not_end_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn health_asks_the_daemon_and_says_so_by_its_exit_code() {
+async fn health_exits_with_0_only_if_the_daemon_answers() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "0 0 1 1 *").await;
     let daemon = DaemonProcess::start(&tool, &["daemon"]);
@@ -354,7 +354,7 @@ async fn health_asks_the_daemon_and_says_so_by_its_exit_code() {
     drop(daemon);
     let nobody = Tool::new().set("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:1").run(&["health"]);
     assert_eq!(nobody.code, 1);
-    assert!(nobody.stderr.contains("no daemon answers at http://127.0.0.1:1/healthz"), "{}", nobody.stderr);
+    assert!(nobody.stderr.contains("no daemon answered at http://127.0.0.1:1/healthz"), "{}", nobody.stderr);
 }
 
 type ReceivedRequests = Arc<Mutex<Vec<(String, HeaderMap, String)>>>;
@@ -376,7 +376,7 @@ async fn listener() -> (String, ReceivedRequests) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_is_not_good_is_told_and_signed_and_a_good_one_pings() {
+async fn a_failed_run_sends_a_signed_message_and_a_successful_run_pings() {
     let simulator = simulator().await;
     let (url, received) = listener().await;
     let mut tool = Tool::for_workspace(&simulator)
@@ -415,7 +415,7 @@ async fn a_run_that_is_not_good_is_told_and_signed_and_a_good_one_pings() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn data_that_gets_old_is_told_once() {
+async fn stale_data_sends_one_message() {
     let simulator = simulator().await;
     let (url, received) = listener().await;
     let token = simulator.token().to_owned();
@@ -440,7 +440,7 @@ async fn data_that_gets_old_is_told_once() {
         }
     };
 
-    daemon.until("the data is stale: no success for 1s of companies");
+    daemon.until("the data is stale: no successful sync for 1s of companies");
     hears("sync.stale").await;
     hears("sync.failed").await;
     // Each run that ends is another look at the age of the data.
@@ -459,7 +459,7 @@ async fn data_that_gets_old_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_start_that_is_refused_is_told_once() {
+async fn a_refused_start_sends_one_message() {
     let (ours, theirs, (url, received)) = (simulator().await, simulator().await, listener().await);
     let users = |simulator: &Simulator| simulator.records("users").len();
     assert_eq!(users(&ours), users(&theirs));

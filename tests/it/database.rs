@@ -1,4 +1,4 @@
-//! What goes wrong between us and PostgreSQL, and that nothing is lost by it.
+//! Faults between planhat-sync and PostgreSQL, and that no record is lost by them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ fn at_requests(sync: &TestSync, when: &'static [usize]) -> Arc<Notify> {
 }
 
 #[tokio::test]
-async fn connections_that_are_killed_in_mid_run_are_made_again() {
+async fn killed_connections_are_reopened_during_a_run() {
     let sync = TestSync::new(Workspace::empty().with("projects", numbered(1500))).await;
     let reached = at_requests(&sync, &[3, 7, 12]);
     let killer = async {
@@ -186,7 +186,7 @@ async fn loaded_while_the_database_forgets(position: &'static str) {
 }
 
 #[tokio::test]
-async fn pages_that_the_database_forgot_when_it_died_are_read_again() {
+async fn pages_whose_commits_were_lost_in_a_crash_are_read_again() {
     loaded_while_the_database_forgets(
         "update planhat_sync.scans set \"offset\" = 99, overlap_id = '00099', checkpoint_number = 1",
     )
@@ -194,13 +194,13 @@ async fn pages_that_the_database_forgot_when_it_died_are_read_again() {
 }
 
 #[tokio::test]
-async fn a_scan_that_the_database_forgot_when_it_died_begins_anew() {
+async fn a_scan_whose_checkpoint_was_lost_in_a_crash_starts_again() {
     loaded_while_the_database_forgets("delete from planhat_sync.scans").await;
 }
 
 /// After a step back a listing may stand where it stood before.
 #[tokio::test]
-async fn a_page_behind_a_step_back_that_the_database_forgot_is_read_again() {
+async fn a_page_after_a_step_back_whose_commit_was_lost_is_read_again() {
     let options = Options { latency: Duration::from_millis(100), ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", numbered(30)), options).await;
     sync.limits.pages.size = 10;
@@ -274,7 +274,7 @@ async fn pass_on(mut client: TcpStream, mut server: TcpStream, text: &str, left:
 const SAVES_A_POSITION: &str = "update planhat_sync.scans set started_at";
 
 #[tokio::test]
-async fn commits_that_are_not_heard_of_are_made_once_and_fail_no_load() {
+async fn a_commit_whose_answer_is_lost_is_applied_once_and_fails_no_load() {
     let store =
         Store::connect(&lossy_proxy(&fresh_database().await, SAVES_A_POSITION, 12).await.into(), "planhat", 4).await.unwrap();
     let mut sync = TestSync::into(store, Workspace::empty().with("projects", numbered(1000)), Options::default()).await;
@@ -287,7 +287,7 @@ async fn commits_that_are_not_heard_of_are_made_once_and_fail_no_load() {
 }
 
 #[tokio::test]
-async fn a_record_in_quarantine_is_told_though_its_commit_was_not_heard_of() {
+async fn a_quarantined_record_is_reported_even_if_the_answer_to_its_commit_was_lost() {
     let store =
         Store::connect(&lossy_proxy(&fresh_database().await, SAVES_A_POSITION, 1).await.into(), "planhat", 4).await.unwrap();
     let mut records = numbered(300);
@@ -301,7 +301,7 @@ async fn a_record_in_quarantine_is_told_though_its_commit_was_not_heard_of() {
 
 /// A constraint that is checked at the commit refuses the transaction there.
 #[tokio::test]
-async fn a_deferred_constraint_costs_no_more_than_its_record() {
+async fn a_deferred_constraint_rejects_only_its_own_record() {
     let endusers = vec![json!({"_id": "a", "companyId": "c"}), json!({"_id": "b", "companyId": "gone"}), json!({"_id": "d"})];
     let sync = TestSync::new(
         Workspace::empty()
@@ -329,7 +329,7 @@ async fn sync_through(proxy: &TcpProxy) -> TestSync {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_for_a_while_is_waited_for() {
+async fn a_run_waits_for_a_server_that_is_unreachable_for_a_while() {
     let proxy = TcpProxy::to(&fresh_database().await).await;
     let sync = sync_through(&proxy).await;
     let reached = at_requests(&sync, &[5]);
@@ -353,7 +353,7 @@ async fn a_server_that_is_away_for_a_while_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_server_that_stays_away_ends_the_run_and_the_next_one_goes_on() {
+async fn a_server_that_stays_unreachable_ends_the_run_and_the_next_run_resumes() {
     let proxy = TcpProxy::to(&fresh_database().await).await;
     let mut sync = sync_through(&proxy).await;
     sync.store.reconnect_timeout = Duration::ZERO;
@@ -406,7 +406,7 @@ async fn with_a_table() -> TestSync {
 }
 
 #[tokio::test]
-async fn a_lock_a_deadlock_and_a_conflict_are_tried_again() {
+async fn transactions_are_retried_after_a_lock_timeout_a_deadlock_or_a_serialization_failure() {
     for sqlstate in ["55P03", "40P01", "40001"] {
         let sync = with_a_table().await;
         refuses(&sync, 2, sqlstate).await;
@@ -417,7 +417,7 @@ async fn a_lock_a_deadlock_and_a_conflict_are_tried_again() {
 }
 
 #[tokio::test]
-async fn a_full_disk_a_statement_that_takes_too_long_and_a_lack_of_memory_fail_the_object_until_they_are_over() {
+async fn a_full_disk_a_statement_timeout_and_lack_of_memory_fail_the_object_until_they_are_over() {
     for (sqlstate, hint) in [("53100", Some("free disk space")), ("57014", Some("took too long")), ("53200", None)] {
         let sync = with_a_table().await;
         refuses(&sync, 1, sqlstate).await;
@@ -481,7 +481,7 @@ async fn small() -> planhat_simulator::Simulator {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_only_server_is_told_with_what_to_do() {
+async fn a_read_only_server_is_reported_with_what_to_do() {
     let simulator = small().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     let url = tool.database();
@@ -524,13 +524,13 @@ async fn tables_of_a_newer_version_are_refused() {
     ");
     insta::assert_snapshot!(tool.run(&["status"]).all(), @"
     exit 5
-    error: the tables of schema planhat_sync are of another version of planhat-sync
-    hint: run `planhat-sync sync` once with this version, or use the version that made them
+    error: the tables of schema planhat_sync were created by another version of planhat-sync
+    hint: run `planhat-sync sync` once with this version, or use the version that created them
     ");
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_read_the_tables_of_the_tool_hears_of_that() {
+async fn a_database_user_without_privileges_on_planhat_sync_gets_a_clear_error() {
     let url = fresh_database().await;
     let store = Store::connect(&url.as_str().into(), "planhat", 1).await.unwrap();
     store.migrate().await.unwrap();

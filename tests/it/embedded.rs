@@ -33,7 +33,7 @@ async fn the_embedded_database_holds_the_same_rows_as_a_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_database_url_the_embedded_one_keeps_its_data_between_runs() {
+async fn the_embedded_database_keeps_its_data_between_runs() {
     let simulator = crate::cli::simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "");
 
@@ -65,7 +65,7 @@ fn the_demo_loads_shows_edits_and_syncs_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_workspace_fits_the_embedded_database_too() {
+async fn any_workspace_fits_the_embedded_database() {
     let wide: serde_json::Map<String, Value> = (0..1500).map(|number| (format!("Field {number}"), number.into())).collect();
     let workspace = trap_workspace().with("projects", vec![serde_json::json!({"_id": "a", "custom": wide})]);
     let store = Store::embedded(EmbeddedLocation::Temporary, "planhat").await.unwrap();
@@ -85,7 +85,7 @@ async fn any_workspace_fits_the_embedded_database_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_process_is_told_that_the_embedded_database_is_busy() {
+async fn a_second_process_is_refused_while_the_embedded_database_is_in_use() {
     let simulator = crate::cli::simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "");
     let folder = tool.home.path().join(".local/share/planhat-sync");
@@ -97,16 +97,16 @@ async fn a_second_process_is_told_that_the_embedded_database_is_busy() {
     assert_eq!(ran.code, 75, "{}", ran.all());
     assert!(ran.stderr.starts_with("error: another planhat-sync is using the embedded PostgreSQL"), "{}", ran.stderr);
     let free = tool.run(&["status"]);
-    assert_eq!((free.code, free.stdout.as_str()), (1, "nothing was synced yet; `planhat-sync sync` begins\n"));
+    assert_eq!((free.code, free.stdout.as_str()), (1, "nothing has been synced yet; run `planhat-sync sync`\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looking_makes_no_database() {
+async fn commands_that_only_read_create_no_embedded_database() {
     let simulator = crate::cli::simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "");
     let folder = tool.home.path().join(".local/share/planhat-sync");
     let none = format!(
-        "there is no database yet in {}; set DATABASE_URL, or `planhat-sync sync` makes an embedded one",
+        "there is no database yet in {}; set DATABASE_URL, or run `planhat-sync sync` to create an embedded one",
         folder.display()
     );
     for command in [&["status"][..], &["runs"], &["actions"], &["schema"], &["runs", "show", "1"]] {

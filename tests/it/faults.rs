@@ -1,6 +1,6 @@
-//! What goes wrong between the API and us, and that it is sat out or said: one test per fault.
+//! Faults between the API and planhat-sync, which are retried or reported: one test per fault.
 //!
-//! Each ends where the fault is gone again, with every record in its row.
+//! Each test ends after the fault is over, with every record in its row.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -111,14 +111,14 @@ fn body(bytes: impl Into<Vec<u8>>) -> ScriptedAnswer {
 // ---- Statuses ----
 
 #[tokio::test]
-async fn a_429_that_asks_for_seconds_is_waited_for() {
+async fn a_429_with_retry_after_in_seconds_is_waited_for() {
     let begun = Instant::now();
     is_sat_out(vec![ScriptedAnswer::status(429).with_header("retry-after", "1")]).await;
     assert!(begun.elapsed() >= Duration::from_secs(1));
 }
 
 #[tokio::test]
-async fn a_429_that_names_a_date_is_waited_for() {
+async fn a_429_with_retry_after_as_a_date_is_waited_for() {
     let until = Utc::now() + TimeDelta::seconds(2);
     is_sat_out(vec![ScriptedAnswer::status(429).with_header("retry-after", &httpdate::fmt_http_date(until.into()))]).await;
     // The header has whole seconds.
@@ -126,12 +126,12 @@ async fn a_429_that_names_a_date_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_429_that_does_not_say_when_is_asked_again() {
+async fn a_429_without_retry_after_is_retried() {
     is_sat_out_or_said(ScriptedAnswer::status(429), "/projects answered 429 Too Many Requests").await;
 }
 
 #[tokio::test]
-async fn a_429_that_asks_for_a_day_gets_two_minutes() {
+async fn a_429_that_asks_for_a_day_is_retried_after_two_minutes() {
     let mut sync = projects().await;
     let fault = ScriptedAnswer::status(429).with_header("retry-after", "86400");
     sync.simulator.answer_next("projects", vec![first_page(), fault]);
@@ -154,7 +154,7 @@ async fn a_429_that_asks_for_a_day_gets_two_minutes() {
 }
 
 #[tokio::test]
-async fn a_server_that_enforces_a_quota_is_obeyed() {
+async fn the_quota_of_the_server_is_respected() {
     let quota = Quota { calls: 2, within: Duration::from_millis(900), sends_retry_after: true };
     let workspace = Workspace::empty().with("projects", records());
     let sync = TestSync::with(workspace, Options { quota: Some(quota), ..Options::default() }).await;
@@ -167,37 +167,37 @@ async fn a_server_that_enforces_a_quota_is_obeyed() {
 }
 
 #[tokio::test]
-async fn a_burst_of_408_is_sat_out() {
+async fn a_burst_of_408_is_retried_until_it_is_over() {
     is_sat_out(vec![ScriptedAnswer::status(408); ATTEMPTS - 1]).await;
 }
 
 #[tokio::test]
-async fn a_burst_of_500_with_html_is_sat_out() {
+async fn a_burst_of_500_with_html_is_retried_until_it_is_over() {
     is_sat_out(vec![html(500); ATTEMPTS - 1]).await;
 }
 
 #[tokio::test]
-async fn a_burst_of_502_with_html_is_sat_out() {
+async fn a_burst_of_502_with_html_is_retried_until_it_is_over() {
     is_sat_out(vec![html(502); ATTEMPTS - 1]).await;
 }
 
 #[tokio::test]
-async fn a_burst_of_503_that_says_when_is_sat_out() {
+async fn a_burst_of_503_with_retry_after_is_retried_until_it_is_over() {
     is_sat_out(vec![html(503).with_header("retry-after", "Wed, 01 Jan 2020 00:00:00 GMT"); ATTEMPTS - 1]).await;
 }
 
 #[tokio::test]
-async fn a_burst_of_504_is_sat_out() {
+async fn a_burst_of_504_is_retried_until_it_is_over() {
     is_sat_out(vec![ScriptedAnswer::status(504); ATTEMPTS - 1]).await;
 }
 
 #[tokio::test]
-async fn one_fault_after_the_other_is_sat_out() {
+async fn different_faults_in_a_row_are_retried_until_they_are_over() {
     is_sat_out(vec![ScriptedAnswer::status(503), ScriptedAnswer::of(Content::CutOff(b"[".to_vec())), body("")]).await;
 }
 
 #[tokio::test]
-async fn an_outage_with_an_html_page_is_said_on_one_line() {
+async fn an_html_error_page_is_reported_on_one_line() {
     is_said(html(503), "/projects answered 503 Service Unavailable: <html> <body> <h1>oops</h1></body></html>").await;
 }
 
@@ -209,23 +209,26 @@ async fn any_other_status_fails_its_object_at_once() {
 // ---- Bodies ----
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_asked_for_again() {
-    is_sat_out_or_said(ScriptedAnswer::of(Content::CutOff(b"[{\"_id\": \"00100\"},".to_vec())), "/projects broke off its answer")
-        .await;
+async fn a_truncated_body_is_requested_again() {
+    is_sat_out_or_said(
+        ScriptedAnswer::of(Content::CutOff(b"[{\"_id\": \"00100\"},".to_vec())),
+        "/projects ended its answer early",
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn truncated_json_is_asked_for_again() {
+async fn truncated_json_is_requested_again() {
     is_sat_out_or_said(body("[{\"_id\": \"00100\"},{\"_i"), "a list that is not whole").await;
 }
 
 #[tokio::test]
-async fn invalid_utf8_is_asked_for_again() {
+async fn invalid_utf8_is_requested_again() {
     is_sat_out_or_said(body(*b"[{\"_id\": \"00100\", \"name\": \"\xff\xfe\"}]"), "not a list of records").await;
 }
 
 #[tokio::test]
-async fn an_object_for_a_list_is_asked_for_again() {
+async fn an_object_in_place_of_a_list_is_requested_again() {
     is_sat_out_or_said(
         ScriptedAnswer::json(200, json!({"data": [], "total": 1})),
         "not a list of records: an object with data, total",
@@ -234,34 +237,34 @@ async fn an_object_for_a_list_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn an_object_with_a_message_for_a_list_is_asked_for_again() {
+async fn an_error_object_in_place_of_a_list_is_requested_again() {
     is_sat_out_or_said(ScriptedAnswer::json(200, json!({"message": "odd"})), "not a list of records: odd").await;
 }
 
 #[tokio::test]
-async fn a_string_for_a_list_is_asked_for_again() {
+async fn a_string_in_place_of_a_list_is_requested_again() {
     is_sat_out_or_said(ScriptedAnswer::json(200, json!("Private Person")), "not a list of records: a string").await;
 }
 
 #[tokio::test]
-async fn null_for_a_list_is_asked_for_again() {
+async fn null_in_place_of_a_list_is_requested_again() {
     is_sat_out_or_said(ScriptedAnswer::json(200, Value::Null), "not a list of records: null").await;
 }
 
 #[tokio::test]
-async fn html_for_a_list_is_asked_for_again() {
+async fn html_in_place_of_a_list_is_requested_again() {
     is_sat_out_or_said(html(200), "not a list of records: <html> <body>").await;
 }
 
 #[tokio::test]
-async fn an_empty_body_is_asked_for_again() {
+async fn an_empty_body_is_requested_again() {
     is_sat_out_or_said(body(""), "not a list of records: (empty)").await;
 }
 
 #[tokio::test]
-async fn gzip_that_is_none_is_asked_for_again() {
+async fn invalid_gzip_is_requested_again() {
     let lie = body("[{\"_id\": \"00100\"}]").with_header("content-encoding", "gzip");
-    is_sat_out_or_said(lie, "/projects broke off its answer").await;
+    is_sat_out_or_said(lie, "/projects ended its answer early").await;
 }
 
 /// A few bytes of gzip for so many: a letter, and again and again the letter before it 258 times.
@@ -274,7 +277,7 @@ fn gzip_bomb(bytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_gzip_bomb_is_unpacked_no_further_than_the_bound() {
+async fn a_gzip_bomb_is_unpacked_only_up_to_max_page_bytes() {
     let sync = projects().await;
     let bomb = gzip_bomb(100 << 20);
     assert!((bomb.len() as u64) < MAX_PAGE_BYTES);
@@ -289,19 +292,19 @@ async fn a_gzip_bomb_is_unpacked_no_further_than_the_bound() {
 }
 
 #[tokio::test]
-async fn a_body_that_trickles_runs_into_the_request_timeout() {
+async fn a_slow_body_runs_into_the_request_timeout() {
     let begun = Instant::now();
-    is_said(ScriptedAnswer::of(Content::Trickling), "/projects broke off its answer").await;
+    is_said(ScriptedAnswer::of(Content::Trickling), "/projects ended its answer early").await;
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_is_read_up_to_the_bound() {
+async fn an_endless_body_is_read_only_up_to_max_page_bytes() {
     is_said(ScriptedAnswer::of(Content::Endless), "more than planhat.max_page_bytes (1048576) at limit=1").await;
 }
 
 #[tokio::test]
-async fn an_error_whose_body_trickles_is_said_by_its_status() {
+async fn an_error_with_a_slow_body_is_reported_by_its_status() {
     is_said(
         ScriptedAnswer { status: 503, ..ScriptedAnswer::of(Content::Trickling) },
         "/projects answered 503 Service Unavailable: [",
@@ -310,13 +313,13 @@ async fn an_error_whose_body_trickles_is_said_by_its_status() {
 }
 
 #[tokio::test]
-async fn an_error_whose_body_never_ends_is_said_by_its_status() {
+async fn an_error_with_an_endless_body_is_reported_by_its_status() {
     let fault = ScriptedAnswer { status: 500, ..ScriptedAnswer::of(Content::Endless) };
     is_said(fault, "/projects answered 500 Internal Server Error: [").await;
 }
 
 #[tokio::test]
-async fn a_body_of_500_megabytes_is_not_read_beyond_the_bound() {
+async fn a_body_of_500_megabytes_is_read_only_up_to_max_page_bytes() {
     let sync = projects().await;
     sync.simulator.answer_next("projects", vec![ScriptedAnswer::of(Content::Megabytes(500))]);
 
@@ -329,7 +332,7 @@ async fn a_body_of_500_megabytes_is_not_read_beyond_the_bound() {
 }
 
 #[tokio::test]
-async fn a_record_larger_than_any_page_is_quarantined_until_it_is_smaller() {
+async fn a_record_larger_than_max_page_bytes_is_quarantined_until_it_is_smaller() {
     let sync = projects().await;
     let describe =
         |text: String| move |record: &mut serde_json::Map<String, Value>| _ = record.insert("description".into(), json!(text));
@@ -349,7 +352,7 @@ async fn a_record_larger_than_any_page_is_quarantined_until_it_is_smaller() {
 }
 
 #[tokio::test]
-async fn a_row_whose_record_grew_beyond_any_page_is_not_taken_for_deleted() {
+async fn a_row_whose_record_grew_beyond_max_page_bytes_is_not_marked_as_deleted() {
     let sync = projects().await;
     sync.sync_one("projects").await;
     let grow = |record: &mut serde_json::Map<String, Value>| _ = record.insert("name".into(), json!("x".repeat(2 << 20)));
@@ -377,7 +380,7 @@ async fn a_fault_in_the_answer_of_one_object_leaves_the_others_alone() {
 }
 
 #[tokio::test]
-async fn customer_data_of_a_broken_list_stays_out_of_the_message() {
+async fn customer_data_in_an_invalid_answer_is_not_logged() {
     let sync = projects().await;
     sync.simulator.answer_next("projects", vec![body("[{\"_id\": \"a\", \"name\": \"Private Person\""); ATTEMPTS]);
     let reason = sync.sync_one("projects").await.run.reason.unwrap();
@@ -385,7 +388,7 @@ async fn customer_data_of_a_broken_list_stays_out_of_the_message() {
 }
 
 #[tokio::test]
-async fn a_token_that_the_server_sends_back_is_masked() {
+async fn a_token_echoed_by_the_server_is_masked() {
     let sync = projects().await;
     sync.simulator.answer_next("projects", vec![ScriptedAnswer::text(500, "text/plain", "bad token simulated-token!"); ATTEMPTS]);
     let reason = sync.sync_one("projects").await.run.reason.unwrap();
@@ -409,7 +412,7 @@ async fn sync_at(sync: &TestSync, url: &str) -> Summary {
 async fn assert_out_of_reach(sync: &TestSync, summary: Summary, said: &str) {
     assert_eq!(summary.status, RunStatus::Failed);
     let reasons: Vec<String> = summary.objects.iter().filter_map(|object| object.run.reason.clone()).collect();
-    assert!(reasons.iter().all(|reason| reason.contains("could not be reached") && reason.contains(said)), "{reasons:?}");
+    assert!(reasons.iter().all(|reason| reason.contains("is unreachable") && reason.contains(said)), "{reasons:?}");
     assert!((1..=4).contains(&reasons.len()), "objects that were tried: {}", reasons.len());
 
     assert_eq!(sync.sync().await.status, RunStatus::Succeeded);
@@ -423,7 +426,7 @@ async fn listen() -> (TcpListener, String) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_ends_the_run() {
+async fn an_unreachable_server_ends_the_run() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let (listener, address) = listen().await;
     drop(listener);
@@ -454,7 +457,7 @@ async fn https_to_a_server_that_speaks_http_ends_the_run() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_ends_the_run_before_the_token_is_sent() {
+async fn an_untrusted_certificate_ends_the_run_before_the_token_is_sent() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let (listener, address) = listen().await;
     // For localhost and 127.0.0.1, made with openssl; it guards nothing.

@@ -1,4 +1,4 @@
-//! `planhat-sync actions`: what it prints, and that a follower misses nothing, whatever becomes of it.
+//! `planhat-sync actions`: what it prints, and that a follower misses no action whatever happens to it.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -85,10 +85,10 @@ fn rename(simulator: &Simulator, id: &str, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_prints_the_newest_actions_for_people_and_for_machines() {
+async fn actions_prints_the_newest_actions_as_a_table_or_as_json() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
-    assert_eq!(tool.run(&["actions"]).all(), "exit 0\nno such actions yet\n");
+    assert_eq!(tool.run(&["actions"]).all(), "exit 0\nno actions match\n");
     assert_eq!(tool.run(&["actions", "--json"]).all(), "exit 0\n");
     tool.run(&["sync", "companies"]);
     tool.run(&["sync", "users"]);
@@ -130,7 +130,7 @@ async fn it_prints_the_newest_actions_for_people_and_for_machines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looking_takes_no_more_than_the_right_to_read() {
+async fn actions_needs_only_read_privileges() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     tool.run(&["sync", "companies"]);
@@ -153,7 +153,7 @@ async fn looking_takes_no_more_than_the_right_to_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_hears_of_what_is_stored_and_ends_with_a_signal_or_its_reader() {
+async fn a_follower_prints_new_actions_and_ends_with_a_signal_or_when_its_output_is_closed() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     // It may be there before the first sync.
@@ -184,7 +184,7 @@ async fn a_follower_hears_of_what_is_stored_and_ends_with_a_signal_or_its_reader
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_is_killed_again_and_again_misses_nothing() {
+async fn a_consumer_that_is_killed_repeatedly_misses_no_action() {
     let records = |prefix: &str| (0..700).map(|number| json!({"_id": format!("{prefix}{number:04}")})).collect();
     let objects = ["projects", "assets", "churn", "issues"];
     let workspace = objects.iter().fold(Workspace::empty(), |workspace, object| workspace.with(object, records(object)));
@@ -231,7 +231,7 @@ async fn until_noted(tool: &Tool, id: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_waits_for_a_database_that_is_away() {
+async fn a_follower_waits_for_an_unreachable_database() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     tool.run(&["sync", "users"]);
@@ -253,7 +253,7 @@ async fn a_follower_waits_for_a_database_that_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_that_waits_for_the_first_sync_waits_for_a_database_that_is_away_too() {
+async fn a_follower_waiting_for_the_first_sync_waits_for_an_unreachable_database_too() {
     let simulator = simulator().await;
     let tool = Tool::for_workspace(&simulator).await;
     let proxy = TcpProxy::to(&tool.database()).await;
@@ -273,7 +273,7 @@ async fn a_follower_that_waits_for_the_first_sync_waits_for_a_database_that_is_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_ends_with_a_signal_though_nobody_reads_what_it_writes() {
+async fn a_follower_ends_with_a_signal_even_if_its_output_is_not_read() {
     let projects = (0..1000).map(|number| json!({"_id": format!("{number:05}")})).collect();
     let simulator = Simulator::start(Workspace::empty().with("projects", projects), Options::default()).await.unwrap();
     let mut tool = Tool::for_workspace(&simulator).await;
@@ -306,7 +306,7 @@ async fn a_follower_works_behind_a_pooler_in_transaction_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_goes_on_when_its_connections_go_silent() {
+async fn a_follower_continues_after_its_connections_stall() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     tool.run(&["sync", "users"]);

@@ -1,4 +1,4 @@
-//! A database, a simulated Planhat and the tool between them; and the comparison of the two ends.
+//! The test harness: a database, a simulated Planhat and the tool between them, and the comparison of the two ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

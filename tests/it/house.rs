@@ -1,5 +1,4 @@
-//! What the crates cannot keep of the house: that its modules know only what lies below them, that each file says what
-//! it is for, and that each has a name of its own.
+//! Rules about the source that the compiler cannot check: each file opens by saying what it is for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,7 +34,7 @@ fn a_module_of_the_program_knows_only_what_lies_below_it() {
 }
 
 #[test]
-fn only_one_module_makes_statements_and_vouches_for_their_safety() {
+fn only_the_sql_module_builds_statements() {
     for (file, text) in sources() {
         for only_there in ["AssertSqlSafe", "sqlx::query(", "sqlx::query_"] {
             assert!(file.ends_with("store/src/sql.rs") || !text.contains(only_there), "{}: {only_there}", file.display());
@@ -88,7 +87,7 @@ fn only_the_workspace_makes_a_client_a_store_or_a_notifier() {
 }
 
 #[test]
-fn the_client_knows_no_method_but_get() {
+fn the_api_client_sends_get_only() {
     for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("crates/api")) {
         for method in [".post(", ".put(", ".patch(", ".delete(", ".request(", "Method::"] {
             assert!(!text.contains(method), "{} uses {method}", file.display());

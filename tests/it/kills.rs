@@ -20,7 +20,7 @@ fn number(name: &str, usual: usize) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_that_is_killed_again_and_again_ends_with_every_record_once() {
+async fn a_load_that_is_killed_repeatedly_ends_with_every_record_once() {
     let (kills, records) = (number("PLANHAT_SYNC_KILLS", 6), number("PLANHAT_SYNC_RECORDS", 6000));
     let numbered = (0..records).map(|number| json!({"_id": format!("{number:06}"), "number": number})).collect();
     let simulator = Simulator::start(Workspace::empty().with("projects", numbered), Options::default()).await.unwrap();

@@ -1,4 +1,4 @@
-//! What lands in PostgreSQL, compared with what the workspace holds.
+//! What is stored in PostgreSQL, compared with the records of the workspace.
 
 use planhat_model::catalog;
 use planhat_simulator::{ScriptedAnswer, Workspace};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{TestSync, day, written};
 
 #[tokio::test]
-async fn every_record_of_every_object_lands_with_every_value() {
+async fn every_value_of_every_record_of_every_object_is_stored() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let all: Vec<_> = catalog::OBJECTS.iter().collect();
 
@@ -20,7 +20,7 @@ async fn every_record_of_every_object_lands_with_every_value() {
 }
 
 #[tokio::test]
-async fn a_generated_workspace_lands_with_every_value() {
+async fn every_value_of_a_generated_workspace_is_stored() {
     let sync = TestSync::new(Workspace::generated(11, 3000)).await;
 
     sync.sync().await;
@@ -69,7 +69,7 @@ async fn versions(sync: &TestSync) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn only_what_was_edited_is_written_again() {
+async fn only_edited_records_are_written_again() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync().await;
     let companies = sync.simulator.records("companies");
@@ -182,7 +182,7 @@ async fn a_misfit_is_kept_counted_and_named() {
 }
 
 #[tokio::test]
-async fn a_record_without_an_id_is_quarantined_and_the_rest_of_its_page_stored() {
+async fn a_record_without_an_id_is_quarantined_and_the_other_records_of_its_page_are_stored() {
     let records = vec![json!({"_id": "a"}), json!({"name": "nobody"}), json!("odd"), json!({"_id": "b"})];
     let sync = TestSync::new(Workspace::empty().with("projects", records)).await;
 
@@ -242,7 +242,7 @@ async fn a_table_that_was_dropped_is_loaded_again_from_the_beginning() {
 }
 
 #[tokio::test]
-async fn a_change_is_seen_however_deep_it_is_and_what_is_too_deep_is_quarantined() {
+async fn a_change_is_detected_at_any_depth_and_too_deep_a_record_is_quarantined() {
     let sync = TestSync::new(Workspace::empty()).await;
     let nested = |levels: usize, inside: &str| format!("{}{inside}{}", "[".repeat(levels), "]".repeat(levels));
     for (levels, kept) in [(120, "2 in 1, 0"), (150, "2 in 1, 1")] {
@@ -258,7 +258,7 @@ async fn a_change_is_seen_however_deep_it_is_and_what_is_too_deep_is_quarantined
 }
 
 #[tokio::test]
-async fn ids_that_differ_by_half_a_surrogate_pair_stay_apart() {
+async fn ids_that_differ_by_half_a_surrogate_pair_stay_different() {
     let sync = TestSync::new(Workspace::empty()).await;
     let list = r#"[{"_id":"b\ud83d"},{"_id":"b\ud83e"},{"_id":"b","name":"\ud83d"}]"#;
     sync.simulator.answer_next("projects", vec![ScriptedAnswer::text(200, "application/json", list)]);

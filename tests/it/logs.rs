@@ -1,4 +1,4 @@
-//! The log: each line says in which workspace, run, object and page it was written, whoever wrote it.
+//! The log: each line says in which workspace, run, object and page it was written, whoever the writing thread ended without a result.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ async fn a_transaction_that_is_retried_says_for_which_run_object_and_page() {
     });
     let mut run = DaemonProcess::starting(&tool, &["sync", "projects"]);
 
-    let retried = run.until("the database could not: trying again");
+    let retried = run.until("a transaction failed: trying again");
 
     proxy.reopen();
     let fields = ["workspace", "run_id", "command", "object", "listing"].map(|field| retried[field].clone());

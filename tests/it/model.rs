@@ -1,8 +1,8 @@
-//! A workspace that is worked in at random before, between and while it is read, by runs that are killed
-//! at random: what may be missing when, and what never is.
+//! A workspace with random edits before, between and during runs, which are killed at random: which records may be
+//! missing when, and which never are.
 //!
-//! Every history follows from a seed. `PLANHAT_SYNC_SEED=42` replays one, `PLANHAT_SYNC_SEEDS=1000` tries
-//! more of them; `make soak` lives through half an hour of them, with faults of all kinds on the way.
+//! A seed determines every history. `PLANHAT_SYNC_SEED=42` replays one, `PLANHAT_SYNC_SEEDS=1000` tries more; `make soak` runs
+//! them for half an hour, with faults of all kinds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -339,7 +339,7 @@ async fn assert_shows_what_could_be_seen(sync: &TestSync, object: &'static str, 
 }
 
 #[test]
-fn whatever_happens_meanwhile_nothing_that_could_be_seen_is_missing() {
+fn no_visible_change_is_missed_whatever_happens_during_a_sync() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let mut seeds = match number("PLANHAT_SYNC_SEED") {
         Some(seed) => seed..seed + 1,

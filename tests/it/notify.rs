@@ -1,4 +1,4 @@
-//! Whom the tool tells, of what, and how surely it arrives.
+//! Events: which messages are sent, and that each is delivered once.
 
 use std::collections::VecDeque;
 use std::process::Stdio;
@@ -169,7 +169,7 @@ async fn watched(simulator: &Simulator, receiver: &Receiver) -> Tool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_says_what_where_and_why_and_is_signed_as_standard_webhooks_has_it() {
+async fn a_message_contains_what_happened_and_why_and_is_signed_as_standard_webhooks_specifies() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await;
     simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
@@ -210,7 +210,7 @@ async fn a_message_says_what_where_and_why_and_is_signed_as_standard_webhooks_ha
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_is_busy_once_gets_the_same_message_a_second_time() {
+async fn a_receiver_that_answers_503_gets_the_same_message_again() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await;
     simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
@@ -231,7 +231,7 @@ async fn a_receiver_that_is_busy_once_gets_the_same_message_a_second_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_was_down_hears_of_it_once_from_the_next_run() {
+async fn the_next_run_delivers_a_message_once_to_a_receiver_that_was_down() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await;
     simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
@@ -239,7 +239,7 @@ async fn a_receiver_that_was_down_hears_of_it_once_from_the_next_run() {
 
     let ran = tool.set_log("warn").run(&["sync"]);
     assert_eq!(ran.code, 3);
-    assert!(ran.stderr.contains("is not delivered yet: the next run or the daemon tries again"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is not delivered yet: the next run or the daemon sends it again"), "{}", ran.stderr);
     assert!(receiver.taken().is_empty());
 
     // What it waits for has come: half an hour or the like has passed.
@@ -252,7 +252,7 @@ async fn a_receiver_that_was_down_hears_of_it_once_from_the_next_run() {
 }
 
 #[tokio::test]
-async fn a_state_is_told_once_and_so_is_its_end() {
+async fn a_failed_state_sends_one_message_and_its_recovery_another() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10]);
     run(&sync, &notifier).await;
@@ -273,7 +273,7 @@ async fn a_state_is_told_once_and_so_is_its_end() {
 }
 
 #[tokio::test]
-async fn another_process_neither_repeats_nor_forgets_what_was_told() {
+async fn another_process_neither_repeats_nor_loses_announced_states() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     sync.simulator.answer_next("companies", vec![ScriptedAnswer::status(401); 2]);
     // Ends between the state and the delivery.
@@ -306,7 +306,7 @@ async fn two_processes_send_a_message_once() {
 }
 
 #[tokio::test]
-async fn messages_arrive_in_their_order() {
+async fn messages_are_delivered_in_order() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[100, 100, 100]);
     receiver.reply([Reply::Status(500), Reply::Status(500)]);
@@ -318,7 +318,7 @@ async fn messages_arrive_in_their_order() {
 }
 
 #[tokio::test]
-async fn records_in_quarantine_are_a_reason() {
+async fn quarantined_records_send_a_partial_message() {
     let records = vec![json!({"_id": "c0", "name": "Acme"}), json!({"name": "has no id"})];
     let (sync, receiver) = (TestSync::new(Workspace::empty().with("companies", records)).await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10]);
@@ -334,7 +334,7 @@ async fn records_in_quarantine_are_a_reason() {
 }
 
 #[tokio::test]
-async fn two_workspaces_in_one_database_are_told_apart() {
+async fn two_workspaces_in_one_database_have_separate_states() {
     let receiver = Receiver::start().await;
     let url = fresh_database().await;
     for schema in ["one", "other"] {
@@ -353,7 +353,7 @@ async fn two_workspaces_in_one_database_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_keeps_nobody_from_hearing_of_it_once() {
+async fn an_unreachable_database_still_sends_one_message() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10, 10]);
     receiver.reply([Reply::Status(503)]);
@@ -373,7 +373,7 @@ async fn a_database_that_is_away_keeps_nobody_from_hearing_of_it_once() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_stored_is_stored_when_the_database_is_back() {
+async fn unsaved_messages_are_stored_when_the_database_is_reachable_again() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10_000, 10]);
     receiver.reply([Reply::Status(503)]);
@@ -389,7 +389,7 @@ async fn what_could_not_be_stored_is_stored_when_the_database_is_back() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_of_the_database_while_nothing_waits() {
+async fn the_database_is_not_queried_while_no_message_is_waiting() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10]);
     assert_eq!(notifier.deliver_due(&sync.store).await, None);
@@ -401,7 +401,7 @@ async fn nothing_is_asked_of_the_database_while_nothing_waits() {
 }
 
 #[tokio::test]
-async fn data_that_is_too_old_is_told_when_it_begins_and_when_it_is_over() {
+async fn stale_data_is_announced_when_it_begins_and_when_it_ends() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10]);
     notifier.data_is_fresh(&sync.store).await;
@@ -424,7 +424,7 @@ async fn data_that_is_too_old_is_told_when_it_begins_and_when_it_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_is_not_redirected_and_the_new_address_is_named_without_its_path() {
+async fn a_redirected_webhook_is_not_followed_and_the_new_host_is_reported_without_its_path() {
     let (simulator, receiver, elsewhere) = (simulator().await, Receiver::start().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await;
     simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
@@ -432,8 +432,10 @@ async fn a_message_is_not_redirected_and_the_new_address_is_named_without_its_pa
 
     let ran = tool.set_log("warn").run(&["sync"]);
 
-    let said =
-        format!("it answered 301 Moved Permanently with another address on {}: set notify.webhook_url to that", elsewhere.url);
+    let said = format!(
+        "it redirected the POST (301 Moved Permanently) to an address on {}: set notify.webhook_url to that",
+        elsewhere.url
+    );
     assert!(ran.stderr.contains(&said) && !ran.stderr.contains("secret-path"), "{}", ran.stderr);
     assert!(elsewhere.what().is_empty());
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();
@@ -443,7 +445,7 @@ async fn a_message_is_not_redirected_and_the_new_address_is_named_without_its_pa
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_gone_is_not_tried_again() {
+async fn a_receiver_that_answers_410_is_not_retried() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10, 10]);
     receiver.reply([Reply::Status(410)]);
@@ -457,7 +459,7 @@ async fn a_receiver_that_is_gone_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_message_is_given_up_behind_its_last_attempt() {
+async fn a_message_is_given_up_after_its_last_attempt() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10, 10]);
     receiver.reply(vec![Reply::Status(500); 9]);
@@ -467,7 +469,7 @@ async fn a_message_is_given_up_behind_its_last_attempt() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_ends() {
+async fn an_endless_answer_of_a_receiver_is_not_read_to_the_end() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10, 10]);
     receiver.reply([Reply::Endless(500), Reply::Endless(200)]);
@@ -488,7 +490,7 @@ async fn a_receiver_and_a_ping_that_never_answer_cost_a_run_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pings_keep_their_query_and_say_what_each_kind_of_monitor_understands() {
+async fn pings_keep_their_query_and_use_the_form_each_monitor_expects() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = Tool::for_workspace(&simulator).await;
     for (ping, good, bad) in [
@@ -510,7 +512,7 @@ async fn pings_keep_their_query_and_say_what_each_kind_of_monitor_understands() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ping_is_tried_again_and_redirected_on_its_host() {
+async fn a_ping_is_retried_and_follows_redirects_on_its_host() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool =
         Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{}/api/push/T", receiver.url));
@@ -523,12 +525,12 @@ async fn a_ping_is_tried_again_and_redirected_on_its_host() {
     receiver.reply([Reply::MovedTo("http://localhost:1/secret-path".to_owned())]);
     let ran = tool.run(&["sync"]);
     assert_eq!(receiver.what().len(), 1);
-    assert!(ran.stderr.contains("it is redirected to http://localhost:1: set notify.ping_url"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("it redirected to http://localhost:1: set notify.ping_url"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("secret-path"), "{}", ran.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_run_that_finds_another_one_at_work_says_nothing_to_anybody() {
+async fn a_run_refused_by_another_runs_lease_sends_no_message() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await.set("PLANHAT_SYNC__NOTIFY__PING_URL", &format!("{}/ping", receiver.url));
     let ((at_work, is_at_work), (go, may_go)) = (mpsc::channel(), mpsc::channel::<()>());
@@ -550,7 +552,7 @@ async fn a_run_that_finds_another_one_at_work_says_nothing_to_anybody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_cannot_begin_has_failed() {
+async fn a_run_that_cannot_begin_is_announced_as_failed() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver)
         .await
@@ -567,7 +569,7 @@ async fn a_run_that_cannot_begin_has_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chat_gets_a_text_that_a_person_can_read() {
+async fn chat_formats_send_readable_text() {
     let (simulator, receiver) = (simulator().await, Receiver::start().await);
     let mut tool = watched(&simulator, &receiver).await.set("PLANHAT_SYNC__NOTIFY__FORMAT", "slack");
     simulator.answer_next("tasks", vec![ScriptedAnswer::status(400)]);
@@ -576,7 +578,7 @@ async fn a_chat_gets_a_text_that_a_person_can_read() {
     let (start, end) = text.rsplit_once(" in ").unwrap();
     assert!(end.ends_with(" s"), "{text}");
     insta::assert_snapshot!(start, @r#"
-    planhat-sync: the sync of planhat (127.0.0.1) was not good for all objects
+    planhat-sync: the sync of planhat (127.0.0.1) did not succeed for all objects
     tasks (failed): could not read tasks from offset 0: /tasks answered 400 Bad Request: The simulated Planhat was told to answer this.
     Run 1 of sync
     "#);
@@ -588,8 +590,8 @@ async fn a_test_message_shows_whether_messages_arrive() {
     let mut nobody = Tool::new();
     insta::assert_snapshot!(nobody.run(&["notify"]).all(), @r#"
     exit 2
-    error: notify.webhook_url is not set: there is nobody to tell
-    hint: set it to an address that takes a POST, and notify.format to what it understands
+    error: notify.webhook_url is not set: there is nowhere to send messages
+    hint: set it to a URL that accepts a POST, and notify.format to the format that it expects
     "#);
 
     let mut tool = Tool::new()
@@ -597,11 +599,11 @@ async fn a_test_message_shows_whether_messages_arrive() {
         .set("PLANHAT_SYNC__NOTIFY__FORMAT", "discord");
     insta::assert_snapshot!(tool.run(&["notify"]).all(), @r#"
     exit 0
-    notify.webhook_url took a test message: 200 OK
+    notify.webhook_url accepted the test message: 200 OK
     "#);
     assert_eq!(
         receiver.received()[0].json()["content"],
-        "planhat-sync: a test message about planhat (api.planhat.com)\nmessages arrive"
+        "planhat-sync: a test message for planhat (api.planhat.com)\nmessages arrive"
     );
     receiver.reply([Reply::Status(400)]);
     insta::assert_snapshot!(tool.run(&["notify"]).all(), @r#"
@@ -611,7 +613,7 @@ async fn a_test_message_shows_whether_messages_arrive() {
 }
 
 #[tokio::test]
-async fn telling_that_is_left_half_way_loses_no_message_that_waits() {
+async fn a_cancelled_delivery_loses_no_waiting_message() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[10]);
     notifier.run_could_not_begin(None, "daemon", &out_of_order()).await;
@@ -629,7 +631,7 @@ async fn telling_that_is_left_half_way_loses_no_message_that_waits() {
 }
 
 #[tokio::test]
-async fn a_message_in_memory_that_is_on_its_way_keeps_its_place_before_those_that_are_stored() {
+async fn an_unsaved_message_in_flight_is_sent_before_the_stored_ones() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let notifier = receiver.notifier("planhat", &[1000]);
     receiver.reply([Reply::Never]);
@@ -647,7 +649,7 @@ async fn a_message_in_memory_that_is_on_its_way_keeps_its_place_before_those_tha
 }
 
 #[tokio::test]
-async fn what_could_not_be_looked_up_at_the_start_does_not_take_the_place_of_what_was_told() {
+async fn an_unreadable_state_at_the_start_does_not_overwrite_the_stored_one() {
     let (sync, receiver) = (one_company().await, Receiver::start().await);
     let before = receiver.notifier("planhat", &[10]);
     before.run_could_not_begin(Some(&sync.store), "daemon", &out_of_order()).await;

@@ -1,4 +1,4 @@
-//! Listings: how much is asked for, and that nothing slips through between two pages.
+//! Listings: how many pages are requested, and that no record is missed between two pages.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -51,7 +51,7 @@ fn ids_of(records: &[Value]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pages_are_a_hundred_rows_by_limit_and_offset_and_overlap_by_one() {
+async fn pages_have_a_hundred_rows_and_overlap_by_one_row() {
     let simulator = simulator(numbered(250), Options::default()).await;
 
     let ids = read(&simulator, 100, |_| {}).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_server_that_changes_its_page_size_midway_loses_nothing() {
 }
 
 #[tokio::test]
-async fn an_empty_listing_and_one_of_one_record_end() {
+async fn an_empty_listing_and_a_listing_of_one_record_end() {
     for count in [0, 1] {
         let simulator = simulator(numbered(count), Options::default()).await;
         assert_eq!(read(&simulator, 100, |_| {}).await.unwrap(), ids_of(&numbered(count)));
@@ -102,7 +102,7 @@ async fn a_server_that_ignores_the_offset_is_an_error_and_not_a_loop() {
 }
 
 #[tokio::test]
-async fn a_record_that_moves_up_over_a_seam_is_not_lost() {
+async fn a_record_that_moves_up_between_two_pages_is_not_lost() {
     let simulator = simulator(numbered(30), Options::default()).await;
 
     let ids = read(&simulator, 10, |page| {
@@ -117,7 +117,7 @@ async fn a_record_that_moves_up_over_a_seam_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_bulk_insertion_before_the_page_is_read_over_without_harm() {
+async fn a_bulk_insertion_before_the_current_page_loses_nothing() {
     let simulator = simulator(numbered(400), Options::default()).await;
 
     let ids = read(&simulator, 10, |page| {
@@ -132,7 +132,7 @@ async fn a_bulk_insertion_before_the_page_is_read_over_without_harm() {
 }
 
 #[tokio::test]
-async fn a_seam_is_kept_even_where_a_page_ends_with_a_rejected_record() {
+async fn pages_overlap_even_where_a_page_ends_with_a_rejected_record() {
     let mut records = numbered(30);
     records[9] = json!({"name": "no id"});
     let simulator = simulator(records, Options { honours_sort: false, ..Options::default() }).await;
@@ -149,7 +149,7 @@ async fn a_seam_is_kept_even_where_a_page_ends_with_a_rejected_record() {
 }
 
 #[tokio::test]
-async fn an_interrupted_listing_goes_on_where_it_was() {
+async fn an_interrupted_listing_resumes_where_it_stopped() {
     let simulator = simulator(numbered(30), Options::default()).await;
     let client = projects(&client_of(&simulator, simulator.token()));
     let page = pager(&client, 10, Position::default()).next().await.unwrap().unwrap();
@@ -162,7 +162,7 @@ async fn an_interrupted_listing_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_page_over_the_byte_bound_is_asked_for_again_in_smaller_portions() {
+async fn a_page_over_max_page_bytes_is_requested_again_with_a_lower_limit() {
     let mut records = numbered(50);
     for heavy in [20, 21] {
         records[heavy]["description"] = json!("x".repeat(60_000));
@@ -213,7 +213,7 @@ fn weighing(texts: &[usize]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn behind_a_few_huge_records_pages_grow_again() {
+async fn the_limit_grows_again_after_a_few_huge_records() {
     let mut texts = [0; 3000];
     // One alone fits into a page, two side by side do not.
     [500, 501, 1200, 2000, 2001].into_iter().for_each(|heavy: usize| texts[heavy] = 60_000);
@@ -230,7 +230,7 @@ async fn behind_a_few_huge_records_pages_grow_again() {
 }
 
 #[tokio::test]
-async fn a_workspace_of_large_records_keeps_to_the_limit_that_works() {
+async fn the_limit_stays_low_while_records_are_large() {
     let simulator = simulator(weighing(&[1000; 500]), Options::default()).await;
 
     let (ids, _) = read_within(&simulator, 100, 40_000).await.unwrap();
@@ -240,7 +240,7 @@ async fn a_workspace_of_large_records_keeps_to_the_limit_that_works() {
 }
 
 #[tokio::test]
-async fn a_record_that_no_page_has_room_for_is_left_out_and_reported() {
+async fn a_record_larger_than_max_page_bytes_is_skipped_and_reported() {
     for (place, left_out) in
         [("the first", vec![0]), ("amid others", vec![20]), ("in a row", vec![20, 21, 22]), ("the last", vec![49])]
     {
@@ -265,7 +265,7 @@ async fn a_listing_of_nothing_but_one_huge_record_ends() {
 }
 
 #[tokio::test]
-async fn answers_that_are_too_big_whatever_is_asked_are_an_error() {
+async fn pages_too_large_at_every_limit_are_an_error() {
     let simulator = simulator(weighing(&[60_000; 10]), Options::default()).await;
     let error = read_within(&simulator, 100, 10_000).await.unwrap_err();
     assert_eq!(error.to_string(), "/projects answered with more than planhat.max_page_bytes (10000) at limit=1");
@@ -273,7 +273,7 @@ async fn answers_that_are_too_big_whatever_is_asked_are_an_error() {
 }
 
 #[tokio::test]
-async fn deletions_at_every_other_call_are_no_repetition() {
+async fn repeated_deletions_during_a_listing_do_not_count_as_a_loop() {
     let simulator = simulator(Vec::new(), Options::default()).await;
     let rows = |first: usize, last: usize| ScriptedAnswer::json(200, Value::Array(numbered(last + 1)[first..].to_vec()));
     // Twice a row vanishes between two calls, so that the last page is read again after each step back.
@@ -283,7 +283,7 @@ async fn deletions_at_every_other_call_are_no_repetition() {
 }
 
 #[tokio::test]
-async fn a_row_that_vanished_while_nobody_read_costs_one_step_back() {
+async fn a_row_deleted_between_two_runs_costs_one_step_back() {
     let simulator = simulator(numbered(1000), Options::default()).await;
     simulator.delete("projects", "00003");
     let client = projects(&client_of(&simulator, simulator.token()));
@@ -310,7 +310,7 @@ proptest! {
     /// Whatever is deleted or added while a listing is read: a record that was there all the time is
     /// read, and none is read that never was.
     #[test]
-    fn what_is_there_all_the_time_is_read(
+    fn a_record_that_exists_during_the_whole_listing_is_read(
         count in 1usize..120,
         page_size in 1u32..30,
         edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..40),
@@ -350,7 +350,7 @@ proptest! {
     /// Whatever the sizes of records: each is read once, or reported if no page has room for it, and few calls
     /// are in vain.
     #[test]
-    fn records_of_all_sizes_are_read_or_reported(
+    fn records_of_any_size_are_read_or_reported(
         sizes in proptest::collection::vec(prop_oneof![20 => Just(0), 4 => Just(30), 2 => Just(70), 1 => Just(120)], 0..300),
         page_size in 1u32..120,
     ) {
@@ -384,7 +384,7 @@ fn touched_daily(count: i64) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_second_sync_asks_for_a_page_or_two_of_sorted_objects_only() {
+async fn a_second_sync_reads_only_a_page_or_two_of_objects_read_newest_first() {
     let sync =
         TestSync::new(Workspace::empty().with("companies", touched_daily(1000)).with("endusers", touched_daily(1000))).await;
     sync.sync_one("companies").await;
@@ -428,7 +428,7 @@ async fn any_object_with_a_time_of_its_last_edit_can_be_read_newest_first() {
 }
 
 #[tokio::test]
-async fn an_object_that_need_not_be_sorted_is_read_to_the_end_and_settings_may_change_in_mid_scan() {
+async fn an_object_not_in_newest_first_is_read_to_the_end_even_if_the_setting_changed_during_a_scan() {
     let mut sync = TestSync::new(Workspace::empty().with("companies", touched_daily(500))).await;
     sync.sync_one("companies").await;
     let fails = || vec![ScriptedAnswer::status(500); 4];
@@ -444,7 +444,7 @@ async fn an_object_that_need_not_be_sorted_is_read_to_the_end_and_settings_may_c
 }
 
 #[tokio::test]
-async fn a_quiet_weekend_costs_one_page_per_sweep() {
+async fn a_sweep_without_changes_reads_one_page() {
     let mut sync = TestSync::new(Workspace::empty().with("companies", touched_daily(500))).await;
     sync.sync_one("companies").await;
     sync.simulator.forget_requests();
@@ -459,7 +459,7 @@ async fn a_quiet_weekend_costs_one_page_per_sweep() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_sort_is_read_to_the_end_with_a_warning() {
+async fn an_unsorted_listing_is_read_to_the_end_with_a_warning() {
     let mut companies = touched_daily(300);
     companies.reverse();
     let sync =
@@ -471,11 +471,11 @@ async fn a_server_that_does_not_sort_is_read_to_the_end_with_a_warning() {
     let summary = sync.sync_one("companies").await;
 
     assert_eq!(summary.run.figures.updated, 1);
-    assert!(summary.warnings[0].contains("does not keep the order -lastTouch: read to the end"), "{:?}", summary.warnings);
+    assert!(summary.warnings[0].contains("is not sorted by -lastTouch: read to the end"), "{:?}", summary.warnings);
 }
 
 #[tokio::test]
-async fn a_listing_that_shows_no_times_is_read_to_the_end() {
+async fn a_sorted_listing_without_times_is_read_to_the_end() {
     let sync = TestSync::new(Workspace::empty().with("companies", numbered(300))).await;
     sync.sync_one("companies").await;
     sync.simulator.add("companies", json!({"_id": "new"}));
@@ -500,7 +500,7 @@ async fn a_sweep_that_reached_the_end_needs_no_second_one() {
 }
 
 #[tokio::test]
-async fn an_edit_that_is_no_contact_is_seen_by_the_second_sweep() {
+async fn an_edit_that_does_not_change_last_touch_is_found_by_the_second_sweep() {
     let sync = TestSync::new(Workspace::empty().with("companies", touched_daily(500))).await;
     sync.sync_one("companies").await;
     sync.simulator.edit("companies", "00400", day(0), |company| _ = company.insert("name".into(), json!("edited")));
@@ -549,7 +549,7 @@ async fn read_with_prefetch(simulator: &Simulator, page_size: u32) -> Result<Vec
 }
 
 #[tokio::test]
-async fn in_a_long_listing_pages_are_on_their_way_side_by_side_and_few_calls_are_in_vain() {
+async fn a_long_listing_is_prefetched_with_few_wasted_calls() {
     let latency = Duration::from_millis(40);
     let simulator = simulator(numbered(1500), Options { latency, ..Options::default() }).await;
 
@@ -561,14 +561,14 @@ async fn in_a_long_listing_pages_are_on_their_way_side_by_side_and_few_calls_are
 }
 
 #[tokio::test]
-async fn in_a_short_listing_no_call_is_in_vain() {
+async fn a_short_listing_is_prefetched_without_wasted_calls() {
     let simulator = simulator(numbered(250), Options::default()).await;
     assert_eq!(read_with_prefetch(&simulator, 100).await.unwrap(), ids_of(&numbered(250)));
     assert_eq!(simulator.requests().len(), 4);
 }
 
 #[tokio::test]
-async fn rows_that_move_while_pages_are_on_their_way_are_neither_lost_nor_invented() {
+async fn rows_that_move_while_pages_are_prefetched_are_neither_lost_nor_invented() {
     let seed = std::env::var("PLANHAT_SYNC_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("PLANHAT_SYNC_SEED={seed}");
     let simulator = simulator(numbered(1500), Options::default()).await;
@@ -633,7 +633,7 @@ async fn slow_at(offset: usize, edited: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_page_that_was_served_before_the_one_in_front_of_it_does_not_bring_back_an_older_version() {
+async fn a_prefetched_page_answered_too_early_does_not_bring_back_an_older_version() {
     // The page at 90 is answered before the one at 81, with which it shares a row.
     let url = slow_at(81, 90).await;
     let client = projects(&Client::new(connection_to(&url, "token"), Budget::per_minute(0)).unwrap());
@@ -648,7 +648,7 @@ async fn a_page_that_was_served_before_the_one_in_front_of_it_does_not_bring_bac
 }
 
 #[tokio::test]
-async fn pages_of_one_are_asked_for_once_and_looked_at_again_once() {
+async fn pages_of_one_row_are_requested_once_and_checked_once() {
     let simulator = simulator(weighing(&[6000; 60]), Options::default()).await;
     let client = projects(&client_with(&simulator, simulator.token(), 10_000));
     let mut pager = pager(&client, 100, Position::default());
@@ -677,14 +677,14 @@ async fn lost_by_a_deletion(texts: &[usize], page_size: u32, max_page_bytes: u64
 }
 
 #[tokio::test]
-async fn a_record_that_moves_up_between_pages_of_one_is_not_lost() {
+async fn a_record_that_moves_up_between_pages_of_one_row_is_not_lost() {
     for when in (1..80).step_by(3) {
         assert_eq!(lost_by_a_deletion(&[6000; 20], 100, 10_000, when).await, Vec::<String>::new(), "at request {when}");
     }
 }
 
 #[tokio::test]
-async fn a_record_that_moves_up_next_to_one_that_is_left_out_is_not_lost() {
+async fn a_record_that_moves_up_next_to_a_skipped_oversized_record_is_not_lost() {
     let mut texts = [10; 60];
     texts[30] = 60_000;
     for when in 1..40 {

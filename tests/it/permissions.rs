@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::{TestSync, client_of, day};
 
 #[tokio::test]
-async fn objects_that_the_token_may_not_read_are_skipped_and_the_rest_lands() {
+async fn objects_that_the_token_may_not_read_are_skipped_and_the_others_are_loaded() {
     let forbidden = ["tickets".to_owned(), "nps".to_owned()].into();
     let sync = TestSync::with(Workspace::from_fixtures(), Options { forbidden, ..Options::default() }).await;
 
@@ -41,7 +41,7 @@ async fn an_object_that_the_workspace_does_not_have_is_skipped_too() {
 }
 
 #[tokio::test]
-async fn a_permission_granted_later_is_picked_up_as_a_first_load() {
+async fn an_object_whose_permission_is_granted_later_gets_its_first_load() {
     let sync =
         TestSync::with(Workspace::from_fixtures(), Options { forbidden: ["nps".to_owned()].into(), ..Options::default() }).await;
     sync.sync().await;
@@ -53,7 +53,7 @@ async fn a_permission_granted_later_is_picked_up_as_a_first_load() {
 }
 
 #[tokio::test]
-async fn a_permission_taken_away_keeps_rows_and_watermark() {
+async fn a_revoked_permission_keeps_rows_and_watermark() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync_one("nps").await;
     let before = sync.one("select watermark::text from planhat_sync.cursors where object = 'nps'").await;
@@ -80,7 +80,7 @@ async fn a_permission_taken_away_keeps_rows_and_watermark() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_of_a_permission_taken_away_what_a_run_would() {
+async fn a_dry_run_reports_a_revoked_permission_as_a_run_does() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.sync_one("nps").await;
     sync.simulator.forbid("nps");
@@ -93,7 +93,7 @@ async fn a_dry_run_says_of_a_permission_taken_away_what_a_run_would() {
 }
 
 #[tokio::test]
-async fn a_run_that_may_read_nothing_has_failed() {
+async fn a_run_that_may_not_read_any_object_fails() {
     let forbidden = catalog::OBJECTS.iter().map(|object| object.name.to_owned()).collect();
     let sync = TestSync::with(Workspace::from_fixtures(), Options { forbidden, ..Options::default() }).await;
     assert_eq!(sync.sync().await.status, RunStatus::Failed);
@@ -115,7 +115,7 @@ async fn a_refused_token_ends_the_run_and_moves_nothing() {
 }
 
 #[tokio::test]
-async fn a_token_revoked_between_two_pages_keeps_what_was_committed() {
+async fn a_token_revoked_between_two_pages_keeps_committed_rows() {
     let records = (0..250).map(|number| json!({"_id": format!("{number:05}")})).collect();
     let sync = TestSync::new(Workspace::empty().with("projects", records)).await;
     let revoked = ScriptedAnswer::status(401);
@@ -132,7 +132,7 @@ async fn a_token_revoked_between_two_pages_keeps_what_was_committed() {
 }
 
 #[tokio::test]
-async fn a_permission_taken_away_between_two_pages_keeps_what_was_committed_and_the_watermark() {
+async fn a_permission_revoked_between_two_pages_keeps_committed_rows_and_the_watermark() {
     let records = (0..250).map(|number| json!({"_id": format!("{number:05}")})).collect();
     let mut sync = TestSync::new(Workspace::empty().with("projects", records)).await;
     sync.sync_one("projects").await;
@@ -148,7 +148,8 @@ async fn a_permission_taken_away_between_two_pages_keeps_what_was_committed_and_
     let summary = sync.sync_one("projects").await;
 
     assert_eq!((summary.run.status, summary.run.figures.updated), (ObjectStatus::Failed, 1));
-    let reason = "could not read projects from offset 99: /projects answered 403 Forbidden; its first pages could be read";
+    let reason =
+        "could not read projects from offset 99: /projects answered 403 Forbidden; its first pages could be read in this run";
     assert_eq!(summary.run.reason.unwrap(), reason);
     assert_eq!(sync.one("select watermark::text from planhat_sync.cursors").await, before);
 

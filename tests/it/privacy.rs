@@ -1,4 +1,4 @@
-//! What there are rules for gets nowhere, and what is volatile changes nothing by itself.
+//! Privacy rules: masked values are stored and printed nowhere. And ignored properties: their changes alone update no row.
 
 use std::collections::HashMap;
 
@@ -70,7 +70,7 @@ fn marked(shape: usize) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_excluded_gets_no_column_and_what_is_masked_a_text() {
+async fn excluded_properties_get_no_column_and_masked_ones_a_text_column() {
     let contact = |id: &str, phone: Value, email: Value| {
         json!({"_id": id, "phone": phone, "email": email, "nps": 9, "npsDate": written(day(-2)), "name": "Kim",
             "custom": {"Age": 40, "Born": "1980-01-01T00:00:00.000Z", "Tier": "A"}, "updatedAt": written(day(-1))})
@@ -108,7 +108,7 @@ async fn what_is_excluded_gets_no_column_and_what_is_masked_a_text() {
 }
 
 #[tokio::test]
-async fn equal_values_can_be_joined_by_their_hashes() {
+async fn equal_values_have_equal_hashes_across_tables() {
     let mut sync = TestSync::new(
         Workspace::empty()
             .with("endusers", vec![json!({"_id": "e", "email": "kim@acme.example", "otherEmails": ["kim@acme.example"]})])
@@ -127,7 +127,7 @@ async fn equal_values_can_be_joined_by_their_hashes() {
 }
 
 #[tokio::test]
-async fn where_something_is_included_nothing_else_is_stored() {
+async fn with_an_include_list_no_other_property_is_stored() {
     let contact = json!({"_id": "e", "companyId": "c", "name": "Kim", "email": "kim@acme.example", "createdAt": written(day(-9)),
         "updatedAt": written(day(-1)), "custom": {"Tier": "A", "Age": 40}, "somethingNew": 1});
     let mut sync = TestSync::new(Workspace::empty().with("endusers", vec![contact])).await;
@@ -144,7 +144,7 @@ async fn where_something_is_included_nothing_else_is_stored() {
 }
 
 #[tokio::test]
-async fn what_there_are_rules_for_is_nowhere_whatever_happens_to_its_record() {
+async fn values_with_a_privacy_rule_are_stored_nowhere_whatever_happens_to_their_record() {
     let ruled = [
         ("phone", Rule::Exclude),
         ("email", Rule::Hash),
@@ -217,8 +217,8 @@ async fn what_there_are_rules_for_is_nowhere_whatever_happens_to_its_record() {
     let kept =
         "select string_agg(regexp_replace(raw, '[0-9a-f]{64}', 'HASH', 'g'), E'\n' order by raw) from planhat_sync.quarantine";
     insta::assert_snapshot!(sync.one(kept).await, @r#"
-    (withheld: 21 bytes in which the values that there are rules for cannot be told)
-    (withheld: 23 bytes in which the values that there are rules for cannot be told)
+    (withheld: 21 bytes; the values that the privacy rules mask could not be located in them)
+    (withheld: 23 bytes; the values that the privacy rules mask could not be located in them)
     {"_id":"[redacted]"}
     {"_id":"refused","companyId":"HASH","email":"HASH","featured":false,"nps":"[redacted]","updatedAt":"2026-11-21T12:00:00.000Z","custom":{"Age":"HASH","Notes":"[redacted]","Tier":"A"}}
     {"companyId":"HASH","email":"HASH","featured":false,"nps":"[redacted]","updatedAt":"2026-11-20T12:00:00.000Z","custom":{"Age":"HASH","Notes":"[redacted]","Tier":"A"}}
@@ -226,7 +226,7 @@ async fn what_there_are_rules_for_is_nowhere_whatever_happens_to_its_record() {
 }
 
 #[tokio::test]
-async fn masked_values_are_misfits_and_overflow_like_any_other() {
+async fn masked_values_can_be_misfits_and_overflow_like_other_values() {
     let custom: Map<String, Value> = (0..1300).map(|number| (format!("F{number:04}"), marked(number))).collect();
     let record = |id: &str| json!({"_id": id, "value": MARKER, "mrr": 10, "custom": custom});
     let mut sync = TestSync::new(Workspace::empty().with("licenses", vec![json!({"_id": "0", "value": 10})])).await;
@@ -252,7 +252,7 @@ async fn masked_values_are_misfits_and_overflow_like_any_other() {
 }
 
 #[tokio::test]
-async fn rules_that_come_later_reach_what_is_stored_with_the_next_full_sync() {
+async fn new_privacy_rules_apply_to_stored_rows_with_the_next_full_scan() {
     let custom: Map<String, Value> = (0..1250).map(|number| (format!("F{number:04}"), marked(number))).collect();
     let contact = |id: &str| {
         json!({"_id": id, "companyId": MARKER, "phone": MARKER, "email": MARKER, "nps": [MARKER], "name": "Kim", "custom": custom,
@@ -302,7 +302,7 @@ proptest! {
 
     /// Whatever a record holds and whatever it is called, nothing with a rule gets anywhere.
     #[test]
-    fn nothing_with_a_rule_gets_anywhere(
+    fn values_with_a_privacy_rule_reach_no_table_log_or_output(
         names in proptest::collection::hash_map(prop::sample::select(awkward_names()), (0..3_usize, any::<bool>()), 1..12),
         shapes in proptest::collection::vec((0..5_usize, 0..5_usize), 1..12),
     ) {
@@ -365,7 +365,7 @@ async fn tool_with_rules() -> (Simulator, Tool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_is_printed_or_logged_tells_what_there_are_rules_for() {
+async fn no_output_or_log_contains_values_with_privacy_rules() {
     let (simulator, mut tool) = tool_with_rules().await;
     let path = tool.home.path().join("settings.toml").to_str().unwrap().to_owned();
     let mut run = |arguments: &[&str]| {
@@ -411,13 +411,13 @@ async fn a_hash_without_a_key_ends_before_anything_is_read() {
     insta::assert_snapshot!(ran.all(), @r#"
     exit 2
     error: setting "objects.endusers.hash" needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)
-    hint: config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones
+    hint: config/default.toml in the source lists every setting; `planhat-sync --help` lists the common ones
     "#);
     assert!(simulator.requests().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn schema_shows_what_the_rules_do_and_check_which_names_are_probably_misspelt() {
+async fn schema_shows_the_effect_of_privacy_rules_and_check_reports_misspelt_names() {
     let (_simulator, mut tool) = tool_with_rules().await;
     tool.run(&["sync"]);
     let mut tool = tool
@@ -474,7 +474,7 @@ fn a_day_passes(sync: &TestSync, phase: &str) {
 }
 
 #[tokio::test]
-async fn what_is_volatile_does_not_by_itself_make_a_row_changed() {
+async fn a_change_of_an_ignored_property_alone_does_not_update_a_row() {
     let sync = with_ignored_values().await;
     a_day_passes(&sync, "Live");
 
@@ -486,7 +486,7 @@ async fn what_is_volatile_does_not_by_itself_make_a_row_changed() {
 }
 
 #[tokio::test]
-async fn what_is_volatile_is_written_and_told_with_any_other_change() {
+async fn ignored_properties_are_written_and_recorded_together_with_other_changes() {
     let sync = with_ignored_values().await;
     a_day_passes(&sync, "Renewal");
 
@@ -501,7 +501,7 @@ async fn what_is_volatile_is_written_and_told_with_any_other_change() {
 }
 
 #[tokio::test]
-async fn a_dry_run_counts_what_is_volatile_as_unchanged() {
+async fn a_dry_run_counts_changes_of_ignored_properties_as_unchanged() {
     let sync = with_ignored_values().await;
     a_day_passes(&sync, "Live");
     let client = sync.client();
@@ -513,7 +513,7 @@ async fn a_dry_run_counts_what_is_volatile_as_unchanged() {
 }
 
 #[tokio::test]
-async fn a_rule_for_a_volatile_value_reaches_what_is_stored_too_and_so_does_another_key() {
+async fn a_new_rule_or_key_for_an_ignored_property_updates_stored_rows() {
     let contact = json!({"_id": "e", "convs14": 777, "custom": {"Age": 40, "Mood": MARKER}, "updatedAt": written(day(-30))});
     let mut sync = TestSync::new(Workspace::empty().with("endusers", vec![contact])).await;
     sync.limits.ignore_changes.insert("endusers", ignore_changes(&["custom.Age", "custom.Mood"]));
@@ -535,7 +535,7 @@ async fn a_rule_for_a_volatile_value_reaches_what_is_stored_too_and_so_does_anot
 }
 
 #[tokio::test]
-async fn a_full_sync_under_other_rules_begins_anew() {
+async fn a_full_scan_starts_again_if_the_privacy_rules_changed() {
     let company = |number: i32| json!({"_id": format!("{number:04}"), "phone": MARKER, "updatedAt": written(day(-30))});
     let recent = json!({"_id": "recent", "updatedAt": written(day(0))});
     let mut sync = TestSync::new(Workspace::empty().with("companies", (0..500).map(company).chain([recent]).collect())).await;
@@ -558,7 +558,7 @@ async fn a_full_sync_under_other_rules_begins_anew() {
 }
 
 #[tokio::test]
-async fn an_old_value_is_not_told_beside_one_of_many_levels() {
+async fn old_values_stay_masked_in_actions_next_to_deeply_nested_values() {
     let nested = |inside: &str| (0..120).fold(json!(inside), |value, _| json!([value]));
     let company = json!({"_id": "c", "tree": nested("one"), "phone": MARKER, "updatedAt": written(day(-30))});
     let mut sync = TestSync::new(Workspace::empty().with("companies", vec![company])).await;
@@ -573,7 +573,7 @@ async fn an_old_value_is_not_told_beside_one_of_many_levels() {
 }
 
 #[tokio::test]
-async fn what_a_database_says_when_a_row_is_marked_as_deleted_is_not_told() {
+async fn an_error_text_of_postgresql_for_a_deleted_row_is_not_logged() {
     let contacts = ["a", "b", "c"].map(|id| json!({"_id": id, "phone": MARKER, "updatedAt": written(day(-30))})).to_vec();
     let mut sync = TestSync::new(Workspace::empty().with("endusers", contacts)).await;
     sync.sync_one("endusers").await;
@@ -594,11 +594,11 @@ async fn what_a_database_says_when_a_row_is_marked_as_deleted_is_not_told() {
         full.warnings,
         sync.one("select string_agg(reason, ' ') from planhat_sync.object_runs").await
     );
-    assert!(told.contains("1 ids were asked for without an answer") && !told.contains(MARKER), "{told}");
+    assert!(told.contains("1 requests by id got no answer") && !told.contains(MARKER), "{told}");
 }
 
 #[tokio::test]
-async fn a_record_in_place_of_a_list_is_not_shown_by_what_it_says() {
+async fn the_content_of_a_record_in_place_of_a_list_is_not_shown() {
     let sync = TestSync::new(Workspace::empty().with("endusers", vec![json!({"_id": "a"})])).await;
     sync.simulator.answer_next("endusers", vec![ScriptedAnswer::json(200, json!({"_id": "a", "message": MARKER})); 8]);
 

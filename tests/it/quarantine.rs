@@ -1,5 +1,5 @@
-//! Records that cannot be stored: counted once, kept within bounds, and never so many that a change of the API is copied
-//! as raw text; the declarations of custom fields, without which no type is decided; and dry runs, which count once too.
+//! Records that cannot be stored: counted once, limited in number and size, and stopped by the rejection guard when the API
+//! has changed. The declarations of custom fields, without which no type is decided. And dry runs, which count each record once too.
 
 use planhat_model::catalog;
 use planhat_model::rules::FieldMap;
@@ -44,7 +44,7 @@ async fn stop_rejecting(sync: &mut TestSync, object: &str, records: Vec<Value>) 
 const IN_QUARANTINE: &str = "select count(*)::text from planhat_sync.quarantine";
 
 #[tokio::test]
-async fn an_api_that_drops_the_id_fails_the_object_and_once_it_is_healed_every_record_lands() {
+async fn an_api_without_ids_fails_the_object_and_every_record_is_stored_once_ids_are_back() {
     for (page_size, before, most_kept) in [(2000, 0, 0), (100, 0, 0), (100, 150, 100), (30, 150, 100)] {
         let records = [good(0..before), bad(before..1_200)].concat();
         let mut sync = sync_of("projects", records).await;
@@ -71,7 +71,7 @@ async fn an_api_that_drops_the_id_fails_the_object_and_once_it_is_healed_every_r
 }
 
 #[tokio::test]
-async fn what_an_api_of_a_day_passed_by_is_brought_by_the_next_sync_behind_the_watermark() {
+async fn records_rejected_during_an_api_fault_are_stored_by_the_next_sync_even_before_the_watermark() {
     let project = |number: usize, days: i64| json!({"_id": format!("{number:06}"), "updatedAt": written(day(days)), "n": days});
     let mut sync = sync_of("projects", (0..400).map(|number| project(number, -30)).collect()).await;
     sync.sync_one("projects").await;
@@ -93,7 +93,7 @@ async fn what_an_api_of_a_day_passed_by_is_brought_by_the_next_sync_behind_the_w
 }
 
 #[tokio::test]
-async fn a_rule_of_the_database_that_refuses_everything_is_noticed_too() {
+async fn a_database_constraint_that_refuses_every_row_fails_the_object() {
     let mut sync = sync_of("projects", good(0..1)).await;
     sync.sync_one("projects").await;
     sqlx::raw_sql("alter table planhat.projects add constraint ours check (planhat__name = 'Project 0')")
@@ -105,7 +105,10 @@ async fn a_rule_of_the_database_that_refuses_everything_is_noticed_too() {
     let failed = sync.sync_one("projects").await;
 
     let reason = failed.run.reason.unwrap();
-    assert!(reason.contains("were rejected: refused by PostgreSQL (23514); a rule of the database has changed"), "{reason}");
+    assert!(
+        reason.contains("were rejected: refused by PostgreSQL (23514); a database constraint or trigger has changed"),
+        "{reason}"
+    );
     let kept: i64 = sync.one(IN_QUARANTINE).await.parse().unwrap();
     assert!((99..=300).contains(&kept), "{kept}");
     sqlx::raw_sql("alter table planhat.projects drop constraint ours").execute(sync.store.pool()).await.unwrap();
@@ -115,7 +118,7 @@ async fn a_rule_of_the_database_that_refuses_everything_is_noticed_too() {
 }
 
 #[tokio::test]
-async fn a_small_object_fails_when_all_of_it_is_rejected_and_not_for_a_record_or_two() {
+async fn a_small_object_fails_only_if_all_of_several_records_are_rejected_end_to_end() {
     for (bad_ones, good_ones, percent, expected) in [
         (3, 0, 20, ObjectStatus::Failed),
         (2, 0, 20, ObjectStatus::Partial),
@@ -134,7 +137,7 @@ async fn a_small_object_fails_when_all_of_it_is_rejected_and_not_for_a_record_or
 }
 
 #[tokio::test]
-async fn two_records_that_are_listed_twice_are_not_several() {
+async fn two_rejected_records_listed_twice_do_not_fail_a_small_object() {
     let sync = sync_of("endusers", bad(0..2)).await;
 
     let summary = sync.sync_one("endusers").await;
@@ -143,7 +146,7 @@ async fn two_records_that_are_listed_twice_are_not_several() {
 }
 
 #[tokio::test]
-async fn a_full_scan_of_which_too_much_is_rejected_does_not_keep_the_changes_of_the_day_away() {
+async fn a_full_scan_stopped_by_the_rejection_guard_is_followed_by_an_incremental_scan() {
     let company = |number: usize, days: i64| json!({"_id": format!("{number:06}"), "lastTouch": written(day(-30)), "updatedAt": written(day(days)), "n": days});
     let mut sync =
         TestSync::new(Workspace::empty().with("companies", (0..300).map(|number| company(number, -30)).collect())).await;
@@ -164,7 +167,7 @@ async fn a_full_scan_of_which_too_much_is_rejected_does_not_keep_the_changes_of_
 }
 
 #[tokio::test]
-async fn a_record_that_is_listed_twice_counts_once_wherever_it_is_counted() {
+async fn a_record_listed_twice_is_counted_once_everywhere() {
     let users = (0..50).map(|number| json!({"_id": format!("u{number:02}"), "archived": number % 5 == 0}));
     let bad_ones = (0..13).map(|number| json!({"name": format!("nobody {number}")}));
     let sync = sync_of("endusers", users.chain(bad_ones).collect()).await;
@@ -184,7 +187,7 @@ async fn a_record_that_is_listed_twice_counts_once_wherever_it_is_counted() {
 }
 
 #[tokio::test]
-async fn texts_are_kept_of_so_many_records_and_of_each_no_more_than_a_bound() {
+async fn a_run_keeps_a_limited_number_of_texts_of_limited_length() {
     let mut records = [good(0..20), bad(0..5)].concat();
     records.insert(0, json!({"name": "é".repeat(200_000)}));
     let mut sync = sync_of("projects", records).await;
@@ -208,7 +211,7 @@ async fn texts_are_kept_of_so_many_records_and_of_each_no_more_than_a_bound() {
 }
 
 #[tokio::test]
-async fn under_rules_records_that_cannot_be_told_stay_apart_and_are_the_same_ones_every_day() {
+async fn masked_records_without_an_id_keep_separate_entries_that_are_the_same_every_day() {
     let contacts = vec![
         json!({"_id": "a"}),
         json!({"email": "kim@acme.example"}),
@@ -235,7 +238,7 @@ async fn under_rules_records_that_cannot_be_told_stay_apart_and_are_the_same_one
 }
 
 #[tokio::test]
-async fn a_page_of_bad_records_is_one_statement_and_none_reads_the_whole_quarantine() {
+async fn quarantining_a_page_is_one_statement_that_does_not_scan_the_whole_quarantine() {
     let mut sync = sync_of("projects", [good(0..1_000), bad(0..1_000)].concat()).await;
     sync.limits.pages.size = 2_000;
     sync.limits.rejections = RejectionGuard { percent: 100, rows: 100 };
@@ -274,7 +277,7 @@ async fn a_page_of_bad_records_is_one_statement_and_none_reads_the_whole_quarant
 }
 
 #[tokio::test]
-async fn an_entry_that_there_was_before_is_taken_over_and_keeps_its_since() {
+async fn an_existing_quarantine_entry_is_updated_and_keeps_first_seen_at() {
     let sync = sync_of("projects", [good(0..3), bad(0..2)].concat()).await;
     sync.sync_one("projects").await;
     let since = "select string_agg(first_seen_at::text || id, ' ' order by id) from planhat_sync.quarantine";
@@ -304,7 +307,7 @@ async fn execute(tool: &Tool, sql: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_quarantine_is_listed_and_shown_without_a_token_and_without_what_moves_a_cursor() {
+async fn quarantine_list_and_show_need_no_token_and_print_no_control_characters() {
     let (_simulator, tool) = with_some_in_quarantine().await;
     let mut tool = tool.unset("PLANHAT_API_TOKEN");
 
@@ -324,12 +327,12 @@ async fn the_quarantine_is_listed_and_shown_without_a_token_and_without_what_mov
         │ 2  ┆ users     ┆        ┆ no _id                                                                    ┆ INSTANT                 │
         │ 1  ┆ companies ┆ c1     ┆ new row for relation "companies" violates check constraint "ours" (23514) ┆ INSTANT                 │
         └────┴───────────┴────────┴───────────────────────────────────────────────────────────────────────────┴─────────────────────────┘
-        each is tried again whenever it is listed; `planhat-sync quarantine show ID` prints its text, `quarantine retry` tries to store what is kept
+        a sync tries each of them again when Planhat lists it; `planhat-sync quarantine show ID` prints the text, `quarantine retry` tries to store the kept texts
         "#);
     });
     assert_eq!(tool.run(&["quarantine", "list", "companies", "--json"]).json()["entries"][0]["record_id"], "c1");
     let one = tool.run(&["quarantine", "--limit", "1"]);
-    assert!(one.stdout.contains("and 1 more; --limit shows more of them"), "{}", one.all());
+    assert!(one.stdout.contains("and 1 more; --limit lists more of them"), "{}", one.all());
 
     let json = tool.run(&["quarantine", "list", "companies", "--json"]).json();
     let id = json["entries"][0]["id"].to_string();
@@ -339,7 +342,7 @@ async fn the_quarantine_is_listed_and_shown_without_a_token_and_without_what_mov
     let raw = tool.run(&["quarantine", "show", &id, "--json"]).json()["raw"].as_str().unwrap().to_owned();
     assert_eq!(serde_json::from_str::<Value>(&raw).unwrap()["name"], "\u{1b}[31mRed\n");
     let missing = tool.run(&["quarantine", "show", "4711"]);
-    assert!(missing.code == 2 && missing.stderr.contains("there is no entry 4711"), "{}", missing.all());
+    assert!(missing.code == 2 && missing.stderr.contains("the quarantine has no entry 4711"), "{}", missing.all());
     // The same in `status`, `runs` and the run.
     let status = tool.run(&["status"]).stdout;
     assert!(
@@ -351,13 +354,13 @@ async fn the_quarantine_is_listed_and_shown_without_a_token_and_without_what_mov
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_quarantine_is_stored_again_when_the_rule_that_refused_it_is_gone() {
+async fn quarantine_retry_stores_records_once_the_constraint_that_refused_them_is_dropped() {
     let (simulator, mut tool) = with_some_in_quarantine().await;
     let refused = tool.run(&["quarantine", "retry"]);
     insta::assert_snapshot!(refused.all(), @"
     exit 3
     companies: stored 0 records, 1 refused again, 1 record in quarantine
-    users: stored 0 records, 0 refused again, 1 record in quarantine; the rest has no id or no whole text and waits for the next sync
+    users: stored 0 records, 0 refused again, 1 record in quarantine; the others have no id or no complete text and wait for the next sync
     ");
     execute(&tool, "alter table planhat.companies drop constraint ours").await;
 
@@ -377,7 +380,7 @@ async fn what_is_in_quarantine_is_stored_again_when_the_rule_that_refused_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_custom_field_of_a_record_that_is_tried_again_waits_for_the_next_sync_and_its_type() {
+async fn quarantine_retry_keeps_new_custom_fields_in_overflow_until_the_next_sync() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies");
     tool.run(&["sync"]);
@@ -403,15 +406,18 @@ async fn a_new_custom_field_of_a_record_that_is_tried_again_waits_for_the_next_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_is_dropped_on_the_users_word_and_comes_back_when_it_is_listed_again() {
+async fn a_dropped_quarantine_entry_comes_back_when_its_record_is_listed_again() {
     let (_simulator, mut tool) = with_some_in_quarantine().await;
     let id = tool.run(&["quarantine", "list", "users", "--json"]).json()["entries"][0]["id"].to_string();
 
     let dropped = tool.run(&["quarantine", "drop", &id, "4711"]);
 
     assert_eq!(dropped.code, 2, "{}", dropped.all());
-    assert_eq!(dropped.stdout, "dropped 1 record; a record that is listed again and still cannot be stored comes back\n");
-    assert!(dropped.stderr.contains("there is no entry 4711"), "{}", dropped.all());
+    assert_eq!(
+        dropped.stdout,
+        "dropped 1 record; a record that Planhat lists again and that still cannot be stored comes back\n"
+    );
+    assert!(dropped.stderr.contains("the quarantine has no entry 4711"), "{}", dropped.all());
     assert_eq!(tool.run(&["quarantine", "list", "users"]).stdout, "nothing is in quarantine\n");
     tool.run(&["sync", "users"]);
     assert_eq!(tool.run(&["quarantine", "list", "users", "--json"]).json()["entries"].as_array().unwrap().len(), 1);
@@ -426,7 +432,7 @@ fn seats_workspace() -> Workspace {
 const SEATS: &str = "select string_agg(type, ' ') from planhat_sync.columns where planhat_name = 'Seats'";
 
 #[tokio::test]
-async fn declarations_that_cannot_be_read_for_a_moment_fail_a_first_load_and_decide_no_type() {
+async fn temporarily_unreadable_declarations_fail_a_first_load_and_decide_no_type() {
     let broken = ScriptedAnswer::text(200, "application/json", "[{\"_id\":");
     for answer in [ScriptedAnswer::status(500), ScriptedAnswer::status(400), broken] {
         let sync = TestSync::new(seats_workspace()).await;
@@ -436,7 +442,10 @@ async fn declarations_that_cannot_be_read_for_a_moment_fail_a_first_load_and_dec
 
         let reason = failed.run.reason.unwrap();
         assert_eq!(failed.run.status, ObjectStatus::Failed, "{reason}");
-        assert!(reason.starts_with("could not read which types the custom fields of projects have: /customfields"), "{reason}");
+        assert!(
+            reason.starts_with("could not read the declared types of the custom fields of projects have: /customfields"),
+            "{reason}"
+        );
         assert_eq!(sync.one("select to_regclass('planhat.projects')::text").await, "");
         let readable = "select (last_readable_at is not null)::text from planhat_sync.object_states";
         assert_eq!(sync.one(readable).await, "true", "Planhat has let it be read");
@@ -447,7 +456,7 @@ async fn declarations_that_cannot_be_read_for_a_moment_fail_a_first_load_and_dec
 }
 
 #[tokio::test]
-async fn declarations_that_may_not_be_read_leave_types_to_values() {
+async fn types_are_inferred_from_values_if_the_token_may_not_read_declarations() {
     for status in [403, 404] {
         let sync = TestSync::new(seats_workspace()).await;
         sync.simulator.answer_next("customfields", vec![ScriptedAnswer::status(status)]);
@@ -457,7 +466,7 @@ async fn declarations_that_may_not_be_read_leave_types_to_values() {
 }
 
 #[tokio::test]
-async fn a_custom_field_that_is_new_while_its_declaration_is_unknown_waits_and_gets_its_type_later() {
+async fn a_new_custom_field_without_a_readable_declaration_waits_in_overflow_for_its_type() {
     let sync = TestSync::new(Workspace::empty().with("projects", good(0..3))).await;
     sync.sync_one("projects").await;
     sync.simulator.add("customfields", json!({"_id": "f", "parent": "Project", "name": "Seats", "type": "number"}));
@@ -505,7 +514,7 @@ async fn a_record_that_changes_while_one_of_its_fields_waits_for_a_column_is_sto
 }
 
 #[tokio::test]
-async fn the_calls_for_declarations_count() {
+async fn calls_for_declarations_are_counted() {
     let sync = TestSync::new(seats_workspace()).await;
     let summary = sync.run(Mode::Incremental, &[catalog::object("projects").unwrap()]).await;
     let calls = sync.simulator.requests().len();
@@ -514,7 +523,7 @@ async fn the_calls_for_declarations_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_shows_and_counts_each_record_once() {
+async fn a_dry_run_shows_and_counts_each_record_once_end_to_end() {
     let now = chrono::Utc::now();
     let company =
         |number: usize| json!({"_id": format!("c{number}"), "name": "x", "lastTouch": written(now), "updatedAt": written(now)});

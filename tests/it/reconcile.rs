@@ -1,4 +1,4 @@
-//! Full scans: everything compared, what is gone marked, what is back restored.
+//! Full scans: every record compared, deleted records marked, restored records unmarked.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ fn asked_for(sync: &TestSync, object: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_was_deleted_at_planhat_is_marked_and_its_row_kept() {
+async fn a_record_deleted_at_planhat_is_marked_and_its_row_kept() {
     let sync = loaded("projects", numbered(250)).await;
     assert!(sync.simulator.delete("projects", "00007") && sync.simulator.delete("projects", "00249"));
 
@@ -51,7 +51,7 @@ async fn what_was_deleted_at_planhat_is_marked_and_its_row_kept() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_marked_stays_marked_and_is_not_asked_for_again() {
+async fn a_row_marked_as_deleted_stays_marked_and_is_not_requested_again() {
     let sync = loaded("projects", numbered(20)).await;
     sync.simulator.delete("projects", "00007");
     sync.full_sync_one("projects").await;
@@ -65,7 +65,7 @@ async fn a_row_that_is_marked_stays_marked_and_is_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_back_from_the_trash_is_restored_however_old_it_is() {
+async fn a_record_restored_from_the_trash_is_restored_however_old_it_is() {
     for object in ["tasks", "projects", "companies"] {
         let old = json!({"_id": "old", "updatedAt": written(day(-900)), "lastTouch": written(day(-900))});
         let new = json!({"_id": "new", "updatedAt": written(day(-1)), "lastTouch": written(day(-1))});
@@ -82,7 +82,7 @@ async fn a_record_that_is_back_from_the_trash_is_restored_however_old_it_is() {
 }
 
 #[tokio::test]
-async fn a_record_that_only_slipped_by_the_listing_is_not_marked() {
+async fn a_record_missing_from_the_listing_but_found_by_id_is_not_marked_as_deleted() {
     let sync = loaded("projects", numbered(5)).await;
     let listed = ScriptedAnswer::json(200, json!([{"_id": "00000"}, {"_id": "00001"}, {"_id": "00002"}]));
     sync.simulator.answer_next("projects", vec![listed, ScriptedAnswer::json(200, json!([{"_id": "00002"}]))]);
@@ -94,7 +94,7 @@ async fn a_record_that_only_slipped_by_the_listing_is_not_marked() {
 }
 
 #[tokio::test]
-async fn an_archived_contact_is_there_though_the_plain_listing_hides_it() {
+async fn an_archived_end_user_is_not_marked_as_deleted() {
     let contacts = (0..30).map(|number| json!({"_id": format!("{number:05}"), "archived": number % 3 == 0})).collect();
     let sync = loaded("endusers", contacts).await;
     sync.simulator.delete("endusers", "00003");
@@ -104,7 +104,7 @@ async fn an_archived_contact_is_there_though_the_plain_listing_hides_it() {
 }
 
 #[tokio::test]
-async fn more_deletions_than_are_likely_are_held_back_until_somebody_says_so() {
+async fn deletions_beyond_the_guard_are_held_back_until_allow_deletes() {
     let mut sync = loaded("projects", numbered(400)).await;
     (0..150).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
 
@@ -119,7 +119,7 @@ async fn more_deletions_than_are_likely_are_held_back_until_somebody_says_so() {
 }
 
 #[tokio::test]
-async fn half_of_a_small_table_is_held_back_too() {
+async fn the_deletion_guard_holds_back_half_of_a_small_table() {
     let mut sync = loaded("projects", numbered(10)).await;
     (0..5).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
 
@@ -132,7 +132,7 @@ async fn half_of_a_small_table_is_held_back_too() {
 }
 
 #[tokio::test]
-async fn no_run_marks_more_than_the_settings_allow_however_many_its_tables_are() {
+async fn a_run_over_any_number_of_tables_marks_no_more_rows_than_the_settings_allow() {
     let names = ["companies", "endusers", "projects", "licenses", "churn", "issues"];
     let workspace = names.iter().fold(Workspace::empty(), |workspace, object| workspace.with(object, numbered(60)));
     let mut sync = TestSync::new(workspace).await;
@@ -158,7 +158,7 @@ async fn no_run_marks_more_than_the_settings_allow_however_many_its_tables_are()
 }
 
 #[tokio::test]
-async fn a_server_that_finds_no_record_by_its_id_deletes_nothing() {
+async fn a_server_that_answers_404_to_every_id_deletes_nothing() {
     let sync = loaded("projects", numbered(50)).await;
     sync.simulator.delete("projects", "00007");
     for listed in ["projects/00049", "projects/00048", "projects/00000", "projects/00001", "projects/00002"] {
@@ -168,11 +168,11 @@ async fn a_server_that_finds_no_record_by_its_id_deletes_nothing() {
     let full = sync.full_sync_one("projects").await;
 
     assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Succeeded, 0));
-    assert!(full.warnings[0].contains("even those that are listed cannot be found by their ids"), "{:?}", full.warnings);
+    assert!(full.warnings[0].contains("Planhat answers 404 by id even for records that it lists"), "{:?}", full.warnings);
 }
 
 #[tokio::test]
-async fn an_id_without_an_answer_keeps_its_row_and_nothing_else() {
+async fn a_row_whose_id_gets_no_answer_is_not_marked_as_deleted() {
     for status in [500, 403, 400] {
         let sync = loaded("projects", numbered(50)).await;
         (7..10).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
@@ -181,13 +181,13 @@ async fn an_id_without_an_answer_keeps_its_row_and_nothing_else() {
         let full = sync.full_sync_one("projects").await;
 
         assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Succeeded, 2), "{status}");
-        assert!(full.warnings[0].contains("1 ids were asked for without an answer"), "{:?}", full.warnings);
+        assert!(full.warnings[0].contains("1 requests by id got no answer"), "{:?}", full.warnings);
         assert!(full.run.watermark.is_some());
     }
 }
 
 #[tokio::test]
-async fn a_listing_that_hides_records_which_are_there_does_not_cost_a_call_for_each() {
+async fn few_requests_by_id_are_sent_if_most_unlisted_records_still_exist() {
     let mut sync = loaded("projects", numbered(3000)).await;
     sync.limits.deletion_guard.enabled = false;
     let shown = ScriptedAnswer::json(200, Value::Array(numbered(60)));
@@ -201,7 +201,7 @@ async fn a_listing_that_hides_records_which_are_there_does_not_cost_a_call_for_e
 }
 
 #[tokio::test]
-async fn a_full_scan_that_cannot_get_past_a_page_does_not_keep_the_changes_of_the_day_away() {
+async fn a_full_scan_that_fails_at_a_page_is_followed_by_an_incremental_scan() {
     let old = written(day(-100));
     let companies = (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": old, "lastTouch": old})).collect();
     let sync = loaded("companies", companies).await;
@@ -217,7 +217,7 @@ async fn a_full_scan_that_cannot_get_past_a_page_does_not_keep_the_changes_of_th
 }
 
 #[tokio::test]
-async fn what_the_changes_of_the_day_show_again_behind_a_full_scan_that_failed_counts_once() {
+async fn a_record_read_by_a_failed_full_scan_and_the_following_incremental_scan_is_counted_once() {
     let old = written(day(-100));
     let companies: Vec<_> =
         (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": old, "lastTouch": old})).collect();
@@ -233,7 +233,7 @@ async fn what_the_changes_of_the_day_show_again_behind_a_full_scan_that_failed_c
 }
 
 #[tokio::test]
-async fn a_full_scan_ends_the_load_that_it_has_made_needless() {
+async fn a_full_scan_ends_an_unfinished_history_scan_that_it_covers() {
     let sync = TestSync::new(Workspace::empty().with("projects", numbered(300))).await;
     let whole = ScriptedAnswer::json(200, Value::Array(numbered(100)));
     sync.simulator.answer_next("projects", [vec![whole], vec![ScriptedAnswer::status(500); 4]].concat());
@@ -246,7 +246,7 @@ async fn a_full_scan_ends_the_load_that_it_has_made_needless() {
 }
 
 #[tokio::test]
-async fn a_token_that_may_only_list_finds_no_deletions_and_says_so() {
+async fn a_token_that_may_not_request_by_id_detects_no_deletions_and_warns() {
     let sync = loaded("projects", numbered(50)).await;
     sync.simulator.delete("projects", "00007");
     for listed in 0..50 {
@@ -256,12 +256,12 @@ async fn a_token_that_may_only_list_finds_no_deletions_and_says_so() {
     let full = sync.full_sync_one("projects").await;
 
     assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Succeeded, 0));
-    assert!(full.warnings[0].contains("even those that are listed cannot be found by their ids"), "{:?}", full.warnings);
+    assert!(full.warnings[0].contains("Planhat answers 404 by id even for records that it lists"), "{:?}", full.warnings);
     assert!(full.run.watermark.is_some());
 }
 
 #[tokio::test]
-async fn a_listing_that_shows_nothing_any_more_deletes_nothing_and_moves_nothing() {
+async fn an_empty_listing_deletes_nothing_and_does_not_move_the_watermark() {
     let sync = loaded("projects", numbered(30)).await;
     let before = sync.one("select watermark::text from planhat_sync.cursors").await;
     sync.simulator.answer_next("projects", vec![ScriptedAnswer::json(200, json!([]))]);
@@ -271,13 +271,13 @@ async fn a_listing_that_shows_nothing_any_more_deletes_nothing_and_moves_nothing
 
     assert_eq!(full.run.figures.deleted, 0);
     assert_eq!(full.run.status, ObjectStatus::Failed);
-    assert!(full.run.reason.unwrap().contains("Planhat lists nothing of projects"));
+    assert!(full.run.reason.unwrap().contains("Planhat lists no projects"));
     assert!(full.run.hint.unwrap().contains("`planhat-sync sync --full --allow-deletes projects` marks them"));
     assert_eq!(later.one("select watermark::text from planhat_sync.cursors").await, before);
 }
 
 #[tokio::test]
-async fn a_full_scan_that_goes_on_after_it_was_shown_nothing_moves_nothing_either() {
+async fn a_resumed_full_scan_that_listed_nothing_does_not_move_the_watermark() {
     let sync = loaded("projects", numbered(30)).await;
     let before = sync.one("select cursors::text from planhat_sync.cursors").await;
     // As it is left where the process is killed while it counts what was not listed.
@@ -295,7 +295,7 @@ async fn a_full_scan_that_goes_on_after_it_was_shown_nothing_moves_nothing_eithe
 }
 
 #[tokio::test]
-async fn when_all_records_are_gone_it_takes_a_persons_word_to_mark_them() {
+async fn an_emptied_object_is_marked_as_deleted_only_with_allow_deletes() {
     let mut sync = loaded("projects", numbered(3)).await;
     (0..3).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
 
@@ -310,7 +310,7 @@ async fn when_all_records_are_gone_it_takes_a_persons_word_to_mark_them() {
 }
 
 #[tokio::test]
-async fn a_value_that_planhat_computes_is_refreshed_by_a_full_scan() {
+async fn a_full_scan_refreshes_values_computed_by_planhat() {
     let old = written(day(-100));
     let mut records: Vec<_> =
         (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": old, "lastTouch": old})).collect();
@@ -326,7 +326,7 @@ async fn a_value_that_planhat_computes_is_refreshed_by_a_full_scan() {
 }
 
 #[tokio::test]
-async fn rows_from_before_the_usual_history_are_kept_true_too() {
+async fn a_full_scan_updates_stored_rows_older_than_the_history() {
     let records = (0..300).map(|number| json!({"_id": format!("{number:05}"), "updatedAt": written(day(-3000))})).collect();
     let sync = loaded("tasks", records).await;
     assert_eq!(sync.one("select count(*)::text from planhat.tasks").await, "0");
@@ -340,7 +340,7 @@ async fn rows_from_before_the_usual_history_are_kept_true_too() {
 }
 
 #[tokio::test]
-async fn a_sync_compares_everything_when_a_week_has_passed_and_not_before() {
+async fn a_sync_becomes_a_full_scan_only_after_reconcile_every() {
     let scans = "select string_agg(scan, ' ' order by run_id) from planhat_sync.object_runs";
     let mut sync = loaded("tasks", vec![json!({"_id": "a", "updatedAt": written(day(-9))})]).await;
     for days in [1, 6, 7, 8, 14] {
@@ -356,7 +356,7 @@ async fn a_sync_compares_everything_when_a_week_has_passed_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_full_scan_that_broke_off_goes_on_and_still_knows_what_it_was_shown() {
+async fn an_interrupted_full_scan_resumes_with_the_ids_it_has_listed() {
     let sync = loaded("projects", numbered(5000)).await;
     sync.simulator.delete("projects", "00100");
     sync.simulator.delete("projects", "04999");
@@ -378,7 +378,7 @@ async fn a_full_scan_that_broke_off_goes_on_and_still_knows_what_it_was_shown() 
 }
 
 #[tokio::test]
-async fn a_full_scan_begun_days_ago_begins_anew() {
+async fn an_unfinished_full_scan_that_is_days_old_starts_again() {
     let sync = loaded("projects", numbered(300)).await;
     let whole = ScriptedAnswer::json(200, Value::Array(numbered(100)));
     sync.simulator.answer_next("projects", [vec![whole], vec![ScriptedAnswer::status(500); 4]].concat());
@@ -392,7 +392,7 @@ async fn a_full_scan_begun_days_ago_begins_anew() {
 }
 
 #[tokio::test]
-async fn a_run_is_stopped_while_it_tries_whether_ids_can_be_asked_for() {
+async fn a_run_can_be_stopped_while_it_probes_requests_by_id() {
     let sync = loaded("projects", numbered(30)).await;
     sync.simulator.delete("projects", "00003");
     for id in sync.simulator.ids("projects") {
@@ -418,7 +418,7 @@ async fn a_run_is_stopped_while_it_tries_whether_ids_can_be_asked_for() {
 }
 
 #[tokio::test]
-async fn a_run_that_asks_for_many_ids_is_not_stuck() {
+async fn a_run_that_requests_many_ids_is_not_stuck() {
     let mut sync = loaded("projects", numbered(900)).await;
     sync.limits.deletion_guard.max_rows = 1000;
     (0..400).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));

@@ -21,7 +21,7 @@ fn on_a_full_disk(tool: &Tool, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_that_cannot_be_written_is_no_success() {
+async fn a_result_that_cannot_be_written_is_a_failure() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     let lost = "error: could not write the result: No space left on device (os error 28)\n";
@@ -51,7 +51,7 @@ async fn a_result_that_cannot_be_written_is_no_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_has_seen_enough_is_no_failure() {
+async fn a_closed_output_pipe_is_not_a_failure() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     assert_eq!(tool.run(&["sync"]).code, 0);
@@ -85,7 +85,7 @@ fn written_to_stderr(tool: Tool, arguments: &[&str], stream_of_the_journal: impl
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_for_the_journal_begin_with_how_urgent_they_are() {
+async fn journal_lines_begin_with_their_priority() {
     let simulator = simulator().await;
     simulator.forbid("nps");
     let urgencies = |log: &str| {

@@ -27,7 +27,7 @@ fn elsewhere() -> store::ProcessIdentity {
 }
 
 #[tokio::test]
-async fn a_load_that_broke_off_goes_on_where_it_was() {
+async fn an_interrupted_load_resumes_where_it_stopped() {
     let sync = TestSync::new(Workspace::empty().with("projects", numbered(1000))).await;
     let whole = ScriptedAnswer::json(200, Value::Array(numbered(100)));
     sync.simulator.answer_next("projects", [vec![whole], vec![ScriptedAnswer::status(500); 4]].concat());
@@ -45,7 +45,7 @@ async fn a_load_that_broke_off_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_stopped_run_is_interrupted_and_the_next_one_ends_the_load() {
+async fn the_next_run_completes_the_load_of_an_interrupted_run() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.stop.cancel();
     let stopped = sync.sync().await;
@@ -75,7 +75,7 @@ async fn both_succeed(sync: &TestSync, backfill: RunRequest<'_>, daily: RunReque
 }
 
 #[tokio::test]
-async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
+async fn a_backfill_pauses_for_a_sync_and_then_continues() {
     let workspace = Workspace::empty().with("projects", numbered(600)).with("companies", numbered(5));
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut sync = TestSync::with(workspace, options).await;
@@ -96,7 +96,7 @@ async fn a_backfill_of_hours_makes_way_for_the_daily_run_and_then_goes_on() {
 }
 
 #[tokio::test]
-async fn a_load_that_a_sync_has_ended_meanwhile_is_not_made_twice() {
+async fn a_paused_backfill_that_a_sync_completed_is_not_repeated() {
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", numbered(600)), options).await;
     sync.limits.pages.size = 2;
@@ -114,7 +114,7 @@ async fn a_load_that_a_sync_has_ended_meanwhile_is_not_made_twice() {
 }
 
 #[tokio::test]
-async fn a_part_of_history_is_read_to_its_end_whatever_a_sync_loads_meanwhile() {
+async fn a_partial_backfill_is_completed_whatever_a_sync_loads_during_its_pause() {
     let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut records = dated(&[1, 2, 3]);
     records.extend((0..400).map(|number| json!({"_id": format!("old-{number:05}"), "updatedAt": written(day(-2000))})));
@@ -133,7 +133,7 @@ async fn a_part_of_history_is_read_to_its_end_whatever_a_sync_loads_meanwhile() 
 }
 
 #[tokio::test]
-async fn a_load_goes_on_where_it_was_though_the_record_there_was_deleted_meanwhile() {
+async fn a_load_resumes_even_if_its_overlap_record_was_deleted() {
     let sync = TestSync::new(Workspace::empty().with("projects", numbered(2000))).await;
     // So few that they are asked for one after the other.
     let pages = (0..3).map(|page| ScriptedAnswer::json(200, Value::Array(numbered(2000)[page * 99..page * 99 + 100].to_vec())));
@@ -151,7 +151,7 @@ async fn a_load_goes_on_where_it_was_though_the_record_there_was_deleted_meanwhi
 }
 
 #[tokio::test]
-async fn a_dropped_column_is_made_again_and_filled_when_its_records_are_read() {
+async fn a_dropped_column_is_recreated_and_filled_when_its_records_are_read() {
     let records =
         (0..5).map(|number| json!({"_id": format!("{number}"), "name": "Ann", "updatedAt": written(day(-100))})).collect();
     let sync = TestSync::new(Workspace::empty().with("projects", records)).await;
@@ -165,7 +165,7 @@ async fn a_dropped_column_is_made_again_and_filled_when_its_records_are_read() {
 }
 
 #[tokio::test]
-async fn a_second_run_is_told_who_is_at_work() {
+async fn a_second_run_is_refused_with_the_holder_of_the_lease() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let mut tx = sync.store.pool().begin().await.unwrap();
     let taken = store::acquire_lease(&mut tx, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await.unwrap();
@@ -177,7 +177,7 @@ async fn a_second_run_is_told_who_is_at_work() {
     let refused = run::run(&sync.client(), &sync.store, &request, &sync.stop).await.unwrap_err();
 
     assert!(
-        refused.to_string().starts_with("another run is at work on this workspace: run 1 of process 1 on elsewhere"),
+        refused.to_string().starts_with("another run is in progress on this workspace: run 1 of process 1 on elsewhere"),
         "{refused}"
     );
     assert!(sync.simulator.requests().is_empty());
@@ -185,7 +185,7 @@ async fn a_second_run_is_told_who_is_at_work() {
 }
 
 #[tokio::test]
-async fn a_lease_without_a_heartbeat_is_taken_over_and_its_run_marked_interrupted() {
+async fn a_lease_that_was_not_renewed_is_taken_over_and_its_run_marked_as_interrupted() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let mut tx = sync.store.pool().begin().await.unwrap();
     store::acquire_lease(&mut tx, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await.unwrap().unwrap();
@@ -203,7 +203,7 @@ async fn a_lease_without_a_heartbeat_is_taken_over_and_its_run_marked_interrupte
 }
 
 #[tokio::test]
-async fn the_figures_of_a_run_are_on_record() {
+async fn the_counts_of_a_run_are_stored() {
     let sync = TestSync::new(Workspace::empty().with("projects", numbered(150))).await;
     sync.sync_one("projects").await;
     let figures = "select concat_ws(' ', scan, status, fetched, inserted, updated, unchanged, outside_history, pages, calls) from planhat_sync.object_runs";
@@ -215,7 +215,7 @@ fn dated(ages: &[i64]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_first_load_goes_back_four_years_and_keeps_what_has_no_date() {
+async fn the_first_load_takes_four_years_and_records_without_dates() {
     let mut tasks = dated(&[1, 1000, 2000]);
     tasks.push(json!({"_id": "timeless"}));
     let sync = TestSync::new(Workspace::empty().with("tasks", tasks)).await;
@@ -227,7 +227,7 @@ async fn the_first_load_goes_back_four_years_and_keeps_what_has_no_date() {
 }
 
 #[tokio::test]
-async fn a_backfill_adds_older_records_and_blanks_nothing() {
+async fn a_backfill_adds_older_records_and_clears_no_value() {
     let sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 1000, 2000, 3000]))).await;
     sync.sync_one("tasks").await;
     let first_seen = sync.one("select min(_first_seen_at)::text from planhat.tasks").await;
@@ -241,7 +241,7 @@ async fn a_backfill_adds_older_records_and_blanks_nothing() {
 }
 
 #[tokio::test]
-async fn old_runs_are_forgotten_but_for_the_last_good_one_of_each_object() {
+async fn old_runs_are_deleted_except_the_last_successful_one_of_each_object() {
     let mut sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1])).with("projects", numbered(2))).await;
     sync.sync_one("projects").await;
     for _ in 0..3 {
@@ -258,7 +258,7 @@ async fn old_runs_are_forgotten_but_for_the_last_good_one_of_each_object() {
 }
 
 #[tokio::test]
-async fn a_backfill_may_end_before_a_day_and_so_go_back_in_parts() {
+async fn backfills_with_until_load_history_in_parts() {
     let sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 1000, 2000, 3000]))).await;
 
     let middle = sync.backfill_until("tasks", HistoryFrom::Since(day(-2500)), Some(day(-500))).await;
@@ -274,7 +274,7 @@ async fn a_backfill_may_end_before_a_day_and_so_go_back_in_parts() {
 }
 
 #[tokio::test]
-async fn a_backfill_of_a_part_does_not_move_the_watermark_over_what_it_left_out() {
+async fn a_partial_backfill_does_not_move_the_watermark_past_what_it_left_out() {
     let mut sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 40]))).await;
     sync.sync_one("tasks").await;
     // Nobody ran it for a month.
@@ -293,7 +293,7 @@ async fn a_backfill_of_a_part_does_not_move_the_watermark_over_what_it_left_out(
 }
 
 #[tokio::test]
-async fn a_clock_of_ours_that_is_ahead_costs_no_change() {
+async fn a_local_clock_that_is_ahead_loses_no_change() {
     let meeting = json!({"_id": "a", "updatedAt": written(day(-9)), "lastTouch": written(day(20))});
     let sync = TestSync::new(Workspace::empty().with("companies", vec![meeting])).await;
     sync.simulator.set_clock(day(0));
@@ -307,7 +307,7 @@ async fn a_clock_of_ours_that_is_ahead_costs_no_change() {
 }
 
 #[tokio::test]
-async fn a_listing_that_is_suddenly_empty_moves_no_watermark() {
+async fn an_unexpectedly_empty_listing_does_not_move_the_watermark() {
     let mut sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 2]))).await;
     sync.sync_one("tasks").await;
     let before = sync.one("select watermark::text from planhat_sync.cursors").await;
@@ -318,14 +318,14 @@ async fn a_listing_that_is_suddenly_empty_moves_no_watermark() {
     let empty = sync.sync_one("tasks").await;
 
     assert_eq!(empty.run.status, ObjectStatus::Failed);
-    assert!(empty.run.reason.unwrap().contains("Planhat lists nothing of tasks, though there are rows of earlier days"));
+    assert!(empty.run.reason.unwrap().contains("Planhat lists no tasks, but the table has rows from earlier runs"));
     assert_eq!(sync.one("select watermark::text from planhat_sync.cursors").await, before);
     // Nor is its success: it gets as old as it is.
     assert_eq!(sync.one("select concat_ws(' ', run_id, last_success_run_id) from planhat_sync.object_states").await, "2 1");
 }
 
 #[tokio::test]
-async fn a_record_that_is_listed_twice_is_counted_once() {
+async fn a_record_listed_twice_is_counted_once() {
     let enduser = |number: i64| {
         let age = if number < 28 { 2000 } else { 1 + number % 300 };
         json!({"_id": format!("{number:05}"), "updatedAt": written(day(-age))})
@@ -349,7 +349,7 @@ async fn a_record_that_is_listed_twice_is_counted_once() {
 }
 
 #[tokio::test]
-async fn counts_add_up_whatever_is_read() {
+async fn the_counts_of_a_run_add_up() {
     let mut sync = TestSync::new(Workspace::generated(5, 600)).await;
     let objects = catalog::default_objects();
     for (days, mode) in [(0, Mode::Incremental), (1, Mode::Incremental), (2, Mode::Full), (9, Mode::Incremental)] {
@@ -365,7 +365,7 @@ async fn counts_add_up_whatever_is_read() {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_stored_is_counted_once_and_told_with_its_reason() {
+async fn a_rejected_record_is_counted_once_and_reported_with_its_reason() {
     let mut endusers: Vec<Value> = (0..5).map(|number| json!({"_id": format!("{number}")})).collect();
     endusers.extend([json!({"_id": 7, "name": "Ann"}), json!({"_id": [8], "name": "Ben"})]);
     let sync = TestSync::new(Workspace::empty().with("endusers", endusers)).await;
@@ -378,7 +378,7 @@ async fn a_record_that_cannot_be_stored_is_counted_once_and_told_with_its_reason
     assert_eq!((of.figures.fetched, of.figures.inserted, of.figures.quarantined, of.figures.listed_again), (7, 5, 2, 7));
     assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "2");
     let reason = summary.why.reason.unwrap();
-    assert!(reason.starts_with("2 records of endusers could not be stored: 1 × _id is not a name but a"), "{reason}");
+    assert!(reason.starts_with("2 records of endusers could not be stored: 1 × _id is not a string but a"), "{reason}");
     assert_eq!(sync.one("select reason from planhat_sync.runs").await, reason);
     assert_eq!(sync.one("select reason from planhat_sync.object_states").await, reason);
     assert_eq!(sync.one("select hint from planhat_sync.runs").await, "`planhat-sync quarantine` shows them");
@@ -387,7 +387,7 @@ async fn a_record_that_cannot_be_stored_is_counted_once_and_told_with_its_reason
 }
 
 #[tokio::test]
-async fn a_run_that_cannot_end_is_told_as_what_it_is() {
+async fn a_run_whose_result_cannot_be_recorded_is_reported_as_such() {
     let sync = TestSync::new(Workspace::empty().with("projects", numbered(3))).await;
     let refuse = "create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
                   create trigger refuse before update on planhat_sync.runs for each row when (new.status <> 'running')
@@ -397,13 +397,13 @@ async fn a_run_that_cannot_end_is_told_as_what_it_is() {
 
     let error = run::run(&sync.client(), &sync.store, &sync.request(Mode::Incremental, &objects), &sync.stop).await.unwrap_err();
 
-    assert_eq!(error.to_string(), "run 1 is done (succeeded), but its end could not be noted");
-    assert_eq!(error.headline(), "the run is done, but could not end");
+    assert_eq!(error.to_string(), "run 1 is done (succeeded), but its result could not be recorded");
+    assert_eq!(error.headline(), "the run is done, but its result could not be recorded");
     assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "3");
 }
 
 #[tokio::test]
-async fn columns_with_values_of_another_type_are_news_once_until_they_fit() {
+async fn a_column_with_type_mismatches_is_reported_as_new_once() {
     let company = |number: usize, seats: Value| json!({"_id": format!("{number:03}"), "custom": {"Seats": seats}});
     let records = (0..150).map(|number| company(number, json!(number))).collect();
     let mut sync = TestSync::new(Workspace::empty().with("companies", records)).await;
@@ -430,7 +430,7 @@ async fn columns_with_values_of_another_type_are_news_once_until_they_fit() {
 }
 
 #[tokio::test]
-async fn an_idle_day_writes_nothing_but_the_run_log_and_cursors() {
+async fn a_sync_without_changes_writes_only_run_history_and_cursors() {
     let mut sync = TestSync::new(Workspace::generated(11, 2000)).await;
     sync.sync().await;
     let written = "select sum(n_tup_ins + n_tup_upd + n_tup_del)::text from pg_stat_user_tables
@@ -456,7 +456,7 @@ async fn an_idle_day_writes_nothing_but_the_run_log_and_cursors() {
 }
 
 #[tokio::test]
-async fn a_daily_run_filters_on_the_client_and_takes_the_lookback() {
+async fn an_incremental_scan_filters_locally_and_includes_the_lookback() {
     let mut sync = TestSync::new(Workspace::empty().with("tasks", dated(&[0, 2, 5, 9]))).await;
     sync.sync_one("tasks").await;
     sync.now = day(1);
@@ -467,7 +467,7 @@ async fn a_daily_run_filters_on_the_client_and_takes_the_lookback() {
 }
 
 #[tokio::test]
-async fn the_watermark_is_the_newest_change_seen_and_never_past_the_start_of_the_run() {
+async fn the_watermark_is_the_newest_change_and_never_after_the_start_of_the_run() {
     let watermark = "select to_char(watermark at time zone 'utc', 'YYYY-MM-DD HH24:MI') from planhat_sync.cursors";
     let mut sync = TestSync::new(Workspace::empty().with("tasks", dated(&[3]))).await;
     sync.sync_one("tasks").await;
@@ -485,7 +485,7 @@ async fn the_watermark_is_the_newest_change_seen_and_never_past_the_start_of_the
 }
 
 #[tokio::test]
-async fn a_first_load_that_saw_nothing_is_made_again() {
+async fn a_first_load_that_listed_nothing_is_repeated() {
     let sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 300]))).await;
     sync.simulator.answer_next("tasks", vec![ScriptedAnswer::json(200, json!([])), ScriptedAnswer::json(200, json!([]))]);
 
@@ -496,7 +496,7 @@ async fn a_first_load_that_saw_nothing_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_short_backfill_leaves_the_rest_of_history_to_the_next_sync() {
+async fn the_next_sync_loads_the_history_that_a_short_backfill_left_out() {
     let sync = TestSync::new(Workspace::empty().with("tasks", dated(&[1, 300, 900]))).await;
 
     let short = sync.backfill_one("tasks", HistoryFrom::Since(day(-30))).await;
@@ -508,7 +508,7 @@ async fn a_short_backfill_leaves_the_rest_of_history_to_the_next_sync() {
 }
 
 #[tokio::test]
-async fn a_run_that_ends_yesterdays_scan_also_looks_for_what_changed_since() {
+async fn a_run_that_completes_an_earlier_scan_also_reads_the_changes_since() {
     let mut sync = TestSync::new(Workspace::empty().with("projects", numbered(300))).await;
     sync.sync_one("projects").await;
     let whole = ScriptedAnswer::json(200, Value::Array(numbered(100)));
@@ -521,7 +521,7 @@ async fn a_run_that_ends_yesterdays_scan_also_looks_for_what_changed_since() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_taken_for_dead_moves_no_position() {
+async fn a_run_that_lost_its_lease_saves_no_checkpoint() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let (tasks, scan) = (catalog::object("tasks").unwrap(), store::ScanProgress::starting(day(0), None, None));
     let mut tx = sync.store.pool().begin().await.unwrap();
@@ -534,7 +534,7 @@ async fn a_run_that_was_taken_for_dead_moves_no_position() {
 }
 
 #[tokio::test]
-async fn two_starts_at_once_both_find_the_tables_made() {
+async fn two_processes_that_migrate_at_once_both_succeed() {
     let url = crate::harness::fresh_database().await;
     let start = async || store::Store::connect(&url.as_str().into(), "planhat", 2).await.unwrap().migrate().await;
     let (one, other) = tokio::join!(start(), start());
@@ -550,7 +550,7 @@ async fn everything_works_with_a_single_connection_and_another_schema() {
 }
 
 #[tokio::test]
-async fn a_resumed_scan_that_lost_its_position_is_followed_by_a_fresh_one_all_the_same() {
+async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_incremental_scan() {
     let options = Options { latency: Duration::from_millis(5), ..Options::default() };
     let task = |number: i32| json!({"_id": format!("{number:05}"), "updatedAt": written(day(-1)), "name": "old"});
     let mut sync = TestSync::with(Workspace::empty().with("tasks", (0..1500).map(task).collect()), options).await;
@@ -582,7 +582,7 @@ async fn a_resumed_scan_that_lost_its_position_is_followed_by_a_fresh_one_all_th
 }
 
 #[tokio::test]
-async fn a_run_whose_process_is_gone_is_not_said_to_be_at_work() {
+async fn a_run_whose_process_has_exited_is_not_shown_as_running() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let begin = async |db: &mut store::PgConnection| {
         store::acquire_lease(db, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await

@@ -1,4 +1,4 @@
-//! Secrets stay secret: whatever the tool emits, at its most talkative and when everything goes wrong.
+//! Secrets stay secret: in all output at the most verbose log level, and in every error.
 
 use planhat_simulator::{Options, ScriptedAnswer, Simulator, Workspace};
 use sqlx::{Connection as _, PgConnection};
@@ -46,7 +46,7 @@ async fn talkative() -> (Simulator, Tool, Secrets) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_command_tells_a_secret_at_its_most_talkative() {
+async fn no_command_prints_a_secret_at_trace_level() {
     let (simulator, mut tool, secrets) = talkative().await;
     let sends_it_back = |status| ScriptedAnswer::text(status, "text/plain", format!("no access with {TOKEN}"));
     simulator.answer_next("companies", vec![sends_it_back(503), sends_it_back(400)]);
@@ -73,7 +73,7 @@ async fn no_command_tells_a_secret_at_its_most_talkative() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_error_tells_a_secret() {
+async fn no_error_message_contains_a_secret() {
     let (_simulator, tool, secrets) = talkative().await;
     let url = tool.database();
     let mut wrong = tool;
@@ -99,7 +99,7 @@ async fn no_error_tells_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_table_no_metric_and_no_answer_of_the_daemon_tells_a_secret() {
+async fn no_table_metric_or_http_answer_contains_a_secret() {
     let (simulator, tool, secrets) = talkative().await;
     simulator.answer_next("companies", vec![ScriptedAnswer::text(400, "text/plain", format!("no access with {TOKEN}"))]);
     let tool = tool

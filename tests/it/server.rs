@@ -1,4 +1,4 @@
-//! A PostgreSQL of a test's own, which it may stop, freeze and start again.
+//! A PostgreSQL server of a test's own, which the test may stop, freeze and start again.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,4 +1,4 @@
-//! Signals: the first one ends a run after the page in hand, the second one at once.
+//! Signals: the first one ends a run after the current page, the second one at once.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -31,7 +31,7 @@ async fn rows(database: &mut PgConnection) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_stopped_keeps_what_it_has_says_so_by_its_code_and_goes_on() {
+async fn a_stopped_run_keeps_committed_pages_exits_with_its_signal_code_and_can_be_resumed() {
     for (name, code) in [("TERM", 143), ("INT", 130)] {
         let (simulator, reached) = reached_at(8).await;
         let mut tool = Tool::for_workspace(&simulator).await;
@@ -52,7 +52,7 @@ async fn a_run_that_is_stopped_keeps_what_it_has_says_so_by_its_code_and_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_does_not_wait_for_a_page_that_the_database_holds_up() {
+async fn a_second_signal_stops_at_once_even_if_the_database_blocks_a_page() {
     let (simulator, _) = reached_at(0).await;
     let mut tool = Tool::for_workspace(&simulator).await;
     assert_eq!(tool.run(&["sync", "projects"]).code, 0);

@@ -1,4 +1,4 @@
-//! A database or a network that goes silent without hanging up, and what the daemon makes of it.
+//! A database or network that stops responding without closing connections, and what the daemon does then.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
@@ -47,7 +47,7 @@ async fn sync_through(proxy: &TcpProxy, connections: u32) -> TestSync {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_go_silent_are_given_up_and_their_transactions_made_again() {
+async fn stalled_connections_are_closed_and_their_transactions_retried() {
     for connections in [1, 3] {
         let proxy = TcpProxy::to(&fresh_database().await).await;
         let sync = sync_through(&proxy, connections).await;
@@ -69,7 +69,7 @@ async fn connections_that_go_silent_are_given_up_and_their_transactions_made_aga
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_stays_silent_ends_a_sync_with_5() {
+async fn an_unresponsive_database_ends_a_sync_with_exit_code_5() {
     let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
     let proxy = TcpProxy::to(&fresh_database().await).await;
     let tool = Tool::for_workspace(&simulator)
@@ -88,7 +88,7 @@ async fn a_database_that_stays_silent_ends_a_sync_with_5() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_ends_a_sync_within_seconds_though_the_database_is_silent() {
+async fn a_signal_ends_a_sync_within_seconds_even_if_the_database_is_unresponsive() {
     for connections in ["1", "3"] {
         let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
         let proxy = TcpProxy::to(&fresh_database().await).await;
@@ -107,7 +107,7 @@ async fn a_signal_ends_a_sync_within_seconds_though_the_database_is_silent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_stopped_while_a_page_takes_its_time_in_the_database_was_stopped_and_has_not_failed() {
+async fn a_run_stopped_during_a_slow_commit_is_interrupted_and_not_failed() {
     let sync = TestSync::new(numbered(1500)).await;
     sync.sync_one("projects").await;
     sync.simulator.edit("projects", "00000", sync.now, |project| _ = project.insert("n".into(), json!(1)));
@@ -169,7 +169,7 @@ impl ServiceManager {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn signs_of_life_go_on_while_the_database_is_silent_and_a_signal_ends_the_daemon() {
+async fn watchdog_notifications_continue_while_the_database_is_unresponsive_and_a_signal_ends_the_daemon() {
     let simulator = Simulator::start(numbered(1500), Options::default()).await.unwrap();
     let proxy = TcpProxy::to(&fresh_database().await).await;
     let manager = ServiceManager::new();
@@ -192,7 +192,7 @@ async fn signs_of_life_go_on_while_the_database_is_silent_and_a_signal_ends_the_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_daemon_whose_database_is_gone_ends_with_a_signal() {
+async fn an_idle_daemon_without_its_database_ends_with_a_signal() {
     let simulator = simulator().await;
     for silent in [false, true] {
         let proxy = TcpProxy::to(&fresh_database().await).await;
@@ -213,7 +213,7 @@ async fn an_idle_daemon_whose_database_is_gone_ends_with_a_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_daemon_asks_nothing_of_its_database() {
+async fn an_idle_daemon_sends_nothing_to_its_database() {
     let simulator = simulator().await;
     let proxy = TcpProxy::to(&fresh_database().await).await;
     let manager = ServiceManager::new();
@@ -267,7 +267,7 @@ async fn a_daemon_works_with_the_embedded_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_start_gives_the_place_of_the_daemon_back_at_once() {
+async fn a_failed_start_releases_the_daemon_lease_at_once() {
     let simulator = simulator().await;
     let somebody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = somebody.local_addr().unwrap().to_string();
@@ -288,7 +288,7 @@ fn unseen(instance: &str) -> ProcessIdentity {
 }
 
 #[tokio::test]
-async fn two_daemons_that_cannot_see_each_other_are_told_apart_all_the_same() {
+async fn two_daemons_on_different_machines_are_told_apart() {
     let sync = TestSync::new(Workspace::empty()).await;
     let acquire = async |who: &str| {
         let acquired = async |db: &mut store::PgConnection| {
@@ -309,7 +309,7 @@ async fn two_daemons_that_cannot_see_each_other_are_told_apart_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_daemon_whose_place_was_taken_ends_before_its_next_run() {
+async fn a_daemon_whose_lease_was_taken_over_ends_before_its_next_run() {
     let simulator = simulator().await;
     let tool = tool(&simulator, "* * * * * *").await;
     let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
@@ -319,12 +319,12 @@ async fn a_daemon_whose_place_was_taken_ends_before_its_next_run() {
         .transaction_once(async |db| store::acquire_daemon_lease(db, "planhat", &unseen("next"), |_| ProcessState::Exited).await);
     take.await.unwrap();
 
-    daemon.until("another daemon has taken this one's place: stopping");
+    daemon.until("another daemon has taken over the lease: stopping");
     assert_eq!(daemon.end().0, Some(75));
 }
 
 #[tokio::test]
-async fn a_run_that_was_paused_cannot_commit_over_its_successor() {
+async fn a_frozen_run_cannot_commit_after_its_lease_was_taken_over() {
     let sync = TestSync::new(numbered(3)).await;
     let (projects, scan) = (catalog::object("projects").unwrap(), store::ScanProgress::starting(sync.now, None, None));
     let take = async |may| {

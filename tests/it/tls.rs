@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL: what `check` says of it, and what a person hears of a certificate that is refused.
+//! TLS to PostgreSQL: what `check` reports, and what a person reads when a certificate is refused.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ fn connection(tool: &mut Tool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_says_whether_the_way_to_the_database_is_encrypted_and_verified() {
+async fn check_reports_whether_the_database_connection_is_encrypted_and_verified() {
     let simulator = simulator().await;
     let (plain, tls) = (fresh_database().await.parse().unwrap(), with_certificate("good").await);
     let verified = |mode: &str| format!("sslmode={mode}&sslrootcert={}", certificate("ca"));
@@ -86,18 +86,18 @@ async fn check_says_whether_the_way_to_the_database_is_encrypted_and_verified() 
         said.push(connection(&mut tool));
     }
     insta::assert_snapshot!(said.join("\n"), @r"
-    warn  connection     not encrypted: whoever is on the way can read the data; put sslmode=verify-full into DATABASE_URL, and sslrootcert=/path/ca.pem where a private authority vouches for the server
-    warn  connection     not encrypted: whoever is on the way can read the data; put sslmode=verify-full into DATABASE_URL, and sslrootcert=/path/ca.pem where a private authority vouches for the server
-    warn  connection     encrypted, but the server's certificate is not verified: whoever is on the way could pose as it; put sslmode=verify-full into DATABASE_URL, and sslrootcert=/path/ca.pem where a private authority vouches for the server
-    warn  connection     encrypted, but the server's certificate is not verified: whoever is on the way could pose as it; put sslmode=verify-full into DATABASE_URL, and sslrootcert=/path/ca.pem where a private authority vouches for the server
-    ok    connection     encrypted, and the server's certificate is verified but for its name; sslmode=verify-full looks at that too
+    warn  connection     not encrypted: someone on the network path can read the data; put sslmode=verify-full into DATABASE_URL, and sslrootcert=/path/ca.pem where a private authority vouches for the server
+    warn  connection     not encrypted: someone on the network path can read the data; put sslmode=verify-full into DATABASE_URL, and sslrootcert=/path/ca.pem where a private authority vouches for the server
+    warn  connection     encrypted, but the server's certificate is not verified: someone on the network path could impersonate it; put sslmode=verify-full into DATABASE_URL, and sslrootcert=/path/ca.pem where a private authority vouches for the server
+    warn  connection     encrypted, but the server's certificate is not verified: someone on the network path could impersonate it; put sslmode=verify-full into DATABASE_URL, and sslrootcert=/path/ca.pem where a private authority vouches for the server
+    ok    connection     encrypted, and the server's certificate is verified except for its host name; sslmode=verify-full verifies that too
     ok    connection     encrypted, and the server's certificate is verified
     ok    connection     on this machine
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_is_refused_is_said_to_be_so_with_what_to_do() {
+async fn a_refused_certificate_is_reported_with_what_to_do() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
     let ours = format!("&sslrootcert={}", certificate("ca"));

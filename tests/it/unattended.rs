@@ -1,7 +1,7 @@
-//! The daemon as it is used: nobody looks at it for an hour, on each kind of database, while that and Planhat have their
-//! troubles. A supervisor does what systemd would: it kills a daemon that gives no sign of life, and starts one that ended.
+//! The daemon as it is used: unattended for an hour, on each kind of database, while database and Planhat have faults. A
+//! supervisor does what systemd does: it kills a daemon whose watchdog notifications stop, and starts one that ended.
 //!
-//! In the suite an hour is half a minute and a minute a second; `make unattended` takes the hour.
+//! In the test suite an hour is half a minute and a minute is a second; `make unattended` takes the full hour.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
@@ -69,29 +69,29 @@ enum DatabaseUnderTest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_single_connection_is_kept_in_step_unattended() {
+async fn the_daemon_keeps_tables_in_step_unattended_with_a_single_connection() {
     one_connection(SHORT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_with_two_connections_is_kept_in_step_unattended() {
+async fn the_daemon_keeps_tables_in_step_unattended_behind_a_pooler_with_two_connections() {
     pooled(SHORT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_stopped_frozen_and_restarted_is_kept_in_step_unattended() {
+async fn the_daemon_keeps_tables_in_step_unattended_while_the_server_is_stopped_frozen_and_restarted() {
     troubled(SHORT).await;
 }
 
 #[cfg(feature = "embedded")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_embedded_database_is_kept_in_step_unattended() {
+async fn the_daemon_keeps_tables_in_step_unattended_in_the_embedded_database() {
     embedded(SHORT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "an hour: make unattended"]
-async fn all_databases_are_kept_in_step_for_an_hour() {
+async fn the_daemon_keeps_tables_in_step_unattended_for_an_hour_on_every_kind_of_database() {
     #[cfg(feature = "embedded")]
     let embedded = embedded(AN_HOUR);
     #[cfg(not(feature = "embedded"))]

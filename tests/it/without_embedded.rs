@@ -4,7 +4,7 @@
 use crate::cli::Tool;
 
 #[test]
-fn it_says_that_a_database_url_is_needed() {
+fn a_build_without_the_embedded_database_asks_for_a_database_url() {
     let ran = Tool::new().set("PLANHAT_API_TOKEN", "x").run(&["sync"]);
     insta::assert_snapshot!(ran.all(), @r"
     exit 2
@@ -14,7 +14,7 @@ fn it_says_that_a_database_url_is_needed() {
 }
 
 #[test]
-fn it_has_no_demo() {
+fn a_build_without_the_embedded_database_has_no_demo() {
     let ran = Tool::new().run(&["demo"]);
     insta::assert_snapshot!(ran.all(), @r"
     exit 2

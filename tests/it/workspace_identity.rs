@@ -1,5 +1,5 @@
-//! A schema belongs to one workspace: another one is refused before a row is touched, and the same one is known again by
-//! another token and on another host.
+//! A schema belongs to one workspace: another workspace is refused before any row is written, and the same workspace is recognised
+//! by another token or on another host.
 
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ const PROVEN_BY: &str = "select proven_by from planhat_sync.workspaces";
 const LIVE: &str = "select string_agg(planhat__id, ' ' order by planhat__id) from planhat.companies where _deleted_at is null";
 
 #[tokio::test]
-async fn where_the_tables_of_the_tool_are_gone_those_of_a_workspace_are_not_taken_for_nobodys() {
+async fn data_tables_without_the_planhat_sync_schema_are_not_treated_as_empty() {
     let sync = filled().await;
     sync.do_at_once(&["drop schema planhat_sync cascade"]).await;
     let other = served(workspace("bolt")).await;
@@ -94,7 +94,7 @@ async fn where_the_tables_of_the_tool_are_gone_those_of_a_workspace_are_not_take
 }
 
 #[tokio::test]
-async fn a_first_run_binds_the_schema_and_the_next_ones_ask_for_nothing() {
+async fn the_first_run_binds_the_schema_and_later_runs_request_no_ids() {
     let sync = filled().await;
     assert_eq!(sync.one(PROVEN_BY).await, "first sync");
     assert_eq!(sync.one("select host from planhat_sync.workspaces").await, sync.simulator.url());
@@ -108,7 +108,7 @@ async fn a_first_run_binds_the_schema_and_the_next_ones_ask_for_nothing() {
 }
 
 #[tokio::test]
-async fn another_workspace_is_refused_before_anything_is_touched() {
+async fn another_workspace_is_refused_before_anything_is_written() {
     let sync = filled().await;
     let other = served(workspace("bolt")).await;
     let client = client_of(&other, other.token());
@@ -128,7 +128,7 @@ async fn another_workspace_is_refused_before_anything_is_touched() {
 }
 
 #[tokio::test]
-async fn half_of_the_stored_ids_make_it_the_same_workspace_and_fewer_do_not() {
+async fn at_least_half_of_the_requested_ids_must_exist_in_the_same_workspace() {
     for (shared, is_the_same) in [(16, true), (8, true), (7, false), (1, false)] {
         let sync = filled().await;
         let ids = |object: &str, shared: usize| {
@@ -149,7 +149,7 @@ async fn half_of_the_stored_ids_make_it_the_same_workspace_and_fewer_do_not() {
 }
 
 #[tokio::test]
-async fn a_rotated_token_is_noted_once_the_records_prove_the_workspace() {
+async fn a_rotated_token_is_recorded_once_stored_records_prove_the_workspace() {
     let sync = filled().await;
     sync.simulator.rotate_token("rotated");
     let client = client_of(&sync.simulator, "rotated");
@@ -167,7 +167,7 @@ async fn a_rotated_token_is_noted_once_the_records_prove_the_workspace() {
 }
 
 #[tokio::test]
-async fn another_host_is_noted_once_the_records_prove_the_workspace() {
+async fn another_host_is_recorded_once_stored_records_prove_the_workspace() {
     let sync = filled().await;
     let moved = served(workspace("acme")).await;
 
@@ -178,7 +178,7 @@ async fn another_host_is_noted_once_the_records_prove_the_workspace() {
 }
 
 #[tokio::test]
-async fn no_more_than_twenty_ids_are_asked_for_and_of_all_tables() {
+async fn at_most_twenty_ids_are_requested_from_all_tables() {
     let names = ["companies", "users", "tickets"];
     let many = names.iter().fold(Workspace::empty(), |workspace, object| {
         workspace.with(object, with_ids((0..200).map(|number| format!("{object}-{number:03}"))))
@@ -201,14 +201,14 @@ async fn no_more_than_twenty_ids_are_asked_for_and_of_all_tables() {
 }
 
 #[tokio::test]
-async fn tables_from_before_this_was_noted_are_asked_for_too() {
+async fn tables_that_were_never_bound_are_verified_by_their_ids() {
     let sync = filled().await;
     let other = served(workspace("bolt")).await;
     sync.do_at_once(&["delete from planhat_sync.workspaces"]).await;
     let before = contents_of(&sync).await;
 
     let refused = run_by(&sync, &client_of(&other, other.token()), Mode::Incremental).await.unwrap_err();
-    assert!(refused.to_string().contains("which token has filled it was not noted"), "{refused}");
+    assert!(refused.to_string().contains("no token was recorded for it before"), "{refused}");
     assert_eq!(contents_of(&sync).await, before);
 
     run_by(&sync, &sync.client(), Mode::Incremental).await.unwrap();
@@ -216,7 +216,7 @@ async fn tables_from_before_this_was_noted_are_asked_for_too() {
 }
 
 #[tokio::test]
-async fn an_emptied_workspace_is_held_back_with_its_token_and_refused_with_another_one() {
+async fn an_emptied_workspace_triggers_the_deletion_guard_and_is_refused_with_another_token() {
     let sync = filled().await;
     for object in COMPANIES_AND_USERS {
         sync.simulator.ids(object).iter().for_each(|id| assert!(sync.simulator.delete(object, id)));
@@ -233,7 +233,7 @@ async fn an_emptied_workspace_is_held_back_with_its_token_and_refused_with_anoth
 }
 
 #[tokio::test]
-async fn rows_that_are_all_marked_as_deleted_prove_nothing_and_are_somebodys_all_the_same() {
+async fn a_schema_whose_rows_are_all_deleted_is_neither_proven_nor_empty() {
     let sync = filled().await;
     sync.do_at_once(&["update planhat.companies set _deleted_at = now()", "update planhat.users set _deleted_at = now()"]).await;
     sync.simulator.rotate_token("rotated");
@@ -244,7 +244,7 @@ async fn rows_that_are_all_marked_as_deleted_prove_nothing_and_are_somebodys_all
 }
 
 #[tokio::test]
-async fn a_timeline_alone_is_somebodys_too() {
+async fn a_schema_with_only_a_timeline_is_not_empty() {
     let sync = filled().await;
     sync.do_at_once(&["drop table planhat.companies cascade; drop table planhat.users cascade"]).await;
     let other = served(workspace("bolt")).await;
@@ -257,7 +257,7 @@ async fn a_timeline_alone_is_somebodys_too() {
 }
 
 #[tokio::test]
-async fn a_schema_without_rows_takes_any_workspace_and_forgets_how_far_the_other_was_read() {
+async fn an_empty_schema_accepts_any_workspace_and_discards_the_cursors_of_the_old_one() {
     let old = Workspace::empty().with("companies", vec![json!({"_id": "old", "updatedAt": written(day(-3000))})]);
     let sync = TestSync::new(old).await;
     sync.sync_one("companies").await;
@@ -272,7 +272,7 @@ async fn a_schema_without_rows_takes_any_workspace_and_forgets_how_far_the_other
 }
 
 #[tokio::test]
-async fn where_no_answer_settles_it_the_run_fails_and_notes_nothing() {
+async fn an_unverifiable_workspace_fails_the_run_and_records_nothing() {
     let sync = filled().await;
     sync.simulator.rotate_token("rotated");
     let client = client_of(&sync.simulator, "rotated");
@@ -300,7 +300,7 @@ async fn where_no_answer_settles_it_the_run_fails_and_notes_nothing() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_stopped_while_it_asks_writes_nothing() {
+async fn a_run_stopped_while_it_verifies_the_workspace_writes_nothing() {
     let sync = filled().await;
     sync.simulator.rotate_token("rotated");
     let before = contents_of(&sync).await;
@@ -313,7 +313,7 @@ async fn a_run_that_is_stopped_while_it_asks_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_table_that_may_not_be_read_gives_no_answer_and_the_others_do() {
+async fn the_workspace_is_verified_by_the_tables_that_the_token_may_read() {
     let sync = filled().await;
     sync.simulator.rotate_token("rotated");
     sync.simulator.forbid("users");
@@ -325,7 +325,7 @@ async fn a_table_that_may_not_be_read_gives_no_answer_and_the_others_do() {
 }
 
 #[tokio::test]
-async fn of_two_first_runs_at_the_same_moment_one_fills_the_schema() {
+async fn of_two_simultaneous_first_runs_one_binds_the_schema() {
     let sync = Arc::new(TestSync::new(workspace("acme")).await);
     let other = served(workspace("bolt")).await;
     let (ours, theirs) = (sync.client(), client_of(&other, other.token()));
@@ -343,7 +343,7 @@ async fn of_two_first_runs_at_the_same_moment_one_fills_the_schema() {
 }
 
 #[tokio::test]
-async fn a_backfill_does_not_go_on_in_a_schema_that_was_bound_to_another_workspace_meanwhile() {
+async fn a_paused_backfill_does_not_continue_in_a_schema_that_was_bound_to_another_workspace() {
     let records = with_ids((0..600).map(|number| format!("{number:05}")));
     let options = Options { latency: std::time::Duration::from_millis(10), ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
@@ -372,12 +372,12 @@ async fn a_backfill_does_not_go_on_in_a_schema_that_was_bound_to_another_workspa
     let backfilled = backfilled.unwrap();
     assert_eq!(backfilled.status, RunStatus::Failed);
     let reason = backfilled.objects[0].run.reason.as_deref().unwrap();
-    assert!(reason.contains("another run has bound schema planhat to another token meanwhile"), "{reason}");
+    assert!(reason.contains("another run has bound schema planhat to another token in the meantime"), "{reason}");
     assert_eq!(sync.one("select host from planhat_sync.workspaces").await, other.url());
 }
 
 #[tokio::test]
-async fn a_first_load_that_makes_way_leaves_no_room_for_another_workspace() {
+async fn a_paused_first_load_does_not_let_another_workspace_into_its_schema() {
     let records = with_ids((0..600).map(|number| format!("acme-projects-{number:05}")));
     let options = Options { latency: std::time::Duration::from_millis(100), ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
@@ -404,14 +404,14 @@ async fn a_first_load_that_makes_way_leaves_no_room_for_another_workspace() {
 
     let (_, refused) = tokio::join!(run::run(&ours, &sync.store, &backfill, &sync.stop), other_sync);
 
-    assert!(refused.to_string().contains("another run has bound schema planhat to another token meanwhile"), "{refused}");
+    assert!(refused.to_string().contains("another run has bound schema planhat to another token in the meantime"), "{refused}");
     let of = "select string_agg(distinct split_part(planhat__id, '-', 1), ' ') from planhat.projects";
     assert_eq!(sync.one(of).await, "acme");
     assert_eq!(sync.one("select host from planhat_sync.workspaces").await, sync.simulator.url());
 }
 
 #[tokio::test]
-async fn one_connection_is_enough() {
+async fn verifying_the_workspace_works_with_one_connection() {
     let store = Store::connect(&fresh_database().await.into(), "planhat", 1).await.unwrap();
     let sync = TestSync::into(store, workspace("acme"), Options::default()).await;
     sync.run(Mode::Incremental, &objects(&COMPANIES_AND_USERS)).await;
@@ -425,7 +425,7 @@ async fn one_connection_is_enough() {
 
 #[cfg(feature = "embedded")]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_embedded_database_belongs_to_one_workspace_too() {
+async fn the_embedded_database_is_bound_to_one_workspace() {
     let (acme, bolt) = (served(workspace("acme")).await, served(workspace("bolt")).await);
     let mut tool = of(&acme, "");
     let adopted = tool.run(&["adopt"]);
@@ -471,7 +471,7 @@ fn line_of(ran: &CommandOutput) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_says_what_was_compared_and_what_to_do() {
+async fn every_command_reports_the_evidence_and_what_to_do() {
     let acme = served(workspace("acme")).await;
     let options = Options { token: "of-bolt".to_owned(), ..Options::default() };
     let bolt = Simulator::start(workspace("bolt"), options).await.unwrap();
@@ -480,7 +480,7 @@ async fn every_command_says_what_was_compared_and_what_to_do() {
     assert_eq!(tool.run(&["sync"]).code, 0);
     insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(line_of(&tool.run(&["check"])), @"
     exit 0
-    ok    workspace      schema planhat is filled by this token from http://127.0.0.1:PORT since TIME
+    ok    workspace      schema planhat belongs to the workspace of this token on http://127.0.0.1:PORT since TIME
     ") });
     let mut database = PgConnection::connect(&url).await.unwrap();
 
@@ -489,7 +489,7 @@ async fn every_command_says_what_was_compared_and_what_to_do() {
     let before = contents(&mut database).await;
     insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(line_of(&tool.run(&["check"])), @"
     exit 0
-    ok    workspace      schema planhat belongs to this workspace, which the next sync notes: the host is http://127.0.0.1:PORT as before, the token is another one; 16 of 16 stored records were found by their ids (8 of 8 of companies, 8 of 8 of users)
+    ok    workspace      schema planhat belongs to this workspace, which the next sync records: the host is http://127.0.0.1:PORT as before, the token is another one; 16 of 16 stored records were found by their ids (8 of 8 of companies, 8 of 8 of users)
     ") });
     assert_eq!(tool.run(&["sync", "--dry-run"]).code, 0);
     assert_eq!(contents(&mut database).await, before, "looking notes nothing");
@@ -498,12 +498,12 @@ async fn every_command_says_what_was_compared_and_what_to_do() {
     insta::with_settings!({filters => filters()}, {
         insta::assert_snapshot!(line_of(&tool.run(&["check"])), @"
         exit 2
-        fail  workspace      schema planhat belongs to another workspace: the host was http://127.0.0.1:PORT and is http://127.0.0.1:PORT, the token is another one; 0 of 16 stored records were found by their ids (0 of 8 of companies, 0 of 8 of users); set the token of the workspace that fills it, or another schema for this one (database.schema); after a restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set
+        fail  workspace      schema planhat belongs to another workspace: the host was http://127.0.0.1:PORT and is http://127.0.0.1:PORT, the token is another one; 0 of 16 stored records were found by their ids (0 of 8 of companies, 0 of 8 of users); use the token of the workspace that the schema belongs to, or another schema for this one (database.schema); after a restore at Planhat, where records have new ids, `planhat-sync adopt` binds it to the configured token
         ");
         insta::assert_snapshot!(tool.run(&["sync", "--full"]).all(), @"
         exit 2
         error: schema planhat belongs to another workspace: the host was http://127.0.0.1:PORT and is http://127.0.0.1:PORT, the token is another one; 0 of 16 stored records were found by their ids (0 of 8 of companies, 0 of 8 of users)
-        hint: set the token of the workspace that fills it, or another schema for this one (database.schema); after a restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set
+        hint: use the token of the workspace that the schema belongs to, or another schema for this one (database.schema); after a restore at Planhat, where records have new ids, `planhat-sync adopt` binds it to the configured token
         ");
     });
     for command in [&["sync"][..], &["sync", "--dry-run", "--diff"], &["backfill", "--all"], &["daemon"]] {
@@ -515,9 +515,9 @@ async fn every_command_says_what_was_compared_and_what_to_do() {
     let mut tool = tool.set("PLANHAT_API_TOKEN", "mistyped");
     insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(tool.run(&["sync"]).all(), @"
     exit 4
-    error: could not tell whether schema planhat belongs to this workspace: its stored records could not be asked for
+    error: could not verify that schema planhat belongs to this workspace: no stored record could be requested by its id
       Caused by: /OBJECT/… answered 401: the token is not valid on this host
-    hint: check PLANHAT_API_TOKEN and planhat.base_url: a token is only valid on the host that its workspace lives on
+    hint: check PLANHAT_API_TOKEN and planhat.base_url: a token is valid only on the API host of its workspace
     ") });
     let mut tool = tool.set("PLANHAT_SYNC__PLANHAT__RETRIES", "0").set("PLANHAT_API_URL", "http://127.0.0.1:9");
     assert_eq!(tool.run(&["sync"]).code, 1);
@@ -525,14 +525,14 @@ async fn every_command_says_what_was_compared_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restored_workspace_is_adopted_and_its_old_rows_wait_for_a_persons_word() {
+async fn adopt_binds_a_restored_workspace_and_its_old_rows_wait_for_allow_deletes() {
     let options = Options { token: "after-the-restore".to_owned(), ..Options::default() };
     let restored = Simulator::start(workspace("restored"), options).await;
     let (acme, restored) = (served(workspace("acme")).await, restored.unwrap());
     let mut tool = of(&acme, &fresh_database().await);
     assert_eq!(
         tool.run(&["adopt"]).stdout,
-        "there is nothing to adopt: schema planhat has no tables yet; `planhat-sync sync` makes them\n"
+        "nothing to adopt: schema planhat has no tables yet; `planhat-sync sync` creates them\n"
     );
     assert_eq!(tool.run(&["sync"]).code, 0);
     assert!(tool.run(&["adopt"]).stdout.contains("already"));
@@ -546,8 +546,8 @@ async fn a_restored_workspace_is_adopted_and_its_old_rows_wait_for_a_persons_wor
     insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(tool.run(&["adopt"]).all(), @"
     exit 0
     schema planhat was bound to the workspace of another token on http://127.0.0.1:PORT, since TIME (first sync)
-    it is bound to the workspace of this token on http://127.0.0.1:PORT now
-    the next sync reads the workspace from the beginning; rows that the workspace does not have stay: where they are many, the deletion guard holds them back until `planhat-sync sync --full --allow-deletes` marks them as deleted
+    it is now bound to the workspace of this token on http://127.0.0.1:PORT now
+    the next sync reads the workspace from the beginning; rows that the workspace does not have are kept: if they are many, the deletion guard holds them back until `planhat-sync sync --full --allow-deletes` marks them as deleted
     ") });
 
     let status = tool.run(&["status"]);
@@ -564,7 +564,7 @@ async fn a_restored_workspace_is_adopted_and_its_old_rows_wait_for_a_persons_wor
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_cannot_tell_whose_schema_it_is_goes_on_and_asks_again() {
+async fn a_daemon_that_cannot_verify_the_workspace_keeps_running_and_checks_again() {
     let acme = served(workspace("acme")).await;
     let mut tool = of(&acme, &fresh_database().await);
     assert_eq!(tool.run(&["sync"]).code, 0);
@@ -579,7 +579,7 @@ async fn a_daemon_that_cannot_tell_whose_schema_it_is_goes_on_and_asks_again() {
         .set("RUST_LOG", "info");
     let mut daemon = DaemonProcess::starting(&tool, &["daemon"]);
 
-    daemon.until("it could not be told yet whose schema planhat is");
+    daemon.until("could not verify yet which workspace schema planhat belongs to");
     daemon.until("the run could not begin");
     COMPANIES_AND_USERS.iter().for_each(|object| acme.allow(object));
     daemon.until("belongs to this workspace, which is noted");

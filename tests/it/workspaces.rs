@@ -1,4 +1,4 @@
-//! Any workspace fits: names, types, and no value lost.
+//! Any workspace fits: every name, every type, and no value is lost.
 
 use planhat_model::catalog;
 use planhat_model::catalog::ColumnType;
@@ -54,7 +54,7 @@ pub(crate) fn trap_workspace() -> Workspace {
 }
 
 #[tokio::test]
-async fn every_awkward_name_and_every_shape_of_value_lands() {
+async fn every_unusual_name_and_every_json_type_is_stored() {
     let sync = TestSync::new(trap_workspace()).await;
 
     let first = sync.sync_one("companies").await;
@@ -83,7 +83,7 @@ proptest! {
 
     /// Whatever a record holds, its columns, `_misfits` and `_overflow` together hold it too.
     #[test]
-    fn whatever_a_record_holds_its_row_holds(
+    fn a_row_holds_every_value_of_its_record(
         records in proptest::collection::vec((any_fields(), any_fields()), 1..20),
         later in proptest::collection::vec((any_fields(), any_fields()), 1..20),
     ) {
@@ -114,7 +114,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn fifteen_hundred_custom_fields_fit_with_the_rest_in_overflow() {
+async fn fifteen_hundred_custom_fields_are_stored_in_columns_and_overflow() {
     let custom = |shift: usize| -> Map<String, Value> {
         (0..1500).map(|number| (format!("Field {number:04} ä"), json!(format!("value {}", number + shift)))).collect()
     };
@@ -132,7 +132,7 @@ async fn fifteen_hundred_custom_fields_fit_with_the_rest_in_overflow() {
 }
 
 #[tokio::test]
-async fn seventy_nine_bad_records_among_a_hundred_thousand_cost_seventy_nine_records() {
+async fn a_hundred_thousand_records_with_79_bad_ones_lose_only_those_79() {
     let mut records: Vec<Value> = (0..100_000).map(|number| json!({"_id": format!("{number:06}"), "mrr": number})).collect();
     for bad in 0..79 {
         records[bad * 1200 + 7] = match bad % 3 {
@@ -169,7 +169,7 @@ async fn seventy_nine_bad_records_among_a_hundred_thousand_cost_seventy_nine_rec
 }
 
 #[tokio::test]
-async fn a_record_that_a_rule_of_the_user_refuses_is_quarantined_until_it_is_whole() {
+async fn a_record_refused_by_a_users_constraint_is_quarantined_until_it_passes() {
     let tasks = (0..9).map(|number| json!({"_id": format!("{number}"), "status": "done"})).collect();
     let sync = TestSync::new(Workspace::empty().with("tasks", tasks)).await;
     sync.sync_one("tasks").await;
@@ -196,7 +196,7 @@ async fn a_record_that_a_rule_of_the_user_refuses_is_quarantined_until_it_is_who
 }
 
 #[tokio::test]
-async fn a_record_that_got_its_id_leaves_the_quarantine() {
+async fn a_quarantined_record_that_gets_an_id_leaves_the_quarantine() {
     let sync = TestSync::new(Workspace::empty().with("projects", vec![json!({"_id": "a"}), json!({"name": "nobody"})])).await;
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Partial);
     sync.simulator.answer_next(
@@ -211,7 +211,7 @@ async fn a_record_that_got_its_id_leaves_the_quarantine() {
 }
 
 #[tokio::test]
-async fn a_field_renamed_at_planhat_gets_a_new_column_and_the_old_one_stays() {
+async fn a_custom_field_renamed_at_planhat_gets_a_new_column_and_the_old_column_stays() {
     let sync = TestSync::new(Workspace::empty().with("projects", vec![json!({"_id": "a", "custom": {"Old name": 1}})])).await;
     sync.sync_one("projects").await;
     sync.simulator.edit("projects", "a", day(0), |project| _ = project.insert("custom".into(), json!({"New name": 1})));
@@ -247,7 +247,7 @@ const SEATS: &str =
     "select string_agg(concat_ws(' ', planhat__seats__custom, _misfits), ', ' order by planhat__id) from planhat.projects";
 
 #[tokio::test]
-async fn a_field_that_changes_its_type_is_mended_by_retype() {
+async fn retype_resolves_the_type_mismatches_of_a_column() {
     let sync = TestSync::new(seats(&[json!(10), json!(""), json!(20)])).await;
     sync.sync_one("projects").await;
     sync.simulator.edit("projects", "0", day(0), |project| project["custom"]["Seats"] = json!("about 10"));
@@ -265,7 +265,7 @@ async fn a_field_that_changes_its_type_is_mended_by_retype() {
 }
 
 #[tokio::test]
-async fn after_a_retype_the_next_read_writes_what_planhat_has() {
+async fn after_retype_the_next_sync_writes_the_values_from_planhat() {
     let shapes = of_every_shape();
     let sync = TestSync::new(seats(&shapes)).await;
     for kind in [ColumnType::Time, ColumnType::Text, ColumnType::Json, ColumnType::Number, ColumnType::Boolean, ColumnType::Text]
@@ -280,7 +280,7 @@ async fn after_a_retype_the_next_read_writes_what_planhat_has() {
 }
 
 #[tokio::test]
-async fn a_row_of_any_type_of_column_finds_room() {
+async fn a_wide_row_of_any_column_types_is_stored() {
     for (value, columns) in [
         (json!(1.5), 1190),
         (json!(true), 1190),
@@ -308,7 +308,7 @@ async fn a_row_of_any_type_of_column_finds_room() {
 }
 
 #[tokio::test]
-async fn a_refused_record_is_never_lost_sight_of_however_old_it_is() {
+async fn a_quarantined_record_is_retried_however_old_it_is() {
     let old = json!({"_id": "old", "status": "odd", "updatedAt": "2024-05-01T00:00:00.000Z"});
     let tasks = vec![old, json!({"_id": "new", "status": "done", "updatedAt": "2026-11-20T00:00:00.000Z"})];
     let sync = TestSync::new(Workspace::empty().with("tasks", vec![])).await;
@@ -330,7 +330,7 @@ async fn a_refused_record_is_never_lost_sight_of_however_old_it_is() {
 }
 
 #[tokio::test]
-async fn a_column_that_a_user_dropped_is_made_again() {
+async fn a_column_dropped_by_a_user_is_recreated() {
     let sync = TestSync::new(seats(&[json!(1)])).await;
     sync.sync_one("projects").await;
     sqlx::raw_sql("alter table planhat.projects drop column planhat__seats__custom").execute(sync.store.pool()).await.unwrap();
@@ -341,7 +341,7 @@ async fn a_column_that_a_user_dropped_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_table_that_takes_no_more_columns_leaves_the_rest_to_overflow() {
+async fn values_go_to_overflow_when_the_table_allows_no_more_columns() {
     let sync = TestSync::new(seats(&[json!(1)])).await;
     sync.sync_one("projects").await;
     let many: Vec<String> = (0..1580).map(|number| format!("add column ours_{number} bool")).collect();
@@ -366,15 +366,15 @@ async fn retype(store: &Store, kind: ColumnType) -> Result<store::Retyped, store
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retype_says_what_it_did_and_what_stands_in_its_way() {
+async fn retype_reports_its_result_and_the_views_that_prevent_it() {
     let sync = TestSync::new(seats(&[json!(10), json!("about 10")])).await;
     let mut tool = Tool::for_workspace(&sync.simulator).await;
     tool.run(&["sync", "projects"]);
     let mut run = |arguments: &[&str]| tool.run(&[&["retype"], arguments].concat()).all();
     insta::assert_snapshot!(run(&["projects", "planhat__seats__custom", "numeric"]), @"
     exit 0
-    planhat.projects.planhat__seats__custom is numeric now: 1 values moved in, 1 do not fit and are kept in _misfits
-    `planhat-sync backfill projects` writes them again as Planhat has them
+    planhat.projects.planhat__seats__custom is numeric now: 1 values moved into it, 1 do not fit and are kept in _misfits
+    `planhat-sync backfill projects` writes the values again as Planhat has them
     ");
     insta::assert_snapshot!(run(&["projects", "planhat__seats__custom", "numeric"]), @"
     exit 0
@@ -387,7 +387,7 @@ async fn retype_says_what_it_did_and_what_stands_in_its_way() {
     "#);
     insta::assert_snapshot!(run(&["projects", "planhat__id", "numeric"]), @"
     exit 2
-    error: planhat__id is the key of its table and stays text
+    error: planhat__id is the primary key of its table and must stay text
     hint: `planhat-sync schema OBJECT` shows the columns
     ");
     assert!(
@@ -405,12 +405,12 @@ async fn retype_says_what_it_did_and_what_stands_in_its_way() {
     insta::assert_snapshot!(ran.all(), @"
     exit 1
     error: views depend on planhat__seats__custom: public.a, public.b
-    hint: drop them, retype, and make them again; nothing was changed
+    hint: drop the views, run retype, and create them again; nothing was changed
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn schema_prints_statements_that_make_the_same_tables() {
+async fn schema_sql_prints_statements_that_create_the_same_tables() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let mut tool = Tool::for_workspace(&sync.simulator).await;
     tool.run(&["sync"]);
@@ -436,7 +436,7 @@ async fn described(database: &mut sqlx::PgConnection) -> Vec<(String, String, St
 }
 
 #[tokio::test]
-async fn two_that_make_the_same_column_do_not_collide() {
+async fn two_transactions_that_add_the_same_column_do_not_collide() {
     let sync = TestSync::new(seats(&[json!(1)])).await;
     sync.sync_one("projects").await;
     let projects = catalog::object("projects").unwrap();
@@ -460,7 +460,7 @@ async fn two_that_make_the_same_column_do_not_collide() {
 }
 
 #[tokio::test]
-async fn a_reader_in_the_way_of_a_new_column_is_waited_for_without_holding_up_others() {
+async fn adding_a_column_waits_for_a_reader_without_blocking_other_readers_for_long() {
     let sync = TestSync::new(seats(&[json!(1)])).await;
     sync.sync_one("projects").await;
     sync.simulator.edit("projects", "0", day(0), |project| _ = project.insert("brandNew".into(), json!("x")));
@@ -483,7 +483,7 @@ async fn a_reader_in_the_way_of_a_new_column_is_waited_for_without_holding_up_ot
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ordinary_role_that_owns_the_two_schemas_is_enough() {
+async fn a_role_that_owns_both_schemas_has_sufficient_privileges() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let (url, mut admin, role) = ordinary_role().await;
     let schemas = format!("create schema planhat authorization {role}; create schema planhat_sync authorization {role}");
@@ -496,7 +496,7 @@ async fn an_ordinary_role_that_owns_the_two_schemas_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_prints_the_grant_for_each_privilege_that_is_missing() {
+async fn check_prints_the_grant_for_each_missing_privilege() {
     let sync = TestSync::new(Workspace::empty().with("projects", vec![json!({"_id": "a"})])).await;
     let (url, mut admin, role) = ordinary_role().await;
     let mut tool =
@@ -519,30 +519,30 @@ async fn check_prints_the_grant_for_each_privilege_that_is_missing() {
         exit 5
         ok    database       PostgreSQL VERSION
         ok    connection     on this machine
-        ok    tables         none yet; the first sync makes them
-        fail  privileges     missing; have an administrator run: grant create on database "DATABASE" to "role_of_DATABASE";
+        ok    tables         none yet; the first sync creates them
+        fail  privileges     missing; ask an administrator to run: grant create on database "DATABASE" to "role_of_DATABASE";
         "#);
         insta::assert_snapshot!(without_rights, @r#"
         exit 5
         ok    database       PostgreSQL VERSION
         ok    connection     on this machine
-        ok    tables         none yet; the first sync makes them
-        fail  privileges     missing; have an administrator run: grant usage, create on schema "planhat_sync" to "role_of_DATABASE";
-        fail  privileges     missing; have an administrator run: grant usage, create on schema "planhat" to "role_of_DATABASE";
+        ok    tables         none yet; the first sync creates them
+        fail  privileges     missing; ask an administrator to run: grant usage, create on schema "planhat_sync" to "role_of_DATABASE";
+        fail  privileges     missing; ask an administrator to run: grant usage, create on schema "planhat" to "role_of_DATABASE";
         "#);
         insta::assert_snapshot!(without_table, @r#"
         exit 5
         ok    database       PostgreSQL VERSION
         ok    connection     on this machine
-        ok    tables         none yet; the first sync makes them
-        fail  privileges     missing; have an administrator run: alter table "planhat"."projects" owner to "role_of_DATABASE";
-        fail  privileges     missing; have an administrator run: alter view "planhat"."timeline" owner to "role_of_DATABASE";
+        ok    tables         none yet; the first sync creates them
+        fail  privileges     missing; ask an administrator to run: alter table "planhat"."projects" owner to "role_of_DATABASE";
+        fail  privileges     missing; ask an administrator to run: alter view "planhat"."timeline" owner to "role_of_DATABASE";
         "#);
     });
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_of_the_users_own_that_is_called_like_an_object_is_left_alone() {
+async fn a_users_own_table_with_the_name_of_an_object_is_left_alone() {
     let sync =
         TestSync::new(Workspace::empty().with("users", vec![json!({"_id": "u"})]).with("nps", vec![json!({"_id": "n"})])).await;
     let mut tool = Tool::for_workspace(&sync.simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "users,nps");

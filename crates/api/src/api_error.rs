@@ -15,21 +15,23 @@ pub enum ApiError {
     AccessDenied { path: String, status: StatusCode },
     #[error("{path} answered {status}: {excerpt}")]
     Status { path: String, status: StatusCode, excerpt: String, retry_after: Option<Duration> },
-    #[error("{path} cannot be asked for: the id is no part of a path")]
+    #[error("{path} cannot be requested: the id cannot be part of a URL path")]
     UnusableId { path: String },
-    #[error("{path} could not be reached")]
+    #[error("{path} is unreachable")]
     Unreachable { path: String, source: reqwest::Error },
-    #[error("{path} broke off its answer")]
+    #[error("{path} ended its answer early")]
     TruncatedBody { path: String, source: reqwest::Error },
-    #[error("{path} answered with something that is not a list of records: {found}")]
+    #[error("{path} did not answer with a list of records but with: {found}")]
     NotAList { path: String, found: String },
     #[error("{path} answered with more than planhat.max_page_bytes ({limit_bytes}) at limit={limit}")]
     PageTooLarge { path: String, limit: u32, limit_bytes: u64 },
-    #[error("{path} lists the same records again and again from offset {offset} on")]
+    #[error("{path} keeps listing the same records from offset {offset} on")]
     RepeatingListing { path: String, offset: u64 },
-    #[error("{path} changes its order from page to page: no page after offset {offset} begins where the one before ended")]
+    #[error(
+        "{path} changes its order from page to page: no page at offset {offset} contains the overlap record of the page before"
+    )]
     UnstableOrder { path: String, offset: u64 },
-    #[error("{path} does not end: {offset} records and still more")]
+    #[error("{path} does not end: more than {offset} records")]
     EndlessListing { path: String, offset: u64 },
 }
 
@@ -56,7 +58,7 @@ impl ApiError {
         }
     }
 
-    /// Whether the same request may well succeed a moment later.
+    /// Whether a retry of the same request may succeed.
     pub(crate) fn is_transient(&self) -> bool {
         self.kind().retry() != Retry::Never
     }

@@ -15,7 +15,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Hands out permission to make a call.
+/// The call budget: a call has to be acquired before it is made.
 #[derive(Debug)]
 pub struct Budget {
     limiter: Option<DefaultDirectRateLimiter>,
@@ -32,7 +32,7 @@ impl Budget {
         Budget::per_period(calls_per_minute, MINUTE)
     }
 
-    /// So many calls in any stretch of time of this length.
+    /// At most this many calls in any period of this length.
     pub fn per_period(calls: u32, period: Duration) -> Budget {
         let quota = NonZeroU32::new(calls).and_then(|calls| quota(calls, period));
         Budget { limiter: quota.map(RateLimiter::direct) }
@@ -46,7 +46,7 @@ impl Budget {
         CallPermit(())
     }
 
-    /// Permission to make a call if there is one at once.
+    /// Acquires a call if that is possible without waiting.
     pub(crate) fn try_acquire(&self) -> Option<CallPermit> {
         let is_free = self.limiter.as_ref().is_none_or(|limiter| limiter.check().is_ok());
         is_free.then_some(CallPermit(()))
@@ -110,7 +110,7 @@ mod tests {
         }
 
         #[test]
-        fn who_always_wants_a_call_gets_95_percent_of_the_quota(calls in 20u32..400) {
+        fn a_caller_that_never_pauses_gets_95_percent_of_the_quota(calls in 20u32..400) {
             let at = permitted(calls, &[], 5 * calls as usize);
             let minutes = at[at.len() - 1].as_secs_f64() / 60.0;
             prop_assert!(at.len() as f64 >= 0.95 * f64::from(calls) * minutes, "{} in {minutes} minutes", at.len());
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_limit_never_waits() {
+    async fn a_budget_without_a_limit_never_waits() {
         let budget = Budget::per_minute(0);
         for _ in 0..10_000 {
             let CallPermit(()) = budget.acquire().await;

@@ -25,11 +25,11 @@ use crate::object_client::ObjectClient;
 use crate::retry::{RetryPolicy, retry_after};
 use crate::token::Token;
 
-/// As much of an error's body as a log line takes.
+/// The most characters of an error's body in a message.
 const MAX_EXCERPT_CHARS: usize = 200;
 const MAX_ERROR_BODY_BYTES: usize = 16 * 1024;
 
-/// Where Planhat is and how patient we are with it.
+/// How to reach Planhat: host, token, timeouts and retries.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
     pub base_url: Url,
@@ -42,13 +42,13 @@ pub struct ClientConfig {
     pub max_page_bytes: u64,
 }
 
-/// A page of a listing as it came.
+/// The answer to one request for a listing.
 #[derive(Debug)]
 pub struct ListResponse {
     pub records: Vec<Box<RawValue>>,
-    /// How long it was.
+    /// The length of the body.
     pub bytes: u64,
-    /// The time at Planhat, if it says so.
+    /// The time of Planhat's clock, if it sends one.
     pub served_at: Option<DateTime<Utc>>,
 }
 
@@ -58,7 +58,7 @@ pub struct Client {
     http: reqwest::Client,
     config: Arc<ClientConfig>,
     budget: Arc<Budget>,
-    /// Until when Planhat has us wait.
+    /// Until when a request waits because of Planhat's Retry-After.
     throttled_until: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -80,12 +80,12 @@ impl Client {
         Ok(Client { http: builder.build()?, config: Arc::new(config), budget: Arc::new(budget), throttled_until: Arc::default() })
     }
 
-    /// What tells its token from others without telling the token: its HMAC-SHA256 under a key, in hexadecimal.
+    /// Identifies the token without revealing it: its HMAC-SHA256 under a key, in hexadecimal.
     pub fn fingerprint(&self, key: &str) -> String {
         self.config.token.fingerprint(key)
     }
 
-    /// Scheme, host and port that it asks, as `https://api.planhat.com`.
+    /// Scheme, host and port of the API, as `https://api.planhat.com`.
     pub fn host(&self) -> String {
         self.config.base_url.origin().ascii_serialization()
     }
@@ -112,7 +112,7 @@ impl Client {
         self.config.max_page_bytes
     }
 
-    /// How long a request that Planhat has put off still waits.
+    /// How much longer a throttled request waits.
     pub fn throttled_for(&self) -> Option<Duration> {
         let until = self.throttled_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.and_then(|until| until.checked_duration_since(Instant::now()))
@@ -131,7 +131,7 @@ impl Client {
 
     /// One attempt to find out whether Planhat still has a record.
     pub(crate) async fn record_exists_once(&self, object: &str, id: &str) -> Result<bool, ApiError> {
-        // Without the id: it is the customer's, and would name the record in every message.
+        // The path in messages is without the id, which is customer data.
         match self.get(&format!("/{object}/…"), self.url_of(&[object, id]), &[]).await {
             Ok(_) => Ok(true),
             Err(ApiError::AccessDenied { status: StatusCode::NOT_FOUND, .. }) => Ok(false),
@@ -150,7 +150,7 @@ impl Client {
             }
         };
         counter!("planhat_sync_api_calls_total", "status" => response.status().as_u16().to_string()).increment(1);
-        debug!(path, ?query, status = response.status().as_u16(), "asked Planhat");
+        debug!(path, ?query, status = response.status().as_u16(), "Planhat answered");
         self.expect_ok(path, response).await
     }
 
@@ -199,7 +199,7 @@ impl Client {
     fn describe_body(&self, body: &[u8], error: &serde_json::Error) -> String {
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => match ["message", "error"].iter().find_map(|name| fields.get(*name)?.as_str()) {
-                // What has an id is a record, and what it says is the customer's.
+                // An object with an id is a record, and its content is customer data.
                 Some(message) if !fields.contains_key("_id") => self.excerpt(message.as_bytes()),
                 _ => format!("an object with {}", fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
             },

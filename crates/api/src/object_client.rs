@@ -51,12 +51,12 @@ impl ObjectClient {
         self.with_retries(permit, || self.client.list_once(self.object.name, query)).await
     }
 
-    /// Whether Planhat still has a record; it is gone only if Planhat says so, with a 404.
+    /// Whether Planhat still has a record. Only a 404 means that it does not.
     pub async fn record_exists(&self, id: &str) -> Result<bool, ApiError> {
         self.with_retries(None, || self.client.record_exists_once(self.object.name, id)).await
     }
 
-    /// Takes a call that nobody waits for, if there is one.
+    /// Acquires a call if that is possible without waiting.
     pub(crate) fn try_acquire(&self) -> Option<CallPermit> {
         self.client.budget().try_acquire()
     }

@@ -1,7 +1,7 @@
-//! When a failed request is made again.
+//! When a failed request is retried.
 //!
-//! The only place that retries: what still fails after it fails the object, and the next run goes on
-//! from there.
+//! This is the only place that retries HTTP requests. A request that still fails makes its object fail, and the next run
+//! resumes from the checkpoint.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// A server may ask for patience, not for a day.
+/// The longest delay that a server may ask for with Retry-After.
 const MAX_DELAY: Duration = Duration::from_secs(120);
 
-/// How often, and how long in between.
+/// How often a request is retried, and with which delays.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
     /// Further attempts after the first.
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_may_lengthen_our_wait_but_not_without_end() {
+    fn retry_after_lengthens_the_delay_up_to_a_maximum() {
         let second = Duration::from_secs(1);
         assert_eq!(no_sooner_than(Some(Duration::from_secs(7)), second), Duration::from_secs(7));
         assert_eq!(no_sooner_than(Some(Duration::ZERO), second), second);

@@ -6,7 +6,7 @@ use planhat_model::keyed_hash::HashKey;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// A token that can stand in a header.
+/// An API token that is valid in an HTTP header.
 #[derive(Debug, Clone)]
 pub struct Token(SecretString);
 
@@ -14,7 +14,7 @@ pub struct Token(SecretString);
 pub enum InvalidToken {
     #[error("the Planhat token is empty")]
     Empty,
-    #[error("the Planhat token has a character no token has at position {position}")]
+    #[error("the Planhat token has an invalid character at position {position}")]
     InvalidCharacter { position: usize },
 }
 
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pasted_token_is_trimmed_and_a_mangled_one_refused() {
+    fn white_space_around_a_token_is_trimmed_and_invalid_characters_are_refused() {
         assert!(Token::new(&"  abc.DEF-1\n".into()).is_ok());
         assert_eq!(Token::new(&" \n".into()).unwrap_err(), InvalidToken::Empty);
         assert_eq!(Token::new(&"abc\u{200b}def".into()).unwrap_err(), InvalidToken::InvalidCharacter { position: 4 });
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_is_the_hmac_of_the_token_and_another_one_under_each_key() {
+    fn the_token_fingerprint_is_an_hmac_that_differs_for_each_key() {
         // As `printf %s token | openssl dgst -sha256 -hmac key` has it.
         let token = Token::new(&" token\n".into()).unwrap();
         let expected = "646b8eac0c4ae4178299c9bd924e2bf073dfb07e024901a8c864f65b9462bf0d";
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_does_not_show_in_debug() {
+    fn the_token_is_hidden_in_debug_output() {
         let token = Token::new(&"very-secret".into()).unwrap();
         assert!(!format!("{token:?} {:?}", token.header()).contains("very-secret"));
     }

@@ -1,4 +1,4 @@
-//! What a scripted answer sends: a whole body, or one of those that a client has to survive.
+//! The body of a scripted answer: a complete one, or one of those that a client has to survive.
 
 use std::io;
 use std::sync::Arc;

@@ -1,8 +1,7 @@
-//! What each list endpoint of Planhat promises, as data.
+//! The list endpoints of Planhat as data.
 //!
-//! Limits and hidden records are the documented ones; where Planhat documents none, those that
-//! clients in public use ask for. The records the demo starts with hang on the same table, so an
-//! endpoint without fixtures does not compile.
+//! Limits and hidden records are the documented ones; where Planhat documents none, they are those that public clients use. The
+//! fixtures of the demo are in the same table, so an endpoint without fixtures does not compile.
 
 /// One list endpoint, `GET /{path}`.
 #[derive(Debug)]

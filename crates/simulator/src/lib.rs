@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_body_that_is_cut_off_shows_what_came_before() {
+    async fn a_truncated_body_is_sent_up_to_where_it_is_cut() {
         let simulator = simulated().await;
         simulator.answer_next("nps", vec![ScriptedAnswer::of(Content::CutOff(b"[{\"_id\"".to_vec()))]);
         let (status, body) = get(&simulator, "/nps");
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn edits_move_a_record_in_the_next_listing() {
+    async fn an_edit_moves_a_record_to_its_new_place_in_a_sorted_listing() {
         let simulator = simulated().await;
         let newest = |simulator: &Simulator, sort: &str| {
             list(simulator, &format!("/companies?limit=1&sort={sort}"))[0]["name"].as_str().unwrap().to_owned()

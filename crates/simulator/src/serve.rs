@@ -1,12 +1,11 @@
-//! The HTTP side: who may come in, which page they get, and a note of every request.
+//! The HTTP side of the simulator: which requests are accepted, which page they get, and a log of all requests.
 //!
 //! ```text
-//! door (note, token, method, quota, scripted answers, permissions) -> list | one -> shelf
+//! check_request (log, token, method, quota, scripted answers, permissions) -> list | one -> records
 //! ```
 //!
-//! The door stands before every path, known or not, as the real API refuses a bad token before it
-//! looks at anything else. Error bodies are plain sentences, never JSON: that is what clients of
-//! the real API report.
+//! `check_request` runs before every path, known or not, because the real API checks the token before anything else. Error
+//! bodies are plain sentences, never JSON, as clients of the real API report.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,7 +104,7 @@ pub(super) fn router(server: &Arc<SharedServer>) -> Router {
         .with_state(Arc::clone(server))
 }
 
-/// Notes the request before the latency begins, so that one whose client gave up is noted too.
+/// Records the request before the latency begins, so that requests of clients that give up are recorded too.
 async fn check_request(State(server): State<Arc<SharedServer>>, request: HttpRequest, next: Next) -> Response {
     let at = Instant::now();
     let path = request.uri().path().to_owned();
@@ -142,7 +141,7 @@ async fn one(State(server): State<Arc<SharedServer>>, Path((object, id)): Path<(
 }
 
 impl SharedServer {
-    /// Notes a request, and tells the time at which it was answered, where that is not this machine's.
+    /// Records a request, and returns the simulated time of the answer, if the clock is set.
     fn note(&self, request: Request) -> Option<HeaderValue> {
         let mut now = self.now();
         now.requests.push(request);

@@ -1,9 +1,8 @@
-//! The records of a simulated workspace, and the edits made to them at the source.
+//! The records of a simulated workspace, and edits of them.
 //!
-//! A [`Workspace`] is plain data, made before the server starts. A [`Shelf`] is one endpoint of a
-//! running server. Both keep a record as the JSON text it goes out as, so a million of them fit into
-//! little more than their texts, serving a page is copying, and the text of a number stays what it was.
-//! Orders are sorted once and kept until a record changes; what they are sorted by is kept for good.
+//! A [`Workspace`] is plain data, made before the server starts. [`EndpointRecords`] are the records of one endpoint of a running
+//! server. Both keep a record as its JSON text, so that a million records need little more memory than their texts, serving a page
+//! is copying, and numbers keep their digits. Sort orders are computed once and kept until a record changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

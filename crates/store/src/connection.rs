@@ -1,12 +1,12 @@
 //! Connections to PostgreSQL, and how long anything may wait for one.
 //!
-//! A server or a network can go silent without closing anything: a failover, a firewall that forgot a connection, a
-//! frozen machine. Then nobody but us ends a wait. So a transaction has as long as a statement may take, and a few
-//! seconds, to hear *something* from the server; after that its connection is thrown away rather than asked whether it
-//! is well. Once we are asked to stop, a few seconds of silence are enough.
+//! A server or a network can stop responding without closing the connection: a failover, a firewall that dropped it, a
+//! frozen machine. Then only the client can end the wait. So every transaction has a stall limit: if the server sends
+//! *nothing* for the statement timeout plus a few seconds, the connection is closed instead of being returned to the pool.
+//! After a stop was requested, the limit is a few seconds.
 //!
-//! A run and its housekeeping (leases, health) each have connections of their own, so that neither waits for the other.
-//! Where the settings allow a single one, they share it: the pool is fair, so housekeeping gets it between two
+//! A run and its housekeeping (leases, health checks) have connections of their own, so that neither waits for the other.
+//! If the settings allow one connection only, they share it: the pool is fair, so housekeeping gets the connection between two
 //! transactions of the run.
 
 use std::pin::{Pin, pin};
@@ -25,28 +25,28 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::sql::Sql;
 use crate::store_error::{StoreError, could_not};
 
-/// For a connection of the pool, or a new one, at most: with a single one, pages of several objects wait for each other.
+/// The longest wait for a connection. With a single connection, pages of several objects wait for each other.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
-/// For housekeeping, which is tried again soon.
+/// The same for housekeeping, which is retried soon anyway.
 const SHORT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
-/// What the server's answer may take on its way, beyond the time of its statement, at most.
+/// How much longer than the statement timeout the server's answer may take, at most.
 const NETWORK_GRACE: Duration = Duration::from_secs(10);
-/// For somebody else's lock: whoever waits longer holds up the readers behind it.
+/// The longest wait for a lock of another session: a longer wait would block the readers that queue behind it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the database may be silent once we are asked to stop; and after it has been for so long, for whatever is
-/// still to be written.
+/// How long the database may not respond after a stop was requested; and, once it has stalled for that long, for each
+/// further transaction.
 const STALL_LIMIT_WHILE_STOPPING: Duration = Duration::from_secs(3);
 const STALL_LIMIT_ONCE_STALLED: Duration = Duration::from_millis(500);
-/// A connection that is given back, or was at rest, has to be well: one that does not say so in time is thrown away.
+/// The time limit for a ping of a connection that is returned to the pool or was idle; a connection that fails it is closed.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// After so short a rest it is not asked.
+/// A connection that was idle for less than this is not pinged.
 const NO_PING_BELOW: Duration = Duration::from_secs(1);
-/// For a try by which it shows why the pool makes no connection.
+/// The time limit for the test connection that shows why the pool cannot connect.
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(3);
-/// What closing all connections in good order may take.
+/// The time limit for closing all connections cleanly.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a transaction may do, and when its commit is heard of.
+/// What a transaction may do, and whether its commit waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TransactionKind {
     Write,
@@ -55,7 +55,7 @@ pub(crate) enum TransactionKind {
     Read,
 }
 
-/// Which of the connections.
+/// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConnectionUse {
     Work,
@@ -99,7 +99,7 @@ impl Connections {
 
     /// From when `stop` is cancelled, the database may be silent for seconds only.
     pub(crate) fn stop_on(&self, stop: CancellationToken) {
-        // Who has said so once stays with it.
+        // The first token stays.
         let _ = self.stalls.stop.set(stop);
     }
 
@@ -165,7 +165,7 @@ impl Connections {
     }
 }
 
-/// What keeps a pool from making a connection, which it does not say itself: it tries until its time is over.
+/// Finds out why the pool cannot connect; the pool itself only reports a timeout.
 async fn connect_error(pool: &PgPool) -> sqlx::Error {
     match timeout(DIAGNOSIS_TIMEOUT, PgConnection::connect_with(&pool.connect_options())).await {
         Ok(Err(error)) => error,
@@ -190,10 +190,10 @@ pub(crate) fn pool(options: PgConnectOptions, connections: u32, acquire_timeout:
         .connect_lazy_with(options)
 }
 
-/// A connection of the pool. It goes back when it is well; the pool alone would wait without end for it to say so.
+/// A connection borrowed from the pool. It is returned with a time limit; the pool alone would ping it without one.
 struct BorrowedConnection {
     connection: PoolConnection<Postgres>,
-    /// It is thrown away, and the pool makes another one in its place.
+    /// The connection is closed instead of being returned; the pool opens another one.
     discard: bool,
 }
 
@@ -207,16 +207,16 @@ impl Drop for BorrowedConnection {
     }
 }
 
-/// Tells a database that takes its time from one that is gone.
+/// Tells a slow database from one that no longer responds.
 #[derive(Debug, Default)]
 struct StallDetector {
     stop: OnceLock<CancellationToken>,
-    /// It was silent for too long since we were asked to stop.
+    /// The database has stalled since the stop was requested.
     has_stalled: AtomicBool,
 }
 
 impl StallDetector {
-    /// Does something with the database, unless nothing is heard of it for `limit`.
+    /// Runs `work`, and gives up if the server sends nothing for `limit`.
     async fn with_stall_limit<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, StoreError> {
         let work = pin!(work);
         let now = Instant::now();
@@ -232,7 +232,7 @@ impl StallDetector {
         listening.await
     }
 
-    /// Comes back when we have been asked to stop and nothing more is waited for.
+    /// Returns when a stop was requested and its grace period is over.
     async fn after_stop_grace(&self) -> StoreError {
         self.stop().cancelled().await;
         let waited = self.stop_grace();
@@ -241,7 +241,7 @@ impl StallDetector {
         StoreError::Unresponsive { waited }
     }
 
-    /// Where nobody has said what stops us, nothing does.
+    /// Without a token, nothing requests a stop.
     fn stop(&self) -> CancellationToken {
         self.stop.get().cloned().unwrap_or_default()
     }
@@ -255,21 +255,21 @@ impl StallDetector {
     }
 }
 
-/// Work that is polled only when it is woken: by the socket, that is, by the server. So it is known when that was last
-/// heard of, whatever else wakes the task around it.
+/// A future that is polled only when its socket wakes it, that is, when the server has sent something. So the time of
+/// the last answer is known, whatever else wakes the task around it.
 struct StallLimited<'a, F> {
     work: Pin<&'a mut F>,
     woken: Arc<WakeFlag>,
     stalls: &'a StallDetector,
     limit: Duration,
-    /// When it was last heard of.
+    /// When the server last sent something.
     last_woken: Instant,
     deadline: Pin<Box<Sleep>>,
-    /// None when we have been asked to stop.
+    /// None after a stop was requested.
     stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-/// Passes on that something was heard.
+/// Records that the task was woken, that is, that the server sent something.
 struct WakeFlag {
     is_set: AtomicBool,
     waker: AtomicWaker,

@@ -1,7 +1,7 @@
-//! The embedded PostgreSQL, for those who have no database yet.
+//! The embedded PostgreSQL, for people who have no database yet.
 //!
-//! It is PostgreSQL 17 compiled into this binary, in a folder of its own, behind a socket that lives as
-//! long as the process, with exactly one connection. Everything above talks to it as to any server.
+//! It is PostgreSQL 17 compiled into this binary, with a data folder of its own, behind a socket that lives as long as the
+//! process, with exactly one connection. All other code uses it like any server.
 
 use std::path::PathBuf;
 

@@ -14,7 +14,7 @@ use crate::store_error::{StoreError, could_not};
 use crate::{OWN_SCHEMA, Store};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
-/// Any number does, as long as every version of the tool locks the same one while it migrates.
+/// Any number, but the same in every version of the tool: the lock that migrations take.
 const MIGRATION_LOCK: i64 = 0x706c_616e_6861_7401;
 
 /// The tool's own tables, as a release finds them.
@@ -49,7 +49,7 @@ fn judge(applied: &[Migration<'_>], known: &[Migration<'_>]) -> OwnTables {
 }
 
 impl Store {
-    /// Makes both schemas and brings the tool's own tables up to date.
+    /// Creates both schemas and migrates the tool's own tables.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let migrated = self.connections.transaction(ConnectionUse::Work, TransactionKind::Write, async |db| {
             // Held for the transaction, not the session, so that a connection pooler in between does no harm.

@@ -1,4 +1,4 @@
-//! What has to be true of a database before a run can use it, where it is, and how the way to it is guarded.
+//! What a run requires of a database, where that database is, and how the connection to it is secured.
 
 use std::net::IpAddr;
 
@@ -25,13 +25,13 @@ pub struct DatabaseRequirements {
     /// UTF8 has room for every name and value; anything else has not.
     pub encoding: String,
     pub is_read_only: bool,
-    /// What stands where our tables would.
+    /// Relations of other owners that have the names of our tables.
     pub names_taken: Vec<StoreError>,
-    /// The statements with which an administrator gives us what is missing.
+    /// The GRANT statements for the missing privileges.
     pub missing_grants: Vec<String>,
 }
 
-/// Looks at version and privileges, and for what is in the way of these objects and of their actions; changes nothing.
+/// Checks version, privileges and names for these objects and their actions; changes nothing.
 pub async fn check_requirements(
     db: &mut PgConnection,
     schema: &str,
@@ -83,13 +83,13 @@ pub async fn synced_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<(S
     .map_err(could_not("look for the tables"))
 }
 
-/// How the way to the server is guarded.
+/// How the connection to the server is secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionSecurity {
     /// It does not leave this machine, as far as we can see: a socket, or a loopback address.
     Local,
     Unencrypted,
-    /// But whoever is on the way could pose as the server.
+    /// Encrypted, but someone on the network path could impersonate the server.
     Encrypted,
     /// By an authority that is known; not that it is for this host.
     AuthorityVerified,
@@ -97,7 +97,7 @@ pub enum ConnectionSecurity {
 }
 
 impl Store {
-    /// As far as this side goes: what a pooler does behind it, nobody here can tell.
+    /// Only for the connection from here: what a pooler does beyond it is unknown.
     pub async fn connection_security(&self) -> ConnectionSecurity {
         let options = self.pool().connect_options();
         let host = options.get_host().trim_matches(['[', ']']);
@@ -164,8 +164,8 @@ async fn missing_grant(db: &mut PgConnection, schema: &str) -> Result<Option<Str
     })
 }
 
-/// What is ours and somebody else owns: only an owner can add columns, or make a view anew. In the schema of the data others may
-/// have tables of their own.
+/// Our tables and views that another role owns: only the owner can add columns or recreate a view. Other tables in the data
+/// schema are left alone.
 async fn foreign_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
     let tables: Vec<(bool, String, String, String)> = query_as(
         "select relkind = 'v', nspname::text, relname::text, current_user::text

@@ -16,9 +16,9 @@ use crate::embedded::{self, EmbeddedLocation};
 use crate::store_error::StoreError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// As long as a restart takes, unless the settings say otherwise.
+/// The default of database.reconnect_timeout: as long as a restart takes.
 const DEFAULT_RECONNECT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// What a statement may take, unless the settings say otherwise.
+/// The default of database.statement_timeout.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// Where the data goes.
@@ -27,7 +27,7 @@ pub struct Store {
     pub(crate) connections: Connections,
     /// Name of the data schema, which is also what the tool's tables call the workspace.
     pub schema: String,
-    /// How long a server that has gone is waited for; the embedded one does not come back.
+    /// How long a run waits for an unreachable server; zero for the embedded one, which does not come back.
     pub reconnect_timeout: Duration,
     #[cfg(feature = "embedded")]
     embedded: Option<embedded::EmbeddedServer>,
@@ -79,12 +79,12 @@ impl Store {
         false
     }
 
-    /// For looking at what was stored, as tests do.
+    /// For tests, which look at the stored rows.
     pub fn pool(&self) -> &PgPool {
         self.connections.pool()
     }
 
-    /// Once `stop` is cancelled, no more is tried again, and a database that says nothing is waited for some seconds only.
+    /// After `stop` is cancelled, nothing is retried, and an unresponsive database is waited for only a few seconds.
     pub fn stop_on(&self, stop: CancellationToken) {
         self.connections.stop_on(stop);
     }
@@ -94,13 +94,13 @@ impl Store {
         self.connections.is_single()
     }
 
-    /// Does something in a transaction of its own, and again while that may help.
+    /// Runs `work` in a transaction, and retries it after transient errors.
     pub async fn transaction<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.with_retries(async || self.connections.transaction(ConnectionUse::Work, TransactionKind::Write, &work).await).await
     }
 
-    /// The same without waiting for the disk, unless actions are written in it. Whoever uses it has to notice when a
-    /// database that died has forgotten it, as scans do.
+    /// The same, but the commit does not wait for the disk unless actions are written. A database crash may lose such a
+    /// commit; the caller must be able to detect that, as scans do with numbered checkpoints.
     pub async fn transaction_async_commit<T>(
         &self,
         work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>,
@@ -109,7 +109,7 @@ impl Store {
             .await
     }
 
-    /// Does something in a transaction of its own, once: for what is tried again in another way.
+    /// Runs `work` in a transaction once, without retries: for callers that retry in their own way.
     pub async fn transaction_once<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
@@ -117,8 +117,7 @@ impl Store {
         self.connections.transaction(ConnectionUse::Work, TransactionKind::Write, work).await
     }
 
-    /// The same beside a run: on a connection of its own where there is a second one, else between two transactions of
-    /// the run.
+    /// The same beside a run: on the housekeeping connection if there is one, otherwise between two transactions of the run.
     pub async fn housekeeping<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
@@ -126,7 +125,7 @@ impl Store {
         self.connections.transaction(ConnectionUse::Housekeeping, TransactionKind::Write, work).await
     }
 
-    /// Reads something in a transaction that cannot write, once: who looks wants to know how things are now.
+    /// Runs `read` in a read-only transaction once, without retries: the caller wants the current state or an error.
     pub async fn read_only<T>(
         &self,
         read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
@@ -142,9 +141,9 @@ impl Store {
         self.connections.transaction(ConnectionUse::Housekeeping, TransactionKind::Read, read).await
     }
 
-    /// Does a transaction again while that may help. A lock of somebody else is waited for a dozen times, since
-    /// whoever waits for one also holds up the readers behind it; a server that has gone, for as long as a restart
-    /// takes, on a new connection. Who is asked to stop tries nothing again.
+    /// Retries a transaction after transient errors: a dozen times if another session holds a lock (each wait is short,
+    /// because waiting for a lock blocks the readers that queue behind it), and for `reconnect_timeout` on new connections
+    /// if the server is unreachable. After a stop was requested nothing is retried.
     async fn with_retries<T>(&self, attempt: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         const ATTEMPTS: u32 = 12;
         let stop = self.connections.stop();
@@ -164,7 +163,7 @@ impl Store {
             if is_over || stop.is_cancelled() {
                 return Err(error);
             }
-            tracing::warn!(error = %Chain(&error), wait_ms = wait.as_millis(), "the database could not: trying again");
+            tracing::warn!(error = %Chain(&error), wait_ms = wait.as_millis(), "a transaction failed: trying again");
             tokio::select! {
                 () = stop.cancelled() => return Err(error),
                 () = tokio::time::sleep(wait) => {}

@@ -17,7 +17,7 @@ pub enum StoreError {
     Connect { host: String, port: u16, source: sqlx::Error },
     #[error("PostgreSQL at {host}:{port} did not answer within {seconds} s")]
     NoAnswer { host: String, port: u16, seconds: u64 },
-    #[error("the database said nothing for {:.1} s: its connection was given up", waited.as_secs_f64())]
+    #[error("the database did not respond for {:.1} s: its connection was closed", waited.as_secs_f64())]
     Unresponsive { waited: Duration },
     #[error("could not {doing}")]
     Statement { doing: &'static str, source: sqlx::Error },
@@ -25,15 +25,15 @@ pub enum StoreError {
     Migrate { source: MigrateError },
     #[error("run {run_id} no longer holds the lease: another run has taken it")]
     LeaseLost { run_id: i64 },
-    #[error("the database no longer knows how far {object} had been read")]
+    #[error("the database lost the checkpoint of the scan of {object}")]
     CheckpointLost { object: &'static str },
-    #[error("another run has bound schema {schema} to another token meanwhile")]
+    #[error("another run has bound schema {schema} to another token in the meantime")]
     BoundElsewhere { schema: String },
     #[error("views depend on {column}: {views}")]
     UsedByViews { column: String, views: String },
-    #[error("{relation} is not what planhat-sync would make by that name: somebody else has made it")]
+    #[error("{relation} already exists and was not created by planhat-sync")]
     NameTaken { relation: String },
-    #[error("the tables of schema planhat_sync are of another version of planhat-sync")]
+    #[error("the tables of schema planhat_sync were created by another version of planhat-sync")]
     OtherVersion,
     #[error("the tables of schema planhat_sync are from before the first release of planhat-sync")]
     UnreleasedTables,

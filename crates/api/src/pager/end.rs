@@ -110,12 +110,12 @@ impl EndCheck {
         if page.expects_overlap {
             return !self.server_may_shorten_pages(page.limit);
         }
-        // A row that was inserted before brings the last one again, but not without end.
+        // An insertion before the last row makes it appear again, but not without end.
         page.entries.is_empty() || self.known_single_rows >= MAX_REPEATED_PAGES && page.is_furthest
     }
 
-    /// Whether a page of one row says nothing about the end: the page before was as long as the server makes
-    /// them, and it may make them shorter from one moment to the next.
+    /// Whether a page of one row may not be the end: the page before was as long as the server allows, and the server may
+    /// lower its maximum at any time.
     fn server_may_shorten_pages(&self, limit: u32) -> bool {
         let rows = self.last_page.len();
         rows <= 1 || rows >= limit.min(self.last_limit) as usize || rows == self.longest_earlier_page

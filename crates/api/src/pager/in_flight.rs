@@ -45,7 +45,7 @@ impl PageInFlight {
     }
 }
 
-/// What a task came to. It panics if the task did, and waits for ever if the runtime is going down.
+/// The result of a task. It panics if the task did, and waits for ever while the runtime shuts down.
 async fn join<T>(result: Result<T, tokio::task::JoinError>) -> T {
     match result {
         Ok(done) => done,

@@ -8,7 +8,7 @@ use planhat_model::record::{Record, Rejected};
 pub struct Listing {
     /// As the API takes it: a property, with `-` in front for descending.
     pub sort: String,
-    /// Ask for the records that are only listed on request.
+    /// Also list the records that Planhat lists only on request (archived ones).
     pub hidden: bool,
 }
 
@@ -22,7 +22,7 @@ pub(crate) enum RowOrder {
 }
 
 impl Listing {
-    /// What tells it from the object's other listings, e.g. `-lastTouch, with hidden ones`.
+    /// A name that is unique among the listings of the object, e.g. `-lastTouch, with hidden ones`.
     pub fn name(&self) -> String {
         let hidden = if self.hidden { ", with hidden ones" } else { "" };
         format!("{}{hidden}", self.sort)
@@ -56,16 +56,16 @@ pub struct Page {
     pub pages: u32,
     pub records: Vec<Record>,
     pub rejected: Vec<Rejected>,
-    /// Rows had moved, so this page begins somewhere before the end of the last one.
+    /// Rows have moved, so this page begins before the end of the page before.
     pub rows_moved: bool,
-    /// Where the listing goes on after this page.
+    /// The position of the page after this one.
     pub next: Position,
-    /// The time at Planhat when it answered, if it says so.
+    /// The time of Planhat's clock in the answer, if it sends one.
     pub served_at: Option<DateTime<Utc>>,
 }
 
 impl Page {
-    /// Puts the page that follows behind this one.
+    /// Appends the following page.
     pub fn append(&mut self, mut following: Page) {
         self.pages += following.pages;
         self.records.append(&mut following.records);

@@ -67,7 +67,7 @@ impl Pager {
         }
     }
 
-    /// The next page that has something new, or none at the end of the listing.
+    /// The next page with a new record; none at the end of the listing.
     pub async fn next(&mut self) -> Result<Option<Page>, ApiError> {
         loop {
             if EndCheck::is_endless(self.position.offset) {
@@ -99,7 +99,7 @@ impl Pager {
         }
     }
 
-    /// The page after that, if it is here already and there is nothing unusual about it.
+    /// The next page, if it has arrived already and continues the page before without any special case.
     pub fn next_if_ready(&mut self) -> Option<Page> {
         let request = self.next_request();
         let ready = self.prefetch.next_if_is(request)?.peek()?;
@@ -176,7 +176,9 @@ impl Pager {
     fn request_less(&mut self, error: ApiError) -> Result<(), ApiError> {
         let offset = self.position.offset;
         match self.page_size.on_page_too_large(offset) {
-            TooLarge::RequestFewer { limit } => debug!(path = self.client.path(), limit, "a page was too big: asking for less"),
+            TooLarge::RequestFewer { limit } => {
+                debug!(path = self.client.path(), limit, "a page was too large: lowering the limit")
+            }
             TooLarge::SkipRecord => self.position = Position { offset: offset + 1, overlap_id: None },
             TooLarge::GiveUp => return Err(error),
         }
@@ -186,7 +188,7 @@ impl Pager {
     fn note_size(&mut self, bytes: u64) {
         self.prefetch.on_page(bytes);
         if let Some(limit) = self.page_size.on_page(bytes) {
-            debug!(path = self.client.path(), limit, "pages are small again: asking for more");
+            debug!(path = self.client.path(), limit, "pages are small again: raising the limit");
         }
     }
 
@@ -219,7 +221,11 @@ impl Pager {
     fn step_back(&mut self, position: Position) {
         self.position = position;
         self.prefetch.on_step_back();
-        debug!(path = self.client.path(), offset = self.position.offset, "rows moved up: stepping back");
+        debug!(
+            path = self.client.path(),
+            offset = self.position.offset,
+            "the page does not contain the overlap record: stepping back"
+        );
     }
 
     fn check_end(&mut self, limit: u32, page: &FetchedPage) -> PageMeaning {

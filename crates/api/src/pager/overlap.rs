@@ -19,11 +19,11 @@ use super::page_entry::{PageEntry, hash_of_id};
 /// Records that are remembered to recognise them again. Only an insertion of more records than this between two pages
 /// makes us read some pages twice.
 pub(crate) const REMEMBERED_RECORDS: usize = 10_000;
-/// Steps back without getting any further before the order of a listing counts as unstable.
+/// Steps back without any progress before the order of a listing counts as unstable.
 const MAX_STEPS_BACK: u32 = 40;
 /// This many steps back are page by page, so that none is left out; then they double.
 const SMALL_STEPS_BACK: u32 = 8;
-/// Rows that are in order by chance once in a few million times.
+/// This many rows are in order by chance only once in a few million times.
 const MIN_ROWS_TO_TRUST_ORDER: usize = 10;
 
 #[derive(Debug)]
@@ -185,7 +185,7 @@ impl OverlapCheck {
         Continuity::StepBack(Position { offset, overlap_id: from.overlap_id.filter(|_| offset > 0) })
     }
 
-    /// The next page begins with the last record of this one that can be recognised by its id.
+    /// The next page must begin with the last record of this page that has an id: the overlap record.
     fn position_after(&self, position: &Position, entries: &[PageEntry]) -> Position {
         let last = entries.iter().rposition(|entry| entry.id.is_some()).filter(|index| self.is_enabled && *index > 0);
         let rows = last.unwrap_or(entries.len());

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::client::ListResponse;
 
-/// A page as it came, its records read.
+/// A page as Planhat sent it, with its records parsed.
 #[derive(Debug, Default)]
 pub(crate) struct FetchedPage {
     pub(crate) entries: Vec<PageEntry>,

@@ -1,9 +1,9 @@
-//! The objects, as data: one entry per list endpoint of Planhat.
+//! The objects as data: one entry per list endpoint of Planhat.
 //!
-//! Everything here is read off the API reference: limits and parameters from its section 4, properties
-//! and which of them move with the calendar from section 5, modification times from section 6. Where the reference knows more than one shape
-//! for a property, its column is `jsonb`, which takes them all. A property may be missing here: it then
-//! gets its column when it first appears.
+//! Everything here comes from the API reference: limits and parameters from section 4, properties and which of them change with
+//! the calendar from section 5, modification times from section 6. A property that is documented with more than one type
+//! has a `jsonb` column, which holds all of them. A property may be missing here: its column is created when it first
+//! appears.
 
 mod object;
 
@@ -551,7 +551,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn thirteen_objects_are_on_by_default_and_twelve_more_can_be_switched_on() {
+    fn thirteen_objects_are_synced_by_default_and_twelve_more_on_request() {
         assert_eq!(default_objects().len(), 13);
         assert_eq!(OBJECTS.len(), 25);
     }
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_with_the_calendar_is_a_documented_number_and_nothing_that_a_record_is_dated_by() {
+    fn properties_ignored_when_comparing_are_documented_numbers_and_never_dates_of_a_record() {
         for object in OBJECTS {
             for property in object.ignore_changes {
                 assert_eq!(object.kind_of(property), Some(ColumnType::Number), "{}.{property}", object.name);
@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn every_time_that_dates_a_record_is_a_time_column() {
+    fn every_property_that_dates_a_record_is_a_timestamp_column() {
         for object in OBJECTS {
             for field in object.modified.iter().chain(object.dated).chain(object.sweeps) {
                 assert_eq!(object.kind_of(field), Some(ColumnType::Time), "{}.{field}", object.name);

@@ -1,12 +1,11 @@
-//! What an object is: a kind of thing that Planhat lists and that gets one table.
+//! What an object is: a kind of thing that Planhat lists and that has one table.
 //!
-//! An object is data, not code: the catalogue fills one of these per endpoint, and everything else
-//! (pager, window, flatten, store) reads it. Field facts come from Planhat's reference, sections 4
-//! to 6.
+//! An object is data, not code: the catalogue has one of these per endpoint, and all other code (pager, window, flatten,
+//! store) reads it. The facts come from Planhat's reference, sections 4 to 6.
 
 use std::collections::HashMap;
 
-/// Something for each of some objects, by their names.
+/// A value per object, by the object's name.
 pub type ByObject<T> = HashMap<&'static str, T>;
 
 /// One kind of thing in a Planhat workspace, e.g. companies.
@@ -14,10 +13,10 @@ pub type ByObject<T> = HashMap<&'static str, T>;
 pub struct Object {
     /// Name of the endpoint (`/companies`) and of the table.
     pub name: &'static str,
-    /// The name people know a change of it by; it stands in the table's comment
+    /// The name of a change event for people; it is in the table's comment
     /// and with each of its actions.
     pub action: &'static str,
-    /// What Planhat calls one of them, as in the `parent` of a custom field.
+    /// Planhat's name for one record of this object, as in the `parent` of a custom field.
     pub model: &'static str,
     /// The largest `limit` that the endpoint is documented to take.
     pub max_limit: u32,
@@ -43,8 +42,8 @@ pub struct Object {
     pub hidden: Option<&'static str>,
     /// Properties whose column has a clearer name than Planhat's own.
     pub renamed: &'static [(&'static str, &'static str)],
-    /// Properties that move with the calendar alone (days until, days since, counts within so many days): they do
-    /// not by themselves make a record another one.
+    /// Properties that change with the calendar alone (days until, days since, counts within N days). They are ignored
+    /// when comparing: a change of one of them alone does not update the row.
     pub ignore_changes: &'static [&'static str],
     pub properties: Properties,
 }

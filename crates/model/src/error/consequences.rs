@@ -89,7 +89,7 @@ impl ErrorKind {
         self.consequence().retry
     }
 
-    /// What a person can do about it.
+    /// A hint: what a person can do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = self.consequence().hint?;
         Some(match self {
@@ -115,7 +115,7 @@ impl ErrorKind {
         let from_checkpoint = |fails, exit_code| Consequence::new(FromCheckpoint, fails, exit_code);
         match self {
             TokenRefused => never(Run, TOKEN_REFUSED).hint(
-                "check PLANHAT_API_TOKEN and planhat.base_url: a token is only valid on the host that its workspace lives on"),
+                "check PLANHAT_API_TOKEN and planhat.base_url: a token is valid only on the API host of its workspace"),
             AccessDenied => never(Object, FAILED).as_skip().hint(
                 "give the private app read access to this object in Planhat, or leave it out of planhat.objects"),
             AccessWithdrawn { .. } => never(Object, FAILED).hint(
@@ -124,14 +124,14 @@ impl ErrorKind {
                 "the workspace's quota is used up: lower planhat.calls_per_minute if others use the API too"),
             RequestTimeout | ServerError => briefly(Listing, FAILED),
             Redirected(_) => never(Listing, FAILED).hint(
-                "redirects are not followed, so that the token goes nowhere else: set planhat.base_url to the API host itself"),
+                "redirects are not followed, so that the token is sent to no other host: set planhat.base_url to the API host itself"),
             Answered(_) => never(Listing, FAILED),
-            NotConnected | NotAnswered => briefly(Run, FAILED).hint("check planhat.base_url and that this machine reaches it"),
+            NotConnected | NotAnswered => briefly(Run, FAILED).hint("check planhat.base_url, and that this machine can reach it"),
             TruncatedBody => briefly(Listing, FAILED),
             NotAList => briefly(Listing, FAILED).hint(
                 "check that planhat.base_url is the API host (https://api.planhat.com or a regional one)"),
             PageTooLarge => never(Listing, FAILED).hint(
-                "raise planhat.max_page_bytes: even single records of this object were larger"),
+                "raise planhat.max_page_bytes: single records of this object are larger than it"),
             RepeatingListing | EndlessListing => never(Listing, FAILED),
             UnstableOrder => never(Listing, FAILED).hint(
                 "run it again when less is deleted in Planhat; if it stays so, pages.overlap = 0 reads without this check, \
@@ -151,20 +151,20 @@ impl ErrorKind {
 
             BadDatabaseUrl => never(Command, CONFIGURATION).hint("write it as postgres://user:password@host:5432/database"),
             ConnectTimeout => never(Run, DATABASE).hint(
-                "check host and port in DATABASE_URL, and that no firewall is in between"),
+                "check the host and port in DATABASE_URL, and that no firewall blocks it"),
             ServerUnreachable => until_timeout(Run, DATABASE).hint(
-                "check that PostgreSQL runs there, and host and port in DATABASE_URL"),
+                "check that PostgreSQL is running there, and the host and port in DATABASE_URL"),
             ServerFileMissing => until_timeout(Run, DATABASE).hint(
-                "a file that DATABASE_URL leads to is not there: the server's socket, or sslrootcert"),
+                "a file that DATABASE_URL refers to does not exist: the server's socket, or sslrootcert"),
             LoginRefused(_) => never(Object, DATABASE).hint("check user and password in DATABASE_URL"),
             ConnectDenied => never(Object, DATABASE).hint(
-                "have an administrator run: grant connect on database … to the user in DATABASE_URL"),
+                "ask an administrator to run: grant connect on database … to the user in DATABASE_URL"),
             NoSuchDatabase => never(Object, DATABASE).hint("create the database first, or correct its name in DATABASE_URL"),
-            NoFreeConnection => until_timeout(Run, DATABASE).hint("check that the database answers and has a connection free"),
+            NoFreeConnection => until_timeout(Run, DATABASE).hint("check that the database responds and has a free connection"),
             ConnectionsClosed => never(Run, DATABASE),
             ConnectionLost => until_timeout(Run, DATABASE),
             DatabaseUnresponsive => until_timeout(Run, DATABASE).hint(
-                "see whether PostgreSQL and the network to it are well; nothing committed is lost"),
+                "check that PostgreSQL and the network to it work; nothing committed is lost"),
             TlsUnavailable => never(Object, DATABASE).hint(
                 "if the server has no TLS, turn it on there, or say sslmode=disable in DATABASE_URL where nobody is on the \
                  way; sslrootcert has to be a file of PEM certificates"),
@@ -175,9 +175,9 @@ impl ErrorKind {
                 "the server's certificate is of an authority that is not known here: put the authority's certificate into a \
                  file, and sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL"),
             CertificateExpired => until_timeout(Run, DATABASE).hint(
-                "the server's certificate has expired: have it renewed, or set this machine's clock"),
+                "the server's certificate has expired: renew it, or correct this machine's clock"),
             CertificateNotYetValid => until_timeout(Run, DATABASE).hint(
-                "the server's certificate is not valid yet: set this machine's clock, or wait"),
+                "the server's certificate is not valid yet: correct this machine's clock, or wait"),
             CertificateWithoutName => until_timeout(Run, DATABASE).hint(
                 "the server's certificate has no subject alternative name, and a common name alone does not count: have one \
                  made with the host of DATABASE_URL as its subjectAltName"),
@@ -185,26 +185,26 @@ impl ErrorKind {
                 "the server's certificate is for another name than the host in DATABASE_URL: connect by the name that it is \
                  for, or have one made for this one"),
             CertificateRevoked => until_timeout(Run, DATABASE).hint(
-                "the server's certificate has been revoked: have a new one made"),
+                "the server's certificate has been revoked: get a new one"),
             CertificateForm => until_timeout(Run, DATABASE).hint(
                 "the server's certificate is in a form that is not accepted: have one made as X.509 version 3, with the host \
                  of DATABASE_URL as its subjectAltName, by an authority rather than as one (openssl: -addext or -extfile)"),
 
-            LockTimeout => briefly(Object, DATABASE).hint("another session holds a lock on the table; try again when it is done"),
+            LockTimeout => briefly(Object, DATABASE).hint("another session holds a lock on the table; try again when that session has ended"),
             TransactionConflict(_) => briefly(Object, DATABASE),
             StatementTimeout => never(Object, DATABASE).hint(
-                "the server took too long over a statement: see what else it is doing, or raise database.statement_timeout"),
+                "a statement took too long: check the load of the server, or raise database.statement_timeout"),
             DiskFull => never(Object, DATABASE).hint("free disk space on the database server; nothing committed is lost"),
             ReadOnly => never(Object, DATABASE).hint("the server is read-only: name the primary in DATABASE_URL"),
             PrivilegeMissing => never(Object, DATABASE).hint(
                 "`planhat-sync check` names the missing privileges and the GRANT for each"),
             DependentObjects(_) => never(Object, DATABASE).hint(
-                "something else depends on it: a generated column, a policy or a trigger of yours"),
+                "another object depends on the column: a generated column, a policy or a trigger that you created"),
             DataRefused(_) => never(Record, DATABASE).as_warning(),
             DatabaseError(_) | UnknownValue => never(Object, DATABASE),
 
             OtherVersion => never(Command, DATABASE).hint(
-                "run `planhat-sync sync` once with this version, or use the version that made them"),
+                "run `planhat-sync sync` once with this version, or use the version that created them"),
             NewerVersion => never(Command, DATABASE).hint(
                 "the tables were made by a newer planhat-sync: use that version or a later one"),
             UnreleasedTables => never(Command, DATABASE).hint(
@@ -216,14 +216,14 @@ impl ErrorKind {
             NameTaken => never(Command, DATABASE).hint(
                 "give it another name, or planhat-sync a schema of its own (database.schema); actions and timeline can be \
                  turned off (actions.enabled)"),
-            UsedByViews => never(Command, FAILED).hint("drop them, retype, and make them again; nothing was changed"),
-            LeaseLost => never(Object, DATABASE).hint("what it has committed is kept; the other run goes on from there"),
+            UsedByViews => never(Command, FAILED).hint("drop the views, run retype, and create them again; nothing was changed"),
+            LeaseLost => never(Object, DATABASE).hint("what this run committed is kept; the other run continues from there"),
             CheckpointLost => from_checkpoint(Object, DATABASE).hint(
-                "it has crashed more than once meanwhile: see its log; the next run goes on from what it has kept"),
+                "the database server crashed more than once during the run: see its log; the next run resumes from the last checkpoint that it kept"),
             BoundElsewhere => never(Command, DATABASE).hint(
-                "see which token the other run was given; one workspace fills one schema (database.schema)"),
+                "check which token the other run uses; a schema belongs to one workspace (database.schema)"),
             EmbeddedInUse => never(Command, BUSY).as_skip().hint(
-                "wait for it to end: only one process can use it at a time, even to look"),
+                "wait for it to end: only one process at a time can use the embedded database, even for reading"),
             EmbeddedFailed => never(Command, DATABASE).hint(
                 "the folder database.data_dir and the folder for temporary files have to be writable"),
 
@@ -233,8 +233,8 @@ impl ErrorKind {
                 "stop it first; if it was killed, its place is free {seconds} s later"),
             Stopped => never(Command, FAILED).as_skip(),
             OtherWorkspace => never(Command, CONFIGURATION).hint(
-                "set the token of the workspace that fills it, or another schema for this one (database.schema); after a \
-                 restore at Planhat, where records have other ids, `planhat-sync adopt` binds it to the token that is set"),
+                "use the token of the workspace that the schema belongs to, or another schema for this one (database.schema); after a \
+                 restore at Planhat, where records have new ids, `planhat-sync adopt` binds it to the configured token"),
             Unproven => never(Command, FAILED),
             EndNotNoted(why) => {
                 never(Command, DATABASE).hint(why.consequence().hint.unwrap_or(
@@ -242,7 +242,7 @@ impl ErrorKind {
             }
 
             BadSettings => never(Command, CONFIGURATION).hint(
-                "config/default.toml in the source lists every setting; `planhat-sync --help` the usual ones"),
+                "config/default.toml in the source lists every setting; `planhat-sync --help` lists the common ones"),
             UnusableToken => never(Command, CONFIGURATION).hint(
                 "copy the token of the private app again, whole and without line breaks"),
             Other => never(Command, FAILED),

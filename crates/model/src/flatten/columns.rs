@@ -1,7 +1,7 @@
-//! The columns of one table: which property or custom field goes where.
+//! The columns of one table: which property or custom field each column holds.
 //!
-//! A column never changes its name once it is made, and its type only on the user's word while no run is
-//! at work, so the map is read at the start of a pull and only ever grows.
+//! A column never changes its name, and its type only by `retype`, while no run is in progress. So the column map is read
+//! at the start of a pull and only ever grows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,9 +1,9 @@
-//! Types that are known before any value is seen: of documented properties, of custom fields as the workspace declares
-//! them, and of whatever the user has masked.
+//! Column types that are known before any value is seen: of documented properties, of custom fields as the workspace
+//! declares them, and of masked values.
 //!
-//! `/customfields` says which type a field has before any record shows a value. It does not list
-//! everything found in records, lists fields that no record uses, and may be forbidden; so it is a
-//! source of types and of nothing else (reference, section 9).
+//! `/customfields` gives the type of a custom field before any record has a value. It does not list every field that records
+//! have, lists fields that no record uses, and the token may not be allowed to read it. So it is a source of types only
+//! (reference, section 9).
 
 use std::collections::HashMap;
 
@@ -80,7 +80,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_declared_field_has_its_type_on_its_own_model_alone() {
+    fn the_declared_type_of_a_custom_field_applies_to_its_own_object_only() {
         let field =
             |parent: &str, name: &str, kind: &str| record_of(&json!({"_id": "f", "parent": parent, "name": name, "type": kind}));
         let declared = Declared::from_records(&[

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_sees_content_and_nothing_else() {
+    fn the_row_hash_depends_on_the_values_and_not_on_the_order_of_keys() {
         let first = hash(r#"{"_id":"a","usage":{"x":1,"y":2},"mrr":10}"#);
         assert_eq!(first, hash(r#"{"mrr":10,"usage":{"y":2,"x":1},"_id":"a"}"#));
         assert_ne!(first, hash(r#"{"_id":"a","usage":{"x":1,"y":3},"mrr":10}"#));
@@ -179,13 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_does_not_see_how_a_value_is_written_and_null_is_no_value() {
+    fn the_row_hash_ignores_json_spelling_and_nulls() {
         assert_eq!(hash(r#"{"_id":"a","x":"é","custom":{}}"#), hash(r#"{"_id" : "a","x":"\u00e9","y":null}"#));
         assert_ne!(hash(r#"{"_id":"a","x":1}"#), hash(r#"{"_id":"a","custom":{"x":1}}"#));
     }
 
     #[test]
-    fn the_hash_does_not_see_what_is_volatile() {
+    fn the_row_hash_ignores_properties_in_ignore_changes() {
         let mut more = FieldMap::default();
         more.insert("custom.Age", ());
         let ignore_changes = IgnoredFields::of(catalog::object("companies").unwrap(), Some(&more), None);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_does_not_depend_on_where_values_land() {
+    fn the_row_hash_does_not_depend_on_which_columns_exist() {
         let fields = json!({"_id": "a", "mrr": "a lot"});
         let record = record_of(&fields);
         let mut columns = Columns::default();

@@ -1,9 +1,8 @@
-//! The name of a column, from the name that Planhat gives the property or custom field.
+//! Makes the name of a column from the name of a property or custom field at Planhat.
 //!
-//! `planhat__` + snake_case in plain ASCII (+ `__custom`), at most the 63 bytes PostgreSQL keeps of a
-//! name. Custom fields are named by people: emoji, brackets, twins that differ in case. Whatever they
-//! type, the result needs no quotes, and two names never share a column: the later one gets a short
-//! hash of its own name, which is the same in every run and on every machine.
+//! `planhat__` + snake_case in plain ASCII (+ `__custom`), at most 63 bytes, which is PostgreSQL's limit. Custom fields are
+//! named by people: with emoji, brackets, or twins that differ in case only. Whatever the name, the column needs no quotes, and two
+//! names never share a column: the later one gets a short hash of its own name, the same in every run and on every machine.
 
 use heck::ToSnakeCase;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn custom_fields_keep_their_mark_whatever_people_called_them() {
+    fn every_column_of_a_custom_field_ends_with_custom_whatever_the_field_is_called() {
         assert_eq!(custom("My Custom Field"), "planhat__my_custom_field__custom");
         assert_eq!(custom("# Seats"), "planhat__seats__custom");
         assert_eq!(custom("🚀 Go–live [EU]"), "planhat__rocket_go_live_eu__custom");
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_of_two_names_that_fold_to_one_gets_its_own_hash() {
+    fn of_two_names_that_give_the_same_column_name_the_later_one_gets_a_hash() {
         let taken = custom("# Seats");
         let twin = column_name(Origin::Custom, "# seats", |name| name == taken);
         assert_eq!(twin, "planhat__seats_c69fdec5__custom");
@@ -86,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_needs_no_quotes_fits_and_is_unique(
+        fn every_column_name_is_unique_short_enough_and_needs_no_quotes(
             names in proptest::collection::hash_set((any::<bool>(), "[aA_ #é🚀]{0,3}|x__custom|.{0,80}"), 1..40),
         ) {
             let mut taken = HashSet::new();

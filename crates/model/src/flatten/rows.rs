@@ -1,4 +1,4 @@
-//! A record as its table takes it.
+//! Turns a record into a row of its table: cells, misfits, overflow and the row hash.
 
 use std::borrow::Cow;
 
@@ -21,17 +21,17 @@ const POINTER_BYTES: usize = 18;
 /// The longest value that it does not move out.
 const MAX_INLINE_BYTES: usize = 24;
 
-/// Which values do not by themselves make a row another one.
+/// Which values are ignored when comparing.
 #[derive(Debug, Clone, Default)]
 pub struct IgnoredFields {
     fields: FieldMap<()>,
     lengths: u64,
-    /// A rule for a volatile value makes a row another one, though the value does not.
+    /// The privacy rules, if any value is ignored: a new rule for an ignored value must still update the row.
     pub(super) rules: Option<i64>,
 }
 
 impl IgnoredFields {
-    /// Those of an object, and more that the user names.
+    /// The ignored properties of an object in the catalogue, and those that the user adds.
     pub fn of(object: &Object, more: Option<&FieldMap<()>>, rules: Option<&Rules>) -> IgnoredFields {
         let mut fields = more.cloned().unwrap_or_default();
         for name in object.ignore_changes {
@@ -224,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_fit_is_kept_under_its_column() {
+    fn a_value_that_does_not_fit_its_column_is_kept_in_misfits_under_the_column_name() {
         let fields = json!({"_id": "a", "mrr": "a lot"});
         check("companies", fields, json!({"planhat__id": "a"}), Some(r#"{"planhat__mrr":"a lot"}"#), None);
     }
 
     #[test]
-    fn what_has_no_column_overflows() {
+    fn a_value_without_a_column_is_kept_in_overflow() {
         let record = record_of(&json!({"_id": "a", "x": 1, "custom": {"y": [2], "z": null}}));
         let columns = Columns::default();
         let row = flatten(&columns, &IgnoredFields::default(), std::slice::from_ref(&record)).remove(0);
@@ -238,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn a_custom_that_is_no_object_is_a_property_like_any_other() {
+    fn a_property_called_custom_that_is_not_an_object_is_stored_like_any_other_property() {
         let fields = json!({"_id": "a", "custom": ["odd"]});
         check("companies", fields, json!({"planhat__id": "a", "planhat__custom": "[\"odd\"]"}), None, None);
     }
 
     #[test]
-    fn a_row_too_wide_for_the_database_leaves_its_latest_columns_to_overflow() {
+    fn values_of_a_row_too_wide_for_postgresql_move_to_overflow_starting_with_the_newest_columns() {
         let custom: Map<String, Value> = (0..1000).map(|number| (format!("{number:04}"), json!("twelve bytes"))).collect();
         let fields = json!({"_id": "a", "custom": custom});
         let (columns, record) = (columns_of("companies", &fields), record_of(&fields));

@@ -1,8 +1,7 @@
-//! What fits into a column, and which type a new column gets.
+//! Which values fit a column, and which type a new column gets.
 //!
-//! The API is loose: numbers arrive as text, `""` and `"undefined"` stand for no value, one property
-//! has several shapes. A scalar is taken over whenever its meaning is exact in the column's type;
-//! everything else is a misfit, which the row keeps elsewhere.
+//! The API is loose: numbers arrive as text, `""` and `"undefined"` mean no value, one property has several types. A
+//! scalar is converted whenever that is exact in the column's type; every other value is a misfit (a type mismatch).
 
 use std::borrow::Cow;
 
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_are_taken_over_where_their_meaning_is_exact() {
+    fn scalars_are_converted_to_the_column_type_where_that_is_exact() {
         check(ColumnType::Text, json!("x"), Some("=x"));
         check(ColumnType::Text, json!(""), Some("="));
         check(ColumnType::Text, json!("\"x\"\n"), Some("=\"x\"\n"));
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_and_undefined_mean_no_value_outside_text() {
+    fn empty_and_undefined_strings_are_null_except_in_text_columns() {
         for kind in [ColumnType::Number, ColumnType::Boolean, ColumnType::Time, ColumnType::Json] {
             check(kind, json!(""), Some(""));
             check(kind, json!("undefined"), Some(""));
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_a_misfit() {
+    fn a_value_that_cannot_be_converted_exactly_is_a_misfit() {
         check(ColumnType::Text, json!({"a": 1}), None);
         check(ColumnType::Number, json!("NaN"), None);
         check(ColumnType::Number, json!("1 2"), None);
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_column_takes_the_type_that_holds_all_values_seen() {
+    fn a_new_column_gets_the_type_that_holds_all_its_values() {
         check_kind(&[json!(1), json!(2.5), json!(null), json!("")], Some(ColumnType::Number));
         check_kind(&[json!("2023-07-11T08:00:00Z"), json!("undefined")], Some(ColumnType::Time));
         check_kind(&[json!("2023-07-11")], Some(ColumnType::Text));

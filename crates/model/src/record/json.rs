@@ -1,8 +1,7 @@
-//! A JSON value where it stands in the text it came in.
+//! A JSON value inside the text of its record.
 //!
-//! Most values go from the response to the database as they are: a number by its digits, a text that
-//! has nothing to unescape, an object as a whole. So a value is looked at in place, and built up as a tree
-//! only where its inside matters.
+//! Most values go from the response to the database unchanged: a number by its digits, a string without escapes, an object
+//! as a whole. So a value is read in place, and parsed into a tree only where its content matters.
 
 use std::borrow::Cow;
 
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_shows_its_shape_by_how_it_begins() {
+    fn the_first_character_of_a_json_value_gives_its_type() {
         for (text, expected) in [
             ("null", Shape::Null),
             ("true", Shape::Boolean),
@@ -131,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_string_with_escapes_is_copied() {
+    fn a_string_without_escapes_is_borrowed() {
         assert!(matches!(Json("\"plain\"").string(), Some(Cow::Borrowed("plain"))));
         assert_eq!(Json(r#""a \"b\" \\""#).string().as_deref(), Some(r#"a "b" \"#));
         assert_eq!(Json("1").string(), None);
     }
 
     #[test]
-    fn many_levels_are_unusual_and_brackets_in_texts_are_none() {
+    fn deep_nesting_is_detected_and_brackets_inside_strings_do_not_count() {
         let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
         assert!(Json(&nested(65)).is_unusual());
         assert!(!Json(&nested(64)).is_unusual());
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exponent_is_seen_in_numbers_alone() {
+    fn exponents_are_detected_in_numbers_only() {
         for text in ["1e5", "[1.5E-7]", r#"{"a":{"b":2e9}}"#] {
             assert!(Json(text).is_unusual(), "{text}");
         }

@@ -1,12 +1,11 @@
 //! A record as the API sent it: a JSON object with an `_id`.
 //!
-//! What can be known about a record without a table stands here: its id, its values and its times. A record
-//! is made fit for PostgreSQL on the way in (`jsonb` and `text` take no NUL, `numeric` has a largest
-//! number), so that nothing further down can fail on it.
+//! This module knows what can be known about a record without a table: its id, its values and its times. A record is
+//! sanitized for PostgreSQL when it is read (`jsonb` and `text` accept no NUL, `numeric` has a maximum), so that nothing
+//! later can fail on it.
 //!
-//! A record keeps its text, and its values are places in it: of most values nothing has to be known but
-//! where they begin and end. Only a record that cannot be stored as it is, which is rare, is built up as
-//! a tree and written anew.
+//! A record keeps its text, and its values are positions in that text, because most values are only copied. Only a record that
+//! cannot be stored as it came, which is rare, is parsed into a tree and written again.
 
 mod json;
 pub(crate) mod timestamp;
@@ -27,11 +26,11 @@ use timestamp::instant;
 #[derive(Debug, Clone)]
 pub struct Record {
     pub id: String,
-    /// Values with characters that PostgreSQL takes in no form: NUL was removed, half an emoji replaced.
+    /// How many values were sanitized: a NUL character was removed, or half a surrogate pair replaced.
     pub sanitized_values: u64,
-    /// As it came, for the case that it cannot be stored.
+    /// The text as Planhat sent it, for the quarantine.
     raw: Box<RawValue>,
-    /// As it can be stored, where that is something else.
+    /// The sanitized text, if it differs from the text as it came.
     sanitized: Option<Box<RawValue>>,
     /// Properties by name, then custom fields by name; each once.
     fields: Vec<Member>,
@@ -39,7 +38,7 @@ pub struct Record {
     decoded: Vec<String>,
 }
 
-/// Where Planhat keeps a value.
+/// Where a value is in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Origin {
     /// On the record itself.
@@ -97,8 +96,7 @@ pub struct Rejected {
     pub reason: String,
     /// The database's code for the reason, where it was the database that refused.
     pub sqlstate: Option<String>,
-    /// What tells it from other records where it has no id: a hash of its text, or where there are rules for what of
-    /// the text may be kept, one under a key.
+    /// Identifies a record without an id: a hash of its text; under a key if the object has privacy rules.
     pub fingerprint: i64,
 }
 
@@ -107,7 +105,9 @@ impl Record {
         let mut record = Record::parse_without_id(raw)?;
         match record.get("_id").map(|id| (id.shape(), id.string())) {
             Some((Shape::String, Some(id))) => record.id = id.into_owned(),
-            Some((shape, _)) => return Err(Rejected::as_it_came(&record.raw, format!("_id is not a name but {}", shape.name()))),
+            Some((shape, _)) => {
+                return Err(Rejected::as_it_came(&record.raw, format!("_id is not a string but {}", shape.name())));
+            }
             None => return Err(Rejected::as_it_came(&record.raw, "no _id".to_owned())),
         }
         Ok(record)
@@ -459,13 +459,13 @@ mod tests {
     fn a_record_needs_an_id() {
         assert_eq!(parse(r#"{"_id":"a","n":1}"#).unwrap().id, "a");
         assert_eq!(parse(r#"{"name":"x"}"#).unwrap_err().reason, "no _id");
-        assert_eq!(parse(r#"{"_id":""}"#).unwrap_err().reason, "_id is not a name but an empty string");
+        assert_eq!(parse(r#"{"_id":""}"#).unwrap_err().reason, "_id is not a string but an empty string");
         assert_eq!(parse("[1]").unwrap_err().reason, "not an object but an array");
         assert_eq!(parse(r#"{"_id":"a\u0000"}"#).unwrap_err().reason, "_id has a NUL character");
     }
 
     #[test]
-    fn half_an_emoji_is_replaced_and_costs_no_record() {
+    fn half_a_surrogate_pair_is_replaced_and_the_record_is_kept() {
         let record = parse(r#"{"_id":"a","x":"cut \ud83d","y":"\ude00 \ud83d\ude00 \\ud83d"}"#).unwrap();
         assert_eq!(record.get("x").unwrap().tree(), "cut \u{fffd}");
         assert_eq!(record.get("y").unwrap().tree(), "\u{fffd} 😀 \\ud83d");
@@ -473,20 +473,20 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_by_a_nul_stay_apart() {
+    fn property_names_that_differ_by_a_nul_stay_different() {
         let record = parse(r#"{"_id":"a","k\u0000":1,"k\u2400":2,"k":3}"#).unwrap();
         assert_eq!(properties(&record), json!({"_id": "a", "k": 3, "k\u{2400}": 2, "k\u{2400}\u{2400}": 1}));
     }
 
     #[test]
-    fn nul_characters_are_removed_and_counted_and_names_stay_apart() {
+    fn nul_characters_are_removed_and_counted_and_property_names_stay_different() {
         let record = parse(r#"{"_id":"a","x":"b\u0000c","k\u0000":{"deep":["\u0000"]},"k":1}"#).unwrap();
         assert_eq!(properties(&record), json!({"_id": "a", "x": "bc", "k\u{2400}": {"deep": [""]}, "k": 1}));
         assert_eq!(record.sanitized_values, 2);
     }
 
     #[test]
-    fn absurd_numbers_fit_nowhere() {
+    fn numbers_beyond_the_range_of_numeric_do_not_fit() {
         for exponent in ["9223372036854775807", "-9223372036854775808", "99999999999999999999"] {
             assert!(!fits_numeric(&format!("1e{exponent}")), "{exponent}");
         }

@@ -1,7 +1,6 @@
-//! Points in time, in every form that the API writes one.
+//! Timestamps, in every format that the API uses.
 //!
-//! Nearly all of them look like `2023-07-11T08:00:00.000Z`, which is read by its digits; what looks
-//! different goes through the parsers of chrono.
+//! Nearly all look like `2023-07-11T08:00:00.000Z`, which is parsed by a fast path; other formats go through chrono.
 
 use std::borrow::Cow;
 
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_are_read_in_every_form_the_api_writes() {
+    fn timestamps_are_read_in_every_format_of_the_api() {
         reads(json!("2023-07-11T08:00:00.000Z"), "2023-07-11T08:00:00+00:00");
         reads(json!("2023-07-11T08:00:00.123Z"), "2023-07-11T08:00:00.123+00:00");
         reads(json!("2023-07-11T08:00:00Z"), "2023-07-11T08:00:00+00:00");
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_instant_is_not_taken_for_one() {
+    fn text_that_is_not_a_timestamp_is_not_read_as_one() {
         for value in [
             json!(""),
             json!("undefined"),
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_that_the_database_would_round_or_refuse_is_none() {
+    fn a_timestamp_that_postgresql_would_round_or_refuse_is_not_read() {
         for text in [
             "2023-07-11T08:00:00.123456789Z",
             "2023-07-11T08:00:00.0000000001Z",
@@ -152,7 +151,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn the_usual_form_is_read_as_chrono_reads_it(text in "[0-2][0-9]{3}-[0-1][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}Z") {
+        fn the_fast_path_for_timestamps_agrees_with_chrono(text in "[0-2][0-9]{3}-[0-1][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}Z") {
             let by_chrono = DateTime::parse_from_rfc3339(&text).ok().map(|instant| instant.to_utc());
             // A leap second is an instant to chrono; we know none.
             proptest::prop_assert_eq!(from_usual_form(&text), by_chrono.filter(|instant| instant.nanosecond() < 1_000_000_000));

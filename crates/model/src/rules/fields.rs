@@ -1,7 +1,7 @@
-//! What the user says of values by their names: of properties, of custom fields, or of all custom fields at once.
+//! A map from names of properties and custom fields to what the settings say about them.
 //!
-//! A property is named as Planhat has it, a custom field as `custom.<its name>`, and `custom` means all of them. What is
-//! said of a field by its own name goes before what is said of all.
+//! A property is named as at Planhat, a custom field as `custom.NAME`, and `custom` means all custom fields. An entry for one
+//! custom field takes precedence over the entry for all of them.
 
 use std::collections::HashMap;
 
@@ -24,18 +24,18 @@ impl<T> Default for FieldMap<T> {
 }
 
 impl<T: Copy> FieldMap<T> {
-    /// Says something of a name; returns what was said of it before.
+    /// Inserts a value for a name; returns the previous value.
     pub fn insert(&mut self, name: &str, what: T) -> Option<T> {
         match name.strip_prefix("custom.") {
             _ if name == "custom" => self.all_custom.replace(what),
-            // Somebody will think that this is how it is written, and a field that is called so does no harm.
+            // `custom.*` is an alias, because people will write it; a custom field called `*` is unlikely.
             Some("*") => self.all_custom.replace(what),
             Some(field) => self.custom.insert(field.to_owned(), what),
             None => self.properties.insert(name.to_owned(), what),
         }
     }
 
-    /// What is said of a value. A `custom` that is no object is what all custom fields are.
+    /// The entry for a property or custom field. A `custom` that is not an object gets the entry for all custom fields.
     pub fn of(&self, origin: Origin, name: &str) -> Option<T> {
         match origin {
             Origin::Property if name == "custom" => self.all_custom,
@@ -44,17 +44,17 @@ impl<T: Copy> FieldMap<T> {
         }
     }
 
-    /// What is said of custom fields by their names.
+    /// The entries for single custom fields.
     pub fn custom_values(&self) -> impl Iterator<Item = T> {
         self.custom.values().copied()
     }
 
-    /// All that is said, of whatever name.
+    /// All entries.
     pub fn values(&self) -> impl Iterator<Item = T> {
         self.properties.values().chain(self.custom.values()).chain(&self.all_custom).copied()
     }
 
-    /// All that is said, by origin and name; of all custom fields without one.
+    /// All entries, sorted by origin and name; the entry for all custom fields has no name.
     pub fn sorted_entries(&self) -> Vec<(Origin, Option<&str>, T)> {
         let properties = self.properties.iter().map(|(name, what)| (Origin::Property, Some(name.as_str()), *what));
         let custom = self.custom.iter().map(|(name, what)| (Origin::Custom, Some(name.as_str()), *what));
@@ -63,7 +63,7 @@ impl<T: Copy> FieldMap<T> {
         all
     }
 
-    /// A bit for each length that a name has of which anything is said: most names can be passed over by that alone.
+    /// A bit for each length of a name that has an entry, by which most names are skipped quickly.
     pub fn lengths(&self) -> u64 {
         let of_names = self.properties.keys().chain(self.custom.keys()).fold(0, |lengths, name| lengths | bit_of(name));
         if self.all_custom.is_some() { u64::MAX } else { of_names }
@@ -93,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn properties_and_custom_fields_of_the_same_name_are_two() {
+    fn a_property_and_a_custom_field_of_the_same_name_are_different() {
         let fields = fields(&["Tier", "custom.Tier", "custom.a.b, c"]);
         assert_eq!((fields.of(Property, "Tier"), fields.of(Custom, "Tier")), (Some(0), Some(1)));
         assert_eq!((fields.of(Custom, "a.b, c"), fields.of(Custom, "tier")), (Some(2), None));
     }
 
     #[test]
-    fn a_fields_own_name_goes_before_all_of_them() {
+    fn an_entry_for_a_custom_field_takes_precedence_over_the_entry_for_all_custom_fields() {
         for all in ["custom", "custom.*"] {
             let fields = fields(&[all, "custom.Tier"]);
             assert_eq!((fields.of(Custom, "Tier"), fields.of(Custom, "other")), (Some(1), Some(0)));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_twice_of_a_name_is_told() {
+    fn inserting_a_name_twice_returns_the_first_value() {
         let mut fields = fields(&["custom"]);
         assert_eq!(fields.insert("custom.*", 7), Some(0));
     }

@@ -1,18 +1,17 @@
-//! What of a record may be stored, and how: the user's rules for the properties of an object.
+//! Privacy rules: which values of a record may be stored, and how.
 //!
 //! ```text
-//! record -> the record as it may be kept: values left out, hashed, redacted -> everything else
+//! record -> the masked record: values removed, hashed or redacted -> everything else
 //! ```
 //!
-//! The rules are applied to a record as soon as its times have shown whether it is wanted, so whatever comes after
-//! (columns, misfits, overflow, hash, actions, quarantine, a dry run) knows no other record than this one.
+//! The rules are applied as soon as a record's times have decided that it is taken. Everything after that (columns, misfits,
+//! overflow, hash, actions, quarantine, a dry run) sees the masked record only.
 //!
-//! A record that cannot be stored and has no id is told from others by its text, and its text may not be kept. So it is
-//! told by a fingerprint of the whole text under a key: that of the hashes, else one that is made of the API token.
-//! Neither is in the database, so nobody can try out there what the text may have been; who has the token can read the
-//! record itself. The key is the same from run to run, so a record that is listed every day is one entry, which a key
-//! made for each run could not do; and rows may move, so the place in the listing could not either. With another token the
-//! entries of before go when everything is next compared.
+//! A record that cannot be stored and has no id is identified by its text, which may contain masked values. So it is
+//! identified by a fingerprint of the whole text under a key: the key of the hashes, or else one derived from the API token.
+//! Neither key is in the database, so nobody can guess texts there; and a person with the token can read the record
+//! anyway. The key is the same in every run, so a record that is listed every day is one entry. With another token, the next
+//! full scan removes the old entries.
 
 use std::borrow::Cow;
 
@@ -26,10 +25,10 @@ use crate::record::{Json, Shape};
 use crate::record::{Origin, Record, Rejected, is_whole_text};
 use crate::rules::FieldMap;
 
-/// What stands where a value was redacted.
+/// The text in place of a redacted value.
 pub const REDACTED: &str = "[redacted]";
 
-/// What becomes of a value.
+/// What a privacy rule does to a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     Include,
@@ -39,7 +38,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Whether something else, a text, stands in its place.
+    /// Whether the value is replaced by a text.
     pub fn masks(self) -> bool {
         matches!(self, Rule::Hash | Rule::Redact)
     }
@@ -49,29 +48,29 @@ impl Rule {
 #[derive(Debug, Clone)]
 pub struct Rules {
     by_name: FieldMap<Rule>,
-    /// Where anything is included by name, everything else is left out.
+    /// If any property is included by name, all others are excluded.
     only_included: bool,
     key: Option<HashKey>,
-    /// Under which key records without an id are told apart.
+    /// The key of the fingerprints of records without an id.
     identity: Option<HashKey>,
 }
 
 impl Rules {
-    /// Without a key, what would be hashed is redacted.
+    /// Without a key, values that should be hashed are redacted.
     pub fn new(by_name: FieldMap<Rule>, key: Option<&SecretString>) -> Rules {
         let only_included = by_name.values().any(|rule| rule == Rule::Include);
         let key = key.map(key_of);
         Rules { by_name, only_included, identity: key.clone(), key }
     }
 
-    /// Where there is no key of the hashes, records without an id are told apart under this secret.
+    /// Without a hash key, the fingerprints of records without an id use this secret.
     #[must_use]
     pub fn with_identity_key(mut self, secret: Option<&SecretString>) -> Rules {
         self.identity = self.identity.or_else(|| secret.map(key_of));
         self
     }
 
-    /// Tells rules from others that let something else through.
+    /// Identifies the rules: different rules have different fingerprints.
     pub fn fingerprint(&self) -> i64 {
         let key = self.key.as_ref().map(|key| hash_of(key, Json::trusted("\"\"")));
         xxh3_64(format!("{:?} {key:?}", self.by_name.sorted_entries()).as_bytes()).cast_signed()
@@ -82,7 +81,7 @@ impl Rules {
         let otherwise = if self.only_included { Rule::Exclude } else { Rule::Include };
         match (origin, name) {
             (Origin::Property, "_id") => Rule::Include,
-            // It is no object, so nobody can tell in it what there are rules for.
+            // It is not an object, so the fields that have rules cannot be found in it.
             (Origin::Property, "custom") if self.by_name.custom_values().any(|rule| rule != Rule::Include) => {
                 self.by_name.of(origin, name).filter(|rule| *rule != Rule::Include).unwrap_or(Rule::Redact)
             }
@@ -103,9 +102,9 @@ impl Rules {
         Ok(kept)
     }
 
-    /// What cannot be stored, as it may be kept: nothing of it where its values cannot be told.
+    /// Masks a rejected record. If it cannot be parsed, its text is withheld.
     pub fn apply_to_rejected(&self, rejected: Rejected) -> Rejected {
-        // A record that was not even read.
+        // A record whose text was not read.
         if !is_whole_text(&rejected.raw) {
             return rejected;
         }
@@ -163,7 +162,7 @@ impl Rules {
         };
         let is_id = (origin, name) == (Origin::Property, "_id");
         match self.of(origin, name) {
-            // An id is a text; whatever else stands there may have anything in it.
+            // An id is a string; an array or object in its place may contain anything.
             Rule::Include if is_id && matches!(value.shape(), Shape::Array | Shape::Object) => redacted(),
             Rule::Include => Some(Cow::Borrowed(value.as_written())),
             Rule::Exclude => None,
@@ -178,7 +177,7 @@ fn key_of(secret: &SecretString) -> HashKey {
     HashKey::new(secret.expose_secret().as_bytes())
 }
 
-/// What tells a text from others: the beginning of its HMAC-SHA256, for nothing else than this.
+/// The fingerprint of a text: the first bytes of its HMAC-SHA256, with a prefix that is used for nothing else.
 fn fingerprint_of(key: &HashKey, text: &str) -> i64 {
     let hash = key.bytes_of(&[b"planhat-sync quarantine\0", text.as_bytes()].concat());
     hash.into_iter().take(8).fold(0, |hash, byte| hash << 8 | i64::from(byte))
@@ -201,13 +200,13 @@ fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// What stands for no value tells nothing, and is told apart from one.
+/// Whether a text means "no value"; such texts are kept unmasked.
 fn means_nothing(text: &str) -> bool {
     matches!(text, "" | "undefined")
 }
 
 fn withheld(bytes: usize) -> String {
-    format!("(withheld: {bytes} bytes in which the values that there are rules for cannot be told)")
+    format!("(withheld: {bytes} bytes; the values that the privacy rules mask could not be located in them)")
 }
 
 /// A record with some of its values, as JSON.
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_excluded_is_not_there_and_what_is_redacted_says_so() {
+    fn excluded_values_are_absent_and_redacted_values_read_redacted() {
         check(
             &[("phone", Rule::Exclude), ("name", Rule::Redact), ("custom.Notes", Rule::Redact), ("custom.Age", Rule::Exclude)],
             json!({"_id": "a", "phone": "1", "name": ["Kim", {"Lee": 1}], "mrr": 1.50, "custom": {"Notes": 7, "Age": 40, "Tier": "A"}}),
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_value_there_is_nothing_to_mask() {
+    fn nulls_and_empty_values_are_not_masked() {
         check(
             &[("n", Rule::Hash), ("e", Rule::Redact), ("custom.u", Rule::Hash), ("gone", Rule::Redact)],
             json!({"_id": "a", "n": null, "e": "", "custom": {"u": "undefined"}}),
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn where_something_is_included_everything_else_is_not_there_but_what_is_masked() {
+    fn with_an_include_list_only_included_and_masked_properties_are_kept() {
         check(
             &[("name", Rule::Include), ("custom.Tier", Rule::Include), ("email", Rule::Redact)],
             json!({"_id": "a", "name": "Kim", "phone": "1", "email": "kim@acme.example", "custom": {"Tier": "A", "Age": 40}}),
@@ -305,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_custom_that_is_no_object_is_not_kept_where_there_are_rules_for_what_should_be_in_it() {
+    fn a_property_called_custom_that_is_not_an_object_is_redacted_if_custom_fields_have_rules() {
         let odd = json!({"_id": "a", "custom": "Age 40"});
         check(&[("custom.Age", Rule::Exclude)], odd.clone(), r#"{"_id":"a","custom":"[redacted]"}"#);
         check(&[("custom", Rule::Exclude)], odd.clone(), r#"{"_id":"a"}"#);
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_the_hmac_of_the_characters_so_that_anybody_with_the_key_can_make_it() {
+    fn a_hashed_value_is_its_hmac_sha256_so_that_anyone_with_the_key_can_compute_it() {
         let mut by_name = FieldMap::default();
         by_name.insert("x", Rule::Hash);
         // RFC 4231, test case 2.
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_values_have_equal_hashes_and_other_values_others() {
+    fn equal_values_have_equal_hashes_and_different_values_different_ones() {
         assert_eq!(hash(json!("10")), hash(json!(10)));
         assert_eq!(hash(json!({"a": 1, "b": [true]})), hash(serde_json::from_str(r#"{"b": [true], "a": 1}"#).unwrap()));
         assert_ne!(hash(json!(["ab"])), hash(json!(["a", "b"])));
@@ -345,23 +344,23 @@ mod tests {
     }
 
     #[test]
-    fn the_key_does_not_show_in_debug() {
+    fn the_hash_key_is_hidden_in_debug_output() {
         let shown = format!("{:?}", rules(&[("x", Rule::Hash)]));
         assert!(shown.ends_with("key: Some(HashKey), identity: Some(HashKey) }"), "{shown}");
     }
 
     #[test]
-    fn of_a_record_that_cannot_be_stored_nothing_is_kept_that_cannot_be_told() {
+    fn the_kept_text_of_a_rejected_record_is_masked_and_is_withheld_if_it_cannot_be_parsed() {
         let by_name = [("phone", Rule::Exclude), ("name", Rule::Redact)];
         assert_eq!(raw_of_rejected(&by_name, r#"{"phone":"1","n\u0061me":"Kim","x":2}"#), r#"{"name":"[redacted]","x":2}"#);
         assert_eq!(raw_of_rejected(&by_name, r#"{"_id":{"phone":"1"},"phone":"1","phone":"2"}"#), r#"{"_id":"[redacted]"}"#);
-        let withheld = "(withheld: 5 bytes in which the values that there are rules for cannot be told)";
+        let withheld = "(withheld: 5 bytes; the values that the privacy rules mask could not be located in them)";
         assert_eq!(raw_of_rejected(&by_name, r#""Kim""#), withheld);
         assert_eq!(raw_of_rejected(&by_name, "(not read: offset 7)"), "(not read: offset 7)");
     }
 
     #[test]
-    fn records_without_an_id_stay_apart_though_nothing_of_them_is_kept() {
+    fn masked_records_without_an_id_are_still_told_apart() {
         let mut by_name = FieldMap::default();
         by_name.insert("name", Rule::Redact);
         let under = |secret: Option<&str>| Rules::new(by_name.clone(), None).with_identity_key(secret.map(Into::into).as_ref());
@@ -381,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stored_before_there_was_a_rule_is_not_told_any_more() {
+    fn values_stored_before_a_rule_existed_are_masked_when_read() {
         let rules = rules(&[("phone", Rule::Exclude), ("email", Rule::Hash), ("name", Rule::Redact)]);
         let told = |name: &str, value: Value| rules.mask_stored(Origin::Property, name, value);
         assert_eq!(told("phone", json!(1)), REDACTED);
@@ -445,7 +444,7 @@ mod tests {
     proptest! {
         /// Whatever a record holds, what there is a rule for is not kept, and everything else is as it was.
         #[test]
-        fn no_value_survives_its_rule_and_no_other_is_touched(
+        fn privacy_rules_mask_exactly_the_values_they_name(
             ruled in proptest::collection::btree_map("[a-c\"\\\\é.]{1,2}", (any_value(), any::<bool>(), 0..3_usize), 0..6),
             free in proptest::collection::btree_map("[x-z\"\\\\é.]{1,2}", (any_value(), any::<bool>()), 0..6),
             has_id in any::<bool>(),

@@ -18,14 +18,14 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackfillRange {
     pub from: HistoryFrom,
-    /// Leaves out what lived on until then or longer.
+    /// Leaves out records that were active at this time or later.
     pub until: Option<DateTime<Utc>>,
 }
 
 /// How far back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryFrom {
-    /// As far as the settings say.
+    /// As far as sync.history says.
     Default,
     Since(DateTime<Utc>),
     Earliest,
@@ -37,7 +37,7 @@ pub enum HistoryFrom {
 pub enum ScanKind {
     /// A first load, or a backfill that goes back as far: from the beginning of a listing to its end.
     History,
-    /// A backfill of another part of history, with which no sync can go on.
+    /// A backfill of another part of history, which no sync can resume.
     Backfill,
     /// What changed: a daily run.
     Incremental,

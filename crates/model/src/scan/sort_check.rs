@@ -1,13 +1,12 @@
-//! A walk through a listing from the newest record down, which may stop early.
+//! The sort check of a sweep: a listing sorted by a time, newest first, that may be read only in part.
 //!
-//! The API documents `sort` but nobody promises that a given property is honoured, so the order is
-//! checked on every page, by instants. It holds when times do not increase and records without the
-//! time come last. Only a whole page past the window ends a sweep: times tie by the hundred after a
-//! bulk write. A page without any time ends it only after a time was seen: a listing that shows none
-//! says nothing about its order.
+//! The API documents `sort` but does not promise that every property is honoured, so the order is checked on every page.
+//! A listing is in order when its times do not increase and records without the time come last. Only a whole page before the
+//! window ends a sweep, because hundreds of records can share one time after a bulk edit. A page without any time ends it
+//! only after a time was seen: a listing that shows no time says nothing about its order.
 //!
-//! What moves neither of an object's sweep times (a `lastUpdated` alone, a computed value) is not seen
-//! by sweeps, but by a backfill.
+//! A change that moves none of an object's sweep times (`lastUpdated` alone, a computed value) is not found by a sweep. A full
+//! scan finds it.
 
 use chrono::{DateTime, Utc};
 
@@ -18,19 +17,19 @@ pub struct Sweep {
     object: &'static str,
     field: &'static str,
     since: DateTime<Utc>,
-    /// The first sweep of an object reads on to the end when its order does not hold.
+    /// The first sweep of an object reads an unsorted listing to its end.
     pub is_first: bool,
     lowest: Option<DateTime<Utc>>,
     missing: bool,
 }
 
-/// What a page says about the sweep.
+/// The result of checking a page of a sweep.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SortCheck {
     InOrder,
-    /// The order holds and all that follows is older than the window.
+    /// The listing is in order and all following records are older than the window.
     PastWindow,
-    /// The listing is not in this order; the text says so to the user.
+    /// The listing is not in order; the text is a warning for the user.
     OutOfOrder(String),
 }
 
@@ -39,7 +38,7 @@ impl Sweep {
         Sweep { object, field, since, is_first, lowest: None, missing: false }
     }
 
-    /// Judges a page. Where rows have `moved`, it begins somewhere before the end of the last one.
+    /// Checks a page. If rows have `moved`, the page begins before the end of the page before.
     pub fn check_page(&mut self, records: &[Record], moved: bool) -> SortCheck {
         if moved {
             (self.lowest, self.missing) = (None, false);
@@ -64,10 +63,10 @@ impl Sweep {
     fn warning(&self) -> String {
         let Sweep { object, field, .. } = self;
         if self.is_first {
-            format!("/{object} does not keep the order -{field}: read to the end")
+            format!("/{object} is not sorted by -{field}: read to the end")
         } else {
             format!(
-                "/{object} does not keep the order -{field}: an edit that moved nothing else may be missing until the next backfill"
+                "/{object} is not sorted by -{field}: an edit that changed no other time may be missed until the next full sync"
             )
         }
     }
@@ -94,19 +93,19 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_page_past_the_window_ends_it() {
+    fn only_a_whole_page_before_the_window_ends_a_sweep() {
         let mut sweep = sweep();
         assert_eq!(sweep.check_page(&page(&[Some(20), Some(10), Some(9)]), false), SortCheck::InOrder);
         assert_eq!(sweep.check_page(&page(&[Some(9), Some(9)]), false), SortCheck::PastWindow);
     }
 
     #[test]
-    fn a_record_at_the_very_instant_is_still_in() {
+    fn a_record_exactly_at_the_start_of_the_window_is_inside() {
         assert_eq!(sweep().check_page(&page(&[Some(10), Some(9)]), false), SortCheck::InOrder);
     }
 
     #[test]
-    fn records_without_the_time_may_only_come_last() {
+    fn records_without_the_sort_time_may_only_come_last() {
         let mut ends = sweep();
         assert_eq!(ends.check_page(&page(&[Some(20)]), false), SortCheck::InOrder);
         assert_eq!(ends.check_page(&page(&[None, None]), false), SortCheck::PastWindow);
@@ -115,19 +114,19 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_that_shows_no_time_says_nothing_about_its_order() {
+    fn a_listing_without_times_is_not_considered_unsorted() {
         assert_eq!(sweep().check_page(&page(&[None, None]), false), SortCheck::InOrder);
     }
 
     #[test]
-    fn the_order_is_checked_across_pages_too() {
+    fn the_sort_order_is_checked_across_pages() {
         let mut sweep = sweep();
         assert_eq!(sweep.check_page(&page(&[Some(20)]), false), SortCheck::InOrder);
         assert!(matches!(sweep.check_page(&page(&[Some(21)]), false), SortCheck::OutOfOrder(_)));
     }
 
     #[test]
-    fn rows_that_moved_start_the_check_anew() {
+    fn the_sort_check_restarts_after_rows_have_moved() {
         let mut sweep = sweep();
         assert_eq!(sweep.check_page(&page(&[Some(20)]), false), SortCheck::InOrder);
         assert_eq!(sweep.check_page(&page(&[Some(21)]), true), SortCheck::InOrder);

@@ -1,8 +1,7 @@
-//! Which records are in: the part of a workspace that a scan is about.
+//! The window of a scan: which records it takes.
 //!
-//! The API cannot be asked for changes, so every decision is taken here, on the client, and always in
-//! favour of the record: it is left out only when its own times prove that it is old. Storing a record
-//! twice costs nothing; leaving one out loses it.
+//! The API cannot be asked for changes, so the client decides, always in favour of the record: a record is left out only if
+//! its own times prove that it is old. Storing a record twice costs nothing; leaving one out loses it.
 
 use chrono::{DateTime, Utc};
 
@@ -12,29 +11,29 @@ use crate::record::Record;
 /// The records that a scan takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// A historical load: what has lived since then, and what has no time at all; of what lived on until
-    /// a later day nothing, if there is such a day.
+    /// A history scan: records active since then, and records without times; without records that were active on `until`
+    /// or later, if it is set.
     History { since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>> },
-    /// A daily run: what may have changed since then.
+    /// An incremental scan: records that may have changed since then.
     Incremental { since: DateTime<Utc>, history: DateTime<Utc> },
     /// Everything that is stored or belongs to history.
     Full { history: DateTime<Utc> },
 }
 
-/// What a window says of a record.
+/// Whether a window takes a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowVerdict {
     In,
-    /// It is older than history, and whether it changed can only be told by comparing it: it is in
-    /// if an earlier load has stored it.
+    /// The record is older than the history, and only a comparison shows whether it has changed: it is taken if it is
+    /// stored.
     IfStored,
-    /// Its times show that an earlier scan has stored it as it is, if it belongs to what is stored.
+    /// Its times show that it is unchanged since an earlier scan.
     Unchanged,
     Out,
 }
 
 impl Window {
-    /// Judges a record by the newest of its times.
+    /// Decides by the newest of the record's times.
     pub fn judge(self, object: &Object, record: &Record, newest: Option<DateTime<Utc>>) -> WindowVerdict {
         let in_history =
             |history| if newest.is_none_or(|newest| newest >= history) { WindowVerdict::In } else { WindowVerdict::IfStored };
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daily_run_takes_what_changed_at_or_after_the_instant() {
+    fn an_incremental_scan_takes_records_changed_at_or_after_its_start() {
         check(incremental(), "tasks", json!({"updatedAt": "2025-01-01T00:00:00Z"}), WindowVerdict::In);
         check(incremental(), "tasks", json!({"updatedAt": "2024-12-31T23:59:59.999Z"}), WindowVerdict::Unchanged);
         check(incremental(), "tasks", json!({"updatedAt": "2019-12-31T23:59:59.999Z"}), WindowVerdict::Unchanged);
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daily_run_compares_what_has_no_modification_time() {
+    fn an_incremental_scan_compares_records_without_a_modification_time() {
         check(incremental(), "licenses", json!({"fromDate": "2019-01-01T00:00:00Z"}), WindowVerdict::In);
         check(incremental(), "tasks", json!({"createdAt": "2022-01-01T00:00:00Z"}), WindowVerdict::In);
         check(incremental(), "companies", json!({"lastTouch": "2022-01-01T00:00:00Z"}), WindowVerdict::In);
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_history_is_compared_if_it_is_stored() {
+    fn a_stored_record_older_than_the_history_is_still_compared() {
         check(incremental(), "tasks", json!({"createdAt": "2019-01-01T00:00:00Z"}), WindowVerdict::IfStored);
         let full = Window::Full { history: day("2021-01-01") };
         check(full, "tasks", json!({"updatedAt": "2019-01-01T00:00:00Z"}), WindowVerdict::IfStored);
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn history_keeps_what_lived_since_then_and_what_has_no_time() {
+    fn a_history_scan_takes_records_active_since_its_start_and_records_without_times() {
         let history = Window::History { since: Some(day("2025-01-01")), until: None };
         check(history, "nps", json!({"npsDate": "2024-12-31T00:00:00Z"}), WindowVerdict::Out);
         let edited = json!({"createdAt": "2019-01-01T00:00:00Z", "updatedAt": "2025-01-01T00:00:00Z"});
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_of_history_leaves_out_what_lived_on() {
+    fn the_end_of_a_backfill_leaves_out_records_that_were_still_active() {
         let until = Window::History { since: Some(day("2019-01-01")), until: Some(day("2021-01-01")) };
         check(until, "tasks", json!({"updatedAt": "2020-12-31T23:59:59Z"}), WindowVerdict::In);
         check(until, "tasks", json!({"updatedAt": "2021-01-01T00:00:00Z"}), WindowVerdict::Out);

@@ -1,12 +1,10 @@
-//! Changes the type of one column in place, on the user's word.
+//! Changes the type of one column in place, for `planhat-sync retype`.
 //!
-//! Everything goes the way of the misfits: the column's values are moved to `_misfits`, the empty column
-//! gets its new type, and what fits is moved back, so that it does not matter which of them were misfits
-//! before. It is one transaction: it happens as a whole or not at all.
+//! All values of the column move to `_misfits`, the empty column gets its new type, and every value in `_misfits` that
+//! fits moves back. So it does not matter which values were misfits before. It is one transaction: all or nothing.
 //!
-//! What a column held is not always what Planhat sent: a day may have come as a number, and a number has
-//! become text. So all rows forget their hash, and the next time their records are read they are written
-//! again as Planhat has them.
+//! A column does not always hold what Planhat sent: a date may have arrived as a number, and a number may have become text. So
+//! the row hashes are reset, and the next sync that reads the records writes the rows again from Planhat.
 
 use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::{Column, Fit, fit};

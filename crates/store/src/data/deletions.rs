@@ -1,7 +1,7 @@
-//! Rows whose records are gone: found by what a full scan was not shown, and marked, never removed.
+//! Rows whose records were deleted at Planhat: found by the ids that a full scan did not list, and marked, never removed.
 //!
-//! The ids that were shown are kept in the database, a page to a row, with the position of the scan: so
-//! memory stays flat however many there are, and a scan that was killed goes on with all of them.
+//! The listed ids are stored in the database, one row per page, together with the checkpoint of the scan. So memory use
+//! does not grow with their number, and a scan that was killed resumes with all of them.
 
 use planhat_model::catalog::Object;
 use sqlx::PgConnection;
@@ -14,7 +14,7 @@ use crate::store_error::{StoreError, could_not};
 use crate::timeline::action_builder::{Action, references};
 use crate::timeline::action_table::write_actions;
 
-/// Notes ids that the full scan of an object was shown.
+/// Saves ids that the full scan of an object has listed.
 pub async fn save_listed_ids(db: &mut PgConnection, workspace: &str, object: &Object, ids: &[String]) -> Result<(), StoreError> {
     if ids.is_empty() {
         return Ok(());
@@ -29,7 +29,7 @@ pub async fn save_listed_ids(db: &mut PgConnection, workspace: &str, object: &Ob
     Ok(())
 }
 
-/// Some of the ids that were shown, the latest ones.
+/// Some of the listed ids, the latest ones.
 pub async fn some_listed_ids(
     db: &mut PgConnection,
     workspace: &str,
@@ -48,12 +48,12 @@ pub async fn some_listed_ids(
     .map_err(could_not("read what a scan has seen"))
 }
 
-/// How the rows of a table stand to what a full scan was shown.
+/// How many rows of a table a full scan has not listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnlistedRows {
     /// Rows that are not marked as deleted.
     pub rows: i64,
-    /// Those of them that were not shown.
+    /// Those of them that were not listed.
     pub unlisted: i64,
 }
 
@@ -73,7 +73,7 @@ pub async fn count_unlisted(db: &mut PgConnection, workspace: &str, object: &Obj
     Ok(UnlistedRows { rows, unlisted })
 }
 
-/// The first ids of rows that were not shown.
+/// The first ids of rows that were not listed.
 pub async fn unlisted(db: &mut PgConnection, workspace: &str, object: &Object, count: i32) -> Result<Vec<String>, StoreError> {
     join_by_hash(db).await?;
     let sql = Sql::new("select planhat__id from ")
@@ -100,7 +100,7 @@ async fn join_by_hash(db: &mut PgConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Marks rows as deleted, as a version of their own, each of them an action. Returns how many.
+/// Marks rows as deleted, and records an action for each. Returns how many.
 pub async fn mark_deleted(db: &mut PgConnection, target: Target<'_>, ids: &[String]) -> Result<u64, StoreError> {
     let sql = Sql::new("update ").table(target.schema, target.object.name).text(
         " set _deleted_at = now(), _synced_at = now(), _run_id = $2 where planhat__id = any($1) and _deleted_at is null

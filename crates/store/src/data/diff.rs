@@ -19,7 +19,7 @@ use super::upsert::{RowCounts, Target};
 use crate::sql::Sql;
 use crate::store_error::{StoreError, could_not};
 
-/// What storing some rows comes to.
+/// The difference between the rows of a page and the stored rows.
 #[derive(Debug)]
 pub struct PageDiff<'a> {
     pub counts: RowCounts,

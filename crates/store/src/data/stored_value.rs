@@ -70,7 +70,7 @@ impl ColumnRules<'_> {
             return value;
         }
         let masked = serde_json::from_str(value.get()).map(|value| self.masked(column, value));
-        // What cannot be read may hold anything.
+        // A text that cannot be parsed may contain anything.
         to_raw_value(&masked.unwrap_or_else(|_| REDACTED.into())).unwrap_or_default()
     }
 
@@ -159,7 +159,7 @@ impl Stored<Changes> {
             });
             serde_json::to_string(&kept.collect::<BTreeMap<_, _>>())
         });
-        // What cannot be read may hold anything.
+        // A text that cannot be parsed may contain anything.
         kept.unwrap_or_else(|_| "{}".to_owned())
     }
 }

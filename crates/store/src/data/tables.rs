@@ -1,7 +1,7 @@
-//! The tables of the data: one per object, with a column per property.
+//! The data tables: one per object, with a column per property.
 //!
-//! Tables and columns are only ever added, so views and grants on them survive. The map of columns in
-//! `planhat_sync.columns` is what counts; a table that a user dropped is made again from it.
+//! Tables and columns are only ever added, so that users' views and grants stay valid. The column map in
+//! `planhat_sync.columns` is authoritative: a table that a user dropped is created again from it.
 
 use std::collections::HashSet;
 
@@ -120,10 +120,10 @@ const OWN_COLUMNS: [(&str, &str); 8] = [
     ),
     ("_first_seen_at", "when the record was first stored"),
     ("_synced_at", "when this version was written"),
-    ("_deleted_at", "when the record was found gone at Planhat; null while it is there"),
+    ("_deleted_at", "when the record was found deleted at Planhat; null while it exists there"),
     ("_run_id", "the run that wrote this version, see planhat_sync.runs"),
-    ("_misfits", "values that do not fit the type of their column, by column name; the column itself is null"),
-    ("_overflow", "values for which the table has no column, or the row no room, under their Planhat names"),
+    ("_misfits", "type mismatches: values that do not fit the type of their column, by column name; the column itself is null"),
+    ("_overflow", "values that have no column, or no room in the row, by their Planhat names"),
 ];
 
 /// Adds columns to a table and to the map. `position` is the number of columns there are already.

@@ -1,10 +1,9 @@
-//! Writes the rows of a page, unchanged ones excepted.
+//! Writes the rows of a page, except unchanged ones.
 //!
-//! The hashes of the page's rows are asked for first: an idle day then writes nothing at all, no row,
-//! no WAL, no bloat. New and changed rows go over in one statement each, as an array of texts for each column, which
-//! PostgreSQL reads as exactly as it would those of a COPY, and as fast; a COPY waits for the network twice, and on TCP,
-//! by this driver, for a delayed acknowledgement of 40 ms besides. A column that a row does not mention becomes NULL: the
-//! record is whole, so what it lacks was cleared at Planhat.
+//! The stored row hashes are read first, so a sync without changes writes nothing: no row, no WAL, no bloat. New and changed
+//! rows are sent in one statement each, as an array of texts per column, which PostgreSQL parses as exactly and as fast as a
+//! COPY; a COPY waits for the network twice and, with this driver over TCP, for a delayed acknowledgement of 40 ms. A column that a
+//! row does not contain becomes NULL: the record is complete, so a missing value was cleared at Planhat.
 
 use planhat_model::catalog::Object;
 use planhat_model::flatten::{Columns, Row};
@@ -19,7 +18,7 @@ use crate::store_error::{StoreError, could_not};
 use crate::timeline::action_builder::{ActionPolicy, actions_of_page};
 use crate::timeline::action_table::write_actions;
 
-/// What became of the rows of a page.
+/// How many rows of a page were inserted, updated, restored or unchanged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowCounts {
     pub inserted: u64,
@@ -56,7 +55,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Stores rows as `upsert` does, and where PostgreSQL refuses, halves them until it is known which.
+/// Stores rows as `upsert` does; if PostgreSQL refuses them, bisects them until the refused rows are known.
 pub async fn upsert_bisecting(
     db: &mut PgConnection,
     target: Target<'_>,
@@ -132,7 +131,7 @@ async fn retry_narrowed(
 }
 
 impl RowCounts {
-    /// Whether the table is as it was.
+    /// Whether nothing was changed.
     pub fn changed_nothing(self) -> bool {
         RowCounts { unchanged: 0, ..self } == RowCounts::default()
     }
@@ -157,7 +156,7 @@ pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>])
     Ok(compared.counts)
 }
 
-/// The same where it may be that somebody else has inserted a row meanwhile.
+/// The same, when another session may have inserted a row in the meantime.
 async fn upsert_racing(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<RowCounts, StoreError> {
     let compared = compare(&mut *db, target, rows).await?;
     let actions = actions_of_page(&mut *db, target, &compared).await?;

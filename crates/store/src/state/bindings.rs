@@ -1,8 +1,8 @@
-//! Which workspace fills a schema: the fingerprint of its token and its host, and stored ids by which another
-//! token can prove that it is the same workspace.
+//! Which workspace a schema is bound to: the fingerprint of its token, its host, and stored ids by which another token can
+//! prove that it belongs to the same workspace.
 //!
-//! Without it, the token of another workspace would write into the tables of the first, and a comparison of
-//! everything would mark the rows of the first as deleted.
+//! Without this, the token of another workspace would write into the tables of the first, and a full scan would mark the
+//! rows of the first as deleted.
 
 use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
@@ -33,7 +33,7 @@ pub enum Proof {
     FirstSync,
     /// Stored records were found by their ids.
     StoredRecords,
-    /// The user says so.
+    /// A person ran `planhat-sync adopt`.
     Adopt,
 }
 
@@ -47,7 +47,7 @@ impl Proof {
     }
 }
 
-/// What a schema is bound to; none if that was never noted.
+/// What a schema is bound to; none if it was never bound.
 pub async fn binding(db: &mut PgConnection, workspace: &str) -> Result<Option<Binding>, StoreError> {
     query_as("select key::text, fingerprint, host, bound_at, proven_by from planhat_sync.workspaces where workspace = $1")
         .bind(workspace)
@@ -71,8 +71,8 @@ pub struct NewBinding<'a> {
     pub proof: Proof,
 }
 
-/// Binds a schema, which keeps the key that it has; false if it is bound to something else than what was `known` by now.
-/// Whoever calls it then compares what stands there.
+/// Binds a schema; an existing key is kept. False if the binding is no longer the one that was `known`; the caller then
+/// compares the current binding.
 pub async fn bind(
     db: &mut PgConnection,
     workspace: &str,
@@ -121,12 +121,12 @@ pub async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, 
     .map_err(could_not("look for tables"))
 }
 
-/// Whether a table has any row, one that is marked as deleted too.
+/// Whether a table has any row, including rows marked as deleted.
 pub async fn has_ever_had_rows(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, StoreError> {
     has_any_row(db, schema, object.name).await
 }
 
-/// Whether anything has been noted in the timeline.
+/// Whether the timeline has any action.
 pub async fn has_actions(db: &mut PgConnection, schema: &str) -> Result<bool, StoreError> {
     match actions_table_exists(&mut *db, schema).await {
         Ok(true) => has_any_row(db, schema, TABLE).await,

@@ -26,7 +26,7 @@ const UNSAVED_PAGES: u32 = 20;
 /// How far a scan has come, and what it is about. It may have been begun in an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct ScanProgress {
-    /// When it began: changes after this may have been missed and are the next scan's business.
+    /// When the scan began: later changes may have been missed and are left to the next scan.
     pub started_at: DateTime<Utc>,
     /// Older records are left out.
     pub since: Option<DateTime<Utc>>,
@@ -39,7 +39,7 @@ pub struct ScanProgress {
     pub overlap_id: Option<String>,
     /// The latest modification seen.
     pub newest_change_at: Option<DateTime<Utc>>,
-    /// Which rules there were for what may be kept when it began, if there were any.
+    /// The fingerprint of the privacy rules when the scan began; none if there were none.
     pub rules_fingerprint: Option<i64>,
 }
 
@@ -312,7 +312,7 @@ pub async fn cursor(db: &mut PgConnection, workspace: &str, object: &Object) -> 
         .map_err(could_not("read the watermark"))
 }
 
-/// The scans of an object that were begun and not ended, at most one of a kind.
+/// The unfinished scans of an object, at most one of each kind.
 pub async fn unfinished_scans(
     db: &mut PgConnection,
     workspace: &str,
@@ -345,8 +345,8 @@ pub async fn unfinished_scans(
         .collect()
 }
 
-/// Moves the cursor, never backwards, and writes nothing if it does not move. Returns where the watermark
-/// stands.
+/// Moves the cursor, never backwards, and writes nothing if it does not move. Returns the watermark after
+/// that.
 pub async fn move_cursor(
     db: &mut PgConnection,
     workspace: &str,
@@ -376,7 +376,7 @@ pub async fn move_cursor(
         .map_err(could_not("read the watermark"))
 }
 
-/// Ends a scan, so that the next one starts from the beginning.
+/// Deletes the checkpoint of a scan, so that the next scan starts from the beginning.
 async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, kind: ScanKind) -> Result<(), StoreError> {
     query("delete from planhat_sync.scans where workspace = $1 and object = $2 and scan = $3")
         .bind(workspace)
@@ -396,8 +396,8 @@ async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, kind:
     Ok(())
 }
 
-/// Ends the historical load, if there is one, that asked for no more than the usual history when it began: now
-/// all of that has been read.
+/// Ends an unfinished history scan that covered no more than sync.history when it began: a full scan has read all of
+/// that now.
 pub async fn end_covered_history(
     db: &mut PgConnection,
     workspace: &str,
@@ -425,7 +425,7 @@ pub async fn end_scans(db: &mut PgConnection, workspace: &str, object: &Object) 
     Ok(())
 }
 
-/// Forgets how far all objects were read, and how they stood: what follows is read from another workspace, or nothing is stored.
+/// Deletes cursors, checkpoints and states of all objects: the next rows come from another workspace, or nothing is stored.
 pub async fn reset_workspace(db: &mut PgConnection, workspace: &str) -> Result<(), StoreError> {
     for forget in [
         "delete from planhat_sync.scans where workspace = $1",
@@ -438,7 +438,7 @@ pub async fn reset_workspace(db: &mut PgConnection, workspace: &str) -> Result<(
     Ok(())
 }
 
-/// Forgets how far an object was read: its table is gone, so it is loaded from the beginning.
+/// Deletes the cursor and checkpoints of an object: its table was dropped, so it is loaded from the beginning.
 pub async fn reset_object(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<(), StoreError> {
     end_scans(&mut *db, workspace, object).await?;
     query("delete from planhat_sync.cursors where workspace = $1 and object = $2")

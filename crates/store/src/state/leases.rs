@@ -1,7 +1,8 @@
-//! One run at a time on a workspace.
+//! Leases: one run at a time on a workspace, and one daemon.
 //!
-//! The lease is a row with a heartbeat, not a session lock, so that it works behind a connection
-//! pooler. A run that stops beating (killed, machine gone) is marked interrupted by the next one.
+//! A lease is a row that its holder renews, not a session lock, so that it works behind a connection pooler. When a run
+//! stops renewing its lease (it was killed, its machine failed), the next run takes the lease over and marks the old run as
+//! interrupted.
 
 use std::time::Duration;
 
@@ -11,34 +12,34 @@ use sqlx::{Connection as _, FromRow, PgConnection};
 use crate::sql::{query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not};
 
-/// How often a run says that it is alive.
+/// How often a holder renews its lease.
 pub const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// A lease without a heartbeat for this long may be taken over.
+/// A lease that was not renewed for this long is stale and may be taken over.
 pub const STALE_AFTER: Duration = Duration::from_secs(90);
 
-/// A process that wants a lease.
+/// Identifies a process that acquires a lease.
 #[derive(Debug, Clone)]
 pub struct ProcessIdentity {
-    /// For the person who finds the lease taken.
+    /// For people: shown when the lease is held.
     pub name: String,
-    /// Which process that is, for another one on the same machine; empty where that cannot be told.
+    /// Identifies the process on its machine; empty if unknown.
     pub process: String,
-    /// What tells this process from every other one, anywhere.
+    /// A random id that identifies the process anywhere.
     pub instance: String,
 }
 
-/// Whose lease may be taken.
+/// When a lease may be taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takeover {
-    /// The lease of a run without a heartbeat.
+    /// If it is stale.
     IfStale,
-    /// That run's too: its process is known to be dead.
+    /// Also if it is the lease of this run, whose process is known to have exited.
     IfOwnerExited(i64),
-    /// Anybody's: no other process can be using this database.
+    /// Always: no other process can use this database.
     Always,
 }
 
-/// Who is at work.
+/// The run that holds the lease.
 #[derive(Debug, Clone, FromRow)]
 pub struct LeaseHolder {
     pub run_id: i64,
@@ -49,7 +50,8 @@ pub struct LeaseHolder {
     pub renewed_at: DateTime<Utc>,
 }
 
-/// Starts a run and takes the lease for it; `Err(held)` inside when another run has it, of which nothing is left then.
+/// Starts a run and acquires the lease for it; the inner `Err` is the holder if another run has the lease, and then no run
+/// was started.
 pub async fn acquire_lease(
     db: &mut PgConnection,
     workspace: &str,
@@ -61,7 +63,7 @@ pub async fn acquire_lease(
         if let Some(run_id) = try_acquire_lease(&mut *db, workspace, command, holder, takeover).await? {
             return Ok(Ok(run_id));
         }
-        // Whoever had it may have given it back since.
+        // The holder may have released it in the meantime.
         if let Some(held) = lease_holder(&mut *db, workspace).await? {
             return Ok(Err(held));
         }
@@ -114,7 +116,7 @@ async fn try_acquire_lease(
 /// Runs that seem to be at work beside the one that holds the lease have died.
 async fn mark_interrupted(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), StoreError> {
     query(
-        "update planhat_sync.runs set status = 'interrupted', finished_at = now(), reason = 'its process ended without a word'
+        "update planhat_sync.runs set status = 'interrupted', finished_at = now(), reason = 'its process ended without recording a result'
          where workspace = $1 and status = 'running' and id <> $2",
     )
     .bind(workspace)
@@ -139,11 +141,11 @@ async fn lease_holder(db: &mut PgConnection, workspace: &str) -> Result<Option<L
 /// A lease as its holder finds it.
 #[derive(Debug, Clone, Copy, FromRow)]
 pub struct RenewedLease {
-    /// Another run has asked for it.
+    /// Another run has requested it.
     pub is_requested: bool,
 }
 
-/// Says that the run is alive. None when the lease is no longer its own.
+/// Renews the lease of a run; none if the run no longer holds it.
 pub async fn renew_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<RenewedLease>, StoreError> {
     query_as(
         "update planhat_sync.leases set renewed_at = now() where workspace = $1 and run_id = $2
@@ -157,8 +159,8 @@ pub async fn renew_lease(db: &mut PgConnection, workspace: &str, run_id: i64) ->
 }
 
 /// The fence of a commit: fails if the run has lost its lease, and keeps it from being taken over until the transaction
-/// has ended. So a run that was paused for minutes cannot commit over its successor. It comes last in a transaction:
-/// whoever renews the lease waits for it.
+/// has ended. So a process that was frozen for minutes cannot commit after another run has taken over. The fence comes last in
+/// a transaction, because the renewal of the lease waits for it.
 pub async fn fence(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), StoreError> {
     let holds = query("select from planhat_sync.leases where workspace = $1 and run_id = $2 for share")
         .bind(workspace)
@@ -169,7 +171,7 @@ pub async fn fence(db: &mut PgConnection, workspace: &str, run_id: i64) -> Resul
     holds.map(|_| ()).ok_or(StoreError::LeaseLost { run_id })
 }
 
-/// Asks a run for its lease. False when there is nothing to wait for: it is free, or another run's.
+/// Requests the lease from the run that holds it; false if there is nothing to wait for: it is stale, or another run has it.
 pub async fn request_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, StoreError> {
     let asked = query(
         "update planhat_sync.leases set requested_at = now()
@@ -184,8 +186,8 @@ pub async fn request_lease(db: &mut PgConnection, workspace: &str, run_id: i64) 
     Ok(asked.rows_affected() == 1)
 }
 
-/// Leaves the lease to whoever takes it, and the run as it is should nobody give it back: interrupted, but not
-/// finished. False when it was lost before.
+/// Yields the lease: any run may acquire it now. The run is marked as interrupted but not finished, in case it never
+/// reacquires the lease. False if the lease was lost before.
 pub async fn yield_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, StoreError> {
     let freed = query("update planhat_sync.leases set renewed_at = to_timestamp(0) where workspace = $1 and run_id = $2")
         .bind(workspace)
@@ -197,7 +199,7 @@ pub async fn yield_lease(db: &mut PgConnection, workspace: &str, run_id: i64) ->
         return Ok(false);
     }
     query(
-        "update planhat_sync.runs set status = 'interrupted', reason = 'made way for another run; goes on when that has ended'
+        "update planhat_sync.runs set status = 'interrupted', reason = 'paused for another run; continues when that has ended'
          where id = $1 and status = 'running'",
     )
     .bind(run_id)
@@ -207,8 +209,8 @@ pub async fn yield_lease(db: &mut PgConnection, workspace: &str, run_id: i64) ->
     Ok(true)
 }
 
-/// Takes the lease back for a run that made way. False while another run has it; or while nobody has
-/// taken it yet, unless that is no longer waited for.
+/// Reacquires the lease for a run that yielded it. False while another run holds it, and while no run has acquired it yet,
+/// unless `even_if_unclaimed`.
 pub async fn reacquire_lease(
     db: &mut PgConnection,
     workspace: &str,
@@ -253,7 +255,7 @@ pub(super) async fn release_lease(db: &mut PgConnection, run_id: i64) -> Result<
     Ok(())
 }
 
-/// The daemon that looks after a workspace, as others find it.
+/// The daemon that holds the daemon lease of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct DaemonLeaseHolder {
     pub holder: String,
@@ -276,28 +278,28 @@ impl DaemonLeaseHolder {
     }
 }
 
-/// What can be seen of a process from here.
+/// What is known about a process on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessState {
     Running,
     Exited,
-    /// It runs elsewhere, or nothing is shown of it.
+    /// It runs on another machine, or its state is hidden.
     Unknown,
 }
 
-/// What became of the wish for the lease of the daemon.
+/// The result of acquiring the daemon lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DaemonLease {
-    /// It is ours, in place of another one where there was one.
+    /// Acquired; `from` is the previous holder, if there was one.
     Acquired {
         from: Option<DaemonLeaseHolder>,
     },
     HeldBy(DaemonLeaseHolder),
 }
 
-/// Makes this the daemon of the workspace, unless another one is there. One that is idle asks nothing of the database, so
-/// that a database which suspends itself may do so; on another machine nobody can tell it from a dead one: it is replaced,
-/// and finds that out before its next run.
+/// Acquires the daemon lease of the workspace, unless another daemon holds it. An idle daemon does not renew its lease, so that
+/// a database that suspends itself can do so. Seen from another machine, an idle daemon looks like one that has exited: its
+/// lease is taken over, and it finds that out before its next run.
 pub async fn acquire_daemon_lease(
     db: &mut PgConnection,
     workspace: &str,
@@ -347,7 +349,7 @@ pub async fn acquire_daemon_lease(
     }
 }
 
-/// Says that the daemon is there. False when another one has taken its place.
+/// Renews the daemon lease; false if another daemon has taken it over.
 pub async fn renew_daemon_lease(db: &mut PgConnection, workspace: &str, ours: &ProcessIdentity) -> Result<bool, StoreError> {
     let renewed = query("update planhat_sync.daemons set renewed_at = now() where workspace = $1 and instance = $2")
         .bind(workspace)
@@ -373,7 +375,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_holds_its_lease_while_it_is_known_to_live_or_has_just_said_so() {
+    fn a_daemon_lease_blocks_others_while_its_process_runs_or_has_renewed_it_recently() {
         let ours = ProcessIdentity { name: String::new(), process: String::new(), instance: "ours".to_owned() };
         let holds = |instance: &str, is_stale, process| {
             let instance = instance.to_owned();

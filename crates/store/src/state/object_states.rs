@@ -1,7 +1,7 @@
-//! How each object stands: one row an object, written with what a run came to.
+//! The state of each object: one row per object, written together with the result of a run.
 //!
-//! Who asks whether the data is fresh (`status`, `/metrics`, the daemon) reads as many rows as there are objects, however
-//! many runs there were.
+//! `status`, `/metrics` and the daemon read freshness from here: as many rows as there are objects, however many runs there
+//! were.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ use crate::state::quarantined::quarantined;
 use crate::state::run_history::{Figures, ObjectRun, ObjectStatus, PastRun, recent_runs};
 use crate::store_error::{StoreError, could_not};
 
-/// What the latest run of an object did, and how complete the object is. It is one object in `status --json`, where the
-/// fields are flat.
+/// The state of an object: the result of its latest run, and how complete it is. It is one object in `status --json`,
+/// where the fields are flat.
 #[derive(Debug, Clone, Serialize, FromRow)]
 pub struct ObjectState {
     #[serde(skip)]
@@ -32,14 +32,14 @@ pub struct ObjectState {
     #[serde(flatten)]
     pub figures: Figures,
     pub watermark: Option<DateTime<Utc>>,
-    /// When everything was last compared, and what is gone found out.
+    /// When the last full scan began.
     pub reconciled_at: Option<DateTime<Utc>>,
     /// A historical load has begun and is not complete.
     pub load_unfinished: bool,
     pub has_table: bool,
 }
 
-/// How a workspace stands.
+/// The state of a workspace.
 #[derive(Debug, Default)]
 pub struct WorkspaceOverview {
     pub latest_run: Option<PastRun>,
@@ -96,7 +96,7 @@ pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec
     .map_err(could_not("read the state of the objects"))
 }
 
-/// Notes how an object stands after a run. A success, and that it could be read, stay on record when later runs bring neither.
+/// Saves the state of an object after a run. The last success and the last time it could be read are kept if this run has neither.
 pub(super) async fn save_object_state(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), StoreError> {
     let is_good = matches!(of.status, ObjectStatus::Succeeded | ObjectStatus::Partial);
     query(

@@ -1,8 +1,8 @@
-//! The messages that others have yet to get, and what was told last.
+//! The outbox: messages that are not delivered yet, and the state of the workspace that was announced last.
 //!
-//! A message and the state it tells are one commit. Who sends one claims it before: no lock is held while the
-//! receiver takes its time, and two processes do not send the same. They go out in their order, one after the
-//! other, since "recovered" before "failed" would leave the receiver with the wrong one.
+//! A message and the announced state are one commit. A process claims a message before it sends it, so no lock is held while
+//! the receiver responds, and two processes do not send the same message. Messages are sent in order, one after the
+//! other, because "recovered" before "failed" would leave the receiver with the wrong state.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use sqlx::{FromRow, PgConnection};
 use crate::sql::{query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not};
 
-/// A message on its way to the database.
+/// A message that is to be stored in the outbox.
 #[derive(Debug, Clone)]
 pub struct Message {
     pub event_id: String,
@@ -24,7 +24,7 @@ pub struct Message {
     pub attempts: i32,
 }
 
-/// A message that is ours to send for a while.
+/// A message that this process has claimed and sends now.
 #[derive(Debug, Clone, FromRow)]
 pub struct ClaimedMessage {
     pub id: i64,
@@ -34,7 +34,7 @@ pub struct ClaimedMessage {
     pub attempts: i32,
 }
 
-/// What was told last, locked until the end of the transaction: who tells next goes by it.
+/// The announced state, locked until the end of the transaction, so that announcements are made one after the other.
 pub async fn announced_state<T: DeserializeOwned + Default>(db: &mut PgConnection, workspace: &str) -> Result<T, StoreError> {
     query("insert into planhat_sync.announced_states (workspace) values ($1) on conflict do nothing")
         .bind(workspace)
@@ -47,7 +47,7 @@ pub async fn announced_state<T: DeserializeOwned + Default>(db: &mut PgConnectio
             .fetch_one(db)
             .await
             .map_err(could_not("read what was told last"))?;
-    // Another version may have written what this one does not know; a state told twice does less harm than one untold.
+    // Another version may have written a state that this one cannot read; announcing a state twice is better than never.
     Ok(serde_json::from_value(state.0).unwrap_or_default())
 }
 
@@ -79,7 +79,7 @@ pub async fn queue_notification(db: &mut PgConnection, workspace: &str, message:
     Ok(())
 }
 
-/// News is a reason to try again what waits before it, but for what its receiver asked to wait with.
+/// A new message makes the waiting ones due at once, except those whose receiver sent Retry-After.
 pub async fn retry_notifications_now(db: &mut PgConnection, workspace: &str) -> Result<(), StoreError> {
     query(
         "update planhat_sync.notifications set next_attempt_at = greatest(now(), not_before)
@@ -93,7 +93,7 @@ pub async fn retry_notifications_now(db: &mut PgConnection, workspace: &str) -> 
     Ok(())
 }
 
-/// Forgets what is older than that, whether it was delivered or not.
+/// Deletes messages older than `keep`, delivered or not.
 pub async fn delete_old_notifications(db: &mut PgConnection, workspace: &str, keep: Duration) -> Result<(), StoreError> {
     query("delete from planhat_sync.notifications where workspace = $1 and created_at < now() - make_interval(secs => $2)")
         .bind(workspace)
@@ -104,7 +104,7 @@ pub async fn delete_old_notifications(db: &mut PgConnection, workspace: &str, ke
     Ok(())
 }
 
-/// Takes the first message that waits, if it is due and nobody else is sending it.
+/// Claims the first waiting message, if it is due and no other process is sending it.
 pub async fn claim_notification(
     db: &mut PgConnection,
     workspace: &str,
@@ -150,7 +150,7 @@ pub async fn notification_delivered(db: &mut PgConnection, id: i64) -> Result<()
     Ok(())
 }
 
-/// Notes a failed attempt, and when the next one is: after `delay`, or never. Not if somebody else has made another attempt since.
+/// Records a failed attempt and the time of the next one: after `delay`, or never. Ignored if another process has made an attempt since.
 pub async fn notification_failed(
     db: &mut PgConnection,
     claimed: &ClaimedMessage,

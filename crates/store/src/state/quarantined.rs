@@ -1,7 +1,7 @@
-//! Records that cannot be stored at all are kept as they came, once each, until they are whole or gone.
+//! The quarantine: records that cannot be stored, kept as Planhat sent them, one entry per record.
 //!
-//! A record is known by its id, or by its text where it has none. A page of them is one statement, and no statement of
-//! a page reads more of the table than the entries that it is about, however many there are.
+//! A record is identified by its id, or by its text if it has none. The records of a page are written in one statement, and no
+//! statement reads more of the table than the entries it concerns.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,11 +17,11 @@ use crate::data::stored_value::Stored;
 use crate::sql::{query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not};
 
-/// A record with what of it is kept.
+/// A rejected record and the text that is kept of it.
 #[derive(Debug)]
 pub struct NewQuarantineEntry<'a> {
     pub rejected: &'a Rejected,
-    /// Its text, or in round brackets why there is none, or not all of it.
+    /// The text, or in round brackets why it is missing or incomplete.
     pub raw: Cow<'a, str>,
 }
 
@@ -86,8 +86,8 @@ pub async fn release_stored(db: &mut PgConnection, workspace: &str, object: &Obj
     Ok(released.rows_affected())
 }
 
-/// Releases what a run that read the whole object has not seen any more. A record without an id can
-/// only be told by its content: mended at Planhat, it comes as another one.
+/// Deletes the entries that a run over the whole object has not listed again. A record without an id is identified by its
+/// content: when it is corrected at Planhat, it looks like another record.
 pub async fn release_unlisted(db: &mut PgConnection, workspace: &str, object: &Object, run_id: i64) -> Result<(), StoreError> {
     query("delete from planhat_sync.quarantine where workspace = $1 and object = $2 and run_id is distinct from $3")
         .bind(workspace)

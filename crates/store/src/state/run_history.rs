@@ -1,4 +1,4 @@
-//! What ran, and what came of it: the record that `runs` shows.
+//! The history of runs, as `planhat-sync runs` shows it.
 
 use chrono::{DateTime, Utc};
 use planhat_model::scan::ScanKind;
@@ -95,7 +95,7 @@ pub struct ObjectRun {
     pub status: ObjectStatus,
     /// Why it was skipped, failed or is partial, or what to be warned of.
     pub reason: Option<String>,
-    /// What a person can do about it.
+    /// A hint: what a person can do about it.
     pub hint: Option<String>,
     /// Whether Planhat let us read it.
     #[serde(skip)]
@@ -109,7 +109,7 @@ pub struct ObjectRun {
     pub watermark: Option<DateTime<Utc>>,
 }
 
-/// Notes what became of an object in a run, and how it stands now.
+/// Records the result of an object in a run, and its state.
 pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), StoreError> {
     let Figures {
         fetched,
@@ -164,14 +164,14 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     save_object_state(db, run_id, of).await
 }
 
-/// Why a run or an object is not good, and what a person can do about it.
+/// Why a run or an object did not succeed, and what a person can do about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     pub reason: Option<String>,
     pub hint: Option<String>,
 }
 
-/// Notes how many requests a run has sent.
+/// Records how many requests a run has sent.
 pub async fn record_calls(db: &mut PgConnection, run_id: i64, calls: i64) -> Result<(), StoreError> {
     query("update planhat_sync.runs set calls = $2 where id = $1")
         .bind(run_id)
@@ -182,9 +182,9 @@ pub async fn record_calls(db: &mut PgConnection, run_id: i64, calls: i64) -> Res
     Ok(())
 }
 
-/// Ends a run and releases its lease. One that was taken for dead meanwhile stays so.
+/// Ends a run and releases its lease. A run that was marked as interrupted in the meantime stays so.
 pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, why: &Explanation) -> Result<(), StoreError> {
-    // In the order of whoever takes a lease over, so that neither waits for the other.
+    // In the same order as a takeover of the lease, so that the two transactions cannot deadlock.
     lease::release_lease(&mut *db, run_id).await?;
     query(
         "update planhat_sync.runs set status = $2, reason = $3, hint = $4, finished_at = now()
@@ -224,13 +224,13 @@ pub async fn run_of(db: &mut PgConnection, workspace: &str, run_id: i64) -> Resu
     Ok(past_runs(db, workspace, Some(run_id), 1).await?.pop())
 }
 
-/// Of one that seems to be at work, and has not kept its lease for too long, that is said.
+/// A running run whose lease is stale gets a reason that says so.
 async fn past_runs(db: &mut PgConnection, workspace: &str, run_id: Option<i64>, count: i64) -> Result<Vec<PastRun>, StoreError> {
     query_as(
         "select id, command, status, started_at, finished_at, hint, calls as calls,
              case when status = 'running' and not exists (select from planhat_sync.leases
                       where leases.run_id = runs.id and renewed_at >= now() - make_interval(secs => $4))
-                 then 'it gives no sign of life: its process has probably ended, which the next run notes'
+                 then 'it has not renewed its lease: its process has probably ended; the next run will mark it as interrupted'
                  else reason end as reason
          from planhat_sync.runs
          where workspace = $1 and ($2::bigint is null or id = $2) order by id desc limit $3",
@@ -274,7 +274,7 @@ pub async fn objects_of_run(db: &mut PgConnection, run_id: i64) -> Result<Vec<Pa
     .map_err(could_not("read what a run did"))
 }
 
-/// When the last run of that command began that was good, at least in part.
+/// When the last run of this command began that succeeded, at least in part.
 pub async fn last_good_start(db: &mut PgConnection, workspace: &str, command: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
     query_scalar(
         "select max(started_at) from planhat_sync.runs

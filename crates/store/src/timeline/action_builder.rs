@@ -22,11 +22,11 @@ use crate::data::upsert::Target;
 use crate::sql::Sql;
 use crate::store_error::{StoreError, could_not};
 
-/// How the timeline is kept.
+/// The settings of the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimelineOptions {
     pub enabled: bool,
-    /// Whether what a load brings is noted as created.
+    /// Whether a load records its new rows as created.
     pub initial: bool,
     /// How long an action is kept; zero for ever.
     pub keep: Duration,
@@ -42,7 +42,7 @@ impl Default for TimelineOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionPolicy {
     None,
-    /// A load whose new rows are not news.
+    /// All but created rows: for a load.
     ExceptCreated,
     All,
 }
@@ -57,7 +57,7 @@ impl TimelineOptions {
     }
 }
 
-/// What became of a record.
+/// What happened to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ActionKind {
     Created,
@@ -84,14 +84,14 @@ pub(crate) struct Action {
     pub(super) record_id: String,
     pub(super) company_id: Option<String>,
     pub(super) end_user_id: Option<String>,
-    /// None where only we know: when it was seen.
+    /// None if Planhat does not tell: then it happened when it was seen.
     pub(super) happened_at: Option<DateTime<Utc>>,
     /// JSON: column to old and new value.
     pub(super) changes: Option<String>,
 }
 
-/// The actions that storing a page comes to; to be asked for before its rows are written. A row that is written
-/// again without a change in any column is none.
+/// The actions for a page; to be computed before its rows are written. A row that is written again without a change in any
+/// column gives no action.
 pub(crate) async fn actions_of_page(
     db: &mut PgConnection,
     target: Target<'_>,
@@ -145,7 +145,7 @@ async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -
     Ok(changes.into_iter().map(changed).collect())
 }
 
-/// Reads off records what their actions say besides.
+/// Builds actions from records: references and times.
 struct ActionBuilder<'a> {
     object: &'a Object,
     /// Times that a change may move, with their columns.
@@ -173,7 +173,7 @@ impl<'a> ActionBuilder<'a> {
                 .or_else(|| first_of(object.created))
                 .or_else(|| time_of_id(row.id))
                 .or_else(|| record.newest_of(object.times())),
-            // A time that this change has not moved is that of an earlier one.
+            // A time that this change has not moved belongs to an earlier change.
             ActionKind::Updated => first_of(object.occurred).or_else(|| {
                 let has_moved = |property: &&Property<'_>| {
                     let is_among = |column| changed.as_ref().is_some_and(|changed| changed.columns.contains(column));
@@ -272,7 +272,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_reference_is_the_one_id_that_is_named() {
+    fn a_reference_is_read_only_if_it_names_exactly_one_id() {
         let check = |value: Value, expected: Option<&str>| assert_eq!(reference(&value).as_deref(), expected, "{value}");
         check(json!("a"), Some("a"));
         check(json!(["a"]), Some("a"));
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_tells_when_it_was_made() {
+    fn the_creation_time_is_read_from_an_object_id() {
         let check = |id: &str, expected: Option<&str>| {
             assert_eq!(time_of_id(id).map(|at| at.to_rfc3339()).as_deref(), expected, "{id}");
         };

@@ -14,11 +14,11 @@ use crate::store_error::{StoreError, could_not};
 
 /// The table in the data schema.
 pub(crate) const TABLE: &str = "actions";
-/// What `listen` wants to know.
+/// The channel of LISTEN and NOTIFY.
 pub(super) const CHANNEL: &str = "planhat_actions";
 
-/// Writes actions and tells who listens, at commit. It should come shortly before that: whoever else has actions to
-/// write waits.
+/// Writes actions, and notifies listeners at commit. It should come shortly before the commit, because other transactions
+/// with actions wait for it.
 pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, actions: &[Action]) -> Result<(), StoreError> {
     if target.action_policy == ActionPolicy::None || actions.is_empty() {
         return Ok(());
@@ -53,8 +53,8 @@ pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, act
     Ok(())
 }
 
-/// Until the end of the transaction nobody else gives out ids of actions. What others may have read must not be forgotten
-/// and its ids be given out again, so this transaction does wait for the disk.
+/// Until the end of the transaction no other transaction assigns action ids. A crash must not lose actions that a consumer
+/// may have read and assign their ids again, so this transaction waits for the disk.
 async fn lock_action_ids(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
     query(
         "select pg_advisory_xact_lock(hashtextextended($1 || '.actions', 0)), set_config('synchronous_commit',
@@ -87,7 +87,7 @@ pub async fn create_actions_table(db: &mut PgConnection, schema: &str) -> Result
         return Ok(());
     }
     lock_action_ids(&mut *db, schema).await?;
-    // Somebody else may have made it meanwhile.
+    // Another process may have created it in the meantime.
     if actions_table_exists(&mut *db, schema).await? {
         return Ok(());
     }
@@ -105,7 +105,7 @@ pub async fn create_actions_table(db: &mut PgConnection, schema: &str) -> Result
     Ok(())
 }
 
-/// Whether the table of actions is there; an error if it is somebody else's.
+/// Whether the actions table exists; an error if it was not created by planhat-sync.
 pub(crate) async fn actions_table_exists(db: &mut PgConnection, schema: &str) -> Result<bool, StoreError> {
     let found: Option<(bool, Vec<String>)> = query_as(
         "select relkind in ('r', 'p'), array(select attname::text from pg_attribute
@@ -179,7 +179,7 @@ mod tests {
     use planhat_model::catalog;
 
     #[test]
-    fn no_object_is_called_as_the_timeline_is() {
+    fn no_object_has_the_name_of_the_timeline_table_or_view() {
         assert!(!catalog::OBJECTS.iter().any(|object| [TABLE, "timeline"].contains(&object.name)));
     }
 }

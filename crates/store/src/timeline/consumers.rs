@@ -15,7 +15,7 @@ pub async fn consumer_position(db: &mut PgConnection, workspace: &str, consumer:
         .map_err(could_not("read the position of a consumer"))
 }
 
-/// Notes how far a consumer has read, never less far than before.
+/// Saves the position of a consumer, which never moves back.
 pub async fn save_consumer_position(
     db: &mut PgConnection,
     workspace: &str,

@@ -21,8 +21,8 @@ const LISTENER_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const PING_AFTER: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Rings when actions have been committed, as far as that can be heard: not through a pooler, nor where the one
-/// connection there is has other work. Who waits for it looks for himself now and then.
+/// Notifies when actions have been committed, if LISTEN works: not through a pooler, and not with the single connection of
+/// the embedded database. So its users also poll.
 #[derive(Debug)]
 pub struct ActionListener {
     notify: Arc<Notify>,
@@ -39,7 +39,7 @@ impl ActionListener {
             let listening = async move {
                 loop {
                     let Err(error) = listen(&own, &shared).await;
-                    tracing::debug!(error = %Chain(&error), "cannot hear of new actions: looking for them now and then");
+                    tracing::debug!(error = %Chain(&error), "cannot listen for new actions: polling for them instead");
                     tokio::time::sleep(Duration::from_secs(10)).await;
                 }
             };
@@ -67,7 +67,7 @@ async fn listen(pool: &sqlx::PgPool, notify: &Notify) -> Result<std::convert::In
     loop {
         match timeout(PING_AFTER, listener.recv()).await {
             Ok(heard) => _ = heard?,
-            // A connection that has gone silent has no more to tell: whoever is there answers.
+            // A connection without notifications may have stalled: a live server answers this.
             Err(_) => _ = in_time(query("select 1").execute(&mut listener)).await?,
         }
         notify.notify_one();

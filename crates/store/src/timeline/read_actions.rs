@@ -44,10 +44,10 @@ pub struct PastAction {
     pub changed: Option<String>,
 }
 
-/// Which actions are wanted.
+/// Which actions are selected.
 #[derive(Debug, Clone, Default)]
 pub struct ActionFilter {
-    /// All where none is named.
+    /// All objects if empty.
     pub objects: Vec<String>,
     pub kinds: Vec<String>,
     /// An id.

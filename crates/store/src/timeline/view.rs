@@ -11,11 +11,11 @@ use crate::sql::{Sql, query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not};
 
 pub(crate) const VIEW: &str = "timeline";
-/// By which a view is known to be ours.
+/// The beginning of the view's comment, by which a view of planhat-sync is recognised.
 const ABOUT: &str = "What happened, for people, kept by planhat-sync: each action with the names of company and end user, what \
      changed in words, and the record as it is now.";
 
-/// Makes the view, or makes it anew where there are tables that it does not know of.
+/// Creates the view, or recreates it if there are new tables.
 pub async fn create_timeline_view(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
     query("select set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(hashtextextended($1 || '.timeline', 0))")
         .bind(schema)
@@ -41,7 +41,7 @@ pub async fn create_timeline_view(db: &mut PgConnection, schema: &str) -> Result
     Ok(())
 }
 
-/// What has the view's name.
+/// The relation that has the view's name.
 #[derive(FromRow)]
 struct ExistingRelation {
     is_view: bool,
