@@ -1,6 +1,6 @@
-//! A database of an earlier release goes on where it was: nothing is written again, and nothing is lost.
+//! A database of an earlier release continues where it was: no row is written again, and nothing is lost.
 //!
-//! What the baseline wrote is kept as SQL, see `migrations/README.md`. Whatever is changed since has to come out of it.
+//! What the baseline wrote is kept as SQL, see `migrations/README.md`. Every later change starts from it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -45,7 +45,7 @@ fn objects() -> Vec<&'static Object> {
     OBJECTS.iter().map(|name| catalog::object(name).unwrap()).collect()
 }
 
-/// What must not change: who wrote each row and when, and all actions.
+/// What must not change: the transaction and time that wrote each row, and all actions.
 async fn written_so_far(sync: &TestSync) -> Vec<String> {
     let mut written = Vec::new();
     for table in OBJECTS {
@@ -64,7 +64,7 @@ async fn watermarks(sync: &TestSync) -> Vec<DateTime<Utc>> {
 }
 
 #[tokio::test]
-async fn a_database_that_the_baseline_wrote_goes_on_and_no_row_is_written_again() {
+async fn a_sync_continues_in_a_database_that_the_baseline_wrote_and_writes_no_row_again() {
     let sync = upgraded().await;
     let (written, before) = (written_so_far(&sync).await, watermarks(&sync).await);
     assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "1", "a full scan of tasks was stopped half-way");
@@ -86,7 +86,7 @@ async fn a_database_that_the_baseline_wrote_goes_on_and_no_row_is_written_again(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_baseline_wrote_is_there_for_the_commands() {
+async fn the_commands_show_what_the_baseline_wrote() {
     let mut tool = Tool::new().set("DATABASE_URL", &database_of(BASELINE).await).set("PLANHAT_API_TOKEN", "nobodys");
     let actions = tool.run(&["actions", "--json", "--kind", "updated"]).stdout;
     assert!(actions.contains("a phase that has passed"), "{actions}");

@@ -132,7 +132,7 @@ impl Rules {
     /// one: nothing of it where its values cannot be told.
     pub fn mask_stored_record(&self, stored: &str) -> String {
         if !is_whole_text(stored) {
-            // Behind our words in brackets stands what they say it is: the beginning of a text.
+            // Our words in brackets are followed by the beginning of a text.
             return if stored.contains(") ") { withheld(stored.len()) } else { stored.to_owned() };
         }
         let raw = RawValue::from_string(stored.to_owned()).ok();
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_was_stored_before_there_were_rules_is_not_told_any_more() {
+    fn a_text_that_was_stored_before_there_were_rules_is_shown_masked() {
         let rules =
             rules(&[("phone", Rule::Exclude), ("email", Rule::Hash), ("name", Rule::Redact), ("custom.Age", Rule::Redact)]);
         let Value::String(hash) = hash(json!("x")) else { panic!("a hash is a text") };

@@ -1,8 +1,8 @@
 //! Values as they are in the database, and the one way out for them: masked by the rules of their object.
 //!
-//! A value may be from before there was a rule for it. Whoever reads one would have to remember that, so nobody has to:
-//! a statement that reads a table of the data schema returns only what is [`Guarded`], in which a value is a [`Stored`]
-//! one, and that cannot be opened without the rules.
+//! A value may be from before there was a rule for it, and each caller that reads one would have to remember that. The types
+//! remember it instead: a statement that reads a table of the data schema returns only [`Guarded`] results, in which each
+//! value is a [`Stored`] one, and a `Stored` value cannot be opened without the rules.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -196,7 +196,7 @@ impl Stored<String> {
     }
 
     /// The text of a record in quarantine, and why it is there. The reason may quote the record; where less of that is
-    /// shown than is stored, it is told in the words that it has in common with others.
+    /// shown than is stored, only the words that it has in common with others are shown.
     pub(crate) fn masked_record(self, reason: Stored<String>, sqlstate: Option<&str>, rules: Option<&Rules>) -> (String, String) {
         let (Stored(text), Stored(reason)) = (self, reason);
         let Some(rules) = rules else { return (text, reason) };
@@ -239,19 +239,19 @@ mod tests {
         Rules::new(fields, None)
     }
 
-    /// Checks what is told of changes, where the old values alone are stored ones, and where all are.
+    /// Checks what is shown of changes: if only the old values are stored ones, and if all are.
     fn check(changes: Value, expected_where_old: Value, expected: Value) {
         let (columns, rules) = (columns(), email_redacted());
         let stored = Stored(Changes(changes.to_string()));
         let under = |rules| ColumnRules { rules, columns: &columns };
-        let told = |text: String| serde_json::from_str::<Value>(&text).unwrap();
-        assert_eq!(told(stored.clone().masked_where_old(under(Some(&rules)))), expected_where_old);
-        assert_eq!(told(stored.clone().masked(under(Some(&rules)))), expected);
+        let parsed = |text: String| serde_json::from_str::<Value>(&text).unwrap();
+        assert_eq!(parsed(stored.clone().masked_where_old(under(Some(&rules)))), expected_where_old);
+        assert_eq!(parsed(stored.clone().masked(under(Some(&rules)))), expected);
         assert_eq!(stored.masked(under(None)), changes.to_string(), "without rules it is as it was");
     }
 
     #[test]
-    fn of_what_changed_that_is_told_which_no_rule_is_about() {
+    fn changes_are_shown_masked_by_the_rules_of_their_columns() {
         check(
             json!({"planhat__name": {"old": "Kim", "new": "Lee"}, "planhat__email": {"old": "k", "new": "l"}}),
             json!({"planhat__name": {"old": "Kim", "new": "Lee"}, "planhat__email": {"old": REDACTED, "new": "l"}}),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_told_unless_no_rule_is_about_it() {
+    fn a_value_too_deep_to_parse_is_redacted_unless_its_column_is_included() {
         let (columns, rules) = (columns(), email_redacted());
         let deep = format!("{}7{}", "[".repeat(200), "]".repeat(200));
         let changes = |column: &str| format!(r#"{{"{column}":{{"old":{deep},"new":null}}}}"#);
@@ -281,10 +281,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_told_only_where_no_rule_is_about_any_property_that_may_have_named_it() {
+    fn a_reference_is_shown_only_if_no_rule_is_about_a_property_that_may_have_named_it() {
         let rules = email_redacted();
-        let told = |names: &[&str]| Stored("c1".to_owned()).masked_reference(Some(&rules), names);
-        assert_eq!((told(&["_id"]), told(&["name", "email"]), told(&[])), (Some("c1".into()), None, Some("c1".into())));
+        let shown = |names: &[&str]| Stored("c1".to_owned()).masked_reference(Some(&rules), names);
+        assert_eq!((shown(&["_id"]), shown(&["name", "email"]), shown(&[])), (Some("c1".into()), None, Some("c1".into())));
     }
 
     #[test]
