@@ -122,7 +122,10 @@ impl PlanhatSettings {
             "https" => {}
             "http" if is_this_machine => {}
             _ => {
-                return bad("planhat.base_url", "must begin with https://, so that nobody on the network path can read the token");
+                return bad(
+                    "planhat.base_url",
+                    "must begin with https://, so that nobody on the network path can read the token",
+                );
             }
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -300,7 +303,7 @@ mod tests {
         setting "daemon.stuck_after" is "0s": each run would count as stuck from its start; the default is "30min"
         setting "notify.stale_after" is "0s": the data would be stale as soon as it is stored; the default is "26h"
         setting "daemon.stuck_after" is "1m", shorter than the "3m" that a single answer may take (planhat.request_timeout), so that a run would count as stuck while it waits for an answer; "30m" works
-        setting "daemon.schedule" cannot be used: "0 3 31 2 *" never comes; "0 3 * * *" is every day at 03:00
+        setting "daemon.schedule" cannot be used: "0 3 31 2 *" never occurs; "0 3 * * *" is every day at 03:00
         setting "daemon.schedule" cannot be used: "0 0 0 1 1 * 2020" names years, after which no run would start; leave them out ("0 3 * * *" is every day at 03:00)
         setting "daemon.jitter" cannot be used: 10m is longer than the 5m between two runs of "*/5 * * * *", so that a run could start after the next one is due; 30s works
         "#);

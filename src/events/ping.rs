@@ -168,7 +168,7 @@ mod tests {
         for (url, problem) in [
             ("http://h/ping?status=up", "has a query"),
             ("http://h/ping/slug?create=1&state=ok", "has a query"),
-            ("http://h/api/push/T?status=down", "another status than up"),
+            ("http://h/api/push/T?status=down", "whose status is not up"),
             ("ftp://h/ping", "has to begin with"),
             ("h/ping", "has to begin with"),
         ] {

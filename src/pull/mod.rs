@@ -90,7 +90,7 @@ async fn pull_by(client: &ObjectClient, ctx: &Context<'_>, mode: Mode, report: &
             Step::Scan(next) => next,
         };
         if let Some(lost) = lost {
-            warn!("{lost}: resuming from what the database has kept");
+            warn!("{lost}: resuming from the last checkpoint that the database kept");
         }
     }
 }

@@ -173,7 +173,7 @@ fn a_token_with_invalid_characters_is_refused_before_it_is_sent_and_not_shown() 
 fn an_unknown_object_is_reported_with_the_most_similar_name() {
     insta::assert_snapshot!(Tool::new().set("PLANHAT_API_TOKEN", "x").run(&["sync", "companys"]).all(), @r#"
     exit 2
-    error: unknown object "companys"; did you mean "companies"? (there are companies, endusers, licenses, opportunities, projects, tasks, tickets, nps, conversations, assets, churn, issues, users, invoices, campaigns, objectives, sales, workflows, workspaces, timeentries, timesheets, deals, lineitems, products, customfields)
+    error: unknown object "companys"; did you mean "companies"? (the objects are companies, endusers, licenses, opportunities, projects, tasks, tickets, nps, conversations, assets, churn, issues, users, invoices, campaigns, objectives, sales, workflows, workspaces, timeentries, timesheets, deals, lineitems, products, customfields)
     hint: config/default.toml in the source lists every setting; `planhat-sync --help` lists the common ones
     "#);
 }
@@ -226,7 +226,7 @@ async fn an_unreachable_host_is_not_tried_again_for_every_object() {
     drop(simulator);
     let ran = tool.set("PLANHAT_SYNC__SYNC__CONCURRENCY", "1").set_and_run("PLANHAT_API_URL", "http://127.0.0.1:9", &["sync"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
-    assert!(ran.stdout.contains("the run ended before 12 of the objects were tried"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("the run ended before 12 of the objects were synced"), "{}", ran.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -357,13 +357,13 @@ async fn status_shows_how_fresh_each_object_is_and_exits_with_0_or_1() {
     exit 0
     1 of 2 objects fresh; users failed, but still fresh enough; 1 skipped: the token may not read nps
     last run: sync 3 (partial), [instant], [instant]
-    ┌───────────┬───────────────┬─────────────┬─────────────────────────┬─────────────────────────┬─────────────────────────┬─────────┬──────────┬─────────┬─────────┬───────────┬───────┐
-    │ object    ┆ state         ┆ last result ┆ last success            ┆ watermark               ┆ all compared            ┆ fetched ┆ inserted ┆ updated ┆ deleted ┆ unchanged ┆ time  │
-    ╞═══════════╪═══════════════╪═════════════╪═════════════════════════╪═════════════════════════╪═════════════════════════╪═════════╪══════════╪═════════╪═════════╪═══════════╪═══════╡
-    │ companies ┆ fresh         ┆ succeeded   ┆ [instant] ┆ [instant] ┆ [instant] ┆       3 ┆        0 ┆       0 ┆       0 ┆         3 ┆ [time] │
-    │ users     ┆ not yet stale ┆ failed      ┆ [instant] ┆ [instant] ┆ [instant] ┆       0 ┆        0 ┆       0 ┆       0 ┆         0 ┆ [time] │
-    │ nps       ┆ skipped       ┆ skipped     ┆ never                   ┆ never                   ┆ never                   ┆       0 ┆        0 ┆       0 ┆       0 ┆         0 ┆ [time] │
-    └───────────┴───────────────┴─────────────┴─────────────────────────┴─────────────────────────┴─────────────────────────┴─────────┴──────────┴─────────┴─────────┴───────────┴───────┘
+    ┌───────────┬─────────────┬─────────────┬─────────────────────────┬─────────────────────────┬─────────────────────────┬─────────┬──────────┬─────────┬─────────┬───────────┬───────┐
+    │ object    ┆ state       ┆ last result ┆ last success            ┆ watermark               ┆ all compared            ┆ fetched ┆ inserted ┆ updated ┆ deleted ┆ unchanged ┆ time  │
+    ╞═══════════╪═════════════╪═════════════╪═════════════════════════╪═════════════════════════╪═════════════════════════╪═════════╪══════════╪═════════╪═════════╪═══════════╪═══════╡
+    │ companies ┆ fresh       ┆ succeeded   ┆ [instant] ┆ [instant] ┆ [instant] ┆       3 ┆        0 ┆       0 ┆       0 ┆         3 ┆ [time] │
+    │ users     ┆ still fresh ┆ failed      ┆ [instant] ┆ [instant] ┆ [instant] ┆       0 ┆        0 ┆       0 ┆       0 ┆         0 ┆ [time] │
+    │ nps       ┆ skipped     ┆ skipped     ┆ never                   ┆ never                   ┆ never                   ┆       0 ┆        0 ┆       0 ┆       0 ┆         0 ┆ [time] │
+    └───────────┴─────────────┴─────────────┴─────────────────────────┴─────────────────────────┴─────────────────────────┴─────────┴──────────┴─────────┴─────────┴───────────┴───────┘
     users failed: could not read users from offset 0: /users answered 403 Forbidden; it could be read until [instant]
       hint: give the private app back its read access to users in Planhat, or leave it out of planhat.objects
     nps skipped: could not read nps from offset 0: /nps answered 403 Forbidden
@@ -632,7 +632,7 @@ fn a_backfill_range_that_ends_before_it_begins_is_refused() {
 fn a_backfill_that_ends_before_the_default_history_begins_is_refused() {
     let ran = Tool::new().set("PLANHAT_API_TOKEN", "x").run(&["backfill", "--until", "2001-01-01"]);
     assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("2001-01-01\nhint: --until has to be later than where the history begins"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2001-01-01\nhint: --until must be later than the start of the history"), "{}", ran.stderr);
 }
 
 #[test]

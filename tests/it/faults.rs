@@ -224,41 +224,46 @@ async fn truncated_json_is_requested_again() {
 
 #[tokio::test]
 async fn invalid_utf8_is_requested_again() {
-    is_sat_out_or_said(body(*b"[{\"_id\": \"00100\", \"name\": \"\xff\xfe\"}]"), "not a list of records").await;
+    is_sat_out_or_said(body(*b"[{\"_id\": \"00100\", \"name\": \"\xff\xfe\"}]"), "not answer with a list of records").await;
 }
 
 #[tokio::test]
 async fn an_object_in_place_of_a_list_is_requested_again() {
     is_sat_out_or_said(
         ScriptedAnswer::json(200, json!({"data": [], "total": 1})),
-        "not a list of records: an object with data, total",
+        "not answer with a list of records but with: an object with data, total",
     )
     .await;
 }
 
 #[tokio::test]
 async fn an_error_object_in_place_of_a_list_is_requested_again() {
-    is_sat_out_or_said(ScriptedAnswer::json(200, json!({"message": "odd"})), "not a list of records: odd").await;
+    is_sat_out_or_said(ScriptedAnswer::json(200, json!({"message": "odd"})), "not answer with a list of records but with: odd")
+        .await;
 }
 
 #[tokio::test]
 async fn a_string_in_place_of_a_list_is_requested_again() {
-    is_sat_out_or_said(ScriptedAnswer::json(200, json!("Private Person")), "not a list of records: a string").await;
+    is_sat_out_or_said(
+        ScriptedAnswer::json(200, json!("Private Person")),
+        "not answer with a list of records but with: a string",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn null_in_place_of_a_list_is_requested_again() {
-    is_sat_out_or_said(ScriptedAnswer::json(200, Value::Null), "not a list of records: null").await;
+    is_sat_out_or_said(ScriptedAnswer::json(200, Value::Null), "not answer with a list of records but with: null").await;
 }
 
 #[tokio::test]
 async fn html_in_place_of_a_list_is_requested_again() {
-    is_sat_out_or_said(html(200), "not a list of records: <html> <body>").await;
+    is_sat_out_or_said(html(200), "not answer with a list of records but with: <html> <body>").await;
 }
 
 #[tokio::test]
 async fn an_empty_body_is_requested_again() {
-    is_sat_out_or_said(body(""), "not a list of records: (empty)").await;
+    is_sat_out_or_said(body(""), "not answer with a list of records but with: (empty)").await;
 }
 
 #[tokio::test]

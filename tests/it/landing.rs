@@ -127,10 +127,10 @@ async fn columns_are_typed_named_and_described() {
     let described = "select string_agg(format('%s %s -- %s', attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum)), E'\n' order by attname)
         from pg_attribute where attrelid = 'planhat.companies'::regclass and attnum > 0";
     insta::assert_snapshot!(sync.one(described).await, @"
-    _deleted_at timestamp with time zone -- when the record was found gone at Planhat; null while it is there
+    _deleted_at timestamp with time zone -- when the record was found deleted at Planhat; null while it exists there
     _first_seen_at timestamp with time zone -- when the record was first stored
-    _misfits jsonb -- values that do not fit the type of their column, by column name; the column itself is null
-    _overflow jsonb -- values for which the table has no column, or the row no room, under their Planhat names
+    _misfits jsonb -- type mismatches: values that do not fit the type of their column, by column name; the column itself is null
+    _overflow jsonb -- values that have no column, or no room in the row, by their Planhat names
     _row_hash bigint -- hash of the record as it came, behind 8 bits that say by which version; one with the same hash is not written again
     _run_id bigint -- the run that wrote this version, see planhat_sync.runs
     _synced_at timestamp with time zone -- when this version was written

@@ -28,7 +28,7 @@ async fn a_request_that_is_retried_says_for_which_run_object_and_page() {
 
     let ran = tool.run(&["sync", "companies"]);
 
-    let retried = line(&ran.stderr, "asking /companies again");
+    let retried = line(&ran.stderr, "retrying a request to /companies");
     let expected = json!({
         "workspace": "planhat", "run_id": 1, "command": "sync", "object": "companies",
         "offset": 0, "limit": 100, "listing": "_id", "wait_ms": 0,

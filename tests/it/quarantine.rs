@@ -204,7 +204,7 @@ async fn a_run_keeps_a_limited_number_of_texts_of_limited_length() {
             1 (the first 131071 of 400011 bytes) {"name":"éééééé
             1 {"name":"Project 0"}
             1 {"name":"Project 1"}
-            3 (not kept: 20 bytes; a run keeps the texts of 3 re
+            3 (not kept: 20 bytes; a run keeps the texts of at m
             "#);
         }
     }
@@ -371,7 +371,7 @@ async fn quarantine_retry_stores_records_once_the_constraint_that_refused_them_i
     let users = tool.run(&["quarantine", "retry", "users"]);
     assert!(
         users.code == 3
-            && users.stdout.contains("users: stored 0 records, 0 refused again, 1 record in quarantine; the rest has no id"),
+            && users.stdout.contains("users: stored 0 records, 0 refused again, 1 record in quarantine; the others have no id"),
         "{}",
         users.all()
     );
@@ -415,7 +415,7 @@ async fn a_dropped_quarantine_entry_comes_back_when_its_record_is_listed_again()
     assert_eq!(dropped.code, 2, "{}", dropped.all());
     assert_eq!(
         dropped.stdout,
-        "dropped 1 record; a record that Planhat lists again and that still cannot be stored comes back\n"
+        "deleted 1 record; a record that Planhat lists again and that still cannot be stored comes back\n"
     );
     assert!(dropped.stderr.contains("the quarantine has no entry 4711"), "{}", dropped.all());
     assert_eq!(tool.run(&["quarantine", "list", "users"]).stdout, "nothing is in quarantine\n");
@@ -443,7 +443,7 @@ async fn temporarily_unreadable_declarations_fail_a_first_load_and_decide_no_typ
         let reason = failed.run.reason.unwrap();
         assert_eq!(failed.run.status, ObjectStatus::Failed, "{reason}");
         assert!(
-            reason.starts_with("could not read the declared types of the custom fields of projects have: /customfields"),
+            reason.starts_with("could not read the declared types of the custom fields of projects: /customfields"),
             "{reason}"
         );
         assert_eq!(sync.one("select to_regclass('planhat.projects')::text").await, "");

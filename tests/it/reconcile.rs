@@ -196,7 +196,7 @@ async fn few_requests_by_id_are_sent_if_most_unlisted_records_still_exist() {
     let full = sync.full_sync_one("projects").await;
 
     assert_eq!(full.run.figures.deleted, 0);
-    assert!(full.warnings[0].contains("200 of 200 that were not listed are there all the same"), "{:?}", full.warnings);
+    assert!(full.warnings[0].contains("200 of 200 records that were not listed still exist at Planhat"), "{:?}", full.warnings);
     assert_eq!(asked_for(&sync, "projects").len(), 203);
 }
 
@@ -301,7 +301,7 @@ async fn an_emptied_object_is_marked_as_deleted_only_with_allow_deletes() {
 
     let held = sync.full_sync_one("projects").await;
     assert_eq!((held.run.status, held.run.figures.deleted), (ObjectStatus::Failed, 0));
-    assert!(held.warnings[0].contains("nothing is listed that could be found by its id"), "{:?}", held.warnings);
+    assert!(held.warnings[0].contains("no record is listed to test requests by id with"), "{:?}", held.warnings);
 
     sync.limits.deletion_guard.enabled = false;
     let marked = sync.full_sync_one("projects").await;

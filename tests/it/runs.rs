@@ -594,5 +594,5 @@ async fn a_run_whose_process_has_exited_is_not_shown_as_running() {
 
     sync.do_at_once(&["update planhat_sync.leases set renewed_at = now() - interval '2 minutes'"]).await;
 
-    assert!(said().await.unwrap().starts_with("it gives no sign of life"));
+    assert!(said().await.unwrap().starts_with("it has not renewed its lease"));
 }

@@ -102,9 +102,9 @@ async fn a_refused_certificate_is_reported_with_what_to_do() {
     let mut tool = Tool::for_workspace(&simulator).await;
     let ours = format!("&sslrootcert={}", certificate("ca"));
     for (name, mode, root, hint) in [
-        ("good", "verify-full", "", "is of an authority that is not known here"),
-        ("good", "verify-ca", "", "is of an authority that is not known here"),
-        ("good", "verify-full", "&sslrootcert=/nowhere/ca.pem", "a file that DATABASE_URL leads to is not there"),
+        ("good", "verify-full", "", "was issued by an unknown authority"),
+        ("good", "verify-ca", "", "was issued by an unknown authority"),
+        ("good", "verify-full", "&sslrootcert=/nowhere/ca.pem", "a file that DATABASE_URL refers to does not exist"),
         ("expired", "verify-full", &ours, "has expired"),
         ("other-name", "verify-full", &ours, "is for another name than the host in DATABASE_URL"),
         ("common-name-only", "verify-full", &ours, "a common name alone does not count"),
@@ -119,5 +119,5 @@ async fn a_refused_certificate_is_reported_with_what_to_do() {
     }
     let plain = from_afar(&fresh_database().await.parse().unwrap(), "sslmode=require");
     let ran = tool.set("DATABASE_URL", &plain).run(&["sync"]);
-    assert!(ran.stderr.contains("if the server has no TLS, turn it on there"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("if the server has no TLS, turn it on"), "{}", ran.stderr);
 }

@@ -240,7 +240,7 @@ async fn a_schema_whose_rows_are_all_deleted_is_neither_proven_nor_empty() {
 
     let refused = run_by(&sync, &client_of(&sync.simulator, "rotated"), Mode::Incremental).await.unwrap_err();
 
-    assert!(refused.to_string().contains("no stored record is left that could be asked for"), "{refused}");
+    assert!(refused.to_string().contains("no stored record is left to verify with"), "{refused}");
 }
 
 #[tokio::test]
@@ -546,7 +546,7 @@ async fn adopt_binds_a_restored_workspace_and_its_old_rows_wait_for_allow_delete
     insta::with_settings!({filters => filters()}, { insta::assert_snapshot!(tool.run(&["adopt"]).all(), @"
     exit 0
     schema planhat was bound to the workspace of another token on http://127.0.0.1:PORT, since TIME (first sync)
-    it is now bound to the workspace of this token on http://127.0.0.1:PORT now
+    it is now bound to the workspace of this token on http://127.0.0.1:PORT
     the next sync reads the workspace from the beginning; rows that the workspace does not have are kept: if they are many, the deletion guard holds them back until `planhat-sync sync --full --allow-deletes` marks them as deleted
     ") });
 

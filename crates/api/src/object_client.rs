@@ -92,7 +92,7 @@ impl ObjectClient {
             .when(ApiError::is_transient)
             .adjust(|error, delay| delay.map(|delay| no_sooner_than(error.retry_after(), delay)))
             .notify(|error, delay| {
-                warn!(error = %Chain(error), wait_ms = delay.as_millis(), "asking /{} again", self.object.name);
+                warn!(error = %Chain(error), wait_ms = delay.as_millis(), "retrying a request to /{}", self.object.name);
                 histogram!("planhat_sync_throttled_seconds").record(delay.as_secs_f64());
                 self.client.note_throttling(delay);
             })

@@ -134,20 +134,20 @@ impl ErrorKind {
                 "raise planhat.max_page_bytes: single records of this object are larger than it"),
             RepeatingListing | EndlessListing => never(Listing, FAILED),
             UnstableOrder => never(Listing, FAILED).hint(
-                "run it again when less is deleted in Planhat; if it stays so, pages.overlap = 0 reads without this check, \
-                 and may miss records"),
+                "run it again when fewer records are being deleted at Planhat; if the error stays, pages.overlap = \
+                 0 turns this check off, and records may then be missed"),
             UnusableId => never(Record, FAILED).as_warning(),
 
             TooManyRejected => never(Listing, FAILED).hint(
-                "nothing more was read or kept, and the next sync reads all of it again; `planhat-sync quarantine` shows what \
-                 was kept before. If it is right that so many cannot be stored, raise sync.reject_percent and \
-                 sync.reject_rows"),
+                "the object's sync stopped here, and the next sync reads it from the beginning; `planhat-sync \
+                 quarantine` shows the records kept before. If so many rejected records are expected, raise \
+                 sync.reject_percent and sync.reject_rows"),
             Undeclared(_) => never(Object, FAILED).hint(
-                "the first load of an object waits for /customfields, since a column keeps its type; the next sync tries \
-                 again"),
+                "an object is not loaded for the first time without /customfields, because a column keeps its type; \
+                 the next sync tries again"),
             NothingListed { .. } => never(Object, FAILED).hint(
-                "look at the token's permissions and at {object} in Planhat; if all of them are gone, `planhat-sync sync \
-                 --full --allow-deletes {object}` marks them"),
+                "check the token's permissions and {object} in Planhat; if all of them were really deleted, \
+                 `planhat-sync sync --full --allow-deletes {object}` marks them as deleted"),
 
             BadDatabaseUrl => never(Command, CONFIGURATION).hint("write it as postgres://user:password@host:5432/database"),
             ConnectTimeout => never(Run, DATABASE).hint(
@@ -166,14 +166,14 @@ impl ErrorKind {
             DatabaseUnresponsive => until_timeout(Run, DATABASE).hint(
                 "check that PostgreSQL and the network to it work; nothing committed is lost"),
             TlsUnavailable => never(Object, DATABASE).hint(
-                "if the server has no TLS, turn it on there, or say sslmode=disable in DATABASE_URL where nobody is on the \
-                 way; sslrootcert has to be a file of PEM certificates"),
+                "if the server has no TLS, turn it on, or set sslmode=disable in DATABASE_URL on a trusted network; \
+                 sslrootcert must be a file of PEM certificates"),
             TlsNotAgreed => until_timeout(Run, DATABASE).hint(
-                "TLS could not be agreed on: check that PostgreSQL itself listens there, with TLS 1.2 or newer; \
-                 sslmode=disable does without"),
+                "the TLS handshake failed: check that PostgreSQL itself listens there, with TLS 1.2 or newer; \
+                 sslmode=disable turns TLS off"),
             CertificateOfUnknownAuthority => until_timeout(Run, DATABASE).hint(
-                "the server's certificate is of an authority that is not known here: put the authority's certificate into a \
-                 file, and sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL"),
+                "the server's certificate was issued by an unknown authority: save the authority's certificate to a \
+                 file, and put sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL"),
             CertificateExpired => until_timeout(Run, DATABASE).hint(
                 "the server's certificate has expired: renew it, or correct this machine's clock"),
             CertificateNotYetValid => until_timeout(Run, DATABASE).hint(
@@ -182,8 +182,8 @@ impl ErrorKind {
                 "the server's certificate has no subject alternative name, and a common name alone does not count: have one \
                  made with the host of DATABASE_URL as its subjectAltName"),
             CertificateOfOtherName => until_timeout(Run, DATABASE).hint(
-                "the server's certificate is for another name than the host in DATABASE_URL: connect by the name that it is \
-                 for, or have one made for this one"),
+                "the server's certificate is for another name than the host in DATABASE_URL: connect by that name, \
+                 or get a certificate for this host"),
             CertificateRevoked => until_timeout(Run, DATABASE).hint(
                 "the server's certificate has been revoked: get a new one"),
             CertificateForm => until_timeout(Run, DATABASE).hint(
@@ -214,8 +214,8 @@ impl ErrorKind {
                 "use the version that made the tables; if you build planhat-sync yourself, put the file in migrations/ back as it was"),
             MigrationFailed => never(Command, DATABASE),
             NameTaken => never(Command, DATABASE).hint(
-                "give it another name, or planhat-sync a schema of its own (database.schema); actions and timeline can be \
-                 turned off (actions.enabled)"),
+                "rename it, or give planhat-sync a schema of its own (database.schema); the table actions and the view \
+                 timeline can be turned off (actions.enabled)"),
             UsedByViews => never(Command, FAILED).hint("drop the views, run retype, and create them again; nothing was changed"),
             LeaseLost => never(Object, DATABASE).hint("what this run committed is kept; the other run continues from there"),
             CheckpointLost => from_checkpoint(Object, DATABASE).hint(
@@ -228,9 +228,9 @@ impl ErrorKind {
                 "the folder database.data_dir and the folder for temporary files have to be writable"),
 
             Busy { .. } => never(Command, BUSY).as_skip().hint(
-                "wait for it to end; if it was killed, its lease is free {seconds} s after it was last seen"),
+                "wait for it to end; if it was killed, its lease expires {seconds} s after its last renewal"),
             DaemonBusy { .. } => never(Command, BUSY).as_skip().hint(
-                "stop it first; if it was killed, its place is free {seconds} s later"),
+                "stop it first; if it was killed, its lease expires {seconds} s later"),
             Stopped => never(Command, FAILED).as_skip(),
             OtherWorkspace => never(Command, CONFIGURATION).hint(
                 "use the token of the workspace that the schema belongs to, or another schema for this one (database.schema); after a \
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn a_hint_names_the_object_and_the_numbers_and_leaves_no_placeholder() {
         let hint = ErrorKind::NothingListed { object: "nps" }.hint().unwrap();
-        assert!(hint.contains("at nps in Planhat") && hint.ends_with("--allow-deletes nps` marks them"), "{hint}");
+        assert!(hint.contains("and nps in Planhat") && hint.ends_with("--allow-deletes nps` marks them as deleted"), "{hint}");
         for kind in every_kind() {
             assert!(!kind.hint().unwrap_or_default().contains(['{', '}']), "{kind:?}");
         }
