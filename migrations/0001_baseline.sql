@@ -1,5 +1,8 @@
--- The tool's own tables, schema planhat_sync. `workspace` is everywhere the data schema (database.schema).
--- This file is frozen: what changes comes as a further migration, see README.md.
+-- The tool's own tables, schema planhat_sync. People query them: which runs there were, how fresh the data is, which Planhat
+-- field is behind a column, which records could not be stored. Read them freely; do not write to them.
+-- In all tables `workspace` is the name of the data schema (database.schema): a schema belongs to one workspace.
+--
+-- This file is frozen: a change is a further migration, see README.md.
 
 create table planhat_sync.workspaces (
     workspace text primary key,
@@ -9,13 +12,13 @@ create table planhat_sync.workspaces (
     bound_at timestamptz not null default now(),
     proven_by text not null check (proven_by in ('first sync', 'stored records', 'adopt'))
 );
-comment on table planhat_sync.workspaces is 'Which token and host fill a schema; with another one, stored records are asked for by id before a run writes anything.';
+comment on table planhat_sync.workspaces is 'Which token and host a schema is bound to. With another token or host, stored records are requested by id before a run writes anything.';
 comment on column planhat_sync.workspaces.workspace is 'the data schema (database.schema)';
-comment on column planhat_sync.workspaces.key is 'random; the key of the fingerprint';
-comment on column planhat_sync.workspaces.fingerprint is 'HMAC-SHA256 of the token under the key, in hexadecimal; the token cannot be had from it';
+comment on column planhat_sync.workspaces.key is 'the random key of the fingerprint';
+comment on column planhat_sync.workspaces.fingerprint is 'HMAC-SHA256 of the token under the key, in hexadecimal; the token cannot be recovered from it';
 comment on column planhat_sync.workspaces.host is 'scheme, host and port of planhat.base_url';
-comment on column planhat_sync.workspaces.bound_at is 'since when it is this token and host';
-comment on column planhat_sync.workspaces.proven_by is 'first sync: nothing was stored yet; stored records: most of those that were asked for by id were there; adopt: the user said so';
+comment on column planhat_sync.workspaces.bound_at is 'when the schema was bound to this token and host';
+comment on column planhat_sync.workspaces.proven_by is 'first sync: the schema was empty; stored records: Planhat has most of the stored records that were requested by id; adopt: a person ran `planhat-sync adopt`';
 
 create table planhat_sync.runs (
     id bigint generated always as identity primary key,
@@ -30,12 +33,17 @@ create table planhat_sync.runs (
     calls bigint
 );
 create index on planhat_sync.runs (workspace, id desc);
-comment on table planhat_sync.runs is 'One row per run of sync, backfill, retype, quarantine or adopt.';
-comment on column planhat_sync.runs.status is 'partial: some object failed or a record was quarantined; interrupted: stopped by a signal or killed, everything committed is kept';
-comment on column planhat_sync.runs.version is 'version of planhat-sync';
-comment on column planhat_sync.runs.reason is 'why the run as a whole did not succeed';
-comment on column planhat_sync.runs.hint is 'what a person can do about it';
-comment on column planhat_sync.runs.calls is 'requests to Planhat, those for the declarations of custom fields included; null for a run that made none or did not come to its end';
+comment on table planhat_sync.runs is 'One row per run of sync, backfill, the daemon, retype, adopt or quarantine retry.';
+comment on column planhat_sync.runs.id is 'the run id, as `planhat-sync runs` lists it';
+comment on column planhat_sync.runs.workspace is 'the data schema (database.schema)';
+comment on column planhat_sync.runs.command is 'the command that started the run; "daemon (retry)" tries failed objects again';
+comment on column planhat_sync.runs.status is 'running; succeeded; partial: an object failed or a record was quarantined; failed; interrupted: stopped by a signal or killed, everything committed is kept';
+comment on column planhat_sync.runs.version is 'the version of planhat-sync';
+comment on column planhat_sync.runs.started_at is 'when the run began';
+comment on column planhat_sync.runs.finished_at is 'when the run ended; null while it is running';
+comment on column planhat_sync.runs.reason is 'why the run did not succeed; null if it succeeded';
+comment on column planhat_sync.runs.hint is 'what to do about it';
+comment on column planhat_sync.runs.calls is 'requests to Planhat, including those for the declarations of custom fields; null if the run did not end normally or made none';
 
 create table planhat_sync.object_runs (
     run_id bigint not null references planhat_sync.runs on delete cascade,
@@ -64,24 +72,31 @@ create table planhat_sync.object_runs (
     oldest timestamptz,
     primary key (run_id, object)
 );
-comment on table planhat_sync.object_runs is 'What a run did with one object.';
-comment on column planhat_sync.object_runs.scan is 'history: a first load, or a backfill that goes as far; backfill: one of another part of history; incremental: what changed; full: everything compared, deletions found; null if it ended before that was known';
-comment on column planhat_sync.object_runs.status is 'skipped: the token may not read the object and never could; failed: also where it could read it before; partial: records were quarantined';
-comment on column planhat_sync.object_runs.reason is 'why it was skipped, failed or is partial, or what to be warned of';
-comment on column planhat_sync.object_runs.hint is 'what a person can do about it';
+comment on table planhat_sync.object_runs is 'One row per object and run: what the run did with the object.';
+comment on column planhat_sync.object_runs.run_id is 'the run, see runs.id';
+comment on column planhat_sync.object_runs.object is 'the object, which is also the name of its table';
+comment on column planhat_sync.object_runs.scan is 'history: a first load, or a backfill that goes back as far; backfill: a backfill of another part of history; incremental: changes since the watermark; full: every record compared and deletions detected; null if the run ended before this was known';
+comment on column planhat_sync.object_runs.status is 'succeeded; partial: records were quarantined; skipped: the token may not read the object and never could; failed (also when the token could read it before); interrupted';
+comment on column planhat_sync.object_runs.reason is 'why the object was skipped, failed or is partial, or a warning';
+comment on column planhat_sync.object_runs.hint is 'what to do about it';
+comment on column planhat_sync.object_runs.started_at is 'when the run began with the object';
+comment on column planhat_sync.object_runs.finished_at is 'when the run ended with the object';
 comment on column planhat_sync.object_runs.fetched is 'records received, each counted once: inserted + updated + restored + unchanged + outside_history + quarantined';
-comment on column planhat_sync.object_runs.listed_again is 'records received once more, by another listing of the same object, with nothing new in them';
-comment on column planhat_sync.object_runs.restored is 'rows that were marked as deleted and whose record is back';
-comment on column planhat_sync.object_runs.deleted is 'rows marked as deleted: Planhat answered 404 to their id';
-comment on column planhat_sync.object_runs.unchanged is 'records that are stored as they are: compared, or shown by their own times not to have changed';
-comment on column planhat_sync.object_runs.outside_history is 'records outside the history (sync.history, or the range of a backfill), left alone';
-comment on column planhat_sync.object_runs.misfits is 'values that did not fit their column, kept in _misfits';
-comment on column planhat_sync.object_runs.overflowed is 'rows with values for which there was no column, kept in _overflow';
-comment on column planhat_sync.object_runs.sanitized is 'values from which a NUL was removed, or half a surrogate pair replaced';
+comment on column planhat_sync.object_runs.listed_again is 'records received once more from another listing of the same object, without changes';
+comment on column planhat_sync.object_runs.inserted is 'rows inserted';
+comment on column planhat_sync.object_runs.updated is 'rows updated';
+comment on column planhat_sync.object_runs.restored is 'rows that had been marked as deleted and whose records were listed again';
+comment on column planhat_sync.object_runs.deleted is 'rows marked as deleted: Planhat answered 404 to a request by id';
+comment on column planhat_sync.object_runs.unchanged is 'records equal to their stored rows: compared, or unchanged according to their own times';
+comment on column planhat_sync.object_runs.outside_history is 'records older than sync.history, or outside the range of a backfill; not stored';
+comment on column planhat_sync.object_runs.misfits is 'type mismatches: values that did not fit the type of their column, kept in _misfits';
+comment on column planhat_sync.object_runs.overflowed is 'rows with values that have no column, kept in _overflow';
+comment on column planhat_sync.object_runs.sanitized is 'values from which a NUL character was removed, or in which half a surrogate pair was replaced';
 comment on column planhat_sync.object_runs.quarantined is 'records that could not be stored, kept in planhat_sync.quarantine';
-comment on column planhat_sync.object_runs.calls is 'requests to Planhat, repeated ones included';
-comment on column planhat_sync.object_runs.watermark is 'where the watermark of the object was at the end; null if it has not moved';
-comment on column planhat_sync.object_runs.oldest is 'time of the oldest record that was taken';
+comment on column planhat_sync.object_runs.pages is 'pages received';
+comment on column planhat_sync.object_runs.calls is 'requests to Planhat, including retries';
+comment on column planhat_sync.object_runs.oldest is 'the time of the oldest record that was stored';
+comment on column planhat_sync.object_runs.watermark is 'the watermark after the run, see cursors.watermark';
 
 create table planhat_sync.object_states (
     workspace text not null,
@@ -96,15 +111,17 @@ create table planhat_sync.object_states (
     last_readable_at timestamptz,
     primary key (workspace, object)
 );
-comment on table planhat_sync.object_states is 'How each object is: what its latest run came to, and when it was last synced. Read this for freshness.';
-comment on column planhat_sync.object_states.run_id is 'its latest run; the figures of that are in object_runs';
-comment on column planhat_sync.object_states.status is 'of its latest run, see object_runs.status';
-comment on column planhat_sync.object_states.reason is 'of its latest run';
-comment on column planhat_sync.object_states.hint is 'of its latest run';
-comment on column planhat_sync.object_states.finished_at is 'when its latest run was done with it';
-comment on column planhat_sync.object_states.last_success_at is 'when it was last synced to the end (succeeded, or partial by quarantine alone), by whatever command; null for never';
-comment on column planhat_sync.object_states.last_success_run_id is 'the run that did';
-comment on column planhat_sync.object_states.last_readable_at is 'when Planhat last let us read it; null for never';
+comment on table planhat_sync.object_states is 'One row per object: the result of its latest run, and when it was last synced. Read this table for freshness.';
+comment on column planhat_sync.object_states.workspace is 'the data schema';
+comment on column planhat_sync.object_states.object is 'the object';
+comment on column planhat_sync.object_states.run_id is 'the latest run of the object; its figures are in object_runs';
+comment on column planhat_sync.object_states.status is 'the status of the latest run, see object_runs.status';
+comment on column planhat_sync.object_states.reason is 'the reason of the latest run';
+comment on column planhat_sync.object_states.hint is 'the hint of the latest run';
+comment on column planhat_sync.object_states.finished_at is 'when the latest run ended with the object';
+comment on column planhat_sync.object_states.last_success_at is 'when the object was last synced completely (succeeded, or partial because of quarantined records only), by any command; null if never';
+comment on column planhat_sync.object_states.last_success_run_id is 'the run of last_success_at';
+comment on column planhat_sync.object_states.last_readable_at is 'when Planhat last allowed the token to read the object; null if never';
 
 create table planhat_sync.cursors (
     workspace text not null,
@@ -114,9 +131,12 @@ create table planhat_sync.cursors (
     updated_at timestamptz not null default now(),
     primary key (workspace, object)
 );
-comment on table planhat_sync.cursors is 'How far each object is known to be complete.';
-comment on column planhat_sync.cursors.watermark is 'every change before this instant is stored; moves only when a scan has completed, and never back';
-comment on column planhat_sync.cursors.reconciled_at is 'when the last full comparison of the object began, or its first load';
+comment on table planhat_sync.cursors is 'One row per object: how far the object is completely stored.';
+comment on column planhat_sync.cursors.workspace is 'the data schema';
+comment on column planhat_sync.cursors.object is 'the object';
+comment on column planhat_sync.cursors.watermark is 'every change before this instant is stored; moves only when a scan is complete, and never back';
+comment on column planhat_sync.cursors.reconciled_at is 'when the last full scan of the object began, or its first load';
+comment on column planhat_sync.cursors.updated_at is 'when this row was last changed';
 
 create table planhat_sync.scans (
     workspace text not null,
@@ -133,15 +153,19 @@ create table planhat_sync.scans (
     checkpoint_number bigint not null default 0,
     primary key (workspace, object, scan)
 );
-comment on table planhat_sync.scans is 'Checkpoints of unfinished scans; a row is gone when its scan has completed. The next run resumes here.';
-comment on column planhat_sync.scans.since is 'older records are left out; null takes everything';
-comment on column planhat_sync.scans.until is 'records of this time and later are left out; null leaves none out';
-comment on column planhat_sync.scans.listing is 'which of the object''s listings is being read, by its order; "deletions" when what was not listed is asked for by id';
-comment on column planhat_sync.scans."offset" is 'where that listing goes on';
-comment on column planhat_sync.scans.overlap_id is 'id of the record that the next page has to begin with';
-comment on column planhat_sync.scans.newest_change_at is 'latest modification seen so far';
-comment on column planhat_sync.scans.rules_fingerprint is 'which rules there were for what may be kept; null for none';
-comment on column planhat_sync.scans.checkpoint_number is 'how often the checkpoint was saved: each time is a position of its own';
+comment on table planhat_sync.scans is 'Unfinished scans with their checkpoints; the next run resumes from here. The row is deleted when its scan is complete.';
+comment on column planhat_sync.scans.workspace is 'the data schema';
+comment on column planhat_sync.scans.object is 'the object';
+comment on column planhat_sync.scans.scan is 'history, backfill, incremental or full, see object_runs.scan';
+comment on column planhat_sync.scans.started_at is 'when the scan began; changes after this instant are left to the next scan';
+comment on column planhat_sync.scans.since is 'records older than this are left out; null for no limit';
+comment on column planhat_sync.scans.until is 'records of this time and later are left out; null for no limit';
+comment on column planhat_sync.scans.listing is 'the listing that is being read, by its sort order; "deletions" while records that were not listed are requested by id';
+comment on column planhat_sync.scans."offset" is 'the offset of the next page in that listing';
+comment on column planhat_sync.scans.overlap_id is 'the overlap record: the id of the record that the next page must contain, so that no record is missed between two pages';
+comment on column planhat_sync.scans.newest_change_at is 'the latest modification time seen so far';
+comment on column planhat_sync.scans.rules_fingerprint is 'a fingerprint of the privacy rules when the scan began; null if there were none';
+comment on column planhat_sync.scans.checkpoint_number is 'counts the commits of this scan''s position; each commit must follow the one before';
 
 create table planhat_sync.listed_ids (
     id bigint generated always as identity primary key,
@@ -150,7 +174,10 @@ create table planhat_sync.listed_ids (
     ids text[] not null
 );
 create index on planhat_sync.listed_ids (workspace, object);
-comment on table planhat_sync.listed_ids is 'The ids that an unfinished full scan was shown, page by page; what is in the table and not here is asked for by id.';
+comment on table planhat_sync.listed_ids is 'The ids that an unfinished full scan has listed, one row per page; a row of the data table whose id is not here is requested by id.';
+comment on column planhat_sync.listed_ids.workspace is 'the data schema';
+comment on column planhat_sync.listed_ids.object is 'the object';
+comment on column planhat_sync.listed_ids.ids is 'the ids of one page';
 
 create table planhat_sync.columns (
     workspace text not null,
@@ -166,10 +193,17 @@ create table planhat_sync.columns (
     primary key (workspace, object, column_name),
     unique (workspace, object, origin, planhat_name)
 );
-comment on table planhat_sync.columns is 'Which Planhat property or custom field is behind a column. Only retype changes an entry, and only its type.';
-comment on column planhat_sync.columns.position is 'the order in which columns were made';
-comment on column planhat_sync.columns.misfits_since is 'when values of another type were first seen, which are kept in _misfits; null while there are none';
-comment on column planhat_sync.columns.misfits_type is 'the type that would hold these values and those that fit; they may stay as they are';
+comment on table planhat_sync.columns is 'Which Planhat property or custom field is behind a column. Rows are only added; retype changes the type.';
+comment on column planhat_sync.columns.workspace is 'the data schema';
+comment on column planhat_sync.columns.object is 'the object';
+comment on column planhat_sync.columns.column_name is 'the column in the object''s table';
+comment on column planhat_sync.columns.position is 'the order in which the columns were created';
+comment on column planhat_sync.columns.origin is 'property, or custom for a custom field';
+comment on column planhat_sync.columns.planhat_name is 'the name at Planhat';
+comment on column planhat_sync.columns.type is 'the PostgreSQL type of the column';
+comment on column planhat_sync.columns.added_at is 'when the column was created';
+comment on column planhat_sync.columns.misfits_since is 'when values that do not fit the type were first found (type mismatches, kept in _misfits); null if there are none';
+comment on column planhat_sync.columns.misfits_type is 'the type that would hold all values of the column; `planhat-sync retype` changes to it';
 
 create table planhat_sync.quarantine (
     id bigint generated always as identity primary key,
@@ -187,14 +221,18 @@ create table planhat_sync.quarantine (
     constraint quarantine_identity unique (workspace, object, identity)
 );
 create index on planhat_sync.quarantine (run_id);
-comment on table planhat_sync.quarantine is 'Records that cannot be stored at all, as they came. An entry goes when its record arrives whole, or is no longer listed.';
-comment on column planhat_sync.quarantine.id is 'by which `planhat-sync quarantine show` and `drop` take it';
-comment on column planhat_sync.quarantine.run_id is 'the run that saw it last';
-comment on column planhat_sync.quarantine.sqlstate is 'the code with which PostgreSQL refused the record, where it did';
-comment on column planhat_sync.quarantine.raw is 'the record''s JSON text; text, since jsonb may be what refused it. Where it begins with a round bracket it is not whole, and says why: larger than a page, cut, or one of too many (sync.quarantine_rows)';
-comment on column planhat_sync.quarantine.raw_hash is 'tells the text from others; a hash under a key where the object has rules for what may be kept';
-comment on column planhat_sync.quarantine.first_seen_at is 'since when the record is here';
-comment on column planhat_sync.quarantine.identity is 'by which a record is known: a hash of its id, or raw_hash where it has none';
+comment on table planhat_sync.quarantine is 'Records that cannot be stored, as Planhat sent them. An entry is deleted when its record is stored or no longer listed.';
+comment on column planhat_sync.quarantine.id is 'the entry id, as `planhat-sync quarantine show` and `drop` take it';
+comment on column planhat_sync.quarantine.workspace is 'the data schema';
+comment on column planhat_sync.quarantine.object is 'the object';
+comment on column planhat_sync.quarantine.run_id is 'the run that received the record last; null if that run was deleted from the history';
+comment on column planhat_sync.quarantine.record_id is 'the id of the record; null if it has none';
+comment on column planhat_sync.quarantine.reason is 'why the record cannot be stored';
+comment on column planhat_sync.quarantine.sqlstate is 'the code with which PostgreSQL refused the record, if it did';
+comment on column planhat_sync.quarantine.raw is 'the JSON text of the record (text, because jsonb may be what refuses it). If it begins with a round bracket it is not complete and says why: larger than a page, cut, or beyond sync.quarantine_rows';
+comment on column planhat_sync.quarantine.raw_hash is 'a hash of the text, under a key if the object has privacy rules';
+comment on column planhat_sync.quarantine.first_seen_at is 'when the record was put in quarantine';
+comment on column planhat_sync.quarantine.identity is 'identifies the record: a hash of its id, or raw_hash if it has none';
 
 create table planhat_sync.leases (
     workspace text primary key,
@@ -205,11 +243,14 @@ create table planhat_sync.leases (
     renewed_at timestamptz not null default now(),
     requested_at timestamptz
 );
-comment on table planhat_sync.leases is 'The run that is at work on a workspace; another one may take it over when it is no longer renewed.';
-comment on column planhat_sync.leases.holder is 'command, machine and number of the process, for people';
-comment on column planhat_sync.leases.process is 'which process that is, so that its death can be told on the same machine';
-comment on column planhat_sync.leases.renewed_at is 'when the holder last renewed it; a lease is stale 90 s later';
-comment on column planhat_sync.leases.requested_at is 'when another run asked the holder, a backfill, to pause for it';
+comment on table planhat_sync.leases is 'The lease of a workspace: the run that may write to it. Another run takes the lease over when it has not been renewed for 90 seconds.';
+comment on column planhat_sync.leases.workspace is 'the data schema';
+comment on column planhat_sync.leases.run_id is 'the run that holds the lease';
+comment on column planhat_sync.leases.holder is 'the process of the run, for people: process id and host';
+comment on column planhat_sync.leases.process is 'identifies the process on its machine (boot id, pid namespace, pid, start time), so that another run there can see whether it has exited; empty if unknown';
+comment on column planhat_sync.leases.acquired_at is 'when the run acquired the lease';
+comment on column planhat_sync.leases.renewed_at is 'when the run last renewed the lease';
+comment on column planhat_sync.leases.requested_at is 'when another run requested the lease from a backfill; null if none did';
 
 create table planhat_sync.daemons (
     workspace text primary key,
@@ -219,9 +260,13 @@ create table planhat_sync.daemons (
     started_at timestamptz not null default now(),
     renewed_at timestamptz not null default now()
 );
-comment on table planhat_sync.daemons is 'The daemon lease: which daemon looks after a workspace; another one does not start beside it.';
-comment on column planhat_sync.daemons.instance is 'a random id of the process, by which it knows its own lease';
-comment on column planhat_sync.daemons.renewed_at is 'when it last renewed its lease: every few seconds while a run is at work, never while it is idle';
+comment on table planhat_sync.daemons is 'The lease of the daemon of a workspace; a second daemon does not start while it is held.';
+comment on column planhat_sync.daemons.workspace is 'the data schema';
+comment on column planhat_sync.daemons.holder is 'the daemon process, for people: process id and host';
+comment on column planhat_sync.daemons.process is 'identifies the process on its machine, see leases.process';
+comment on column planhat_sync.daemons.instance is 'a random id of the process, by which it recognises its own lease';
+comment on column planhat_sync.daemons.started_at is 'when the daemon acquired the lease';
+comment on column planhat_sync.daemons.renewed_at is 'when the daemon last renewed the lease: every few seconds during a run, never while it is idle';
 
 create table planhat_sync.consumers (
     workspace text not null,
@@ -230,8 +275,11 @@ create table planhat_sync.consumers (
     updated_at timestamptz not null default now(),
     primary key (workspace, name)
 );
-comment on table planhat_sync.consumers is 'Readers of the timeline that resume where they were: `planhat-sync actions --follow --consumer NAME`.';
-comment on column planhat_sync.consumers.last_action_id is 'the last action that was handed out, see id of the table actions; set it back to have some again';
+comment on table planhat_sync.consumers is 'Readers of the timeline and their positions: `planhat-sync actions --follow --consumer NAME`.';
+comment on column planhat_sync.consumers.workspace is 'the data schema';
+comment on column planhat_sync.consumers.name is 'the name of the consumer';
+comment on column planhat_sync.consumers.last_action_id is 'the id of the last action given to the consumer, see actions.id; lower it to get actions again';
+comment on column planhat_sync.consumers.updated_at is 'when the position last changed';
 
 create table planhat_sync.notifications (
     id bigint generated always as identity primary key,
@@ -248,18 +296,26 @@ create table planhat_sync.notifications (
     last_error text
 );
 create index on planhat_sync.notifications (workspace, id) where next_attempt_at is not null;
-comment on table planhat_sync.notifications is 'Messages to notify.webhook_url, delivered in their order; deleted after 30 days.';
-comment on column planhat_sync.notifications.event_id is 'the webhook-id of every attempt, by which a receiver tells a repetition';
-comment on column planhat_sync.notifications.body is 'the body as it is signed, byte for byte';
-comment on column planhat_sync.notifications.next_attempt_at is 'when it is sent next; null when nothing more is tried: it was delivered, or given up';
-comment on column planhat_sync.notifications.not_before is 'until when the receiver asked to be left alone';
-comment on column planhat_sync.notifications.claimed_until is 'a process is sending it, and no other one does before this time';
-comment on column planhat_sync.notifications.last_error is 'why the last attempt failed, without any address';
+comment on table planhat_sync.notifications is 'Messages to notify.webhook_url, delivered in order and deleted after 30 days.';
+comment on column planhat_sync.notifications.id is 'the order of delivery';
+comment on column planhat_sync.notifications.workspace is 'the data schema';
+comment on column planhat_sync.notifications.event_id is 'the header webhook-id of every attempt, by which a receiver recognises a repeated message';
+comment on column planhat_sync.notifications.type is 'the event type, as sync.failed';
+comment on column planhat_sync.notifications.body is 'the message body, exactly as it is signed';
+comment on column planhat_sync.notifications.created_at is 'when the message was queued';
+comment on column planhat_sync.notifications.attempts is 'delivery attempts so far';
+comment on column planhat_sync.notifications.next_attempt_at is 'when the next attempt is due; null when the message was delivered or given up';
+comment on column planhat_sync.notifications.not_before is 'no attempt before this time, because the receiver sent Retry-After';
+comment on column planhat_sync.notifications.claimed_until is 'a process is sending the message; no other process sends it before this time';
+comment on column planhat_sync.notifications.delivered_at is 'when the message was delivered';
+comment on column planhat_sync.notifications.last_error is 'why the last attempt failed, without any URL';
 
 create table planhat_sync.announced_states (
     workspace text primary key,
     state jsonb not null default '{}',
     announced_at timestamptz not null default now()
 );
-comment on table planhat_sync.announced_states is 'What was last announced of each workspace, so that a state is announced once.';
-comment on column planhat_sync.announced_states.state is 'failed: what keeps whole runs from succeeding; objects: which are not good and why; stale: which are too old; all well where empty';
+comment on table planhat_sync.announced_states is 'The state of each workspace that was last sent to the webhook, so that a state is sent once.';
+comment on column planhat_sync.announced_states.workspace is 'the data schema';
+comment on column planhat_sync.announced_states.state is 'failed: what keeps whole runs from succeeding; objects: objects that did not succeed, with the kind of the reason; stale: objects whose data is too old; empty when everything succeeded';
+comment on column planhat_sync.announced_states.announced_at is 'when the state was last changed';

@@ -42,8 +42,8 @@ fn only_the_sql_module_builds_statements() {
     }
 }
 
-/// A statement that names a table of the data returns what is `Guarded` alone, by its type. What a type cannot keep: that
-/// nobody calls open what is not, or takes a value out of a row by hand.
+/// The types let a statement about the data return only what is `Guarded`. This test checks what they cannot: that no further
+/// type is declared `Guarded`, and that no value is taken out of a row without a type.
 #[test]
 fn a_stored_value_comes_out_of_a_statement_guarded() {
     for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("crates/store")) {

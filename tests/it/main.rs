@@ -34,6 +34,7 @@ mod signals;
 mod silence;
 mod tls;
 mod unattended;
+mod upgrade;
 mod without_embedded;
 mod workspace_identity;
 mod workspaces;

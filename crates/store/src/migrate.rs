@@ -1,5 +1,5 @@
-//! The tool's own tables, schema `planhat_sync`: made by migrations that are compiled in, and told apart from those of other
-//! releases.
+//! The tool's own tables, schema `planhat_sync`: created by migrations that are compiled in, and distinguished from those of
+//! other releases.
 //!
 //! What was applied is judged by the texts of all migrations (their checksums), not by the number of the latest: an edited
 //! migration would leave a database that no release knows. Looking changes nothing; only `migrate` applies what is missing.

@@ -132,7 +132,7 @@ impl Rules {
     /// one: nothing of it where its values cannot be told.
     pub fn mask_stored_record(&self, stored: &str) -> String {
         if !is_whole_text(stored) {
-            // Behind our words in brackets stands what they say it is: the beginning of a text.
+            // Our words in brackets are followed by the beginning of a text.
             return if stored.contains(") ") { withheld(stored.len()) } else { stored.to_owned() };
         }
         let raw = RawValue::from_string(stored.to_owned()).ok();
@@ -389,6 +389,27 @@ mod tests {
         assert_eq!(told("name", json!("Kim")), REDACTED);
         assert_eq!((told("name", json!("")), told("phone", json!(null))), (json!(""), json!(null)));
         assert_eq!(told("mrr", json!(1)), json!(1));
+    }
+
+    #[test]
+    fn a_text_that_was_stored_before_there_were_rules_is_shown_masked() {
+        let rules =
+            rules(&[("phone", Rule::Exclude), ("email", Rule::Hash), ("name", Rule::Redact), ("custom.Age", Rule::Redact)]);
+        let Value::String(hash) = hash(json!("x")) else { panic!("a hash is a text") };
+        let check = |stored: &str, expected: &str| {
+            assert_eq!(rules.mask_stored_record(stored), expected);
+            assert_eq!(rules.mask_stored_record(expected), expected, "what is masked stays as it is");
+        };
+        check(
+            r#"{"_id":"a","email":"kim@acme.example","mrr":1.50,"name":"Kim","phone":1,"custom":{"Age":40,"Tier":"A"}}"#,
+            r#"{"_id":"a","email":"[redacted]","mrr":1.50,"name":"[redacted]","phone":"[redacted]","custom":{"Age":"[redacted]","Tier":"A"}}"#,
+        );
+        check(&format!(r#"{{"_id":"a","email":"{hash}","x":[1]}}"#), &format!(r#"{{"_id":"a","email":"{hash}","x":[1]}}"#));
+        check(r#"{"_id":{"phone":1}}"#, r#"{"_id":"[redacted]"}"#);
+        check("(not read: offset 7)", "(not read: offset 7)");
+        for untold in [r#"(the first 12 of 90 bytes) {"phone":"1"#, r#""Kim""#] {
+            assert_eq!(rules.mask_stored_record(untold), withheld(untold.len()));
+        }
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

@@ -37,7 +37,7 @@ pub async fn some_listed_ids(
     count: i32,
 ) -> Result<Vec<String>, StoreError> {
     query_scalar(
-        "select id from (select ids from planhat_sync.listed_ids where workspace = $1 and object = $2 order by ctid desc limit 1) last,
+        "select id from (select ids from planhat_sync.listed_ids where workspace = $1 and object = $2 order by id desc limit 1) last,
              unnest(ids) as id limit $3",
     )
     .bind(workspace)

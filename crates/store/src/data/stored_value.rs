@@ -1,8 +1,8 @@
 //! Values as they are in the database, and the one way out for them: masked by the rules of their object.
 //!
-//! A value may be from before there was a rule for it. Whoever reads one would have to remember that, so nobody has to:
-//! a statement that reads a table of the data schema returns only what is [`Guarded`], in which a value is a [`Stored`]
-//! one, and that cannot be opened without the rules.
+//! A value may be from before there was a rule for it, and each caller that reads one would have to remember that. The types
+//! remember it instead: a statement that reads a table of the data schema returns only [`Guarded`] results, in which each
+//! value is a [`Stored`] one, and a `Stored` value cannot be opened without the rules.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -196,7 +196,7 @@ impl Stored<String> {
     }
 
     /// The text of a record in quarantine, and why it is there. The reason may quote the record; where less of that is
-    /// shown than is stored, it is told in the words that it has in common with others.
+    /// shown than is stored, only the words that it has in common with others are shown.
     pub(crate) fn masked_record(self, reason: Stored<String>, sqlstate: Option<&str>, rules: Option<&Rules>) -> (String, String) {
         let (Stored(text), Stored(reason)) = (self, reason);
         let Some(rules) = rules else { return (text, reason) };
@@ -212,5 +212,83 @@ impl Stored<String> {
     /// As it is, to be moved within its own row.
     pub(super) fn to_move(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use planhat_model::catalog::ColumnType;
+    use planhat_model::flatten::Column;
+    use planhat_model::rules::FieldMap;
+    use serde_json::json;
+
+    fn columns() -> Columns {
+        let column = |name: &str| Column {
+            name: format!("planhat__{name}"),
+            kind: ColumnType::Text,
+            origin: Origin::Property,
+            planhat_name: name.to_owned(),
+        };
+        ["name", "email"].map(column).into_iter().collect()
+    }
+
+    fn email_redacted() -> Rules {
+        let mut fields = FieldMap::default();
+        fields.insert("email", Rule::Redact);
+        Rules::new(fields, None)
+    }
+
+    /// Checks what is shown of changes: if only the old values are stored ones, and if all are.
+    fn check(changes: Value, expected_where_old: Value, expected: Value) {
+        let (columns, rules) = (columns(), email_redacted());
+        let stored = Stored(Changes(changes.to_string()));
+        let under = |rules| ColumnRules { rules, columns: &columns };
+        let parsed = |text: String| serde_json::from_str::<Value>(&text).unwrap();
+        assert_eq!(parsed(stored.clone().masked_where_old(under(Some(&rules)))), expected_where_old);
+        assert_eq!(parsed(stored.clone().masked(under(Some(&rules)))), expected);
+        assert_eq!(stored.masked(under(None)), changes.to_string(), "without rules it is as it was");
+    }
+
+    #[test]
+    fn changes_are_shown_masked_by_the_rules_of_their_columns() {
+        check(
+            json!({"planhat__name": {"old": "Kim", "new": "Lee"}, "planhat__email": {"old": "k", "new": "l"}}),
+            json!({"planhat__name": {"old": "Kim", "new": "Lee"}, "planhat__email": {"old": REDACTED, "new": "l"}}),
+            json!({"planhat__name": {"old": "Kim", "new": "Lee"}, "planhat__email": {"old": REDACTED, "new": REDACTED}}),
+        );
+        check(
+            json!({"_misfits": {"old": {"planhat__email": 7, "planhat__name": [1]}, "new": null}, "_overflow": {"old": null, "new": {"email": "k"}}}),
+            json!({"_misfits": {"old": {"planhat__email": REDACTED, "planhat__name": [1]}, "new": null}, "_overflow": {"old": null, "new": {"email": "k"}}}),
+            json!({"_misfits": {"old": {"planhat__email": REDACTED, "planhat__name": [1]}, "new": null}, "_overflow": {"old": null, "new": {"email": REDACTED}}}),
+        );
+        check(
+            json!({"of_no_property": {"old": "k", "new": null}}),
+            json!({"of_no_property": {"old": REDACTED, "new": null}}),
+            json!({"of_no_property": {"old": REDACTED, "new": null}}),
+        );
+    }
+
+    #[test]
+    fn a_value_too_deep_to_parse_is_redacted_unless_its_column_is_included() {
+        let (columns, rules) = (columns(), email_redacted());
+        let deep = format!("{}7{}", "[".repeat(200), "]".repeat(200));
+        let changes = |column: &str| format!(r#"{{"{column}":{{"old":{deep},"new":null}}}}"#);
+        let masked =
+            |column: &str| Stored(Changes(changes(column))).masked(ColumnRules { rules: Some(&rules), columns: &columns });
+        assert_eq!(masked("planhat__name"), changes("planhat__name"));
+        assert_eq!(masked("planhat__email"), r#"{"planhat__email":{"old":"[redacted]","new":null}}"#);
+    }
+
+    #[test]
+    fn a_reference_is_shown_only_if_no_rule_is_about_a_property_that_may_have_named_it() {
+        let rules = email_redacted();
+        let shown = |names: &[&str]| Stored("c1".to_owned()).masked_reference(Some(&rules), names);
+        assert_eq!((shown(&["_id"]), shown(&["name", "email"]), shown(&[])), (Some("c1".into()), None, Some("c1".into())));
+    }
+
+    #[test]
+    fn a_stored_value_does_not_show_in_debug() {
+        assert_eq!(format!("{:?}", Stored("Kim".to_owned())), "Stored");
     }
 }

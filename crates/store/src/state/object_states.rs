@@ -15,7 +15,8 @@ use crate::state::quarantined::quarantined;
 use crate::state::run_history::{Figures, ObjectRun, ObjectStatus, PastRun, recent_runs};
 use crate::store_error::{StoreError, could_not};
 
-/// The state of an object: the result of its latest run, and how complete it is.
+/// The state of an object: the result of its latest run, and how complete it is. It is one object in `status --json`,
+/// where the fields are flat.
 #[derive(Debug, Clone, Serialize, FromRow)]
 pub struct ObjectState {
     #[serde(skip)]

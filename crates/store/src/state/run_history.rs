@@ -58,7 +58,8 @@ impl ObjectStatus {
     }
 }
 
-/// What a pull did, in records, values, pages and calls. The columns of `object_runs` say what each is.
+/// What a pull did, in records, values, pages and calls: one field per figure of `object_runs`, whose columns say what
+/// each is. They are written, read and printed together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, FromRow)]
 pub struct Figures {
     /// Each record once: the sum of those inserted, updated, restored, unchanged, too old and quarantined.
@@ -85,7 +86,7 @@ impl Figures {
     }
 }
 
-/// One object in one run.
+/// One object in one run: a row of `object_runs`, written and printed as a whole.
 #[derive(Debug, Clone, Serialize)]
 pub struct ObjectRun {
     pub object: &'static str,

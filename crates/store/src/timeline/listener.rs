@@ -1,4 +1,4 @@
-//! Hears of new actions, so that whoever follows the timeline need not look for them all the time.
+//! Listens for new actions, so that a follower of the timeline need not poll for them all the time.
 
 use std::sync::Arc;
 use std::time::Duration;

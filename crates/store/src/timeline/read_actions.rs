@@ -1,7 +1,7 @@
 //! The timeline as the command line reads it: the newest actions, or those behind an id.
 //!
-//! An action may be from before there was a rule for what it tells, and so may the names that are in the tables: both
-//! are masked by the rules of now.
+//! An action may be from before there was a rule for a value in it, and so may the names in the tables: both are masked by
+//! the current rules.
 
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
@@ -128,7 +128,8 @@ fn filtered_sql(schema: &str, tables: &[String]) -> Sql {
     )
 }
 
-/// An action as it is stored. What is of its record, or of another one, is [`Stored`]; everything else is ours.
+/// An action as it is stored, a field for each column of the answer. What is of its record, or of another one, is
+/// [`Stored`]; everything else is ours.
 #[derive(FromRow)]
 struct ActionRow {
     id: i64,
@@ -168,7 +169,7 @@ async fn masked(db: &mut PgConnection, wanted: ActionQuery<'_>, rows: Vec<Action
 }
 
 impl ActionRow {
-    /// Where there are rules, the words for what changed are left out: they have to be found anew for what is left.
+    /// If there are rules, the words for what changed are left out: they have to be made again from the masked changes.
     fn masked(self, rules: &ByObject<Rules>, columns: &Columns) -> PastAction {
         let own = rules.get(self.object.as_str());
         let (company, end_user) = match catalog::object(&self.object) {
