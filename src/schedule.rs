@@ -164,7 +164,7 @@ mod tests {
         let refused = |cron, zone| Schedule::new(cron, zone, Duration::ZERO, "").unwrap_err().to_string();
         assert!(refused("every day", "UTC").contains("is not a cron expression"));
         assert!(refused("0 25 * * *", "UTC").contains("is not a cron expression"));
-        assert!(refused("0 3 * * *", "Mars/Olympus").contains("is no time zone"));
+        assert!(refused("0 3 * * *", "Mars/Olympus").contains("is not a time zone"));
         insta::assert_snapshot!(
             [refused("0 3 31 2 *", "UTC"), refused("0 0 3 1 1 * 2020", "UTC"), refused("0 0 3 1 1 * 2026-2099", "UTC")].join("\n"),
             @r#"

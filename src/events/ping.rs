@@ -169,8 +169,8 @@ mod tests {
             ("http://h/ping?status=up", "has a query"),
             ("http://h/ping/slug?create=1&state=ok", "has a query"),
             ("http://h/api/push/T?status=down", "whose status is not up"),
-            ("ftp://h/ping", "has to begin with"),
-            ("h/ping", "has to begin with"),
+            ("ftp://h/ping", "must begin with"),
+            ("h/ping", "must begin with"),
         ] {
             let refused = PingUrl::parse(url).unwrap_err();
             assert!(refused.contains(problem), "{url}: {refused}");

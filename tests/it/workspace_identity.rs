@@ -582,7 +582,7 @@ async fn a_daemon_that_cannot_verify_the_workspace_keeps_running_and_checks_agai
     daemon.until("could not verify yet which workspace schema planhat belongs to");
     daemon.until("the run could not begin");
     COMPANIES_AND_USERS.iter().for_each(|object| acme.allow(object));
-    daemon.until("belongs to this workspace, which is noted");
+    daemon.until("belongs to this workspace, as recorded now");
     daemon.signal("TERM");
     assert_eq!(daemon.end().0, Some(0));
 }
