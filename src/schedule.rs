@@ -168,7 +168,7 @@ mod tests {
         insta::assert_snapshot!(
             [refused("0 3 31 2 *", "UTC"), refused("0 0 3 1 1 * 2020", "UTC"), refused("0 0 3 1 1 * 2026-2099", "UTC")].join("\n"),
             @r#"
-        "0 3 31 2 *" never comes; "0 3 * * *" is every day at 03:00
+        "0 3 31 2 *" never occurs; "0 3 * * *" is every day at 03:00
         "0 0 3 1 1 * 2020" names years, after which no run would start; leave them out ("0 3 * * *" is every day at 03:00)
         "0 0 3 1 1 * 2026-2099" names years, after which no run would start; leave them out ("0 3 * * *" is every day at 03:00)
         "#
