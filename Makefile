@@ -12,7 +12,7 @@ demo: ## Show what planhat-sync does, with a simulated workspace: needs no token
 
 test: ## Run all tests against a private PostgreSQL (installs Debian's package if there is none)
 	scripts/with-postgres cargo test --locked --no-default-features --test it -- without_embedded
-	scripts/with-postgres cargo test --locked --workspace --lib --test it
+	scripts/with-postgres cargo test --locked --workspace --lib --test client --test it
 
 soak: ## Test with faults of all kinds at the same time for half an hour, on an optimised build
 	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture soak

@@ -94,7 +94,7 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// All runs over a workspace of one size.
+/// All runs over a workspace of one size, one field a run, as they are printed together.
 struct Measured {
     records: usize,
     parse: MeasuredRun,

@@ -21,7 +21,7 @@ use crate::run::Summary;
 
 /// The time limit for a ping with its retries, and for the messages of a process that ends after its run.
 pub(super) const SEND_AT_ONCE_LIMIT: Duration = Duration::from_secs(10);
-/// For one step of ours in the database. One that is away has a run's patience elsewhere.
+/// For one transaction of the notifier. A database that is away is waited for by the run, not here.
 pub(super) const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_MESSAGES: Duration = Duration::from_secs(30 * 86_400);
 

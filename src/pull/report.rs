@@ -25,7 +25,7 @@ pub use super::preview::Preview;
 const SAMPLES: usize = 3;
 const SAMPLE_CHARACTERS: usize = 40;
 
-/// What a pull has done, complete or not.
+/// What a pull has done, complete or not: everything that the run and a person learn of it.
 #[derive(Debug, Default)]
 pub struct Report {
     /// None if it did not come so far as to know.

@@ -41,7 +41,7 @@ fn first_page() -> ScriptedAnswer {
     ScriptedAnswer::json(200, Value::Array(records()[..100].to_vec()))
 }
 
-/// Little patience, and little room for a page.
+/// Short delays between attempts, and little room for a page.
 fn strict(sync: &TestSync) -> Client {
     let connection = ClientConfig {
         request_timeout: Duration::from_millis(300),
@@ -72,7 +72,7 @@ async fn is_sat_out(faults: Vec<ScriptedAnswer>) {
     assert_whole(&sync).await;
 }
 
-/// A fault that stays for longer than our patience fails its object and says how. The page before it is kept, the
+/// A fault that stays for longer than all attempts take fails its object and says how. The page before it is kept, the
 /// watermark does not move, and once it is gone the next run goes on behind that page.
 async fn is_said(fault: ScriptedAnswer, said: &str) {
     let sync = projects().await;

@@ -14,7 +14,7 @@ use crate::cli::{DEADLINE, Tool, ended_within, simulator};
 use crate::database::TcpProxy;
 
 /// Long enough for the slowest machine; nothing waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// `actions --follow --json` at work.
 struct Follower {
@@ -44,7 +44,7 @@ impl Follower {
     }
 
     fn next(&self) -> Value {
-        serde_json::from_str(&self.lines.recv_timeout(PATIENCE).unwrap()).unwrap()
+        serde_json::from_str(&self.lines.recv_timeout(DEADLINE).unwrap()).unwrap()
     }
 
     fn next_id(&self) -> i64 {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 /// A value per object, by the object's name.
 pub type ByObject<T> = HashMap<&'static str, T>;
 
-/// One kind of thing in a Planhat workspace, e.g. companies.
+/// One kind of thing in a Planhat workspace, e.g. companies: a row of the catalogue, all that the API reference says of it.
 #[derive(Debug)]
 pub struct Object {
     /// Name of the endpoint (`/companies`) and of the table.

@@ -24,7 +24,7 @@ use crate::record::{Json, Origin, Record, Shape};
 /// What is hashed of a record, and how. A further one comes first in [`HashVersion::KNOWN`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum HashVersion {
-    /// Origin, name and value of all that is not null and not volatile; XXH3.
+    /// Origin, name and value of all that is not null and not ignored when comparing; XXH3.
     V1 = 1,
     #[cfg(test)]
     OldestForTests = 127,
@@ -44,7 +44,7 @@ const HASHES: usize = HashVersion::KNOWN.len();
 const VERSION_SHIFT: u32 = 56;
 
 /// The hash of a record by each known version. Equal for equal records, whatever the order of their keys and wherever
-/// their values land. Volatile values are not in it.
+/// their values land. Values that are ignored when comparing are not in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowHash([i64; HASHES]);
 

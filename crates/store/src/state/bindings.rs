@@ -100,7 +100,7 @@ pub async fn bind(
 }
 
 /// Fails if the schema is no longer bound as it was, so that what follows in the transaction is not done: another run may
-/// have bound it while this one had put down its lease.
+/// have bound it while this one had yielded its lease.
 pub async fn expect_binding(db: &mut PgConnection, workspace: &str, expected: &Binding) -> Result<(), StoreError> {
     match binding(db, workspace).await? {
         Some(binding) if binding.fingerprint == expected.fingerprint && binding.host == expected.host => Ok(()),

@@ -205,7 +205,7 @@ pub async fn yield_lease(db: &mut PgConnection, workspace: &str, run_id: i64) ->
     .bind(run_id)
     .execute(db)
     .await
-    .map_err(could_not("note that a run makes way"))?;
+    .map_err(could_not("record that a run pauses for another"))?;
     Ok(true)
 }
 
