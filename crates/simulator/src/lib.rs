@@ -65,7 +65,7 @@ pub struct Quota {
 /// What happens at the source at the moment of a request, before it is answered.
 type RequestHook = Box<dyn FnMut(&mut Source<'_>, &str) + Send>;
 
-/// The records of all objects, to be worked on by [`Simulator::meanwhile`].
+/// The records of all objects, to be worked on by [`Simulator::on_request`].
 pub struct Source<'a> {
     endpoints: &'a mut BTreeMap<&'static str, tenant::EndpointRecords>,
 }
