@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
 
 use chrono::SubsecRound as _;
 use planhat_simulator::{Options, Simulator, Workspace};
@@ -12,9 +11,6 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::{DEADLINE, Tool, ended_within, simulator};
 use crate::database::TcpProxy;
-
-/// Long enough for the slowest machine; nothing waits for it to pass.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// `actions --follow --json` at work.
 struct Follower {
