@@ -3,6 +3,9 @@
 //! An event says what happened; the spans around it say where: in which workspace, run, object and page. Both formats put
 //! them together, so that no event has to repeat them. Text has the message first, since that is what is read. JSON has
 //! everything in `fields`, so that `.fields.object` is there whoever has set it.
+//!
+//! The fields come from the spans that are open: `workspace` (opened in `main.rs`), `run` (`run/mod.rs`), `object`
+//! (`run/objects.rs`) and `page` (`pull/object_scan.rs`, and the pager of `crates/api`). `docs/logging.md` lists them.
 
 use std::fmt;
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::progress::Progress;
 
-/// A run in which nothing has moved for longer proves nothing of the database.
+/// Only a run with progress within this time shows that the database responds.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The state of the daemon, for health checks and status.

@@ -69,7 +69,7 @@ pub(super) fn deliver(store: &Arc<Store>, notifier: &Notifier) -> AbortOnDropHan
     })
 }
 
-/// Without end where there is no time.
+/// Sleeps for `rest`; for ever if there is none.
 pub(super) async fn wait(rest: Option<Duration>) {
     match rest {
         Some(rest) => tokio::time::sleep(rest).await,

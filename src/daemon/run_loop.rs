@@ -30,7 +30,7 @@ use crate::pull::Mode;
 use crate::run::{self, RunError, Summary};
 use crate::signals::Stop;
 
-/// What its runs are called in `planhat_sync.runs` that try again what has failed; they count for nothing else.
+/// The command of retry runs in `planhat_sync.runs`; they do not count as scheduled runs.
 const RETRY: &str = "daemon (retry)";
 /// How often the clock is checked.
 const TICK: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub(super) struct DaemonLoop<'a> {
 /// Why waiting ended.
 enum WakeReason {
     Due,
-    /// What was due by the clock as it was may be due at another time now.
+    /// Due times must be computed again.
     ClockSetBack,
     Reload,
     Stop,

@@ -45,7 +45,7 @@ impl RuntimeConfig {
         &self.workspace.settings
     }
 
-    /// What is shown of objects is that of these.
+    /// Makes the health checks watch the objects of these settings.
     pub(super) fn publish_objects(&self, health: &HealthState) {
         health.watch(self.workspace.object_names(), self.settings().notify.stale_after);
     }

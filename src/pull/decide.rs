@@ -33,7 +33,7 @@ pub(super) enum DueFullScan {
     HasFailed,
 }
 
-/// What of the settings decides it, for one object.
+/// The settings that the decision depends on, for one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScanLimits {
     pub(super) lookback: Duration,
@@ -88,7 +88,7 @@ pub(super) enum Proves {
     Everything,
 }
 
-/// What rows are that a scan finds new.
+/// What it means that a record has no row yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NewRows {
     /// They were created in Planhat just now.
@@ -102,7 +102,7 @@ impl Plan {
         matches!(self.start, Start::Resumed { .. })
     }
 
-    /// Whether a sync that takes the lease meanwhile may read the rest of it: it goes back as far as is usual.
+    /// Whether a sync that preempts this scan may finish it: only a history scan no longer than sync.history.
     pub(super) fn a_sync_may_finish_it(&self, now: DateTime<Utc>, limits: &ScanLimits) -> bool {
         let begin = now - limits.history;
         self.kind == ScanKind::History && self.progress.since.is_some_and(|since| since + A_DAY >= begin)
@@ -117,7 +117,7 @@ struct Wanted {
     until: Option<DateTime<Utc>>,
 }
 
-/// Decides it.
+/// Decides which scan to make or to resume.
 pub(super) fn decide(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, stored: StoredProgress) -> Plan {
     let StoredProgress { cursor, unfinished } = stored;
     let has_current_full_scan =
@@ -166,7 +166,7 @@ fn wanted(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, cursor: Option<Curs
                 HistoryFrom::Since(since) => Some(since),
                 HistoryFrom::Earliest => None,
             };
-            // As far back as a history goes, give or take what a load of hours may.
+            // As far back as sync.history; a day of tolerance, since a load may take hours.
             let is_all_of_history = until.is_none() && since.is_none_or(|since| since <= history + A_DAY);
             Wanted { kind: if is_all_of_history { ScanKind::History } else { ScanKind::Backfill }, since, until }
         }
@@ -174,7 +174,7 @@ fn wanted(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, cursor: Option<Curs
 }
 
 impl Wanted {
-    /// A scan that goes as far, back and forth, is as good, and further ahead.
+    /// An unfinished scan of at least the same period can be resumed instead: part of it is already read.
     fn can_resume(&self, scan: &ScanProgress, now: DateTime<Utc>, limits: &ScanLimits) -> bool {
         match self.kind {
             ScanKind::Full => is_current_full_scan(scan, now, limits),
@@ -199,11 +199,11 @@ fn is_full_scan_due(cursor: Cursor, limits: &ScanLimits, now: DateTime<Utc>) -> 
 fn proves(kind: ScanKind, scan: &ScanProgress, limits: &ScanLimits, cursor: Option<Cursor>) -> Proves {
     match (kind, cursor) {
         (ScanKind::Full, _) => Proves::Everything,
-        // What a first load has not seen, it has not stored.
+        // After a first load the table has no row that the load has not seen.
         (ScanKind::History, None) => Proves::Everything,
         (ScanKind::Incremental, _) => Proves::Changes,
         (ScanKind::Backfill, None) => Proves::PartOfHistory,
-        // A history that is shorter leaves the rest to a later one, unless that has been read already.
+        // A load that does not reach back to the watermark proves nothing about the changes before it.
         (ScanKind::History | ScanKind::Backfill, Some(cursor)) => {
             let needed_from = cursor.watermark - limits.lookback;
             let reaches_the_watermark = scan.until.is_none() && scan.since.is_none_or(|since| since <= needed_from);
@@ -223,7 +223,7 @@ pub(super) async fn stored_progress(ctx: &Context<'_>, object: &Object) -> Resul
             let table_exists = store::table_exists(&mut *db, workspace, object).await?;
             if table_exists { store::cursor(db, workspace, object).await } else { Ok(None) }
         });
-        // Where a load was stopped is not where a preview begins.
+        // A preview never resumes an unfinished scan.
         return Ok(StoredProgress { cursor: read.await?, unfinished: Vec::new() });
     }
     let read = ctx.store.transaction(async |db| {
@@ -249,7 +249,7 @@ impl Purpose {
 /// What a scan reads, in order: each sweep, or the whole listing by id, and again for hidden records.
 ///
 /// Ids are unique and growing, so a listing by id neither loses nor repeats a row over ties, and new
-/// records land on its last page. Sweeps are for changes only: everything else has to reach the records
+/// records land on its last page. A sweep reads newest first by a time, for changes only: other scans must reach the records
 /// that lack the time it would be sorted by.
 pub(super) fn listings(object: &'static Object, window: Window, sorted: &[&str]) -> Vec<(Listing, Option<Sweep>)> {
     let is_sorted = sorted.contains(&object.name);

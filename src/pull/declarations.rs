@@ -3,8 +3,8 @@
 //! A column keeps its type for ever, so a moment in which `/customfields` does not answer must not decide it. If the token may
 //! not read the declarations, the values decide, as documented. If the declarations could not be read this time, an object
 //! that has no table yet fails and is loaded when they can be read. An object that was loaded before continues: values with a
-//! column are stored, and the value of a custom field without a column is kept in `_overflow`. The hash of such a row is
-//! 0, so the next run that can read the declarations creates the column and moves the value there.
+//! column are stored, and the value of a custom field without a column is kept in `_overflow`. The hash of such a row
+//! has version 0 (`flatten/hash.rs`), so the row is written again when its record is next read with known declarations.
 
 use std::sync::Arc;
 

@@ -35,7 +35,7 @@ pub(super) enum HeldBack {
 }
 
 impl DeletionGuard {
-    /// Whether the rows of one table that were not listed may be asked for, and marked where they are not found.
+    /// Whether the rows of one table that were not listed may be requested by id, and marked if Planhat answers 404.
     pub(super) fn check_table(self, UnlistedRows { rows, unlisted }: UnlistedRows) -> Result<(), HeldBack> {
         if self.enabled && self.exceeds_limits(unlisted, rows) {
             Err(HeldBack::TableLimit(self))

@@ -65,7 +65,7 @@ async fn pull_by(client: &ObjectClient, ctx: &Context<'_>, mode: Mode, report: &
     let limits = ScanLimits::of(object, ctx.limits);
     let mut state = State::of(mode);
     loop {
-        // Another run that wants the workspace waits until every scan has left.
+        // A run that preempts this one waits until every scan has left the pause gate.
         let _no_pause = tokio::select! {
             biased;
             () = ctx.stop.cancelled() => return Ok(PullEnd::Stopped),

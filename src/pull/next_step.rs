@@ -20,9 +20,9 @@ pub(super) struct State {
     mode: Mode,
     /// The last scan was preempted by another run, behind a checkpoint.
     was_preempted: bool,
-    /// Times that the database forgot pages that it had not brought to its disk when it died.
+    /// How often the database crashed and lost commits that were not on its disk yet.
     checkpoints_lost: u32,
-    /// The scan at work was begun in an earlier run.
+    /// The current scan was begun in an earlier run.
     begun_in_earlier_run: bool,
     /// Why a full scan that was due could not be made.
     full_scan_failure: Option<PullError>,
@@ -44,7 +44,7 @@ pub(super) enum Ended {
 }
 
 impl Ended {
-    /// What is said of it where the database has forgotten pages.
+    /// The message of the failure, if the database has lost committed pages.
     pub(super) fn lost_checkpoint(&self) -> Option<String> {
         match self {
             Ended::Failed(failure) if failure.kind().retry() == Retry::FromCheckpoint => Some(failure.to_string()),

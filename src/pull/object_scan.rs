@@ -24,7 +24,7 @@ pub(super) struct ObjectScan<'a> {
     /// None in a dry run.
     pub(super) checkpoint: Option<ScanCheckpoint<'a>>,
     pub(super) table: TableWriter<'a>,
-    /// What of the listing that is being read was rejected, and of all that this scan has read.
+    /// The rejected share of the current listing, and (next field) of the whole scan.
     listing_rejections: RejectionShare,
     scan_rejections: RejectionShare,
     /// Records that were listed before this scan.
@@ -62,7 +62,7 @@ impl<'a> ObjectScan<'a> {
         let object = client.object();
         let checkpoint = match ctx.purpose {
             Purpose::Store { run_id } => {
-                // An incremental scan has few changes, so its commits wait for the disk.
+                // A first load can be read again, so its commits do not wait for the disk; those of later scans do.
                 let durability = match plan.new_rows {
                     NewRows::Loaded => Durability::MayBeLost,
                     NewRows::Created => Durability::Waits,
@@ -109,7 +109,7 @@ impl<'a> ObjectScan<'a> {
             if sweep.as_ref().is_some_and(|sweep| !sweep.is_first) && read_to_the_end {
                 continue;
             }
-            // Rows of a sweep move with every contact and edit: it begins anew rather than resuming.
+            // A sweep always starts at its beginning: its rows change places with every edit, so an offset means nothing.
             if self.progress.listing != name || sweep.is_some() {
                 self.progress = self.progress.at_start_of(name);
             }
@@ -133,7 +133,7 @@ impl<'a> ObjectScan<'a> {
         }
     }
 
-    /// What an older full scan was shown says nothing of how things are now.
+    /// Drops an unfinished full scan before a new one begins: its listed ids are out of date.
     async fn drop_older_full_scan(&mut self) -> Result<(), PullError> {
         match &mut self.checkpoint {
             Some(checkpoint) if self.plan.kind == ScanKind::Full && self.plan.start == Start::Anew => {
@@ -194,7 +194,7 @@ impl<'a> ObjectScan<'a> {
         }
     }
 
-    /// Takes a page, between two looks of the rejection guard: at what was rejected before, and at what the database refused.
+    /// Takes a page, with the rejection guard checked before (rejected while parsing) and after (refused by the database).
     async fn take_page(&mut self, page: Page) -> Result<(), PullError> {
         let guard = self.ctx.limits.rejections;
         let mut with_this_page = self.listing_rejections.clone();
@@ -237,11 +237,11 @@ impl<'a> ObjectScan<'a> {
         Ok(())
     }
 
-    /// Where the scan is behind a page, of which this is the newest time.
+    /// The progress of the scan after this page, whose newest record time is `newest`.
     fn step_behind(&self, page: &Page, newest: Option<DateTime<Utc>>) -> PageStep {
         let mut progress = self.progress.clone();
         if progress.offset == 0 && progress.newest_change_at.is_none() {
-            // If our clock is ahead, the scan must not claim changes that are still to come.
+            // If our clock is ahead of Planhat's, the scan would claim to have seen changes that are not made yet.
             progress.started_at = page.served_at.map_or(progress.started_at, |at| at.min(progress.started_at));
         }
         progress.newest_change_at = progress.newest_change_at.max(newest);
@@ -256,8 +256,8 @@ impl<'a> ObjectScan<'a> {
         PageStep { progress, pages: page.pages, listed_ids }
     }
 
-    /// The rejection guard stops the scan. Records that were rejected before have been passed, and may come back with an id
-    /// that is unknown now, so the checkpoint is deleted and the next scan starts again.
+    /// The rejection guard stops the scan. A resumed scan would skip the records rejected so far, and they may
+    /// have no id to recognise them by, so the checkpoint is deleted and the next scan starts again.
     async fn reject_scan(&mut self, share: &RejectionShare) -> PullError {
         if let Some(checkpoint) = &mut self.checkpoint
             && let Err(source) = checkpoint.drop_scan().await
@@ -297,7 +297,7 @@ impl<'a> ObjectScan<'a> {
         let started_at = self.progress.started_at;
         let watermark = self.progress.newest_change_at.map_or(started_at, |newest| newest.min(started_at));
         let finished = checkpoint.end_scan(async |db| {
-            // One that was resumed may have seen everything in an earlier run; of a full scan that is on record.
+            // A resumed scan may have listed records in an earlier run; a full scan has saved their ids.
             let saw_nothing = match (start, kind) {
                 _ if !listed_nothing => false,
                 (Start::Anew, _) => true,

@@ -1,7 +1,7 @@
 //! What becomes of the records of a page: stored or compared, left out, or rejected.
 //!
-//! The window decides by a record's own times. What is older than the window is compared all the same if it is stored and
-//! cannot be told unchanged otherwise, or is stored as deleted: it is back.
+//! The window decides by a record's own times. A record older than the window is still compared if it is stored and its
+//! times do not show that it is unchanged, or if its row is marked as deleted: then it is restored.
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,11 +29,11 @@ pub(super) struct ClassifiedPage {
     pub(super) rejected: Vec<Rejected>,
     /// All records of the page.
     pub(super) listed: usize,
-    /// The ids of those taken that an earlier listing has shown.
+    /// The ids in `taken` that an earlier listing of this run contained.
     pub(super) again: HashSet<String>,
-    /// The others, but for those rejected, that were shown before.
+    /// Records not in `taken` and not rejected that this run or page has listed before.
     pub(super) listed_again: usize,
-    /// By what the page's records are known when another listing shows them.
+    /// The keys by which a later listing recognises the page's records.
     pub(super) shown: Vec<RepeatKey>,
     pub(super) pages: u32,
 }

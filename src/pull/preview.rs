@@ -31,7 +31,7 @@ pub struct Preview {
     pub records: Vec<PlannedChange>,
     /// Those that were too many to show.
     pub not_shown: usize,
-    /// There are more to insert or update than could be told apart, so the figures say what is there at least.
+    /// More records than can be remembered would be inserted or updated, so the figures are a lower bound.
     pub is_lower_bound: bool,
     /// The ids, as hashes, of those that were counted.
     #[serde(skip)]

@@ -82,7 +82,7 @@ impl RejectionGuard {
 /// The records that a run has rejected, each counted once however often it is listed.
 #[derive(Debug, Default)]
 pub(super) struct RejectionTally {
-    /// By which they are known, in the order in which they came.
+    /// Key of each record -> its rank in the order of rejection.
     known: HashMap<u64, usize, RandomState>,
     reasons: BTreeMap<String, u64>,
     /// The first ids.

@@ -67,7 +67,7 @@ impl Default for Misfits {
 }
 
 impl Misfits {
-    /// Text holds every scalar, jsonb everything; of the other types none holds both what fits and what does not.
+    /// Text holds every scalar, jsonb everything; no other type holds both the values that fit and those that do not.
     fn add(&mut self, value: Json<'_>) {
         self.count += 1;
         if matches!(value.shape(), Shape::Array | Shape::Object) {
@@ -145,7 +145,7 @@ struct Counts {
     fetched: usize,
     unchanged: usize,
     quarantined: usize,
-    /// What an earlier listing has shown counts again only where it has changed meanwhile.
+    /// Records already counted from an earlier listing; one that has changed since counts as updated instead.
     listed_again: usize,
 }
 

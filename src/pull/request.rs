@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Declarations, DeletionGuard, DeletionReservations, PauseGate, RejectionGuard};
 use crate::progress::Progress;
 
-/// What all pulls of a run share. They are so many because each of them is the run's, not the object's.
+/// What all pulls of a run share. Every field belongs to the run, not to one object.
 #[derive(Debug)]
 pub struct Context<'a> {
     pub client: &'a Client,

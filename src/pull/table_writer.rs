@@ -112,7 +112,7 @@ impl<'a> TableWriter<'a> {
         Ok(())
     }
 
-    /// Columns to which none of a custom field is added while its declaration is not known.
+    /// The columns; while declarations are unknown, no column for a new custom field may be added to them.
     pub(super) fn as_declared(&self, columns: Columns) -> Columns {
         match self.ctx.declarations.new_fields(&columns) {
             NewFields::Column | NewFields::Refused => columns,

@@ -40,7 +40,7 @@ pub use outcome::records;
 pub use process::{has_exited, process_state, this_process};
 pub use recognize::{Recognized, adopt, recognize};
 
-/// How much longer than its pulls a run waits until it is said that it has begun.
+/// How long a run waits, after its pulls, for the announcement of its start.
 const START_NOTICE_GRACE: Duration = Duration::from_secs(2);
 
 /// What a run should do.
@@ -244,13 +244,13 @@ async fn prune_runs(store: &Store, request: &RunRequest<'_>) {
     }
 }
 
-/// The view for people follows the tables. It is not what a run is for: a lock in its way is left alone until the next
-/// time, and so is what a user has made by that name.
+/// The view for people follows the tables. It is optional: if the view is locked, or a user has created something
+/// of that name, it is left until the next run.
 async fn refresh_timeline_view(store: &Store) -> Result<(), store::StoreError> {
     store.transaction_once(async |db| store::create_timeline_view(db, &store.schema).await).await
 }
 
-/// Nor does the timeline, if the user says so.
+/// Deletes old actions, if the settings limit how long they are kept.
 async fn prune_actions(store: &Store, request: &RunRequest<'_>, stop: &CancellationToken) {
     let keep = request.limits.timeline.keep;
     if keep.is_zero() {

@@ -43,7 +43,7 @@ pub(crate) struct CheckedPage<'a> {
     pub(crate) expects_overlap: bool,
     /// Whether it is read again after a step back.
     pub(crate) is_step_back: bool,
-    /// Whether no page further behind was ever accepted.
+    /// Whether no page further on in the listing was accepted.
     pub(crate) is_furthest: bool,
 }
 

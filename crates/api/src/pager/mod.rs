@@ -212,7 +212,7 @@ impl Pager {
         let request = PageRequest { offset, limit: 1 };
         match self.client.list(&self.query(request)).instrument(self.page_span(request)).await {
             Ok(answer) => Ok(FetchedPage::read(answer)),
-            // A record that is too large would not have been read, so it is none that is known.
+            // A record that is too large was never read, so it is not a known one.
             Err(ApiError::PageTooLarge { .. }) => Ok(FetchedPage::default()),
             Err(error) => Err(error),
         }

@@ -52,7 +52,7 @@ pub(crate) enum Continuity {
     NoGap,
     /// Rows may be missing: read again from here.
     StepBack(Position),
-    /// That depends on which record is at this offset now.
+    /// Unknown until the record at this offset has been requested.
     ProbeLastRecord { offset: u64 },
     /// All those steps back have led nowhere: no page continues where the one before ended.
     UnstableOrder { offset: u64 },
@@ -115,7 +115,7 @@ impl OverlapCheck {
         self.steps_back.in_a_row > 0
     }
 
-    /// Whether no page further behind than this was ever accepted.
+    /// Whether no page further on in the listing than this was accepted.
     pub(crate) fn is_furthest(&self, position: &Position) -> bool {
         position.offset >= self.steps_back.furthest
     }
@@ -170,7 +170,7 @@ impl OverlapCheck {
     }
 
     /// In the order of ids rows do not move, so a page that begins before the place of an overlap record that was
-    /// deleted leaves nothing out. That the listing is in this order is seen by the page itself.
+    /// deleted leaves nothing out. The ids of the page itself must be in order, as proof.
     fn begins_before_overlap_record(&self, overlap_id: &str, entries: &[PageEntry]) -> bool {
         let ids: Option<Vec<&str>> = entries.iter().map(|entry| entry.id.as_deref()).collect();
         let Some(ids) = ids else { return false };
@@ -203,7 +203,7 @@ fn last_record(position: &Position, entries: &[PageEntry]) -> Option<LastRecord>
 struct StepsBack {
     /// Since the last accepted page.
     in_a_row: u32,
-    /// Since a page was accepted that is further behind than all before.
+    /// Since the last page that brought the listing further on.
     without_progress: u32,
     /// Where the furthest accepted page ends.
     furthest: u64,

@@ -10,7 +10,7 @@ use super::listing::PageSettings;
 /// Pages in a row with room for four times as much, before twice as much is requested again: so a few calls are
 /// wasted wherever pages get large, and none among pages that stay large.
 const SMALL_PAGES_BEFORE_GROWING: u32 = 3;
-/// Records in a row that no page has room for: where there are more, it is rather the answers that are wrong.
+/// Records in a row that no page has room for: with more of them, the answers are probably wrong.
 const MAX_OVERSIZED: usize = 3;
 
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The exit codes, as documented in `--help`: what scripts rely on. Everything that exits takes its code from here.
+//! The exit codes, as documented in `--help`: what scripts rely on. Which error gets which code: `consequences.rs`.
 
 use std::process;
 

@@ -1,4 +1,4 @@
-//! What is asked of a sync, and which kind of scan that becomes.
+//! The modes that a sync can be asked for, and the kinds of scans. `pull/decide.rs` decides which mode becomes which scan.
 
 use chrono::{DateTime, Utc};
 

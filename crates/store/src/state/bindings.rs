@@ -108,7 +108,7 @@ pub async fn expect_binding(db: &mut PgConnection, workspace: &str, expected: &B
     }
 }
 
-/// The names of the tables of objects that are there. What a user has made by such a name is none.
+/// The names of the tables of objects that are there. Anything else that a user created under such a name does not count.
 pub async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
     query_scalar(
         "select relname::text from pg_class join pg_namespace on pg_namespace.oid = relnamespace

@@ -73,7 +73,7 @@ pub struct UnfinishedScan {
     pub number: i64,
 }
 
-/// What a page brings a scan on by.
+/// How a page advances its scan.
 #[derive(Debug)]
 pub struct PageStep {
     /// Where the scan is behind the page.
@@ -103,7 +103,7 @@ pub enum Durability {
 ///
 /// Each commit of it is fenced by the lease of its run: a run that was taken for dead moves no checkpoint of its successor.
 /// Checkpoints are numbered, and each commit expects the number before it, because a database that dies may have forgotten
-/// commits that did not wait for its disk. A commit whose answer was lost is made once more, and found done.
+/// commits that did not wait for its disk. If the answer to a commit is lost, the commit is retried, and the number shows that it was made.
 #[derive(Debug)]
 pub struct ScanCheckpoint<'a> {
     store: &'a Store,
@@ -195,7 +195,7 @@ impl<'a> ScanCheckpoint<'a> {
         Ok(done)
     }
 
-    /// Ends the scan behind its fence, in the transaction of what its end proves. Fails where the database has forgotten
+    /// Ends the scan in one transaction with `work`, after checking that the run still holds its lease. Fails where the database has forgotten
     /// the last checkpoint.
     pub async fn end_scan<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let ended = self.store.transaction(async |db| {

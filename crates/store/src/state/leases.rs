@@ -263,7 +263,7 @@ pub struct DaemonLeaseHolder {
     pub instance: String,
     pub started_at: DateTime<Utc>,
     pub renewed_at: DateTime<Utc>,
-    /// It has not renewed its lease for as long as one at work would: it is idle, or dead.
+    /// Not renewed for longer than a running sync would leave it: the daemon is idle or dead.
     pub is_stale: bool,
 }
 

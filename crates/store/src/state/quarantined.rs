@@ -25,8 +25,8 @@ pub struct NewQuarantineEntry<'a> {
     pub raw: Cow<'a, str>,
 }
 
-/// Keeps these records, each in its latest version. A text that is kept already stays where the record is the same and its
-/// text would not be kept any more.
+/// Keeps these records, each in its latest version. If the record is unchanged but its text is over the limit now,
+/// the text stored before stays.
 pub async fn quarantine_records(
     db: &mut PgConnection,
     workspace: &str,
@@ -125,7 +125,7 @@ pub(super) async fn quarantined(db: &mut PgConnection, workspace: &str) -> Resul
 #[derive(Debug, Clone, Serialize, FromRow)]
 pub struct QuarantineGroup {
     pub object: String,
-    /// Without what is a record's own.
+    /// The reason without parts specific to one record.
     pub reason: String,
     pub records: i64,
     pub oldest: DateTime<Utc>,

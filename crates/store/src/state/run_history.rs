@@ -17,7 +17,7 @@ pub enum RunStatus {
     /// Some object failed, or a record was quarantined.
     Partial,
     Failed,
-    /// Stopped by a signal; everything committed is kept.
+    /// Did not reach its end: stopped by a signal, ended without a result, or has yielded its lease. What is committed is kept.
     Interrupted,
 }
 
