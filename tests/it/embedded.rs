@@ -130,7 +130,7 @@ async fn commands_that_only_read_create_no_embedded_database() {
         assert!(refused.code == 2 && refused.stderr.starts_with(&format!("error: {none}")), "{command:?}: {}", refused.all());
     }
     let dry = tool.run(&["sync", "--dry-run", "companies"]);
-    assert!(dry.code == 0 && dry.stdout.contains("would make the table"), "{}", dry.all());
+    assert!(dry.code == 0 && dry.stdout.contains("would create the table"), "{}", dry.all());
     assert!(!folder.exists());
 
     assert_eq!(tool.run(&["sync", "companies"]).code, 0);
