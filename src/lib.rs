@@ -7,7 +7,7 @@
 //! main, cli, config, signals                 the rim: what is typed and set
 //! telemetry, log_lines                       the log, and what a line of it looks like
 //! commands | daemon                          what each command prints; what stays up and runs on a schedule
-//! workspace, failure, print                  what both need: from settings to client and store; errors and exit codes; the terminal
+//! workspace, command_error, print            what both need: from settings to client and store; errors and exit codes; the terminal
 //! events, schedule                           whom to tell of a run; when the next one is due
 //! workspace_status, freshness                how a workspace is, for `status`, `/metrics` and the daemon
 //! run                                        one run over a workspace: lease, objects side by side

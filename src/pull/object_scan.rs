@@ -62,7 +62,7 @@ impl<'a> ObjectScan<'a> {
         let object = client.object();
         let checkpoint = match ctx.purpose {
             Purpose::Store { run_id } => {
-                // A first load can be read again, so its commits do not wait for the disk; those of later scans do.
+                // The pages of a load can be read again, so their commits do not wait for the disk; those of other scans do.
                 let durability = match plan.new_rows {
                     NewRows::Loaded => Durability::MayBeLost,
                     NewRows::Created => Durability::Waits,
