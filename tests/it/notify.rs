@@ -19,6 +19,8 @@ use planhat_sync::events::{Delays, Format, NotifiedWorkspace, Notifier, NotifyTa
 use planhat_sync::pull::Mode;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
+use wiremock::matchers::{any, header, method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::cli::{DEADLINE, Tool, ended_within, simulator};
 use crate::harness::{TestSync, fresh_database};
@@ -665,4 +667,48 @@ async fn an_unreadable_state_at_the_start_does_not_overwrite_the_stored_one() {
     deliver(&notifier, &sync.store).await;
 
     assert_eq!(receiver.taken(), ["sync.failed", "sync.recovered"]);
+}
+
+/// A notifier of a mock server's address, which needs no database to send a test message.
+fn notifier_to(server: &MockServer) -> Notifier {
+    let receivers = NotifyTargets {
+        webhook_url: Some(format!("{}/hook", server.uri()).into()),
+        webhook_secret: Some(SECRET.into()),
+        format: Format::Standard,
+        ping_url: None,
+    };
+    let workspace =
+        NotifiedWorkspace { schema: "planhat".to_owned(), host: "api.example.org".to_owned(), objects: Default::default() };
+    Notifier::new(&receivers, workspace, Delays::default()).unwrap()
+}
+
+#[tokio::test]
+async fn a_webhook_request_is_one_signed_post_of_json() {
+    let server = MockServer::start().await;
+    let accept = Mock::given(method("POST")).and(path("/hook")).and(header("content-type", "application/json"));
+    accept.respond_with(ResponseTemplate::new(202)).expect(1).mount(&server).await;
+
+    let answered = tokio::time::timeout(DEADLINE, notifier_to(&server).test()).await.unwrap().unwrap();
+
+    assert!(answered.starts_with("202"), "{answered}");
+    let requests = server.received_requests().await.unwrap();
+    assert_eq!(requests.len(), 1);
+    let judge = standardwebhooks::Webhook::new(SECRET).unwrap();
+    judge.verify(&requests[0].body, &requests[0].headers).unwrap();
+    let body: Value = serde_json::from_slice(&requests[0].body).unwrap();
+    assert_eq!((&body["workspace"], &body["data"]["status"]), (&json!("planhat"), &json!("test")));
+    assert!(!requests[0].headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn a_webhook_request_is_not_sent_to_where_it_is_redirected() {
+    let (server, other) = (MockServer::start().await, MockServer::start().await);
+    let location = format!("{}/elsewhere", other.uri());
+    let redirect = ResponseTemplate::new(307).insert_header("location", location.as_str());
+    Mock::given(any()).respond_with(redirect).mount(&server).await;
+
+    let refused = tokio::time::timeout(DEADLINE, notifier_to(&server).test()).await.unwrap();
+
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(other.received_requests().await.unwrap().len(), 0);
 }
