@@ -17,6 +17,7 @@ mod follower;
 mod harness;
 mod house;
 mod kills;
+mod known_columns;
 mod landing;
 mod logs;
 mod model;
