@@ -259,14 +259,23 @@ fn misfit_line(object: &str, column: &str, misfits: &Misfits, with_values: bool)
     )
 }
 
+/// Columns that a dry run names for each object.
+const SHOWN_COLUMNS: usize = 10;
+
 /// What a dry run found, in lines.
 fn preview_lines(object: &str, preview: &Preview) -> Vec<String> {
     let mut lines = Vec::new();
     if !preview.columns.is_empty() {
         let table = if preview.creates_table { "create the table with" } else { "add" };
-        let names: Vec<_> = preview.columns.iter().map(|column| format!("{} {}", column.column, column.r#type)).collect();
-        let columns = if names.len() == 1 { "column" } else { "columns" };
-        lines.push(format!("{object}: would {table} {} {columns}: {}", names.len(), names.join(", ")));
+        let count = preview.columns.len();
+        let shown = preview.columns.iter().take(SHOWN_COLUMNS).map(|column| format!("{} {}", column.column, column.r#type));
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let more = match count.saturating_sub(SHOWN_COLUMNS) {
+            0 => String::new(),
+            more => format!(" and {more} more (--json shows all)"),
+        };
+        let columns = if count == 1 { "column" } else { "columns" };
+        lines.push(format!("{object}: would {table} {count} {columns}: {shown}{more}"));
     }
     for record in &preview.records {
         lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, record.id));

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use planhat_model::catalog::Object;
+use planhat_model::error::Chain;
 use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
 use planhat_model::record::{Record, Rejected};
 use planhat_model::rules::Rules;
@@ -103,18 +104,51 @@ impl<'a> TableWriter<'a> {
             }
             let columns = store::load_columns(&mut *db, schema, object).await?;
             store::recreate_dropped_columns(&mut *db, schema, object, &columns).await?;
-            let quarantined = store::ids_in_quarantine(db, schema, object).await?;
+            let quarantined = store::ids_in_quarantine(&mut *db, schema, object).await?;
+            let columns = self.add_known_columns(db, self.as_declared(columns)).await?;
             Ok(Some((columns, quarantined)))
         });
         if let Some((columns, quarantined)) = made.await? {
-            (self.columns, self.quarantined, self.exists) = (Some(self.as_declared(columns)), quarantined, true);
+            (self.columns, self.quarantined, self.exists) = (Some(columns), quarantined, true);
         }
         Ok(())
     }
 
-    /// The columns; while declarations are unknown, no column for a new custom field may be added to them.
+    /// Adds the columns of what is documented or declared, whether it has values or not. Where that is not possible now,
+    /// everything goes on without: a property that has values gets its column with them.
+    async fn add_known_columns(&self, db: &mut PgConnection, columns: Columns) -> Result<Columns, StoreError> {
+        let (schema, object, declared) = (&self.ctx.store.schema, self.object, &self.ctx.declarations.declared);
+        if columns.clone().add_known(object, declared).is_empty() {
+            return Ok(columns);
+        }
+        let added = store::if_allowed(db, async |db| {
+            store::lock_columns(&mut *db, schema, object).await?;
+            // Another process may have added some in the meantime.
+            let mut columns = self.as_declared(store::load_columns(&mut *db, schema, object).await?);
+            let known = columns.len();
+            let added = columns.add_known(object, declared);
+            store::add_columns(db, schema, object, known, &added).await?;
+            Ok(columns)
+        });
+        match added.await? {
+            Ok(columns) => Ok(columns),
+            Err(error) => {
+                warn!(
+                    error = %Chain(&error),
+                    "{object}: columns for properties without values could not be added; the next sync tries again",
+                    object = object.name
+                );
+                Ok(columns)
+            }
+        }
+    }
+
+    /// The columns with what is declared of custom fields; while that is unknown, no column for a new one may be added.
     pub(super) fn as_declared(&self, columns: Columns) -> Columns {
-        match self.ctx.declarations.new_fields(&columns) {
+        let declarations = self.ctx.declarations;
+        let new_fields = declarations.new_fields(&columns);
+        let columns = columns.with_custom_sets(declarations.declared.custom_sets_of(self.object));
+        match new_fields {
             NewFields::Column | NewFields::Refused => columns,
             NewFields::Wait => columns.without_new_custom_columns(),
         }

@@ -46,7 +46,7 @@ pub use data::deletions::{
 };
 pub use data::diff::{Difference, PageDiff, compare, differences};
 pub use data::tables::{
-    SampleQuery, add_columns, create_table, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
+    SampleQuery, add_columns, create_table, if_allowed, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
     table_exists, table_sql,
 };
 pub use data::upsert::{RefusedRow, RowCounts, Target, upsert, upsert_bisecting};

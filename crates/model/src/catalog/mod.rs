@@ -2,12 +2,15 @@
 //!
 //! Everything here comes from the API reference: limits and parameters from section 4, properties and which of them change with
 //! the calendar from section 5, modification times from section 6. A property that is documented with more than one type
-//! has a `jsonb` column, which holds all of them. A property may be missing here: its column is created when it first
-//! appears.
+//! has a `jsonb` column, which holds all of them. A number that only identifies something (of an invoice, of a device) is a text:
+//! people type it freely. A property may be missing here: its column is created when it first appears.
+//! What holds of a property in every object is in `everywhere.rs`.
 
+mod everywhere;
 mod object;
 mod reference;
 
+pub use everywhere::{column_name_of, is_set, kind_elsewhere, renamed_to};
 pub use object::{ByObject, ColumnType, Object, Properties};
 pub use reference::{Reference, ReferenceShape, Role};
 
@@ -40,7 +43,6 @@ const PLAIN: Object = Object {
     references: &[COMPANY, OWNER],
     sweeps: &[],
     hidden: None,
-    renamed: &[],
     ignore_changes: &[],
     properties: NONE,
 };
@@ -58,7 +60,6 @@ pub static OBJECTS: &[Object] = &[
         dated: &["lastTouch", "lastTouchTime", "lastActive", "lastActiveTime", "createdAt", "createDate"],
         // `lastTouch` is the last customer contact, so an edit does not move it; the second sweep sees edits.
         sweeps: &["lastTouch", "updatedAt"],
-        renamed: &[("h", "health"), ("hProfile", "healthProfile"), ("hDiff", "healthDiff"), ("hDiffDate", "healthDiffDate")],
         ignore_changes: &["renewalDaysFromNow", "daysInPhase", "nrr30"],
         references: &[
             Reference::owner("owner").shaped(ReferenceShape::IdOrObject),
@@ -134,7 +135,7 @@ pub static OBJECTS: &[Object] = &[
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "parent", "product", "renewalUnit", "noticeUnit",
-                "renewalStatus", "status", "invoiceCycle",
+                "renewalStatus", "status", "invoiceCycle", "_currency",
             ],
             number: &[
                 "mrr", "arr", "value", "renewalMrr", "renewalArr", "length", "renewalPeriod", "noticePeriod",
@@ -143,7 +144,7 @@ pub static OBJECTS: &[Object] = &[
             ],
             boolean: &["fixedPeriod", "toDateIncluded", "autoRenews", "isOverdue", "invoiceMuted", "invoicesGenerated"],
             time: &["fromDate", "toDate", "renewalDate", "fcNewStartDate"],
-            json: &["_currency", "issues"],
+            json: &["issues"],
         },
         ..PLAIN
     },
@@ -272,7 +273,7 @@ pub static OBJECTS: &[Object] = &[
         dated: &["createdAt", "createDate"],
         references: &[
             COMPANY,
-            Reference::owner("owner"),
+            Reference::owner("owner").shaped(ReferenceShape::IdOrObject),
             END_USERS,
             USERS,
             Reference::ids("userIds", "users"),
@@ -283,8 +284,8 @@ pub static OBJECTS: &[Object] = &[
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "companySourceId", "type", "subject", "description",
-                "snippet", "note", "shortSummary", "nickName", "transcript", "assigneeName", "owner", "userId", "taskId",
-                "parentId", "parentType",
+                "snippet", "note", "shortSummary", "nickName", "transcript", "assigneeName", "userId", "taskId", "parentId",
+                "parentType",
             ],
             number: &["numberOfParts", "numberOfRelevantParts", "__v"],
             boolean: &[
@@ -294,7 +295,7 @@ pub static OBJECTS: &[Object] = &[
             time: &["date", "outDate", "createDate", "createdAt", "updatedAt", "startDate", "endDate"],
             json: &[
                 "users", "endusers", "userIds", "activityTags", "tags", "autoTags", "emailTemplateIds", "timeBucket", "sender",
-                "history", "followers",
+                "history", "followers", "owner",
             ],
         },
         ..PLAIN
@@ -405,9 +406,10 @@ pub static OBJECTS: &[Object] = &[
         references: &[Reference::company("cId"), COMPANY],
         properties: Properties {
             text: &[
-                "_id", "sourceId", "extId", "cId", "cName", "currency", "product", "invoiceCycle", "addressCountry", "status",
+                "_id", "sourceId", "extId", "cId", "cName", "invoiceNo", "currency", "product", "invoiceCycle", "addressCountry",
+                "status",
             ],
-            number: &["invoiceNo", "amountTotal", "__v"],
+            number: &["amountTotal", "__v"],
             // The three business dates arrive as whole days since 1970-01-01.
             time: &["invoiceDate", "dueDate", "paidDate", "lastUpdated"],
             json: &["lineItems", "emails"],
@@ -449,10 +451,9 @@ pub static OBJECTS: &[Object] = &[
         action: "Sale Updated",
         max_limit: 2000,
         properties: Properties {
-            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "product"],
+            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "product", "_currency"],
             number: &["value", "__v"],
             time: &["salesDate"],
-            json: &["_currency"],
             ..NONE
         },
         ..PLAIN
@@ -465,16 +466,16 @@ pub static OBJECTS: &[Object] = &[
         modified: &["updatedAt"],
         dated: &["createdAt"],
         ignore_changes: &["actualDays"],
-        references: &[COMPANY, Reference::owner("owner")],
+        references: &[COMPANY, Reference::owner("owner").shaped(ReferenceShape::IdOrObject)],
         properties: Properties {
             text: &[
-                "_id", "name", "type", "owner", "status", "companyId", "companyName", "targetId", "targetName", "targetModel",
+                "_id", "name", "type", "status", "companyId", "companyName", "targetId", "targetName", "targetModel",
                 "endUserEmail", "outcome",
             ],
             number: &["percentDone", "actualDays", "expectedDays", "openRate", "clickRate", "replyRate", "bounceRate", "__v"],
             boolean: &["isArchived"],
             time: &["startDate", "nextStartTime", "expectedEndDate", "archiveDate", "createdAt", "updatedAt"],
-            json: &["templateId"],
+            json: &["owner", "templateId"],
         },
         ..PLAIN
     },
@@ -662,7 +663,8 @@ mod tests {
             "emailTemplateIds", "parentId", "targetId", "templateId", "workflowTaskId", "workflowStepId", "workflowTemplateId",
         ];
         for object in OBJECTS {
-            let ids = object.documented().filter(|name| name.ends_with("Id") || name.ends_with("Ids"));
+            let names = object.documented().map(|(name, _)| name);
+            let ids = names.filter(|name| name.ends_with("Id") || name.ends_with("Ids"));
             for id in ids.filter(|id| !OTHERS.contains(id)) {
                 let is_reference = object.references.iter().any(|reference| reference.property == id);
                 assert!(is_reference, "{}.{id}", object.name);

@@ -41,8 +41,6 @@ pub struct Object {
     pub sweeps: &'static [&'static str],
     /// The query parameter without which some records (archived ones) are not listed.
     pub hidden: Option<&'static str>,
-    /// Properties whose column has a clearer name than Planhat's own.
-    pub renamed: &'static [(&'static str, &'static str)],
     /// Properties that change with the calendar alone (days until, days since, counts within N days). They are ignored
     /// when comparing: a change of one of them alone does not update the row.
     pub ignore_changes: &'static [&'static str],
@@ -67,9 +65,9 @@ impl Object {
         self.kinds().into_iter().find(|(names, _)| names.contains(&property)).map(|(_, kind)| kind)
     }
 
-    /// All documented properties.
-    pub fn documented(&self) -> impl Iterator<Item = &'static str> {
-        self.kinds().into_iter().flat_map(|(names, _)| names.iter().copied())
+    /// All documented properties with their types.
+    pub fn documented(&self) -> impl Iterator<Item = (&'static str, ColumnType)> {
+        self.kinds().into_iter().flat_map(|(names, kind)| names.iter().map(move |name| (*name, kind)))
     }
 
     fn kinds(&self) -> [(&'static [&'static str], ColumnType); 5] {
@@ -100,11 +98,6 @@ impl Object {
     /// better is known. Empty if there is no such time.
     pub fn sweeps(&self) -> &'static [&'static str] {
         if self.sweeps.is_empty() { self.modified.get(..1).unwrap_or_default() } else { self.sweeps }
-    }
-
-    /// The name that the column of a property is made from.
-    pub fn column_name_of<'a>(&'a self, property: &'a str) -> &'a str {
-        self.renamed.iter().find(|(planhat, _)| *planhat == property).map_or(property, |(_, clearer)| clearer)
     }
 }
 

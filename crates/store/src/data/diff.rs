@@ -14,6 +14,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::rows_by_column::RowsByColumn;
+use super::set_values::and_not_the_same_set;
 use super::stored_value::{ColumnName, RecordId, Stored};
 use super::upsert::{RowCounts, Target};
 use crate::sql::Sql;
@@ -116,11 +117,13 @@ pub(crate) fn differences_sql(sql: Sql, target: Target<'_>, rows: &RowsByColumn<
     let sql = rows
         .empty()
         .fold(rows.select(sql), |sql, column| sql.text(", null::").text(column.kind.sql()).text(" as ").name(&column.name));
-    rows.from(sql)
+    let sql = rows
+        .from(sql)
         .text(") as new join lateral (select to_jsonb(old.*) as fields from ")
         .table(target.schema, target.object.name)
         .text(
             " old where old.planhat__id = new.planhat__id offset 0) stored on true, jsonb_each(to_jsonb(new)) as field
              where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')",
-        )
+        );
+    and_not_the_same_set(sql, target, "field.key", ["(stored.fields -> field.key)", "field.value"])
 }

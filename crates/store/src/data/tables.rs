@@ -1,15 +1,17 @@
 //! The data tables: one per object, with a column per property.
 //!
 //! Tables and columns are only ever added, so that users' views and grants stay valid. The column map in
-//! `planhat_sync.columns` is authoritative: a table that a user dropped is created again from it.
+//! `planhat_sync.columns` is authoritative: a table that a user dropped is created again from it. What is documented or declared has
+//! its column from the start (`Columns::add_known`), so that a query does not depend on which values there are yet.
 
 use std::collections::HashSet;
 
 use planhat_model::catalog::{ColumnType, Object};
+use planhat_model::error::ErrorKind;
 use planhat_model::flatten::{Column, Columns};
 use planhat_model::record::Origin;
 use planhat_model::rules::Rules;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{Connection as _, FromRow, PgConnection};
 
 use super::stored_value::{ColumnRules, Stored};
 use crate::sql::{Sql, query, query_as, query_scalar};
@@ -140,6 +142,28 @@ pub async fn add_columns(
     let sql = with_columns(Sql::default(), schema, object, &columns.iter().collect::<Vec<_>>());
     sql.execute(db).await.map_err(could_not("add columns to a table"))?;
     register(db, schema, object, position, columns).await
+}
+
+/// Changes a table in a way that nothing depends on yet: returns why not where somebody is in the way, or the role or a rule
+/// of the database does not allow it. Then nothing of it was done.
+pub async fn if_allowed<T>(
+    db: &mut PgConnection,
+    change: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+) -> Result<Result<T, StoreError>, StoreError> {
+    let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
+    match change(&mut savepoint).await {
+        Ok(done) => {
+            savepoint.commit().await.map_err(could_not("release a savepoint"))?;
+            Ok(Ok(done))
+        }
+        Err(error) => match error.kind() {
+            ErrorKind::LockTimeout | ErrorKind::PrivilegeMissing | ErrorKind::DataRefused(_) => {
+                savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
+                Ok(Err(error))
+            }
+            _ => Err(error),
+        },
+    }
 }
 
 /// Makes columns again that the map knows and a user has dropped. The rows lose their hashes, so that they are

@@ -5,6 +5,8 @@
 //! COPY; a COPY waits for the network twice and, with this driver over TCP, for a delayed acknowledgement of 40 ms. A column that a
 //! row does not contain becomes NULL: the record is complete, so a missing value was cleared at Planhat.
 
+use std::collections::HashSet;
+
 use planhat_model::catalog::Object;
 use planhat_model::flatten::{Columns, Row};
 use planhat_model::rules::Rules;
@@ -12,6 +14,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::diff::compare;
 use super::rows_by_column::RowsByColumn;
+use super::set_values::set_from_excluded;
 use super::stored_value::ColumnRules;
 use crate::sql::{Sql, query};
 use crate::store_error::{StoreError, could_not};
@@ -183,13 +186,14 @@ async fn insert_or_update(db: &mut PgConnection, target: Target<'_>, rows: &[&Ro
     let sql = inserting(target, &by_column)
         .text(" on conflict (planhat__id) do update set _synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ");
     // What is not inserted is NULL in what was to be inserted.
+    let sets: HashSet<&str> = target.columns.sets().map(|column| &*column.name).collect();
     let every = target.columns.iter().map(|column| &*column.name).chain(by_column.own.iter().map(|(name, ..)| *name));
-    let sql = sql.list(every, |sql, name| sql.name(name).text(" = excluded.").name(name));
+    let sql = sql.list(every, |sql, name| set_from_excluded(sql, name, sets.contains(name)));
     execute(db, target, &by_column, sql).await
 }
 
 fn inserting(target: Target<'_>, rows: &RowsByColumn<'_>) -> Sql {
-    let sql = Sql::new("insert into ").table(target.schema, target.object.name).text(" (");
+    let sql = Sql::new("insert into ").table(target.schema, target.object.name).text(" as stored (");
     let sql = rows.select(rows.names(sql).text(", _run_id) ")).text(", ").parameter(rows.count() + 1);
     rows.from(sql)
 }
