@@ -14,7 +14,7 @@ use planhat_model::error::{Chain, ErrorKind, exit_code as exit};
 use planhat_model::flatten::{Columns, Declared};
 use planhat_model::record::Origin;
 use planhat_model::rules::{NamedField, folded, named};
-use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Store};
+use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Privileges, Store, Writable};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -204,12 +204,7 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
         let failure = CommandError::from(taken);
         findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
     }
-    if health.missing_grants.is_empty() {
-        findings.push(Finding::ok("privileges", format!("can write schemas {schema} and planhat_sync")));
-    }
-    for grant in &health.missing_grants {
-        findings.push(Finding::fail("privileges", format!("missing; ask an administrator to run: {grant};"), exit::DATABASE));
-    }
+    findings.extend(privileges(&health.privileges, schema));
     Ok((findings, columns))
 }
 
@@ -219,10 +214,38 @@ fn faults_of(health: &DatabaseRequirements) -> Vec<Finding> {
         let text = format!("the database is encoded in {}; create one with encoding 'UTF8'", health.encoding);
         findings.push(Finding::fail("database", text, exit::DATABASE));
     }
-    if health.is_read_only {
-        findings.push(Finding::fail("database", "is read-only; name the primary in DATABASE_URL", exit::DATABASE));
-    }
+    let read_only = match health.writable {
+        Writable::Yes => return findings,
+        Writable::Replica => {
+            "is a read-only replica: status, runs, actions, schema and quarantine list work here; for everything else, name the \
+             primary in DATABASE_URL"
+        }
+        Writable::ByDefaultNot => {
+            "is read-only, since default_transaction_read_only is on (some providers turn it on when the disk is full); have it \
+             turned off, or name another server in DATABASE_URL"
+        }
+    };
+    findings.push(Finding::fail("database", read_only, exit::DATABASE));
     findings
+}
+
+/// What the role in DATABASE_URL may do. One that only reads cannot sync, so that a check of it fails; it is no list of what a
+/// sync lacks.
+fn privileges(privileges: &Privileges, schema: &str) -> Vec<Finding> {
+    let missing =
+        |grant: &String| Finding::fail("privileges", format!("missing; ask an administrator to run: {grant};"), exit::DATABASE);
+    match privileges {
+        Privileges::Complete => vec![Finding::ok("privileges", format!("can write schemas {schema} and planhat_sync"))],
+        Privileges::Missing(grants) => grants.iter().map(missing).collect(),
+        Privileges::ReadOnly { role, owner, membership } => {
+            let or_join = membership.as_ref().map(|grant| format!(", or a member of it: {grant};")).unwrap_or_default();
+            let text = format!(
+                "role {role} can read: status, runs, actions, schema, quarantine list and sync --dry-run work; everything else \
+                 needs {owner}, the role that owns the tables{or_join}"
+            );
+            vec![Finding::fail("privileges", text, exit::DATABASE)]
+        }
+    }
 }
 
 /// Whether somebody between here and the server could read, or pose as it.

@@ -21,6 +21,7 @@ mod landing;
 mod logs;
 mod model;
 mod notify;
+mod odd_databases;
 mod paging;
 mod permissions;
 mod privacy;

@@ -16,7 +16,7 @@ use sqlx::{Connection as _, PgConnection};
 use crate::cli::Tool;
 use crate::harness::{TestSync, fresh_database};
 
-const BASELINE: &str = include_str!("../baseline/database.sql");
+pub(crate) const BASELINE: &str = include_str!("../baseline/database.sql");
 /// The objects in it, but for products: of those one is in quarantine.
 const OBJECTS: [&str; 5] = ["companies", "endusers", "licenses", "tasks", "conversations"];
 

@@ -32,6 +32,7 @@ mod data;
 mod embedded;
 mod migrate;
 mod requirements;
+mod row_security;
 mod sql;
 mod state;
 mod store;
@@ -53,7 +54,8 @@ pub use data::upsert::{RefusedRow, RowCounts, Target, upsert, upsert_bisecting};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedLocation;
 pub use migrate::is_set_up;
-pub use requirements::{ConnectionSecurity, DatabaseRequirements, check_requirements, synced_tables};
+pub use requirements::{ConnectionSecurity, DatabaseRequirements, Privileges, Writable, check_requirements, synced_tables};
+pub use row_security::refuse_hidden_rows;
 pub use state::bindings::{
     Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
 };

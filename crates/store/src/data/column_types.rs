@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use super::stored_value::{RecordId, Stored};
 use super::tables::{lock_columns, with_columns};
 use crate::sql::{Sql, query, query_scalar};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// Rows that are moved back at a time.
 const BATCH: i64 = 1000;
@@ -120,7 +120,7 @@ async fn alter(
         .text(kind.sql())
         .text(" using null::")
         .text(kind.sql());
-    sql.execute(db).await.map_err(could_not("change the type of a column"))
+    sql.execute(db).await.map_err(could_not_define("change the type of a column"))
 }
 
 async fn move_back(

@@ -15,7 +15,7 @@ use sqlx::{Connection as _, FromRow, PgConnection};
 
 use super::stored_value::{ColumnRules, Stored};
 use crate::sql::{Sql, query, query_as, query_scalar};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// Creates a schema unless it is there. Asking first matters: PostgreSQL wants the privilege to
 /// create one even when there is nothing to create.
@@ -27,7 +27,7 @@ pub(crate) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result
         .map_err(could_not("look for a schema"))?;
     if !exists {
         let sql = Sql::new("create schema if not exists ").name(schema);
-        sql.execute(db).await.map_err(could_not("create a schema"))?;
+        sql.execute(db).await.map_err(could_not_define("create a schema"))?;
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) 
         let id = Column { name: ID.to_owned(), kind: ColumnType::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
         register(db, schema, object, 0, std::slice::from_ref(&id)).await?;
     }
-    table_as_sql(schema, object, &known).execute(db).await.map_err(could_not("create a table"))
+    table_as_sql(schema, object, &known).execute(db).await.map_err(could_not_define("create a table"))
 }
 
 /// The statements that make a table with these columns.
@@ -140,7 +140,7 @@ pub async fn add_columns(
         return Ok(());
     }
     let sql = with_columns(Sql::default(), schema, object, &columns.iter().collect::<Vec<_>>());
-    sql.execute(db).await.map_err(could_not("add columns to a table"))?;
+    sql.execute(db).await.map_err(could_not_define("add columns to a table"))?;
     register(db, schema, object, position, columns).await
 }
 
@@ -190,7 +190,7 @@ pub async fn recreate_dropped_columns(
         return Ok(());
     }
     let sql = with_columns(Sql::default(), schema, object, &missing);
-    sql.execute(&mut *db).await.map_err(could_not("add columns to a table"))?;
+    sql.execute(&mut *db).await.map_err(could_not_define("add columns to a table"))?;
     let sql = Sql::new("update ").table(schema, object.name).text(" set _row_hash = 0");
     sql.execute(db).await.map_err(could_not("have rows written again"))
 }

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use super::action_builder::{Action, ActionPolicy};
 use crate::data::upsert::Target;
 use crate::sql::{Sql, query, query_as};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// The table in the data schema.
 pub(crate) const TABLE: &str = "actions";
@@ -91,7 +91,7 @@ pub async fn create_actions_table(db: &mut PgConnection, schema: &str) -> Result
     if actions_table_exists(&mut *db, schema).await? {
         return Ok(());
     }
-    table_as_sql(schema).execute(&mut *db).await.map_err(could_not("create the table of actions"))?;
+    table_as_sql(schema).execute(&mut *db).await.map_err(could_not_define("create the table of actions"))?;
     // Where there was one before, its readers know how far they have read.
     query(
         "select setval(pg_get_serial_sequence(format('%I.%I', $1, $2), 'id'), max(last_action_id), true)

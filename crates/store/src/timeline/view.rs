@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::action_table::TABLE;
 use crate::sql::{Sql, query, query_as, query_scalar};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_define};
 
 pub(crate) const VIEW: &str = "timeline";
 /// The beginning of the view's comment, by which a view of planhat-sync is recognised.
@@ -37,7 +37,7 @@ pub async fn create_timeline_view(db: &mut PgConnection, schema: &str) -> Result
         if options.is_empty() { view } else { view.text(" with (").list(options.iter().map(String::as_str), option).text(")") };
     let view =
         select(view.text(" as "), schema, &tables).text(";\ncomment on view ").table(schema, VIEW).text(" is ").literal(&about);
-    view.execute(db).await.map_err(could_not("make the timeline"))?;
+    view.execute(db).await.map_err(could_not_define("make the timeline"))?;
     Ok(())
 }
 
