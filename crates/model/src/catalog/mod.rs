@@ -7,7 +7,7 @@
 
 mod object;
 
-pub use object::{ByObject, ColumnType, Object, Properties};
+pub use object::{Answer, ByObject, ColumnType, Object, Properties};
 
 /// Parameter that lists archived end users too.
 const ARCHIVED: Option<&str> = Some("archived");
@@ -19,7 +19,8 @@ const IS_ARCHIVED: Option<&str> = Some("isArchived");
 const PLAIN: Object = Object {
     name: "",
     model: "",
-    action: "",
+    action_noun: "",
+    answer: None,
     max_limit: 100,
     by_default: false,
     modified: &[],
@@ -41,7 +42,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "companies",
         model: "Company",
-        action: "Company Updated",
+        action_noun: "Company",
         max_limit: 5000,
         by_default: true,
         modified: &["updatedAt", "lastUpdated"],
@@ -79,7 +80,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "endusers",
         model: "EndUser",
-        action: "Contact Updated",
+        action_noun: "Contact",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -109,7 +110,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "licenses",
         model: "License",
-        action: "License Updated",
+        action_noun: "License",
         max_limit: 2000,
         by_default: true,
         // No record timestamp is documented or seen; the dates below are business dates.
@@ -133,7 +134,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "opportunities",
         model: "Opportunity",
-        action: "Deal Updated",
+        action_noun: "Deal",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -153,7 +154,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "projects",
         model: "Project",
-        action: "Project Updated",
+        action_noun: "Project",
         max_limit: 2000,
         by_default: true,
         properties: Properties {
@@ -167,7 +168,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "tasks",
         model: "Task",
-        action: "Task Updated",
+        action_noun: "Task",
         max_limit: 10_000,
         by_default: true,
         modified: &["updatedAt"],
@@ -192,7 +193,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "tickets",
         model: "Ticket",
-        action: "Ticket Updated",
+        action_noun: "Ticket",
         max_limit: 10_000,
         by_default: true,
         modified: &["updateDate", "updatedAt"],
@@ -215,7 +216,8 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "nps",
         model: "NPS",
-        action: "NPS Response",
+        action_noun: "NPS",
+        answer: Some(Answer { action: "NPS Response", scores: &["score", "nps"] }),
         max_limit: 10_000,
         by_default: true,
         // An answer can be completed later without any of its dates moving.
@@ -235,7 +237,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "conversations",
         model: "Conversation",
-        action: "Conversation Updated",
+        action_noun: "Conversation",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -263,7 +265,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "assets",
         model: "Asset",
-        action: "Asset Updated",
+        action_noun: "Asset",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -283,7 +285,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "churn",
         model: "Churn",
-        action: "Churn Updated",
+        action_noun: "Churn",
         // Two sources disagree (1,000 and 2,000); the smaller one is right either way.
         max_limit: 1000,
         by_default: true,
@@ -301,7 +303,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "issues",
         model: "Issue",
-        action: "Issue Updated",
+        action_noun: "Issue",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -320,7 +322,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "users",
         model: "User",
-        action: "Owner Updated",
+        action_noun: "Owner",
         max_limit: 10_000,
         by_default: true,
         modified: &["updatedAt"],
@@ -354,7 +356,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "invoices",
         model: "Invoice",
-        action: "Invoice Updated",
+        action_noun: "Invoice",
         max_limit: 2000,
         modified: &["lastUpdated"],
         company: &["cId"],
@@ -373,7 +375,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "campaigns",
         model: "Campaign",
-        action: "Campaign Updated",
+        action_noun: "Campaign",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "campaignPurpose"],
@@ -385,7 +387,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "objectives",
         model: "Objective",
-        action: "Objective Updated",
+        action_noun: "Objective",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -401,7 +403,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "sales",
         model: "Sale",
-        action: "Sale Updated",
+        action_noun: "Sale",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "externalId", "sourceId", "companyId", "companyName", "product"],
@@ -415,7 +417,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "workflows",
         model: "Workflow",
-        action: "Workflow Updated",
+        action_noun: "Workflow",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -435,7 +437,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "workspaces",
         model: "Workspace",
-        action: "Workspace Updated",
+        action_noun: "Workspace",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "ownerId"],
@@ -447,7 +449,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "timeentries",
         model: "TimeEntry",
-        action: "Time Entry Updated",
+        action_noun: "Time Entry",
         max_limit: 2000,
         dated: &["date"],
         properties: Properties {
@@ -462,7 +464,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "timesheets",
         model: "Timesheet",
-        action: "Timesheet Updated",
+        action_noun: "Timesheet",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -478,7 +480,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "deals",
         model: "Deal",
-        action: "Deal Updated",
+        action_noun: "Deal",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "name", "companyId", "companyName", "externalId", "sourceId", "ownerId", "currency", "stage"],
@@ -492,7 +494,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "lineitems",
         model: "LineItem",
-        action: "Line Item Updated",
+        action_noun: "Line Item",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "dealId", "companyId", "productId", "productName", "externalId", "sourceId", "type", "status"],
@@ -506,7 +508,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "products",
         model: "Product",
-        action: "Product Updated",
+        action_noun: "Product",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -522,7 +524,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "customfields",
         model: "CustomField",
-        action: "Custom Field Updated",
+        action_noun: "Custom Field",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "name", "parent", "type", "formula", "numberFormat"],

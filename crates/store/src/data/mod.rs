@@ -5,11 +5,12 @@
 //! ```
 //!
 //! `column_types` changes a column on the user's word. `rows_by_column` is how rows go into a statement, `stored_value`
-//! how values come out of one.
+//! how values come out of one, `named_records` finds records by what people call them.
 
 pub(crate) mod column_types;
 pub(crate) mod deletions;
 pub(crate) mod diff;
+pub(crate) mod named_records;
 pub(crate) mod rows_by_column;
 pub(crate) mod stored_value;
 pub(crate) mod tables;
