@@ -90,7 +90,7 @@ pub(super) async fn check(workspace: &Workspace, output: OutputArgs) -> Result<E
                 CheckLevel::Warn => "warn",
                 CheckLevel::Fail => "fail",
             };
-            print::to_stdout(&format!("{verdict:<5} {subject:<14} {text}"));
+            print::to_stdout(&format!("{verdict:<5} {subject:<14} {}", print::on_one_line(text)));
         }
     }
     Ok(ExitCode::from(findings.iter().map(|finding| finding.code).find(|code| *code != exit::SUCCESS).unwrap_or(exit::SUCCESS)))

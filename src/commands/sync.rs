@@ -205,7 +205,7 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
     let ObjectSummary { run, new_misfits, overflowing, warnings, preview, failure, .. } = summary;
     let object = run.object;
     let mut notes = Vec::new();
-    let reason = run.reason.as_deref().unwrap_or_default();
+    let reason = print::on_one_line(run.reason.as_deref().unwrap_or_default());
     let hint = print::hint(run.hint.as_deref());
     match (run.status, failure) {
         (ObjectStatus::Skipped, _) => notes.push(format!("skipped {object}: {reason}{hint}")),
@@ -216,7 +216,7 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
         }
         _ => {}
     }
-    notes.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    notes.extend(warnings.iter().map(|warning| format!("warning: {}", print::on_one_line(warning))));
     if run.figures.quarantined > 0 && run.status != ObjectStatus::Partial {
         let (count, kept) = (records(run.figures.quarantined), if is_preview { "would be put" } else { "were put" });
         notes.push(format!("warning: {count} of {object} could not be stored and {kept} in quarantine"));
@@ -278,7 +278,7 @@ fn preview_lines(object: &str, preview: &Preview) -> Vec<String> {
         lines.push(format!("{object}: would {table} {count} {columns}: {shown}{more}"));
     }
     for record in &preview.records {
-        lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, record.id));
+        lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, print::on_one_line(&record.id)));
         let value = |value: &Option<Value>| value.as_ref().map_or("null".to_owned(), Value::to_string);
         lines.extend(
             record

@@ -66,6 +66,8 @@ pub(super) struct Plan {
     pub(super) start: Start,
     pub(super) proves: Proves,
     pub(super) new_rows: NewRows,
+    /// A record that was made since then is new to the workspace, and not only to its table; none before the first sync.
+    pub(super) created_since: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +146,7 @@ pub(super) fn decide(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, stored: 
         start,
         proves: proves(wanted.kind, &progress, limits, cursor),
         new_rows: if is_load { NewRows::Loaded } else { NewRows::Created },
+        created_since: cursor.map(|cursor| created_since(cursor, wanted.kind, &progress, limits.lookback)),
         progress,
     }
 }
@@ -209,6 +212,16 @@ fn proves(kind: ScanKind, scan: &ScanProgress, limits: &ScanLimits, cursor: Opti
             let reaches_the_watermark = scan.until.is_none() && scan.since.is_none_or(|since| since <= needed_from);
             if reaches_the_watermark { Proves::Changes } else { Proves::PartOfHistory }
         }
+    }
+}
+
+/// Since when a record has to be made to be new. A sweep may not see a record without times, so other scans than those of changes
+/// may be the first to see what was made since all records were last compared.
+pub(super) fn created_since(cursor: Cursor, kind: ScanKind, scan: &ScanProgress, lookback: Duration) -> DateTime<Utc> {
+    let compared = cursor.reconciled_at.map_or(cursor.watermark, |compared| compared.min(cursor.watermark)) - lookback;
+    match kind {
+        ScanKind::Incremental => scan.since.unwrap_or(compared),
+        ScanKind::History | ScanKind::Backfill | ScanKind::Full => compared,
     }
 }
 
@@ -390,6 +403,23 @@ mod tests {
             ),
         ] {
             assert_eq!(on_day_100(ask, stored), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_new_since_everything_before_was_read() {
+        let backfill = backfill(HistoryFrom::Earliest, None);
+        let resumed = with_scan(synced(99, 98), ScanKind::Incremental, 98, 90);
+        for (case, ask, stored, expected) in [
+            ("a first sync", SYNC, StoredProgress::default(), None),
+            ("a daily sync", SYNC, synced(99, 98), Some(96)),
+            ("one that resumes an older one", SYNC, resumed, Some(90)),
+            ("a full scan", FULL, synced(99, 95), Some(92)),
+            ("a full scan with the clock set back", FULL, synced(99, 300), Some(96)),
+            ("a backfill", backfill, synced(99, 98), Some(95)),
+        ] {
+            let since = decide(day(100), &LIMITS, ask, stored).created_since;
+            assert_eq!(since.map(|since| (since - day(0)).num_days()), expected, "{case}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
 use planhat_model::error::Chain;
 use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
@@ -13,7 +14,7 @@ use planhat_store::{
 };
 use tracing::warn;
 
-use super::decide::NewRows;
+use super::decide::{NewRows, Plan};
 use super::declarations::NewFields;
 use super::page::ClassifiedPage;
 use super::rejected::RejectionTally;
@@ -26,6 +27,7 @@ pub(super) struct TableWriter<'a> {
     pub(super) rules: Option<&'a Rules>,
     pub(super) ignored_fields: IgnoredFields,
     action_policy: ActionPolicy,
+    created_since: Option<DateTime<Utc>>,
     pub(super) exists: bool,
     /// None before it was prepared.
     pub(super) columns: Option<Columns>,
@@ -61,13 +63,14 @@ enum Write {
 }
 
 impl<'a> TableWriter<'a> {
-    pub(super) fn new(ctx: &'a Context<'a>, object: &'static Object, new_rows: NewRows) -> TableWriter<'a> {
+    pub(super) fn new(ctx: &'a Context<'a>, object: &'static Object, plan: &Plan) -> TableWriter<'a> {
         TableWriter {
             ctx,
             object,
             rules: ctx.limits.rules_of(object),
             ignored_fields: ctx.limits.ignored_fields_of(object),
-            action_policy: ctx.limits.timeline.action_policy(new_rows == NewRows::Loaded),
+            action_policy: ctx.limits.timeline.action_policy(plan.new_rows == NewRows::Loaded),
+            created_since: plan.created_since,
             exists: false,
             columns: None,
             is_full: false,
@@ -171,7 +174,8 @@ impl<'a> TableWriter<'a> {
     /// The table as rows are written to it.
     pub(super) fn target<'t>(&'t self, columns: &'t Columns, run_id: i64) -> Target<'t> {
         let (schema, object) = (&self.ctx.store.schema, self.object);
-        Target { schema, object, columns, run_id, action_policy: self.action_policy, rules: self.rules }
+        let (action_policy, created_since) = (self.action_policy, self.created_since);
+        Target { schema, object, columns, run_id, action_policy, created_since, rules: self.rules }
     }
 
     /// Stores a page. Returns the records that the database refused.

@@ -422,6 +422,7 @@ async fn action_ids_grow_in_the_order_of_commits() {
         columns: &columns,
         run_id: 1,
         action_policy: ActionPolicy::All,
+        created_since: None,
         rules: None,
     };
     let mut slow = sync.store.pool().begin().await.unwrap();

@@ -41,11 +41,12 @@ mod timeline;
 
 pub use sqlx::PgConnection;
 
-pub use data::column_types::{Retyped, retype};
+pub use data::column_types::{RetypePreview, RetypeQuery, Retyped, preview_retype, retype};
 pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
 };
 pub use data::diff::{Difference, PageDiff, compare, differences};
+pub use data::named_records::{NameQuery, NamedRecord, named_records, some_named_records};
 pub use data::tables::{
     SampleQuery, add_columns, create_table, if_allowed, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
     table_exists, table_sql,
@@ -90,7 +91,8 @@ pub use timeline::action_table::{actions_sql, create_actions_table, delete_old_a
 pub use timeline::consumers::{consumer_position, save_consumer_position};
 pub use timeline::listener::ActionListener;
 pub use timeline::read_actions::{
-    ActionFilter, ActionQuery, PastAction, last_action_before, latest_action, newest_actions, next_actions,
+    ActionFilter, ActionQuery, ActionsSpan, PastAction, actions_span, last_action_before, latest_action, newest_actions,
+    next_actions,
 };
 pub use timeline::view::create_timeline_view;
 

@@ -11,7 +11,7 @@ mod object;
 mod reference;
 
 pub use everywhere::{column_name_of, is_set, kind_elsewhere, renamed_to};
-pub use object::{ByObject, ColumnType, Object, Properties};
+pub use object::{Answer, ByObject, ColumnType, Object, Properties};
 pub use reference::{Reference, ReferenceShape, Role};
 
 /// Parameter that lists archived end users too.
@@ -33,7 +33,8 @@ const FOLLOWERS: Reference = Reference::objects("followers", "users");
 const PLAIN: Object = Object {
     name: "",
     model: "",
-    action: "",
+    action_noun: "",
+    answer: None,
     max_limit: 100,
     by_default: false,
     modified: &[],
@@ -53,7 +54,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "companies",
         model: "Company",
-        action: "Company Updated",
+        action_noun: "Company",
         max_limit: 5000,
         by_default: true,
         modified: &["updatedAt", "lastUpdated"],
@@ -97,7 +98,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "endusers",
         model: "EndUser",
-        action: "Contact Updated",
+        action_noun: "Contact",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -126,7 +127,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "licenses",
         model: "License",
-        action: "License Updated",
+        action_noun: "License",
         max_limit: 2000,
         by_default: true,
         // No record timestamp is documented or seen; the dates below are business dates.
@@ -151,7 +152,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "opportunities",
         model: "Opportunity",
-        action: "Deal Updated",
+        action_noun: "Deal",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -171,7 +172,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "projects",
         model: "Project",
-        action: "Project Updated",
+        action_noun: "Project",
         max_limit: 2000,
         by_default: true,
         properties: Properties {
@@ -185,7 +186,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "tasks",
         model: "Task",
-        action: "Task Updated",
+        action_noun: "Task",
         max_limit: 10_000,
         by_default: true,
         modified: &["updatedAt"],
@@ -218,7 +219,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "tickets",
         model: "Ticket",
-        action: "Ticket Updated",
+        action_noun: "Ticket",
         max_limit: 10_000,
         by_default: true,
         modified: &["updateDate", "updatedAt"],
@@ -241,7 +242,8 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "nps",
         model: "NPS",
-        action: "NPS Response",
+        action_noun: "NPS",
+        answer: Some(Answer { action: "NPS Response", scores: &["score", "nps"] }),
         max_limit: 10_000,
         by_default: true,
         // An answer can be completed later without any of its dates moving.
@@ -266,7 +268,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "conversations",
         model: "Conversation",
-        action: "Conversation Updated",
+        action_noun: "Conversation",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -303,7 +305,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "assets",
         model: "Asset",
-        action: "Asset Updated",
+        action_noun: "Asset",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -324,7 +326,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "churn",
         model: "Churn",
-        action: "Churn Updated",
+        action_noun: "Churn",
         // Two sources disagree (1,000 and 2,000); the smaller one is right either way.
         max_limit: 1000,
         by_default: true,
@@ -342,7 +344,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "issues",
         model: "Issue",
-        action: "Issue Updated",
+        action_noun: "Issue",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -366,7 +368,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "users",
         model: "User",
-        action: "Owner Updated",
+        action_noun: "Owner",
         max_limit: 10_000,
         by_default: true,
         modified: &["updatedAt"],
@@ -400,7 +402,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "invoices",
         model: "Invoice",
-        action: "Invoice Updated",
+        action_noun: "Invoice",
         max_limit: 2000,
         modified: &["lastUpdated"],
         references: &[Reference::company("cId"), COMPANY],
@@ -420,7 +422,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "campaigns",
         model: "Campaign",
-        action: "Campaign Updated",
+        action_noun: "Campaign",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "campaignPurpose"],
@@ -432,7 +434,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "objectives",
         model: "Objective",
-        action: "Objective Updated",
+        action_noun: "Objective",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -448,7 +450,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "sales",
         model: "Sale",
-        action: "Sale Updated",
+        action_noun: "Sale",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "externalId", "sourceId", "companyId", "companyName", "product", "_currency"],
@@ -461,7 +463,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "workflows",
         model: "Workflow",
-        action: "Workflow Updated",
+        action_noun: "Workflow",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -482,7 +484,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "workspaces",
         model: "Workspace",
-        action: "Workspace Updated",
+        action_noun: "Workspace",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "ownerId"],
@@ -494,7 +496,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "timeentries",
         model: "TimeEntry",
-        action: "Time Entry Updated",
+        action_noun: "Time Entry",
         max_limit: 2000,
         dated: &["date"],
         references: &[COMPANY, OWNER, Reference::id("timesheetId", "timesheets")],
@@ -510,7 +512,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "timesheets",
         model: "Timesheet",
-        action: "Timesheet Updated",
+        action_noun: "Timesheet",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -532,7 +534,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "deals",
         model: "Deal",
-        action: "Deal Updated",
+        action_noun: "Deal",
         max_limit: 2000,
         references: &[COMPANY, OWNER, FOLLOWERS],
         properties: Properties {
@@ -547,7 +549,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "lineitems",
         model: "LineItem",
-        action: "Line Item Updated",
+        action_noun: "Line Item",
         max_limit: 2000,
         references: &[COMPANY, Reference::id("dealId", "deals"), Reference::id("productId", "products")],
         properties: Properties {
@@ -562,7 +564,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "products",
         model: "Product",
-        action: "Product Updated",
+        action_noun: "Product",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -578,7 +580,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "customfields",
         model: "CustomField",
-        action: "Custom Field Updated",
+        action_noun: "Custom Field",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "name", "parent", "type", "formula", "numberFormat"],

@@ -70,8 +70,10 @@ pub fn table_sql(schema: &str, object: &Object, columns: &Columns) -> String {
 }
 
 fn table_as_sql(schema: &str, object: &Object, columns: &Columns) -> Sql {
-    let about =
-        format!("Planhat {}, one row per record, kept by planhat-sync. A change is known as {}.", object.name, object.action);
+    let about = format!(
+        "Planhat {}, one row per record, kept by planhat-sync. Its actions are called {} Created, Updated, Deleted and Restored.",
+        object.name, object.action_noun
+    );
     let mut sql = Sql::new("create table ")
         .table(schema, object.name)
         .text(

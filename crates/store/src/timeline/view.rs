@@ -115,7 +115,8 @@ fn select(sql: Sql, schema: &str, tables: &[String]) -> Sql {
             .text(" as record where record.planhat__id = action.record_id)")
     });
     let sql = if tables.is_empty() { sql.text(" when '' then null::jsonb") } else { sql };
-    from_named(sql.text(" end as record"), schema, tables)
+    // Behind all others: a view that is there takes new columns at its end only.
+    from_named(sql.text(" end as record, action.first_seen"), schema, tables)
 }
 
 /// A table that actions take names from.
