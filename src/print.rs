@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, Utc};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Row, Table};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width};
 use planhat_model::error::exit_code as exit;
 use planhat_model::printable;
 use serde::Serialize;
@@ -113,6 +113,12 @@ where
         table.set_width(width);
     }
     let is_cut = table.width().is_some();
+    // The first column, a time, has its width, the last one what is left: those between must not take it.
+    let between = table.column_iter_mut().rev().skip(1).rev().enumerate();
+    between.for_each(|(index, column)| {
+        let quarter = ColumnConstraint::UpperBoundary(Width::Percentage(25));
+        column.set_constraint(if index == 0 { ColumnConstraint::ContentWidth } else { quarter });
+    });
     for row in rows {
         let mut row = Row::from(row.into_iter().map(|text| Cell::new(on_one_line(&text))).collect::<Vec<_>>());
         if is_cut {

@@ -280,16 +280,16 @@ fn lines(actions: &[PastAction], json: bool) -> Result<String, CommandError> {
 /// have a column where there are some.
 fn table_of(actions: &[PastAction], zone: Tz, width: Option<u16>) -> String {
     let has_end_users = actions.iter().any(|action| !end_user_of(action).is_empty());
-    let when = format!("when ({zone})");
     let end_user = has_end_users.then_some("end user");
-    let header: Vec<&str> = [&*when, "action", "company"].into_iter().chain(end_user).chain(["what changed"]).collect();
+    let header: Vec<&str> = ["when", "action", "company"].into_iter().chain(end_user).chain(["what changed"]).collect();
     let rows = actions.iter().map(|action| {
         let when = action.happened_at.with_timezone(&zone).format("%Y-%m-%d %H:%M").to_string();
         let end_user = has_end_users.then(|| end_user_of(action).to_owned());
         let start = [when, action.action.clone(), company_of(action).to_owned()];
         start.into_iter().chain(end_user).chain([what_changed(action)])
     });
-    print::table_to_read(&header, rows, MOST_LINES, width)
+    let table = print::table_to_read(&header, rows, MOST_LINES, width);
+    format!("{table}\ntimes are {zone}{}", if zone == Tz::UTC { "" } else { " (daemon.time_zone)" })
 }
 
 fn company_of(action: &PastAction) -> &str {

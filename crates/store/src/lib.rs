@@ -70,7 +70,7 @@ pub use state::leases::{
     request_lease, yield_lease,
 };
 pub use state::object_states::{
-    MisfitColumn, ObjectState, WorkspaceOverview, last_readable, object_states, overview, record_misfits,
+    MisfitColumn, ObjectState, WorkspaceOverview, last_readable, last_success, object_states, overview, record_misfits,
 };
 pub use state::outbox::{
     ClaimedMessage, Message, announced_state, claim_notification, delete_old_notifications, next_notification,

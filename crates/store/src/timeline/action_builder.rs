@@ -225,12 +225,15 @@ impl<'a> ActionBuilder<'a> {
         let (object, record) = (self.object, row.record);
         let (kind, happened_at) = match first_sight {
             FirstSight::Changed(at) => (ActionKind::Updated, Some(at)),
-            FirstSight::Created | FirstSight::Loaded => {
+            FirstSight::Created(made) => {
+                (ActionKind::Created, first_of(record, object.occurred).or(made).or_else(|| record.newest_of(object.times())))
+            }
+            FirstSight::Loaded => {
                 let at = first_of(record, object.occurred).or_else(|| first_of(record, object.created));
                 (ActionKind::Created, at.or_else(|| time_of_id(row.id)).or_else(|| record.newest_of(object.times())))
             }
         };
-        let first_seen = first_sight != FirstSight::Created;
+        let first_seen = !matches!(first_sight, FirstSight::Created(_));
         Action { happened_at, first_seen, ..self.named(kind, row, self.brings_answer(row, None)) }
     }
 

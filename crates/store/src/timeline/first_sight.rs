@@ -24,8 +24,8 @@ pub(super) struct RecordAge {
 /// Why a record is stored for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FirstSight {
-    /// It was made since the sync before.
-    Created,
+    /// It was made since the sync before, at this time if it shows any.
+    Created(Option<DateTime<Utc>>),
     /// It is older, was outside the history until now, and changed at this time.
     Changed(DateTime<Utc>),
     /// It is older, and nothing shows that it changed: a load has reached it.
@@ -36,11 +36,12 @@ impl FirstSight {
     /// `created_since`: what was made since then was not there when everything was last read; none where nothing was read yet.
     pub(super) fn of(age: RecordAge, created_since: Option<DateTime<Utc>>) -> FirstSight {
         let Some(since) = created_since else { return FirstSight::Loaded };
-        match (age.created.max(age.id_made), age.newest) {
-            (None, _) => FirstSight::Created,
-            (Some(made), _) if made >= since => FirstSight::Created,
-            (Some(_), Some(newest)) if newest >= since => FirstSight::Changed(newest),
-            (Some(_), _) => FirstSight::Loaded,
+        let made = [age.created, age.id_made];
+        match (made.into_iter().flatten().find(|made| *made >= since), age.newest) {
+            (Some(made), _) => FirstSight::Created(Some(made)),
+            (None, _) if made == [None, None] => FirstSight::Created(None),
+            (None, Some(newest)) if newest >= since => FirstSight::Changed(newest),
+            (None, _) => FirstSight::Loaded,
         }
     }
 }
@@ -58,16 +59,17 @@ mod tests {
         let since = Some(year(2026));
         let (old, new) = (Some(year(2021)), Some(year(2026)));
         let changed = FirstSight::Changed(year(2026));
+        let created = FirstSight::Created(new);
         for (case, since, created, id_made, newest, expected) in [
             ("a first load", None, old, old, new, FirstSight::Loaded),
             ("a first load of something new", None, new, new, new, FirstSight::Loaded),
-            ("made today", since, new, None, new, FirstSight::Created),
-            ("made today, with a time that is all it has", since, new, None, None, FirstSight::Created),
-            ("made today, by its id", since, None, new, None, FirstSight::Created),
-            ("an import: old by its word, new by its id", since, old, new, old, FirstSight::Created),
-            ("an id that was made elsewhere, and a creation of today", since, new, old, new, FirstSight::Created),
-            ("without any time and without an ObjectId", since, None, None, None, FirstSight::Created),
-            ("edited today, with nothing that tells its age", since, None, None, new, FirstSight::Created),
+            ("made today", since, new, None, new, created),
+            ("made today, with a time that is all it has", since, new, None, None, created),
+            ("made today, by its id", since, None, new, None, created),
+            ("an import: old by its word, new by its id", since, old, new, old, created),
+            ("an id that was made elsewhere, and a creation of today", since, new, old, new, created),
+            ("without any time and without an ObjectId", since, None, None, None, FirstSight::Created(None)),
+            ("edited today, with nothing that tells its age", since, None, None, new, FirstSight::Created(None)),
             ("old, edited today", since, old, None, new, changed),
             ("old by its id alone, edited today", since, None, old, new, changed),
             ("old, and not edited since", since, old, None, old, FirstSight::Loaded),
