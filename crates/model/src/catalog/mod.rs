@@ -6,13 +6,24 @@
 //! appears.
 
 mod object;
+mod reference;
 
 pub use object::{ByObject, ColumnType, DefaultHistory, Object, Properties};
+pub use reference::{Reference, ReferenceShape, Role};
 
 /// Parameter that lists archived end users too.
 const ARCHIVED: Option<&str> = Some("archived");
 /// Parameter that lists archived (completed) tasks.
 const IS_ARCHIVED: Option<&str> = Some("isArchived");
+
+/// Most objects name their company and their owner so, if they have one.
+const COMPANY: Reference = Reference::company("companyId");
+const OWNER: Reference = Reference::owner("ownerId");
+/// The people at the customer who took part: objects with `id` and `name`, or ids.
+const END_USERS: Reference = Reference::end_user("endusers").shaped(ReferenceShape::Objects);
+/// The members of the team who took part.
+const USERS: Reference = Reference::objects("users", "users");
+const FOLLOWERS: Reference = Reference::objects("followers", "users");
 
 /// What holds for an object where its entry says nothing: switched on by the user, no record time
 /// known, every page read and every record compared.
@@ -28,8 +39,7 @@ const PLAIN: Object = Object {
     history: DefaultHistory::AsConfigured,
     occurred: &[],
     created: &["createdAt", "createDate", "createAt"],
-    company: &["companyId"],
-    end_user: &[],
+    references: &[COMPANY, OWNER],
     sweeps: &[],
     hidden: None,
     renamed: &[],
@@ -51,8 +61,15 @@ pub static OBJECTS: &[Object] = &[
         // `lastTouch` is the last customer contact, so an edit does not move it; the second sweep sees edits.
         sweeps: &["lastTouch", "updatedAt"],
         renamed: &[("h", "health"), ("hProfile", "healthProfile"), ("hDiff", "healthDiff"), ("hDiffDate", "healthDiffDate")],
-        company: &["_id"],
         ignore_changes: &["renewalDaysFromNow", "daysInPhase", "nrr30"],
+        references: &[
+            Reference::owner("owner").shaped(ReferenceShape::IdOrObject),
+            Reference::id_or_object("coOwner", "users"),
+            Reference::objects("collaborators", "users"),
+            FOLLOWERS,
+            Reference::id("headId", "companies"),
+            Reference::id("orgRootId", "companies"),
+        ],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "name", "slug", "phase", "status", "hProfile", "description", "address",
@@ -88,7 +105,6 @@ pub static OBJECTS: &[Object] = &[
         dated: &["lastTouch", "lastTouchTime", "lastActive", "npsDate", "createdAt", "createDate"],
         sweeps: &["lastTouch", "updatedAt"],
         hidden: ARCHIVED,
-        end_user: &["_id"],
         ignore_changes: &["convs14"],
         properties: Properties {
             text: &[
@@ -116,6 +132,7 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         // No record timestamp is documented or seen; the dates below are business dates.
         ignore_changes: &["renewalDaysFromNow"],
+        references: &[COMPANY, OWNER, Reference::id("parent", "licenses")],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "parent", "product", "renewalUnit", "noticeUnit",
@@ -175,7 +192,15 @@ pub static OBJECTS: &[Object] = &[
         modified: &["updatedAt"],
         dated: &["createdAt"],
         hidden: IS_ARCHIVED,
-        end_user: &["endusers"],
+        references: &[
+            COMPANY,
+            OWNER,
+            END_USERS,
+            USERS,
+            Reference::id_or_object("doneBy", "users"),
+            Reference::id_or_object("noteId", "conversations"),
+            Reference::id_or_object("workflowId", "workflows"),
+        ],
         properties: Properties {
             text: &[
                 "_id", "sourceId", "companyId", "companyName", "ownerId", "ownerName", "ownerType", "mainType", "type", "action",
@@ -199,7 +224,7 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         modified: &["updateDate", "updatedAt"],
         dated: &["createDate", "createdAt"],
-        end_user: &["endusers"],
+        references: &[COMPANY, OWNER, Reference::owner("agentId"), END_USERS, USERS],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "companyExternalId", "source", "type", "subType",
@@ -225,8 +250,13 @@ pub static OBJECTS: &[Object] = &[
         is_event: true,
         occurred: &["dateAnswered", "npsDate"],
         created: &["dateSent"],
-        company: &["cId", "companyId"],
-        end_user: &["euId", "enduserId"],
+        references: &[
+            Reference::company("cId"),
+            COMPANY,
+            Reference::end_user("euId"),
+            Reference::end_user("enduserId"),
+            Reference::id("campaignId", "campaigns"),
+        ],
         properties: Properties {
             text: &["_id", "cId", "euId", "email", "comment", "npsComment", "campaignId", "source", "sourceId", "scoreType"],
             number: &["score", "nps", "__v"],
@@ -245,7 +275,16 @@ pub static OBJECTS: &[Object] = &[
         dated: &["createdAt", "createDate"],
         // The documented list example has no time but `date` and `createDate`.
         is_event: true,
-        end_user: &["endusers"],
+        references: &[
+            COMPANY,
+            Reference::owner("owner"),
+            END_USERS,
+            USERS,
+            Reference::ids("userIds", "users"),
+            FOLLOWERS,
+            Reference::id("userId", "users"),
+            Reference::id("taskId", "tasks"),
+        ],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "companySourceId", "type", "subject", "description",
@@ -273,6 +312,7 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt"],
+        references: &[COMPANY, OWNER, FOLLOWERS],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "name", "serialNumber", "status", "ownerId",
@@ -311,8 +351,13 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt"],
-        company: &["companyIds"],
-        end_user: &["enduserIds"],
+        references: &[
+            Reference::company("companyIds").shaped(ReferenceShape::Ids),
+            OWNER,
+            Reference::end_user("enduserIds").shaped(ReferenceShape::Ids),
+            Reference::ids("conversationIds", "conversations"),
+            FOLLOWERS,
+        ],
         properties: Properties {
             text: &["_id", "sourceId", "source", "sourceUrl", "title", "description", "status", "priority", "issueType"],
             number: &["mrrCombined", "arrCombined", "__v"],
@@ -363,7 +408,7 @@ pub static OBJECTS: &[Object] = &[
         action: "Invoice Updated",
         max_limit: 2000,
         modified: &["lastUpdated"],
-        company: &["cId"],
+        references: &[Reference::company("cId"), COMPANY],
         properties: Properties {
             text: &[
                 "_id", "sourceId", "extId", "cId", "cName", "currency", "product", "invoiceCycle", "addressCountry", "status",
@@ -426,6 +471,7 @@ pub static OBJECTS: &[Object] = &[
         modified: &["updatedAt"],
         dated: &["createdAt"],
         ignore_changes: &["actualDays"],
+        references: &[COMPANY, Reference::owner("owner")],
         properties: Properties {
             text: &[
                 "_id", "name", "type", "owner", "status", "companyId", "companyName", "targetId", "targetName", "targetModel",
@@ -457,6 +503,7 @@ pub static OBJECTS: &[Object] = &[
         max_limit: 2000,
         dated: &["date"],
         is_event: true,
+        references: &[COMPANY, OWNER, Reference::id("timesheetId", "timesheets")],
         properties: Properties {
             text: &["_id", "companyId", "timesheetId", "description", "billingCode", "currency", "timesheetStatus"],
             number: &["hours", "billableRate", "totalBilled", "costRate", "totalCost", "__v"],
@@ -473,6 +520,12 @@ pub static OBJECTS: &[Object] = &[
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
+        references: &[
+            COMPANY,
+            Reference::id("assignedId", "users"),
+            Reference::id("approvedBy", "users"),
+            Reference::ids("timeEntries", "timeentries"),
+        ],
         properties: Properties {
             text: &["_id", "status", "approvedBy", "assignedId", "assignedModel"],
             number: &["__v"],
@@ -487,6 +540,7 @@ pub static OBJECTS: &[Object] = &[
         model: "Deal",
         action: "Deal Updated",
         max_limit: 2000,
+        references: &[COMPANY, OWNER, FOLLOWERS],
         properties: Properties {
             text: &["_id", "name", "companyId", "companyName", "externalId", "sourceId", "ownerId", "currency", "stage"],
             number: &["mrr", "arr", "total", "fees", "__v"],
@@ -501,6 +555,7 @@ pub static OBJECTS: &[Object] = &[
         model: "LineItem",
         action: "Line Item Updated",
         max_limit: 2000,
+        references: &[COMPANY, Reference::id("dealId", "deals"), Reference::id("productId", "products")],
         properties: Properties {
             text: &["_id", "dealId", "companyId", "productId", "productName", "externalId", "sourceId", "type", "status"],
             number: &["length", "mrr", "arr", "value", "__v"],
@@ -603,5 +658,52 @@ mod tests {
                 assert_eq!(object.kind_of(field), Some(ColumnType::Time), "{}.{field}", object.name);
             }
         }
+    }
+
+    #[test]
+    fn a_reference_is_to_an_object_that_there_is_and_its_column_holds_its_shape() {
+        for object in OBJECTS {
+            for reference in object.references {
+                let name = format!("{}.{}", object.name, reference.property);
+                assert!(super::object(reference.to).is_some(), "{name}");
+                assert!(reference.role.is_none_or(|role| role.object() == reference.to), "{name}");
+                let holds = if reference.shape == ReferenceShape::Id { ColumnType::Text } else { ColumnType::Json };
+                assert!(object.kind_of(reference.property).is_none_or(|kind| kind == holds), "{name}");
+            }
+            let distinct: HashSet<_> = object.references.iter().map(|reference| reference.property).collect();
+            assert_eq!(distinct.len(), object.references.len(), "{}", object.name);
+        }
+    }
+
+    #[test]
+    fn every_documented_id_is_a_reference_or_names_nothing_that_is_stored() {
+        /// Ids given elsewhere, and ids of what has no list endpoint or is named by another property of the record.
+        const OTHERS: &[&str] = &[
+            "_id", "externalId", "sourceId", "extId", "companyExternalId", "companySourceId", "defaultCurrencyId",
+            "emailTemplateIds", "parentId", "targetId", "templateId", "workflowTaskId", "workflowStepId", "workflowTemplateId",
+        ];
+        for object in OBJECTS {
+            let ids = object.documented().filter(|name| name.ends_with("Id") || name.ends_with("Ids"));
+            for id in ids.filter(|id| !OTHERS.contains(id)) {
+                let is_reference = object.references.iter().any(|reference| reference.property == id);
+                assert!(is_reference, "{}.{id}", object.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_company_is_its_own_company_and_an_end_user_its_own_end_user() {
+        let check = |name: &str, role: Role, expected: &[&str]| {
+            let named: Vec<_> = object(name).unwrap().properties_naming(role).collect();
+            assert_eq!(named, expected, "{name}");
+        };
+        check("companies", Role::Company, &["_id"]);
+        check("endusers", Role::EndUser, &["_id"]);
+        check("endusers", Role::Company, &["companyId"]);
+        check("nps", Role::Company, &["cId", "companyId"]);
+        check("nps", Role::EndUser, &["euId", "enduserId"]);
+        check("issues", Role::Company, &["companyIds"]);
+        check("companies", Role::Owner, &["owner"]);
+        check("products", Role::EndUser, &[]);
     }
 }

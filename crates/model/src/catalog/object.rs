@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use super::reference::{Reference, Role};
+
 /// A value per object, by the object's name.
 pub type ByObject<T> = HashMap<&'static str, T>;
 
@@ -37,9 +39,8 @@ pub struct Object {
     pub occurred: &'static [&'static str],
     /// Times of its creation, in order of preference.
     pub created: &'static [&'static str],
-    /// Properties that name its company, and its end user: an id, or a list of which only a single one counts.
-    pub company: &'static [&'static str],
-    pub end_user: &'static [&'static str],
+    /// Properties that name records of other objects. Of several with one role, the first that has a value counts.
+    pub references: &'static [Reference],
     /// Properties to walk the listing by, newest first, so that a daily run can stop early; see
     /// [`Object::sweeps`].
     pub sweeps: &'static [&'static str],
@@ -94,6 +95,14 @@ impl Object {
             (time, ColumnType::Time),
             (json, ColumnType::Json),
         ]
+    }
+
+    /// The properties that name the record's company, its owner or its end users, in order of preference. A company is its own
+    /// company, and an end user its own end user.
+    pub fn properties_naming(&self, role: Role) -> impl Iterator<Item = &'static str> {
+        let own = (role.object() == self.name && role != Role::Owner).then_some("_id");
+        let named = self.references.iter().filter(move |reference| own.is_none() && reference.role == Some(role));
+        own.into_iter().chain(named.map(|reference| reference.property))
     }
 
     /// All times in the life of a record.

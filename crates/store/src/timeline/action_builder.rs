@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use planhat_model::catalog::Object;
+use planhat_model::catalog::{Object, Role};
 use planhat_model::flatten::Row;
 use planhat_model::record::Origin;
 use planhat_model::rules::REDACTED;
@@ -161,12 +161,15 @@ struct Property<'a> {
 impl<'a> ActionBuilder<'a> {
     fn of(target: Target<'a>) -> ActionBuilder<'a> {
         let moving = [target.object.modified, target.object.dated];
-        ActionBuilder { object: target.object, moving: moving.into_iter().flat_map(|names| properties(target, names)).collect() }
+        ActionBuilder {
+            object: target.object,
+            moving: moving.into_iter().flat_map(|names| properties(target, names.iter().copied())).collect(),
+        }
     }
 
     fn action(&self, kind: ActionKind, row: &Row<'_>, changed: Option<RowChange>) -> Action {
         let (object, record) = (self.object, row.record);
-        let the_one = |names: &[&str]| names.iter().find_map(|name| reference(&record.get(name)?.tree()));
+        let the_one = |role| object.properties_naming(role).find_map(|name| reference(&record.get(name)?.tree()));
         let first_of = |names: &[&str]| names.iter().find_map(|name| record.instant(name));
         let happened_at = match kind {
             ActionKind::Created => first_of(object.occurred)
@@ -186,20 +189,20 @@ impl<'a> ActionBuilder<'a> {
         Action {
             kind,
             record_id: row.id.to_owned(),
-            company_id: the_one(object.company),
-            end_user_id: the_one(object.end_user),
+            company_id: the_one(Role::Company),
+            end_user_id: the_one(Role::EndUser),
             happened_at,
             changes: changed.map(|changed| changed.changes),
         }
     }
 }
 
-fn properties<'a>(target: Target<'a>, names: &'static [&'static str]) -> Vec<Property<'a>> {
+fn properties<'a>(target: Target<'a>, names: impl Iterator<Item = &'static str>) -> Vec<Property<'a>> {
     let column_of = |name: &str| {
         let found = target.columns.iter().find(|column| column.origin == Origin::Property && column.planhat_name == name);
         found.map(|column| column.name.as_str())
     };
-    names.iter().map(|name| Property { planhat_name: name, column: column_of(name) }).collect()
+    names.map(|name| Property { planhat_name: name, column: column_of(name) }).collect()
 }
 
 /// What an index has room for, and far more than an id has.
@@ -235,12 +238,12 @@ impl Action {
     /// `references` are those of the row, by property, as [`references`] has them.
     pub(crate) fn deleted(target: Target<'_>, record_id: String, references: StoredProperties) -> Action {
         let references = references.masked(target.rules);
-        let the_one = |names: &[&str]| names.iter().find_map(|name| reference(references.get(*name)?));
+        let the_one = |role| target.object.properties_naming(role).find_map(|name| reference(references.get(name)?));
         Action {
             kind: ActionKind::Deleted,
             record_id,
-            company_id: the_one(target.object.company),
-            end_user_id: the_one(target.object.end_user),
+            company_id: the_one(Role::Company),
+            end_user_id: the_one(Role::EndUser),
             happened_at: None,
             changes: None,
         }
@@ -254,7 +257,8 @@ impl Action {
 
 /// An expression for what a stored row says of company and end user.
 pub(crate) fn references(sql: Sql, target: Target<'_>) -> Sql {
-    let all = [target.object.company, target.object.end_user].into_iter().flat_map(|names| properties(target, names));
+    let all = [Role::Company, Role::EndUser].into_iter();
+    let all = all.flat_map(|role| properties(target, target.object.properties_naming(role)));
     let sql = sql.text("jsonb_build_object(").list(all, |sql, property| {
         let sql = sql.literal(property.planhat_name).text("::text, coalesce(");
         let sql = match property.column {

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
-use planhat_model::catalog::{self, ByObject};
+use planhat_model::catalog::{self, ByObject, Role};
 use planhat_model::flatten::Columns;
 use planhat_model::rules::Rules;
 use serde::Serialize;
@@ -172,10 +172,8 @@ impl ActionRow {
     /// If there are rules, the words for what changed are left out: they have to be made again from the masked changes.
     fn masked(self, rules: &ByObject<Rules>, columns: &Columns) -> PastAction {
         let own = rules.get(self.object.as_str());
-        let (company, end_user) = match catalog::object(&self.object) {
-            Some(object) => (object.company, object.end_user),
-            None => (&[][..], &[][..]),
-        };
+        let object = catalog::object(&self.object);
+        let naming = |role| object.into_iter().flat_map(move |object| object.properties_naming(role));
         let masked =
             |name: Option<Stored<String>>, object: &str, property: &str| Some(name?.masked_property(rules.get(object), property));
         let end_user_name = masked(self.end_user_name, "endusers", "name").filter(|name| !name.is_empty());
@@ -188,9 +186,9 @@ impl ActionRow {
             kind: self.kind,
             object: self.object,
             record_id: self.record_id.0,
-            company_id: self.company_id.and_then(|id| id.masked_reference(own, company)),
+            company_id: self.company_id.and_then(|id| id.masked_reference(own, naming(Role::Company))),
             company: masked(self.company, "companies", "name"),
-            end_user_id: self.end_user_id.and_then(|id| id.masked_reference(own, end_user)),
+            end_user_id: self.end_user_id.and_then(|id| id.masked_reference(own, naming(Role::EndUser))),
             end_user: end_user_name.or_else(|| masked(self.end_user_email, "endusers", "email")),
             run_id: self.run_id,
             changes: changes.and_then(|changes| RawValue::from_string(changes).ok()),
