@@ -12,6 +12,7 @@ mod completions;
 mod demo;
 mod health;
 mod man;
+mod not_stored;
 mod notify;
 mod progress_bar;
 mod quarantine;

@@ -6,6 +6,7 @@ use chrono::Utc;
 use planhat_model::error::exit_code as exit;
 use planhat_store::{self as store, PastRun, WorkspaceOverview};
 
+use super::not_stored::{left_out_line, missing_lines, not_synced_line};
 use super::with_store_read_only;
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
@@ -72,6 +73,20 @@ fn notes(status: &Status, schema: &str) -> String {
             text.push_str(&format!("\n{} {}: {reason}", line.object, known.status));
             text.push_str(&print::hint(known.hint.as_deref()));
         }
+    }
+    for line in &status.objects {
+        if let Some(known) = &line.known
+            && let Some(left_out) = known.left_out
+        {
+            text.extend(left_out_line(line.object, left_out, known.left_out_before).map(|line| format!("\n{line}")));
+        }
+    }
+    let counted = |synced| {
+        let references = status.missing_references.iter().filter(move |line| line.refers_to_synced == synced);
+        references.map(|line| &line.counted)
+    };
+    for note in missing_lines(counted(true)).into_iter().chain(not_synced_line(counted(false))) {
+        text.push_str(&format!("\n{note}"));
     }
     for (object, count) in &status.quarantine {
         let are = if *count == 1 { "is" } else { "are" };

@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn the_history_of_an_object_is_a_duration_or_all() {
-        let file = file("[objects.conversations]\nhistory = '1year'\n[objects.companies]\nhistory = 'all'\nexclude = ['phone']\n");
+        let file =
+            file("[objects.conversations]\nhistory = '1year'\n[objects.companies]\nhistory = 'all'\nexclude = ['phone']\n");
         let variable = ("PLANHAT_SYNC__OBJECTS__TICKETS__HISTORY".to_owned(), "all".to_owned());
         let settings = load(Some(file.path()), [variable].into()).unwrap();
         let day = 24 * 3600;

@@ -28,8 +28,11 @@ pub enum WindowVerdict {
     /// The record is older than the history, and only a comparison shows whether it has changed: it is taken if it is
     /// stored.
     IfStored,
-    /// Its times show that it is unchanged since an earlier scan.
+    /// Its times show that it has not changed since an earlier scan. It belongs to the history, so it is taken if that scan
+    /// has not stored it, say because the history was shorter then.
     Unchanged,
+    /// The same for a record that is older than the history: it is not taken.
+    OldAndUnchanged,
     Out,
 }
 
@@ -49,10 +52,12 @@ impl Window {
             }
             Window::Incremental { since, history } => {
                 let edits_would_show = object.modified.iter().any(|field| record.instant(field).is_some());
-                match (edits_would_show, newest) {
-                    (true, Some(newest)) if newest < since => WindowVerdict::Unchanged,
-                    (true, _) => WindowVerdict::In,
-                    (false, _) => in_history(history),
+                match newest {
+                    _ if !edits_would_show => in_history(history),
+                    Some(newest) if newest >= since => WindowVerdict::In,
+                    Some(_) if is_older_than(history) => WindowVerdict::OldAndUnchanged,
+                    Some(_) => WindowVerdict::Unchanged,
+                    None => WindowVerdict::In,
                 }
             }
             Window::Full { history } => in_history(history),
@@ -88,7 +93,8 @@ mod tests {
     fn an_incremental_scan_takes_records_changed_at_or_after_its_start() {
         check(incremental(), "tasks", json!({"updatedAt": "2025-01-01T00:00:00Z"}), WindowVerdict::In);
         check(incremental(), "tasks", json!({"updatedAt": "2024-12-31T23:59:59.999Z"}), WindowVerdict::Unchanged);
-        check(incremental(), "tasks", json!({"updatedAt": "2019-12-31T23:59:59.999Z"}), WindowVerdict::Unchanged);
+        check(incremental(), "tasks", json!({"updatedAt": "2021-01-01T00:00:00Z"}), WindowVerdict::Unchanged);
+        check(incremental(), "tasks", json!({"updatedAt": "2020-12-31T23:59:59.999Z"}), WindowVerdict::OldAndUnchanged);
         let updated = json!({"updatedAt": "2024-06-01T00:00:00Z", "lastUpdated": "2025-02-01T00:00:00Z"});
         check(incremental(), "companies", updated, WindowVerdict::In);
         let touched = json!({"updatedAt": "2024-06-01T00:00:00Z", "lastTouch": "2025-02-01T00:00:00Z"});
@@ -155,7 +161,7 @@ mod tests {
         let edited = json!({"createDate": "2019-01-01T00:00:00Z", "updateDate": "2019-02-01T00:00:00Z"});
         check(history, "tickets", edited.clone(), Out);
         check(full, "tickets", edited.clone(), IfStored);
-        check(daily, "tickets", edited, WindowVerdict::Unchanged);
+        check(daily, "tickets", edited, WindowVerdict::OldAndUnchanged);
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! tables (columns as they grow) -> diff (what a page changes) -> upsert (its rows) -> deletions (rows marked, never removed)
 //! ```
 //!
-//! `column_types` changes a column on the user's word. `rows_by_column` is how rows go into a statement, `stored_value`
+//! `missing_records` finds what rows refer to and is not stored. `column_types` changes a column on the user's word. `rows_by_column` is how rows go into a statement, `stored_value`
 //! how values come out of one.
 
 pub(crate) mod column_types;
 pub(crate) mod deletions;
 pub(crate) mod diff;
+pub(crate) mod missing_records;
 pub(crate) mod rows_by_column;
 pub(crate) mod stored_value;
 pub(crate) mod tables;
