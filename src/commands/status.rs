@@ -14,7 +14,7 @@ use crate::freshness::FreshnessState;
 use crate::print;
 use crate::run::records;
 use crate::workspace::Workspace;
-use crate::workspace_status::{ObjectLine, Status};
+use crate::workspace_status::{ObjectLine, ReferenceLine, Status};
 
 pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<ExitCode, CommandError> {
     let overview = with_store_read_only(workspace, async |store| {
@@ -81,11 +81,10 @@ fn notes(status: &Status, schema: &str) -> String {
             text.extend(left_out_line(line.object, left_out, known.left_out_before).map(|line| format!("\n{line}")));
         }
     }
-    let counted = |synced| {
-        let references = status.missing_references.iter().filter(move |line| line.refers_to_synced == synced);
-        references.map(|line| &line.counted)
-    };
-    for note in missing_lines(counted(true)).into_iter().chain(not_synced_line(counted(false))) {
+    let (synced, others): (Vec<&ReferenceLine>, Vec<_>) =
+        status.missing_references.iter().partition(|line| line.refers_to_synced);
+    let missing = missing_lines(synced.into_iter().map(|line| &line.counted));
+    for note in missing.into_iter().chain(not_synced_line(others.into_iter().map(|line| &line.counted))) {
         text.push_str(&format!("\n{note}"));
     }
     for (object, count) in &status.quarantine {

@@ -18,7 +18,7 @@ use super::{Context, PullError, Purpose, Report, detect_deletions};
 pub(super) struct ObjectScan<'a> {
     pub(super) client: &'a ObjectClient,
     pub(super) ctx: &'a Context<'a>,
-    pub(super) plan: Plan,
+    plan: Plan,
     /// How far it has come: it moves when a page is committed.
     pub(super) progress: ScanProgress,
     /// None in a dry run.

@@ -16,7 +16,8 @@ use futures_util::{StreamExt, stream};
 use planhat_api::{ApiError, Page, Position, RecordAnswer};
 use planhat_model::error::{Chain, Fails};
 use planhat_model::record::Record;
-use planhat_store::{self as store, AbsentRecord, ReferenceColumn};
+use planhat_model::scan::{Window, WindowVerdict};
+use planhat_store::{self as store, AbsentRecord, ReferringColumns};
 use reqwest::StatusCode;
 use tracing::{info, warn};
 
@@ -72,7 +73,7 @@ impl ObjectScan<'_> {
                 Some(Interruption::Pause) => return Ok(Ended::Preempted { is_saved: false }),
                 None => {}
             }
-            let may_name_more = columns.iter().any(|column| column.object.name == name);
+            let may_name_more = columns.columns.iter().any(|column| column.object.name == name);
             if !may_name_more || self.report.figures.inserted == stored_before || requested.unanswered >= MAX_UNANSWERED {
                 break;
             }
@@ -87,7 +88,7 @@ impl ObjectScan<'_> {
     }
 
     /// The columns that name records of the object; none if it has no table.
-    async fn reference_columns(&mut self) -> Result<Option<Vec<ReferenceColumn>>, PullError> {
+    async fn reference_columns(&mut self) -> Result<Option<ReferringColumns>, PullError> {
         let (schema, object, rules) = (&self.ctx.store.schema, self.object(), &self.ctx.limits.rules);
         let all = self.ctx.store.transaction(async |db| store::reference_columns(db, schema, rules).await).await;
         let all = all.map_err(|source| self.store_failed(source))?;
@@ -105,14 +106,13 @@ impl ObjectScan<'_> {
     /// Requests every missing id once, in the order of ids.
     async fn request_missing(
         &mut self,
-        columns: &[ReferenceColumn],
+        columns: &ReferringColumns,
         requested: &mut Requested,
     ) -> Result<Option<Interruption>, PullError> {
         let (ctx, schema, object) = (self.ctx, &self.ctx.store.schema, self.object());
         let mut after = String::new();
         loop {
-            let missing =
-                async |db: &mut store::PgConnection| store::missing_ids(db, schema, object, columns, &after, BATCH).await;
+            let missing = async |db: &mut store::PgConnection| store::missing_ids(db, schema, columns, &after, BATCH).await;
             let ids = ctx.store.transaction(missing).await.map_err(|source| self.store_failed(source))?;
             let Some(last) = ids.last() else { return Ok(None) };
             after.clone_from(last);
@@ -164,9 +164,10 @@ impl ObjectScan<'_> {
         if !found.is_empty() {
             self.report.readable = true;
             requested.works_by_id = Some(true);
-            let found_ids: Vec<String> = found.iter().map(|record| record.id.clone()).collect();
+            requested.open.extend(found.iter().map(|record| record.id.clone()));
+            let old = found.iter().filter(|record| self.is_older_than_history(record)).count();
             self.store_page(self.page_of(found)).await.map_err(|source| self.store_failed(source))?;
-            requested.open.extend(found_ids);
+            self.note_loaded(old).await.map_err(|source| self.store_failed(source))?;
         }
         if absent.is_empty() {
             return Ok(());
@@ -183,6 +184,22 @@ impl ObjectScan<'_> {
         requested.forbidden += absent.iter().filter(|record| record.answer == 403).count();
         requested.not_found += absent.iter().filter(|record| record.answer == 404).count();
         self.note_absent(&absent).await.map_err(|source| self.store_failed(source))
+    }
+
+    /// Whether a listing would have shown the record as one that is left out.
+    fn is_older_than_history(&self, record: &Record) -> bool {
+        let history = self.ctx.limits.history_of(self.object()).begin(self.ctx.now);
+        let newest = record.newest_of(self.object().times());
+        Window::Full { history }.judge(self.object(), record, newest) == WindowVerdict::IfStored
+    }
+
+    /// So many records that were left out are stored now.
+    async fn note_loaded(&self, old: usize) -> Result<(), store::StoreError> {
+        let (schema, object, loaded) = (&self.ctx.store.schema, self.object(), i64::try_from(old).unwrap_or(i64::MAX));
+        if old == 0 {
+            return Ok(());
+        }
+        self.ctx.store.transaction(async |db| store::subtract_from_left_out(db, schema, object, loaded).await).await
     }
 
     async fn note_absent(&mut self, absent: &[AbsentRecord]) -> Result<(), store::StoreError> {

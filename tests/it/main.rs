@@ -15,6 +15,7 @@ mod embedded;
 mod faults;
 mod follower;
 mod harness;
+mod history;
 mod house;
 mod kills;
 mod landing;

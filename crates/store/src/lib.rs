@@ -46,7 +46,7 @@ pub use data::deletions::{
 };
 pub use data::diff::{Difference, PageDiff, compare, differences};
 pub use data::missing_records::{
-    MissingRecords, ReferenceColumn, ReferenceColumns, count_missing, missing_ids, reference_columns,
+    MissingRecords, ReferenceColumn, ReferenceColumns, ReferringColumns, count_missing, missing_ids, reference_columns,
 };
 pub use data::tables::{
     SampleQuery, add_columns, create_table, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
@@ -74,6 +74,7 @@ pub use state::missing_references::{
 };
 pub use state::object_states::{
     LeftOut, MisfitColumn, ObjectState, WorkspaceOverview, last_readable, object_states, overview, record_misfits,
+    subtract_from_left_out,
 };
 pub use state::outbox::{
     ClaimedMessage, Message, announced_state, claim_notification, delete_old_notifications, next_notification,

@@ -149,6 +149,26 @@ pub(super) async fn save_object_state(db: &mut PgConnection, run_id: i64, of: &O
     Ok(())
 }
 
+/// Records of an object that were left out have been loaded: that many fewer are left.
+pub async fn subtract_from_left_out(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    loaded: i64,
+) -> Result<(), StoreError> {
+    query(
+        "update planhat_sync.object_states set left_out = greatest(left_out - $3, 0)
+         where workspace = $1 and object = $2 and left_out is not null",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(loaded)
+    .execute(db)
+    .await
+    .map_err(could_not("count the records that are not stored"))?;
+    Ok(())
+}
+
 /// When an object could last be read, as far as anything is known of it.
 pub async fn last_readable(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, StoreError> {
     query_scalar(
