@@ -149,7 +149,10 @@ pub struct BackfillArgs {
     pub objects: ObjectsArgs,
     #[command(flatten)]
     pub range: HistoryRangeArgs,
-    /// Leave out records that were still active on this day or later, as in 2022-01-01.
+    /// Load just the records that stored rows refer to and that are not stored, by their ids.
+    #[arg(long, conflicts_with_all = ["years", "since", "all", "until"])]
+    pub referenced: bool,
+    /// Leave out records that were created or still active on this day or later, as in 2022-01-01.
     #[arg(long, value_name = "DATE", value_parser = parse_date)]
     pub until: Option<DateTime<Utc>>,
     #[command(flatten)]
@@ -251,7 +254,7 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct HistoryRangeArgs {
-    /// Years to go back; the default is sync.history (4 years).
+    /// Years to go back; the default is sync.history (4 years), or objects.NAME.history.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
     pub years: Option<u32>,
     /// First day to load, as in 2024-01-31.

@@ -14,6 +14,7 @@ mod health;
 mod man;
 mod named_record;
 mod no_actions;
+mod not_stored;
 mod notify;
 mod progress_bar;
 mod quarantine;

@@ -6,6 +6,7 @@ use chrono::Utc;
 use planhat_model::error::exit_code as exit;
 use planhat_store::{self as store, PastRun, WorkspaceOverview};
 
+use super::not_stored::{left_out_line, missing_lines, not_synced_line};
 use super::with_store_read_only;
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
@@ -13,7 +14,7 @@ use crate::freshness::FreshnessState;
 use crate::print;
 use crate::run::records;
 use crate::workspace::Workspace;
-use crate::workspace_status::{ObjectLine, Status};
+use crate::workspace_status::{ObjectLine, ReferenceLine, Status};
 
 pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<ExitCode, CommandError> {
     let overview = with_store_read_only(workspace, async |store| {
@@ -76,6 +77,19 @@ fn notes(status: &Status, schema: &str) -> String {
             text.push_str(&format!("\n{} {}: {}", line.object, known.status, print::on_one_line(reason)));
             text.push_str(&print::hint(known.hint.as_deref()));
         }
+    }
+    for line in &status.objects {
+        if let Some(known) = &line.known
+            && let Some(left_out) = known.left_out
+        {
+            text.extend(left_out_line(line.object, left_out, known.left_out_before).map(|line| format!("\n{line}")));
+        }
+    }
+    let (synced, others): (Vec<&ReferenceLine>, Vec<_>) =
+        status.missing_references.iter().partition(|line| line.refers_to_synced);
+    let missing = missing_lines(synced.into_iter().map(|line| &line.counted));
+    for note in missing.into_iter().chain(not_synced_line(others.into_iter().map(|line| &line.counted))) {
+        text.push_str(&format!("\n{note}"));
     }
     for (object, count) in &status.quarantine {
         let are = if *count == 1 { "is" } else { "are" };

@@ -13,7 +13,7 @@ use planhat_model::printable::on_one_line;
 use planhat_model::record::Rejected;
 use planhat_model::record::{Json, Shape};
 use planhat_model::scan::ScanKind;
-use planhat_store::{Figures, RowCounts};
+use planhat_store::{Figures, LeftOut, RowCounts};
 
 use super::page::ClassifiedPage;
 use super::rejected::RejectionTally;
@@ -39,6 +39,8 @@ pub struct Report {
     /// The time of the oldest record that was taken.
     pub oldest: Option<DateTime<Utc>>,
     pub watermark: Option<DateTime<Utc>>,
+    /// What was left out as older than the history, if all records were listed.
+    pub left_out: Option<LeftOut>,
     /// Misfits by column.
     pub misfits: BTreeMap<String, Misfits>,
     /// Planhat names of what went to `_overflow`.

@@ -95,6 +95,13 @@ impl<'a> TableWriter<'a> {
         }
     }
 
+    /// The same, for records that may have properties which no column should be created for.
+    pub(super) async fn prepare_without_new_columns(&mut self, report: &mut Report) -> Result<(), PullError> {
+        self.prepare(report).await?;
+        self.columns = self.columns.take().map(Columns::without_new_columns);
+        Ok(())
+    }
+
     async fn create_table_if_missing(&mut self) -> Result<(), StoreError> {
         let (schema, object, declarations) = (&self.ctx.store.schema, self.object, self.ctx.declarations);
         let made = self.ctx.store.transaction(async |db| {

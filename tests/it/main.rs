@@ -16,6 +16,7 @@ mod escapes;
 mod faults;
 mod follower;
 mod harness;
+mod history;
 mod house;
 mod kills;
 mod landing;

@@ -11,7 +11,7 @@ use planhat_model::catalog::{self, Object};
 use planhat_simulator::{Options, Workspace};
 use planhat_store::{RunStatus, Store};
 use planhat_sync::pull::Mode;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::cli::Tool;
 use crate::harness::{TestSync, fresh_database};
@@ -39,6 +39,10 @@ async fn upgraded() -> TestSync {
         sqlx::query_scalar("select max(started_at) from planhat_sync.runs").fetch_one(sync.store.pool()).await.unwrap();
     sync.now = written + TimeDelta::days(1);
     sync
+}
+
+fn url_of(sync: &TestSync) -> String {
+    sync.store.pool().connect_options().to_url_lossy().to_string()
 }
 
 fn objects() -> Vec<&'static Object> {
@@ -141,6 +145,25 @@ async fn tables_from_before_the_first_release_are_refused_with_what_to_do() {
             ");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_not_stored_are_unknown_after_the_upgrade_and_counted_by_the_next_run() {
+    let sync = upgraded().await;
+    let unknown = "select count(*) filter (where left_out is null and left_out_at is null)::text || ' of ' || count(*)
+        from planhat_sync.object_states";
+    assert_eq!(sync.one(unknown).await, "6 of 6");
+    let mut tool = Tool::new().set("DATABASE_URL", &url_of(&sync)).set("PLANHAT_API_TOKEN", "nobodys");
+    let status = tool.run(&["status"]).stdout;
+    assert!(status.contains("endusers") && !status.contains("not stored") && !status.contains("rows refer to"), "{status}");
+    // The stopped full scan of tasks is one of before.
+    assert_eq!(sync.one("select string_agg(scan || ' ' || left_out, ', ') from planhat_sync.scans").await, "full 0");
+
+    sync.run(Mode::Incremental, &objects()).await;
+
+    assert_eq!(sync.one("select left_out::text from planhat_sync.object_states where object = 'licenses'").await, "0");
+    let counted = "select (count(*) > 5)::text from planhat_sync.missing_references";
+    assert_eq!(sync.one(counted).await, "true");
 }
 
 #[test]

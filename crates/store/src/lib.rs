@@ -46,6 +46,9 @@ pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
 };
 pub use data::diff::{Difference, PageDiff, compare, differences};
+pub use data::missing_records::{
+    MissingRecords, ReferenceColumn, ReferenceColumns, ReferringColumns, count_missing, missing_ids, reference_columns,
+};
 pub use data::named_records::{NameQuery, NamedRecord, named_records, some_named_records};
 pub use data::tables::{
     SampleQuery, add_columns, create_table, if_allowed, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
@@ -69,8 +72,12 @@ pub use state::leases::{
     acquire_daemon_lease, acquire_lease, fence, reacquire_lease, release_daemon_lease, renew_daemon_lease, renew_lease,
     request_lease, yield_lease,
 };
+pub use state::missing_references::{
+    AbsentRecord, MissingReferences, ReferringProperty, missing_references, save_absent_records, save_missing_references,
+};
 pub use state::object_states::{
-    MisfitColumn, ObjectState, WorkspaceOverview, last_readable, last_success, object_states, overview, record_misfits,
+    LeftOut, MisfitColumn, ObjectState, WorkspaceOverview, last_readable, last_success, object_states, overview, record_misfits,
+    subtract_from_left_out,
 };
 pub use state::outbox::{
     ClaimedMessage, Message, announced_state, claim_notification, delete_old_notifications, next_notification,

@@ -6,11 +6,12 @@
 //!
 //! `set_values` compares lists whose order means nothing. `column_types` changes a column on the user's word.
 //! `rows_by_column` is how rows go into a statement, `stored_value` how values come out of one, `named_records` finds records by
-//! what people call them.
+//! what people call them, `missing_records` what rows refer to and is not stored.
 
 pub(crate) mod column_types;
 pub(crate) mod deletions;
 pub(crate) mod diff;
+pub(crate) mod missing_records;
 pub(crate) mod named_records;
 pub(crate) mod rows_by_column;
 pub(crate) mod set_values;
