@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::values::{address, duration, objects, secret, sorted, word};
+use super::values::{address, duration, names, objects, secret, sorted, word};
 use crate::events::Format;
 
 /// One field per key of `[planhat]`.
@@ -120,6 +120,8 @@ pub struct DatabaseSettings {
     #[serde(deserialize_with = "duration")]
     pub statement_timeout: Duration,
     pub data_dir: PathBuf,
+    #[serde(deserialize_with = "names")]
+    pub grant_select_to: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

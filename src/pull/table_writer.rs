@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use planhat_model::catalog::Object;
+use planhat_model::error::Chain;
 use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
 use planhat_model::record::{Record, Rejected};
 use planhat_model::rules::Rules;
@@ -30,6 +31,8 @@ pub(super) struct TableWriter<'a> {
     pub(super) columns: Option<Columns>,
     /// The table has been found to take no more columns.
     is_full: bool,
+    /// The columns for joins could not be made in this run.
+    is_without_joins: bool,
     /// Records of this object in quarantine that have an id, to be released when they arrive whole.
     quarantined: HashSet<String>,
 }
@@ -70,6 +73,7 @@ impl<'a> TableWriter<'a> {
             exists: false,
             columns: None,
             is_full: false,
+            is_without_joins: false,
             quarantined: HashSet::new(),
         }
     }
@@ -80,11 +84,15 @@ impl<'a> TableWriter<'a> {
 
     /// Makes the table where it may be made, or looks at it in a dry run.
     pub(super) async fn prepare(&mut self, report: &mut Report) -> Result<(), PullError> {
-        let prepared = match self.ctx.purpose.is_preview() {
+        let is_preview = self.ctx.purpose.is_preview();
+        let prepared = match is_preview {
             true => self.inspect_table(report).await,
             false => self.create_table_if_missing().await,
         };
         prepared.map_err(|source| PullError::Store { object: self.object.name, source })?;
+        if !is_preview {
+            self.make_join_columns(report).await;
+        }
         match (&self.columns, &self.ctx.declarations.unknown) {
             (None, Some(source)) => Err(PullError::Undeclared { object: self.object.name, source: source.clone() }),
             _ => Ok(()),
@@ -100,6 +108,8 @@ impl<'a> TableWriter<'a> {
             }
             if !store::table_exists(&mut *db, schema, object).await? {
                 store::create_table(&mut *db, schema, object).await?;
+                // Who cannot be granted anything is named at the start of a run.
+                store::grant_missing(&mut *db, schema, &self.ctx.store.readers).await?;
             }
             let columns = store::load_columns(&mut *db, schema, object).await?;
             store::recreate_dropped_columns(&mut *db, schema, object, &columns).await?;
@@ -110,6 +120,25 @@ impl<'a> TableWriter<'a> {
             (self.columns, self.quarantined, self.exists) = (Some(self.as_declared(columns)), quarantined, true);
         }
         Ok(())
+    }
+
+    /// Gives the table its columns for joins, in a transaction of its own: in a table of an earlier release that rewrites
+    /// every row. Where it cannot be had, the table goes on without.
+    async fn make_join_columns(&mut self, report: &mut Report) {
+        let (schema, object) = (&self.ctx.store.schema, self.object);
+        let Some(columns) = self.columns.as_ref().filter(|_| !self.is_without_joins) else { return };
+        let made = self.ctx.store.transaction_once(async |db| store::make_join_columns(db, schema, object, columns).await);
+        match made.await {
+            Ok(None) => {}
+            Ok(Some(obstacle)) | Err(obstacle) if !self.ctx.stop.is_cancelled() => {
+                let name = object.name;
+                report.warn(format!(
+                    "{name}: could not make the columns for joins: {}; the next sync tries again",
+                    Chain(&obstacle)
+                ));
+            }
+            Ok(Some(_)) | Err(_) => {}
+        }
     }
 
     /// The columns; while declarations are unknown, no column for a new custom field may be added to them.
@@ -195,7 +224,10 @@ impl<'a> TableWriter<'a> {
                 self.is_full = true;
                 report.warn(format!("{}: PostgreSQL allows no more columns in the table", object.name));
             }
-            grown => self.columns = Some(grown?),
+            grown => {
+                self.columns = Some(grown?);
+                self.make_join_columns(report).await;
+            }
         }
         Ok(())
     }

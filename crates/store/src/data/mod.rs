@@ -5,11 +5,16 @@
 //! ```
 //!
 //! `column_types` changes a column on the user's word. `rows_by_column` is how rows go into a statement, `stored_value`
-//! how values come out of one.
+//! how values come out of one. `join_columns` gives references in one spelling, `keys` is the table that tells what they point
+//! to, `dependents` what users have made on a column. `grants` lets the roles read that the settings name.
 
 pub(crate) mod column_types;
 pub(crate) mod deletions;
+mod dependents;
 pub(crate) mod diff;
+pub(crate) mod grants;
+pub(crate) mod join_columns;
+pub(crate) mod keys;
 pub(crate) mod rows_by_column;
 pub(crate) mod stored_value;
 pub(crate) mod tables;
