@@ -279,7 +279,8 @@ async fn names_taken_from_joins(store: &Store, has_tables: bool) -> Result<Vec<F
     if let Err(taken @ store::StoreError::NameTaken { .. }) =
         store.read_only(async |db| store::keys_table_exists(db, &store.schema).await).await
     {
-        findings.push(Finding::warn("tables", format!("{taken}, which leaves it alone; rename it, and the next sync makes its own")));
+        findings
+            .push(Finding::warn("tables", format!("{taken}, which leaves it alone; rename it, and the next sync makes its own")));
     }
     for object in catalog::OBJECTS.iter().filter(|_| has_tables) {
         let taken = store.read_only(async |db| {

@@ -60,7 +60,7 @@ pub async fn refresh_keys(db: &mut PgConnection, schema: &str) -> Result<(), Sto
 
 const NAMES: &str = "table_name, column_name, property, kind, references_table, references_column, join_condition";
 /// Keys as a parameter.
-const SENT: &str = " from json_to_recordset($1) as sent (table_name text, column_name text, property text, kind text,
+const SENT: &str = " from jsonb_to_recordset($1) as sent (table_name text, column_name text, property text, kind text,
     references_table text, references_column text, join_condition text)";
 
 /// Whether the table has these keys and no others.
