@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
 use planhat_model::error::Chain;
 use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
@@ -13,7 +14,7 @@ use planhat_store::{
 };
 use tracing::warn;
 
-use super::decide::NewRows;
+use super::decide::{NewRows, Plan};
 use super::declarations::NewFields;
 use super::page::ClassifiedPage;
 use super::rejected::RejectionTally;
@@ -26,13 +27,12 @@ pub(super) struct TableWriter<'a> {
     pub(super) rules: Option<&'a Rules>,
     pub(super) ignored_fields: IgnoredFields,
     action_policy: ActionPolicy,
+    created_since: Option<DateTime<Utc>>,
     pub(super) exists: bool,
     /// None before it was prepared.
     pub(super) columns: Option<Columns>,
     /// The table has been found to take no more columns.
     is_full: bool,
-    /// The columns for joins could not be made in this run.
-    is_without_joins: bool,
     /// Records of this object in quarantine that have an id, to be released when they arrive whole.
     quarantined: HashSet<String>,
 }
@@ -63,17 +63,17 @@ enum Write {
 }
 
 impl<'a> TableWriter<'a> {
-    pub(super) fn new(ctx: &'a Context<'a>, object: &'static Object, new_rows: NewRows) -> TableWriter<'a> {
+    pub(super) fn new(ctx: &'a Context<'a>, object: &'static Object, plan: &Plan) -> TableWriter<'a> {
         TableWriter {
             ctx,
             object,
             rules: ctx.limits.rules_of(object),
             ignored_fields: ctx.limits.ignored_fields_of(object),
-            action_policy: ctx.limits.timeline.action_policy(new_rows == NewRows::Loaded),
+            action_policy: ctx.limits.timeline.action_policy(plan.new_rows == NewRows::Loaded),
+            created_since: plan.created_since,
             exists: false,
             columns: None,
             is_full: false,
-            is_without_joins: false,
             quarantined: HashSet::new(),
         }
     }
@@ -113,37 +113,64 @@ impl<'a> TableWriter<'a> {
             }
             let columns = store::load_columns(&mut *db, schema, object).await?;
             store::recreate_dropped_columns(&mut *db, schema, object, &columns).await?;
-            let quarantined = store::ids_in_quarantine(db, schema, object).await?;
+            let quarantined = store::ids_in_quarantine(&mut *db, schema, object).await?;
+            let columns = self.add_known_columns(db, self.as_declared(columns)).await?;
             Ok(Some((columns, quarantined)))
         });
         if let Some((columns, quarantined)) = made.await? {
-            (self.columns, self.quarantined, self.exists) = (Some(self.as_declared(columns)), quarantined, true);
+            (self.columns, self.quarantined, self.exists) = (Some(columns), quarantined, true);
         }
         Ok(())
     }
 
     /// Gives the table its columns for joins, in a transaction of its own: in a table of an earlier release that rewrites
     /// every row. Where it cannot be had, the table goes on without.
-    async fn make_join_columns(&mut self, report: &mut Report) {
+    async fn make_join_columns(&self, report: &mut Report) {
         let (schema, object) = (&self.ctx.store.schema, self.object);
-        let Some(columns) = self.columns.as_ref().filter(|_| !self.is_without_joins) else { return };
+        let Some(columns) = &self.columns else { return };
         let made = self.ctx.store.transaction_once(async |db| store::make_join_columns(db, schema, object, columns).await);
-        match made.await {
-            Ok(None) => {}
-            Ok(Some(obstacle)) | Err(obstacle) if !self.ctx.stop.is_cancelled() => {
-                let name = object.name;
-                report.warn(format!(
-                    "{name}: could not make the columns for joins: {}; the next sync tries again",
-                    Chain(&obstacle)
-                ));
-            }
-            Ok(Some(_)) | Err(_) => {}
+        let Some(obstacle) = made.await.unwrap_or_else(Some) else { return };
+        if !self.ctx.stop.is_cancelled() {
+            let (name, obstacle) = (object.name, Chain(&obstacle));
+            report.warn(format!("{name}: could not make the columns for joins: {obstacle}; the next sync tries again"));
         }
     }
 
-    /// The columns; while declarations are unknown, no column for a new custom field may be added to them.
+    /// Adds the columns of what is documented or declared, whether it has values or not. Where that is not possible now,
+    /// everything goes on without: a property that has values gets its column with them.
+    async fn add_known_columns(&self, db: &mut PgConnection, columns: Columns) -> Result<Columns, StoreError> {
+        let (schema, object, declared) = (&self.ctx.store.schema, self.object, &self.ctx.declarations.declared);
+        if columns.clone().add_known(object, declared).is_empty() {
+            return Ok(columns);
+        }
+        let added = store::if_allowed(db, async |db| {
+            store::lock_columns(&mut *db, schema, object).await?;
+            // Another process may have added some in the meantime.
+            let mut columns = self.as_declared(store::load_columns(&mut *db, schema, object).await?);
+            let known = columns.len();
+            let added = columns.add_known(object, declared);
+            store::add_columns(db, schema, object, known, &added).await?;
+            Ok(columns)
+        });
+        match added.await? {
+            Ok(columns) => Ok(columns),
+            Err(error) => {
+                warn!(
+                    error = %Chain(&error),
+                    "{object}: columns for properties without values could not be added; the next sync tries again",
+                    object = object.name
+                );
+                Ok(columns)
+            }
+        }
+    }
+
+    /// The columns with what is declared of custom fields; while that is unknown, no column for a new one may be added.
     pub(super) fn as_declared(&self, columns: Columns) -> Columns {
-        match self.ctx.declarations.new_fields(&columns) {
+        let declarations = self.ctx.declarations;
+        let new_fields = declarations.new_fields(&columns);
+        let columns = columns.with_custom_sets(declarations.declared.custom_sets_of(self.object));
+        match new_fields {
             NewFields::Column | NewFields::Refused => columns,
             NewFields::Wait => columns.without_new_custom_columns(),
         }
@@ -166,7 +193,8 @@ impl<'a> TableWriter<'a> {
     /// The table as rows are written to it.
     pub(super) fn target<'t>(&'t self, columns: &'t Columns, run_id: i64) -> Target<'t> {
         let (schema, object) = (&self.ctx.store.schema, self.object);
-        Target { schema, object, columns, run_id, action_policy: self.action_policy, rules: self.rules }
+        let (action_policy, created_since) = (self.action_policy, self.created_since);
+        Target { schema, object, columns, run_id, action_policy, created_since, rules: self.rules }
     }
 
     /// Stores a page. Returns the records that the database refused.

@@ -34,6 +34,7 @@ use crate::pull::{Limits, Misfits, Mode, PauseGate, Preview, PullError, Purpose}
 use objects::Pulls;
 use outcome::{run_explanation, run_status};
 
+pub(crate) use declared_fields::read_declarations;
 pub use identity::Evidence;
 pub use lease::{RunLease, begin, end};
 pub use outcome::records;

@@ -16,7 +16,7 @@ use sqlx::{FromRow, PgConnection};
 use super::dependents::{make_indexes_again, refuse_if_viewed, remember_indexes};
 use super::tables::{comment_on, lock_columns, meaning_of};
 use crate::sql::{Sql, query_as};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// A column that is generated from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,7 +276,7 @@ pub async fn make_join_columns(
     }
     if !missing.is_empty() {
         let sql = with_join_columns(Sql::default(), schema, object, &missing);
-        sql.execute(&mut *db).await.map_err(could_not("add the columns for joins to a table"))?;
+        sql.execute(&mut *db).await.map_err(could_not_define("add the columns for joins to a table"))?;
     }
     if is_remade {
         make_indexes_again(&mut *db).await?;
@@ -311,7 +311,7 @@ pub(super) async fn drop_join_columns(
     }
     let sql = Sql::new("alter table ").table(schema, object.name);
     let sql = sql.list(names, |sql, name| sql.text(" drop column ").name(name));
-    sql.execute(db).await.map_err(could_not("drop the columns for joins of a table"))
+    sql.execute(db).await.map_err(could_not_define("drop the columns for joins of a table"))
 }
 
 /// The columns for joins that a table has, and the names of those that it cannot have, since a user has a column of that name.

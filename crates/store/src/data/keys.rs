@@ -10,7 +10,7 @@ use sqlx::{FromRow, PgConnection};
 
 use super::join_columns;
 use crate::sql::{Sql, query, query_as};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_define};
 use crate::timeline::view;
 
 /// The table in the data schema.
@@ -49,7 +49,7 @@ pub async fn refresh_keys(db: &mut PgConnection, schema: &str) -> Result<(), Sto
         .await
         .map_err(could_not("wait for another process with the table of keys"))?;
     if !keys_table_exists(&mut *db, schema).await? {
-        table_as_sql(schema).execute(&mut *db).await.map_err(could_not("create the table of keys"))?;
+        table_as_sql(schema).execute(&mut *db).await.map_err(could_not_define("create the table of keys"))?;
     }
     let sql = Sql::new("delete from ").table(schema, TABLE);
     sql.execute(&mut *db).await.map_err(could_not("empty the table of keys"))?;
