@@ -132,6 +132,10 @@ impl Report {
     }
 
     pub(super) fn warn(&mut self, warning: String) {
+        // A pull may have several scans, each of which meets the same.
+        if self.warnings.contains(&warning) {
+            return;
+        }
         self.warnings.push(warning);
     }
 

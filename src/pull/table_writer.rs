@@ -84,11 +84,15 @@ impl<'a> TableWriter<'a> {
 
     /// Makes the table where it may be made, or looks at it in a dry run.
     pub(super) async fn prepare(&mut self, report: &mut Report) -> Result<(), PullError> {
-        let prepared = match self.ctx.purpose.is_preview() {
+        let is_preview = self.ctx.purpose.is_preview();
+        let prepared = match is_preview {
             true => self.inspect_table(report).await,
             false => self.create_table_if_missing().await,
         };
         prepared.map_err(|source| PullError::Store { object: self.object.name, source })?;
+        if !is_preview {
+            self.make_join_columns(report).await;
+        }
         match (&self.columns, &self.ctx.declarations.unknown) {
             (None, Some(source)) => Err(PullError::Undeclared { object: self.object.name, source: source.clone() }),
             _ => Ok(()),
@@ -111,6 +115,8 @@ impl<'a> TableWriter<'a> {
             }
             if !store::table_exists(&mut *db, schema, object).await? {
                 store::create_table(&mut *db, schema, object).await?;
+                // Who cannot be granted anything is named at the start of a run.
+                store::grant_missing(&mut *db, schema, &self.ctx.store.readers).await?;
             }
             let columns = store::load_columns(&mut *db, schema, object).await?;
             store::recreate_dropped_columns(&mut *db, schema, object, &columns).await?;
@@ -122,6 +128,19 @@ impl<'a> TableWriter<'a> {
             (self.columns, self.quarantined, self.exists) = (Some(columns), quarantined, true);
         }
         Ok(())
+    }
+
+    /// Gives the table its columns for joins, in a transaction of its own: in a table of an earlier release that rewrites
+    /// every row. Where it cannot be had, the table goes on without.
+    async fn make_join_columns(&self, report: &mut Report) {
+        let (schema, object) = (&self.ctx.store.schema, self.object);
+        let Some(columns) = &self.columns else { return };
+        let made = self.ctx.store.transaction_once(async |db| store::make_join_columns(db, schema, object, columns).await);
+        let Some(obstacle) = made.await.unwrap_or_else(Some) else { return };
+        if !self.ctx.stop.is_cancelled() {
+            let (name, obstacle) = (object.name, Chain(&obstacle));
+            report.warn(format!("{name}: could not make the columns for joins: {obstacle}; the next sync tries again"));
+        }
     }
 
     /// Adds the columns of what is documented or declared, whether it has values or not. Where that is not possible now,
@@ -240,7 +259,10 @@ impl<'a> TableWriter<'a> {
                 self.is_full = true;
                 report.warn(format!("{}: PostgreSQL allows no more columns in the table", object.name));
             }
-            grown => self.columns = Some(grown?),
+            grown => {
+                self.columns = Some(grown?);
+                self.make_join_columns(report).await;
+            }
         }
         Ok(())
     }

@@ -46,6 +46,9 @@ pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
 };
 pub use data::diff::{Difference, PageDiff, compare, differences};
+pub use data::grants::{MissingGrant, grant_missing, grants_sql, missing_grants};
+pub use data::join_columns::{JoinColumn, join_columns_there, make_join_columns};
+pub use data::keys::{keys_sql, keys_table_exists, refresh_keys};
 pub use data::missing_records::{
     MissingRecords, ReferenceColumn, ReferenceColumns, ReferringColumns, count_missing, missing_ids, reference_columns,
 };
