@@ -14,7 +14,7 @@ use planhat_model::error::{Chain, ErrorKind, exit_code as exit};
 use planhat_model::flatten::{Columns, Declared};
 use planhat_model::record::Origin;
 use planhat_model::rules::{NamedField, folded, named};
-use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Store};
+use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, MissingGrant, Privileges, Store, Writable};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -90,7 +90,7 @@ pub(super) async fn check(workspace: &Workspace, output: OutputArgs) -> Result<E
                 CheckLevel::Warn => "warn",
                 CheckLevel::Fail => "fail",
             };
-            print::to_stdout(&format!("{verdict:<5} {subject:<14} {text}"));
+            print::to_stdout(&format!("{verdict:<5} {subject:<14} {}", print::on_one_line(text)));
         }
     }
     Ok(ExitCode::from(findings.iter().map(|finding| finding.code).find(|code| *code != exit::SUCCESS).unwrap_or(exit::SUCCESS)))
@@ -190,6 +190,7 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
     findings.push(check_connection(store).await);
     findings.extend(faults_of(&health));
     let is_set_up = store.is_set_up().await;
+    let has_tables = matches!(is_set_up, Ok(true));
     let columns = match is_set_up {
         Ok(true) => columns_with_rules(store, settings).await.unwrap_or_default(),
         _ => ByObject::new(),
@@ -204,12 +205,9 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
         let failure = CommandError::from(taken);
         findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
     }
-    if health.missing_grants.is_empty() {
-        findings.push(Finding::ok("privileges", format!("can write schemas {schema} and planhat_sync")));
-    }
-    for grant in &health.missing_grants {
-        findings.push(Finding::fail("privileges", format!("missing; ask an administrator to run: {grant};"), exit::DATABASE));
-    }
+    findings.extend(names_taken_from_joins(store, has_tables).await.unwrap_or_default());
+    findings.extend(privileges(&health.privileges, schema));
+    findings.extend(check_readers(store).await?);
     Ok((findings, columns))
 }
 
@@ -219,10 +217,38 @@ fn faults_of(health: &DatabaseRequirements) -> Vec<Finding> {
         let text = format!("the database is encoded in {}; create one with encoding 'UTF8'", health.encoding);
         findings.push(Finding::fail("database", text, exit::DATABASE));
     }
-    if health.is_read_only {
-        findings.push(Finding::fail("database", "is read-only; name the primary in DATABASE_URL", exit::DATABASE));
-    }
+    let read_only = match health.writable {
+        Writable::Yes => return findings,
+        Writable::Replica => {
+            "is a read-only replica: status, runs, actions, schema and quarantine list work here; for everything else, name the \
+             primary in DATABASE_URL"
+        }
+        Writable::ByDefaultNot => {
+            "is read-only, since default_transaction_read_only is on (some providers turn it on when the disk is full); have it \
+             turned off, or name another server in DATABASE_URL"
+        }
+    };
+    findings.push(Finding::fail("database", read_only, exit::DATABASE));
     findings
+}
+
+/// What the role in DATABASE_URL may do. One that only reads cannot sync, so that a check of it fails; it is no list of what a
+/// sync lacks.
+fn privileges(privileges: &Privileges, schema: &str) -> Vec<Finding> {
+    let missing =
+        |grant: &String| Finding::fail("privileges", format!("missing; ask an administrator to run: {grant};"), exit::DATABASE);
+    match privileges {
+        Privileges::Complete => vec![Finding::ok("privileges", format!("can write schemas {schema} and planhat_sync"))],
+        Privileges::Missing(grants) => grants.iter().map(missing).collect(),
+        Privileges::ReadOnly { role, owner, membership } => {
+            let or_join = membership.as_ref().map(|grant| format!(", or a member of it: {grant};")).unwrap_or_default();
+            let text = format!(
+                "role {role} can read: status, runs, actions, schema, quarantine list and sync --dry-run work; everything else \
+                 needs {owner}, the role that owns the tables{or_join}"
+            );
+            vec![Finding::fail("privileges", text, exit::DATABASE)]
+        }
+    }
 }
 
 /// Whether somebody between here and the server could read, or pose as it.
@@ -275,6 +301,50 @@ async fn tables(store: &Store, is_set_up: Result<bool, store::StoreError>) -> Fi
             Finding::warn("tables", text)
         }
     }
+}
+
+/// What the user has given the name of what joins need: columns, and the table of keys.
+async fn names_taken_from_joins(store: &Store, has_tables: bool) -> Result<Vec<Finding>, store::StoreError> {
+    let mut findings = Vec::new();
+    if let Err(taken @ store::StoreError::NameTaken { .. }) =
+        store.read_only(async |db| store::keys_table_exists(db, &store.schema).await).await
+    {
+        findings
+            .push(Finding::warn("tables", format!("{taken}, which leaves it alone; rename it, and the next sync makes its own")));
+    }
+    for object in catalog::OBJECTS.iter().filter(|_| has_tables) {
+        let taken = store.read_only(async |db| {
+            let columns = store::load_columns(&mut *db, &store.schema, object).await?;
+            if columns.is_empty() {
+                return Ok(Vec::new());
+            }
+            store::join_columns_there(db, &store.schema, object, &columns).await.map(|(_, taken)| taken)
+        });
+        findings.extend(taken.await?.into_iter().map(|name| {
+            let text = format!(
+                "{}.{} has a column {name} that planhat-sync has not made and leaves alone; rename it, and the next sync makes its own",
+                store.schema, object.name
+            );
+            Finding::warn("tables", text)
+        }));
+    }
+    Ok(findings)
+}
+
+/// Whether the roles that should read may do so.
+async fn check_readers(store: &Store) -> Result<Vec<Finding>, store::StoreError> {
+    let missing = store.read_only(async |db| store::missing_grants(db, &store.schema, &store.readers).await).await?;
+    let finding = |MissingGrant { statement, obstacle }: MissingGrant| match obstacle {
+        Some(obstacle) => {
+            Finding::warn("readers", format!("{obstacle}; create it, or take it out of database.grant_select_to: {statement}"))
+        }
+        None => Finding::warn("readers", format!("missing, and granted by the next sync if it may: {statement}")),
+    };
+    Ok(match missing.is_empty() {
+        true if store.readers.is_empty() => Vec::new(),
+        true => vec![Finding::ok("readers", format!("{} can read the data", store.readers.join(", ")))],
+        false => missing.into_iter().map(finding).collect(),
+    })
 }
 
 /// What works and should not be so.

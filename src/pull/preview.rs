@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 use planhat_model::flatten::{Column, Columns, Row, flatten};
-use planhat_store::{self as store, Difference, PageDiff, RowCounts, StoreError, Target};
+use planhat_store::{self as store, Difference, PageDiff, StoreError, Target};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -67,7 +67,7 @@ impl Preview {
 
     /// Leaves out of a page's figures what was counted before: a run would find it stored.
     fn count_once(&mut self, found: &mut PageDiff<'_>) {
-        let PageDiff { counts, new, changed, restored } = found;
+        let PageDiff { counts, new, changed, restored, .. } = found;
         let mut is_counted = |row: &&Row<'_>, figure: &mut u64, unchanged: &mut u64| {
             let is_counted = self.counts(row.id);
             if !is_counted {
@@ -160,9 +160,7 @@ impl TableWriter<'_> {
     ) -> Result<(PageDiff<'r>, Vec<Difference>), StoreError> {
         let compared = self.ctx.store.read_only(async |db| {
             if !self.exists {
-                let counts = RowCounts { inserted: rows.len() as u64, ..RowCounts::default() };
-                let all_new = PageDiff { counts, new: rows.iter().collect(), changed: Vec::new(), restored: HashSet::new() };
-                return Ok((all_new, Vec::new()));
+                return Ok((PageDiff::of_new(rows), Vec::new()));
             }
             let found = store::compare(&mut *db, target, rows).await?;
             let is_shown = !found.changed.is_empty() && room > 0;

@@ -33,7 +33,7 @@ fn exclude(sync: &mut TestSync, object: &'static str, names: &[&str]) {
     sync.limits.rules.insert(object, Rules::new(fields, None));
 }
 
-const COLUMNS_OF_COMPANIES: &str = "select string_agg(attname, ' ') from pg_attribute
+const COLUMNS_OF_COMPANIES: &str = "select string_agg(attname, ' ' order by attname) from pg_attribute
     where attrelid = 'planhat.companies'::regclass and attname in ('planhat__mrr', 'planhat__seats__custom') and not attisdropped";
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_table_gets_missing_columns_with_the_next_sync_and_no_row_is_written_a
     let mut sync = TestSync::new(workspace).await;
     exclude(&mut sync, "assets", &["value", "custom"]);
     sync.sync_one("assets").await;
-    let columns = "select string_agg(attname, ' ') from pg_attribute where attrelid = 'planhat.assets'::regclass
+    let columns = "select string_agg(attname, ' ' order by attnum) from pg_attribute where attrelid = 'planhat.assets'::regclass
         and attname in ('planhat__value', 'planhat__seats__custom')";
     assert_eq!(sync.one(columns).await, "");
     let version = "select concat_ws(' ', xmin, _row_hash, _synced_at) from planhat.assets";

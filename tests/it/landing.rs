@@ -282,7 +282,7 @@ async fn recorded_answers_have_no_type_mismatch_in_a_documented_property() {
         let records: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let mut sync = TestSync::new(Workspace::empty().with(object.name, records.clone())).await;
         // They are of years ago.
-        sync.limits.history = std::time::Duration::from_secs(20 * 365 * 86_400);
+        sync.limits.history = planhat_model::scan::History::Within(std::time::Duration::from_secs(20 * 365 * 86_400));
 
         let summary = sync.run(Mode::Incremental, &[object]).await.objects.remove(0);
 

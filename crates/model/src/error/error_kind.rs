@@ -32,6 +32,8 @@ pub enum ErrorKind {
     EndlessListing,
     /// An id that cannot be asked for.
     UnusableId,
+    /// Another record than the one that was asked for by its id, or none.
+    OtherRecord,
 
     // The records of an object.
     /// The rejection guard holds.
@@ -70,9 +72,13 @@ pub enum ErrorKind {
     LockTimeout,
     TransactionConflict(String),
     StatementTimeout,
+    /// PostgreSQL's limit for whole transactions.
+    TransactionTimeout,
     DiskFull,
     ReadOnly,
     PrivilegeMissing,
+    /// By an event trigger.
+    DefinitionRefused(String),
     DependentObjects(String),
     /// The data itself: a value, a constraint or trigger of the user's, a limit.
     DataRefused(String),
@@ -85,6 +91,9 @@ pub enum ErrorKind {
     MigrationEdited,
     MigrationFailed,
     UnknownValue,
+    WrongEncoding,
+    /// Row security could leave rows out.
+    RowsHidden,
     NameTaken,
     UsedByViews,
     LeaseLost,
@@ -131,17 +140,20 @@ impl ErrorKind {
             ErrorKind::UnstableOrder => "unstable order",
             ErrorKind::EndlessListing => "endless",
             ErrorKind::UnusableId => "no path",
+            ErrorKind::OtherRecord => "other record",
             ErrorKind::TooManyRejected => "rejected",
             ErrorKind::Undeclared(why) => return format!("undeclared: {}", why.text()),
             ErrorKind::NothingListed { .. } => "nothing listed",
             ErrorKind::LoginRefused(code)
             | ErrorKind::TransactionConflict(code)
+            | ErrorKind::DefinitionRefused(code)
             | ErrorKind::DependentObjects(code)
             | ErrorKind::DataRefused(code)
             | ErrorKind::DatabaseError(Some(code)) => return format!("database ({code})"),
             ErrorKind::NoSuchDatabase => "database (3D000)",
             ErrorKind::LockTimeout => "database (55P03)",
             ErrorKind::StatementTimeout => "database (57014)",
+            ErrorKind::TransactionTimeout => "database (25P04)",
             ErrorKind::DiskFull => "database (53100)",
             ErrorKind::ReadOnly => "database (25006)",
             ErrorKind::PrivilegeMissing => "database (42501)",
@@ -170,6 +182,8 @@ impl ErrorKind {
             | ErrorKind::MigrationEdited
             | ErrorKind::MigrationFailed
             | ErrorKind::UnknownValue
+            | ErrorKind::WrongEncoding
+            | ErrorKind::RowsHidden
             | ErrorKind::NameTaken
             | ErrorKind::UsedByViews
             | ErrorKind::CheckpointLost

@@ -12,8 +12,12 @@
 //! releases since have written the newer one and a full scan is no harm.
 //!
 //! Version 0 is none: a row whose value waits for a column has it in place of its version, so that it is written again once
-//! the value need not wait, and when its record changes before. The number 0 alone, as `retype` leaves it, is no
-//! record's hash: whatever the record is, the row is written again when it is next read.
+//! the value need not wait, and when its record changes before. The number 0 alone is no record's hash: whatever the record is, the
+//! row is written again when it is next read.
+//!
+//! `retype` leaves [`RETYPED`] in place of the version: such a row is written again too, since its columns may spell a value in
+//! another way than Planhat does. But as long as the hash is that of its record, nothing has changed at Planhat, so it
+//! is neither an update nor an action.
 
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
@@ -91,10 +95,19 @@ impl RowHash {
     pub fn is_stored_as(self, stored: i64) -> bool {
         self.0.contains(&stored)
     }
+
+    /// Whether a row that was stored with this hash is that of the same record, in columns that had other types then.
+    pub fn is_retyped_as(self, stored: i64) -> bool {
+        self.0.iter().any(|hash| without_version(*hash) | RETYPED == stored)
+    }
 }
 
+/// How the hash of a row becomes that of a row whose column has another type now: `hash & CONTENT | RETYPED`.
+pub const CONTENT: i64 = (1 << VERSION_SHIFT) - 1;
+pub const RETYPED: i64 = 126 << VERSION_SHIFT;
+
 fn without_version(hash: i64) -> i64 {
-    hash & ((1 << VERSION_SHIFT) - 1)
+    hash & CONTENT
 }
 
 /// Each value is fed with a mark of its kind and, where it has one, its length, so that no two records feed the
@@ -275,6 +288,19 @@ mod tests {
             assert!(!before.is_stored_as(without_version(latest) | unknown << VERSION_SHIFT), "{unknown}");
         }
         assert!(!before.is_stored_as(0), "what is to be rewritten is no record's hash");
+    }
+
+    #[test]
+    fn a_retyped_row_is_written_again_and_known_as_the_same_while_its_record_stays() {
+        let (before, now) = (hash(r#"{"_id":"a","mrr":1}"#), hash(r#"{"_id":"a","mrr":2}"#));
+        let latest = before.latest();
+        for stored in before.0 {
+            let retyped = stored & CONTENT | RETYPED;
+            assert!(before.is_retyped_as(retyped) && !before.is_stored_as(retyped), "{stored:x}");
+            assert_eq!(retyped & CONTENT | RETYPED, retyped, "once more is the same");
+        }
+        assert!(!now.is_retyped_as(latest & CONTENT | RETYPED), "its record has changed meanwhile");
+        assert!(!before.is_retyped_as(latest) && !before.is_retyped_as(0) && !before.is_retyped_as(before.of_waiting().latest()));
     }
 
     #[test]

@@ -6,16 +6,17 @@
 
 use std::collections::HashSet;
 
-use planhat_model::catalog::{ColumnType, Object};
+use planhat_model::catalog::{ColumnType, Object, Reference};
 use planhat_model::error::ErrorKind;
 use planhat_model::flatten::{Column, Columns};
 use planhat_model::record::Origin;
 use planhat_model::rules::Rules;
 use sqlx::{Connection as _, FromRow, PgConnection};
 
+use super::join_columns::{join_columns, with_join_columns};
 use super::stored_value::{ColumnRules, Stored};
 use crate::sql::{Sql, query, query_as, query_scalar};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// Creates a schema unless it is there. Asking first matters: PostgreSQL wants the privilege to
 /// create one even when there is nothing to create.
@@ -27,7 +28,7 @@ pub(crate) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result
         .map_err(could_not("look for a schema"))?;
     if !exists {
         let sql = Sql::new("create schema if not exists ").name(schema);
-        sql.execute(db).await.map_err(could_not("create a schema"))?;
+        sql.execute(db).await.map_err(could_not_define("create a schema"))?;
     }
     Ok(())
 }
@@ -61,7 +62,7 @@ pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) 
         let id = Column { name: ID.to_owned(), kind: ColumnType::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
         register(db, schema, object, 0, std::slice::from_ref(&id)).await?;
     }
-    table_as_sql(schema, object, &known).execute(db).await.map_err(could_not("create a table"))
+    table_as_sql(schema, object, &known).execute(db).await.map_err(could_not_define("create a table"))
 }
 
 /// The statements that make a table with these columns.
@@ -70,8 +71,10 @@ pub fn table_sql(schema: &str, object: &Object, columns: &Columns) -> String {
 }
 
 fn table_as_sql(schema: &str, object: &Object, columns: &Columns) -> Sql {
-    let about =
-        format!("Planhat {}, one row per record, kept by planhat-sync. A change is known as {}.", object.name, object.action);
+    let about = format!(
+        "Planhat {}, one row per record, kept by planhat-sync. Its actions are called {} Created, Updated, Deleted and Restored.",
+        object.name, object.action_noun
+    );
     let mut sql = Sql::new("create table ")
         .table(schema, object.name)
         .text(
@@ -93,7 +96,9 @@ comment on table ",
         sql = comment_on(sql.text(";\n"), schema, object, column, meaning);
     }
     let of_planhat: Vec<&Column> = columns.iter().filter(|column| column.name != ID).collect();
-    if of_planhat.is_empty() { sql } else { with_columns(sql.text(";\n"), schema, object, &of_planhat) }
+    let sql = if of_planhat.is_empty() { sql } else { with_columns(sql.text(";\n"), schema, object, &of_planhat) };
+    let for_joins = join_columns(object, columns);
+    if for_joins.is_empty() { sql } else { with_join_columns(sql.text(";\n"), schema, object, &for_joins) }
 }
 
 /// `alter table` and the comments for these columns, added to a statement. One that is there already stays
@@ -103,14 +108,20 @@ pub(super) fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&
         sql.text("\n    add column if not exists ").name(&column.name).text(" ").text(column.kind.sql())
     });
     for column in columns {
-        let meaning = match column.origin {
-            Origin::Property => "property",
-            Origin::Custom => "custom field",
-        };
-        let meaning = format!("{} ({meaning}, {})", column.planhat_name, column.kind.sql());
-        sql = comment_on(sql.text(";\n"), schema, object, &column.name, &meaning);
+        sql = comment_on(sql.text(";\n"), schema, object, &column.name, &meaning_of(object, column));
     }
     sql
+}
+
+/// What the comment of a column says.
+pub(super) fn meaning_of(object: &Object, column: &Column) -> String {
+    let origin = match column.origin {
+        Origin::Property => "property",
+        Origin::Custom => "custom field",
+    };
+    let is_it = |reference: &&Reference| column.origin == Origin::Property && reference.property == column.planhat_name;
+    let refers_to = object.references.iter().find(is_it).map(|reference| format!(", refers to {}", reference.to));
+    format!("{} ({origin}, {}){}", column.planhat_name, column.kind.sql(), refers_to.unwrap_or_default())
 }
 
 const ID: &str = "planhat__id";
@@ -140,7 +151,7 @@ pub async fn add_columns(
         return Ok(());
     }
     let sql = with_columns(Sql::default(), schema, object, &columns.iter().collect::<Vec<_>>());
-    sql.execute(db).await.map_err(could_not("add columns to a table"))?;
+    sql.execute(db).await.map_err(could_not_define("add columns to a table"))?;
     register(db, schema, object, position, columns).await
 }
 
@@ -190,7 +201,7 @@ pub async fn recreate_dropped_columns(
         return Ok(());
     }
     let sql = with_columns(Sql::default(), schema, object, &missing);
-    sql.execute(&mut *db).await.map_err(could_not("add columns to a table"))?;
+    sql.execute(&mut *db).await.map_err(could_not_define("add columns to a table"))?;
     let sql = Sql::new("update ").table(schema, object.name).text(" set _row_hash = 0");
     sql.execute(db).await.map_err(could_not("have rows written again"))
 }
@@ -207,7 +218,7 @@ pub async fn lock_columns(db: &mut PgConnection, schema: &str, object: &Object) 
     Ok(())
 }
 
-fn comment_on(sql: Sql, schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {
+pub(super) fn comment_on(sql: Sql, schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {
     sql.text("comment on column ").table(schema, object.name).text(".").name(column).text(" is ").literal(meaning)
 }
 
