@@ -21,6 +21,20 @@ pub struct Status {
     pub quarantine: BTreeMap<String, i64>,
     /// Columns with values of another type.
     pub misfits: Vec<MisfitColumn>,
+    /// What was stored before its privacy rules; only where somebody has looked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmasked: Vec<Unmasked>,
+}
+
+/// What of an object is stored from before its privacy rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unmasked {
+    pub object: &'static str,
+    pub rows: u64,
+    pub actions: u64,
+    pub quarantined: u64,
+    /// There may be more: it was not counted to the end.
+    pub is_lower_bound: bool,
 }
 
 /// One object.
@@ -48,7 +62,7 @@ impl Status {
         quarantine.retain(|object, _| objects.contains(&object.as_str()));
         misfits.retain(|misfit| objects.contains(&misfit.object.as_str()));
         let headline = headline(latest_run.is_some(), &lines, stale_after);
-        Status { fresh: freshness.is_fresh(), headline, latest_run, objects: lines, quarantine, misfits }
+        Status { fresh: freshness.is_fresh(), headline, latest_run, objects: lines, quarantine, misfits, unmasked: Vec::new() }
     }
 
     /// Whether a person should look, though the data may be fresh.

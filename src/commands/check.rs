@@ -17,6 +17,7 @@ use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Sto
 use serde::Serialize;
 use tokio::time::timeout;
 
+use super::masked_tables::{unmasked, unmasked_line};
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
 use crate::config::{Settings, nearest};
@@ -186,6 +187,11 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<Vec<Finding
     findings.extend(faults_of(&health));
     let is_set_up = store.is_set_up().await;
     let misspelt = misspelt(store, settings, matches!(is_set_up, Ok(true))).await.unwrap_or_default();
+    let from_before_rules = match &is_set_up {
+        Ok(true) => unmasked(store, settings).await?,
+        Ok(false) | Err(_) => Vec::new(),
+    };
+    let from_before_rules = from_before_rules.iter().map(|left| Finding::warn("privacy", unmasked_line(left)));
     let workspace = match &is_set_up {
         Ok(is_set_up) => check_workspace(workspace, store, *is_set_up).await,
         Err(_) => None,
@@ -200,6 +206,7 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<Vec<Finding
         findings.push(Finding::ok("privileges", format!("can write schemas {schema} and planhat_sync")));
     }
     findings.extend(misspelt);
+    findings.extend(from_before_rules);
     for grant in &health.missing_grants {
         findings.push(Finding::fail("privileges", format!("missing; ask an administrator to run: {grant};"), exit::DATABASE));
     }

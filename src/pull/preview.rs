@@ -58,7 +58,7 @@ pub struct PlannedChange {
 impl Preview {
     /// Leaves out of a page's figures what was counted before: a run would find it stored.
     fn count_once(&mut self, found: &mut PageDiff<'_>) {
-        let PageDiff { counts, new, changed, restored } = found;
+        let PageDiff { counts, new, changed, restored, .. } = found;
         let mut is_counted = |row: &&Row<'_>, figure: &mut u64, unchanged: &mut u64| {
             let is_counted = self.counts(row.id);
             if !is_counted {
@@ -107,9 +107,10 @@ impl TableWriter<'_> {
         if self.ctx.store.is_set_up().await? {
             let inspected = self.ctx.store.read_only(async |db| {
                 let exists = store::table_exists(&mut *db, schema, object).await?;
-                Ok((exists, store::load_columns(db, schema, object).await?))
+                let columns = store::load_columns(&mut *db, schema, object).await?;
+                Ok((exists, columns, store::forgotten_records(db, schema, object).await?))
             });
-            (self.exists, columns) = inspected.await?;
+            (self.exists, columns, self.forgotten) = inspected.await?;
         }
         report.preview.creates_table = !self.exists;
         if self.ctx.declarations.new_fields(&columns) != NewFields::Refused {
@@ -155,7 +156,13 @@ impl TableWriter<'_> {
         let compared = self.ctx.store.read_only(async |db| {
             if !self.exists {
                 let counts = RowCounts { inserted: rows.len() as u64, ..RowCounts::default() };
-                let all_new = PageDiff { counts, new: rows.iter().collect(), changed: Vec::new(), restored: HashSet::new() };
+                let all_new = PageDiff {
+                    counts,
+                    new: rows.iter().collect(),
+                    changed: Vec::new(),
+                    restored: HashSet::new(),
+                    rehashed: Vec::new(),
+                };
                 return Ok((all_new, Vec::new()));
             }
             let found = store::compare(&mut *db, target, rows).await?;

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use planhat_model::catalog::Object;
 use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
 use planhat_model::record::{Record, Rejected};
-use planhat_model::rules::Rules;
+use planhat_model::rules::{ForgottenRecords, Rules};
 use planhat_store::{
     self as store, ActionPolicy, PageStep, PageWork, PgConnection, RowCounts, ScanCheckpoint, StoreError, Target,
 };
@@ -32,6 +32,9 @@ pub(super) struct TableWriter<'a> {
     is_full: bool,
     /// Records of this object in quarantine that have an id, to be released when they arrive whole.
     quarantined: HashSet<String>,
+    /// Records that are not stored, and people who are left out of those that are. Read when the scan begins, and again when
+    /// it continues after a pause: between the two `planhat-sync forget` may have had the lease.
+    pub(super) forgotten: ForgottenRecords,
 }
 
 /// What is written of a page.
@@ -71,6 +74,7 @@ impl<'a> TableWriter<'a> {
             columns: None,
             is_full: false,
             quarantined: HashSet::new(),
+            forgotten: ForgottenRecords::default(),
         }
     }
 
@@ -93,21 +97,26 @@ impl<'a> TableWriter<'a> {
 
     async fn create_table_if_missing(&mut self) -> Result<(), StoreError> {
         let (schema, object, declarations) = (&self.ctx.store.schema, self.object, self.ctx.declarations);
+        let rules = self.rules.map(Rules::fingerprint);
         let made = self.ctx.store.transaction(async |db| {
             let known = store::load_columns(&mut *db, schema, object).await?;
             if declarations.new_fields(&known) == NewFields::Refused {
                 return Ok(None);
             }
-            if !store::table_exists(&mut *db, schema, object).await? {
+            let is_new = !store::table_exists(&mut *db, schema, object).await?;
+            if is_new {
                 store::create_table(&mut *db, schema, object).await?;
             }
+            store::note_rules_in_use(&mut *db, schema, object, rules, is_new).await?;
             let columns = store::load_columns(&mut *db, schema, object).await?;
             store::recreate_dropped_columns(&mut *db, schema, object, &columns).await?;
-            let quarantined = store::ids_in_quarantine(db, schema, object).await?;
-            Ok(Some((columns, quarantined)))
+            let quarantined = store::ids_in_quarantine(&mut *db, schema, object).await?;
+            let forgotten = store::forgotten_records(db, schema, object).await?;
+            Ok(Some((columns, quarantined, forgotten)))
         });
-        if let Some((columns, quarantined)) = made.await? {
+        if let Some((columns, quarantined, forgotten)) = made.await? {
             (self.columns, self.quarantined, self.exists) = (Some(self.as_declared(columns)), quarantined, true);
+            self.forgotten = forgotten;
         }
         Ok(())
     }
@@ -118,6 +127,10 @@ impl<'a> TableWriter<'a> {
             NewFields::Column | NewFields::Refused => columns,
             NewFields::Wait => columns.without_new_custom_columns(),
         }
+    }
+
+    pub(super) fn has_forgotten(&self, id: &str) -> bool {
+        self.forgotten.has(self.object.name, id)
     }
 
     pub(super) fn has_in_quarantine(&self, id: &str) -> bool {
@@ -137,7 +150,7 @@ impl<'a> TableWriter<'a> {
     /// The table as rows are written to it.
     pub(super) fn target<'t>(&'t self, columns: &'t Columns, run_id: i64) -> Target<'t> {
         let (schema, object) = (&self.ctx.store.schema, self.object);
-        Target { schema, object, columns, run_id, action_policy: self.action_policy, rules: self.rules }
+        Target { schema, object, columns, run_id, action_policy: self.action_policy, rules: self.rules, ignore_changes: &self.ignored_fields }
     }
 
     /// Stores a page. Returns the records that the database refused.

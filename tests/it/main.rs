@@ -14,6 +14,7 @@ mod database;
 mod embedded;
 mod faults;
 mod follower;
+mod forget;
 mod harness;
 mod house;
 mod kills;

@@ -40,7 +40,7 @@ fn ignore_changes(names: &[&str]) -> FieldMap<()> {
 
 /// Where a text stands in what the tool keeps: in a row of any table or view of its two schemas, or in the name of
 /// anything.
-async fn places_of(pool: &PgPool, text: &str) -> Vec<String> {
+pub(crate) async fn places_of(pool: &PgPool, text: &str) -> Vec<String> {
     let relations = "select format('%I.%I', nspname, relname) from pg_class join pg_namespace on pg_namespace.oid = relnamespace
         where nspname in ('planhat', 'planhat_sync') and relkind in ('r', 'v')";
     let relations: Vec<String> = sqlx::query_scalar(relations).fetch_all(pool).await.unwrap();

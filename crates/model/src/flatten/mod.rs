@@ -17,7 +17,7 @@ mod types;
 
 pub use columns::{Column, Columns, MAX_COLUMNS};
 pub use declared::Declared;
-pub use hash::RowHash;
+pub use hash::{COMPARED_BY_COLUMNS, RowHash};
 pub use names::column_name;
 pub use rows::{Cell, IgnoredFields, Row, flatten};
 pub use types::{Fit, fit};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! diff of a page -> action_builder (what each change is) -> action_table (written, last before the commit)
+//! action_table -> masked_actions (on the user's word, what is told already)
 //! action_table -> view (for people), read_actions (for the command line), consumers (who has read how far), listener
 //! ```
 
@@ -9,5 +10,6 @@ pub(crate) mod action_builder;
 pub(crate) mod action_table;
 pub(crate) mod consumers;
 pub(crate) mod listener;
+pub(crate) mod masked_actions;
 pub(crate) mod read_actions;
 pub(crate) mod view;
