@@ -251,8 +251,8 @@ fn text_of(object: &Object, found: &Found, args: &ForgetArgs) -> String {
     for (object, masked) in &found.references {
         let MaskedObject { rows, actions, quarantined } = masked;
         let what = in_words(rows.masked, actions.masked, quarantined.masked);
-        let left_out = if args.yes { "no longer name" } else { "name" };
-        lines.push(format!("{}: {what} {left_out} them by id or address", object.name));
+        let left_out = if args.yes { "id and addresses left out of" } else { "an id or address is in" };
+        lines.push(format!("{}: {left_out} {what}", object.name));
         if rows.refused > 0 {
             let refused = in_words(rows.refused, 0, 0);
             lines.push(format!("{}: PostgreSQL refused to change {refused} (a constraint or trigger of yours?)", object.name));

@@ -9,7 +9,7 @@ use planhat_store::ObjectStatus;
 use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
 use planhat_sync::run::{self, RunRequest};
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{ConnectOptions as _, PgPool};
 use tokio::sync::Notify;
 
 use crate::cli::{DEADLINE, Tool, ended_within, in_time};
@@ -78,7 +78,14 @@ async fn a_dry_run_says_what_would_be_forgotten_and_changes_nothing() {
 
     let said = tool.run(&["forget", "endusers", KIM, "--references"]);
 
-    insta::assert_snapshot!(said.all(), @"");
+    insta::assert_snapshot!(said.all(), @"
+    exit 0
+    endusers 64b000000000000000000001: 1 row and 1 action
+    endusers: an id or address is in 1 row
+    tickets: an id or address is in 1 row
+    nps: an id or address is in 1 row and 1 action
+    nothing was changed; --yes erases it for good
+    ");
     assert_eq!(places_of(&pool, "").await, before);
     let found = tool.run(&["forget", "endusers", "--email", &address().to_uppercase()]);
     assert_eq!(found.code, 0);
@@ -100,7 +107,15 @@ async fn somebody_who_is_forgotten_is_nowhere_and_comes_back_with_no_run() {
 
     let said = tool.run(&["forget", "endusers", KIM, "--references", "--yes"]);
 
-    insta::assert_snapshot!(said.all(), @"");
+    insta::assert_snapshot!(said.all(), @"
+    exit 0
+    endusers 64b000000000000000000001: 1 row and 2 actions
+    endusers: id and addresses left out of 1 row
+    tickets: id and addresses left out of 1 row and 1 action
+    nps: id and addresses left out of 1 row and 1 action
+    forgotten: no run stores them again, until `planhat-sync forget endusers ID --remember`
+    old versions stay in the files of the database until `vacuum`, and in replicas, backups, exports and logs: see docs/privacy.md
+    ");
     assert_is_nowhere(&pool, "forget").await;
     let ticket = "select concat_ws(' | ', planhat__email, planhat__description, planhat__endusers, planhat__sender, planhat__subject) from planhat.tickets";
     insta::assert_snapshot!(one(&pool, ticket).await, @"");
@@ -341,7 +356,7 @@ async fn beside_a_daemon_who_is_forgotten_stays_forgotten() {
     assert_is_nowhere(&pool, "runs of the daemon").await;
     assert_eq!(one(&pool, "select string_agg(planhat__id, ' ') from planhat.endusers").await, LEE);
     daemon.signal("TERM");
-    assert_eq!(daemon.end().0, Some(143));
+    assert!(matches!(daemon.end().0, Some(0 | 143)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -168,12 +168,15 @@ pub(crate) async fn erase_actions(db: &mut PgConnection, schema: &str, object: &
     Ok(erased.rows_affected())
 }
 
-/// How many actions a record has.
+/// How many actions a record has, but for one that tells no more than that it is gone.
 pub(crate) async fn count_actions_of(db: &mut PgConnection, schema: &str, object: &Object, id: &str) -> Result<u64, StoreError> {
     if !actions_table_exists(&mut *db, schema).await? {
         return Ok(0);
     }
-    let sql = Sql::new("select count(*) from ").table(schema, TABLE).text(" where object = $1 and record_id = $2");
+    let sql = Sql::new("select count(*) from ").table(schema, TABLE).text(
+        " where object = $1 and record_id = $2
+             and (kind <> 'deleted' or coalesce(changes::text, company_id, end_user_id) is not null)",
+    );
     let sql = sql.query_scalar().bind(object.name).bind(id);
     let actions: i64 = sql.fetch_one(db).await.map_err(could_not("look for actions"))?;
     Ok(actions.cast_unsigned())
