@@ -418,6 +418,7 @@ async fn action_ids_grow_in_the_order_of_commits() {
     sync.sync_one("issues").await;
     let (columns, record) = project("a");
     let rows = flatten(&columns, &IgnoredFields::default(), std::slice::from_ref(&record));
+    let ignored = IgnoredFields::default();
     let target = |object| Target {
         schema: "planhat",
         object,
@@ -426,6 +427,7 @@ async fn action_ids_grow_in_the_order_of_commits() {
         action_policy: ActionPolicy::All,
         created_since: None,
         rules: None,
+        ignore_changes: &ignored,
     };
     let mut slow = sync.store.pool().begin().await.unwrap();
     store::upsert(&mut slow, target(projects), &rows).await.unwrap();

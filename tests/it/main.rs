@@ -15,6 +15,7 @@ mod embedded;
 mod escapes;
 mod faults;
 mod follower;
+mod forget;
 mod grants;
 mod harness;
 mod history;
