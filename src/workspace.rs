@@ -94,6 +94,7 @@ impl Workspace {
     /// The configured database, or the embedded one.
     pub async fn open_store(&self) -> Result<Store, CommandError> {
         let mut store = self.connect().await?;
+        store.readers.clone_from(&self.settings.database.grant_select_to);
         if self.settings.database.url.is_some() {
             store.reconnect_timeout = self.settings.database.reconnect_timeout;
         }
@@ -179,6 +180,7 @@ impl Workspace {
             pages: PageSettings { size: settings.planhat.page_size, overlap: settings.pages.overlap > 0 },
             lookback: settings.sync.lookback,
             history: settings.sync.history,
+            histories: settings.histories.clone(),
             sorted: settings.sync.sorted.iter().map(|object| object.name).collect(),
             reconcile_every: settings.sync.reconcile_every,
             keep_runs: settings.sync.keep_runs,

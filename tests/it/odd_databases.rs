@@ -219,7 +219,7 @@ impl Teller<'_> {
         crate::cli::signal(follower.id(), "TERM");
         let ended = crate::cli::output_of(follower, "the follower");
         self.told.push(format!(
-            "followed {lines} of {count} -> {:?} {}",
+            "followed {lines} of {count} -> {:?}{}",
             ended.status.code(),
             String::from_utf8_lossy(&ended.stderr)
         ));
@@ -242,7 +242,7 @@ impl Teller<'_> {
         let (code, log) = daemon.end();
         let complaints: Vec<&str> =
             log.lines().filter(|line| line.contains("\"ERROR\"") || line.contains("trying again")).collect();
-        self.told.push(format!("daemon -> {code:?} {}", complaints.join("\n")));
+        self.told.push(format!("daemon -> {code:?} {}", complaints.join("\n")).trim_end().to_owned());
         names.iter().zip(before).for_each(|((name, _), before)| self.tool.put(name, before.as_deref()));
     }
 }

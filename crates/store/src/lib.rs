@@ -41,13 +41,20 @@ mod timeline;
 
 pub use sqlx::PgConnection;
 
-pub use data::column_types::{Retyped, retype};
+pub use data::column_types::{RetypePreview, RetypeQuery, Retyped, preview_retype, retype};
 pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
 };
 pub use data::diff::{Difference, PageDiff, compare, differences};
+pub use data::grants::{MissingGrant, grant_missing, grants_sql, missing_grants};
+pub use data::join_columns::{JoinColumn, join_columns_there, make_join_columns};
+pub use data::keys::{keys_sql, keys_table_exists, refresh_keys};
+pub use data::missing_records::{
+    MissingRecords, ReferenceColumn, ReferenceColumns, ReferringColumns, count_missing, missing_ids, reference_columns,
+};
+pub use data::named_records::{NameQuery, NamedRecord, named_records, some_named_records};
 pub use data::tables::{
-    SampleQuery, add_columns, create_table, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
+    SampleQuery, add_columns, create_table, if_allowed, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
     table_exists, table_sql,
 };
 pub use data::upsert::{RefusedRow, RowCounts, Target, upsert, upsert_bisecting};
@@ -68,8 +75,12 @@ pub use state::leases::{
     acquire_daemon_lease, acquire_lease, fence, reacquire_lease, release_daemon_lease, renew_daemon_lease, renew_lease,
     request_lease, yield_lease,
 };
+pub use state::missing_references::{
+    AbsentRecord, MissingReferences, ReferringProperty, missing_references, save_absent_records, save_missing_references,
+};
 pub use state::object_states::{
-    MisfitColumn, ObjectState, WorkspaceOverview, last_readable, object_states, overview, record_misfits,
+    LeftOut, MisfitColumn, ObjectState, WorkspaceOverview, last_readable, last_success, object_states, overview, record_misfits,
+    subtract_from_left_out,
 };
 pub use state::outbox::{
     ClaimedMessage, Message, announced_state, claim_notification, delete_old_notifications, next_notification,
@@ -90,7 +101,8 @@ pub use timeline::action_table::{actions_sql, create_actions_table, delete_old_a
 pub use timeline::consumers::{consumer_position, save_consumer_position};
 pub use timeline::listener::ActionListener;
 pub use timeline::read_actions::{
-    ActionFilter, ActionQuery, PastAction, last_action_before, latest_action, newest_actions, next_actions,
+    ActionFilter, ActionQuery, ActionsSpan, PastAction, actions_span, last_action_before, latest_action, newest_actions,
+    next_actions,
 };
 pub use timeline::view::create_timeline_view;
 
