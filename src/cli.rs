@@ -69,7 +69,7 @@ pub enum Once {
     Sync(SyncArgs),
     /// Load history; resumes where an earlier backfill stopped, and pauses while a sync runs.
     Backfill(BackfillArgs),
-    /// Ask the daemon on this machine whether it is alive.
+    /// For health checks of containers: ask the daemon whether it is alive; where another command is at work instead, that is ok.
     Health,
     /// Send a test message to notify.webhook_url, and print the answer.
     Notify,

@@ -9,6 +9,7 @@ mod actions;
 mod budget;
 mod check;
 mod cli;
+mod containers;
 mod daemon;
 mod database;
 mod embedded;

@@ -254,6 +254,10 @@ fn inserting(target: Target<'_>, rows: &RowsByColumn<'_>) -> Sql {
 }
 
 async fn execute(db: &mut PgConnection, target: Target<'_>, rows: &RowsByColumn<'_>, sql: Sql) -> Result<(), StoreError> {
-    sql.query_with(rows.arguments()?).bind(target.run_id).execute(db).await.map_err(could_not("store a page"))?;
+    let stored = sql.query_with(rows.arguments()?).bind(target.run_id).execute(db).await.map_err(could_not("store a page"))?;
+    // A trigger of the user's can leave out a row without an error.
+    if stored.rows_affected() < rows.rows() as u64 {
+        return Err(StoreError::RowsLeftOut { relation: format!("{}.{}", target.schema, target.object.name) });
+    }
     Ok(())
 }
