@@ -91,7 +91,12 @@ async fn a_sync_continues_in_a_database_that_the_baseline_wrote_and_writes_no_ro
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_show_what_the_baseline_wrote() {
-    let mut tool = Tool::new().set("DATABASE_URL", &database_of(BASELINE).await).set("PLANHAT_API_TOKEN", "nobodys");
+    let url = database_of(BASELINE).await;
+    let store = Store::connect(&url.clone().into(), "planhat", 1).await.unwrap();
+    // As the first sync after the upgrade does; a command that only looks refuses tables of another version.
+    store.migrate().await.unwrap();
+    store.close().await;
+    let mut tool = Tool::new().set("DATABASE_URL", &url).set("PLANHAT_API_TOKEN", "nobodys");
     let actions = tool.run(&["actions", "--json", "--kind", "updated"]).stdout;
     assert!(actions.contains("a phase that has passed"), "{actions}");
     let quarantine = tool.run(&["quarantine", "--json"]).json();
