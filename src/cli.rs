@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use planhat_model::catalog::ColumnType;
+
+use crate::when::When;
 
 const AFTER_HELP: &str = "\
 Settings come from the defaults (config/default.toml, compiled in), a file, and environment variables:
@@ -109,6 +111,9 @@ pub enum Once {
         /// text, numeric, boolean, timestamptz or jsonb.
         #[arg(value_name = "TYPE", value_parser = parse_kind)]
         kind: ColumnType,
+        /// Print how many values would fit, which would not, and what is locked meanwhile, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Bind the schema to the configured token and host; needed after a restore at Planhat that gave its records new ids.
     Adopt,
@@ -209,12 +214,15 @@ pub struct ActionsArgs {
     /// Only actions of this kind; separate several with commas.
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',', value_parser = ["created", "updated", "deleted", "restored"])]
     pub kinds: Vec<String>,
-    /// Only actions of the company with this id.
-    #[arg(long, value_name = "ID")]
+    /// Only actions of this company: its id, or its name or externalId (a part is enough, if no other company has it).
+    #[arg(long, value_name = "COMPANY")]
     pub company: Option<String>,
-    /// Only actions stored since a day (2024-01-31), an instant (2024-01-31T08:00:00Z), or within a duration (36h).
-    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
-    pub since: Option<DateTime<Utc>>,
+    /// Only actions of this end user: the id, or the name, email or externalId.
+    #[arg(long, value_name = "END_USER")]
+    pub end_user: Option<String>,
+    /// Only actions stored since then: yesterday, today, monday, "2 days ago", 36h, 2024-01-31, 2024-01-31T08:00:00Z; days begin in daemon.time_zone.
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<When>,
     /// How many actions to print.
     #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "follow")]
     pub limit: u32,
@@ -267,12 +275,4 @@ fn parse_date(text: &str) -> Result<DateTime<Utc>, String> {
         .and_then(|date| date.and_hms_opt(0, 0, 0))
         .map(|midnight| midnight.and_utc())
         .ok_or_else(|| "not a date like 2024-01-31".to_owned())
-}
-
-fn parse_when(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Ok(instant) = parse_date(text).or_else(|_| text.parse().map_err(|_| String::new())) {
-        return Ok(instant);
-    }
-    let ago = humantime::parse_duration(text).ok().and_then(|ago| Utc::now().checked_sub_signed(TimeDelta::from_std(ago).ok()?));
-    ago.ok_or_else(|| "not like 2024-01-31, 2024-01-31T08:00:00Z or 36h".to_owned())
 }

@@ -12,6 +12,8 @@ mod completions;
 mod demo;
 mod health;
 mod man;
+mod named_record;
+mod no_actions;
 mod not_stored;
 mod notify;
 mod progress_bar;
@@ -65,7 +67,8 @@ pub async fn execute(command: Once, workspace: &Workspace) -> Result<ExitCode, C
         Once::Man => man::man(),
         Once::Schema { objects, output, sql } => schema::schema(workspace, &objects.objects, output, sql).await,
         Once::Adopt => adopt::adopt(workspace).await,
-        Once::Retype { object, column, kind } => retype::retype(workspace, &object, &column, kind).await,
+        Once::Retype { object, column, kind, dry_run: true } => retype::preview(workspace, &object, &column, kind).await,
+        Once::Retype { object, column, kind, dry_run: false } => retype::retype(workspace, &object, &column, kind).await,
     }
 }
 

@@ -28,21 +28,25 @@ pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<
     if output.json {
         print::json(&status)?;
     } else {
-        print::to_stdout(&text_of(&status, &workspace.settings.database.schema));
+        match status.needs_attention() {
+            true => print::in_red_to_stdout(&status.headline),
+            false => print::to_stdout(&status.headline),
+        }
+        if let Some(run) = &status.latest_run {
+            print::to_stdout(&details(&status, run, &workspace.settings.database.schema));
+        }
     }
     Ok(if status.fresh { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
 }
 
-fn text_of(status: &Status, schema: &str) -> String {
-    let headline = &status.headline;
-    let Some(run) = &status.latest_run else { return headline.clone() };
-    let headline = if status.needs_attention() { print::red(headline) } else { headline.clone() };
+/// What is beneath the headline.
+fn details(status: &Status, run: &PastRun, schema: &str) -> String {
     let header = [
         "object", "state", "last result", "last success", "watermark", "all compared", "fetched", "inserted", "updated",
         "deleted", "unchanged", "time",
     ];
     let table = print::table(&header, 6, status.objects.iter().map(row_of));
-    format!("{headline}{}\n{table}{}", last_run(run, &status.objects), notes(status, schema))
+    format!("{}\n{table}{}", last_run(run, &status.objects), notes(status, schema))
 }
 
 /// The last run, whoever made it, and why it was not good.
@@ -50,7 +54,7 @@ fn last_run(run: &PastRun, objects: &[ObjectLine]) -> String {
     let at_work = if run.reason.is_none() { "still at work" } else { "not ended" };
     let ended = run.finished_at.map_or_else(|| at_work.to_owned(), print::instant);
     let started = print::instant(run.started_at);
-    let mut text = format!("\nlast run: {} {} ({}), {started}, {ended}", run.command, run.id, run.status);
+    let mut text = format!("last run: {} {} ({}), {started}, {ended}", run.command, run.id, run.status);
     // What the objects below say is not said twice.
     let of_objects = objects.iter().filter_map(|line| line.known.as_ref()?.reason.as_deref());
     if !print::repeats_object_reason(run.reason.as_deref(), of_objects) {
@@ -70,7 +74,7 @@ fn notes(status: &Status, schema: &str) -> String {
         if let Some(known) = &line.known
             && let Some(reason) = &known.reason
         {
-            text.push_str(&format!("\n{} {}: {reason}", line.object, known.status));
+            text.push_str(&format!("\n{} {}: {}", line.object, known.status, print::on_one_line(reason)));
             text.push_str(&print::hint(known.hint.as_deref()));
         }
     }

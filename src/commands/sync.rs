@@ -212,7 +212,7 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
     let ObjectSummary { run, new_misfits, overflowing, warnings, preview, failure, .. } = summary;
     let object = run.object;
     let mut notes = Vec::new();
-    let reason = run.reason.as_deref().unwrap_or_default();
+    let reason = print::on_one_line(run.reason.as_deref().unwrap_or_default());
     let hint = print::hint(run.hint.as_deref());
     match (run.status, failure) {
         (ObjectStatus::Skipped, _) => notes.push(format!("skipped {object}: {reason}{hint}")),
@@ -223,7 +223,7 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
         }
         _ => {}
     }
-    notes.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    notes.extend(warnings.iter().map(|warning| format!("warning: {}", print::on_one_line(warning))));
     if run.figures.quarantined > 0 && run.status != ObjectStatus::Partial {
         let (count, kept) = (records(run.figures.quarantined), if is_preview { "would be put" } else { "were put" });
         notes.push(format!("warning: {count} of {object} could not be stored and {kept} in quarantine"));
@@ -270,17 +270,26 @@ fn misfit_line(object: &str, column: &str, misfits: &Misfits, with_values: bool)
     )
 }
 
+/// Columns that a dry run names for each object.
+const SHOWN_COLUMNS: usize = 10;
+
 /// What a dry run found, in lines.
 fn preview_lines(object: &str, preview: &Preview) -> Vec<String> {
     let mut lines = Vec::new();
     if !preview.columns.is_empty() {
         let table = if preview.creates_table { "create the table with" } else { "add" };
-        let names: Vec<_> = preview.columns.iter().map(|column| format!("{} {}", column.column, column.r#type)).collect();
-        let columns = if names.len() == 1 { "column" } else { "columns" };
-        lines.push(format!("{object}: would {table} {} {columns}: {}", names.len(), names.join(", ")));
+        let count = preview.columns.len();
+        let shown = preview.columns.iter().take(SHOWN_COLUMNS).map(|column| format!("{} {}", column.column, column.r#type));
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let more = match count.saturating_sub(SHOWN_COLUMNS) {
+            0 => String::new(),
+            more => format!(" and {more} more (--json shows all)"),
+        };
+        let columns = if count == 1 { "column" } else { "columns" };
+        lines.push(format!("{object}: would {table} {count} {columns}: {shown}{more}"));
     }
     for record in &preview.records {
-        lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, record.id));
+        lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, print::on_one_line(&record.id)));
         let value = |value: &Option<Value>| value.as_ref().map_or("null".to_owned(), Value::to_string);
         lines.extend(
             record

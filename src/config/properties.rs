@@ -3,8 +3,7 @@
 
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
-use planhat_model::rules::FieldMap;
-use planhat_model::rules::{Rule, Rules};
+use planhat_model::rules::{FieldMap, NamedField, Rule, Rules, named};
 use planhat_model::scan::History;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -128,7 +127,13 @@ impl PropertySettings {
         ] {
             for name in names {
                 if said.insert(name, rule).is_some_and(|before| before != rule) {
-                    return Err(format!("names {name:?} twice: only one of include, exclude, hash and redact can be right"));
+                    let others = self.lists().into_iter().flat_map(|(_, names)| names);
+                    let other = others.into_iter().find(|other| *other != name && named(other) == named(name));
+                    let twice = match other {
+                        Some(other) => format!("{other:?} and {name:?}, which mean the same"),
+                        None => format!("{name:?} twice"),
+                    };
+                    return Err(format!("names {twice}: only one of include, exclude, hash and redact can be right"));
                 }
             }
         }
@@ -137,19 +142,35 @@ impl PropertySettings {
 }
 
 /// Why a name can be none of a property that there may be rules for.
-fn why_no_property(name: &str) -> Option<&'static str> {
-    match name {
-        "_id" => Some("the primary key, which is always stored unchanged"),
-        "" | "custom." => Some("which is not a name"),
-        _ if name.trim() != name && !name.starts_with("custom.") => {
-            Some("with a leading or trailing space, which no property name has")
+fn why_no_property(name: &str) -> Option<String> {
+    let why = match named(name) {
+        NamedField::AllCustom => return None,
+        NamedField::Custom(field) if field.is_empty() => "which is not a name",
+        _ if name.contains('\0') => "with a NUL character; write \u{2400} for it, as in planhat_sync.columns",
+        NamedField::Custom(_) => return None,
+        NamedField::Property(property) => return why_no_such_property(name, &property),
+    };
+    Some(why.to_owned())
+}
+
+fn why_no_such_property(name: &str, property: &str) -> Option<String> {
+    let why = match property {
+        "_id" => "the primary key, which is always stored unchanged",
+        "" => "which is not a name",
+        _ if property != name => "with blanks or characters that nobody sees, which no property name has",
+        _ if property.starts_with("planhat__") => {
+            "a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as \"custom.NAME\""
         }
-        _ if name.contains('\0') => Some("with a NUL character; write \u{2400} for it, as in planhat_sync.columns"),
-        _ if name.starts_with("planhat__") => Some(
-            "a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as \"custom.NAME\"",
-        ),
-        _ => None,
-    }
+        _ => match property.split_once('.') {
+            Some((prefix, field)) if prefix.to_lowercase() == "custom" => {
+                return Some(format!("a custom field; write \"custom.{field}\""));
+            }
+            // A rule for it would cover nothing.
+            Some((whole, _)) => return Some(format!("a part of a property; a rule covers all of it: write {whole:?}")),
+            None => return None,
+        },
+    };
+    Some(why.to_owned())
 }
 
 #[cfg(test)]
@@ -202,6 +223,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_means_the_field_that_looks_like_it_in_a_file_and_in_the_environment() {
+        let file = file("[objects.endusers]\nexclude = ['custom.Gr\u{f6}sse', 'custom.Notes ', 'custom.a.b']\n");
+        let environment = [
+            ("PLANHAT_SYNC__OBJECTS__NPS__EXCLUDE".into(), "custom.Gro\u{308}sse,\u{feff}custom.Notes\u{a0}, custom.a.b".into()),
+            ("PLANHAT_SYNC__OBJECTS__TASKS__IGNORE_CHANGES".into(), "custom. Gro\u{308}sse ".into()),
+        ];
+        let settings = load(Some(file.path()), environment.into()).unwrap();
+        for object in ["endusers", "nps"] {
+            for name in ["Gr\u{f6}sse", "Gro\u{308}sse", "Gro\u{308}sse\u{a0}", "Notes", " Notes", "a.b"] {
+                assert_eq!(settings.rules[object].of(Custom, name), Rule::Exclude, "{object} {name:?}");
+            }
+            assert_eq!(settings.rules[object].of(Custom, "notes"), Rule::Include);
+        }
+        assert!(settings.ignore_changes["tasks"].of(Custom, "Gr\u{f6}sse").is_some());
+    }
+
+    #[test]
     fn contradictory_privacy_rules_are_refused_with_what_to_do() {
         let refused = |text: &str| {
             let file = file(text);
@@ -218,6 +256,11 @@ mod tests {
             "[objects.endusers]\nexclude = ['planhat__phone']\n",
             "[objects.endusers]\nexclude = ['custom.']\n",
             "[objects.endusers]\nexclude = ['phone ']\n",
+            "[objects.endusers]\nexclude = ['custom. \u{200b}']\n",
+            "[objects.endusers]\nexclude = ['Custom.Notes']\n",
+            "[objects.endusers]\nexclude = ['owner.nickName']\n",
+            "[objects.endusers]\nexclude = ['custom.Gr\u{f6}sse']\nredact = ['custom.Gro\u{308}sse']\n",
+            "[objects.endusers]\nexclude = ['custom.Notes']\nredact = ['custom.Notes ']\n",
             "[objects.endusers]\nexlude = ['phone']\n",
             "[objects.enduser]\nexclude = ['phone']\n",
             "[objects.enduser]\n",

@@ -56,6 +56,8 @@ impl ScanLimits {
 pub(super) struct StoredProgress {
     pub(super) cursor: Option<Cursor>,
     pub(super) unfinished: Vec<UnfinishedScan>,
+    /// When it was last read to its end. An object that has shown no record yet has that, and no cursor.
+    pub(super) last_success_at: Option<DateTime<Utc>>,
 }
 
 /// Which scan to make or to resume.
@@ -67,6 +69,8 @@ pub(super) struct Plan {
     pub(super) start: Start,
     pub(super) proves: Proves,
     pub(super) new_rows: NewRows,
+    /// A record that was made since then is new to the workspace, and not only to its table; none before the first sync.
+    pub(super) created_since: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +127,7 @@ struct Wanted {
 
 /// Decides which scan to make or to resume.
 pub(super) fn decide(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, stored: StoredProgress) -> Plan {
-    let StoredProgress { cursor, unfinished } = stored;
+    let StoredProgress { cursor, unfinished, last_success_at } = stored;
     let has_current_full_scan =
         unfinished.iter().any(|scan| scan.kind == ScanKind::Full && is_current_full_scan(&scan.progress, now, limits));
     let wanted = wanted(now, limits, ask, cursor, has_current_full_scan);
@@ -150,6 +154,7 @@ pub(super) fn decide(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, stored: 
         start,
         proves: proves(wanted.kind, &progress, limits, cursor),
         new_rows: if is_load { NewRows::Loaded } else { NewRows::Created },
+        created_since: everything_known_at(cursor, last_success_at, wanted.kind, &progress).map(|at| at - limits.lookback),
         progress,
     }
 }
@@ -223,6 +228,22 @@ fn proves(kind: ScanKind, scan: &ScanProgress, limits: &ScanLimits, cursor: Opti
     }
 }
 
+/// The instant of which all that there was is known: what is made later is new. A scan of changes knows it by its window. A
+/// sweep may not see a record without times, so other scans may be the first to see what was made since all records were compared.
+fn everything_known_at(
+    cursor: Option<Cursor>,
+    last_success_at: Option<DateTime<Utc>>,
+    kind: ScanKind,
+    scan: &ScanProgress,
+) -> Option<DateTime<Utc>> {
+    let Some(cursor) = cursor else { return last_success_at.map(|at| at.min(scan.started_at)) };
+    let compared = cursor.reconciled_at.filter(|compared| *compared <= scan.started_at);
+    match (kind, compared) {
+        (ScanKind::Incremental, _) | (_, None) => Some(cursor.watermark),
+        (_, Some(compared)) => Some(compared),
+    }
+}
+
 /// Reads what the tool's own tables know of an object. Where its table is gone, they forget the object.
 pub(super) async fn stored_progress(ctx: &Context<'_>, object: &Object) -> Result<StoredProgress, store::StoreError> {
     let workspace = &ctx.store.schema;
@@ -235,7 +256,7 @@ pub(super) async fn stored_progress(ctx: &Context<'_>, object: &Object) -> Resul
             if table_exists { store::cursor(db, workspace, object).await } else { Ok(None) }
         });
         // A preview never resumes an unfinished scan.
-        return Ok(StoredProgress { cursor: read.await?, unfinished: Vec::new() });
+        return Ok(StoredProgress { cursor: read.await?, ..StoredProgress::default() });
     }
     let read = ctx.store.transaction(async |db| {
         if let Some(binding) = ctx.binding {
@@ -245,8 +266,9 @@ pub(super) async fn stored_progress(ctx: &Context<'_>, object: &Object) -> Resul
             store::reset_object(&mut *db, workspace, object).await?;
         }
         let cursor = store::cursor(&mut *db, workspace, object).await?;
-        let unfinished = store::unfinished_scans(db, workspace, object).await?;
-        Ok(StoredProgress { cursor, unfinished })
+        let unfinished = store::unfinished_scans(&mut *db, workspace, object).await?;
+        let last_success_at = store::last_success(db, workspace, object).await?;
+        Ok(StoredProgress { cursor, unfinished, last_success_at })
     });
     read.await
 }
@@ -306,7 +328,7 @@ mod tests {
 
     fn synced(watermark: i64, reconciled: i64) -> StoredProgress {
         let cursor = Cursor { watermark: day(watermark), reconciled_at: Some(day(reconciled)) };
-        StoredProgress { cursor: Some(cursor), unfinished: Vec::new() }
+        StoredProgress { cursor: Some(cursor), ..StoredProgress::default() }
     }
 
     fn with_scan(stored: StoredProgress, kind: ScanKind, started: i64, since: i64) -> StoredProgress {
@@ -405,6 +427,23 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_new_since_everything_before_was_read() {
+        let backfill = backfill(HistoryFrom::Earliest, None);
+        let empty = StoredProgress { last_success_at: Some(day(99)), ..StoredProgress::default() };
+        for (case, ask, stored, expected) in [
+            ("a first sync", SYNC, StoredProgress::default(), None),
+            ("a daily sync", SYNC, synced(99, 98), Some(96)),
+            ("a sync of what was empty until now", SYNC, empty, Some(96)),
+            ("a full scan", FULL, synced(99, 95), Some(92)),
+            ("a full scan with the clock set back", FULL, synced(99, 300), Some(96)),
+            ("a backfill", backfill, synced(99, 98), Some(95)),
+        ] {
+            let since = decide(day(100), &LIMITS, ask, stored).created_since;
+            assert_eq!(since.map(|since| (since - day(0)).num_days()), expected, "{case}");
+        }
+    }
+
+    #[test]
     fn a_full_scan_under_other_rules_begins_anew() {
         let stored = with_scan(synced(99, 98), ScanKind::Full, 100, -1361);
         let other_rules = ScanLimits { rules_fingerprint: None, ..LIMITS };
@@ -431,7 +470,7 @@ mod tests {
         let unfinished = |since| {
             let starting = ScanProgress { offset: 500, ..ScanProgress::starting(day(99), since, None) };
             let scan = UnfinishedScan { kind: ScanKind::History, progress: starting, number: 7 };
-            StoredProgress { cursor: None, unfinished: vec![scan] }
+            StoredProgress { unfinished: vec![scan], ..StoredProgress::default() }
         };
         assert_eq!(decide(day(100), &all, SYNC, unfinished(None)).start, Start::Resumed { number: 7 });
         assert_eq!(decide(day(100), &all, SYNC, unfinished(Some(day(0)))).start, Start::Anew);

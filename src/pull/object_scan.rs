@@ -80,7 +80,7 @@ impl<'a> ObjectScan<'a> {
             ctx,
             progress: plan.progress.clone(),
             checkpoint,
-            table: TableWriter::new(ctx, object, plan.new_rows),
+            table: TableWriter::new(ctx, object, &plan),
             listing_rejections: RejectionShare::default(),
             scan_rejections: RejectionShare::default(),
             listed_before: report.figures.listed(),

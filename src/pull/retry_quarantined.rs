@@ -32,13 +32,15 @@ pub async fn retry_quarantined(
     let workspace = &store.schema;
     let columns = store.transaction(async |db| {
         let there = store::table_exists(&mut *db, workspace, object).await?;
-        Ok((there, store::load_columns(db, workspace, object).await?))
+        let cursor = store::cursor(&mut *db, workspace, object).await?;
+        Ok((there, cursor, store::load_columns(db, workspace, object).await?))
     });
-    let (true, columns) = columns.await? else { return Ok(retried) };
+    let (true, cursor, columns) = columns.await? else { return Ok(retried) };
     let columns = columns.without_new_columns();
     let ignore_changes = IgnoredFields::of(object, limits.ignore_changes.get(object.name), None);
     let action_policy = limits.timeline.action_policy(false);
-    let target = Target { schema: workspace, object, columns: &columns, run_id, action_policy, rules: None };
+    let created_since = cursor.map(|cursor| cursor.watermark - limits.lookback);
+    let target = Target { schema: workspace, object, columns: &columns, run_id, action_policy, created_since, rules: None };
     let rules = limits.rules.get(object.name);
     loop {
         let texts = store.read_only(async |db| store::texts_in_quarantine(db, workspace, object, rules, last).await).await?;

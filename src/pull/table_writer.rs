@@ -3,7 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
+use planhat_model::error::Chain;
 use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
 use planhat_model::record::{Record, Rejected};
 use planhat_model::rules::Rules;
@@ -12,7 +14,7 @@ use planhat_store::{
 };
 use tracing::warn;
 
-use super::decide::NewRows;
+use super::decide::{NewRows, Plan};
 use super::declarations::NewFields;
 use super::page::ClassifiedPage;
 use super::rejected::RejectionTally;
@@ -25,6 +27,7 @@ pub(super) struct TableWriter<'a> {
     pub(super) rules: Option<&'a Rules>,
     pub(super) ignored_fields: IgnoredFields,
     action_policy: ActionPolicy,
+    created_since: Option<DateTime<Utc>>,
     pub(super) exists: bool,
     /// None before it was prepared.
     pub(super) columns: Option<Columns>,
@@ -60,13 +63,14 @@ enum Write {
 }
 
 impl<'a> TableWriter<'a> {
-    pub(super) fn new(ctx: &'a Context<'a>, object: &'static Object, new_rows: NewRows) -> TableWriter<'a> {
+    pub(super) fn new(ctx: &'a Context<'a>, object: &'static Object, plan: &Plan) -> TableWriter<'a> {
         TableWriter {
             ctx,
             object,
             rules: ctx.limits.rules_of(object),
             ignored_fields: ctx.limits.ignored_fields_of(object),
-            action_policy: ctx.limits.timeline.action_policy(new_rows == NewRows::Loaded),
+            action_policy: ctx.limits.timeline.action_policy(plan.new_rows == NewRows::Loaded),
+            created_since: plan.created_since,
             exists: false,
             columns: None,
             is_full: false,
@@ -110,18 +114,51 @@ impl<'a> TableWriter<'a> {
             }
             let columns = store::load_columns(&mut *db, schema, object).await?;
             store::recreate_dropped_columns(&mut *db, schema, object, &columns).await?;
-            let quarantined = store::ids_in_quarantine(db, schema, object).await?;
+            let quarantined = store::ids_in_quarantine(&mut *db, schema, object).await?;
+            let columns = self.add_known_columns(db, self.as_declared(columns)).await?;
             Ok(Some((columns, quarantined)))
         });
         if let Some((columns, quarantined)) = made.await? {
-            (self.columns, self.quarantined, self.exists) = (Some(self.as_declared(columns)), quarantined, true);
+            (self.columns, self.quarantined, self.exists) = (Some(columns), quarantined, true);
         }
         Ok(())
     }
 
-    /// The columns; while declarations are unknown, no column for a new custom field may be added to them.
+    /// Adds the columns of what is documented or declared, whether it has values or not. Where that is not possible now,
+    /// everything goes on without: a property that has values gets its column with them.
+    async fn add_known_columns(&self, db: &mut PgConnection, columns: Columns) -> Result<Columns, StoreError> {
+        let (schema, object, declared) = (&self.ctx.store.schema, self.object, &self.ctx.declarations.declared);
+        if columns.clone().add_known(object, declared).is_empty() {
+            return Ok(columns);
+        }
+        let added = store::if_allowed(db, async |db| {
+            store::lock_columns(&mut *db, schema, object).await?;
+            // Another process may have added some in the meantime.
+            let mut columns = self.as_declared(store::load_columns(&mut *db, schema, object).await?);
+            let known = columns.len();
+            let added = columns.add_known(object, declared);
+            store::add_columns(db, schema, object, known, &added).await?;
+            Ok(columns)
+        });
+        match added.await? {
+            Ok(columns) => Ok(columns),
+            Err(error) => {
+                warn!(
+                    error = %Chain(&error),
+                    "{object}: columns for properties without values could not be added; the next sync tries again",
+                    object = object.name
+                );
+                Ok(columns)
+            }
+        }
+    }
+
+    /// The columns with what is declared of custom fields; while that is unknown, no column for a new one may be added.
     pub(super) fn as_declared(&self, columns: Columns) -> Columns {
-        match self.ctx.declarations.new_fields(&columns) {
+        let declarations = self.ctx.declarations;
+        let new_fields = declarations.new_fields(&columns);
+        let columns = columns.with_custom_sets(declarations.declared.custom_sets_of(self.object));
+        match new_fields {
             NewFields::Column | NewFields::Refused => columns,
             NewFields::Wait => columns.without_new_custom_columns(),
         }
@@ -144,7 +181,8 @@ impl<'a> TableWriter<'a> {
     /// The table as rows are written to it.
     pub(super) fn target<'t>(&'t self, columns: &'t Columns, run_id: i64) -> Target<'t> {
         let (schema, object) = (&self.ctx.store.schema, self.object);
-        Target { schema, object, columns, run_id, action_policy: self.action_policy, rules: self.rules }
+        let (action_policy, created_since) = (self.action_policy, self.created_since);
+        Target { schema, object, columns, run_id, action_policy, created_since, rules: self.rules }
     }
 
     /// Stores a page. Returns the records that the database refused.

@@ -37,6 +37,7 @@ use objects::Pulls;
 use outcome::{run_explanation, run_status};
 
 pub use count_references::ReferenceCount;
+pub(crate) use declared_fields::read_declarations;
 pub use identity::Evidence;
 pub use lease::{RunLease, begin, end};
 pub use outcome::records;
@@ -196,7 +197,7 @@ pub async fn run_with_notice(
         let counted = count_references(store, run_id, &request.limits, &objects, &run_stop).await;
         (objects, calls, counted)
     };
-    let (objects, calls, missing_references) = lease.renew_while(work).await;
+    let (objects, calls, missing_references) = lease.renew_while(Box::pin(work)).await;
 
     record_calls(store, run_id, calls).await;
     let status = run_status(&objects, stop.is_cancelled());

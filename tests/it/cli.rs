@@ -58,6 +58,14 @@ impl Tool {
         self
     }
 
+    /// Sets a variable, or removes it.
+    pub(crate) fn put(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => _ = self.variables.insert(name.to_owned(), value.to_owned()),
+            None => _ = self.variables.remove(name),
+        }
+    }
+
     pub(crate) fn set_log(&mut self, level: &str) -> &mut Tool {
         self.variables.insert("RUST_LOG".to_owned(), level.to_owned());
         self

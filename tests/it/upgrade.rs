@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use crate::cli::Tool;
 use crate::harness::{TestSync, fresh_database};
 
-const BASELINE: &str = include_str!("../baseline/database.sql");
+pub(crate) const BASELINE: &str = include_str!("../baseline/database.sql");
 /// The objects in it, but for products: of those one is in quarantine.
 const OBJECTS: [&str; 5] = ["companies", "endusers", "licenses", "tasks", "conversations"];
 
@@ -56,7 +56,8 @@ async fn written_so_far(sync: &TestSync) -> Vec<String> {
         let rows = format!("select concat_ws(' ', planhat__id, xmin, _row_hash, _synced_at) from planhat.{table} order by 1");
         written.extend(sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_all(sync.store.pool()).await.unwrap());
     }
-    let actions = "select concat_ws(' ', xmin, actions) from planhat.actions order by id";
+    // But for the column that later releases add.
+    let actions = "select concat_ws(' ', xmin, to_jsonb(actions) - 'first_seen') from planhat.actions order by id";
     written.extend(sqlx::query_scalar::<_, String>(actions).fetch_all(sync.store.pool()).await.unwrap());
     assert!(written.len() > 60, "{}", written.len());
     written
@@ -87,6 +88,27 @@ async fn a_sync_continues_in_a_database_that_the_baseline_wrote_and_writes_no_ro
     assert!(before.iter().zip(&after).all(|(before, after)| before <= after) && before != after, "{before:?} {after:?}");
     assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "0");
     sync.assert_equals_workspace(&objects()).await;
+}
+
+#[tokio::test]
+async fn the_actions_of_the_baseline_stay_as_they_are_and_new_ones_tell_what_is_seen_for_the_first_time() {
+    let sync = upgraded().await;
+    let names = "select string_agg(distinct action, ', ' order by action) from planhat.actions where id <= 35";
+    let (before, newest) = (sync.one(names).await, sync.one("select max(id)::text from planhat.actions").await);
+    let added =
+        serde_json::json!({"_id": "6b1f0000b3a10000000000ff", "name": "New", "createdAt": crate::harness::written(sync.now)});
+    sync.simulator.add("companies", added);
+
+    sync.run(Mode::Incremental, &objects()).await;
+
+    assert_eq!(sync.one(names).await, before);
+    assert_eq!(newest, "35");
+    let told = "select string_agg(concat_ws(' ', action, kind, coalesce(first_seen::text, 'unknown')), ', ' order by id)
+        from planhat.timeline where id >= 34";
+    assert_eq!(
+        sync.one(told).await,
+        "Company Updated updated unknown, License Updated deleted unknown, Company Created created false"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -274,7 +274,7 @@ async fn after_retype_the_next_sync_writes_the_values_from_planhat() {
         sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
         let _ = retype(&sync.store, kind).await.unwrap();
         let rewritten = sync.sync_one("projects").await.run.figures;
-        assert_eq!((rewritten.updated, rewritten.quarantined), (shapes.len() as i64, 0), "{kind:?}");
+        assert_eq!((rewritten.updated, rewritten.unchanged, rewritten.quarantined), (0, shapes.len() as i64, 0), "{kind:?}");
         sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
     }
 }

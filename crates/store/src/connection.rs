@@ -153,17 +153,28 @@ impl Connections {
         }
     }
 
-    /// The server lets neither a statement nor a lock wait without end. Local to the transaction, so that a connection
-    /// pooler in between does no harm.
+    /// The server lets neither a statement, a lock nor an idle transaction wait without end, and [`RELIED_ON`] holds. Local to
+    /// the transaction, so that a connection pooler in between does no harm.
     fn begin(&self, begin: TransactionKind) -> Sql {
-        let sql = Sql::new(match begin {
-            TransactionKind::Write | TransactionKind::WriteAsync => "begin; set local lock_timeout = ",
-            TransactionKind::Read => "begin read only; set local lock_timeout = ",
-        });
-        let sql = sql.milliseconds(LOCK_TIMEOUT).text("; set local statement_timeout = ").milliseconds(self.statement_timeout);
+        let sql = Sql::new("begin isolation level read committed");
+        let sql = if begin == TransactionKind::Read { sql.text(" read only; ") } else { sql.text("; ") };
+        let sql = sql.text(RELIED_ON).text("; set local lock_timeout = ").milliseconds(LOCK_TIMEOUT);
+        let sql = sql.text("; set local statement_timeout = ").milliseconds(self.statement_timeout);
+        let sql = sql.text("; set local idle_in_transaction_session_timeout = ").milliseconds(self.statement_timeout);
         if begin == TransactionKind::WriteAsync { sql.text("; set local synchronous_commit = off") } else { sql }
     }
 }
+
+/// What the statements rely on, whatever the role, the database or the server is set to. What belongs to PostgreSQL is found
+/// first, and behind it what was found before, for triggers of users. Row security hides what its policies say instead of failing
+/// every statement; whether they hide anything from us is checked where a run begins.
+///
+/// The first statement is written for a search path in which nothing is where it should be: it names the schema of everything,
+/// and uses no operator.
+const RELIED_ON: &str = "select pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog', \
+         pg_catalog.substring(pg_catalog.current_setting('search_path'), '.+')), true); \
+     set local standard_conforming_strings = on; set local row_security = on; set local timezone = 'UTC'; \
+     set local datestyle = 'ISO, MDY'";
 
 /// Finds out why the pool cannot connect; the pool itself only reports a timeout.
 async fn connect_error(pool: &PgPool) -> sqlx::Error {

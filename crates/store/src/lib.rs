@@ -32,6 +32,7 @@ mod data;
 mod embedded;
 mod migrate;
 mod requirements;
+mod row_security;
 mod sql;
 mod state;
 mod store;
@@ -40,7 +41,7 @@ mod timeline;
 
 pub use sqlx::PgConnection;
 
-pub use data::column_types::{Retyped, retype};
+pub use data::column_types::{RetypePreview, RetypeQuery, Retyped, preview_retype, retype};
 pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
 };
@@ -48,15 +49,17 @@ pub use data::diff::{Difference, PageDiff, compare, differences};
 pub use data::missing_records::{
     MissingRecords, ReferenceColumn, ReferenceColumns, ReferringColumns, count_missing, missing_ids, reference_columns,
 };
+pub use data::named_records::{NameQuery, NamedRecord, named_records, some_named_records};
 pub use data::tables::{
-    SampleQuery, add_columns, create_table, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
+    SampleQuery, add_columns, create_table, if_allowed, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
     table_exists, table_sql,
 };
 pub use data::upsert::{RefusedRow, RowCounts, Target, upsert, upsert_bisecting};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedLocation;
 pub use migrate::is_set_up;
-pub use requirements::{ConnectionSecurity, DatabaseRequirements, check_requirements, synced_tables};
+pub use requirements::{ConnectionSecurity, DatabaseRequirements, Privileges, Writable, check_requirements, synced_tables};
+pub use row_security::refuse_hidden_rows;
 pub use state::bindings::{
     Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
 };
@@ -73,7 +76,7 @@ pub use state::missing_references::{
     AbsentRecord, MissingReferences, ReferringProperty, missing_references, save_absent_records, save_missing_references,
 };
 pub use state::object_states::{
-    LeftOut, MisfitColumn, ObjectState, WorkspaceOverview, last_readable, object_states, overview, record_misfits,
+    LeftOut, MisfitColumn, ObjectState, WorkspaceOverview, last_readable, last_success, object_states, overview, record_misfits,
     subtract_from_left_out,
 };
 pub use state::outbox::{
@@ -95,7 +98,8 @@ pub use timeline::action_table::{actions_sql, create_actions_table, delete_old_a
 pub use timeline::consumers::{consumer_position, save_consumer_position};
 pub use timeline::listener::ActionListener;
 pub use timeline::read_actions::{
-    ActionFilter, ActionQuery, PastAction, last_action_before, latest_action, newest_actions, next_actions,
+    ActionFilter, ActionQuery, ActionsSpan, PastAction, actions_span, last_action_before, latest_action, newest_actions,
+    next_actions,
 };
 pub use timeline::view::create_timeline_view;
 

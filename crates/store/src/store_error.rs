@@ -21,6 +21,15 @@ pub enum StoreError {
     Unresponsive { waited: Duration },
     #[error("could not {doing}")]
     Statement { doing: &'static str, source: sqlx::Error },
+    /// What defines a schema, a table or a view was refused by a function of a user's, that is, by an event trigger.
+    #[error("could not {doing}")]
+    DefinitionRefused { doing: &'static str, source: sqlx::Error },
+    #[error("the server is a read-only replica (a standby)")]
+    ReadOnlyReplica,
+    #[error("the database is encoded in {encoding}, which has no room for every name and value")]
+    WrongEncoding { encoding: String },
+    #[error("row security may hide rows of {relation} from role {role}: {}", policies_that_hide(policies))]
+    RowsHidden { relation: String, role: String, policies: String },
     #[error("could not bring the tables of schema planhat_sync up to date")]
     Migrate { source: MigrateError },
     #[error("run {run_id} no longer holds the lease: another run has taken it")]
@@ -54,6 +63,21 @@ pub(crate) fn could_not(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Stor
     move |source| StoreError::Statement { doing, source }
 }
 
+/// The same for a statement that makes or changes a schema, a table or a view: no value is in it that could be at fault.
+pub(crate) fn could_not_define(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| match kind_of(&source) {
+        ErrorKind::DataRefused(code) if code.starts_with("P0") => StoreError::DefinitionRefused { doing, source },
+        _ => StoreError::Statement { doing, source },
+    }
+}
+
+fn policies_that_hide(policies: &str) -> String {
+    match policies {
+        "" => "no policy lets it read and write all of them".to_owned(),
+        policies => format!("by policy {policies}"),
+    }
+}
+
 impl StoreError {
     /// Which kind of trouble it is: what follows from it stands in the table of consequences.
     pub fn kind(&self) -> ErrorKind {
@@ -68,8 +92,18 @@ impl StoreError {
             StoreError::Statement { source, .. } => kind_of(source),
             StoreError::Migrate { source: MigrateError::VersionMissing(_) } => ErrorKind::NewerVersion,
             StoreError::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => {
-                kind_of(source)
+                match kind_of(source) {
+                    ErrorKind::DataRefused(code) if code.starts_with("P0") => ErrorKind::DefinitionRefused(code),
+                    kind => kind,
+                }
             }
+            StoreError::DefinitionRefused { source, .. } => match kind_of(source) {
+                ErrorKind::DataRefused(code) => ErrorKind::DefinitionRefused(code),
+                kind => kind,
+            },
+            StoreError::ReadOnlyReplica => ErrorKind::ReadOnly,
+            StoreError::WrongEncoding { .. } => ErrorKind::WrongEncoding,
+            StoreError::RowsHidden { .. } => ErrorKind::RowsHidden,
             StoreError::Migrate { .. } => ErrorKind::MigrationFailed,
             StoreError::LeaseLost { .. } => ErrorKind::LeaseLost,
             StoreError::CheckpointLost { .. } => ErrorKind::CheckpointLost,
@@ -128,7 +162,8 @@ fn kind_of_code(code: &str) -> ErrorKind {
         "40P01" | "40001" => ErrorKind::TransactionConflict(code.to_owned()),
         "0A000" | "2BP01" => ErrorKind::DependentObjects(code.to_owned()),
         // The server ended the connection, or takes none just now.
-        "57P01" | "57P02" | "57P03" | "53300" => ErrorKind::ConnectionLost,
+        "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "25P03" => ErrorKind::ConnectionLost,
+        "25P04" => ErrorKind::TransactionTimeout,
         _ if code.starts_with("08") => ErrorKind::ConnectionLost,
         // A value, a constraint or trigger of the user's, a limit.
         _ if ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class)) => ErrorKind::DataRefused(code.to_owned()),
@@ -184,6 +219,10 @@ mod tests {
         check(&StoreError::UsedByViews { column: "a".to_owned(), views: "v".to_owned() }, &ErrorKind::UsedByViews);
         check(&StoreError::NameTaken { relation: schema() }, &ErrorKind::NameTaken);
         check(&StoreError::OtherVersion, &ErrorKind::OtherVersion);
+        check(&StoreError::ReadOnlyReplica, &ErrorKind::ReadOnly);
+        check(&StoreError::WrongEncoding { encoding: "LATIN1".to_owned() }, &ErrorKind::WrongEncoding);
+        let hidden = StoreError::RowsHidden { relation: "planhat.nps".to_owned(), role: "r".to_owned(), policies: String::new() };
+        check(&hidden, &ErrorKind::RowsHidden);
         check(&StoreError::UnknownValue { column: "status", value: "odd".to_owned() }, &ErrorKind::UnknownValue);
         check(&statement(sqlx::Error::PoolTimedOut), &ErrorKind::NoFreeConnection);
         check(&statement(sqlx::Error::PoolClosed), &ErrorKind::ConnectionsClosed);
@@ -225,7 +264,7 @@ mod tests {
         for code in ["0A000", "2BP01"] {
             check_code(code, &ErrorKind::DependentObjects(code.to_owned()));
         }
-        for code in ["08000", "08006", "57P01", "57P02", "57P03", "53300"] {
+        for code in ["08000", "08006", "57P01", "57P02", "57P03", "57P05", "53300", "25P03"] {
             check_code(code, &ErrorKind::ConnectionLost);
         }
         for code in ["22003", "23505", "54011", "P0001"] {
@@ -237,12 +276,13 @@ mod tests {
         check_code("53100", &ErrorKind::DiskFull);
         check_code("55P03", &ErrorKind::LockTimeout);
         check_code("57014", &ErrorKind::StatementTimeout);
+        check_code("25P04", &ErrorKind::TransactionTimeout);
         check_code("42P01", &ErrorKind::DatabaseError(Some("42P01".to_owned())));
     }
 
     #[test]
     fn a_kind_has_the_code_that_it_was_made_from_in_its_text() {
-        for code in ["28P01", "3D000", "42501", "25006", "53100", "55P03", "57014", "40P01", "0A000", "22003", "42P01"] {
+        for code in ["28P01", "3D000", "42501", "25006", "25P04", "53100", "55P03", "57014", "40P01", "0A000", "22003", "42P01"] {
             assert_eq!(kind_of_code(code).text(), format!("database ({code})"));
         }
     }

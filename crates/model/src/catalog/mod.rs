@@ -2,13 +2,16 @@
 //!
 //! Everything here comes from the API reference: limits and parameters from section 4, properties and which of them change with
 //! the calendar from section 5, modification times from section 6. A property that is documented with more than one type
-//! has a `jsonb` column, which holds all of them. A property may be missing here: its column is created when it first
-//! appears.
+//! has a `jsonb` column, which holds all of them. A number that only identifies something (of an invoice, of a device) is a text:
+//! people type it freely. A property may be missing here: its column is created when it first appears.
+//! What holds of a property in every object is in `everywhere.rs`.
 
+mod everywhere;
 mod object;
 mod reference;
 
-pub use object::{ByObject, ColumnType, DefaultHistory, Object, Properties};
+pub use everywhere::{column_name_of, is_set, kind_elsewhere, renamed_to};
+pub use object::{Answer, ByObject, ColumnType, DefaultHistory, Object, Properties};
 pub use reference::{Reference, ReferenceShape, Role};
 
 /// Parameter that lists archived end users too.
@@ -30,7 +33,8 @@ const FOLLOWERS: Reference = Reference::objects("followers", "users");
 const PLAIN: Object = Object {
     name: "",
     model: "",
-    action: "",
+    action_noun: "",
+    answer: None,
     max_limit: 100,
     by_default: false,
     modified: &[],
@@ -42,7 +46,6 @@ const PLAIN: Object = Object {
     references: &[COMPANY, OWNER],
     sweeps: &[],
     hidden: None,
-    renamed: &[],
     ignore_changes: &[],
     properties: NONE,
 };
@@ -53,14 +56,13 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "companies",
         model: "Company",
-        action: "Company Updated",
+        action_noun: "Company",
         max_limit: 5000,
         by_default: true,
         modified: &["updatedAt", "lastUpdated"],
         dated: &["lastTouch", "lastTouchTime", "lastActive", "lastActiveTime", "createdAt", "createDate"],
         // `lastTouch` is the last customer contact, so an edit does not move it; the second sweep sees edits.
         sweeps: &["lastTouch", "updatedAt"],
-        renamed: &[("h", "health"), ("hProfile", "healthProfile"), ("hDiff", "healthDiff"), ("hDiffDate", "healthDiffDate")],
         ignore_changes: &["renewalDaysFromNow", "daysInPhase", "nrr30"],
         references: &[
             Reference::owner("owner").shaped(ReferenceShape::IdOrObject),
@@ -98,7 +100,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "endusers",
         model: "EndUser",
-        action: "Contact Updated",
+        action_noun: "Contact",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -127,7 +129,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "licenses",
         model: "License",
-        action: "License Updated",
+        action_noun: "License",
         max_limit: 2000,
         by_default: true,
         // No record timestamp is documented or seen; the dates below are business dates.
@@ -136,7 +138,7 @@ pub static OBJECTS: &[Object] = &[
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "parent", "product", "renewalUnit", "noticeUnit",
-                "renewalStatus", "status", "invoiceCycle",
+                "renewalStatus", "status", "invoiceCycle", "_currency",
             ],
             number: &[
                 "mrr", "arr", "value", "renewalMrr", "renewalArr", "length", "renewalPeriod", "noticePeriod",
@@ -145,14 +147,14 @@ pub static OBJECTS: &[Object] = &[
             ],
             boolean: &["fixedPeriod", "toDateIncluded", "autoRenews", "isOverdue", "invoiceMuted", "invoicesGenerated"],
             time: &["fromDate", "toDate", "renewalDate", "fcNewStartDate"],
-            json: &["_currency", "issues"],
+            json: &["issues"],
         },
         ..PLAIN
     },
     Object {
         name: "opportunities",
         model: "Opportunity",
-        action: "Deal Updated",
+        action_noun: "Deal",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -172,7 +174,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "projects",
         model: "Project",
-        action: "Project Updated",
+        action_noun: "Project",
         max_limit: 2000,
         by_default: true,
         properties: Properties {
@@ -186,7 +188,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "tasks",
         model: "Task",
-        action: "Task Updated",
+        action_noun: "Task",
         max_limit: 10_000,
         by_default: true,
         modified: &["updatedAt"],
@@ -219,7 +221,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "tickets",
         model: "Ticket",
-        action: "Ticket Updated",
+        action_noun: "Ticket",
         max_limit: 10_000,
         by_default: true,
         modified: &["updateDate", "updatedAt"],
@@ -242,7 +244,8 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "nps",
         model: "NPS",
-        action: "NPS Response",
+        action_noun: "NPS",
+        answer: Some(Answer { action: "NPS Response", scores: &["score", "nps"] }),
         max_limit: 10_000,
         by_default: true,
         // An answer can be completed later without any of its dates moving.
@@ -268,7 +271,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "conversations",
         model: "Conversation",
-        action: "Conversation Updated",
+        action_noun: "Conversation",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -277,7 +280,7 @@ pub static OBJECTS: &[Object] = &[
         is_event: true,
         references: &[
             COMPANY,
-            Reference::owner("owner"),
+            Reference::owner("owner").shaped(ReferenceShape::IdOrObject),
             END_USERS,
             USERS,
             Reference::ids("userIds", "users"),
@@ -288,8 +291,8 @@ pub static OBJECTS: &[Object] = &[
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "companySourceId", "type", "subject", "description",
-                "snippet", "note", "shortSummary", "nickName", "transcript", "assigneeName", "owner", "userId", "taskId",
-                "parentId", "parentType",
+                "snippet", "note", "shortSummary", "nickName", "transcript", "assigneeName", "userId", "taskId", "parentId",
+                "parentType",
             ],
             number: &["numberOfParts", "numberOfRelevantParts", "__v"],
             boolean: &[
@@ -299,7 +302,7 @@ pub static OBJECTS: &[Object] = &[
             time: &["date", "outDate", "createDate", "createdAt", "updatedAt", "startDate", "endDate"],
             json: &[
                 "users", "endusers", "userIds", "activityTags", "tags", "autoTags", "emailTemplateIds", "timeBucket", "sender",
-                "history", "followers",
+                "history", "followers", "owner",
             ],
         },
         ..PLAIN
@@ -307,7 +310,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "assets",
         model: "Asset",
-        action: "Asset Updated",
+        action_noun: "Asset",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -328,7 +331,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "churn",
         model: "Churn",
-        action: "Churn Updated",
+        action_noun: "Churn",
         // Two sources disagree (1,000 and 2,000); the smaller one is right either way.
         max_limit: 1000,
         by_default: true,
@@ -346,7 +349,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "issues",
         model: "Issue",
-        action: "Issue Updated",
+        action_noun: "Issue",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -370,7 +373,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "users",
         model: "User",
-        action: "Owner Updated",
+        action_noun: "Owner",
         max_limit: 10_000,
         by_default: true,
         modified: &["updatedAt"],
@@ -405,15 +408,16 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "invoices",
         model: "Invoice",
-        action: "Invoice Updated",
+        action_noun: "Invoice",
         max_limit: 2000,
         modified: &["lastUpdated"],
         references: &[Reference::company("cId"), COMPANY],
         properties: Properties {
             text: &[
-                "_id", "sourceId", "extId", "cId", "cName", "currency", "product", "invoiceCycle", "addressCountry", "status",
+                "_id", "sourceId", "extId", "cId", "cName", "invoiceNo", "currency", "product", "invoiceCycle", "addressCountry",
+                "status",
             ],
-            number: &["invoiceNo", "amountTotal", "__v"],
+            number: &["amountTotal", "__v"],
             // The three business dates arrive as whole days since 1970-01-01.
             time: &["invoiceDate", "dueDate", "paidDate", "lastUpdated"],
             json: &["lineItems", "emails"],
@@ -424,7 +428,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "campaigns",
         model: "Campaign",
-        action: "Campaign Updated",
+        action_noun: "Campaign",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "campaignPurpose"],
@@ -436,7 +440,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "objectives",
         model: "Objective",
-        action: "Objective Updated",
+        action_noun: "Objective",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -452,13 +456,12 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "sales",
         model: "Sale",
-        action: "Sale Updated",
+        action_noun: "Sale",
         max_limit: 2000,
         properties: Properties {
-            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "product"],
+            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "product", "_currency"],
             number: &["value", "__v"],
             time: &["salesDate"],
-            json: &["_currency"],
             ..NONE
         },
         ..PLAIN
@@ -466,28 +469,28 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "workflows",
         model: "Workflow",
-        action: "Workflow Updated",
+        action_noun: "Workflow",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
         ignore_changes: &["actualDays"],
-        references: &[COMPANY, Reference::owner("owner")],
+        references: &[COMPANY, Reference::owner("owner").shaped(ReferenceShape::IdOrObject)],
         properties: Properties {
             text: &[
-                "_id", "name", "type", "owner", "status", "companyId", "companyName", "targetId", "targetName", "targetModel",
+                "_id", "name", "type", "status", "companyId", "companyName", "targetId", "targetName", "targetModel",
                 "endUserEmail", "outcome",
             ],
             number: &["percentDone", "actualDays", "expectedDays", "openRate", "clickRate", "replyRate", "bounceRate", "__v"],
             boolean: &["isArchived"],
             time: &["startDate", "nextStartTime", "expectedEndDate", "archiveDate", "createdAt", "updatedAt"],
-            json: &["templateId"],
+            json: &["owner", "templateId"],
         },
         ..PLAIN
     },
     Object {
         name: "workspaces",
         model: "Workspace",
-        action: "Workspace Updated",
+        action_noun: "Workspace",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "ownerId"],
@@ -499,7 +502,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "timeentries",
         model: "TimeEntry",
-        action: "Time Entry Updated",
+        action_noun: "Time Entry",
         max_limit: 2000,
         dated: &["date"],
         is_event: true,
@@ -516,7 +519,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "timesheets",
         model: "Timesheet",
-        action: "Timesheet Updated",
+        action_noun: "Timesheet",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -538,7 +541,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "deals",
         model: "Deal",
-        action: "Deal Updated",
+        action_noun: "Deal",
         max_limit: 2000,
         references: &[COMPANY, OWNER, FOLLOWERS],
         properties: Properties {
@@ -553,7 +556,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "lineitems",
         model: "LineItem",
-        action: "Line Item Updated",
+        action_noun: "Line Item",
         max_limit: 2000,
         references: &[COMPANY, Reference::id("dealId", "deals"), Reference::id("productId", "products")],
         properties: Properties {
@@ -568,7 +571,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "products",
         model: "Product",
-        action: "Product Updated",
+        action_noun: "Product",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -585,7 +588,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "customfields",
         model: "CustomField",
-        action: "Custom Field Updated",
+        action_noun: "Custom Field",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "name", "parent", "type", "formula", "numberFormat"],
@@ -683,7 +686,8 @@ mod tests {
             "emailTemplateIds", "parentId", "targetId", "templateId", "workflowTaskId", "workflowStepId", "workflowTemplateId",
         ];
         for object in OBJECTS {
-            let ids = object.documented().filter(|name| name.ends_with("Id") || name.ends_with("Ids"));
+            let names = object.documented().map(|(name, _)| name);
+            let ids = names.filter(|name| name.ends_with("Id") || name.ends_with("Ids"));
             for id in ids.filter(|id| !OTHERS.contains(id)) {
                 let is_reference = object.references.iter().any(|reference| reference.property == id);
                 assert!(is_reference, "{}.{id}", object.name);

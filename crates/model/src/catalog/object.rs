@@ -3,6 +3,7 @@
 //! An object is data, not code: the catalogue has one of these per endpoint, and all other code (pager, window, flatten,
 //! store) reads it. The facts come from Planhat's reference, sections 4 to 6.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::reference::{Reference, Role};
@@ -15,9 +16,10 @@ pub type ByObject<T> = HashMap<&'static str, T>;
 pub struct Object {
     /// Name of the endpoint (`/companies`) and of the table.
     pub name: &'static str,
-    /// The name of a change event for people; it is in the table's comment
-    /// and with each of its actions.
-    pub action: &'static str,
+    /// What people call one of its records. The names of its actions begin with it (Ticket Created, Ticket Updated …).
+    pub action_noun: &'static str,
+    /// The answer that its records wait for, if they do: the action that brings it has a name of its own.
+    pub answer: Option<Answer>,
     /// Planhat's name for one record of this object, as in the `parent` of a custom field.
     pub model: &'static str,
     /// The largest `limit` that the endpoint is documented to take.
@@ -46,8 +48,6 @@ pub struct Object {
     pub sweeps: &'static [&'static str],
     /// The query parameter without which some records (archived ones) are not listed.
     pub hidden: Option<&'static str>,
-    /// Properties whose column has a clearer name than Planhat's own.
-    pub renamed: &'static [(&'static str, &'static str)],
     /// Properties that change with the calendar alone (days until, days since, counts within N days). They are ignored
     /// when comparing: a change of one of them alone does not update the row.
     pub ignore_changes: &'static [&'static str],
@@ -61,6 +61,24 @@ pub enum DefaultHistory {
     AsConfigured,
     /// All of them: others refer to them however old they are, and there are few.
     All,
+}
+
+/// What a record is sent out for, as an NPS survey is. It has been given when the record has one of the times at which the event
+/// happened ([`Object::occurred`]), or a score other than 0: a survey that nobody has answered may have the score 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The name of the action that brings it.
+    pub action: &'static str,
+    pub scores: &'static [&'static str],
+}
+
+impl Answer {
+    /// Whether a record has it, by the JSON texts of its properties.
+    pub fn is_given<'a>(self, times: &[&str], value_of: impl Fn(&str) -> Option<Cow<'a, str>>) -> bool {
+        let value_of = |name: &&str| value_of(name).filter(|value| !matches!(&**value, "null" | "\"\"" | "\"undefined\""));
+        let is_score = |name: &&str| value_of(name).is_some_and(|score| !matches!(score.trim_matches('"'), "0" | "0.0"));
+        times.iter().any(|time| value_of(time).is_some()) || self.scores.iter().any(|score| is_score(score))
+    }
 }
 
 /// The documented properties of an object by the type of their column. What is not listed gets its
@@ -81,9 +99,9 @@ impl Object {
         self.kinds().into_iter().find(|(names, _)| names.contains(&property)).map(|(_, kind)| kind)
     }
 
-    /// All documented properties.
-    pub fn documented(&self) -> impl Iterator<Item = &'static str> {
-        self.kinds().into_iter().flat_map(|(names, _)| names.iter().copied())
+    /// All documented properties with their types.
+    pub fn documented(&self) -> impl Iterator<Item = (&'static str, ColumnType)> {
+        self.kinds().into_iter().flat_map(|(names, kind)| names.iter().map(move |name| (*name, kind)))
     }
 
     fn kinds(&self) -> [(&'static [&'static str], ColumnType); 5] {
@@ -122,11 +140,6 @@ impl Object {
     pub fn sweeps(&self) -> &'static [&'static str] {
         if self.sweeps.is_empty() { self.modified.get(..1).unwrap_or_default() } else { self.sweeps }
     }
-
-    /// The name that the column of a property is made from.
-    pub fn column_name_of<'a>(&'a self, property: &'a str) -> &'a str {
-        self.renamed.iter().find(|(planhat, _)| *planhat == property).map_or(property, |(_, clearer)| clearer)
-    }
 }
 
 /// The five types of column.
@@ -158,5 +171,28 @@ impl ColumnType {
 
     pub fn from_sql(name: &str) -> Option<ColumnType> {
         ColumnType::ALL.into_iter().find(|kind| kind.sql() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+
+    #[test]
+    fn an_answer_is_given_with_its_time_or_with_a_score_that_is_not_0() {
+        let nps = catalog::object("nps").unwrap();
+        for (record, is_given) in [
+            (vec![("dateSent", "\"2026-01-01\"")], false),
+            (vec![("dateSent", "\"2026-01-01\""), ("score", "0"), ("comment", "\"\"")], false),
+            (vec![("dateSent", "\"2026-01-01\""), ("score", "null"), ("dateAnswered", "\"\"")], false),
+            (vec![("score", "0"), ("dateAnswered", "\"2026-01-02\"")], true),
+            (vec![("npsDate", "\"2026-01-02\"")], true),
+            (vec![("score", "9")], true),
+            (vec![("nps", "\"8.5\"")], true),
+        ] {
+            let value_of = |name: &str| record.iter().find(|(field, _)| *field == name).map(|(_, value)| Cow::Borrowed(*value));
+            assert_eq!(nps.answer.unwrap().is_given(nps.occurred, value_of), is_given, "{record:?}");
+        }
     }
 }

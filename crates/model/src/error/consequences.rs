@@ -200,10 +200,18 @@ impl ErrorKind {
             TransactionConflict(_) => briefly(Object, DATABASE),
             StatementTimeout => never(Object, DATABASE).hint(
                 "a statement took too long: check the load of the server, or raise database.statement_timeout"),
+            TransactionTimeout => never(Object, DATABASE).hint(
+                "the server limits how long a transaction may take: alter role … set transaction_timeout = 0 for the role in \
+                 DATABASE_URL"),
             DiskFull => never(Object, DATABASE).hint("free disk space on the database server; nothing committed is lost"),
-            ReadOnly => never(Object, DATABASE).hint("the server is read-only: name the primary in DATABASE_URL"),
+            ReadOnly => never(Object, DATABASE).hint(
+                "name the primary in DATABASE_URL; if this is the primary, default_transaction_read_only is on (some providers \
+                 turn it on when the disk is full)"),
             PrivilegeMissing => never(Object, DATABASE).hint(
                 "`planhat-sync check` names the missing privileges and the GRANT for each"),
+            DefinitionRefused(_) => never(Object, DATABASE).hint(
+                "an event trigger of the database refuses to have tables made or changed: have it let the role in DATABASE_URL \
+                 do so, or disable it for a sync that meets new objects or properties (alter event trigger … disable)"),
             DependentObjects(_) => never(Object, DATABASE).hint(
                 "another object depends on the column: a generated column, a policy or a trigger that you created"),
             DataRefused(_) => never(Record, DATABASE).as_warning(),
@@ -220,6 +228,11 @@ impl ErrorKind {
                 "use the version that made the tables; if you build planhat-sync yourself, put the file in migrations/ back \
                  as it was"),
             MigrationFailed => never(Command, DATABASE),
+            WrongEncoding => never(Command, DATABASE).hint(
+                "create one with: create database … encoding 'UTF8' template template0"),
+            RowsHidden => never(Command, DATABASE).hint(
+                "a run that does not see a row stores its record again and misses its deletion: create a policy for all commands \
+                 and this role `using (true)`, or run: alter table … no force row level security"),
             NameTaken => never(Command, DATABASE).hint(
                 "rename it, or give planhat-sync a schema of its own (database.schema); the table actions and the view \
                  timeline can be turned off (actions.enabled)"),
@@ -312,9 +325,11 @@ mod tests {
             LockTimeout,
             TransactionConflict(code("40P01")),
             StatementTimeout,
+            TransactionTimeout,
             DiskFull,
             ReadOnly,
             PrivilegeMissing,
+            DefinitionRefused(code("P0001")),
             DependentObjects(code("2BP01")),
             DataRefused(code("22003")),
             DatabaseError(Some(code("42P01"))),
@@ -324,6 +339,8 @@ mod tests {
             MigrationEdited,
             MigrationFailed,
             UnknownValue,
+            WrongEncoding,
+            RowsHidden,
             NameTaken,
             UsedByViews,
             LeaseLost,

@@ -72,9 +72,13 @@ pub enum ErrorKind {
     LockTimeout,
     TransactionConflict(String),
     StatementTimeout,
+    /// PostgreSQL's limit for whole transactions.
+    TransactionTimeout,
     DiskFull,
     ReadOnly,
     PrivilegeMissing,
+    /// By an event trigger.
+    DefinitionRefused(String),
     DependentObjects(String),
     /// The data itself: a value, a constraint or trigger of the user's, a limit.
     DataRefused(String),
@@ -87,6 +91,9 @@ pub enum ErrorKind {
     MigrationEdited,
     MigrationFailed,
     UnknownValue,
+    WrongEncoding,
+    /// Row security could leave rows out.
+    RowsHidden,
     NameTaken,
     UsedByViews,
     LeaseLost,
@@ -139,12 +146,14 @@ impl ErrorKind {
             ErrorKind::NothingListed { .. } => "nothing listed",
             ErrorKind::LoginRefused(code)
             | ErrorKind::TransactionConflict(code)
+            | ErrorKind::DefinitionRefused(code)
             | ErrorKind::DependentObjects(code)
             | ErrorKind::DataRefused(code)
             | ErrorKind::DatabaseError(Some(code)) => return format!("database ({code})"),
             ErrorKind::NoSuchDatabase => "database (3D000)",
             ErrorKind::LockTimeout => "database (55P03)",
             ErrorKind::StatementTimeout => "database (57014)",
+            ErrorKind::TransactionTimeout => "database (25P04)",
             ErrorKind::DiskFull => "database (53100)",
             ErrorKind::ReadOnly => "database (25006)",
             ErrorKind::PrivilegeMissing => "database (42501)",
@@ -173,6 +182,8 @@ impl ErrorKind {
             | ErrorKind::MigrationEdited
             | ErrorKind::MigrationFailed
             | ErrorKind::UnknownValue
+            | ErrorKind::WrongEncoding
+            | ErrorKind::RowsHidden
             | ErrorKind::NameTaken
             | ErrorKind::UsedByViews
             | ErrorKind::CheckpointLost

@@ -2,6 +2,8 @@
 
 mod fields;
 mod privacy;
+mod spelling;
 
-pub use fields::{FieldMap, bit_of};
+pub use fields::{FieldMap, NamedField, bit_of, named};
 pub use privacy::{REDACTED, Rule, Rules};
+pub use spelling::folded;

@@ -169,6 +169,14 @@ pub async fn subtract_from_left_out(
     Ok(())
 }
 
+/// When a run last read an object to its end.
+pub async fn last_success(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let last = query_scalar("select last_success_at from planhat_sync.object_states where workspace = $1 and object = $2");
+    let last: Option<Option<DateTime<Utc>>> =
+        last.bind(workspace).bind(object.name).fetch_optional(db).await.map_err(could_not("see when an object was last read"))?;
+    Ok(last.flatten())
+}
+
 /// When an object could last be read, as far as anything is known of it.
 pub async fn last_readable(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, StoreError> {
     query_scalar(
