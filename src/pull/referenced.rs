@@ -231,20 +231,18 @@ impl ObjectScan<'_> {
     fn warn_of(&mut self, requested: &Requested) {
         let name = self.object().name;
         let &Requested { not_found, forbidden, unanswered, works_by_id, .. } = requested;
+        let counted = |count: usize, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
+        let requests = counted(unanswered, "request");
         info!(not_found, forbidden, unanswered, "requested the missing {name} by id");
         if works_by_id == Some(false) {
             self.report.warn(format!("{name}: Planhat answers 404 by id even for records that are stored, which proves nothing"));
         } else if unanswered > 0 {
-            self.report.warn(format!(
-                "{name}: {unanswered} requests by id got no answer; the next `backfill --referenced` sends them again"
-            ));
+            self.report.warn(format!("{name}: no answer to {requests} by id; the next `backfill --referenced` sends them again"));
         }
         let absent = [(not_found, "Planhat does not have"), (forbidden, "the token may not read")];
         for (count, why) in absent.into_iter().filter(|(count, _)| *count > 0) {
-            let records = if count == 1 { "1 record".to_owned() } else { format!("{count} records") };
-            self.report.warn(format!(
-                "{name}: {records} that rows refer to, {why}; `backfill --referenced` does not ask again for 30 days"
-            ));
+            let records = counted(count, "record");
+            self.report.warn(format!("{name}: {why} {records} that rows refer to; they are not requested again for 30 days"));
         }
     }
 

@@ -7,6 +7,7 @@ use planhat_model::catalog;
 use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::{Columns, Declared, IgnoredFields, flatten};
 use planhat_model::record::Record;
+use planhat_model::scan::History;
 use planhat_simulator::Workspace;
 use planhat_store::{self as store, ActionPolicy, ObjectStatus, Target, TimelineOptions};
 use planhat_sync::pull::{HistoryFrom, Mode};
@@ -742,13 +743,13 @@ async fn an_old_record_that_is_seen_for_the_first_time_is_told_from_a_new_one() 
 #[tokio::test]
 async fn a_record_that_is_stored_late_without_a_change_is_first_seen_and_dated_to_its_creation() {
     let mut sync = TestSync::new(Workspace::empty()).await;
-    sync.limits.history = planhat_model::scan::History::Within(Duration::from_secs(30 * 86_400));
+    sync.limits.history = History::Within(Duration::from_secs(30 * 86_400));
     sync.simulator.add("tasks", json!({"_id": "t", "createdAt": written(day(-100)), "updatedAt": written(day(-90))}));
     sync.sync_one("tasks").await;
     assert_eq!(sync.one(NAMES).await, "");
 
     // More history is asked for later.
-    sync.limits.history = planhat_model::scan::History::Within(Duration::from_secs(365 * 86_400));
+    sync.limits.history = History::Within(Duration::from_secs(365 * 86_400));
     sync.full_sync_one("tasks").await;
 
     assert_eq!(sync.one(NAMES).await, "Task Created: created (first seen)");
