@@ -23,6 +23,7 @@ mod history;
 mod house;
 mod joins;
 mod kills;
+mod known_columns;
 mod landing;
 mod logs;
 mod model;

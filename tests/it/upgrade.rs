@@ -11,6 +11,7 @@ use planhat_model::catalog::{self, Object};
 use planhat_simulator::{Options, Workspace};
 use planhat_store::{RunStatus, Store};
 use planhat_sync::pull::Mode;
+use serde_json::json;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::cli::Tool;
@@ -113,6 +114,65 @@ async fn a_sync_continues_in_a_database_that_the_baseline_wrote_and_writes_no_ro
     assert!(before.iter().zip(&after).all(|(before, after)| before <= after) && before != after, "{before:?} {after:?}");
     assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "0");
     sync.assert_equals_workspace(&objects()).await;
+}
+
+#[tokio::test]
+async fn tables_of_the_baseline_get_columns_for_all_that_is_documented_and_keep_their_names_and_types() {
+    let sync = upgraded().await;
+    let written = written_so_far(&sync).await;
+    let column = "select count(*)::text from pg_attribute
+        where attrelid = 'planhat.companies'::regclass and attname = 'planhat__org_health_total'";
+    assert_eq!(sync.one(column).await, "0");
+    let opportunities = catalog::object("opportunities").unwrap();
+
+    sync.run(Mode::Incremental, &[objects(), vec![opportunities]].concat()).await;
+
+    assert_eq!(sync.one(column).await, "1");
+    let after = written_so_far(&sync).await;
+    assert!(written.iter().all(|row| after.contains(row)), "no row was written again");
+    for object in objects() {
+        let documented: Vec<&str> = object.documented().map(|(property, _)| property).collect();
+        let found: i64 = sqlx::query_scalar(
+            "select count(*) from planhat_sync.columns where object = $1 and origin = 'property' and planhat_name = any($2)",
+        )
+        .bind(object.name)
+        .bind(&documented)
+        .fetch_one(sync.store.pool())
+        .await
+        .unwrap();
+        assert_eq!(found, documented.len() as i64, "{}", object.name);
+    }
+    let currencies =
+        "select string_agg(concat_ws(' ', object, planhat_name, column_name, type), ', ' order by object, planhat_name)
+        from planhat_sync.columns where planhat_name in ('_currency', 'currency') and object in ('licenses', 'opportunities')";
+    assert_eq!(
+        sync.one(currencies).await,
+        "licenses _currency planhat__currency jsonb, opportunities _currency planhat__currency_code text, opportunities currency planhat__currency text"
+    );
+    sync.assert_equals_workspace(&objects()).await;
+}
+
+#[tokio::test]
+async fn a_row_of_the_baseline_whose_set_came_in_another_order_is_compared_by_value() {
+    let sync = upgraded().await;
+    let contact = "675962a0b3a10000000000e1";
+    let actions = "select count(*)::text from planhat.actions";
+    let (noted, tags) = (
+        sync.one(actions).await,
+        "select planhat__tags::text from planhat.endusers where planhat__id = '675962a0b3a10000000000e1'",
+    );
+    assert_eq!(sync.one(tags).await, r#"["DM", "Main User"]"#);
+    sync.simulator.edit("endusers", contact, sync.now, |contact| _ = contact.insert("tags".into(), json!(["Main User", "DM"])));
+
+    let first = sync.sync_one("endusers").await;
+    let second = sync.full_sync_one("endusers").await;
+
+    assert_eq!((first.run.figures.updated, second.run.figures.updated), (1, 0), "with the new time, once");
+    assert_eq!((sync.one(actions).await, sync.one(tags).await), (noted, r#"["DM", "Main User"]"#.to_owned()));
+    let versions = "select string_agg(concat_ws(' ', version, count), ', ' order by version) from
+        (select _row_hash >> 56 as version, count(*) from planhat.endusers group by 1) v";
+    let versions = sync.one(versions).await;
+    assert!(versions.ends_with(", 2 1") && versions.starts_with("1 "), "the others keep their hashes: {versions}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::rows_by_column::RowsByColumn;
-use super::set_values::and_not_the_same_set;
+use super::set_values::is_same_set;
 use super::stored_value::{ColumnName, RecordId, Stored};
 use super::upsert::{RowCounts, Target};
 use crate::sql::Sql;
@@ -154,7 +154,8 @@ pub struct Difference {
 pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<Vec<Difference>, StoreError> {
     type Found = (RecordId, ColumnName, Option<Stored<Json<Value>>>, Option<Stored<Json<Value>>>);
     let by_column = RowsByColumn::of(target.columns, rows);
-    let sql = differences_sql(Sql::default(), target, &by_column).text(" order by new.planhat__id, field.key");
+    let sql = Sql::new("select id, difference.column, old, new from (");
+    let sql = differences_sql(sql, target, &by_column).text(") as difference where not same_set order by id, difference.column");
     let found: Vec<Found> =
         sql.query_as_with(by_column.arguments()?).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
     let rules = target.column_rules();
@@ -165,23 +166,22 @@ pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row
     Ok(found.into_iter().map(masked).collect())
 }
 
-/// The statement for it.
+/// The statement for it: with the sets that are the same in another order, which are no difference, marked as that.
 pub(crate) fn differences_sql(sql: Sql, target: Target<'_>, rows: &RowsByColumn<'_>) -> Sql {
     let sql = sql.text(
         "select new.planhat__id as id, field.key as column, nullif(stored.fields -> field.key, 'null') as old,
-             nullif(field.value, 'null') as new
-         from (",
+             nullif(field.value, 'null') as new, ",
     );
+    let sql = is_same_set(sql, target, "field.key", ["(stored.fields -> field.key)", "field.value"]);
+    let sql = sql.text(" as same_set from (");
     let sql = rows
         .empty()
         .fold(rows.select(sql), |sql, column| sql.text(", null::").text(column.kind.sql()).text(" as ").name(&column.name));
-    let sql = rows
-        .from(sql)
+    rows.from(sql)
         .text(") as new join lateral (select to_jsonb(old.*) as fields from ")
         .table(target.schema, target.object.name)
         .text(
             " old where old.planhat__id = new.planhat__id offset 0) stored on true, jsonb_each(to_jsonb(new)) as field
              where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')",
-        );
-    and_not_the_same_set(sql, target, "field.key", ["(stored.fields -> field.key)", "field.value"])
+        )
 }
