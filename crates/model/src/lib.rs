@@ -7,6 +7,7 @@
 //! scan        which records a scan takes; whether a listing is sorted as it says
 //! flatten     a record as a row: columns, names, types, values
 //! keyed_hash  hashes of secrets and personal data under a key
+//! secret_file what a file with a secret says
 //! error       from an error to what follows from it
 //! ```
 
@@ -17,3 +18,4 @@ pub mod keyed_hash;
 pub mod record;
 pub mod rules;
 pub mod scan;
+pub mod secret_file;
