@@ -94,31 +94,24 @@ impl Workspace {
     /// The configured database, or the embedded one.
     pub async fn open_store(&self) -> Result<Store, CommandError> {
         let mut store = self.connect().await?;
-        if self.settings.database.url.is_some() {
+        if !self.settings.database.is_embedded() {
             store.reconnect_timeout = self.settings.database.reconnect_timeout;
         }
         Ok(store)
     }
 
     async fn connect(&self) -> Result<Store, CommandError> {
-        match &self.settings.database.url {
-            Some(url) => {
+        let DatabaseSettings { schema, .. } = &self.settings.database;
+        tracing::info!(schema, "the data goes to {}, schema {schema}", self.settings.database.location());
+        match self.settings.database.source() {
+            Some(source) => {
                 let DatabaseSettings { schema, max_connections, statement_timeout, .. } = &self.settings.database;
-                let connected = Store::connect_with(url, schema, *max_connections, *statement_timeout).await;
-                connected.map_err(|error| {
-                    let unreadable = self
-                        .settings
-                        .secret_files
-                        .unreadable_hint("database_password")
-                        .filter(|_| matches!(error.kind(), ErrorKind::LoginRefused(_)));
-                    let failure = CommandError::from(error);
-                    CommandError { hint: unreadable.or(failure.hint), ..failure }
-                })
+                let connected = Store::connect_with(source, schema, *max_connections, *statement_timeout).await;
+                connected.map_err(|error| self.with_hint_of_files(error))
             }
             #[cfg(feature = "embedded")]
             None => {
                 let folder = self.settings.database.data_dir.clone();
-                tracing::info!(folder = %folder.display(), "no DATABASE_URL: using the embedded PostgreSQL");
                 Ok(Store::embedded(store::EmbeddedLocation::Folder(folder), &self.settings.database.schema).await?)
             }
             #[cfg(not(feature = "embedded"))]
@@ -129,6 +122,16 @@ impl Workspace {
                 Err(CommandError::new(exit::CONFIGURATION, missing, Some(unreadable.as_deref().unwrap_or(hint))))
             }
         }
+    }
+
+    /// Why a login may have been refused, as far as the files with secrets tell.
+    fn with_hint_of_files(&self, error: store::StoreError) -> CommandError {
+        let is_login = matches!(error.kind(), ErrorKind::LoginRefused(_));
+        let files = &self.settings.secret_files;
+        let doubt = || files.doubts.iter().find(|doubt| doubt.starts_with("the password")).cloned();
+        let hint = is_login.then(|| files.unreadable_hint("database_password").or_else(doubt)).flatten();
+        let failure = CommandError::from(error);
+        CommandError { hint: hint.or(failure.hint), ..failure }
     }
 
     /// An embedded database that goes with the process.
@@ -149,7 +152,7 @@ impl Workspace {
     /// Where an embedded database would be made, and what to do, if there is no database to look at.
     pub fn no_database_yet(&self) -> Option<String> {
         let Settings { database, secret_files, .. } = &self.settings;
-        if database.url.is_some() || !store::needs_new_embedded_database(&database.data_dir) {
+        if !database.is_embedded() || !store::needs_new_embedded_database(&database.data_dir) {
             return None;
         }
         let unreadable = secret_files.unreadable_hint("environment").map(|why| format!(" ({why})")).unwrap_or_default();

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use chrono::Utc;
 use planhat_model::error::exit_code as exit;
 use planhat_store::{self as store, PastRun, WorkspaceOverview};
+use serde::Serialize;
 
 use super::with_store_read_only;
 use crate::cli::OutputArgs;
@@ -24,12 +25,22 @@ pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<
     })
     .await?;
     let status = Status::of(&workspace.object_names(), overview, Utc::now(), workspace.settings.notify.stale_after);
+    let settings = &workspace.settings.database;
     if output.json {
-        print::json(&status)?;
+        print::json(&StatusOfDatabase { database: settings.location(), status: &status })?;
     } else {
-        print::to_stdout(&text_of(&status, &workspace.settings.database.schema));
+        print::to_stdout(&text_of(&status, &settings.schema));
+        print::to_stdout(&format!("\nthe data is in schema {} of {}", settings.schema, settings.location()));
     }
     Ok(if status.fresh { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
+}
+
+/// The status, and where the data is.
+#[derive(Debug, Serialize)]
+struct StatusOfDatabase<'a> {
+    database: String,
+    #[serde(flatten)]
+    status: &'a Status,
 }
 
 fn text_of(status: &Status, schema: &str) -> String {

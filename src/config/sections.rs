@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use planhat_model::catalog::Object;
+use planhat_store::{ConnectionSource, UrlSource, Variables};
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
@@ -98,12 +99,15 @@ pub struct DaemonSettings {
 pub struct NotifySettings {
     #[serde(deserialize_with = "secret")]
     pub webhook_url: Option<SecretString>,
+    pub(super) webhook_url_file: PathBuf,
     #[serde(deserialize_with = "secret")]
     pub webhook_secret: Option<SecretString>,
+    pub(super) webhook_secret_file: PathBuf,
     #[serde(deserialize_with = "word")]
     pub format: Format,
     #[serde(deserialize_with = "secret")]
     pub ping_url: Option<SecretString>,
+    pub(super) ping_url_file: PathBuf,
     #[serde(deserialize_with = "duration")]
     pub stale_after: Duration,
 }
@@ -112,7 +116,11 @@ pub struct NotifySettings {
 pub struct DatabaseSettings {
     #[serde(deserialize_with = "secret")]
     pub url: Option<SecretString>,
+    pub(super) url_file: PathBuf,
     pub(super) password_file: PathBuf,
+    /// Those of the environment that libpq knows: what a URL leaves out comes from there.
+    #[serde(skip)]
+    pub(super) variables: Variables,
     pub schema: String,
     pub max_connections: u32,
     #[serde(deserialize_with = "duration")]
@@ -120,6 +128,31 @@ pub struct DatabaseSettings {
     #[serde(deserialize_with = "duration")]
     pub statement_timeout: Duration,
     pub data_dir: PathBuf,
+}
+
+impl DatabaseSettings {
+    /// Where the database is, unless it is the embedded one.
+    pub fn source(&self) -> Option<ConnectionSource> {
+        let named = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
+        let url = match &self.url {
+            Some(url) => UrlSource::Text(url.clone()),
+            None => UrlSource::File(named(&self.url_file)?),
+        };
+        Some(ConnectionSource { url, password_file: named(&self.password_file), variables: self.variables.clone() })
+    }
+
+    /// Whether the data goes into the embedded PostgreSQL.
+    pub fn is_embedded(&self) -> bool {
+        self.source().is_none()
+    }
+
+    /// Where the data goes: the database and its host or socket, or the folder of the embedded one; never a password.
+    pub fn location(&self) -> String {
+        match self.source() {
+            Some(source) => source.location().unwrap_or_else(|_| "a database URL that cannot be used".to_owned()),
+            None => format!("embedded, in {}", self.data_dir.display()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

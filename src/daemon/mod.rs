@@ -53,7 +53,6 @@ pub async fn daemon(settings: Settings, reload: impl Fn() -> Result<Settings, Se
     let runtime = RuntimeConfig::of(settings)?;
     let notifier = runtime.notifier.clone().for_one_run();
     notify_systemd(&[NotifyState::Status("connecting to the database")]);
-    info!("connecting to the database");
     let store = Arc::new(runtime.workspace.open_store().await?);
     let stop = signals::listen_for(&store)?;
     // Housekeeping has tasks of its own, on this thread.

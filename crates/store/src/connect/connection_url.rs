@@ -619,3 +619,268 @@ fn field_of(line: &str) -> Option<(String, Option<&str>)> {
     }
     Some((field, None))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    fn variables(given: &[(&str, &str)]) -> Variables {
+        given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn no_service(_: &str) -> Result<Vec<(String, String)>, UrlError> {
+        Err(UrlError::NoServiceFile)
+    }
+
+    /// On a line: what is set, and what differs from the usual.
+    fn line(url: &ConnectionUrl) -> String {
+        let endpoint = |endpoint: &Endpoint| match &endpoint.address {
+            Address::Host(host) => format!("{host} {}", endpoint.port),
+            Address::Socket(folder) => format!("socket {} {}", folder.display(), endpoint.port),
+            Address::Usual => format!("usual {}", endpoint.port),
+        };
+        let endpoints: Vec<_> = url.endpoints.iter().map(endpoint).collect();
+        let tls = match &url.tls.roots {
+            TrustedRoots::System => format!("{:?}", url.tls.mode),
+            TrustedRoots::File(path) => format!("{:?} by {}", url.tls.mode, path.display()),
+        };
+        let named = [
+            ("user", url.user.clone()),
+            ("password", url.password.as_ref().map(|password| password.expose_secret().to_owned())),
+            ("database", url.database.clone()),
+            ("name", url.application_name.clone()),
+            ("options", url.options.clone()),
+            ("timeout", url.connect_timeout.map(|time| format!("{time:?}"))),
+            ("session", (url.session != TargetSession::Any).then(|| format!("{:?}", url.session))),
+            ("passfile", url.passfile.as_ref().map(|path| path.display().to_string())),
+            ("client", url.tls.client.as_ref().map(|client| client.certificate.display().to_string())),
+        ];
+        let named = named.into_iter().filter_map(|(name, value)| Some(format!(", {name} {}", value?)));
+        format!("[{}] {tls}{}", endpoints.join(", "), named.collect::<String>())
+    }
+
+    fn parsed(text: &str, given: &[(&str, &str)]) -> String {
+        ConnectionUrl::parse(text, &variables(given), no_service).map_or_else(|error| format!("NO: {error}"), |url| line(&url))
+    }
+
+    fn table(texts: &[&str]) -> String {
+        texts.iter().map(|text| format!("{text:?}\n    {}", parsed(text, &[]))).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn every_form_of_a_url_is_read_as_libpq_reads_it() {
+        insta::assert_snapshot!(table(&[
+            "postgres://u:p@h:6543/d",
+            "postgresql://h",
+            "postgres://",
+            "postgres:///d",
+            "  postgres://u@h/d\n",
+            "postgres://u@[::1]:5433/d",
+            "postgres://u@[fe80::1%25eth0]/d",
+            "postgres://u:x@/db?host=/cloudsql/p:r:i",
+            "postgres:///db?host=/run/postgresql&user=u",
+            "postgres://u@%2Frun%2Fpostgresql:5433/d",
+            "postgres://u@a,b:5433,[::1]:5434/d?target_session_attrs=read-write",
+            "postgres://a,b,c:7/d?port=1,2,3",
+            "postgres:///d?host=a,b&port=5433",
+            "postgres://h/d?hostaddr=10.0.0.7",
+            "postgres:///d?hostaddr=10.0.0.7",
+            "postgres://u:a%41%2F%40%3A%25%20%C3%A4@h/a%20b",
+            "postgres://u:4711:x$&=+,;!*'()[]{}|^~`\\<>\"@h/d",
+            "postgres://us%40er:@h/",
+            "postgres://h/d?options=-c%20search_path%3Da,b",
+            "postgres://h/d?options=endpoint%3Dep-cool-1&sslmode=require",
+            "postgres://h/d?options[statement_timeout]=5min&options[search_path]=a b".replace(' ', "%20").as_str(),
+            "postgres://h/d?application_name=mine&connect_timeout=7&keepalives=1&keepalives_idle=30&tcp_user_timeout=9",
+            "postgres://h/d?fallback_application_name=theirs&connect_timeout=0",
+            "postgres://h/d?gssencmode=disable&sslnegotiation=postgres&client_encoding=UTF8",
+            "postgres://h/d?sslcert=/c.pem&sslkey=/k.pem&passfile=/p",
+            "postgres://h/d?sslmode=require&channel_binding=require",
+            "postgres://h/d?sslmode=require&sslrootcert=/ca.pem",
+            "postgres://h/d?sslrootcert=system",
+            "postgres://h/d?ssl=true",
+            "postgres://h/d?ssl-mode=verify-ca&ssl-root-cert=/ca.pem",
+            "host=h port=5433 dbname = d user=u password='it''s' ".replace("''", "\\'").as_str(),
+            "host=/run/postgresql dbname='a b' password=#@/?",
+        ]));
+    }
+
+    #[test]
+    fn sslmode_keeps_each_of_its_six_meanings() {
+        for (word, mode) in [
+            ("disable", TlsMode::Disable),
+            ("allow", TlsMode::Allow),
+            ("prefer", TlsMode::Prefer),
+            ("require", TlsMode::Require),
+            ("verify-ca", TlsMode::VerifyCa),
+            ("verify-full", TlsMode::VerifyFull),
+        ] {
+            let url = ConnectionUrl::parse(&format!("postgres://h/d?sslmode={word}"), &Variables::new(), no_service).unwrap();
+            assert_eq!(url.tls.mode, mode);
+        }
+    }
+
+    #[test]
+    fn what_a_url_leaves_out_comes_from_the_variables_of_libpq() {
+        let all = [
+            ("PGHOST", "h1,h2"),
+            ("PGPORT", "5433"),
+            ("PGUSER", "u"),
+            ("PGPASSWORD", "p w"),
+            ("PGDATABASE", "d"),
+            ("PGSSLMODE", "verify-full"),
+            ("PGSSLROOTCERT", "/ca.pem"),
+            ("PGAPPNAME", "mine"),
+            ("PGPASSFILE", "/passfile"),
+            ("PGCONNECT_TIMEOUT", "5"),
+            ("PGTARGETSESSIONATTRS", "primary"),
+        ];
+        insta::assert_snapshot!([
+            parsed("postgres://", &all),
+            parsed("postgres://me:mine@here:1/there?sslmode=disable&sslrootcert=/own&application_name=own", &all),
+            parsed("postgres://", &[("PGHOST", ""), ("PGPORT", "")]),
+            parsed("postgres://", &[("PGHOST", "/run/postgresql")]),
+            parsed("postgres://h", &[("PGHOSTADDR", "10.0.0.7")]),
+            parsed("postgres://", &[("PGHOSTADDR", "10.0.0.7")]),
+            parsed("postgres://", &[("PGPORT", "5433")]),
+        ].join("\n"), @"");
+    }
+
+    #[test]
+    fn what_is_wrong_or_not_taken_is_named() {
+        insta::assert_snapshot!(table(&[
+            "",
+            "\u{feff}postgres://h/d",
+            "\"postgres://u:p@h/d\"",
+            "'postgres://u:p@h/d'",
+            "h/d",
+            "u:p@h/d",
+            "mysql://u:p@h/d",
+            "jdbc:postgresql://h/d",
+            "postgresql+psycopg2://u:p@h/d",
+            "postgres:/u:p@h/d",
+            "postgres://h/d?sslmod=require",
+            "postgres://h/d?zzz=1",
+            "postgres://h/d?sslmode=no-verify",
+            "postgres://h/d?sslmode",
+            "postgres://h/d?channel_binding=maybe",
+            "postgres://h/d?gssencmode=require",
+            "postgres://h/d?sslnegotiation=direct",
+            "postgres://h/d?sslrootcert=system&sslmode=require",
+            "postgres://h/d?sslcert=/c.pem",
+            "postgres://h/d?target_session_attrs=standby",
+            "postgres://h/d?connect_timeout=soon",
+            "postgres://h/d?require_auth=scram-sha-256",
+            "postgres://h/d?pgbouncer=true&connection_limit=1",
+            "postgres://h/d?service=mine",
+            "postgres://h/d?host=h&hostaddr=10.0.0.7",
+            "postgres://u@::1/d",
+            "postgres://u@[::1/d",
+            "postgres://u@h:port/d",
+            "postgres://u@h:0/d",
+            "postgres://a,b/d?port=1,2,3",
+            "postgres://h/a b",
+            "postgres://h/d?application_name=%FF",
+            "postgres://h/d%00",
+            "host=h dbname='d",
+            "host=h dbname",
+        ]));
+    }
+
+    /// Nobody knows where the password ends in a URL like these.
+    #[test]
+    fn no_part_of_a_password_is_in_a_message_whatever_the_url_looks_like() {
+        const PARTS: [&str; 2] = ["hunter2", "swordfish"];
+        let odd = ["#", "@", "/", "?", ":", "%", " ", "&", "=", "\n", "%zz", "?x=", "/?x=", "@h/", "#@", "/@", "?@", "://", "\"", "'", "[", "]", ","];
+        let frames = [
+            "postgres://u:PASSWORD@h/d",
+            "postgres://u:PASSWORD@h:5432/d?sslmode=require",
+            "postgres://u:PASSWORD@/d?host=/run",
+            "postgres://u:PASSWORD",
+            "postgres://:PASSWORD@h",
+            "postgres://PASSWORD@h/d",
+            "postgres:/u:PASSWORD@h/d",
+            "u:PASSWORD@h/d",
+            "\"postgres://u:PASSWORD@h/d\"",
+            "postgresql+asyncpg://u:PASSWORD@h/d",
+            "postgres://h/d?user=u&password=PASSWORD",
+            "host=h password=PASSWORD dbname=d sslmod=x",
+            "PASSWORD",
+        ];
+        let mut refused = 0;
+        for frame in frames {
+            for odd in odd {
+                let text = frame.replace("PASSWORD", &format!("{}{odd}{}", PARTS[0], PARTS[1]));
+                let Err(error) = ConnectionUrl::parse(&text, &Variables::new(), no_service) else { continue };
+                let message = error.to_string();
+                assert!(!PARTS.iter().any(|part| message.contains(part)), "{text}: {message}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 150, "{refused}");
+    }
+
+    #[test]
+    fn a_character_that_has_to_be_escaped_is_named_with_its_escape() {
+        let refused = |text| ConnectionUrl::parse(text, &Variables::new(), no_service).unwrap_err().to_string();
+        let hash = refused("postgres://planhat:4711#secret@db/x");
+        assert_eq!(hash, "# in a user, a password or a parameter has to be written %23");
+        for (text, escape) in [
+            ("postgres://u:a@b@h/d", "%40"),
+            ("postgres://u:a/b@h/d", "%2F"),
+            ("postgres://u:a?b@h/d", "%3F"),
+            ("postgres://u:a%b@h/d", "%25"),
+            ("postgres://u:a b@h/d", "%20"),
+        ] {
+            assert!(refused(text).contains(escape), "{text}: {}", refused(text));
+        }
+    }
+
+    /// The forms in which they are handed out; `docs/databases.md` says what to write.
+    #[test]
+    fn what_managed_services_hand_out_is_read_or_refused_with_what_to_write() {
+        insta::assert_snapshot!(table(&[
+            // Amazon RDS and Aurora
+            "postgres://u:p@mydb.abc123.eu-west-1.rds.amazonaws.com:5432/d?sslmode=verify-full&sslrootcert=/etc/ssl/rds-global-bundle.pem",
+            "postgres://u:p@c.cluster-abc123.eu-west-1.rds.amazonaws.com/d?sslmode=require",
+            // Google Cloud SQL and AlloyDB
+            "postgres://u:p@/d?host=/cloudsql/project:region:instance",
+            "host=/cloudsql/project:region:instance user=u password=p dbname=d",
+            "postgresql://u:p@127.0.0.1:5432/d?sslmode=disable",
+            "postgres://u:p@10.1.2.3/d?sslmode=verify-ca&sslrootcert=/server-ca.pem&sslcert=/client-cert.pem&sslkey=/client-key.pem",
+            // Azure
+            "host=s.postgres.database.azure.com port=5432 dbname=d user=u password=p sslmode=require",
+            "postgres://u%40s:p@s.postgres.database.azure.com/d?sslmode=require",
+            // Supabase
+            "postgresql://postgres:p@db.abcdefgh.supabase.co:5432/postgres",
+            "postgresql://postgres.abcdefgh:p@aws-0-eu-central-1.pooler.supabase.com:6543/postgres",
+            "postgresql://postgres.abcdefgh:p@aws-0-eu-central-1.pooler.supabase.com:6543/postgres?pgbouncer=true",
+            // Neon
+            "postgresql://u:npg_p@ep-cool-name-123456-pooler.eu-central-1.aws.neon.tech/neondb?sslmode=require&channel_binding=require",
+            "postgresql://u:npg_p@ep-cool-name-123456.eu-central-1.aws.neon.tech/neondb?sslmode=require&options=endpoint%3Dep-cool-name-123456",
+            // Heroku
+            "postgres://u:p@ec2-1-2-3-4.compute-1.amazonaws.com:5432/d?sslmode=require",
+        ]));
+    }
+
+    #[test]
+    fn a_service_of_a_service_file_fills_in_what_a_url_leaves_out() {
+        let text = "# ours\n[other]\nhost=x\n[mine]\nhost=h\nport = 5433\nuser=u\n[mine]\nhost=second\n";
+        let service = |name: &str| service_in(text, name).ok_or(UrlError::NoSuchService { file: "f".to_owned() });
+        let read = |text: &str, given: &[(&str, &str)]| ConnectionUrl::parse(text, &variables(given), service);
+        assert_eq!(line(&read("postgres:///d?service=mine", &[("PGHOST", "no")]).unwrap()), "[h 5433] Prefer, user u, database d");
+        assert_eq!(line(&read("postgres://me@/d", &[("PGSERVICE", "mine")]).unwrap()), "[h 5433] Prefer, user me, database d");
+        assert!(matches!(read("postgres:///d?service=no", &[]), Err(UrlError::NoSuchService { .. })));
+    }
+
+    #[test]
+    fn the_password_file_of_libpq_is_read_line_by_line() {
+        let text = "# h:5432:d:u:comment\nother:*:*:*:no\n\\:\\:1:5432:d:u:six\nh:5432:d:u:a\\:b\\\\c\nh:*:*:u:later\n*:*:*:last:p:rest\n";
+        let password = |host, user| password_in(text, [host, "5432", "d", user]).map(|found| found.expose_secret().to_owned());
+        assert_eq!(password("h", "u").as_deref(), Some("a:b\\c"));
+        assert_eq!(password("::1", "u").as_deref(), Some("six"));
+        assert_eq!(password("h", "last").as_deref(), Some("p"));
+        assert_eq!(password("h", "nobody"), None);
+    }
+}
