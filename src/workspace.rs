@@ -74,8 +74,13 @@ impl Workspace {
 
     fn client_with(&self, config: ClientConfig) -> Result<Client, CommandError> {
         let budget = Budget::per_minute(self.settings.planhat.calls_per_minute);
-        Client::new(config, budget)
-            .map_err(|error| CommandError::from(anyhow::Error::new(error).context("could not set up HTTP")))
+        // It reads the certificates of the authorities that it trusts.
+        const NO_AUTHORITIES: &str = "check that SSL_CERT_FILE and SSL_CERT_DIR, if they are set, name certificates in PEM; without them the \
+                                      system's certificate store has to be there (the package ca-certificates)";
+        Client::new(config, budget).map_err(|error| {
+            let failed = anyhow::Error::new(error).context("could not set up HTTP");
+            CommandError::new(exit::CONFIGURATION, failed, Some(NO_AUTHORITIES))
+        })
     }
 
     /// The notifier for the configured webhook and ping URL.
@@ -91,6 +96,15 @@ impl Workspace {
         Ok(Notifier::new(&receivers, workspace, Delays::default()).map_err(anyhow::Error::new)?)
     }
 
+    /// Begins the log of what writes: where the data goes, and what in the settings is probably not meant.
+    pub fn log_destination(&self) {
+        let DatabaseSettings { schema, .. } = &self.settings.database;
+        tracing::info!(schema, "the data goes to {}, schema {schema}", self.settings.database.location());
+        for doubt in &self.settings.secret_files.doubts {
+            tracing::warn!("{doubt}");
+        }
+    }
+
     /// The configured database, or the embedded one.
     pub async fn open_store(&self) -> Result<Store, CommandError> {
         let mut store = self.connect().await?;
@@ -101,8 +115,6 @@ impl Workspace {
     }
 
     async fn connect(&self) -> Result<Store, CommandError> {
-        let DatabaseSettings { schema, .. } = &self.settings.database;
-        tracing::info!(schema, "the data goes to {}, schema {schema}", self.settings.database.location());
         match self.settings.database.source() {
             Some(source) => {
                 let DatabaseSettings { schema, max_connections, statement_timeout, .. } = &self.settings.database;

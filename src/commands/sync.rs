@@ -37,9 +37,7 @@ pub(super) async fn run_and_show(
     request: &RunRequest<'_>,
     output: OutputArgs,
 ) -> Result<ExitCode, CommandError> {
-    for doubt in &workspace.settings.secret_files.doubts {
-        warn!("{doubt}");
-    }
+    workspace.log_destination();
     // A mistake in the token shows before the database is touched.
     let client = workspace.client()?;
     // A one-off load is not what somebody watches for every day.

@@ -47,7 +47,7 @@ impl SecretFiles {
     /// The variables in the folder, as far as they are ours.
     pub(super) fn environment_in(&mut self, folder: &Path) -> HashMap<String, String> {
         let text = self.text_of(&folder.join(ENVIRONMENT)).unwrap_or_default();
-        let is_ours = |name: &str| name.starts_with("PLANHAT_") || name.starts_with("DATABASE_");
+        let is_ours = |name: &str| name.starts_with("PLANHAT_") || name.starts_with("DATABASE_") || name.starts_with("PG");
         variables_in(&text).filter(|(name, value)| is_ours(name) && !value.trim().is_empty()).collect()
     }
 

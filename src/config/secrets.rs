@@ -186,8 +186,14 @@ pub(super) fn read(
     if database.url.is_none()
         && let Some(path) = file_of(url, &database.url_file, files, folder)
     {
-        files.read(url, &path)?;
-        database.url_file = path;
+        let now = files.read(url, &path)?;
+        if path.is_file() {
+            database.url_file = path;
+        } else {
+            // A pipe, which can be read once.
+            database.url = Some(now);
+            database.url_file = PathBuf::new();
+        }
     }
     let is_of_folder = (database.url.is_some() || !database.url_file.as_os_str().is_empty()) && !has_url_of_its_own;
     if let Some(path) = file_of(password, &database.password_file, files, folder.filter(|_| is_of_folder)) {

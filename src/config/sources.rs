@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Config, Environment, File, FileFormat, Source, Value, ValueKind};
 use planhat_model::catalog;
+use planhat_store::Variables;
 
 use super::folder::{DEFAULT_FOLDER, SecretFiles};
 use super::properties::LISTS;
@@ -66,6 +67,7 @@ fn merge(
     refuse_unknown(&known, keys_of(&source_of(variables.clone())).map_err(unreadable)?, "the environment")?;
     // A service gets these values from systemd.
     let folder = folder.filter(|_| !variables.contains_key("CREDENTIALS_DIRECTORY"));
+    let mut libpq: Variables = BTreeMap::new();
     let has_url_of_its_own = [DATABASE_URL, DATABASE_URL_FILE].iter().any(|name| variables.contains_key(*name));
     if let Some(folder) = folder {
         let mut of_folder = secret_files.environment_in(folder);
@@ -76,6 +78,7 @@ fn merge(
             secret_files.environment_was_used(folder);
         }
         refuse_unknown(&known, given, &format!("{}/environment", folder.display()))?;
+        libpq.extend(of_folder.iter().filter(|(name, _)| is_of_libpq(name)).map(|(name, value)| (name.clone(), value.clone())));
         of_folder.into_iter().for_each(|(name, value)| _ = variables.entry(name).or_insert(value));
     }
     let from_environment = source_of(variables);
@@ -97,7 +100,8 @@ fn merge(
     let merged = builder.add_source(from_environment).build();
     let mut settings: Settings = merged.map_err(unreadable)?.try_deserialize().map_err(unreadable)?;
     secrets::read(&mut settings, &mut secret_files, folder, has_url_of_its_own)?;
-    settings.database.variables = home.iter().filter(|(name, _)| is_of_libpq(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    libpq.extend(home.iter().filter(|(name, _)| is_of_libpq(name)).map(|(name, value)| (name.clone(), value.clone())));
+    settings.database.variables = libpq;
     if settings.database.data_dir.as_os_str().is_empty() {
         settings.database.data_dir = usual_data_dir(&home);
     }

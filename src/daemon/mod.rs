@@ -49,6 +49,7 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 
 /// Stays up until it is stopped. `reload` reads the settings again, for a signal that asks for that.
 pub async fn daemon(settings: Settings, reload: impl Fn() -> Result<Settings, SettingsError>) -> Result<ExitCode, CommandError> {
+    Workspace::new(settings.clone()).log_destination();
     // Mistakes in the settings show before the database is touched.
     let runtime = RuntimeConfig::of(settings)?;
     let notifier = runtime.notifier.clone().for_one_run();

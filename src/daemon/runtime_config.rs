@@ -27,9 +27,6 @@ impl RuntimeConfig {
         for (key, doubt) in settings.warnings(Utc::now()) {
             warn!("setting {key:?} {doubt}");
         }
-        for doubt in &settings.secret_files.doubts {
-            warn!("{doubt}");
-        }
         let workspace = Workspace::new(settings);
         Ok(RuntimeConfig { client: workspace.client()?, notifier: workspace.notifier()?, schedule, workspace })
     }

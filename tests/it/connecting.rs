@@ -93,7 +93,7 @@ fn with_password(url: &Url, password: &str) -> String {
 }
 
 fn file(folder: &Path, name: &str, content: &str) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
     let path = folder.join(name);
     std::fs::write(&path, content).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
@@ -117,11 +117,19 @@ async fn every_way_to_write_the_address_of_a_server_connects() {
     });
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().to_str().unwrap();
-    let passfile = file(folder.path(), ".pgpass", &format!("localhost:*:*:{user}:{password}\n127.0.0.1:{port}:{name}:{user}:{password}\n"));
+    let passfile =
+        file(folder.path(), ".pgpass", &format!("localhost:*:*:{user}:{password}\n127.0.0.1:{port}:{name}:{user}:{password}\n"));
     let service = format!("[mine]\nhost=127.0.0.1\nport={port}\nuser={user}\npassword={password}\ndbname={name}\n");
     let service = file(folder.path(), "services", &service);
     let (passfile, service) = (passfile.to_str().unwrap(), service.to_str().unwrap());
-    let variables = [("PGHOST", "127.0.0.1"), ("PGPORT", &port.to_string()), ("PGUSER", &user), ("PGPASSWORD", &password), ("PGDATABASE", &name), ("PGAPPNAME", "ours")];
+    let variables = [
+        ("PGHOST", "127.0.0.1"),
+        ("PGPORT", &port.to_string()),
+        ("PGUSER", &user),
+        ("PGPASSWORD", &password),
+        ("PGDATABASE", &name),
+        ("PGAPPNAME", "ours"),
+    ];
     let usual = format!("{name} {user} planhat-sync \"$user\", public");
     for (url, variables, expected) in [
         (format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}"), &[][..], usual.as_str()),
@@ -129,17 +137,37 @@ async fn every_way_to_write_the_address_of_a_server_connects() {
         (format!("postgres://{user}:{password}@[::1]:{v6_port}/{name}"), &[], &usual),
         (format!("host='127.0.0.1' port={port} user={user} password={password} dbname={name}"), &[], &usual),
         (format!("postgres://{user}:{password}@127.0.0.1:1,127.0.0.1:{port}/{name}"), &[], &usual),
-        (format!("postgres://{user}:{password}@nowhere.invalid,127.0.0.1/{name}?port={port}&target_session_attrs=read-write"), &[], &usual),
+        (
+            format!("postgres://{user}:{password}@nowhere.invalid,127.0.0.1/{name}?port={port}&target_session_attrs=read-write"),
+            &[],
+            &usual,
+        ),
         (format!("postgres://{user}:{password}@/{name}?hostaddr=127.0.0.1&port={port}"), &[], &usual),
         (format!("postgres://{user}:{password}@/{name}?host={socket}&port={port}"), &[], &usual),
         (format!("postgres://{user}:{password}@{escaped}:{port}/{name}"), &[], &usual),
         (format!("postgres://{user}:{password}@:{port}/{name}?host={socket}&sslmode=require"), &[], &usual),
-        (format!("postgres://{user}:{password}@/{name}?host={socket}/&port={port}&sslmode=verify-full&sslrootcert=system"), &[], &usual),
+        (
+            format!("postgres://{user}:{password}@/{name}?host={socket}/&port={port}&sslmode=verify-full&sslrootcert=system"),
+            &[],
+            &usual,
+        ),
         (format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}?sslmode=prefer"), &[], &usual),
         (format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}?sslmode=allow"), &[], &usual),
-        (format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}?options=-c%20search_path%3Dx%20-c%20geqo%3Doff"), &[], &format!("{name} {user} planhat-sync x")),
-        (format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}?application_name=mine"), &[], &format!("{name} {user} mine \"$user\", public")),
-        (format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}?connect_timeout=9&keepalives_idle=5&gssencmode=prefer"), &[], &usual),
+        (
+            format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}?options=-c%20search_path%3Dx%20-c%20geqo%3Doff"),
+            &[],
+            &format!("{name} {user} planhat-sync x"),
+        ),
+        (
+            format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}?application_name=mine"),
+            &[],
+            &format!("{name} {user} mine \"$user\", public"),
+        ),
+        (
+            format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}?connect_timeout=9&keepalives_idle=5&gssencmode=prefer"),
+            &[],
+            &usual,
+        ),
         ("postgres://".to_owned(), &variables, &format!("{name} {user} ours \"$user\", public")),
         (format!("postgres://127.0.0.1:{port}/{name}?user={user}&passfile={passfile}"), &[], &usual),
         (format!("postgres://{user}@/{name}?host={socket}&port={port}"), &[("HOME", home)], &usual),
@@ -194,7 +222,9 @@ async fn a_password_that_was_changed_is_read_again_at_the_next_connection() {
     file(folder.path(), "password", "after\n");
     file(folder.path(), "url", &with_password(&url, "after"));
     for store in &stores {
-        let name_of = async |db: &mut PgConnection| Ok(sqlx::query_scalar::<_, String>("select current_user::text").fetch_one(db).await.unwrap());
+        let name_of = async |db: &mut PgConnection| {
+            Ok(sqlx::query_scalar::<_, String>("select current_user::text").fetch_one(db).await.unwrap())
+        };
         assert_eq!(store.transaction(name_of).await.unwrap(), role);
     }
 }
@@ -213,19 +243,32 @@ async fn a_password_of_any_characters_connects_from_a_file_and_from_a_url_and_ne
     let folder = tempfile::tempdir().unwrap();
     let passwords = passwords(24);
     for (index, password) in passwords.iter().enumerate() {
-        let change = format!("set standard_conforming_strings = on; alter role {} password '{}'", url.username(), password.replace('\'', "''"));
+        let change = format!(
+            "set standard_conforming_strings = on; alter role {} password '{}'",
+            url.username(),
+            password.replace('\'', "''")
+        );
         as_admin(&admin, &change).await;
         let password_file = file(folder.path(), "password", &format!("{password}\n"));
         let in_file = ConnectionSource { password_file: Some(password_file.clone()), ..source(url.as_str(), &[]) };
         session(in_file).await.unwrap_or_else(|error| panic!("{password:?} in a file: {error:?}"));
         let in_url = with_password(&url, password);
         session(source(&in_url, &[])).await.unwrap_or_else(|error| panic!("{password:?} in a URL: {error:?}"));
-        let pair = format!("host=127.0.0.1 port={} user={} dbname={} password='{}'", url.port().unwrap(), url.username(), &url.path()[1..], password.replace('\\', "\\\\").replace('\'', "\\'"));
+        let pair = format!(
+            "host=127.0.0.1 port={} user={} dbname={} password='{}'",
+            url.port().unwrap(),
+            url.username(),
+            &url.path()[1..],
+            password.replace('\\', "\\\\").replace('\'', "\\'")
+        );
         session(source(&pair, &[])).await.unwrap_or_else(|error| panic!("{password:?} in a pair: {error:?}"));
         if index % 6 != 0 {
             continue;
         }
-        let mut tool = Tool::new().set("PLANHAT_API_TOKEN", "x").set("PLANHAT_API_URL", "http://127.0.0.1:9").set("RUST_LOG", "trace,sqlx=trace");
+        let mut tool = Tool::new()
+            .set("PLANHAT_API_TOKEN", "x")
+            .set("PLANHAT_API_URL", "http://127.0.0.1:9")
+            .set("RUST_LOG", "trace,sqlx=trace");
         tool = tool.set("PLANHAT_SYNC__PLANHAT__RETRIES", "0");
         let file_name = password_file.to_str().unwrap();
         for (name, value, other) in [
@@ -377,7 +420,10 @@ async fn a_pooler_that_has_no_room_for_a_further_connection_is_gone_on_with() {
     let simulator = simulator().await;
     for refusal in [
         Refusal::Says("08P01", "no more connections allowed (max_client_conn)"),
-        Refusal::Says("XX000", "MaxClientsInSessionMode: max clients reached - in Session mode max clients are limited to pool_size"),
+        Refusal::Says(
+            "XX000",
+            "MaxClientsInSessionMode: max clients reached - in Session mode max clients are limited to pool_size",
+        ),
         Refusal::Says("53300", "sorry, too many clients already"),
         Refusal::Says("53300", "remaining connection slots are reserved for roles with the SUPERUSER attribute"),
         Refusal::Hangs,
@@ -409,9 +455,14 @@ async fn the_certificate_of_an_authority_of_the_system_is_trusted() {
         ("SSL_CERT_FILE", "sslmode=verify-full", "could not read /nowhere/ca.pem, which SSL_CERT_FILE names"),
         ("X", "sslmode=verify-full&sslrootcert=/nowhere/ca.pem", "could not read /nowhere/ca.pem, which sslrootcert names"),
         ("X", "sslmode=require&sslrootcert=/nowhere/ca.pem", "could not read /nowhere/ca.pem, which sslrootcert names"),
-        ("X", "sslmode=verify-full&sslrootcert=/etc/hostname", "/etc/hostname, which sslrootcert names, has no certificate in PEM"),
+        (
+            "X",
+            "sslmode=verify-full&sslrootcert=/etc/hostname",
+            "/etc/hostname, which sslrootcert names, has no certificate in PEM",
+        ),
     ] {
-        let mut tool = Tool::for_workspace(&simulator).await.set("DATABASE_URL", &from_afar(&url, options)).set(variable, "/nowhere/ca.pem");
+        let mut tool =
+            Tool::for_workspace(&simulator).await.set("DATABASE_URL", &from_afar(&url, options)).set(variable, "/nowhere/ca.pem");
         let ran = tool.run(&["sync"]);
         assert_eq!(ran.code, 5, "{options}: {}", ran.all());
         assert!(ran.stderr.contains(name) && !ran.stderr.contains("host and port"), "{options}: {}", ran.stderr);
@@ -421,7 +472,8 @@ async fn the_certificate_of_an_authority_of_the_system_is_trusted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_is_not_valid_yet_makes_one_look_at_the_clock() {
     let simulator = simulator().await;
-    let url = from_afar(&with_certificate("not-yet-valid").await, &format!("sslmode=verify-full&sslrootcert={}", certificate("ca")));
+    let url =
+        from_afar(&with_certificate("not-yet-valid").await, &format!("sslmode=verify-full&sslrootcert={}", certificate("ca")));
     let ran = Tool::for_workspace(&simulator).await.set("DATABASE_URL", &url).run(&["check"]).all();
     assert!(ran.contains("is not valid yet: correct this machine's clock"), "{ran}");
 }
@@ -481,7 +533,9 @@ async fn where_the_data_goes_is_in_check_in_status_and_in_the_first_line_of_the_
 async fn a_file_of_the_database_url_that_is_missing_or_empty_never_leads_to_another_database() {
     let folder = tempfile::tempdir().unwrap();
     let empty = file(folder.path(), "empty", "\n");
-    for (path, said) in [("/nowhere/url", "could not read the database URL from /nowhere/url"), (empty.to_str().unwrap(), "it is empty")] {
+    for (path, said) in
+        [("/nowhere/url", "could not read the database URL from /nowhere/url"), (empty.to_str().unwrap(), "it is empty")]
+    {
         let mut tool = Tool::new().set("PLANHAT_API_TOKEN", "x").set("DATABASE_URL_FILE", path);
         for command in ["check", "sync", "status"] {
             let ran = tool.run(&[command]);

@@ -132,7 +132,11 @@ async fn a_refusal_of_the_proxy_is_told_from_one_of_planhat_and_shows_no_login()
 async fn a_certificate_of_planhat_or_of_an_opening_proxy_that_is_refused_is_told_with_what_to_do() {
     let simulator = simulator().await;
     for (name, trusted, hint) in [
-        ("not-yet-valid", true, "check this machine's clock: by it, the certificate of the host of planhat.base_url is not valid yet"),
+        (
+            "not-yet-valid",
+            true,
+            "check this machine's clock: by it, the certificate of the host of planhat.base_url is not valid yet",
+        ),
         ("expired", true, "check this machine's clock: by it, the certificate of the host of planhat.base_url has expired"),
         ("good", false, "if a proxy opens the traffic, add its authority"),
     ] {

@@ -86,11 +86,12 @@ fn no_connection(error: &reqwest::Error) -> ErrorKind {
     ErrorKind::NotConnected
 }
 
-/// rustls tells why a certificate is refused, inside of an error of the connection.
+/// rustls tells why a certificate is refused, inside of one or more errors of the connection.
 fn of_certificate(cause: &(dyn StdError + 'static)) -> Option<ErrorKind> {
-    let inner = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-    let refused = inner.and_then(|inner| inner.downcast_ref()).or_else(|| cause.downcast_ref());
-    let Some(rustls::Error::InvalidCertificate(problem)) = refused else { return None };
+    if let Some(inner) = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
+        return of_certificate(inner);
+    }
+    let Some(rustls::Error::InvalidCertificate(problem)) = cause.downcast_ref() else { return None };
     Some(match problem {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => ErrorKind::ServerCertificateNotYetValid,
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => ErrorKind::ServerCertificateExpired,

@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn quotes_line_breaks_and_blanks_around_a_secret_are_named() {
-        for (secret, word) in [("\"one\"", "quotes"), ("'one'", "quotes"), ("one\n", "several lines"), (" one", "blank"), ("one\t", "blank")] {
+        for (secret, word) in
+            [("\"one\"", "quotes"), ("'one'", "quotes"), ("one\n", "several lines"), (" one", "blank"), ("one\t", "blank")]
+        {
             assert!(doubt(secret).is_some_and(|doubt| doubt.contains(word)), "{secret:?}");
         }
         for secret in ["one", "o n e", "\"", "it's", "a\"b\""] {

@@ -38,6 +38,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1);
 const FURTHER_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long fewer connections than configured are put up with before another one is tried.
 const GROW_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
+/// How long a server may count a connection that was closed.
+const COUNTED_FOR: Duration = Duration::from_secs(1);
 /// The time limit for a ping of a connection that was idle; a connection that fails it is closed.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was idle for less than this is not pinged.
@@ -79,6 +81,8 @@ struct OpenConnections {
     count: AtomicU32,
     is_closed: AtomicBool,
     is_cleaned_up: AtomicBool,
+    /// When one was closed last.
+    closed_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -135,7 +139,6 @@ impl ConnectionPool {
         self.grow_again();
         let begun = Instant::now();
         let mut delay = FIRST_DELAY;
-        let mut refusals = 0;
         let mut permits = self.permits(which).await?;
         loop {
             if self.connections.is_closed() {
@@ -154,14 +157,11 @@ impl ConnectionPool {
             if !is_worth_a_wait(&error) {
                 return Err(error);
             }
-            refusals += 1;
             let has_others = self.connections.count.load(Ordering::Acquire) > 0;
-            // A connection that has just been closed counts at the server for a moment.
-            if has_others && error.is_no_room() && refusals > 2 {
+            if has_others && error.is_no_room() && !self.connections.has_just_closed_one() {
                 self.give_up_one(&error, &mut permits);
-                permits = Vec::new();
-                permits.extend(self.permits(which).await?);
-                refusals = 0;
+                drop(permits);
+                permits = self.permits(which).await?;
                 continue;
             }
             if !has_others && begun.elapsed() + delay > NO_ROOM_TIMEOUT.min(self.longest_wait) {
@@ -178,7 +178,7 @@ impl ConnectionPool {
             ConnectionUse::Housekeeping => None,
         };
         let any = Arc::clone(&self.all).acquire_owned().await.map_err(|_| closed())?;
-        // The last one is that of the connection itself.
+        // The last one is that for the connection itself.
         Ok(of_work.into_iter().chain([any]).collect())
     }
 
@@ -277,6 +277,16 @@ impl OpenConnections {
         self.is_closed.load(Ordering::Acquire)
     }
 
+    fn count_closed(&self) {
+        self.count.fetch_sub(1, Ordering::AcqRel);
+        *self.closed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Then the server may still count it.
+    fn has_just_closed_one(&self) -> bool {
+        self.closed_at.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < COUNTED_FOR)
+    }
+
     /// The one that was used last, if it still works: so the others can be closed when there is less to do.
     async fn take_idle(&self) -> Option<IdleConnection> {
         loop {
@@ -284,7 +294,7 @@ impl OpenConnections {
             if idle.since.elapsed() < NO_PING_BELOW || matches!(timeout(PING_TIMEOUT, idle.connection.ping()).await, Ok(Ok(()))) {
                 return Some(idle);
             }
-            self.count.fetch_sub(1, Ordering::AcqRel);
+            self.count_closed();
         }
     }
 
@@ -298,7 +308,7 @@ impl OpenConnections {
                 let (kept, old): (Vec<_>, Vec<_>) = all.into_iter().partition(|idle| idle.since.elapsed() < LONGEST_IDLE);
                 pool.idle().extend(kept);
                 for idle in old {
-                    pool.count.fetch_sub(1, Ordering::AcqRel);
+                    pool.count_closed();
                     let _ = timeout(CLOSE_TIMEOUT, idle.connection.close()).await;
                 }
             }
@@ -328,7 +338,7 @@ impl Drop for BorrowedConnection {
             }
             return;
         }
-        self.connections.count.fetch_sub(1, Ordering::AcqRel);
+        self.connections.count_closed();
         if let Ok(runtime) = runtime {
             runtime.spawn(timeout(CLOSE_TIMEOUT, connection.close()));
         }

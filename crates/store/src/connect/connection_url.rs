@@ -101,7 +101,7 @@ pub enum ConnectionUrlError {
     Quoted,
     #[error("it does not begin with postgres://")]
     NoScheme,
-    #[error("it begins with {found}: write postgres:// instead")]
+    #[error("it begins with {found}, and not with postgres://")]
     OtherScheme { found: &'static str },
     #[error("it contains a blank or a line break: write a blank as %20, and leave line breaks out")]
     Blank,
@@ -119,7 +119,7 @@ pub enum ConnectionUrlError {
     BadPort,
     #[error("it names {ports} ports for {hosts} hosts: write one for all, or one for each")]
     OtherPorts { hosts: usize, ports: usize },
-    #[error("it has quotes that do not end, or a name without = and a value")]
+    #[error("a parameter has no = and value, or its quotes do not end")]
     NoPairs,
     #[error("parameter {name:?} is not known{}", nearest.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default())]
     UnknownParameter { name: String, nearest: Option<&'static str> },
@@ -165,16 +165,8 @@ const PARAMETERS: [(&str, Option<&str>); 20] = [
 
 /// Taken, and without effect: every wait has an end of its own, and the rest is the only thing that there is.
 const WITHOUT_EFFECT: [&str; 10] = [
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
-    "tcp_user_timeout",
-    "sslcompression",
-    "sslsni",
-    "client_encoding",
-    "load_balance_hosts",
-    "statement-cache-capacity",
+    "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "sslcompression", "sslsni",
+    "client_encoding", "load_balance_hosts", "statement-cache-capacity",
 ];
 
 /// Known, and refused rather than left out, since whoever wrote it relies on it.
@@ -205,18 +197,8 @@ const NOT_TAKEN: [(&str, &str); 22] = [
 
 /// What other programs call a database of PostgreSQL.
 const OTHER_SCHEMES: [&str; 12] = [
-    "jdbc:postgresql://",
-    "postgresql+psycopg2://",
-    "postgresql+psycopg://",
-    "postgresql+asyncpg://",
-    "postgresql+pg8000://",
-    "postgis://",
-    "mysql://",
-    "mariadb://",
-    "sqlite://",
-    "cockroachdb://",
-    "https://",
-    "http://",
+    "jdbc:postgresql://", "postgresql+psycopg2://", "postgresql+psycopg://", "postgresql+asyncpg://", "postgresql+pg8000://",
+    "postgis://", "mysql://", "mariadb://", "sqlite://", "cockroachdb://", "https://", "http://",
 ];
 
 /// The parameters of a connection by their names, each at most once.
@@ -273,7 +255,10 @@ impl ConnectionUrl {
             application_name: given.remove("application_name").or(given.remove("fallback_application_name")),
             options: given.remove("options"),
             // Zero and less are for ever to libpq.
-            connect_timeout: timeout.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0).map(Duration::from_secs),
+            connect_timeout: timeout
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .filter(|seconds| *seconds > 0)
+                .map(Duration::from_secs),
             session,
             passfile: given.remove("passfile").map(PathBuf::from),
         })
@@ -300,7 +285,8 @@ impl TlsSettings {
             Some(system) if system == "system" => match mode {
                 None | Some(TlsMode::VerifyFull) => (TrustedRoots::System, TlsMode::VerifyFull),
                 Some(_) => {
-                    let expected = "verify-full where sslrootcert is system, since anybody has a certificate of a public authority";
+                    let expected =
+                        "verify-full where sslrootcert is system, since anybody has a certificate of a public authority";
                     return Err(UrlError::BadValue { name: "sslmode", expected });
                 }
             },
@@ -349,7 +335,8 @@ fn endpoints(host: Option<String>, hostaddr: Option<String>, port: Option<String
         many if many.len() == hosts.len() => Ok(many[index]),
         many => Err(UrlError::OtherPorts { hosts: hosts.len(), ports: many.len() }),
     };
-    let endpoint = |(index, address): (usize, &Address)| Ok(Endpoint { address: address.clone(), port: port_of(index)?.unwrap_or(5432) });
+    let endpoint =
+        |(index, address): (usize, &Address)| Ok(Endpoint { address: address.clone(), port: port_of(index)?.unwrap_or(5432) });
     hosts.iter().enumerate().map(endpoint).collect()
 }
 
@@ -527,7 +514,8 @@ fn decoded(text: &str) -> Result<String, UrlError> {
             continue;
         }
         let [high, low, after @ ..] = after else { return Err(UrlError::BadEscape) };
-        let digit = |byte: &u8| (*byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(UrlError::BadEscape);
+        let digit =
+            |byte: &u8| (*byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(UrlError::BadEscape);
         bytes.push(digit(high)? * 16 + digit(low)?);
         rest = after;
     }
@@ -581,9 +569,7 @@ pub(crate) fn service_in(text: &str, service: &str) -> Option<Vec<(String, Strin
             if is_wanted {
                 found = Some(Vec::new());
             }
-        } else if is_wanted
-            && let (Some(found), Some((name, value))) = (&mut found, line.split_once('='))
-        {
+        } else if is_wanted && let (Some(found), Some((name, value))) = (&mut found, line.split_once('=')) {
             found.push((name.trim_end().to_owned(), value.to_owned()));
         }
     }
@@ -792,7 +778,10 @@ mod tests {
     #[test]
     fn no_part_of_a_password_is_in_a_message_whatever_the_url_looks_like() {
         const PARTS: [&str; 2] = ["hunter2", "swordfish"];
-        let odd = ["#", "@", "/", "?", ":", "%", " ", "&", "=", "\n", "%zz", "?x=", "/?x=", "@h/", "#@", "/@", "?@", "://", "\"", "'", "[", "]", ","];
+        let odd = [
+            "#", "@", "/", "?", ":", "%", " ", "&", "=", "\n", "%zz", "?x=", "/?x=", "@h/", "#@", "/@", "?@", "://", "\"", "'",
+            "[", "]", ",",
+        ];
         let frames = [
             "postgres://u:PASSWORD@h/d",
             "postgres://u:PASSWORD@h:5432/d?sslmode=require",
@@ -869,7 +858,10 @@ mod tests {
         let text = "# ours\n[other]\nhost=x\n[mine]\nhost=h\nport = 5433\nuser=u\n[mine]\nhost=second\n";
         let service = |name: &str| service_in(text, name).ok_or(UrlError::NoSuchService { file: "f".to_owned() });
         let read = |text: &str, given: &[(&str, &str)]| ConnectionUrl::parse(text, &variables(given), service);
-        assert_eq!(line(&read("postgres:///d?service=mine", &[("PGHOST", "no")]).unwrap()), "[h 5433] Prefer, user u, database d");
+        assert_eq!(
+            line(&read("postgres:///d?service=mine", &[("PGHOST", "no")]).unwrap()),
+            "[h 5433] Prefer, user u, database d"
+        );
         assert_eq!(line(&read("postgres://me@/d", &[("PGSERVICE", "mine")]).unwrap()), "[h 5433] Prefer, user me, database d");
         assert!(matches!(read("postgres:///d?service=no", &[]), Err(UrlError::NoSuchService { .. })));
     }

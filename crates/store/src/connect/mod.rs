@@ -24,11 +24,12 @@ use crate::sql::query_as;
 use crate::store_error::{StoreError, could_not};
 
 pub use connection_source::{ConnectionSource, UrlSource};
-pub use connection_url::{ConnectionUrlError, Variables};
 use connection_url::{Address, ConnectionUrl, Endpoint, TargetSession, TlsMode};
+pub use connection_url::{ConnectionUrlError, Variables};
 
 /// For one attempt, unless the URL has a `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const USUAL_PORT: u16 = 5432;
 /// What the server is told who we are, unless the URL says otherwise.
 const APPLICATION_NAME: &str = "planhat-sync";
 
@@ -48,12 +49,10 @@ impl std::fmt::Debug for Connector {
 }
 
 /// One way to connect.
+#[derive(Debug)]
 struct Attempt {
-    /// As a person would say it: `db:5432`, or the path of a socket.
-    place: String,
-    options: PgConnectOptions,
-    time_limit: Duration,
-    session: TargetSession,
+    endpoint: Endpoint,
+    mode: PgSslMode,
     /// Whether the next attempt is the same server with another encryption.
     next_is_same_server: bool,
 }
@@ -61,9 +60,11 @@ struct Attempt {
 impl Connector {
     /// Checks the URL, and connects to nothing yet.
     pub(crate) fn new(source: ConnectionSource) -> Result<Connector, StoreError> {
-        let first = attempts(&source)?.into_iter().next().map(|attempt| (attempt.place, attempt.options));
-        let last = Mutex::new(first.unwrap_or_else(|| (String::new(), PgConnectOptions::new_without_pgpass())));
-        Ok(Connector { source: Some(source), last })
+        let url = source.read()?;
+        let first = attempts(&url).into_iter().next();
+        let first = first.map(|first| Ok((first.endpoint.place(), first.options(&source, &url)?))).transpose()?;
+        let last = first.unwrap_or_else(|| (String::new(), PgConnectOptions::new_without_pgpass()));
+        Ok(Connector { source: Some(source), last: Mutex::new(last) })
     }
 
     #[cfg(feature = "embedded")]
@@ -92,32 +93,35 @@ impl Connector {
             let (place, options) = self.last();
             return PgConnection::connect_with(&options).await.map_err(|source| StoreError::Connect { place, source });
         };
-        let mut attempts = attempts(source)?;
+        let url = source.read()?;
+        let mut attempts = attempts(&url);
         let last = self.place();
         // Sorting keeps the order of the others.
-        attempts.sort_by_key(|attempt| attempt.place != last);
+        attempts.sort_by_key(|attempt| attempt.endpoint.place() != last);
         let mut failure = None;
-        let mut is_settled_for_server = None;
+        let mut settled_for = None;
         for attempt in attempts {
-            if is_settled_for_server.as_ref() == Some(&attempt.place) {
+            let place = attempt.endpoint.place();
+            if settled_for.as_ref() == Some(&place) {
                 continue;
             }
-            let error = match attempt.connect().await {
+            let options = attempt.options(source, &url)?;
+            let error = match connect(&options, &url, &place).await {
                 Ok(connection) => {
-                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (attempt.place, attempt.options);
+                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (place, options);
                     return Ok(connection);
                 }
                 Err(error) => error,
             };
+            tracing::debug!(error = %Chain(&error), "could not connect");
             if attempt.next_is_same_server && may_depend_on_encryption(&error) {
-                tracing::debug!(error = %Chain(&error), "trying the server with another encryption");
+                failure = Some(error);
             } else if may_depend_on_host(&error) {
-                is_settled_for_server = Some(attempt.place);
+                failure = Some(error);
+                settled_for = Some(place);
             } else {
                 return Err(error);
             }
-            tracing::debug!(error = %Chain(&error), "could not connect");
-            failure = Some(error);
         }
         Err(failure.unwrap_or(StoreError::BadUrl { source: ConnectionUrlError::Empty }))
     }
@@ -125,26 +129,23 @@ impl Connector {
 
 /// Where the data goes, as a person would say it; never a password. Several hosts are all named.
 pub(crate) fn location(source: &ConnectionSource) -> Result<String, StoreError> {
-    let attempts = attempts(source)?;
-    let mut places: Vec<&str> = attempts.iter().map(|attempt| attempt.place.as_str()).collect();
+    let url = source.read()?;
+    let mut places: Vec<String> = attempts(&url).iter().map(|attempt| attempt.endpoint.place()).collect();
     places.dedup();
-    let options = attempts.first().map(|attempt| &attempt.options);
-    let database = options.and_then(|options| options.get_database()).unwrap_or_default();
-    Ok(format!("database {database} at {}", places.join(" or ")))
+    let user = url.user.unwrap_or_else(|| PgConnectOptions::new_without_pgpass().get_username().to_owned());
+    Ok(format!("database {} at {}", url.database.unwrap_or(user), places.join(" or ")))
 }
 
-impl Attempt {
-    async fn connect(&self) -> Result<PgConnection, StoreError> {
-        let place = || self.place.clone();
-        let connecting = async {
-            let connected = PgConnection::connect_with(&self.options).await;
-            let mut connection = connected.map_err(|source| StoreError::Connect { place: place(), source })?;
-            self.session.expect_of(&mut connection, &self.place).await?;
-            Ok(connection)
-        };
-        let seconds = self.time_limit.as_secs();
-        timeout(self.time_limit, connecting).await.unwrap_or_else(|_| Err(StoreError::NoAnswer { place: place(), seconds }))
-    }
+async fn connect(options: &PgConnectOptions, url: &ConnectionUrl, place: &str) -> Result<PgConnection, StoreError> {
+    let time_limit = url.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
+    let connecting = async {
+        let connected = PgConnection::connect_with(options).await;
+        let mut connection = connected.map_err(|source| StoreError::Connect { place: place.to_owned(), source })?;
+        url.session.expect_of(&mut connection, place).await?;
+        Ok(connection)
+    };
+    let no_answer = || StoreError::NoAnswer { place: place.to_owned(), seconds: time_limit.as_secs() };
+    timeout(time_limit, connecting).await.unwrap_or_else(|_| Err(no_answer()))
 }
 
 impl TargetSession {
@@ -184,24 +185,19 @@ fn may_depend_on_host(error: &StoreError) -> bool {
 }
 
 /// Every way to connect, in the order in which they are tried.
-fn attempts(source: &ConnectionSource) -> Result<Vec<Attempt>, StoreError> {
-    let url = source.read()?;
-    let usual = [Endpoint { address: Address::Usual, port: PgConnectOptions::new_without_pgpass().get_port() }];
+fn attempts(url: &ConnectionUrl) -> Vec<Attempt> {
+    let usual = [Endpoint { address: Address::Usual, port: USUAL_PORT }];
     let endpoints = if url.endpoints.is_empty() { &usual[..] } else { &url.endpoints };
-    let mut attempts = Vec::new();
-    for endpoint in endpoints {
+    let attempts_at = |endpoint: &Endpoint| {
         let modes = if endpoint.is_socket() { &[PgSslMode::Disable][..] } else { modes_of(url.tls.mode) };
-        for (index, mode) in modes.iter().enumerate() {
-            attempts.push(Attempt {
-                place: endpoint.place(),
-                options: options_of(source, &url, endpoint, *mode)?,
-                time_limit: url.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
-                session: url.session,
-                next_is_same_server: index + 1 < modes.len(),
-            });
-        }
-    }
-    Ok(attempts)
+        let attempt = |(index, mode): (usize, &PgSslMode)| Attempt {
+            endpoint: endpoint.clone(),
+            mode: *mode,
+            next_is_same_server: index + 1 < modes.len(),
+        };
+        modes.iter().enumerate().map(attempt).collect::<Vec<_>>()
+    };
+    endpoints.iter().flat_map(attempts_at).collect()
 }
 
 fn modes_of(mode: TlsMode) -> &'static [PgSslMode] {
@@ -244,41 +240,39 @@ impl Endpoint {
     }
 }
 
-/// What sqlx is given. It reads the environment by itself, so everything that it could find there is set.
-fn options_of(
-    source: &ConnectionSource,
-    url: &ConnectionUrl,
-    endpoint: &Endpoint,
-    mode: PgSslMode,
-) -> Result<PgConnectOptions, StoreError> {
-    let usual = PgConnectOptions::new_without_pgpass();
-    let user = url.user.clone().unwrap_or_else(|| usual.get_username().to_owned());
-    let host = endpoint.host();
-    // In password files a socket is called localhost.
-    let host_in_files = if endpoint.is_socket() { "localhost" } else { host.as_str() };
-    let password = url.password.clone().or_else(|| source.password_of(url, host_in_files, endpoint.port, &user));
-    let options = match &url.options {
-        None => usual,
-        Some(options) => with_session_options(options)?,
-    };
-    let mut options = options
-        .port(endpoint.port)
-        .username(&user)
-        .password(password.as_ref().map_or("", |password| password.expose_secret()))
-        .database(url.database.as_deref().unwrap_or(&user))
-        .application_name(url.application_name.as_deref().unwrap_or(APPLICATION_NAME))
-        .ssl_mode(mode)
-        // A start-up parameter that connection poolers refuse; no floats are read here.
-        .extra_float_digits(None);
-    options = if endpoint.is_socket() { options.host("localhost").socket(&host) } else { options.host(&host) };
-    if matches!(mode, PgSslMode::VerifyCa | PgSslMode::VerifyFull) {
-        options = options.ssl_root_cert_from_pem(trusted_roots::root_certificates(&url.tls)?);
+impl Attempt {
+    /// What sqlx is given. It reads the environment by itself, so everything that it could find there is set.
+    fn options(&self, source: &ConnectionSource, url: &ConnectionUrl) -> Result<PgConnectOptions, StoreError> {
+        let Attempt { endpoint, mode, .. } = self;
+        let usual = PgConnectOptions::new_without_pgpass();
+        let user = url.user.clone().unwrap_or_else(|| usual.get_username().to_owned());
+        let host = endpoint.host();
+        // In password files a socket is called localhost.
+        let host_in_files = if endpoint.is_socket() { "localhost" } else { host.as_str() };
+        let password = url.password.clone().or_else(|| source.password_of(url, host_in_files, endpoint.port, &user));
+        let options = match &url.options {
+            None => usual,
+            Some(options) => with_session_options(options)?,
+        };
+        let mut options = options
+            .port(endpoint.port)
+            .username(&user)
+            .password(password.as_ref().map_or("", |password| password.expose_secret()))
+            .database(url.database.as_deref().unwrap_or(&user))
+            .application_name(url.application_name.as_deref().unwrap_or(APPLICATION_NAME))
+            .ssl_mode(*mode)
+            // A start-up parameter that connection poolers refuse; no floats are read here.
+            .extra_float_digits(None);
+        options = if endpoint.is_socket() { options.host("localhost").socket(&host) } else { options.host(&host) };
+        if matches!(mode, PgSslMode::VerifyCa | PgSslMode::VerifyFull) {
+            options = options.ssl_root_cert_from_pem(trusted_roots::root_certificates(&url.tls)?);
+        }
+        if let Some(client) = url.tls.client.as_ref().filter(|_| !matches!(mode, PgSslMode::Disable)) {
+            let (certificate, key) = trusted_roots::client_certificate(client)?;
+            options = options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key);
+        }
+        Ok(options)
     }
-    if let Some(client) = url.tls.client.as_ref().filter(|_| !matches!(mode, PgSslMode::Disable)) {
-        let (certificate, key) = trusted_roots::client_certificate(client)?;
-        options = options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key);
-    }
-    Ok(options)
 }
 
 /// The only way in which sqlx takes options as they are, rather than as names and values, is its own kind of URL.
