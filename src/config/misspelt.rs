@@ -78,7 +78,18 @@ mod tests {
             "DATABASE_PASSWORD",
             "DATABASEURL",
             "Database_Url",
-        ]), @"");
+        ]), @"
+        the variable DATABASEURL has no effect; did you mean DATABASE_URL?
+        the variable DATABASE_PASSWORD has no effect; did you mean DATABASE_PASSWORD_FILE?
+        the variable DATABASE_URI has no effect; did you mean DATABASE_URL?
+        the variable DATABASE_URL_FIL has no effect; did you mean DATABASE_URL_FILE?
+        the variable Database_Url has no effect; did you mean DATABASE_URL?
+        the variable PLANHAT_API_TOKENFILE is not known and has no effect; did you mean PLANHAT_API_TOKEN_FILE?
+        the variable PLANHAT_API_TOKN is not known and has no effect; did you mean PLANHAT_API_TOKEN?
+        the variable PLANHAT_SYNC_PLANHAT__TOKEN is not known and has no effect; did you mean PLANHAT_API_TOKEN?
+        the variable PLANHAT_TOKEN is not known and has no effect; did you mean PLANHAT_API_TOKEN?
+        the variable planhat_api_token is not known and has no effect; did you mean PLANHAT_API_TOKEN?
+        ");
     }
 
     #[test]

@@ -81,6 +81,8 @@ struct OpenConnections {
     count: AtomicU32,
     is_closed: AtomicBool,
     is_cleaned_up: AtomicBool,
+    /// Whether there ever was a connection.
+    has_worked: AtomicBool,
     /// When one was closed last.
     closed_at: Mutex<Option<Instant>>,
 }
@@ -150,11 +152,14 @@ impl ConnectionPool {
             let error = match self.open().await {
                 Ok(connection) => {
                     self.connections.count.fetch_add(1, Ordering::AcqRel);
+                    self.connections.has_worked.store(true, Ordering::Release);
                     return Ok(self.borrowed(connection, Instant::now(), permits));
                 }
                 Err(error) => error,
             };
-            if !is_worth_a_wait(&error) {
+            // What is wrong from the start is an error at once.
+            let has_worked = self.connections.has_worked.load(Ordering::Acquire);
+            if !error.is_no_room() && !(has_worked && is_of_restart(&error)) {
                 return Err(error);
             }
             let has_others = self.connections.count.load(Ordering::Acquire) > 0;
@@ -262,10 +267,10 @@ fn closed() -> StoreError {
     could_not("reach the database")(sqlx::Error::PoolClosed)
 }
 
-/// What may be over in a moment: no room, a server that starts.
-fn is_worth_a_wait(error: &StoreError) -> bool {
+/// A server that is being restarted is back in a moment.
+fn is_of_restart(error: &StoreError) -> bool {
     let is_refused = matches!(error, StoreError::Connect { source: sqlx::Error::Io(io), .. } if io.kind() == std::io::ErrorKind::ConnectionRefused);
-    is_refused || error.is_no_room() || matches!(error.kind(), ErrorKind::ConnectionLost)
+    is_refused || matches!(error.kind(), ErrorKind::ConnectionLost)
 }
 
 impl OpenConnections {

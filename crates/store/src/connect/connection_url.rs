@@ -730,7 +730,15 @@ mod tests {
             parsed("postgres://h", &[("PGHOSTADDR", "10.0.0.7")]),
             parsed("postgres://", &[("PGHOSTADDR", "10.0.0.7")]),
             parsed("postgres://", &[("PGPORT", "5433")]),
-        ].join("\n"), @"");
+        ].join("\n"), @"
+        [h1 5433, h2 5433] VerifyFull by /ca.pem, user u, password p w, database d, name mine, timeout 5s, session Primary, passfile /passfile
+        [here 1] Disable by /own, user me, password mine, database there, name own, timeout 5s, session Primary, passfile /passfile
+        [] Prefer
+        [socket /run/postgresql 5432] Prefer
+        [h 5432] Prefer
+        [10.0.0.7 5432] Prefer
+        [usual 5433] Prefer
+        ");
     }
 
     #[test]
