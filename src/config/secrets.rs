@@ -245,3 +245,138 @@ pub(super) fn is_secret(key: &str, url: Option<&str>) -> bool {
 pub(super) fn exposed(secret: &Option<SecretString>) -> Option<&str> {
     secret.as_ref().map(secrecy::ExposeSecret::expose_secret)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+    use super::super::tests::{file, message, with};
+    use super::*;
+
+    const KEY: &str = "sixteen or more characters";
+
+    /// What the settings have of each secret, in the order of the table above.
+    fn all(settings: &Settings) -> Vec<String> {
+        let Settings { planhat, privacy, notify, database, .. } = settings;
+        let text = |secret: &Option<SecretString>| exposed(secret).unwrap_or_default().to_owned();
+        let path = |path: &Path| path.display().to_string();
+        vec![
+            text(&planhat.token),
+            path(&database.url_file),
+            path(&database.password_file),
+            text(&privacy.hash_key),
+            text(&notify.webhook_url),
+            text(&notify.webhook_secret),
+            text(&notify.ping_url),
+        ]
+    }
+
+    #[test]
+    fn each_secret_can_be_in_a_file_that_a_setting_a_variable_or_a_credential_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let values =
+            ["token", "postgres://u@h/d", "p%41ss", KEY, "https://example.org/hook", "a secret", "https://hc-ping.com/key/slug"];
+        let paths: Vec<String> = SECRETS
+            .iter()
+            .zip(values)
+            .map(|(secret, value)| {
+                let path = folder.path().join(secret.file_name);
+                std::fs::write(&path, format!("{value}\n")).unwrap();
+                path.display().to_string()
+            })
+            .collect();
+        let mut expected: Vec<String> = values.map(str::to_owned).into();
+        expected[1..3].clone_from_slice(&paths[1..3]);
+
+        let by_setting = SECRETS.iter().map(|secret| variable_of(secret.file_key)).zip(paths.clone()).collect();
+        assert_eq!(all(&super::super::load_without_file(by_setting).unwrap()), expected);
+        let customary = SECRETS.iter().zip(&paths).map(|(secret, path)| {
+            let [_, customary] = secret.customary_names();
+            (customary.unwrap_or_else(|| variable_of(secret.file_key)), path.clone())
+        });
+        assert_eq!(all(&super::super::load_without_file(customary.collect()).unwrap()), expected);
+        assert_eq!(all(&with(&[("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]).unwrap()), expected);
+        let lines = SECRETS.iter().zip(&paths).map(|(secret, path)| format!("{} = '{path}'\n", secret.file_key));
+        let text = file(&lines.collect::<String>());
+        assert_eq!(all(&load(Some(text.path()), HashMap::new()).unwrap()), expected);
+    }
+
+    #[test]
+    fn a_text_and_a_file_for_one_secret_are_refused_within_one_source_and_the_higher_source_counts() {
+        let token = file("from the file");
+        let path = token.path().to_str().unwrap();
+        for (text, of_file) in [
+            ("PLANHAT_API_TOKEN", "PLANHAT_API_TOKEN_FILE"),
+            ("PLANHAT_API_TOKEN", "PLANHAT_SYNC__PLANHAT__TOKEN_FILE"),
+            ("DATABASE_URL", "DATABASE_URL_FILE"),
+            ("PLANHAT_SYNC__NOTIFY__PING_URL", "PLANHAT_SYNC__NOTIFY__PING_URL_FILE"),
+        ] {
+            let refused = message(with(&[(text, "hunter2"), (of_file, path)]));
+            assert_eq!(refused, format!("{text} and {of_file} are both set: leave one of them out"));
+        }
+        let settings = file(&format!("[planhat]\ntoken = 'hunter2'\ntoken_file = '{path}'\n"));
+        let refused = message(load(Some(settings.path()), HashMap::new()));
+        assert!(refused.starts_with("planhat.token in ") && !refused.contains("hunter2"), "{refused}");
+
+        let of_environment = |name: &str, value: &str, settings: &str| {
+            let settings = file(settings);
+            let settings = load(Some(settings.path()), [(name.to_owned(), value.to_owned())].into()).unwrap();
+            exposed(&settings.planhat.token).unwrap().to_owned()
+        };
+        assert_eq!(of_environment("PLANHAT_API_TOKEN_FILE", path, "[planhat]\ntoken = 'x'\n"), "from the file");
+        assert_eq!(of_environment("PLANHAT_API_TOKEN", "y", &format!("[planhat]\ntoken_file = '{path}'\n")), "y");
+    }
+
+    #[test]
+    fn a_file_that_is_missing_empty_or_no_text_is_refused_with_its_path_and_doubts_are_kept() {
+        let (empty, marked) = (file("\n"), file("\u{feff}token"));
+        for (path, problem) in [
+            ("/nowhere/token", "could not read the token from /nowhere/token"),
+            (empty.path().to_str().unwrap(), "it is empty"),
+            (marked.path().to_str().unwrap(), "byte order mark"),
+        ] {
+            let refused = message(with(&[("PLANHAT_API_TOKEN_FILE", path)]));
+            assert!(refused.contains(path) && refused.contains(problem), "{refused}");
+        }
+        let quoted = file("\"a password\"\n");
+        let settings = with(&[("DATABASE_URL", "postgres://u@h/d"), ("DATABASE_PASSWORD_FILE", quoted.path().to_str().unwrap())]);
+        let doubts = settings.unwrap().secret_files.doubts;
+        assert!(doubts[0].starts_with("the password in ") && doubts[0].contains("is in quotes"), "{doubts:?}");
+        // Blanks around the token are taken off.
+        let blank = file("  token \n\n");
+        let settings = with(&[("PLANHAT_API_TOKEN_FILE", blank.path().to_str().unwrap())]).unwrap();
+        assert!(settings.secret_files.doubts.is_empty(), "{:?}", settings.secret_files.doubts);
+    }
+
+    #[test]
+    fn an_empty_variable_is_as_good_as_none_but_for_the_address_that_the_daemon_listens_on() {
+        let listen = |value: &str| with(&[("PLANHAT_SYNC__DAEMON__LISTEN", value)]).unwrap().daemon.listen;
+        assert_eq!((listen(""), listen("off"), listen("  ")), (None, None, None));
+        assert_eq!(listen("127.0.0.1:1").map(|address| address.port()), Some(1));
+        assert_eq!(with(&[]).unwrap().daemon.listen.map(|address| address.port()), Some(9437));
+        // Everything else, as a compose file may pass it.
+        let settings = file("[planhat]\ntoken = 'x'\n[notify]\nwebhook_url = 'https://example.org'\n[log]\nlevel = 'warn'\n");
+        let empty = |name: &str| (name.to_owned(), String::new());
+        let names = [
+            "PLANHAT_API_TOKEN",
+            "PLANHAT_SYNC__NOTIFY__WEBHOOK_URL",
+            "PLANHAT_SYNC__LOG__LEVEL",
+            "PLANHAT_SYNC__DAEMON__SCHEDULE",
+            "DATABASE_URL",
+        ];
+        let settings = load(Some(settings.path()), names.map(empty).into()).unwrap();
+        assert_eq!(exposed(&settings.planhat.token), Some("x"));
+        assert_eq!(exposed(&settings.notify.webhook_url), Some("https://example.org"));
+        assert_eq!((settings.log.level.as_str(), settings.daemon.schedule.as_str()), ("warn", "0 3 * * *"));
+        assert_eq!(settings.secret_files.doubts, ["the variable DATABASE_URL is set and empty, which counts as not set"]);
+    }
+
+    #[test]
+    fn where_the_data_goes_is_named_without_a_password() {
+        let location = |variables: &[(&str, &str)]| with(variables).unwrap().database.location();
+        assert_eq!(location(&[("HOME", "/home/ann")]), "embedded, in /home/ann/.local/share/planhat-sync");
+        assert_eq!(location(&[("DATABASE_URL", "postgres://u:hunter2@a,[::1]:5433/d")]), "database d at a:5432 or [::1]:5433");
+        assert_eq!(location(&[("DATABASE_URL", "postgres:///d?host=/run/x")]), "database d at /run/x/.s.PGSQL.5432");
+        assert_eq!(location(&[("DATABASE_URL", "postgres://"), ("PGHOST", "h"), ("PGDATABASE", "d")]), "database d at h:5432");
+        assert_eq!(location(&[("DATABASE_URL", "postgres://u:hunter2#@h/d")]), "a database URL that cannot be used");
+    }
+}

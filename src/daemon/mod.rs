@@ -35,6 +35,7 @@ use crate::command_error::CommandError;
 use crate::config::{Settings, SettingsError};
 use crate::run;
 use crate::signals::{self, Stop};
+use crate::workspace::Workspace;
 use daemon_lease::{DaemonLeaseKeeper, acquire_lease};
 use health_state::HealthState;
 use housekeeping::notify_systemd;
