@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use chrono::Utc;
 use planhat_model::error::{Chain, exit_code as exit};
 use planhat_store::{self as store, PastRun, WorkspaceOverview};
+use serde::Serialize;
 
 use super::masked_tables::{unmasked, unmasked_line};
 use super::not_stored::{left_out_line, missing_lines, not_synced_line};
@@ -33,18 +34,28 @@ pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<
     .await?;
     let mut status = Status::of(&workspace.object_names(), overview, Utc::now(), workspace.settings.notify.stale_after);
     status.unmasked = unmasked;
+    let settings = &workspace.settings.database;
     if output.json {
-        print::json(&status)?;
+        print::json(&StatusOfDatabase { database: settings.location(), status: &status })?;
     } else {
         match status.needs_attention() {
             true => print::in_red_to_stdout(&status.headline),
             false => print::to_stdout(&status.headline),
         }
         if let Some(run) = &status.latest_run {
-            print::to_stdout(&details(&status, run, &workspace.settings.database.schema));
+            print::to_stdout(&details(&status, run, &settings.schema));
         }
+        print::to_stdout(&format!("\nthe data is in schema {} of {}", settings.schema, settings.location()));
     }
     Ok(if status.fresh { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
+}
+
+/// The status, and where the data is.
+#[derive(Debug, Serialize)]
+struct StatusOfDatabase<'a> {
+    database: String,
+    #[serde(flatten)]
+    status: &'a Status,
 }
 
 /// What is beneath the headline.

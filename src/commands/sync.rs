@@ -39,6 +39,7 @@ pub(super) async fn run_and_show(
     request: &RunRequest<'_>,
     output: OutputArgs,
 ) -> Result<ExitCode, CommandError> {
+    workspace.log_destination();
     // A mistake in the token shows before the database is touched.
     let client = workspace.client()?;
     // A one-off load is not what somebody watches for every day.

@@ -5,6 +5,7 @@
 //! timeline  one action for each change of a row, and how they are read
 //! state     the tool's own tables, schema planhat_sync: checkpoints, runs, leases, bindings, quarantine, outbox
 //! store     the way to the database, and its transactions;  migrate: the tool's own tables, made and kept up to date
+//! connect   from a database URL to a connection;            connection_pool: the connections that are open
 //! sql       statements: how all of them are made;           connection: how long anything may wait for the database
 //! ```
 //!
@@ -26,7 +27,9 @@
 //! `connect` takes the usual time-out of a statement, `connect_with` one from the settings, `embedded` starts a server in
 //! this process.
 
+mod connect;
 mod connection;
+mod connection_pool;
 mod data;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -41,6 +44,7 @@ mod timeline;
 
 pub use sqlx::PgConnection;
 
+pub use connect::{ConnectionSource, ConnectionUrlError, UrlSource, Variables};
 pub use data::column_types::{RetypePreview, RetypeQuery, Retyped, preview_retype, retype};
 pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
