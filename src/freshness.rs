@@ -130,6 +130,9 @@ pub(crate) mod tests {
             reconciled_at: None,
             load_unfinished: false,
             has_table: true,
+            left_out: None,
+            left_out_before: None,
+            left_out_at: None,
         }
     }
 

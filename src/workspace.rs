@@ -180,6 +180,7 @@ impl Workspace {
             pages: PageSettings { size: settings.planhat.page_size, overlap: settings.pages.overlap > 0 },
             lookback: settings.sync.lookback,
             history: settings.sync.history,
+            histories: settings.histories.clone(),
             sorted: settings.sync.sorted.iter().map(|object| object.name).collect(),
             reconcile_every: settings.sync.reconcile_every,
             keep_runs: settings.sync.keep_runs,

@@ -18,6 +18,7 @@ use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Mis
 use serde::Serialize;
 use tokio::time::timeout;
 
+use super::masked_tables::{unmasked, unmasked_line};
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
 use crate::config::{Settings, nearest};
@@ -195,17 +196,26 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
         Ok(true) => columns_with_rules(store, settings).await.unwrap_or_default(),
         _ => ByObject::new(),
     };
+    let from_before_rules = match &is_set_up {
+        Ok(true) => unmasked(store, settings).await?,
+        Ok(false) | Err(_) => Vec::new(),
+    };
+    let from_before_rules = from_before_rules.iter().map(|left| Finding::warn("privacy", unmasked_line(left)));
     let workspace = match &is_set_up {
         Ok(is_set_up) => check_workspace(workspace, store, *is_set_up).await,
         Err(_) => None,
     };
-    findings.push(tables(store, is_set_up).await);
+    // Tables that may not be read are named with the privileges.
+    if !matches!(&is_set_up, Err(error) if error.kind() == ErrorKind::PrivilegeMissing) {
+        findings.push(tables(store, is_set_up).await);
+    }
     findings.extend(workspace);
     for taken in health.names_taken {
         let failure = CommandError::from(taken);
         findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
     }
     findings.extend(names_taken_from_joins(store, has_tables).await.unwrap_or_default());
+    findings.extend(from_before_rules);
     findings.extend(privileges(&health.privileges, schema));
     findings.extend(check_readers(store).await?);
     Ok((findings, columns))

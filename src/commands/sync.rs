@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use planhat_api::Client;
 use planhat_model::error::exit_code as exit;
 use planhat_model::error::{Chain, ErrorKind};
+use planhat_model::scan::ScanKind;
 use planhat_store::{Figures, ObjectStatus, RunStatus, Store};
 use serde_json::Value;
 use tracing::warn;
 
+use super::not_stored::{left_out_line, missing_lines};
 use super::{named_or_configured, progress_bar as progress};
 use crate::cli::{OutputArgs, SyncArgs};
 use crate::command_error::CommandError;
@@ -40,7 +42,7 @@ pub(super) async fn run_and_show(
     // A mistake in the token shows before the database is touched.
     let client = workspace.client()?;
     // A one-off load is not what somebody watches for every day.
-    let is_watched = !matches!(request.mode, Mode::Backfill(_));
+    let is_watched = !matches!(request.mode, Mode::Backfill(_) | Mode::Referenced);
     let notifier = is_watched.then(|| workspace.notifier()).transpose()?.map(Notifier::for_one_run);
 
     let opened = workspace.open_store().await;
@@ -151,6 +153,11 @@ pub(super) fn text_of(summary: &Summary) -> String {
     for note in summary.objects.iter().flat_map(|of| summary_lines(of, is_preview)) {
         text.push_str(&format!("\n{note}"));
     }
+    // What has not changed since the last run is in `status`.
+    let news = summary.missing_references.iter().filter(|count| count.refers_to_table && count.is_news());
+    for note in missing_lines(news.map(|count| &count.missing)) {
+        text.push_str(&format!("\n{note}"));
+    }
     let untried = summary.objects.iter().filter(|object| object.run.scan.is_none() && object.failure.is_none()).count();
     if untried > 0 {
         let objects = if untried == 1 { "1 object was" } else { &format!("{untried} of the objects were") };
@@ -171,7 +178,7 @@ type FigureColumn = (&'static str, fn(&Figures) -> i64);
 /// column only where there is some.
 fn table_of(summary: &Summary) -> String {
     let [inserted, updated] = if summary.run_id.is_some() { ["inserted", "updated"] } else { ["to insert", "to update"] };
-    let columns: [FigureColumn; 11] = [
+    let columns: [FigureColumn; 12] = [
         ("listed again", |of| of.listed_again),
         ("fetched", |of| of.fetched),
         (inserted, |of| of.inserted),
@@ -180,11 +187,12 @@ fn table_of(summary: &Summary) -> String {
         ("unchanged", |of| of.unchanged),
         ("outside history", |of| of.outside_history),
         ("quarantined", |of| of.quarantined),
+        ("forgotten", |of| of.forgotten),
         ("misfits", |of| of.misfits),
         ("pages", |of| of.pages),
         ("calls", |of| of.calls),
     ];
-    let is_rare = |name| matches!(name, "listed again" | "restored" | "outside history" | "quarantined");
+    let is_rare = |name| matches!(name, "listed again" | "restored" | "outside history" | "quarantined" | "forgotten");
     let is_shown = |(name, count): &FigureColumn| !is_rare(*name) || summary.objects.iter().any(|of| count(&of.run.figures) > 0);
     let columns: Vec<FigureColumn> = columns.into_iter().filter(is_shown).collect();
     let header: Vec<&str> =
@@ -229,6 +237,10 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
             let rows = if count == 1 { "row" } else { "rows" };
             notes.push(format!("{object}: {count} {rows} {what}"));
         }
+    }
+    // A daily run leaves out the same records every day; then they are in `status`.
+    if let (Some(ScanKind::History | ScanKind::Full), Some(left_out)) = (run.scan, run.left_out) {
+        notes.extend(left_out_line(object, left_out.records, left_out.before));
     }
     notes.extend(preview.iter().flat_map(|preview| preview_lines(object, preview)));
     notes.extend(

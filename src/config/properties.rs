@@ -1,20 +1,23 @@
-//! The settings per object, `[objects.NAME]`: privacy rules, and properties that are ignored when comparing.
+//! The settings per object, `[objects.NAME]`: privacy rules, properties that are ignored when comparing, and how far back its
+//! records are loaded.
 
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
 use planhat_model::rules::{FieldMap, NamedField, Rule, Rules, named};
+use planhat_model::scan::History;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::values::{names, names_if_any, objects_named};
+use super::validation::check_history;
+use super::values::{history_if_any, names, names_if_any, objects_named};
 use super::{Settings, SettingsError};
 
 /// Shorter ones can be tried out.
 const SHORTEST_KEY_BYTES: usize = 16;
-/// The lists there are.
-pub(super) const LISTS: [&str; 5] = ["include", "exclude", "hash", "redact", "ignore_changes"];
+/// The keys there are: lists of names, and the history.
+pub(super) const KEYS: [&str; 6] = ["include", "exclude", "hash", "redact", "ignore_changes", "history"];
 
-/// Names of properties and custom fields of one object.
+/// What is set for one object: names of its properties and custom fields, and its history.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PropertySettings {
@@ -28,6 +31,8 @@ pub(super) struct PropertySettings {
     redact: Vec<String>,
     #[serde(deserialize_with = "names")]
     ignore_changes: Vec<String>,
+    #[serde(deserialize_with = "history_if_any")]
+    pub(super) history: Option<History>,
 }
 
 impl Settings {
@@ -38,6 +43,19 @@ impl Settings {
                 names.iter().map(move |name| (format!("objects.{}.{list}", object.name), object, name.as_str()))
             })
         })
+    }
+
+    /// How far back the records of objects are loaded for which that is set.
+    pub(super) fn histories(&self) -> Result<ByObject<History>, SettingsError> {
+        let mut histories = ByObject::new();
+        for (name, of) in &self.objects {
+            let object = objects_named(&[name])?.remove(0).name;
+            if let Some(history) = of.history {
+                check_history(&format!("objects.{object}.history"), history)?;
+                histories.insert(object, history);
+            }
+        }
+        Ok(histories)
     }
 
     /// What is said of the properties of objects, as far as it makes sense.
@@ -162,7 +180,7 @@ mod tests {
     use planhat_model::record::Origin::{Custom, Property};
 
     use super::super::load;
-    use super::super::tests::{file, message};
+    use super::super::tests::{file, message, with};
     use super::*;
 
     #[test]
@@ -198,6 +216,27 @@ mod tests {
             assert_eq!(settings.rules[object].of(Custom, "notes"), Rule::Include);
         }
         assert!(settings.ignore_changes["tasks"].of(Custom, "Gr\u{f6}sse").is_some());
+    }
+
+    #[test]
+    fn the_history_of_an_object_is_a_duration_or_all() {
+        let file =
+            file("[objects.conversations]\nhistory = '1year'\n[objects.companies]\nhistory = 'all'\nexclude = ['phone']\n");
+        let variable = ("PLANHAT_SYNC__OBJECTS__TICKETS__HISTORY".to_owned(), "all".to_owned());
+        let settings = load(Some(file.path()), [variable].into()).unwrap();
+        let day = 24 * 3600;
+        assert_eq!(settings.histories["companies"], History::All);
+        assert_eq!(settings.histories["tickets"], History::All);
+        let History::Within(year) = settings.histories["conversations"] else { panic!("a year has an end") };
+        assert_eq!(year.as_secs() / day, 365);
+        assert!(settings.rules.contains_key("companies") && !settings.rules.contains_key("tickets"));
+        assert_eq!(settings.histories.len(), 3);
+    }
+
+    #[test]
+    fn a_history_that_loads_nothing_or_is_no_time_is_refused_with_one_that_works() {
+        let refused = |value| message(with(&[("PLANHAT_SYNC__OBJECTS__TASKS__HISTORY", value)]));
+        insta::assert_snapshot!(["0s", "300years", "ten years", "everything"].map(refused).join("\n"), @"");
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn value_of<'a>(keys: &'a Keys, key: &str) -> Option<&'a str> {
 }
 
 fn keys_of(settings: &Settings) -> Keys {
-    // Privacy rules and ignored properties are derived from other settings; where secrets were found is not a setting.
+    // Privacy rules, ignored properties and histories are derived from other settings; where secrets were found is not a setting.
     let Settings {
         planhat,
         pages: PagesSettings { overlap },
@@ -98,6 +98,7 @@ fn keys_of(settings: &Settings) -> Keys {
         log: LogSettings { level, format },
         rules: _,
         ignore_changes: _,
+        histories: _,
         secret_files: _,
     } = settings;
     let mut keys = Keys::new();
@@ -125,7 +126,9 @@ fn keys_of(settings: &Settings) -> Keys {
     );
     for (object, of) in objects {
         let lists = of.lists().into_iter().filter(|(_, names)| !names.is_empty());
-        section(&format!("objects.{object}"), lists.map(|(list, names)| (list, WithTheNextRun, shown(&names))).collect());
+        let lists = lists.map(|(list, names)| (list, WithTheNextRun, shown(&names)));
+        let history = of.history.map(|history| ("history", WithTheNextRun, shown(&history)));
+        section(&format!("objects.{object}"), lists.chain(history).collect());
     }
     section("daemon", daemon_keys(daemon));
     section("notify", notify_keys(notify));
@@ -271,11 +274,12 @@ mod tests {
             ("PLANHAT_SYNC__DAEMON__JITTER", "1min"),
             ("PLANHAT_SYNC__LOG__LEVEL", "debug"),
             ("PLANHAT_SYNC__OBJECTS__USERS__EXCLUDE", "email"),
+            ("PLANHAT_SYNC__OBJECTS__TASKS__HISTORY", "all"),
         ];
         insta::assert_snapshot!([said(&before, &before), said(&before, &after), said(&after, &before)].join("\n"), @"
         settings reloaded; nothing has changed
-        settings reloaded; applied: daemon.jitter, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
-        settings reloaded; applied: daemon.jitter, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
+        settings reloaded; applied: daemon.jitter, objects.tasks.history, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
+        settings reloaded; applied: daemon.jitter, objects.tasks.history, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
         ");
     }
 

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use planhat_model::catalog::Object;
+use planhat_model::scan::History;
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::values::{address, duration, names, objects, secret, sorted, word};
+use super::values::{address, duration, history, names, objects, secret, sorted, word};
 use crate::events::Format;
 
 /// One field per key of `[planhat]`.
@@ -45,8 +46,8 @@ pub struct SyncSettings {
     pub concurrency: usize,
     #[serde(deserialize_with = "duration")]
     pub lookback: Duration,
-    #[serde(deserialize_with = "duration")]
-    pub history: Duration,
+    #[serde(deserialize_with = "history")]
+    pub history: History,
     #[serde(deserialize_with = "sorted")]
     pub sorted: Vec<&'static Object>,
     #[serde(deserialize_with = "duration")]

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::folder::{DEFAULT_FOLDER, SecretFiles};
-use super::properties::LISTS;
+use super::properties::KEYS;
 use super::values::nearest;
 use super::{Settings, SettingsError};
 
@@ -251,7 +251,7 @@ fn keys_of(source: &impl Source) -> Result<BTreeSet<String>, config::ConfigError
 }
 
 fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str) -> Result<(), SettingsError> {
-    let of_properties = || catalog::OBJECTS.iter().flat_map(|object| LISTS.map(|list| format!("objects.{}.{list}", object.name)));
+    let of_properties = || catalog::OBJECTS.iter().flat_map(|object| KEYS.map(|key| format!("objects.{}.{key}", object.name)));
     let is_known = |key: &String| known.contains(key) || of_properties().any(|known| known == *key);
     match given.into_iter().find(|key| !is_known(key)) {
         Some(key) => {

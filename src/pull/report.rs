@@ -13,7 +13,7 @@ use planhat_model::printable::on_one_line;
 use planhat_model::record::Rejected;
 use planhat_model::record::{Json, Shape};
 use planhat_model::scan::ScanKind;
-use planhat_store::{Figures, RowCounts};
+use planhat_store::{Figures, LeftOut, RowCounts};
 
 use super::page::ClassifiedPage;
 use super::rejected::RejectionTally;
@@ -39,6 +39,8 @@ pub struct Report {
     /// The time of the oldest record that was taken.
     pub oldest: Option<DateTime<Utc>>,
     pub watermark: Option<DateTime<Utc>>,
+    /// What was left out as older than the history, if all records were listed.
+    pub left_out: Option<LeftOut>,
     /// Misfits by column.
     pub misfits: BTreeMap<String, Misfits>,
     /// Planhat names of what went to `_overflow`.
@@ -105,6 +107,7 @@ impl Report {
         figures.listed_again += as_figure(counts.listed_again);
         figures.outside_history += as_figure(page.outside_history);
         figures.quarantined += as_figure(counts.quarantined);
+        figures.forgotten += as_figure(page.forgotten);
         figures.inserted += row_counts.inserted.cast_signed();
         figures.updated += row_counts.updated.cast_signed();
         figures.restored += row_counts.restored.cast_signed();
@@ -146,7 +149,7 @@ impl Report {
 /// The records of a page, each of them once.
 #[derive(Debug, PartialEq, Eq)]
 struct Counts {
-    /// The sum of those that were inserted, updated or restored, are unchanged, too old, or were quarantined.
+    /// The sum of those that were inserted, updated or restored, are unchanged, too old, forgotten, or were quarantined.
     fetched: usize,
     unchanged: usize,
     quarantined: usize,

@@ -3,6 +3,7 @@
 //! A failure of one object does not affect the others. Only a refused token, or an unreachable Planhat or database, ends the
 //! whole run, because no other object could succeed.
 
+mod count_references;
 mod declared_fields;
 mod id_probe;
 mod identity;
@@ -31,9 +32,11 @@ use tracing::{Span, debug, info, instrument, warn};
 
 use crate::progress::Progress;
 use crate::pull::{Limits, Misfits, Mode, PauseGate, Preview, PullError, Purpose};
+use count_references::count_references;
 use objects::Pulls;
 use outcome::{run_explanation, run_status};
 
+pub use count_references::ReferenceCount;
 pub(crate) use declared_fields::read_declarations;
 pub use identity::Evidence;
 pub use lease::{RunLease, begin, end};
@@ -71,6 +74,8 @@ pub struct Summary {
     /// Requests to Planhat, those for the declarations of custom fields included.
     pub calls: i64,
     pub objects: Vec<ObjectSummary>,
+    /// Rows that refer to records that are not stored, as far as this run has counted them.
+    pub missing_references: Vec<ReferenceCount>,
 }
 
 /// The result of one object.
@@ -190,7 +195,13 @@ pub async fn run_with_notice(
     let lease = RunLease { store, run_id, command: request.command, pause_gate: &pause_gate, run_stop: &run_stop };
     let purpose = Purpose::Store { run_id };
     let pulls = Pulls { client, store, request, purpose, binding: Some(&binding), pause_gate: &pause_gate, run_stop: &run_stop };
-    let (objects, calls) = lease.renew_while(with_start_notice(on_start, pulls.pull_all(), &run_stop)).await;
+    // Boxed, or the futures lie deeper within each other than the compiler follows.
+    let work = Box::pin(async {
+        let (objects, calls) = with_start_notice(on_start, pulls.pull_all(), &run_stop).await;
+        let counted = count_references(store, run_id, &request.limits, &objects, &run_stop).await;
+        (objects, calls, counted)
+    });
+    let (objects, calls, missing_references) = lease.renew_while(work).await;
 
     record_calls(store, run_id, calls).await;
     let status = run_status(&objects, stop.is_cancelled());
@@ -213,7 +224,7 @@ pub async fn run_with_notice(
         RunStatus::Succeeded | RunStatus::Interrupted => info!(status = came_to, seconds, "run {run_id} {came_to}"),
         RunStatus::Partial | RunStatus::Failed => warn!(status = came_to, seconds, "run {run_id} {came_to}"),
     }
-    Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects })
+    Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects, missing_references })
 }
 
 /// What a run has cost; its end does not depend on it.
@@ -317,5 +328,6 @@ pub async fn preview(
     let (objects, calls) = pulls.pull_all().await;
     let status = run_status(&objects, stop.is_cancelled());
     let why = run_explanation(status, &objects);
-    Ok(Summary { run_id: None, status, why, seconds: started.elapsed().as_secs_f64(), calls, objects })
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Summary { run_id: None, status, why, seconds, calls, objects, missing_references: Vec::new() })
 }

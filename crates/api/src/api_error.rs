@@ -17,6 +17,8 @@ pub enum ApiError {
     Status { path: String, status: StatusCode, excerpt: String, retry_after: Option<Duration> },
     #[error("{path} cannot be requested: the id cannot be part of a URL path")]
     UnusableId { path: String },
+    #[error("{path} did not answer with the record that was requested")]
+    OtherRecord { path: String },
     #[error("{path} is unreachable")]
     Unreachable { path: String, source: reqwest::Error },
     #[error("{path} ended its answer early")]
@@ -47,6 +49,7 @@ impl ApiError {
             ApiError::Status { status, .. } if status.is_redirection() => ErrorKind::Redirected(status.as_u16()),
             ApiError::Status { status, .. } => ErrorKind::Answered(status.as_u16()),
             ApiError::UnusableId { .. } => ErrorKind::UnusableId,
+            ApiError::OtherRecord { .. } => ErrorKind::OtherRecord,
             ApiError::Unreachable { source, .. } if source.is_connect() => ErrorKind::NotConnected,
             ApiError::Unreachable { .. } => ErrorKind::NotAnswered,
             ApiError::TruncatedBody { .. } => ErrorKind::TruncatedBody,
@@ -94,6 +97,7 @@ mod tests {
         check(&ApiError::Unauthorized { path: path() }, &ErrorKind::TokenRefused);
         check(&ApiError::AccessDenied { path: path(), status: StatusCode::NOT_FOUND }, &ErrorKind::AccessDenied);
         check(&ApiError::UnusableId { path: path() }, &ErrorKind::UnusableId);
+        check(&ApiError::OtherRecord { path: path() }, &ErrorKind::OtherRecord);
         check(&ApiError::NotAList { path: path(), found: "null".to_owned() }, &ErrorKind::NotAList);
         check(&ApiError::PageTooLarge { path: path(), limit: 1, limit_bytes: 1 }, &ErrorKind::PageTooLarge);
         check(&ApiError::RepeatingListing { path: path(), offset: 0 }, &ErrorKind::RepeatingListing);

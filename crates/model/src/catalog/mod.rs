@@ -11,7 +11,7 @@ mod object;
 mod reference;
 
 pub use everywhere::{column_name_of, is_set, kind_elsewhere, renamed_to};
-pub use object::{Answer, ByObject, ColumnType, Object, Properties};
+pub use object::{Answer, ByObject, ColumnType, DefaultHistory, Object, Properties};
 pub use reference::{Reference, ReferenceShape, Role};
 
 /// Parameter that lists archived end users too.
@@ -39,6 +39,8 @@ const PLAIN: Object = Object {
     by_default: false,
     modified: &[],
     dated: &[],
+    is_event: false,
+    history: DefaultHistory::AsConfigured,
     occurred: &[],
     created: &["createdAt", "createDate", "createAt"],
     references: &[COMPANY, OWNER],
@@ -248,6 +250,7 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         // An answer can be completed later without any of its dates moving.
         dated: &["dateAnswered", "dateSent", "npsDate"],
+        is_event: true,
         occurred: &["dateAnswered", "npsDate"],
         created: &["dateSent"],
         references: &[
@@ -273,6 +276,8 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt", "createDate"],
+        // The documented list example has no time but `date` and `createDate`.
+        is_event: true,
         references: &[
             COMPANY,
             Reference::owner("owner").shaped(ReferenceShape::IdOrObject),
@@ -373,6 +378,7 @@ pub static OBJECTS: &[Object] = &[
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt", "createAt", "createDate"],
+        history: DefaultHistory::All,
         ignore_changes: &[
             "nrOverDueTasks", "nrTasksDue7Days", "nrTasksDue14Days", "nrTasksDue30Days", "nrTasksDue90Days", "lastTouch7",
             "lastTouch30", "lastTouch90", "lastActive7", "lastActive30", "lastActive90",
@@ -499,6 +505,7 @@ pub static OBJECTS: &[Object] = &[
         action_noun: "Time Entry",
         max_limit: 2000,
         dated: &["date"],
+        is_event: true,
         references: &[COMPANY, OWNER, Reference::id("timesheetId", "timesheets")],
         properties: Properties {
             text: &["_id", "companyId", "timesheetId", "description", "billingCode", "currency", "timesheetStatus"],
@@ -568,6 +575,7 @@ pub static OBJECTS: &[Object] = &[
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
+        history: DefaultHistory::All,
         properties: Properties {
             text: &["_id", "name", "externalId", "sourceId", "type", "currency", "noticeUnit", "color"],
             number: &["mrr", "arr", "value", "length", "renewalMrr", "renewalArr", "renewalPeriod", "noticePeriod", "__v"],
@@ -631,6 +639,19 @@ mod tests {
                 assert_eq!(object.kind_of(property), Some(ColumnType::Number), "{}.{property}", object.name);
             }
         }
+    }
+
+    #[test]
+    fn a_creation_alone_makes_no_record_old_but_an_event_is_as_old_as_it_says() {
+        let ageing = |name| object(name).unwrap().ageing_times().copied().collect::<Vec<_>>();
+        assert_eq!(ageing("users"), ["updatedAt"]);
+        assert_eq!(ageing("tickets"), ["updateDate", "updatedAt"]);
+        assert_eq!(ageing("endusers"), ["updatedAt", "lastTouch", "lastTouchTime", "lastActive", "npsDate"]);
+        assert_eq!(ageing("nps"), ["dateAnswered", "dateSent", "npsDate"]);
+        assert_eq!(ageing("conversations"), ["updatedAt", "createdAt", "createDate"]);
+        assert_eq!(ageing("licenses"), [""; 0]);
+        let whole: Vec<_> = OBJECTS.iter().filter(|object| object.history == DefaultHistory::All).map(|of| of.name).collect();
+        assert_eq!(whole, ["users", "products"]);
     }
 
     #[test]

@@ -29,9 +29,14 @@ pub struct Object {
     /// Times that an edit moves, in order of preference. Only a record that has one of them can be
     /// told unchanged without comparing it.
     pub modified: &'static [&'static str],
-    /// Other times in a record's life (contact, activity, creation). They widen the window and date
-    /// a record for the history limit, but their silence proves nothing.
+    /// Other times in a record's life (contact, activity, creation). They widen the window, but their silence proves nothing;
+    /// see [`Object::ageing_times`].
     pub dated: &'static [&'static str],
+    /// A record stands for something that happened once (an answer, a conversation, hours worked), so that its creation says
+    /// how old it is. Any other record may be alive however long ago it was created.
+    pub is_event: bool,
+    /// How far back its records are loaded where no setting says so for this object.
+    pub history: DefaultHistory,
     /// Times of the event that a record stands for, if it stands for one: its actions happened then.
     pub occurred: &'static [&'static str],
     /// Times of its creation, in order of preference.
@@ -65,6 +70,15 @@ impl Answer {
         let is_score = |name: &&str| value_of(name).is_some_and(|score| !matches!(score.trim_matches('"'), "0" | "0.0"));
         times.iter().any(|time| value_of(time).is_some()) || self.scores.iter().any(|score| is_score(score))
     }
+}
+
+/// How far back the records of an object are loaded, unless a setting names the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultHistory {
+    /// As far as sync.history says.
+    AsConfigured,
+    /// All of them: others refer to them however old they are, and there are few.
+    All,
 }
 
 /// The documented properties of an object by the type of their column. What is not listed gets its
@@ -112,6 +126,13 @@ impl Object {
     /// All times in the life of a record.
     pub fn times(&self) -> impl Iterator<Item = &'static &'static str> {
         self.modified.iter().chain(self.dated)
+    }
+
+    /// The times by which a record is old: those that an edit or a contact moves, and all times of an event. A record that has
+    /// none of them may be in use, whatever the time of its creation.
+    pub fn ageing_times(&self) -> impl Iterator<Item = &'static &'static str> {
+        let (is_event, created) = (self.is_event, self.created);
+        self.times().filter(move |time| is_event || !created.contains(time))
     }
 
     /// What to walk the listing by where the user wants it sorted: by the time of an edit where nothing

@@ -142,7 +142,7 @@ impl ErrorKind {
             UnstableOrder => never(Listing, FAILED).hint(
                 "run it again when fewer records are being deleted at Planhat; if the error stays, pages.overlap = 0 turns \
                  this check off, and records may then be missed"),
-            UnusableId => never(Record, FAILED).as_warning(),
+            UnusableId | OtherRecord => never(Record, FAILED).as_warning(),
 
             TooManyRejected => never(Listing, FAILED).hint(
                 "the object's sync stopped here, and the next sync reads it from the beginning; `planhat-sync quarantine` \
@@ -298,6 +298,7 @@ mod tests {
             UnstableOrder,
             EndlessListing,
             UnusableId,
+            OtherRecord,
             TooManyRejected,
             Undeclared(Box::new(TokenRefused)),
             NothingListed { object: "nps" },

@@ -32,6 +32,8 @@ pub enum ErrorKind {
     EndlessListing,
     /// An id that cannot be asked for.
     UnusableId,
+    /// Another record than the one that was asked for by its id, or none.
+    OtherRecord,
 
     // The records of an object.
     /// The rejection guard holds.
@@ -138,6 +140,7 @@ impl ErrorKind {
             ErrorKind::UnstableOrder => "unstable order",
             ErrorKind::EndlessListing => "endless",
             ErrorKind::UnusableId => "no path",
+            ErrorKind::OtherRecord => "other record",
             ErrorKind::TooManyRejected => "rejected",
             ErrorKind::Undeclared(why) => return format!("undeclared: {}", why.text()),
             ErrorKind::NothingListed { .. } => "nothing listed",
