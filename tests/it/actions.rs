@@ -334,7 +334,12 @@ impl Version {
     fn of(row: &str) -> Version {
         let row: Map<String, Value> = serde_json::from_str(row).unwrap();
         let is_deleted = !row["_deleted_at"].is_null();
-        let own = ["_row_hash", "_first_seen_at", "_synced_at", "_deleted_at", "_run_id"];
+        let own = [
+            &["_row_hash", "_first_seen_at", "_synced_at", "_deleted_at", "_run_id"][..],
+            // These follow from the others.
+            &["company_id", "company_ids", "owner_id", "end_user_id", "end_user_ids"],
+        ]
+        .concat();
         let cells = row.into_iter().filter(|(column, value)| !value.is_null() && !own.contains(&column.as_str()));
         Version { cells: cells.collect(), is_deleted }
     }
