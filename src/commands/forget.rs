@@ -38,7 +38,8 @@ pub(super) async fn forget(workspace: &Workspace, args: &ForgetArgs) -> Result<E
     let object = args.object.as_deref().map(|name| config::objects_named(&[name])).transpose()?;
     let object = object.and_then(|objects| objects.into_iter().next());
     if let Some(wrong) = args.ids.iter().find_map(|id| why_no_id(id)) {
-        let hint = "ids are those of Planhat (planhat__id); `planhat-sync forget endusers --email ADDRESS` finds end users by address";
+        let hint =
+            "ids are those of Planhat (planhat__id); `planhat-sync forget endusers --email ADDRESS` finds end users by address";
         return Err(CommandError::new(exit::CONFIGURATION, anyhow!(wrong), Some(hint)));
     }
     match object {
@@ -330,7 +331,11 @@ async fn remember(workspace: &Workspace, object: &'static Object, ids: &[String]
     }
     let unknown: Vec<String> = unknown.iter().map(|id| print::on_one_line(id)).collect();
     let error = anyhow!("not forgotten: {}", unknown.join(", "));
-    Err(CommandError::new(exit::CONFIGURATION, error, Some("`planhat-sync forget --list OBJECT ID` says whether an id is forgotten")))
+    Err(CommandError::new(
+        exit::CONFIGURATION,
+        error,
+        Some("`planhat-sync forget --list OBJECT ID` says whether an id is forgotten"),
+    ))
 }
 
 /// What is forgotten: how many records of each object, or whether these are.

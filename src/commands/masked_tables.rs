@@ -141,8 +141,7 @@ pub(super) async fn unmasked(store: &Store, settings: &Settings) -> Result<Vec<U
     let mut all = Vec::new();
     for (object, rules) in with_rules(settings).filter(|(object, rules)| !is_applied(object, rules)) {
         let ignored = IgnoredFields::default();
-        let (counts, is_all) =
-            mask_object(store, object, Masking::Rules(rules), &ignored, Extent::CountUntil(until)).await?;
+        let (counts, is_all) = mask_object(store, object, Masking::Rules(rules), &ignored, Extent::CountUntil(until)).await?;
         let MaskedObject { rows, actions, quarantined } = counts;
         let (rows, actions, quarantined) = (rows.masked, actions.masked, quarantined.masked);
         if counts.total() > 0 || !is_all {
@@ -171,9 +170,8 @@ pub(super) fn unmasked_line(left: &Unmasked) -> String {
 
 /// `3 rows, 1 action and 2 texts in quarantine`; what there is none of is left out.
 pub(super) fn in_words(rows: u64, actions: u64, quarantined: u64) -> String {
-    let counted = |count: u64, one: &str, several: &str| {
-        (count > 0).then(|| format!("{count} {}", if count == 1 { one } else { several }))
-    };
+    let counted =
+        |count: u64, one: &str, several: &str| (count > 0).then(|| format!("{count} {}", if count == 1 { one } else { several }));
     let parts: Vec<String> = [
         counted(rows, "row", "rows"),
         counted(actions, "action", "actions"),

@@ -35,7 +35,11 @@ pub(super) async fn apply(workspace: &Workspace, args: &PrivacyApplyArgs) -> Res
     }
     let applied = with_store_read_only(workspace, async |store| {
         if !args.yes {
-            return if store.is_set_up().await? { apply_to_each(store, workspace, &objects, Extent::Count).await } else { Ok(Vec::new()) };
+            return if store.is_set_up().await? {
+                apply_to_each(store, workspace, &objects, Extent::Count).await
+            } else {
+                Ok(Vec::new())
+            };
         }
         if matches!(store.is_set_up().await, Ok(false)) {
             return Ok(Vec::new());
@@ -54,10 +58,7 @@ pub(super) async fn apply(workspace: &Workspace, args: &PrivacyApplyArgs) -> Res
 }
 
 /// The objects that are named, or all, with their rules.
-fn objects_to_mask<'a>(
-    workspace: &'a Workspace,
-    names: &[String],
-) -> Result<Vec<(&'static Object, &'a Rules)>, CommandError> {
+fn objects_to_mask<'a>(workspace: &'a Workspace, names: &[String]) -> Result<Vec<(&'static Object, &'a Rules)>, CommandError> {
     let ruled: Vec<_> = with_rules(&workspace.settings).collect();
     if names.is_empty() {
         return Ok(ruled);
@@ -118,11 +119,9 @@ fn text_of(applied: &[Applied], is_done: bool) -> String {
     lines.push(match (is_done, left) {
         (_, 0) => "everything that is stored is under the privacy rules".to_owned(),
         (false, _) => "nothing was changed; `planhat-sync privacy apply --yes` masks it for good".to_owned(),
-        (true, _) => {
-            "old versions stay in the files of the database until `vacuum`, and in replicas, backups and exports: \
+        (true, _) => "old versions stay in the files of the database until `vacuum`, and in replicas, backups and exports: \
              see docs/privacy.md"
-                .to_owned()
-        }
+            .to_owned(),
     });
     lines.join("\n")
 }

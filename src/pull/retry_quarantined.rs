@@ -39,7 +39,15 @@ pub async fn retry_quarantined(
     let columns = columns.without_new_columns();
     let ignore_changes = IgnoredFields::of(object, limits.ignore_changes.get(object.name), None);
     let action_policy = limits.timeline.action_policy(false);
-    let target = Target { schema: workspace, object, columns: &columns, run_id, action_policy, rules: None, ignore_changes: &ignore_changes };
+    let target = Target {
+        schema: workspace,
+        object,
+        columns: &columns,
+        run_id,
+        action_policy,
+        rules: None,
+        ignore_changes: &ignore_changes,
+    };
     let rules = limits.rules.get(object.name);
     loop {
         let texts = store.read_only(async |db| store::texts_in_quarantine(db, workspace, object, rules, last).await).await?;

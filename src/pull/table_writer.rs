@@ -150,7 +150,15 @@ impl<'a> TableWriter<'a> {
     /// The table as rows are written to it.
     pub(super) fn target<'t>(&'t self, columns: &'t Columns, run_id: i64) -> Target<'t> {
         let (schema, object) = (&self.ctx.store.schema, self.object);
-        Target { schema, object, columns, run_id, action_policy: self.action_policy, rules: self.rules, ignore_changes: &self.ignored_fields }
+        Target {
+            schema,
+            object,
+            columns,
+            run_id,
+            action_policy: self.action_policy,
+            rules: self.rules,
+            ignore_changes: &self.ignored_fields,
+        }
     }
 
     /// Stores a page. Returns the records that the database refused.

@@ -124,7 +124,10 @@ async fn somebody_who_is_forgotten_is_nowhere_and_comes_back_with_no_run() {
     let told = "select string_agg(concat_ws(' ', kind, company_id, end_user_id, changes), ', ') from planhat.actions where record_id = '64b000000000000000000001'";
     assert_eq!(one(&pool, told).await, "deleted");
     let places = places_of(&pool, KIM).await;
-    assert!(places.iter().all(|place| place.starts_with("planhat.actions") || place.starts_with("planhat.timeline")), "{places:?}");
+    assert!(
+        places.iter().all(|place| place.starts_with("planhat.actions") || place.starts_with("planhat.timeline")),
+        "{places:?}"
+    );
 
     let actions = one(&pool, "select count(*)::text from planhat.actions").await;
     for arguments in [
@@ -150,8 +153,12 @@ async fn somebody_who_is_forgotten_is_nowhere_and_comes_back_with_no_run() {
 
     // She changes, and what names her does.
     simulator.edit("endusers", KIM, day(0), |kim| _ = kim.insert("position".into(), json!(format!("COO {MARKER}"))));
-    simulator.edit("tickets", "64b0000000000000000000f1", day(0), |ticket| _ = ticket.insert("subject".into(), json!(format!("cc {}", address()))));
-    for arguments in [&["sync"][..], &["sync", "--full"], &["retype", "endusers", "planhat__position", "jsonb"], &["sync", "--full"]] {
+    simulator.edit("tickets", "64b0000000000000000000f1", day(0), |ticket| {
+        _ = ticket.insert("subject".into(), json!(format!("cc {}", address())))
+    });
+    for arguments in
+        [&["sync"][..], &["sync", "--full"], &["retype", "endusers", "planhat__position", "jsonb"], &["sync", "--full"]]
+    {
         assert_eq!(tool.run(arguments).code, 0, "{arguments:?}");
         assert_is_nowhere(&pool, &format!("{arguments:?}")).await;
     }
@@ -169,11 +176,15 @@ async fn what_is_forgotten_is_listed_and_remembered_when_somebody_says_so() {
     assert_eq!(tool.run(&["forget", "companies", "64b0000000000000000000ff", "--yes"]).code, 0);
 
     let listed = tool.run(&["forget", "--list", "--json"]).json();
-    let objects: Vec<_> = listed["objects"].as_array().unwrap().iter().map(|of| (of["object"].clone(), of["records"].clone())).collect();
+    let objects: Vec<_> =
+        listed["objects"].as_array().unwrap().iter().map(|of| (of["object"].clone(), of["records"].clone())).collect();
     assert_eq!(objects, [(json!("companies"), json!(1)), (json!("endusers"), json!(1))]);
     assert!(!tool.run(&["forget", "--list"]).stdout.contains(KIM));
     let these = tool.run(&["forget", "--list", "endusers", KIM, LEE]).stdout;
-    assert!(these.starts_with(&format!("{KIM}: forgotten since ")) && these.ends_with(&format!("{LEE}: not forgotten\n")), "{these}");
+    assert!(
+        these.starts_with(&format!("{KIM}: forgotten since ")) && these.ends_with(&format!("{LEE}: not forgotten\n")),
+        "{these}"
+    );
 
     let unknown = tool.run(&["forget", "endusers", LEE, "--remember"]);
     assert_eq!((unknown.code, unknown.stderr.lines().next()), (2, Some(&*format!("error: not forgotten: {LEE}"))));
@@ -183,7 +194,10 @@ async fn what_is_forgotten_is_listed_and_remembered_when_somebody_says_so() {
     1 record is no longer forgotten; `planhat-sync sync --full endusers` or `planhat-sync backfill endusers --all` stores what Planhat has of them; references in other records come back when those are next compared (`sync --full`)
     ");
     assert_eq!(tool.run(&["sync", "--full"]).code, 0);
-    assert_eq!(one(&pool, "select planhat__email from planhat.endusers where planhat__id = '64b000000000000000000001'").await, address());
+    assert_eq!(
+        one(&pool, "select planhat__email from planhat.endusers where planhat__id = '64b000000000000000000001'").await,
+        address()
+    );
     assert_eq!(one(&pool, "select planhat__email from planhat.tickets").await, address());
 }
 
@@ -339,7 +353,11 @@ async fn a_backfill_that_pauses_for_it_goes_on_without_who_was_forgotten() {
     });
 
     assert_eq!((backfill.unwrap().status.as_str(), code), ("succeeded", Some(0)));
-    assert_eq!(sync.one("select count(*)::text from planhat.projects where planhat__id in (lpad('', 24, '0'), lpad('1999', 24, '0'))").await, "0");
+    assert_eq!(
+        sync.one("select count(*)::text from planhat.projects where planhat__id in (lpad('', 24, '0'), lpad('1999', 24, '0'))")
+            .await,
+        "0"
+    );
     assert_eq!(sync.one("select count(*)::text from planhat.projects").await, "1998");
 }
 
@@ -353,7 +371,8 @@ async fn beside_a_daemon_who_is_forgotten_stays_forgotten() {
     while tool.run(&["forget", "endusers", KIM, "--references", "--yes"]).code == 75 {}
     let pool = PgPool::connect(&tool.database()).await.unwrap();
     for _ in 0..3 {
-        simulator.edit("endusers", KIM, chrono::Utc::now(), |kim| _ = kim.insert("position".into(), json!(format!("CEO {MARKER}"))));
+        simulator
+            .edit("endusers", KIM, chrono::Utc::now(), |kim| _ = kim.insert("position".into(), json!(format!("CEO {MARKER}"))));
         daemon.until("the next run is due");
     }
     assert_is_nowhere(&pool, "runs of the daemon").await;

@@ -705,11 +705,8 @@ async fn stored_before_rules() -> TestSync {
     sync
 }
 
-const RULES: [(&str, &str); 3] = [
-    ("EXCLUDE", "phone,companyId,otherEmails,custom.F0000,custom.F0001"),
-    ("HASH", "email,nps,npsDate"),
-    ("REDACT", "custom"),
-];
+const RULES: [(&str, &str); 3] =
+    [("EXCLUDE", "phone,companyId,otherEmails,custom.F0000,custom.F0001"), ("HASH", "email,nps,npsDate"), ("REDACT", "custom")];
 
 /// The tool with these rules, on the database of a test.
 fn tool_under_rules(sync: &TestSync) -> Tool {
@@ -759,7 +756,8 @@ async fn privacy_apply_masks_what_was_stored_before_a_rule_and_nothing_else() {
     assert_eq!(sync.one("select concat_ws(' ', planhat__name, planhat__beats, planhat__primary, planhat__updated_at::date) from planhat.endusers where planhat__id = 'b'").await, "Kim 1.5 t 2026-10-22");
 
     // The next full scan finds nothing: no update, no action.
-    let (rows, actions) = (sync.one(ROWS).await, sync.one("select string_agg(t::text, ' ' order by id) from planhat.actions t").await);
+    let (rows, actions) =
+        (sync.one(ROWS).await, sync.one("select string_agg(t::text, ' ' order by id) from planhat.actions t").await);
     for _ in 0..2 {
         let full = tool.run(&["sync", "--full", "--json"]).json();
         let of = &full["objects"][0];
@@ -791,7 +789,9 @@ async fn masked_rows_are_those_that_a_first_sync_under_the_rules_makes() {
 
     assert_eq!(masked.rows.keys().collect::<Vec<_>>(), ["a", "b", "plain"]);
     for (id, row) in &masked.rows {
-        for (column, value) in row.iter().filter(|(column, _)| column.starts_with("planhat__") || *column == "_misfits" || *column == "_overflow") {
+        for (column, value) in
+            row.iter().filter(|(column, _)| column.starts_with("planhat__") || *column == "_misfits" || *column == "_overflow")
+        {
             assert_eq!(value, &fresh.rows[id][column], "{id}.{column}");
         }
     }
@@ -836,14 +836,21 @@ async fn a_row_that_postgresql_will_not_take_masked_is_reported_and_the_others_a
     let applied = tool.run(&["privacy", "apply", "--yes"]);
 
     assert_eq!(applied.code, 3);
-    assert!(applied.stdout.contains("endusers: PostgreSQL refused to mask 1 row") && !applied.all().contains(MARKER), "{}", applied.all());
+    assert!(
+        applied.stdout.contains("endusers: PostgreSQL refused to mask 1 row") && !applied.all().contains(MARKER),
+        "{}",
+        applied.all()
+    );
     assert_eq!(sync.one("select string_agg(planhat__id, ' ') from planhat.endusers where planhat__phone is not null").await, "1");
     assert!(tool.run(&["status"]).stdout.contains("1 row from before its privacy rules"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_rules_were_there_from_the_start_nothing_is_counted_and_a_rule_that_is_taken_back_is_not_forgotten() {
-    let sync = TestSync::new(Workspace::empty().with("endusers", vec![json!({"_id": "a", "phone": MARKER, "updatedAt": written(day(-1))})])).await;
+    let sync = TestSync::new(
+        Workspace::empty().with("endusers", vec![json!({"_id": "a", "phone": MARKER, "updatedAt": written(day(-1))})]),
+    )
+    .await;
     let mut tool = tool_under_rules(&sync);
     assert_eq!(tool.run(&["sync"]).code, 0);
     assert_eq!(sync.one("select object from planhat_sync.applied_rules").await, "endusers");

@@ -127,7 +127,8 @@ async fn tables_from_before_the_first_release_are_refused_with_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn forgotten_records_and_applied_rules_are_known_to_an_upgraded_database_as_to_a_new_one() {
     let sync = upgraded().await;
-    let nobody = "select concat_ws(' ', (select count(*) from planhat_sync.forgotten), (select count(*) from planhat_sync.applied_rules),
+    let nobody =
+        "select concat_ws(' ', (select count(*) from planhat_sync.forgotten), (select count(*) from planhat_sync.applied_rules),
         (select sum(forgotten) from planhat_sync.object_runs))";
     assert_eq!(sync.one(nobody).await, "0 0 0", "nobody was forgotten, and nothing is known of rules");
     let url = sync.store.pool().connect_options().to_url_lossy().to_string();

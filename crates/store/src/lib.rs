@@ -81,8 +81,9 @@ pub use state::outbox::{
     notification_delivered, notification_failed, queue_notification, retry_notifications_now, save_announced_state,
 };
 pub use state::quarantined::{
-    NewQuarantineEntry, QuarantineEntry, QuarantineGroup, delete_quarantine_entries, ids_in_quarantine, latest_in_quarantine, mask_quarantine,
-    quarantine_entry, quarantine_groups, quarantine_records, release_stored, release_unlisted, texts_in_quarantine,
+    NewQuarantineEntry, QuarantineEntry, QuarantineGroup, delete_quarantine_entries, ids_in_quarantine, latest_in_quarantine,
+    mask_quarantine, quarantine_entry, quarantine_groups, quarantine_records, release_stored, release_unlisted,
+    texts_in_quarantine,
 };
 pub use state::run_history::{
     Explanation, Figures, ObjectRun, ObjectStatus, PastObjectRun, PastRun, RunStatus, delete_old_runs, finish_run,

@@ -38,7 +38,13 @@ pub struct PageDiff<'a> {
 pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row<'a>]) -> Result<PageDiff<'a>, StoreError> {
     let latest: HashMap<&str, usize, RandomState> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
     let stored = stored_hashes(db, target, latest.keys().copied().collect()).await?;
-    let mut compared = PageDiff { counts: RowCounts::default(), new: Vec::new(), changed: Vec::new(), restored: HashSet::new(), rehashed: Vec::new() };
+    let mut compared = PageDiff {
+        counts: RowCounts::default(),
+        new: Vec::new(),
+        changed: Vec::new(),
+        restored: HashSet::new(),
+        rehashed: Vec::new(),
+    };
     let mut masked = Vec::new();
     let counts = &mut compared.counts;
     for row in rows.iter().enumerate().filter(|(index, row)| latest[row.id] == *index).map(|(_, row)| row) {

@@ -77,9 +77,8 @@ pub async fn terms_of(
         terms.push(&address);
     }
     if table_exists(&mut *db, schema, object).await? {
-        let sql = Sql::new("select to_jsonb(stored)::text from ")
-            .table(schema, object.name)
-            .text(" as stored where planhat__id = $1");
+        let sql =
+            Sql::new("select to_jsonb(stored)::text from ").table(schema, object.name).text(" as stored where planhat__id = $1");
         let row: Option<Stored<RowText>> =
             sql.query_scalar().bind(id).fetch_optional(db).await.map_err(could_not("look for a row"))?;
         for address in row.iter().flat_map(|row| row.addresses(columns)) {
@@ -102,8 +101,7 @@ pub async fn ids_by_address(
     }
     let sql = Sql::new("select planhat__id, to_jsonb(stored)::text from ").table(schema, object.name).text(" as stored where ");
     let sql = super::rewrite::contains_any(sql, "stored::text", addresses).text(" order by planhat__id");
-    let found: Vec<(RecordId, Stored<RowText>)> =
-        sql.query_as().fetch_all(db).await.map_err(could_not("look for an address"))?;
+    let found: Vec<(RecordId, Stored<RowText>)> = sql.query_as().fetch_all(db).await.map_err(could_not("look for an address"))?;
     let has_one = |row: &Stored<RowText>| {
         let own = row.addresses(columns);
         own.iter().any(|address| addresses.0.contains(&address.trim().to_lowercase()))

@@ -242,12 +242,6 @@ async fn forget_hashes(
         " set _row_hash = $3 where planhat__id > $1 and ($2::text is null or planhat__id <= $2) and _row_hash <> $3
              and _deleted_at is null",
     );
-    sql.query()
-        .bind(behind)
-        .bind(last)
-        .bind(COMPARED_BY_COLUMNS)
-        .execute(db)
-        .await
-        .map_err(could_not("mask rows"))?;
+    sql.query().bind(behind).bind(last).bind(COMPARED_BY_COLUMNS).execute(db).await.map_err(could_not("mask rows"))?;
     Ok(())
 }

@@ -368,9 +368,7 @@ fn in_place_of(value: Box<RawValue>, kept: Kept) -> Box<RawValue> {
 /// What is kept of the old or new value of a column.
 fn kept_in_column(masking: Masking<'_>, columns: &Columns, name: &str, value: &RawValue) -> Kept {
     let of_column = |name: &str, value: &RawValue| match columns.named(name) {
-        Some(column) => {
-            masking.kept(column.origin, &column.planhat_name, RecordJson::trusted(&as_planhat_spells(column, value)))
-        }
+        Some(column) => masking.kept(column.origin, &column.planhat_name, RecordJson::trusted(&as_planhat_spells(column, value))),
         None => masking.kept(Origin::Property, name, RecordJson::of(value)),
     };
     let (mut properties, mut custom, mut has_changed) = (String::new(), String::new(), false);

@@ -195,15 +195,14 @@ pub async fn erase_record(db: &mut PgConnection, target: Target<'_>, id: &str) -
 
 /// A scan that would continue behind this very record starts again.
 async fn erase_from_scans(db: &mut PgConnection, workspace: &str, object: &Object, id: &str) -> Result<(), StoreError> {
-    let is_overlap: bool = query_scalar(
-        "select exists (select from planhat_sync.scans where workspace = $1 and object = $2 and overlap_id = $3)",
-    )
-    .bind(workspace)
-    .bind(object.name)
-    .bind(id)
-    .fetch_one(&mut *db)
-    .await
-    .map_err(could_not("read the position of an unfinished scan"))?;
+    let is_overlap: bool =
+        query_scalar("select exists (select from planhat_sync.scans where workspace = $1 and object = $2 and overlap_id = $3)")
+            .bind(workspace)
+            .bind(object.name)
+            .bind(id)
+            .fetch_one(&mut *db)
+            .await
+            .map_err(could_not("read the position of an unfinished scan"))?;
     if is_overlap {
         return end_scans(db, workspace, object).await;
     }
@@ -256,7 +255,8 @@ const ID_CHARS: usize = 40;
 /// A regular expression for an id as reasons name it, and not for a part of another one.
 fn whole_word(id: &str) -> String {
     let named: String = id.chars().take(ID_CHARS).flat_map(char::escape_debug).collect();
-    let escaped: String = named.chars().flat_map(|c| (!c.is_alphanumeric() && c.is_ascii()).then_some('\\').into_iter().chain([c])).collect();
+    let escaped: String =
+        named.chars().flat_map(|c| (!c.is_alphanumeric() && c.is_ascii()).then_some('\\').into_iter().chain([c])).collect();
     format!("(?<![[:alnum:]_]){escaped}(?![[:alnum:]_])")
 }
 

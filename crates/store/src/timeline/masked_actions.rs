@@ -64,9 +64,7 @@ async fn suspects(
         .table(table.schema, TABLE)
         .text(" as action where id > $1 and id <= $2 and object = $3 and (");
     let sql = match table.masking {
-        Masking::Forgotten { terms, .. } => {
-            contains_any(sql, "concat_ws(' ', changes::text, company_id, end_user_id)", terms)
-        }
+        Masking::Forgotten { terms, .. } => contains_any(sql, "concat_ws(' ', changes::text, company_id, end_user_id)", terms),
         Masking::Rules(rules) => {
             let ruled = table.columns.iter().filter(|column| rules.concerns(column.origin, &column.planhat_name));
             let names = ruled.map(|column| &*column.name).chain(["_misfits", "_overflow"]);
