@@ -194,7 +194,7 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
         _ => ByObject::new(),
     };
     let from_before_rules = match &is_set_up {
-        Ok(true) => unmasked(store, settings).await?,
+        Ok(true) => unmasked(store, settings).await.unwrap_or_default(),
         Ok(false) | Err(_) => Vec::new(),
     };
     let from_before_rules = from_before_rules.iter().map(|left| Finding::warn("privacy", unmasked_line(left)));

@@ -89,18 +89,23 @@ impl ForgottenRecords {
                 }
                 None => false,
             },
-            Value::Array(items) => items.iter_mut().fold(false, |any, item| self.leave_out(item) || any),
+            Value::Array(items) => self.leave_out_of_all(items.iter_mut()),
             Value::Object(fields) if fields.values().any(|value| value.as_str().is_some_and(|text| self.is_reference(text))) => {
                 fields.values_mut().for_each(erase);
                 self.leave_out_names(fields);
                 true
             }
             Value::Object(fields) => {
-                let in_values = fields.values_mut().fold(false, |any, value| self.leave_out(value) || any);
+                let in_values = self.leave_out_of_all(fields.values_mut());
                 self.leave_out_names(fields) || in_values
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }
+    }
+
+    fn leave_out_of_all<'v>(&self, values: impl Iterator<Item = &'v mut Value>) -> bool {
+        // All of them, not as far as the first that has any.
+        values.map(|value| self.leave_out(value)).filter(|had_any| *had_any).count() > 0
     }
 
     /// A person may be the name of a member.
