@@ -94,6 +94,7 @@ impl Workspace {
     /// The configured database, or the embedded one.
     pub async fn open_store(&self) -> Result<Store, CommandError> {
         let mut store = self.connect().await?;
+        store.readers.clone_from(&self.settings.database.grant_select_to);
         if self.settings.database.url.is_some() {
             store.reconnect_timeout = self.settings.database.reconnect_timeout;
         }

@@ -14,10 +14,11 @@ use planhat_model::error::{Chain, ErrorKind, exit_code as exit};
 use planhat_model::flatten::{Columns, Declared};
 use planhat_model::record::Origin;
 use planhat_model::rules::{NamedField, folded, named};
-use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Privileges, Store, Writable};
+use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, MissingGrant, Privileges, Store, Writable};
 use serde::Serialize;
 use tokio::time::timeout;
 
+use super::masked_tables::{unmasked, unmasked_line};
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
 use crate::config::{Settings, nearest};
@@ -190,21 +191,33 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
     findings.push(check_connection(store).await);
     findings.extend(faults_of(&health));
     let is_set_up = store.is_set_up().await;
+    let has_tables = matches!(is_set_up, Ok(true));
     let columns = match is_set_up {
         Ok(true) => columns_with_rules(store, settings).await.unwrap_or_default(),
         _ => ByObject::new(),
     };
+    let from_before_rules = match &is_set_up {
+        Ok(true) => unmasked(store, settings).await?,
+        Ok(false) | Err(_) => Vec::new(),
+    };
+    let from_before_rules = from_before_rules.iter().map(|left| Finding::warn("privacy", unmasked_line(left)));
     let workspace = match &is_set_up {
         Ok(is_set_up) => check_workspace(workspace, store, *is_set_up).await,
         Err(_) => None,
     };
-    findings.push(tables(store, is_set_up).await);
+    // Tables that may not be read are named with the privileges.
+    if !matches!(&is_set_up, Err(error) if error.kind() == ErrorKind::PrivilegeMissing) {
+        findings.push(tables(store, is_set_up).await);
+    }
     findings.extend(workspace);
     for taken in health.names_taken {
         let failure = CommandError::from(taken);
         findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
     }
+    findings.extend(names_taken_from_joins(store, has_tables).await.unwrap_or_default());
+    findings.extend(from_before_rules);
     findings.extend(privileges(&health.privileges, schema));
+    findings.extend(check_readers(store).await?);
     Ok((findings, columns))
 }
 
@@ -298,6 +311,50 @@ async fn tables(store: &Store, is_set_up: Result<bool, store::StoreError>) -> Fi
             Finding::warn("tables", text)
         }
     }
+}
+
+/// What the user has given the name of what joins need: columns, and the table of keys.
+async fn names_taken_from_joins(store: &Store, has_tables: bool) -> Result<Vec<Finding>, store::StoreError> {
+    let mut findings = Vec::new();
+    if let Err(taken @ store::StoreError::NameTaken { .. }) =
+        store.read_only(async |db| store::keys_table_exists(db, &store.schema).await).await
+    {
+        findings
+            .push(Finding::warn("tables", format!("{taken}, which leaves it alone; rename it, and the next sync makes its own")));
+    }
+    for object in catalog::OBJECTS.iter().filter(|_| has_tables) {
+        let taken = store.read_only(async |db| {
+            let columns = store::load_columns(&mut *db, &store.schema, object).await?;
+            if columns.is_empty() {
+                return Ok(Vec::new());
+            }
+            store::join_columns_there(db, &store.schema, object, &columns).await.map(|(_, taken)| taken)
+        });
+        findings.extend(taken.await?.into_iter().map(|name| {
+            let text = format!(
+                "{}.{} has a column {name} that planhat-sync has not made and leaves alone; rename it, and the next sync makes its own",
+                store.schema, object.name
+            );
+            Finding::warn("tables", text)
+        }));
+    }
+    Ok(findings)
+}
+
+/// Whether the roles that should read may do so.
+async fn check_readers(store: &Store) -> Result<Vec<Finding>, store::StoreError> {
+    let missing = store.read_only(async |db| store::missing_grants(db, &store.schema, &store.readers).await).await?;
+    let finding = |MissingGrant { statement, obstacle }: MissingGrant| match obstacle {
+        Some(obstacle) => {
+            Finding::warn("readers", format!("{obstacle}; create it, or take it out of database.grant_select_to: {statement}"))
+        }
+        None => Finding::warn("readers", format!("missing, and granted by the next sync if it may: {statement}")),
+    };
+    Ok(match missing.is_empty() {
+        true if store.readers.is_empty() => Vec::new(),
+        true => vec![Finding::ok("readers", format!("{} can read the data", store.readers.join(", ")))],
+        false => missing.into_iter().map(finding).collect(),
+    })
 }
 
 /// What works and should not be so.

@@ -202,6 +202,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_means_the_field_that_looks_like_it_in_a_file_and_in_the_environment() {
+        let file = file("[objects.endusers]\nexclude = ['custom.Gr\u{f6}sse', 'custom.Notes ', 'custom.a.b']\n");
+        let environment = [
+            ("PLANHAT_SYNC__OBJECTS__NPS__EXCLUDE".into(), "custom.Gro\u{308}sse,\u{feff}custom.Notes\u{a0}, custom.a.b".into()),
+            ("PLANHAT_SYNC__OBJECTS__TASKS__IGNORE_CHANGES".into(), "custom. Gro\u{308}sse ".into()),
+        ];
+        let settings = load(Some(file.path()), environment.into()).unwrap();
+        for object in ["endusers", "nps"] {
+            for name in ["Gr\u{f6}sse", "Gro\u{308}sse", "Gro\u{308}sse\u{a0}", "Notes", " Notes", "a.b"] {
+                assert_eq!(settings.rules[object].of(Custom, name), Rule::Exclude, "{object} {name:?}");
+            }
+            assert_eq!(settings.rules[object].of(Custom, "notes"), Rule::Include);
+        }
+        assert!(settings.ignore_changes["tasks"].of(Custom, "Gr\u{f6}sse").is_some());
+    }
+
+    #[test]
     fn the_history_of_an_object_is_a_duration_or_all() {
         let file =
             file("[objects.conversations]\nhistory = '1year'\n[objects.companies]\nhistory = 'all'\nexclude = ['phone']\n");
@@ -225,23 +242,6 @@ mod tests {
         could not read the settings: "ten years" is neither "all" nor a duration like "4years" or "90days": expected number at 0 for key `objects.tasks.history`
         could not read the settings: "everything" is neither "all" nor a duration like "4years" or "90days": expected number at 0 for key `objects.tasks.history`
         "#);
-    }
-
-    #[test]
-    fn a_name_means_the_field_that_looks_like_it_in_a_file_and_in_the_environment() {
-        let file = file("[objects.endusers]\nexclude = ['custom.Gr\u{f6}sse', 'custom.Notes ', 'custom.a.b']\n");
-        let environment = [
-            ("PLANHAT_SYNC__OBJECTS__NPS__EXCLUDE".into(), "custom.Gro\u{308}sse,\u{feff}custom.Notes\u{a0}, custom.a.b".into()),
-            ("PLANHAT_SYNC__OBJECTS__TASKS__IGNORE_CHANGES".into(), "custom. Gro\u{308}sse ".into()),
-        ];
-        let settings = load(Some(file.path()), environment.into()).unwrap();
-        for object in ["endusers", "nps"] {
-            for name in ["Gr\u{f6}sse", "Gro\u{308}sse", "Gro\u{308}sse\u{a0}", "Notes", " Notes", "a.b"] {
-                assert_eq!(settings.rules[object].of(Custom, name), Rule::Exclude, "{object} {name:?}");
-            }
-            assert_eq!(settings.rules[object].of(Custom, "notes"), Rule::Include);
-        }
-        assert!(settings.ignore_changes["tasks"].of(Custom, "Gr\u{f6}sse").is_some());
     }
 
     #[test]

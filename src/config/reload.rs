@@ -215,8 +215,16 @@ fn notify_keys(notify: &NotifySettings) -> Section {
 }
 
 fn database_keys(database: &DatabaseSettings) -> Section {
-    let DatabaseSettings { url, password_file, schema, max_connections, reconnect_timeout, statement_timeout, data_dir } =
-        database;
+    let DatabaseSettings {
+        url,
+        password_file,
+        schema,
+        max_connections,
+        reconnect_timeout,
+        statement_timeout,
+        data_dir,
+        grant_select_to,
+    } = database;
     vec![
         ("url", AfterRestart, secret(url)),
         ("password_file", AfterRestart, shown(password_file)),
@@ -225,6 +233,7 @@ fn database_keys(database: &DatabaseSettings) -> Section {
         ("reconnect_timeout", AfterRestart, shown(reconnect_timeout)),
         ("statement_timeout", AfterRestart, shown(statement_timeout)),
         ("data_dir", AfterRestart, shown(data_dir)),
+        ("grant_select_to", AfterRestart, shown(grant_select_to)),
     ]
 }
 

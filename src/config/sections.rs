@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::values::{address, duration, history, objects, secret, sorted, word};
+use super::values::{address, duration, history, names, objects, secret, sorted, word};
 use crate::events::Format;
 
 /// One field per key of `[planhat]`.
@@ -121,6 +121,8 @@ pub struct DatabaseSettings {
     #[serde(deserialize_with = "duration")]
     pub statement_timeout: Duration,
     pub data_dir: PathBuf,
+    #[serde(deserialize_with = "names")]
+    pub grant_select_to: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

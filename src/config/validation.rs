@@ -206,6 +206,9 @@ impl DatabaseSettings {
         if schema.is_empty() || schema.len() > 63 || schema == store::OWN_SCHEMA || schema.starts_with("pg_") {
             return bad("database.schema", "must be a schema for the data alone: 1 to 63 bytes, not planhat_sync, not pg_…");
         }
+        if self.grant_select_to.iter().any(|role| role.is_empty() || role.len() > 63) {
+            return bad("database.grant_select_to", "must be names of roles, each of 1 to 63 bytes");
+        }
         Ok(())
     }
 }

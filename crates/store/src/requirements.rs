@@ -9,6 +9,7 @@ use sqlx::{FromRow, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::data::keys;
 use crate::data::tables::table_exists;
 use crate::sql::{query_as, quoted};
 use crate::store_error::{StoreError, could_not};
@@ -215,13 +216,13 @@ async fn foreign_relations(db: &mut PgConnection, schema: &str) -> Result<Vec<Fo
              nspname = $1 and relkind in ('r', 'p')
              or nspname = $2 and relkind in ('r', 'p') and exists (select from pg_attribute
                  where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)
-             or nspname = $2 and relkind in ('r', 'p') and relname = $3
+             or nspname = $2 and relkind in ('r', 'p') and relname = any($3)
              or nspname = $2 and relkind = 'v' and relname = $4)
          order by 2, 3",
     )
     .bind(OWN_SCHEMA)
     .bind(schema)
-    .bind(action_table::TABLE)
+    .bind(&[action_table::TABLE, keys::TABLE][..])
     .bind(VIEW)
     .fetch_all(db)
     .await

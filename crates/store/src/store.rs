@@ -27,6 +27,8 @@ pub struct Store {
     pub(crate) connections: Connections,
     /// Name of the data schema, which is also what the tool's tables call the workspace.
     pub schema: String,
+    /// The roles that may read what is stored.
+    pub readers: Vec<String>,
     /// How long a run waits for an unreachable server; zero for the embedded one, which does not come back.
     pub reconnect_timeout: Duration,
     #[cfg(feature = "embedded")]
@@ -57,6 +59,7 @@ impl Store {
         Ok(Store {
             connections: Connections::new(options, connections, statement_timeout),
             schema: schema.to_owned(),
+            readers: Vec::new(),
             reconnect_timeout: DEFAULT_RECONNECT_TIMEOUT,
             #[cfg(feature = "embedded")]
             embedded: None,
@@ -68,7 +71,8 @@ impl Store {
     pub async fn embedded(place: EmbeddedLocation, schema: &str) -> Result<Store, StoreError> {
         let server = embedded::EmbeddedServer::start(place).await?;
         let connections = Connections::new(server.options(), 1, STATEMENT_TIMEOUT);
-        Ok(Store { connections, schema: schema.to_owned(), reconnect_timeout: Duration::ZERO, embedded: Some(server) })
+        let schema = schema.to_owned();
+        Ok(Store { connections, schema, readers: Vec::new(), reconnect_timeout: Duration::ZERO, embedded: Some(server) })
     }
 
     /// Whether no other process can be using this database.

@@ -24,6 +24,8 @@ pub enum StoreError {
     /// What defines a schema, a table or a view was refused by a function of a user's, that is, by an event trigger.
     #[error("could not {doing}")]
     DefinitionRefused { doing: &'static str, source: sqlx::Error },
+    #[error("a trigger leaves rows out of {relation}")]
+    RowsLeftOut { relation: String },
     #[error("the server is a read-only replica (a standby)")]
     ReadOnlyReplica,
     #[error("the database is encoded in {encoding}, which has no room for every name and value")]
@@ -57,6 +59,9 @@ pub enum StoreError {
     #[error("could not start the embedded PostgreSQL")]
     Embedded { source: Box<dyn std::error::Error + Send + Sync> },
 }
+
+/// PostgreSQL's code for a trigger that leaves out a row where that is an error (`triggered_data_change_violation`).
+const LEFT_OUT: &str = "27000";
 
 /// `.map_err(could_not("save the scan"))`
 pub(crate) fn could_not(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
@@ -101,6 +106,7 @@ impl StoreError {
                 ErrorKind::DataRefused(code) => ErrorKind::DefinitionRefused(code),
                 kind => kind,
             },
+            StoreError::RowsLeftOut { .. } => ErrorKind::DataRefused(LEFT_OUT.to_owned()),
             StoreError::ReadOnlyReplica => ErrorKind::ReadOnly,
             StoreError::WrongEncoding { .. } => ErrorKind::WrongEncoding,
             StoreError::RowsHidden { .. } => ErrorKind::RowsHidden,
@@ -123,9 +129,11 @@ impl StoreError {
 
     /// The code and words with which PostgreSQL refused the data itself. Another attempt would be refused as well.
     pub fn refusal(&self) -> Option<(String, String)> {
-        let StoreError::Statement { source: sqlx::Error::Database(error), .. } = self else { return None };
-        match self.kind() {
-            ErrorKind::DataRefused(code) => Some((error.message().to_owned(), code)),
+        match (self, self.kind()) {
+            (StoreError::Statement { source: sqlx::Error::Database(error), .. }, ErrorKind::DataRefused(code)) => {
+                Some((error.message().to_owned(), code))
+            }
+            (StoreError::RowsLeftOut { .. }, ErrorKind::DataRefused(code)) => Some((self.to_string(), code)),
             _ => None,
         }
     }
@@ -219,6 +227,9 @@ mod tests {
         check(&StoreError::UsedByViews { column: "a".to_owned(), views: "v".to_owned() }, &ErrorKind::UsedByViews);
         check(&StoreError::NameTaken { relation: schema() }, &ErrorKind::NameTaken);
         check(&StoreError::OtherVersion, &ErrorKind::OtherVersion);
+        let left_out = StoreError::RowsLeftOut { relation: "planhat.nps".to_owned() };
+        check(&left_out, &ErrorKind::DataRefused("27000".to_owned()));
+        assert_eq!(left_out.refusal().unwrap().0, "a trigger leaves rows out of planhat.nps");
         check(&StoreError::ReadOnlyReplica, &ErrorKind::ReadOnly);
         check(&StoreError::WrongEncoding { encoding: "LATIN1".to_owned() }, &ErrorKind::WrongEncoding);
         let hidden = StoreError::RowsHidden { relation: "planhat.nps".to_owned(), role: "r".to_owned(), policies: String::new() };

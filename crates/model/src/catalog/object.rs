@@ -54,15 +54,6 @@ pub struct Object {
     pub properties: Properties,
 }
 
-/// How far back the records of an object are loaded, unless a setting names the object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DefaultHistory {
-    /// As far as sync.history says.
-    AsConfigured,
-    /// All of them: others refer to them however old they are, and there are few.
-    All,
-}
-
 /// What a record is sent out for, as an NPS survey is. It has been given when the record has one of the times at which the event
 /// happened ([`Object::occurred`]), or a score other than 0: a survey that nobody has answered may have the score 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +70,15 @@ impl Answer {
         let is_score = |name: &&str| value_of(name).is_some_and(|score| !matches!(score.trim_matches('"'), "0" | "0.0"));
         times.iter().any(|time| value_of(time).is_some()) || self.scores.iter().any(|score| is_score(score))
     }
+}
+
+/// How far back the records of an object are loaded, unless a setting names the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultHistory {
+    /// As far as sync.history says.
+    AsConfigured,
+    /// All of them: others refer to them however old they are, and there are few.
+    All,
 }
 
 /// The documented properties of an object by the type of their column. What is not listed gets its

@@ -58,6 +58,18 @@ impl Role {
 }
 
 impl Reference {
+    /// The name and the PostgreSQL type of the column that has such references of every object in one spelling.
+    pub fn column_for_joins(&self) -> Option<(&'static str, &'static str)> {
+        Some(match (self.role?, self.shape.is_list()) {
+            (Role::Company, false) => ("company_id", "text"),
+            (Role::Company, true) => ("company_ids", "text[]"),
+            (Role::Owner, false) => ("owner_id", "text"),
+            (Role::Owner, true) => ("owner_ids", "text[]"),
+            (Role::EndUser, false) => ("end_user_id", "text"),
+            (Role::EndUser, true) => ("end_user_ids", "text[]"),
+        })
+    }
+
     pub(super) const fn id(property: &'static str, to: &'static str) -> Reference {
         Reference { property, to, shape: ReferenceShape::Id, role: None }
     }

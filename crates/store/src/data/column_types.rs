@@ -6,6 +6,9 @@
 //! A column does not always hold what Planhat sent: a date may have arrived as a number, and a number may have become text. So
 //! the row hashes are marked, and the next sync that reads the records writes the rows again from Planhat. A row whose record is
 //! the same as before is neither an update nor an action then.
+//!
+//! PostgreSQL changes no type of a column that others are generated from, so the columns for joins that are made from it are
+//! dropped first and made again at the end, with the indexes that were on them.
 
 use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::{CONTENT, Column, Columns, Fit, RETYPED, fit};
@@ -13,9 +16,11 @@ use planhat_model::record::Json;
 use planhat_model::rules::Rules;
 use sqlx::PgConnection;
 
+use super::dependents::{make_indexes_again, refuse_if_viewed, remember_indexes};
+use super::join_columns::{drop_join_columns, made_from, make_join_columns};
 use super::stored_value::{ColumnRules, RecordId, Stored};
-use super::tables::{lock_columns, with_columns};
-use crate::sql::{Sql, query, query_scalar};
+use super::tables::{load_columns, lock_columns, with_columns};
+use crate::sql::{Sql, query};
 use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// Rows that are moved back at a time.
@@ -40,7 +45,11 @@ pub async fn retype(
 ) -> Result<Retyped, StoreError> {
     lock_columns(&mut *db, schema, object).await?;
     lock_table(&mut *db, schema, object).await?;
-    refuse_if_viewed(&mut *db, schema, object, column).await?;
+    let made_from_it = made_from(&mut *db, schema, object, &column.name).await?;
+    let made_from_it: Vec<&str> = made_from_it.iter().map(String::as_str).collect();
+    refuse_if_viewed(&mut *db, schema, object, &[&[column.name.as_str()], &*made_from_it].concat()).await?;
+    remember_indexes(&mut *db, schema, object, &made_from_it).await?;
+    drop_join_columns(&mut *db, schema, object, &made_from_it).await?;
     move_out(&mut *db, schema, object, column).await?;
     alter(&mut *db, schema, object, column, kind).await?;
     let retyped = move_back(&mut *db, schema, object, column, kind).await?;
@@ -54,9 +63,12 @@ pub async fn retype(
     .bind(object.name)
     .bind(&column.name)
     .bind(kind.sql())
-    .execute(db)
+    .execute(&mut *db)
     .await
     .map_err(could_not("note the new type of a column"))?;
+    let columns = load_columns(&mut *db, schema, object).await?;
+    make_join_columns(&mut *db, schema, object, &columns).await?;
+    make_indexes_again(db).await?;
     Ok(retyped)
 }
 
@@ -65,34 +77,6 @@ pub async fn retype(
 async fn lock_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), StoreError> {
     let sql = Sql::new("lock table ").table(schema, object.name).text("; set local statement_timeout = 0");
     sql.execute(db).await.map_err(could_not("lock the table"))
-}
-
-/// PostgreSQL would refuse as well, but name one view at a time, and none that depends on another.
-async fn refuse_if_viewed(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), StoreError> {
-    let views: Vec<String> = query_scalar(
-        "with recursive uses as (
-             select distinct ev_class as view, refobjid as of_relation, refobjsubid as of_column
-             from pg_depend join pg_rewrite on classid = 'pg_rewrite'::regclass and pg_rewrite.oid = objid
-             where refclassid = 'pg_class'::regclass and ev_class <> refobjid
-         ), viewed as (
-             select view from uses
-                 join pg_class on pg_class.oid = of_relation
-                 join pg_namespace on pg_namespace.oid = relnamespace
-                 join pg_attribute on attrelid = of_relation and attnum = of_column
-             where nspname = $1 and relname = $2 and attname = $3
-             union select uses.view from uses join viewed on uses.of_relation = viewed.view
-         )
-         select format('%I.%I', nspname, relname) from viewed
-             join pg_class on pg_class.oid = view join pg_namespace on pg_namespace.oid = relnamespace
-         order by 1",
-    )
-    .bind(schema)
-    .bind(object.name)
-    .bind(&column.name)
-    .fetch_all(db)
-    .await
-    .map_err(could_not("look for views on a column"))?;
-    if views.is_empty() { Ok(()) } else { Err(StoreError::UsedByViews { column: column.name.clone(), views: views.join(", ") }) }
 }
 
 async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), StoreError> {
@@ -158,7 +142,9 @@ const SAMPLES: usize = 5;
 /// Says what `retype` would do. It reads the values of the column and changes nothing.
 pub async fn preview_retype(db: &mut PgConnection, wanted: RetypeQuery<'_>) -> Result<RetypePreview, StoreError> {
     let RetypeQuery { schema, object, column, kind, rules } = wanted;
-    refuse_if_viewed(&mut *db, schema, object, column).await?;
+    let made_from_it = made_from(&mut *db, schema, object, &column.name).await?;
+    let all: Vec<&str> = [&column.name].into_iter().chain(&made_from_it).map(String::as_str).collect();
+    refuse_if_viewed(&mut *db, schema, object, &all).await?;
     let columns = Columns::from_iter([column.clone()]);
     let sql = Sql::new("select count(*) from ").table(schema, object.name);
     let rows: i64 = sql.query_scalar().fetch_one(&mut *db).await.map_err(could_not("count the rows of a table"))?;

@@ -6,13 +6,14 @@
 
 use std::collections::HashSet;
 
-use planhat_model::catalog::{ColumnType, Object};
+use planhat_model::catalog::{ColumnType, Object, Reference};
 use planhat_model::error::ErrorKind;
 use planhat_model::flatten::{Column, Columns};
 use planhat_model::record::Origin;
 use planhat_model::rules::Rules;
 use sqlx::{Connection as _, FromRow, PgConnection};
 
+use super::join_columns::{join_columns, with_join_columns};
 use super::stored_value::{ColumnRules, Stored};
 use crate::sql::{Sql, query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not, could_not_define};
@@ -95,7 +96,9 @@ comment on table ",
         sql = comment_on(sql.text(";\n"), schema, object, column, meaning);
     }
     let of_planhat: Vec<&Column> = columns.iter().filter(|column| column.name != ID).collect();
-    if of_planhat.is_empty() { sql } else { with_columns(sql.text(";\n"), schema, object, &of_planhat) }
+    let sql = if of_planhat.is_empty() { sql } else { with_columns(sql.text(";\n"), schema, object, &of_planhat) };
+    let for_joins = join_columns(object, columns);
+    if for_joins.is_empty() { sql } else { with_join_columns(sql.text(";\n"), schema, object, &for_joins) }
 }
 
 /// `alter table` and the comments for these columns, added to a statement. One that is there already stays
@@ -105,14 +108,20 @@ pub(super) fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&
         sql.text("\n    add column if not exists ").name(&column.name).text(" ").text(column.kind.sql())
     });
     for column in columns {
-        let meaning = match column.origin {
-            Origin::Property => "property",
-            Origin::Custom => "custom field",
-        };
-        let meaning = format!("{} ({meaning}, {})", column.planhat_name, column.kind.sql());
-        sql = comment_on(sql.text(";\n"), schema, object, &column.name, &meaning);
+        sql = comment_on(sql.text(";\n"), schema, object, &column.name, &meaning_of(object, column));
     }
     sql
+}
+
+/// What the comment of a column says.
+pub(super) fn meaning_of(object: &Object, column: &Column) -> String {
+    let origin = match column.origin {
+        Origin::Property => "property",
+        Origin::Custom => "custom field",
+    };
+    let is_it = |reference: &&Reference| column.origin == Origin::Property && reference.property == column.planhat_name;
+    let refers_to = object.references.iter().find(is_it).map(|reference| format!(", refers to {}", reference.to));
+    format!("{} ({origin}, {}){}", column.planhat_name, column.kind.sql(), refers_to.unwrap_or_default())
 }
 
 const ID: &str = "planhat__id";
@@ -209,7 +218,7 @@ pub async fn lock_columns(db: &mut PgConnection, schema: &str, object: &Object) 
     Ok(())
 }
 
-fn comment_on(sql: Sql, schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {
+pub(super) fn comment_on(sql: Sql, schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {
     sql.text("comment on column ").table(schema, object.name).text(".").name(column).text(" is ").literal(meaning)
 }
 

@@ -97,8 +97,8 @@ pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec
              coalesce(updated, 0) as updated, coalesce(restored, 0) as restored, coalesce(deleted, 0) as deleted,
              coalesce(unchanged, 0) as unchanged, coalesce(outside_history, 0) as outside_history, coalesce(misfits, 0) as misfits,
              coalesce(overflowed, 0) as overflowed, coalesce(sanitized, 0) as sanitized, coalesce(quarantined, 0) as quarantined,
-             coalesce(pages, 0) as pages, coalesce(calls, 0) as calls, cursors.watermark, cursors.reconciled_at,
-             states.left_out, states.left_out_before, states.left_out_at,
+             coalesce(forgotten, 0) as forgotten, coalesce(pages, 0) as pages, coalesce(calls, 0) as calls, cursors.watermark,
+             cursors.reconciled_at, states.left_out, states.left_out_before, states.left_out_at,
              exists (select from planhat_sync.scans where scans.workspace = $1 and scans.object = states.object
                      and scans.scan in ('history', 'backfill')) as load_unfinished,
              exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
@@ -149,6 +149,14 @@ pub(super) async fn save_object_state(db: &mut PgConnection, run_id: i64, of: &O
     Ok(())
 }
 
+/// When a run last read an object to its end.
+pub async fn last_success(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let last = query_scalar("select last_success_at from planhat_sync.object_states where workspace = $1 and object = $2");
+    let last: Option<Option<DateTime<Utc>>> =
+        last.bind(workspace).bind(object.name).fetch_optional(db).await.map_err(could_not("see when an object was last read"))?;
+    Ok(last.flatten())
+}
+
 /// Records of an object that were left out have been loaded: that many fewer are left.
 pub async fn subtract_from_left_out(
     db: &mut PgConnection,
@@ -167,14 +175,6 @@ pub async fn subtract_from_left_out(
     .await
     .map_err(could_not("count the records that are not stored"))?;
     Ok(())
-}
-
-/// When a run last read an object to its end.
-pub async fn last_success(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, StoreError> {
-    let last = query_scalar("select last_success_at from planhat_sync.object_states where workspace = $1 and object = $2");
-    let last: Option<Option<DateTime<Utc>>> =
-        last.bind(workspace).bind(object.name).fetch_optional(db).await.map_err(could_not("see when an object was last read"))?;
-    Ok(last.flatten())
 }
 
 /// When an object could last be read, as far as anything is known of it.

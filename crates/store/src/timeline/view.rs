@@ -85,7 +85,7 @@ async fn found(db: &mut PgConnection, schema: &str) -> Result<Option<ExistingRel
 }
 
 /// The objects whose tables are there.
-pub(super) async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
     query_scalar(
         "select distinct object from planhat_sync.columns
              join pg_class on relname = object and relkind in ('r', 'p')
@@ -110,7 +110,10 @@ fn select(sql: Sql, schema: &str, tables: &[String]) -> Sql {
     let sql = tables.iter().fold(sql, |sql, table| {
         sql.text("\n when ")
             .literal(table)
-            .text(" then (select to_jsonb(record.*) - '{_row_hash,_first_seen_at,_synced_at,_run_id}'::text[] from ")
+            .text(
+                " then (select to_jsonb(record.*) - '{_row_hash,_first_seen_at,_synced_at,_run_id,company_id,company_ids,owner_id,\
+                  owner_ids,end_user_id,end_user_ids}'::text[] from ",
+            )
             .table(schema, table)
             .text(" as record where record.planhat__id = action.record_id)")
     });
