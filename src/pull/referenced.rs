@@ -116,7 +116,9 @@ impl ObjectScan<'_> {
             let ids = ctx.store.transaction(missing).await.map_err(|source| self.store_failed(source))?;
             let Some(last) = ids.last() else { return Ok(None) };
             after.clone_from(last);
-            let ids: Vec<String> = ids.into_iter().filter(|id| !requested.open.contains(id)).collect();
+            // Who was forgotten is not asked for.
+            let is_wanted = |id: &String| !requested.open.contains(id) && !self.table.has_forgotten(id);
+            let ids: Vec<String> = ids.into_iter().filter(is_wanted).collect();
             let answers = tokio::select! {
                 biased;
                 () = ctx.stop.cancelled() => return self.interrupt(Interruption::Stop).await.map(|_| Some(Interruption::Stop)),

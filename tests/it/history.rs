@@ -469,6 +469,19 @@ async fn an_object_that_is_not_synced_is_told_from_records_that_are_missing() {
     assert!(ran.stdout.contains("users: nothing is loaded yet; `planhat-sync sync users` comes first"), "{}", ran.stdout);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_record_is_not_brought_back_by_what_refers_to_it() {
+    let simulator = Simulator::start(old_and_new(), Options::default()).await.unwrap();
+    let mut tool = tool_for(&simulator).await;
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    let forgotten = tool.run(&["forget", "companies", "old", "--yes"]);
+    assert_eq!(forgotten.code, 0, "{}", forgotten.all());
+    simulator.forget_requests();
+    let loaded = tool.run(&["backfill", "--referenced", "--json"]);
+    assert_eq!((loaded.code, &loaded.json()["objects"][0]["fetched"]), (0, &json!(0)), "{}", loaded.all());
+    assert!(simulator.requests().iter().all(|request| request.path != "/companies/old"));
+}
+
 #[tokio::test]
 async fn a_count_that_cannot_be_had_fails_no_run_and_keeps_the_last_figure() {
     let ticket = |id: &str| json!({"_id": id, "companyId": "nowhere", "updateDate": written(day(-1))});
