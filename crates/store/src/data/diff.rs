@@ -1,13 +1,14 @@
 //! What storing a page would change: which of its rows are new or others than before, and in which columns.
 //!
 //! Hashes are compared first, and of an idle day nothing else is asked. Columns are compared in PostgreSQL, since it
-//! alone knows when two values of a type are the same.
+//! alone knows when two values of a type are the same. Rows that were masked where they are have no hash that could be
+//! compared: their columns decide whether they have changed.
 
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use planhat_model::catalog::Object;
-use planhat_model::flatten::Row;
+use planhat_model::flatten::{COMPARED_BY_COLUMNS, Row};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -34,6 +35,8 @@ pub struct PageDiff<'a> {
     pub retyped: Vec<&'a Row<'a>>,
     /// The ids of those among the restored ones whose record is the same, in columns of other types.
     pub restored_as_it_was: HashSet<&'a str>,
+    /// Unchanged ones whose row was masked where it is, so that it has no hash yet.
+    pub rehashed: Vec<&'a Row<'a>>,
 }
 
 impl PageDiff<'_> {
@@ -49,6 +52,7 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
     let latest: HashMap<&str, usize, RandomState> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
     let stored = stored_hashes(db, target, latest.keys().copied().collect()).await?;
     let mut compared = PageDiff::default();
+    let mut masked = Vec::new();
     let counts = &mut compared.counts;
     for row in rows.iter().enumerate().filter(|(index, row)| latest[row.id] == *index).map(|(_, row)| row) {
         match stored.get(row.id) {
@@ -60,6 +64,10 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
                 counts.unchanged += 1;
                 counts.retyped += 1;
                 compared.retyped.push(row);
+                continue;
+            }
+            Some((COMPARED_BY_COLUMNS, false)) => {
+                masked.push(row);
                 continue;
             }
             Some((_, false)) => counts.updated += 1,
@@ -79,7 +87,35 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
         }
         compared.changed.push(row);
     }
+    let others = ids_that_differ(db, target, &masked).await?;
+    for row in masked {
+        if others.contains(row.id) {
+            compared.counts.updated += 1;
+            compared.changed.push(row);
+        } else {
+            compared.counts.unchanged += 1;
+            compared.rehashed.push(row);
+        }
+    }
     Ok(compared)
+}
+
+/// The ids of those rows that differ from what is stored in a column that is not ignored.
+async fn ids_that_differ(
+    db: &mut PgConnection,
+    target: Target<'_>,
+    rows: &[&Row<'_>],
+) -> Result<HashSet<String, RandomState>, StoreError> {
+    if rows.is_empty() {
+        return Ok(HashSet::default());
+    }
+    let by_column = RowsByColumn::of(target.columns, rows);
+    let sql = Sql::new("select difference.id, difference.column from (");
+    let sql = differences_sql(sql, target, &by_column).text(") as difference");
+    let found: Vec<(RecordId, ColumnName)> =
+        sql.query_as_with(by_column.arguments()?).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
+    let differs = |(_, ColumnName(column)): &(RecordId, ColumnName)| !target.is_ignored(column);
+    Ok(found.into_iter().filter(differs).map(|(RecordId(id), _)| id).collect())
 }
 
 /// Id to hash, and whether the row is marked as deleted.

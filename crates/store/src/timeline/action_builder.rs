@@ -352,6 +352,20 @@ impl Action {
         }
     }
 
+    /// That a record was forgotten, and nothing else of it.
+    pub(super) fn forgotten(object: &Object, id: &str) -> Action {
+        Action {
+            name: ActionKind::Deleted.name(object),
+            kind: ActionKind::Deleted,
+            first_seen: false,
+            record_id: id.to_owned(),
+            company_id: None,
+            end_user_id: None,
+            happened_at: None,
+            changes: None,
+        }
+    }
+
     /// What has no time of its own comes last: it was seen just now.
     fn order(&self) -> DateTime<Utc> {
         self.happened_at.unwrap_or(DateTime::<Utc>::MAX_UTC)
