@@ -30,7 +30,8 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /src/target/release/planhat-sync /usr/local/bin/
 # A user that owns no file in the image and writes nowhere.
 USER 65532:65532
-# Whether the daemon is running; /readyz reports what it cannot reach. It listens on loopback unless daemon.listen is set.
+# Whether the daemon is alive; /readyz reports what it cannot reach. It listens on loopback unless daemon.listen is set. Any other
+# command is healthy while it runs: `docker run … sync`.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=1m CMD ["planhat-sync", "health"]
 ENTRYPOINT ["planhat-sync"]
 CMD ["daemon"]

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use planhat_model::catalog::ColumnType;
+
+use crate::when::When;
 
 const AFTER_HELP: &str = "\
 Settings come from the defaults (config/default.toml, compiled in), a file, and environment variables:
@@ -67,7 +69,7 @@ pub enum Once {
     Sync(SyncArgs),
     /// Load history; resumes where an earlier backfill stopped, and pauses while a sync runs.
     Backfill(BackfillArgs),
-    /// Ask the daemon on this machine whether it is alive.
+    /// For health checks of containers: ask the daemon whether it is alive; where another command is at work instead, that is ok.
     Health,
     /// Send a test message to notify.webhook_url, and print the answer.
     Notify,
@@ -114,6 +116,9 @@ pub enum Once {
         /// text, numeric, boolean, timestamptz or jsonb.
         #[arg(value_name = "TYPE", value_parser = parse_kind)]
         kind: ColumnType,
+        /// Print how many values would fit, which would not, and what is locked meanwhile, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Erase records for good, so that no run stores them again; a dry run unless --yes is given.
     #[command(after_help = FORGET_HELP)]
@@ -157,7 +162,10 @@ pub struct BackfillArgs {
     pub objects: ObjectsArgs,
     #[command(flatten)]
     pub range: HistoryRangeArgs,
-    /// Leave out records that were still active on this day or later, as in 2022-01-01.
+    /// Load just the records that stored rows refer to and that are not stored, by their ids.
+    #[arg(long, conflicts_with_all = ["years", "since", "all", "until"])]
+    pub referenced: bool,
+    /// Leave out records that were created or still active on this day or later, as in 2022-01-01.
     #[arg(long, value_name = "DATE", value_parser = parse_date)]
     pub until: Option<DateTime<Utc>>,
     #[command(flatten)]
@@ -219,12 +227,15 @@ pub struct ActionsArgs {
     /// Only actions of this kind; separate several with commas.
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',', value_parser = ["created", "updated", "deleted", "restored"])]
     pub kinds: Vec<String>,
-    /// Only actions of the company with this id.
-    #[arg(long, value_name = "ID")]
+    /// Only actions of this company: its id, or its name or externalId (a part is enough, if no other company has it).
+    #[arg(long, value_name = "COMPANY")]
     pub company: Option<String>,
-    /// Only actions stored since a day (2024-01-31), an instant (2024-01-31T08:00:00Z), or within a duration (36h).
-    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
-    pub since: Option<DateTime<Utc>>,
+    /// Only actions of this end user: the id, or the name, email or externalId.
+    #[arg(long, value_name = "END_USER")]
+    pub end_user: Option<String>,
+    /// Only actions stored since then: yesterday, today, monday, "2 days ago", 36h, 2024-01-31, 2024-01-31T08:00:00Z; days begin in daemon.time_zone.
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<When>,
     /// How many actions to print.
     #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "follow")]
     pub limit: u32,
@@ -299,7 +310,7 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct HistoryRangeArgs {
-    /// Years to go back; the default is sync.history (4 years).
+    /// Years to go back; the default is sync.history (4 years), or objects.NAME.history.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
     pub years: Option<u32>,
     /// First day to load, as in 2024-01-31.
@@ -320,12 +331,4 @@ fn parse_date(text: &str) -> Result<DateTime<Utc>, String> {
         .and_then(|date| date.and_hms_opt(0, 0, 0))
         .map(|midnight| midnight.and_utc())
         .ok_or_else(|| "not a date like 2024-01-31".to_owned())
-}
-
-fn parse_when(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Ok(instant) = parse_date(text).or_else(|_| text.parse().map_err(|_| String::new())) {
-        return Ok(instant);
-    }
-    let ago = humantime::parse_duration(text).ok().and_then(|ago| Utc::now().checked_sub_signed(TimeDelta::from_std(ago).ok()?));
-    ago.ok_or_else(|| "not like 2024-01-31, 2024-01-31T08:00:00Z or 36h".to_owned())
 }

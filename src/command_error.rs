@@ -36,7 +36,7 @@ impl CommandError {
 
     pub fn on_one_line(&self) -> String {
         let hint = self.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-        format!("{:#}{hint}", self.error)
+        print::on_one_line(&format!("{:#}{hint}", self.error))
     }
 
     /// For the events; another run's lease is not announced.
@@ -52,16 +52,16 @@ impl CommandError {
 
     fn text(&self) -> String {
         let mut said = self.error.to_string();
-        let mut text = format!("error: {said}");
+        let mut text = format!("error: {}", print::on_one_line(&said));
         for cause in self.error.chain().skip(1).map(ToString::to_string) {
             // Some libraries repeat the cause in the message above it.
             if !said.ends_with(&cause) {
-                text.push_str(&format!("\n  Caused by: {cause}"));
+                text.push_str(&format!("\n  Caused by: {}", print::on_one_line(&cause)));
             }
             said = cause;
         }
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("\nhint: {hint}"));
+            text.push_str(&format!("\nhint: {}", print::on_one_line(hint)));
         }
         text
     }
@@ -126,7 +126,11 @@ mod tests {
         check(run::RunError::Unproven { schema: schema(), source: Some(unauthorized()) }, exit::TOKEN_REFUSED, Some("API_TOKEN"));
         check(run::RunError::Unproven { schema: schema(), source: None }, exit::FAILED, None);
         check(run::RunError::Stopped, exit::FAILED, None);
-        check(run::RunError::Store(store::StoreError::NoPostgresUrl), exit::CONFIGURATION, Some("postgres://"));
+        check(
+            run::RunError::Store(store::StoreError::BadUrl { source: store::ConnectionUrlError::NoScheme }),
+            exit::CONFIGURATION,
+            Some("postgres://"),
+        );
         let source = store::StoreError::UnknownValue { column: "status", value: "odd".to_owned() };
         let status = store::RunStatus::Succeeded;
         check(

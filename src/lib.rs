@@ -4,7 +4,7 @@
 //! ```text
 //! API -> page -> record -> row -> table -> action -> event
 //!
-//! main, cli, config, signals                 the rim: what is typed and set
+//! main, cli, when, config, signals           the rim: what is typed and set
 //! telemetry, log_lines                       the log, and what a line of it looks like
 //! commands | daemon                          what each command prints; what stays up and runs on a schedule
 //! workspace, command_error, print            what both need: from settings to client and store; errors and exit codes; the terminal
@@ -36,5 +36,6 @@ pub mod run;
 pub mod schedule;
 pub mod signals;
 pub mod telemetry;
+pub mod when;
 pub mod workspace;
 pub mod workspace_status;

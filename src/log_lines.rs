@@ -10,14 +10,69 @@
 use std::fmt;
 
 use chrono::{SecondsFormat, Utc};
+use planhat_model::printable::{in_json, on_one_line};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
+
+/// The fields of an event or a span as text, `what happened wait_ms=250 error=…`, on one line whatever is in them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TextFields;
+
+impl<'w> FormatFields<'w> for TextFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut written = WrittenFields { writer, is_first: true, result: Ok(()) };
+        fields.record(&mut written);
+        written.result
+    }
+}
+
+struct WrittenFields<'w> {
+    writer: Writer<'w>,
+    is_first: bool,
+    result: fmt::Result,
+}
+
+impl WrittenFields<'_> {
+    fn write(&mut self, field: &Field, value: &str) -> fmt::Result {
+        let (name, value) = (field.name(), on_one_line(value));
+        if name.starts_with("log.") {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.writer.write_char(' ')?;
+        }
+        let name = name.strip_prefix("r#").unwrap_or(name);
+        match (name, self.writer.has_ansi_escapes()) {
+            ("message", _) => self.writer.write_str(&value),
+            (_, false) => write!(self.writer, "{name}={value}"),
+            (_, true) => write!(self.writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{value}"),
+        }
+    }
+}
+
+impl Visit for WrittenFields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        // In quotes, as it may have blanks.
+        if field.name() == "message" {
+            self.record_debug(field, &format_args!("{value}"))
+        } else {
+            self.record_debug(field, &value)
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if self.result.is_ok() {
+            self.result = self.write(field, &format!("{value:?}"));
+        }
+    }
+}
 
 /// `2026-01-03T03:00:07Z  WARN asking /nps again error=… wait_ms=500 workspace=planhat run_id=7 object=nps`
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +148,7 @@ where
             fields: of_event.fields,
             target: of_event.target.as_deref().unwrap_or(event.metadata().target()),
         };
-        writeln!(writer, "{}", serde_json::to_string(&line).map_err(|_| fmt::Error)?)
+        writeln!(writer, "{}", in_json(&serde_json::to_string(&line).map_err(|_| fmt::Error)?))
     }
 }
 
@@ -186,7 +241,8 @@ mod tests {
     fn a_line_of_text_has_what_happened_first_and_where_behind_it() {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let lines = layer().with_ansi(false).with_writer(move || writer.clone()).event_format(TextLines { with_time: false });
+        let lines = layer().with_ansi(false).with_writer(move || writer.clone()).fmt_fields(TextFields);
+        let lines = lines.event_format(TextLines { with_time: false });
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), something_happens);
         assert_eq!(buffer.text(), " WARN asking again wait_ms=250 error=no answer command=sync run_id=7 object=nps\n");
     }
@@ -206,6 +262,29 @@ mod tests {
             "target": module_path!(),
         });
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn nothing_in_a_field_of_an_event_or_a_span_breaks_its_line_or_reaches_a_terminal_raw() {
+        const ODD: &str = "\u{1b}[2J\nWARN forged\u{9b}\u{202e}";
+        let odd_things_happen = || {
+            let _object = error_span!("object", object = %ODD, said = ODD).entered();
+            warn!(error = %ODD, reason = ODD, debug = ?ODD, "no answer: {ODD}");
+        };
+        let (text, json) = (Buffer::default(), Buffer::default());
+        let (for_text, for_json) = (text.clone(), json.clone());
+        let lines = layer().with_ansi(false).with_writer(move || for_text.clone()).fmt_fields(TextFields);
+        let lines = lines.event_format(TextLines { with_time: false });
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), odd_things_happen);
+        let lines = layer().json().with_writer(move || for_json.clone()).map_event_format(|_| JsonLines);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), odd_things_happen);
+        for written in [text.text(), json.text()] {
+            let (line, rest) = written.split_once('\n').unwrap();
+            assert!(rest.is_empty() && !line.chars().any(planhat_model::printable::acts), "{written}");
+        }
+        assert!(text.text().contains(r"no answer: \u{1b}[2J\nWARN forged\u{9b}\u{202e} error=\u{1b}[2J"), "{}", text.text());
+        let line: Value = serde_json::from_str(&json.text()).unwrap();
+        assert_eq!((&line["fields"]["error"], &line["fields"]["object"]), (&ODD.into(), &ODD.into()));
     }
 
     #[test]

@@ -10,8 +10,9 @@ use std::sync::OnceLock;
 use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, Utc};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width};
 use planhat_model::error::exit_code as exit;
+use planhat_model::printable;
 use serde::Serialize;
 
 use crate::telemetry::{self, Urgency};
@@ -19,16 +20,25 @@ use crate::telemetry::{self, Urgency};
 /// Why the first result that could not be written was not.
 static FIRST_WRITE_ERROR: OnceLock<io::Error> = OnceLock::new();
 
-/// A result.
+/// A result. Whatever a terminal would act on is shown as an escape, but for the ends of lines.
 pub(crate) fn to_stdout(text: &str) {
     // An error is remembered, and reported when the process ends.
     let _ = write_to_stdout(&format!("{text}\n"));
 }
 
-/// Writes results and flushes them.
+/// Writes results in the same way and flushes them.
 pub(crate) fn write_to_stdout(lines: &str) -> io::Result<()> {
+    write_as_it_is(&printable::in_lines(lines))
+}
+
+/// A file that is ours to the last character, such as the completions for a shell.
+pub(crate) fn own_file_to_stdout(text: &str) {
+    let _ = write_as_it_is(&format!("{text}\n"));
+}
+
+fn write_as_it_is(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.inspect_err(|error| record_write_error(copy_of(error)))
 }
 
@@ -57,6 +67,7 @@ pub fn final_exit_code(code: ExitCode) -> ExitCode {
 
 /// Writes to stderr, for a terminal or, with a priority, for the journal.
 pub(crate) fn to_stderr(text: &str) {
+    let text = &*printable::in_lines(text);
     let urgency = if text.starts_with("error") { Urgency::Error } else { Urgency::Note };
     let text = if telemetry::stderr_is_the_journal() { telemetry::for_journal(urgency, text) } else { format!("{text}\n") };
     // If stderr cannot be written, there is nowhere else to report it.
@@ -64,7 +75,7 @@ pub(crate) fn to_stderr(text: &str) {
 }
 
 pub(crate) fn json(value: &impl Serialize) -> Result<(), anyhow::Error> {
-    to_stdout(&serde_json::to_string_pretty(value)?);
+    to_stdout(&printable::in_json(&serde_json::to_string_pretty(value)?));
     Ok(())
 }
 
@@ -78,29 +89,66 @@ where
     for row in rows {
         table.add_row(row.into_iter().enumerate().map(|(index, text)| {
             let alignment = if index < text_columns { CellAlignment::Left } else { CellAlignment::Right };
-            Cell::new(text).set_alignment(alignment)
+            Cell::new(on_one_line(&text)).set_alignment(alignment)
         }));
     }
     table.trim_fmt()
 }
 
-/// What needs attention, on stdout.
-pub(crate) fn red(text: &str) -> String {
+/// A table that people read: it fits the terminal, in which texts are wrapped, and end with `…` after so many lines. A width that is
+/// given counts instead; where there is neither, nothing is wrapped or cut.
+pub(crate) fn table_to_read<R>(
+    header: &[&str],
+    rows: impl IntoIterator<Item = R>,
+    most_lines: usize,
+    width: Option<u16>,
+) -> String
+where
+    R: IntoIterator<Item = String>,
+{
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_truncation_indicator("…");
+    table.set_header(header);
+    if let Some(width) = width {
+        table.set_width(width);
+    }
+    let is_cut = table.width().is_some();
+    // The first column, a time, has its width, the last one what is left: those between must not take it.
+    let between = table.column_iter_mut().rev().skip(1).rev().enumerate();
+    between.for_each(|(index, column)| {
+        let quarter = ColumnConstraint::UpperBoundary(Width::Percentage(25));
+        column.set_constraint(if index == 0 { ColumnConstraint::ContentWidth } else { quarter });
+    });
+    for row in rows {
+        let mut row = Row::from(row.into_iter().map(|text| Cell::new(on_one_line(&text))).collect::<Vec<_>>());
+        if is_cut {
+            row.max_height(most_lines);
+        }
+        table.add_row(row);
+    }
+    table.trim_fmt()
+}
+
+/// A line that needs attention.
+pub(crate) fn in_red_to_stdout(line: &str) {
     const RED: Style = AnsiColor::Red.on_default();
-    if telemetry::takes_colour(&io::stdout()) { format!("{RED}{text}{RED:#}") } else { text.to_owned() }
+    let line = printable::on_one_line(line);
+    let line = if telemetry::takes_colour(&io::stdout()) { format!("{RED}{line}{RED:#}\n") } else { format!("{line}\n") };
+    let _ = write_as_it_is(&line);
 }
 
 /// Text from Planhat or PostgreSQL, for a terminal: on one line, without characters that move the cursor or reverse text.
 pub(crate) fn on_one_line(text: &str) -> String {
-    let is_unsafe = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_unsafe(c) { line.extend(c.escape_default()) } else { line.push(c) }
+    printable::on_one_line(text).into_owned()
+}
+
+/// The same, and not longer than this.
+pub(crate) fn shortened(text: &str, characters: usize) -> String {
+    let line = printable::on_one_line(text);
+    match line.char_indices().nth(characters) {
+        None => line.into_owned(),
+        Some((cut, _)) => format!("{}…", &line[..cut]),
     }
-    line
 }
 
 pub(crate) fn instant(instant: DateTime<Utc>) -> String {
@@ -113,12 +161,12 @@ pub(crate) fn seconds(seconds: f64) -> String {
 
 /// A hint, indented beneath what it is for, on a line of its own.
 pub(crate) fn hint(hint: Option<&str>) -> String {
-    hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default()
+    hint.map(|hint| format!("\n  hint: {}", on_one_line(hint))).unwrap_or_default()
 }
 
 /// Why a run was not good, indented beneath it.
 pub(crate) fn why(reason: Option<&str>, of_reason: Option<&str>) -> String {
-    reason.map(|reason| format!("\n  {reason}")).unwrap_or_default() + &hint(of_reason)
+    reason.map(|reason| format!("\n  {}", on_one_line(reason))).unwrap_or_default() + &hint(of_reason)
 }
 
 /// Whether the reason of a run is that of one of its objects, and so is shown there.
@@ -131,7 +179,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_from_planhat_or_the_database_cannot_break_the_line_or_change_the_colour_of_the_output() {
-        assert_eq!(on_one_line("\u{1b}[31mRed\r\n\u{9b}2J\u{202e}x é ✓"), "\\u{1b}[31mRed\\r\\n\\u{9b}2J\\u{202e}x é ✓");
+    fn a_text_is_cut_by_characters_after_it_was_made_printable() {
+        assert_eq!((shortened("éééé", 4), shortened("éééé", 3)), ("éééé".to_owned(), "ééé…".to_owned()));
+        assert_eq!(shortened("\u{1b}[31m", 6), "\\u{1b}…");
+    }
+
+    #[test]
+    fn a_cell_of_a_table_stays_on_its_line() {
+        let table = table(&["name"], 1, [["a\n│ forged │\u{9b}2J".to_owned()]]);
+        assert_eq!(table.lines().count(), 5, "{table}");
+        assert!(table.contains("a\\n│ forged │\\u{9b}2J"), "{table}");
     }
 }

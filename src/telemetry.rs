@@ -19,7 +19,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogFormat, LogSettings};
-use crate::log_lines::{JsonLines, TextLines};
+use crate::log_lines::{JsonLines, TextFields, TextLines};
 
 /// Starts logging for the whole process. `rust_log` is the customary variable; a journal knows the time itself.
 pub fn start(log: &LogSettings, rust_log: Option<&str>) -> Result<(), TryInitError> {
@@ -35,7 +35,7 @@ pub fn start(log: &LogSettings, rust_log: Option<&str>) -> Result<(), TryInitErr
     let to_journal = stderr_is_the_journal();
     match log.format {
         LogFormat::Text => {
-            let lines = layer().with_writer(|| BesideBars).with_ansi(takes_colour(&io::stderr()));
+            let lines = layer().with_writer(|| BesideBars).with_ansi(takes_colour(&io::stderr())).fmt_fields(TextFields);
             let format = TextLines { with_time: !to_journal };
             if to_journal {
                 registry.with(lines.event_format(ForJournal(format))).try_init()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use planhat_store::{MisfitColumn, ObjectState, PastRun, WorkspaceOverview};
+use planhat_store::{MisfitColumn, MissingReferences, ObjectState, PastRun, WorkspaceOverview};
 use serde::Serialize;
 
 use crate::freshness::{Freshness, FreshnessState};
@@ -21,9 +21,20 @@ pub struct Status {
     pub quarantine: BTreeMap<String, i64>,
     /// Columns with values of another type.
     pub misfits: Vec<MisfitColumn>,
+    /// Rows that refer to records that are not stored, by property, as they were counted last.
+    pub missing_references: Vec<ReferenceLine>,
     /// What was stored before its privacy rules; only where somebody has looked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unmasked: Vec<Unmasked>,
+}
+
+/// One property that refers to records of another object.
+#[derive(Debug, Serialize)]
+pub struct ReferenceLine {
+    #[serde(flatten)]
+    pub counted: MissingReferences,
+    /// Whether the other object is synced; otherwise none of its records can be expected.
+    pub refers_to_synced: bool,
 }
 
 /// What of an object is stored from before its privacy rules.
@@ -50,7 +61,7 @@ pub struct ObjectLine {
 
 impl Status {
     pub fn of(objects: &[&'static str], overview: WorkspaceOverview, now: DateTime<Utc>, stale_after: Duration) -> Status {
-        let WorkspaceOverview { latest_run, objects: mut states, mut quarantine, mut misfits } = overview;
+        let WorkspaceOverview { latest_run, objects: mut states, mut quarantine, mut misfits, missing_references } = overview;
         let freshness = Freshness::of(objects.iter().copied(), &states, now, stale_after);
         let lines: Vec<ObjectLine> = freshness
             .objects()
@@ -61,8 +72,24 @@ impl Status {
             .collect();
         quarantine.retain(|object, _| objects.contains(&object.as_str()));
         misfits.retain(|misfit| objects.contains(&misfit.object.as_str()));
+        let is_synced = |object: &str| {
+            let line = lines.iter().find(|line| line.object == object);
+            line.is_some_and(|line| !matches!(line.state, FreshnessState::Skipped | FreshnessState::NeverSynced))
+        };
+        let of_objects = missing_references.into_iter().filter(|missing| objects.contains(&missing.object.as_str()));
+        let missing_references =
+            of_objects.map(|counted| ReferenceLine { refers_to_synced: is_synced(&counted.refers_to), counted }).collect();
         let headline = headline(latest_run.is_some(), &lines, stale_after);
-        Status { fresh: freshness.is_fresh(), headline, latest_run, objects: lines, quarantine, misfits, unmasked: Vec::new() }
+        Status {
+            fresh: freshness.is_fresh(),
+            headline,
+            latest_run,
+            objects: lines,
+            quarantine,
+            misfits,
+            missing_references,
+            unmasked: Vec::new(),
+        }
     }
 
     /// Whether a person should look, though the data may be fresh.

@@ -64,7 +64,7 @@ impl BenchDatabase {
     pub(crate) fn copy(&self) -> Result<Copied> {
         let folder = tempfile::tempdir()?;
         let tables = self.psql(
-            "select relname from pg_class where relnamespace = 'planhat'::regnamespace and relkind = 'r' and relname <> 'actions'",
+            "select relname from pg_class where relnamespace = 'planhat'::regnamespace and relkind = 'r' and relname not in ('actions', 'keys')",
         )?;
         let tables: Vec<&str> = tables.lines().collect();
         let for_each = |statement: &dyn Fn(&str, &str) -> String| {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use chrono::Utc;
 use futures_util::StreamExt;
 use planhat_api::{ApiError as PlanhatError, Client};
-use planhat_model::catalog::Object;
+use planhat_model::catalog::{self, ByObject, Object};
 use planhat_model::error::{Chain, ErrorKind, exit_code as exit};
-use planhat_model::flatten::Columns;
+use planhat_model::flatten::{Columns, Declared};
 use planhat_model::record::Origin;
-use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Store};
+use planhat_model::rules::{NamedField, folded, named};
+use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, MissingGrant, Privileges, Store, Writable};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -71,13 +72,15 @@ impl Finding {
 
 pub(super) async fn check(workspace: &Workspace, output: OutputArgs) -> Result<ExitCode, CommandError> {
     let mut findings = vec![Finding::ok("planhat-sync", concat!("version ", env!("CARGO_PKG_VERSION")))];
-    let (planhat, mut database) = tokio::join!(check_planhat(workspace), check_database(workspace));
+    let (planhat, (mut database, columns), declared) =
+        tokio::join!(check_planhat(workspace), check_database(workspace), declared_fields(workspace));
     // Why nothing could be asked of Planhat has been said then.
     if !planhat.iter().any(|finding| finding.verdict == CheckLevel::Ok) {
         database.retain(|finding| finding.subject != WORKSPACE);
     }
     findings.extend(planhat);
     findings.extend(database);
+    findings.extend(check_names_in_rules(&workspace.settings, &declared, &columns));
     findings.extend(check_settings(&workspace.settings));
     if output.json {
         print::json(&findings)?;
@@ -88,7 +91,7 @@ pub(super) async fn check(workspace: &Workspace, output: OutputArgs) -> Result<E
                 CheckLevel::Warn => "warn",
                 CheckLevel::Fail => "fail",
             };
-            print::to_stdout(&format!("{verdict:<5} {subject:<14} {text}"));
+            print::to_stdout(&format!("{verdict:<5} {subject:<14} {}", print::on_one_line(text)));
         }
     }
     Ok(ExitCode::from(findings.iter().map(|finding| finding.code).find(|code| *code != exit::SUCCESS).unwrap_or(exit::SUCCESS)))
@@ -113,7 +116,7 @@ async fn check_planhat(workspace: &Workspace) -> Vec<Finding> {
                 return vec![Finding::fail("token", with_hint(&error), exit::TOKEN_REFUSED)];
             }
             // What fails to connect once would for every object.
-            Err(error) if readable == 0 && error.kind() == ErrorKind::NotConnected => {
+            Err(error) if readable == 0 && error.kind().is_no_way_to_planhat() => {
                 return vec![Finding::fail("Planhat", with_hint(&error), exit::FAILED)];
             }
             Err(error @ PlanhatError::AccessDenied { .. }) => Finding::warn(object.name, with_hint(&error)),
@@ -138,15 +141,17 @@ async fn read_one(client: &Client, object: &'static Object) -> Result<(), Planha
     client.for_object(object).list(&[("limit", "1".to_owned())]).await.map(|_| ())
 }
 
-async fn check_database(workspace: &Workspace) -> Vec<Finding> {
+/// What is found of the database, and the columns of the objects that the settings have rules for.
+async fn check_database(workspace: &Workspace) -> (Vec<Finding>, ByObject<Columns>) {
+    let without_columns = |finding| (vec![finding], ByObject::new());
     if let Some(text) = workspace.no_database_yet() {
-        return vec![Finding::warn("database", text)];
+        return without_columns(Finding::warn("database", text));
     }
-    let time_limit = if workspace.settings.database.url.is_some() { CONNECT_TIMEOUT } else { START_TIMEOUT };
+    let time_limit = if workspace.settings.database.is_embedded() { START_TIMEOUT } else { CONNECT_TIMEOUT };
     let store = match timeout(time_limit, workspace.open_store()).await {
         Ok(Ok(store)) => store,
-        Ok(Err(failure)) => return vec![Finding::fail("database", failure.on_one_line(), failure.code)],
-        Err(_) => return vec![unresponsive(time_limit)],
+        Ok(Err(failure)) => return without_columns(Finding::fail("database", failure.on_one_line(), failure.code)),
+        Err(_) => return without_columns(unresponsive(time_limit)),
     };
     let findings = timeout(ANSWER_TIMEOUT, check_store(&store, workspace)).await;
     let _ = timeout(CLOSE_TIMEOUT, store.close()).await;
@@ -154,9 +159,9 @@ async fn check_database(workspace: &Workspace) -> Vec<Finding> {
         Ok(Ok(findings)) => findings,
         Ok(Err(error)) => {
             let failure = CommandError::from(error);
-            vec![Finding::fail("database", failure.on_one_line(), failure.code)]
+            without_columns(Finding::fail("database", failure.on_one_line(), failure.code))
         }
-        Err(_) => vec![unresponsive(ANSWER_TIMEOUT)],
+        Err(_) => without_columns(unresponsive(ANSWER_TIMEOUT)),
     }
 }
 
@@ -168,15 +173,12 @@ fn unresponsive(time_limit: Duration) -> Finding {
     Finding::fail("database", text, exit::DATABASE)
 }
 
-async fn check_store(store: &Store, workspace: &Workspace) -> Result<Vec<Finding>, store::StoreError> {
+async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Finding>, ByObject<Columns>), store::StoreError> {
     let (schema, settings) = (&store.schema, &workspace.settings);
     let health = store
         .read_only(async |db| store::check_requirements(db, schema, &settings.planhat.objects, settings.actions.enabled).await)
         .await?;
-    let place = match settings.database.url {
-        Some(_) => store.database_location(),
-        None => format!("embedded, in {}", settings.database.data_dir.display()),
-    };
+    let place = if settings.database.is_embedded() { settings.database.location() } else { store.database_location() };
     let mut findings = vec![if health.version_is_supported {
         Finding::ok("database", format!("PostgreSQL {}, {place}", health.version))
     } else {
@@ -186,7 +188,11 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<Vec<Finding
     findings.push(check_connection(store).await);
     findings.extend(faults_of(&health));
     let is_set_up = store.is_set_up().await;
-    let misspelt = misspelt(store, settings, matches!(is_set_up, Ok(true))).await.unwrap_or_default();
+    let has_tables = matches!(is_set_up, Ok(true));
+    let columns = match is_set_up {
+        Ok(true) => columns_with_rules(store, settings).await.unwrap_or_default(),
+        _ => ByObject::new(),
+    };
     let from_before_rules = match &is_set_up {
         Ok(true) => unmasked(store, settings).await.unwrap_or_default(),
         Ok(false) | Err(_) => Vec::new(),
@@ -196,21 +202,20 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<Vec<Finding
         Ok(is_set_up) => check_workspace(workspace, store, *is_set_up).await,
         Err(_) => None,
     };
-    findings.push(tables(store, is_set_up).await);
+    // Tables that may not be read are named with the privileges.
+    if !matches!(&is_set_up, Err(error) if error.kind() == ErrorKind::PrivilegeMissing) {
+        findings.push(tables(store, is_set_up).await);
+    }
     findings.extend(workspace);
     for taken in health.names_taken {
         let failure = CommandError::from(taken);
         findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
     }
-    if health.missing_grants.is_empty() {
-        findings.push(Finding::ok("privileges", format!("can write schemas {schema} and planhat_sync")));
-    }
-    findings.extend(misspelt);
+    findings.extend(names_taken_from_joins(store, has_tables).await.unwrap_or_default());
     findings.extend(from_before_rules);
-    for grant in &health.missing_grants {
-        findings.push(Finding::fail("privileges", format!("missing; ask an administrator to run: {grant};"), exit::DATABASE));
-    }
-    Ok(findings)
+    findings.extend(privileges(&health.privileges, schema));
+    findings.extend(check_readers(store).await?);
+    Ok((findings, columns))
 }
 
 fn faults_of(health: &DatabaseRequirements) -> Vec<Finding> {
@@ -219,10 +224,38 @@ fn faults_of(health: &DatabaseRequirements) -> Vec<Finding> {
         let text = format!("the database is encoded in {}; create one with encoding 'UTF8'", health.encoding);
         findings.push(Finding::fail("database", text, exit::DATABASE));
     }
-    if health.is_read_only {
-        findings.push(Finding::fail("database", "is read-only; name the primary in DATABASE_URL", exit::DATABASE));
-    }
+    let read_only = match health.writable {
+        Writable::Yes => return findings,
+        Writable::Replica => {
+            "is a read-only replica: status, runs, actions, schema and quarantine list work here; for everything else, name the \
+             primary in DATABASE_URL"
+        }
+        Writable::ByDefaultNot => {
+            "is read-only, since default_transaction_read_only is on (some providers turn it on when the disk is full); have it \
+             turned off, or name another server in DATABASE_URL"
+        }
+    };
+    findings.push(Finding::fail("database", read_only, exit::DATABASE));
     findings
+}
+
+/// What the role in DATABASE_URL may do. One that only reads cannot sync, so that a check of it fails; it is no list of what a
+/// sync lacks.
+fn privileges(privileges: &Privileges, schema: &str) -> Vec<Finding> {
+    let missing =
+        |grant: &String| Finding::fail("privileges", format!("missing; ask an administrator to run: {grant};"), exit::DATABASE);
+    match privileges {
+        Privileges::Complete => vec![Finding::ok("privileges", format!("can write schemas {schema} and planhat_sync"))],
+        Privileges::Missing(grants) => grants.iter().map(missing).collect(),
+        Privileges::ReadOnly { role, owner, membership } => {
+            let or_join = membership.as_ref().map(|grant| format!(", or a member of it: {grant};")).unwrap_or_default();
+            let text = format!(
+                "role {role} can read: status, runs, actions, schema, quarantine list and sync --dry-run work; everything else \
+                 needs {owner}, the role that owns the tables{or_join}"
+            );
+            vec![Finding::fail("privileges", text, exit::DATABASE)]
+        }
+    }
 }
 
 /// Whether somebody between here and the server could read, or pose as it.
@@ -277,10 +310,55 @@ async fn tables(store: &Store, is_set_up: Result<bool, store::StoreError>) -> Fi
     }
 }
 
+/// What the user has given the name of what joins need: columns, and the table of keys.
+async fn names_taken_from_joins(store: &Store, has_tables: bool) -> Result<Vec<Finding>, store::StoreError> {
+    let mut findings = Vec::new();
+    if let Err(taken @ store::StoreError::NameTaken { .. }) =
+        store.read_only(async |db| store::keys_table_exists(db, &store.schema).await).await
+    {
+        findings
+            .push(Finding::warn("tables", format!("{taken}, which leaves it alone; rename it, and the next sync makes its own")));
+    }
+    for object in catalog::OBJECTS.iter().filter(|_| has_tables) {
+        let taken = store.read_only(async |db| {
+            let columns = store::load_columns(&mut *db, &store.schema, object).await?;
+            if columns.is_empty() {
+                return Ok(Vec::new());
+            }
+            store::join_columns_there(db, &store.schema, object, &columns).await.map(|(_, taken)| taken)
+        });
+        findings.extend(taken.await?.into_iter().map(|name| {
+            let text = format!(
+                "{}.{} has a column {name} that planhat-sync has not made and leaves alone; rename it, and the next sync makes its own",
+                store.schema, object.name
+            );
+            Finding::warn("tables", text)
+        }));
+    }
+    Ok(findings)
+}
+
+/// Whether the roles that should read may do so.
+async fn check_readers(store: &Store) -> Result<Vec<Finding>, store::StoreError> {
+    let missing = store.read_only(async |db| store::missing_grants(db, &store.schema, &store.readers).await).await?;
+    let finding = |MissingGrant { statement, obstacle }: MissingGrant| match obstacle {
+        Some(obstacle) => {
+            Finding::warn("readers", format!("{obstacle}; create it, or take it out of database.grant_select_to: {statement}"))
+        }
+        None => Finding::warn("readers", format!("missing, and granted by the next sync if it may: {statement}")),
+    };
+    Ok(match missing.is_empty() {
+        true if store.readers.is_empty() => Vec::new(),
+        true => vec![Finding::ok("readers", format!("{} can read the data", store.readers.join(", ")))],
+        false => missing.into_iter().map(finding).collect(),
+    })
+}
+
 /// What works and should not be so.
 fn check_settings(settings: &Settings) -> Vec<Finding> {
     let warnings = settings.warnings(Utc::now()).into_iter();
     let mut findings: Vec<_> = warnings.map(|(key, doubt)| Finding::warn("settings", format!("{key} {doubt}"))).collect();
+    findings.extend(settings.secret_files.doubts.iter().map(|doubt| Finding::warn("settings", doubt.as_str())));
     findings.extend(settings.secret_files.open_to_others().map(|path| {
         let path = path.display();
         Finding::warn("secrets", format!("{path} can be read by other users of this machine; run `chmod 600 {path}`"))
@@ -317,31 +395,97 @@ async fn check_workspace(workspace: &Workspace, store: &Store, is_set_up: bool) 
     })
 }
 
-/// Names in the rules for objects that nothing is known by, where something similar is: a rule for a misspelt name is none.
-async fn misspelt(store: &Store, settings: &Settings, has_tables: bool) -> Result<Vec<Finding>, store::StoreError> {
-    let columns_of = async |object: &Object| match has_tables {
-        true => store.read_only(async |db| store::load_columns(db, &store.schema, object).await).await,
-        false => Ok(Columns::default()),
-    };
+/// The columns of the objects whose properties the settings name.
+async fn columns_with_rules(store: &Store, settings: &Settings) -> Result<ByObject<Columns>, store::StoreError> {
+    let mut columns = ByObject::new();
+    for (_, object, _) in settings.names_of_properties() {
+        if !columns.contains_key(object.name) {
+            let of_object = store.read_only(async |db| store::load_columns(db, &store.schema, object).await).await?;
+            columns.insert(object.name, of_object);
+        }
+    }
+    Ok(columns)
+}
+
+/// The declarations of custom fields, if the settings name properties and the token may read them.
+async fn declared_fields(workspace: &Workspace) -> Option<Declared> {
+    workspace.settings.names_of_properties().next()?;
+    let client = workspace.client_without_retries().ok()?.for_object(catalog::object("customfields")?);
+    let read = run::read_declarations(&client, workspace.limits().pages);
+    match timeout(ANSWER_TIMEOUT, read).await {
+        Ok((records, None)) => Some(Declared::from_records(&records)),
+        _ => None,
+    }
+}
+
+/// Names in the rules for objects that mean nothing in this workspace, or not all that they seem to: a rule for a misspelt
+/// name is none.
+fn check_names_in_rules(settings: &Settings, declared: &Option<Declared>, columns: &ByObject<Columns>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (setting, object, name) in settings.names_of_properties() {
-        let (origin, bare) = name.strip_prefix("custom.").map_or((Origin::Property, name), |field| (Origin::Custom, field));
-        if name == "custom" || name == "custom.*" {
+        let (origin, bare) = match named(name) {
+            NamedField::AllCustom => continue,
+            NamedField::Custom(field) => (Origin::Custom, field),
+            NamedField::Property(property) => (Origin::Property, property),
+        };
+        let known = names_known(object, origin, declared.as_ref(), columns.get(object.name));
+        if let Some(doubt) = doubt_of(&bare, origin, &known) {
+            findings.push(Finding::warn("settings", format!("{setting} names {name:?}, {doubt}")));
             continue;
         }
-        let columns = columns_of(object).await?;
-        let stored = columns.iter().filter(|column| column.origin == origin).map(|column| column.planhat_name.as_str());
-        let documented = object.documented().filter(|_| origin == Origin::Property);
-        let mut known: Vec<&str> = documented.collect();
-        known.extend(stored);
-        let renamed = object.renamed.iter().find(|(_, clearer)| *clearer == bare).map(|(planhat, _)| *planhat);
-        let in_other_case = known.iter().find(|known| known.to_lowercase() == bare.to_lowercase()).copied();
-        let meant = renamed.or(in_other_case).or_else(|| nearest(bare, known.iter().copied()));
-        if let Some(meant) = meant.filter(|_| !known.contains(&bare)) {
-            let meant = format!("{}{meant}", if origin == Origin::Custom { "custom." } else { "" });
-            let text = format!("{setting} names {name:?}, which is neither documented nor stored; did you mean {meant:?}?");
+        let all_named: Vec<NamedField> =
+            settings.names_of_properties().filter(|(_, of, _)| of.name == object.name).map(|(.., name)| named(name)).collect();
+        let is_named =
+            |field: &str| all_named.contains(&NamedField::AllCustom) || all_named.contains(&named(&full(origin, field)));
+        let twin = known.iter().find(|field| is_case_twin(field, &bare) && !is_named(field));
+        if let Some(twin) = twin {
+            let text =
+                format!("{setting} names {name:?}, but not {:?}, which differs in upper and lower case only", full(origin, twin));
             findings.push(Finding::warn("settings", text));
         }
     }
-    Ok(findings)
+    findings
+}
+
+/// The names of the properties or custom fields of an object as far as they are documented, declared or stored.
+fn names_known<'a>(
+    object: &'static Object,
+    origin: Origin,
+    declared: Option<&'a Declared>,
+    columns: Option<&'a Columns>,
+) -> Vec<&'a str> {
+    let mut known: Vec<&str> = match origin {
+        Origin::Property => object.documented().map(|(property, _)| property).collect(),
+        Origin::Custom => declared.into_iter().flat_map(|declared| declared.custom_fields_of(object)).collect(),
+    };
+    let stored = columns.into_iter().flat_map(Columns::iter).filter(|column| column.origin == origin);
+    known.extend(stored.map(|column| column.planhat_name.as_str()));
+    known
+}
+
+/// Why a name may be a mistake, if none of those that are known looks like it.
+fn doubt_of(bare: &str, origin: Origin, known: &[&str]) -> Option<String> {
+    // Of custom fields nothing may be known yet.
+    if known.is_empty() || known.iter().any(|known| folded(known) == bare) {
+        return None;
+    }
+    let renamed = catalog::renamed_to(bare).filter(|property| origin == Origin::Property && known.contains(property));
+    let in_other_case = known.iter().find(|known| is_case_twin(known, bare)).copied();
+    let meant = renamed.or(in_other_case).or_else(|| nearest(bare, known.iter().copied()));
+    Some(match meant {
+        Some(meant) => {
+            format!("which is neither documented, declared nor stored; did you mean {:?}?", full(origin, meant))
+        }
+        None => "which is neither documented, declared nor stored; should a record have it, the rule holds".to_owned(),
+    })
+}
+
+fn is_case_twin(name: &str, other: &str) -> bool {
+    let name = folded(name);
+    name != other && name.to_lowercase() == other.to_lowercase()
+}
+
+/// As the settings name it.
+fn full(origin: Origin, name: &str) -> String {
+    format!("{}{name}", if origin == Origin::Custom { "custom." } else { "" })
 }

@@ -11,6 +11,6 @@ use crate::print;
 pub(super) fn completions(shell: Shell) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "planhat-sync", &mut script);
-    print::to_stdout(String::from_utf8_lossy(&script).trim_end());
+    print::own_file_to_stdout(String::from_utf8_lossy(&script).trim_end());
     ExitCode::SUCCESS
 }

@@ -95,14 +95,13 @@ async fn show(simulator: &Simulator, workspace: &Workspace, store: &Store, stop:
         "\n$ psql -c 'select … from planhat.companies where _run_id = 2'      # just these two companies were written",
     );
     print::to_stdout(&companies(workspace, store, " where _run_id = 2").await?);
-    print::to_stdout(&format!(
+    print::to_stdout(
         "\nThe demo is over; its data has been deleted. For your own workspace:\n\n  \
          export PLANHAT_API_TOKEN=…        # of a private app in Planhat, with read access\n  \
          export DATABASE_URL=postgres://user:password@host:5432/database    # or leave it out for the embedded one\n  \
          planhat-sync check                # prints what is missing\n  \
-         planhat-sync sync                 # the first time up to {} years of history, then what changed",
-        workspace.settings.sync.history.as_secs() / (365 * 86_400),
-    ));
+         planhat-sync sync                 # the first time the history (4 years unless set otherwise), then what changed",
+    );
     Ok(ExitCode::SUCCESS)
 }
 

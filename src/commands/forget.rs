@@ -186,7 +186,16 @@ async fn carry_out(store: &Store, order: &Order<'_>, run_id: i64) -> Result<Foun
     let schema = &store.schema;
     let (columns, ignored) = (Columns::default(), IgnoredFields::default());
     let action_policy = workspace.limits().timeline.action_policy(false);
-    let target = Target { schema, object, columns: &columns, run_id, action_policy, rules: None, ignore_changes: &ignored };
+    let target = Target {
+        schema,
+        object,
+        columns: &columns,
+        run_id,
+        action_policy,
+        created_since: None,
+        rules: None,
+        ignore_changes: &ignored,
+    };
     let remembered = store.transaction(async |db| {
         let key = store::ensure_forget_key(&mut *db, schema).await?;
         let reference_hashes = references.as_ref().map(|terms| terms.hashes(&key)).unwrap_or_default();

@@ -12,6 +12,6 @@ use crate::print;
 pub(super) fn man() -> Result<ExitCode, CommandError> {
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page).context("could not make the page")?;
-    print::to_stdout(String::from_utf8_lossy(&page).trim_end());
+    print::own_file_to_stdout(String::from_utf8_lossy(&page).trim_end());
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,9 @@ mod forget;
 mod health;
 mod man;
 mod masked_tables;
+mod named_record;
+mod no_actions;
+mod not_stored;
 mod notify;
 mod privacy_apply;
 mod progress_bar;
@@ -69,7 +72,8 @@ pub async fn execute(command: Once, workspace: &Workspace) -> Result<ExitCode, C
         Once::Forget(asked) => forget::forget(workspace, &asked).await,
         Once::Privacy { what: PrivacyCommand::Apply(asked) } => privacy_apply::apply(workspace, &asked).await,
         Once::Adopt => adopt::adopt(workspace).await,
-        Once::Retype { object, column, kind } => retype::retype(workspace, &object, &column, kind).await,
+        Once::Retype { object, column, kind, dry_run: true } => retype::preview(workspace, &object, &column, kind).await,
+        Once::Retype { object, column, kind, dry_run: false } => retype::retype(workspace, &object, &column, kind).await,
     }
 }
 

@@ -236,11 +236,7 @@ fn full_reason(entry: &QuarantineEntry) -> String {
 
 /// As much as a line of a table takes.
 fn shortened(text: &str) -> String {
-    let line = print::on_one_line(text);
-    if line.chars().count() <= REASON_CHARS {
-        return line;
-    }
-    line.chars().take(REASON_CHARS).chain(['…']).collect()
+    print::shortened(text, REASON_CHARS)
 }
 
 fn records(count: u64) -> String {

@@ -36,6 +36,52 @@ pub(super) async fn retype(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says what would become of the values, and changes nothing.
+pub(super) async fn preview(
+    workspace: &Workspace,
+    object: &str,
+    column: &str,
+    kind: ColumnType,
+) -> Result<ExitCode, CommandError> {
+    let object = config::objects_named(&[object])?.remove(0);
+    let text = with_store(workspace, async |store| {
+        let column = &find_column(store, object, column).await?;
+        let place = format!("{}.{}.{}", store.schema, object.name, column.name);
+        if column.kind == kind {
+            return Ok(format!("{place} is {} already", kind.sql()));
+        }
+        let rules = workspace.settings.rules.get(object.name);
+        let query = store::RetypeQuery { schema: &store.schema, object, column, kind, rules };
+        let preview = store.read_only(async |db| store::preview_retype(db, query).await).await?;
+        Ok(text_of(&preview, &format!("{place} is {}; as {}", column.kind.sql(), kind.sql())))
+    })
+    .await?;
+    print::to_stdout(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text_of(preview: &store::RetypePreview, what: &str) -> String {
+    /// Characters of a value.
+    const LONGEST_SAMPLE: usize = 60;
+    let store::RetypePreview { rows, stay, leave, join, stay_out, samples } = preview;
+    let values = |count: u64| if count == 1 { "1 value".to_owned() } else { format!("{count} values") };
+    let mut text =
+        format!("{what}, {} in the column would fit, and {} would not and be kept in _misfits", values(*stay), values(*leave));
+    text.push_str(&format!(
+        "\n{} in _misfits would move into the column, and {} would stay there",
+        values(*join),
+        values(*stay_out)
+    ));
+    if !samples.is_empty() {
+        let samples: Vec<String> = samples.iter().map(|sample| print::shortened(sample, LONGEST_SAMPLE)).collect();
+        text.push_str(&format!("\nthose that do not fit are such as {}", samples.join(", ")));
+    }
+    let rows = if *rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+    text.push_str(&format!("\nmeanwhile the table with its {rows} is locked for readers and writers, and every row is written"));
+    text.push_str("\nnothing was changed: this is what retype would do without --dry-run");
+    text
+}
+
 async fn change(
     store: &Store,
     run_id: i64,

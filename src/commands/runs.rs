@@ -115,7 +115,7 @@ fn text_of(RunDetails { run, objects }: &RunDetails) -> String {
     text.push_str(&format!("\n{}", print::table(&header, 3, rows)));
     for of in objects {
         if let Some(reason) = &of.reason {
-            text.push_str(&format!("\n{} {}: {reason}", of.object, of.status));
+            text.push_str(&format!("\n{} {}: {}", of.object, of.status, print::on_one_line(reason)));
             text.push_str(&print::hint(of.hint.as_deref()));
         }
     }

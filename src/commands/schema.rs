@@ -7,7 +7,7 @@ use planhat_model::catalog::Object;
 use planhat_model::flatten::Column;
 use planhat_model::record::Origin;
 use planhat_model::rules::Rule;
-use planhat_store::{self as store, Store};
+use planhat_store::{self as store, JoinColumn, Store};
 use serde::Serialize;
 
 use super::with_store_read_only;
@@ -23,6 +23,8 @@ pub(super) struct TableInfo {
     object: &'static str,
     rows: i64,
     columns: Vec<ColumnInfo>,
+    /// Columns of planhat-sync that have references in one spelling.
+    join_columns: Vec<JoinColumnInfo>,
     /// The statements that make it.
     #[serde(skip)]
     sql: String,
@@ -37,6 +39,15 @@ struct ColumnInfo {
     /// What the settings do to its values, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct JoinColumnInfo {
+    column: &'static str,
+    r#type: &'static str,
+    /// The properties that it is made from.
+    made_from: String,
+    refers_to: &'static str,
 }
 
 /// Shows these objects' tables, or all there are.
@@ -59,8 +70,8 @@ pub(super) async fn schema(
         print::json(&tables)?;
     } else if sql {
         tables.iter().for_each(|table| print::to_stdout(&table.sql));
-        if named.is_empty() && !tables.is_empty() && workspace.settings.actions.enabled {
-            print::to_stdout(&format!("{};\n", store::actions_sql(&workspace.settings.database.schema)));
+        if named.is_empty() && !tables.is_empty() {
+            rest_of_sql(workspace, &tables).iter().for_each(|statement| print::to_stdout(&format!("{statement};\n")));
         }
     } else if named.is_empty() || tables.is_empty() {
         print::to_stdout(&overview(&tables));
@@ -68,6 +79,21 @@ pub(super) async fn schema(
         tables.iter().for_each(|table| print::to_stdout(&detail(table)));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The statements for what is there besides the tables of the objects: actions, keys, and who may read all of it.
+fn rest_of_sql(workspace: &Workspace, tables: &[TableInfo]) -> Vec<String> {
+    let database = &workspace.settings.database;
+    let mut readable: Vec<&str> = tables.iter().map(|table| table.object).collect();
+    let mut statements = Vec::new();
+    if workspace.settings.actions.enabled {
+        statements.push(store::actions_sql(&database.schema));
+        readable.push("actions");
+    }
+    statements.push(store::keys_sql(&database.schema));
+    readable.push("keys");
+    statements.extend(store::grants_sql(&database.schema, &readable, &database.grant_select_to));
+    statements
 }
 
 /// The tables of these objects, or all there are.
@@ -79,11 +105,13 @@ pub(super) async fn tables(store: &Store, named: &[&'static Object]) -> Result<V
             if store::table_exists(&mut *db, &store.schema, object).await? {
                 let columns = store::load_columns(&mut *db, &store.schema, object).await?;
                 let rows = store::row_count(&mut *db, &store.schema, object).await?;
+                let (join_columns, _) = store::join_columns_there(&mut *db, &store.schema, object, &columns).await?;
                 tables.push(TableInfo {
                     table: format!("{}.{}", store.schema, object.name),
                     object: object.name,
                     rows,
                     columns: columns.iter().map(ColumnInfo::of).collect(),
+                    join_columns: join_columns.iter().map(JoinColumnInfo::of).collect(),
                     sql: format!("{};\n", store::table_sql(&store.schema, object, &columns)),
                 });
             }
@@ -121,6 +149,13 @@ impl ColumnInfo {
     }
 }
 
+impl JoinColumnInfo {
+    fn of(column: &JoinColumn) -> JoinColumnInfo {
+        let JoinColumn { name, kind, to, .. } = column;
+        JoinColumnInfo { column: name, r#type: kind, made_from: column.properties(), refers_to: to }
+    }
+}
+
 /// One line per table.
 pub(super) fn overview(tables: &[TableInfo]) -> String {
     if tables.is_empty() {
@@ -141,6 +176,11 @@ fn detail(table: &TableInfo) -> String {
         let known = [field.column.clone(), field.r#type.to_owned(), field.planhat_name.clone(), field.origin.to_owned()];
         known.into_iter().chain(has_rules.then(|| field.rule.unwrap_or_default().to_owned()))
     });
+    let for_joins = table.join_columns.iter().map(|column| {
+        let known = [column.column, column.r#type, &column.made_from, "for joins"].map(str::to_owned);
+        known.into_iter().chain(has_rules.then(String::new))
+    });
+    let rows: Vec<Vec<String>> = rows.map(|row| row.collect()).chain(for_joins.map(|row| row.collect())).collect();
     let columns = if has_rules { 5 } else { 4 };
     format!("{}: {} rows\n{}", table.table, table.rows, print::table(&header[..columns], columns, rows))
 }

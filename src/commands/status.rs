@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use chrono::Utc;
 use planhat_model::error::{Chain, exit_code as exit};
 use planhat_store::{self as store, PastRun, WorkspaceOverview};
+use serde::Serialize;
 
 use super::masked_tables::{unmasked, unmasked_line};
+use super::not_stored::{left_out_line, missing_lines, not_synced_line};
 use super::with_store_read_only;
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
@@ -14,7 +16,7 @@ use crate::freshness::FreshnessState;
 use crate::print;
 use crate::run::records;
 use crate::workspace::Workspace;
-use crate::workspace_status::{ObjectLine, Status};
+use crate::workspace_status::{ObjectLine, ReferenceLine, Status};
 
 pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<ExitCode, CommandError> {
     let (overview, unmasked) = with_store_read_only(workspace, async |store| {
@@ -32,24 +34,38 @@ pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<
     .await?;
     let mut status = Status::of(&workspace.object_names(), overview, Utc::now(), workspace.settings.notify.stale_after);
     status.unmasked = unmasked;
+    let settings = &workspace.settings.database;
     if output.json {
-        print::json(&status)?;
+        print::json(&StatusOfDatabase { database: settings.location(), status: &status })?;
     } else {
-        print::to_stdout(&text_of(&status, &workspace.settings.database.schema));
+        match status.needs_attention() {
+            true => print::in_red_to_stdout(&status.headline),
+            false => print::to_stdout(&status.headline),
+        }
+        if let Some(run) = &status.latest_run {
+            print::to_stdout(&details(&status, run, &settings.schema));
+        }
+        print::to_stdout(&format!("\nthe data is in schema {} of {}", settings.schema, settings.location()));
     }
     Ok(if status.fresh { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
 }
 
-fn text_of(status: &Status, schema: &str) -> String {
-    let headline = &status.headline;
-    let Some(run) = &status.latest_run else { return headline.clone() };
-    let headline = if status.needs_attention() { print::red(headline) } else { headline.clone() };
+/// The status, and where the data is.
+#[derive(Debug, Serialize)]
+struct StatusOfDatabase<'a> {
+    database: String,
+    #[serde(flatten)]
+    status: &'a Status,
+}
+
+/// What is beneath the headline.
+fn details(status: &Status, run: &PastRun, schema: &str) -> String {
     let header = [
         "object", "state", "last result", "last success", "watermark", "all compared", "fetched", "inserted", "updated",
         "deleted", "unchanged", "time",
     ];
     let table = print::table(&header, 6, status.objects.iter().map(row_of));
-    format!("{headline}{}\n{table}{}", last_run(run, &status.objects), notes(status, schema))
+    format!("{}\n{table}{}", last_run(run, &status.objects), notes(status, schema))
 }
 
 /// The last run, whoever made it, and why it was not good.
@@ -57,7 +73,7 @@ fn last_run(run: &PastRun, objects: &[ObjectLine]) -> String {
     let at_work = if run.reason.is_none() { "still at work" } else { "not ended" };
     let ended = run.finished_at.map_or_else(|| at_work.to_owned(), print::instant);
     let started = print::instant(run.started_at);
-    let mut text = format!("\nlast run: {} {} ({}), {started}, {ended}", run.command, run.id, run.status);
+    let mut text = format!("last run: {} {} ({}), {started}, {ended}", run.command, run.id, run.status);
     // What the objects below say is not said twice.
     let of_objects = objects.iter().filter_map(|line| line.known.as_ref()?.reason.as_deref());
     if !print::repeats_object_reason(run.reason.as_deref(), of_objects) {
@@ -77,9 +93,22 @@ fn notes(status: &Status, schema: &str) -> String {
         if let Some(known) = &line.known
             && let Some(reason) = &known.reason
         {
-            text.push_str(&format!("\n{} {}: {reason}", line.object, known.status));
+            text.push_str(&format!("\n{} {}: {}", line.object, known.status, print::on_one_line(reason)));
             text.push_str(&print::hint(known.hint.as_deref()));
         }
+    }
+    for line in &status.objects {
+        if let Some(known) = &line.known
+            && let Some(left_out) = known.left_out
+        {
+            text.extend(left_out_line(line.object, left_out, known.left_out_before).map(|line| format!("\n{line}")));
+        }
+    }
+    let (synced, others): (Vec<&ReferenceLine>, Vec<_>) =
+        status.missing_references.iter().partition(|line| line.refers_to_synced);
+    let missing = missing_lines(synced.into_iter().map(|line| &line.counted));
+    for note in missing.into_iter().chain(not_synced_line(others.into_iter().map(|line| &line.counted))) {
+        text.push_str(&format!("\n{note}"));
     }
     for (object, count) in &status.quarantine {
         let are = if *count == 1 { "is" } else { "are" };

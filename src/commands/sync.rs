@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use planhat_api::Client;
 use planhat_model::error::exit_code as exit;
 use planhat_model::error::{Chain, ErrorKind};
+use planhat_model::scan::ScanKind;
 use planhat_store::{Figures, ObjectStatus, RunStatus, Store};
 use serde_json::Value;
 use tracing::warn;
 
+use super::not_stored::{left_out_line, missing_lines};
 use super::{named_or_configured, progress_bar as progress};
 use crate::cli::{OutputArgs, SyncArgs};
 use crate::command_error::CommandError;
@@ -37,10 +39,11 @@ pub(super) async fn run_and_show(
     request: &RunRequest<'_>,
     output: OutputArgs,
 ) -> Result<ExitCode, CommandError> {
+    workspace.log_destination();
     // A mistake in the token shows before the database is touched.
     let client = workspace.client()?;
     // A one-off load is not what somebody watches for every day.
-    let is_watched = !matches!(request.mode, Mode::Backfill(_));
+    let is_watched = !matches!(request.mode, Mode::Backfill(_) | Mode::Referenced);
     let notifier = is_watched.then(|| workspace.notifier()).transpose()?.map(Notifier::for_one_run);
 
     let opened = workspace.open_store().await;
@@ -151,6 +154,11 @@ pub(super) fn text_of(summary: &Summary) -> String {
     for note in summary.objects.iter().flat_map(|of| summary_lines(of, is_preview)) {
         text.push_str(&format!("\n{note}"));
     }
+    // What has not changed since the last run is in `status`.
+    let news = summary.missing_references.iter().filter(|count| count.refers_to_table && count.is_news());
+    for note in missing_lines(news.map(|count| &count.missing)) {
+        text.push_str(&format!("\n{note}"));
+    }
     let untried = summary.objects.iter().filter(|object| object.run.scan.is_none() && object.failure.is_none()).count();
     if untried > 0 {
         let objects = if untried == 1 { "1 object was" } else { &format!("{untried} of the objects were") };
@@ -206,7 +214,7 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
     let ObjectSummary { run, new_misfits, overflowing, warnings, preview, failure, .. } = summary;
     let object = run.object;
     let mut notes = Vec::new();
-    let reason = run.reason.as_deref().unwrap_or_default();
+    let reason = print::on_one_line(run.reason.as_deref().unwrap_or_default());
     let hint = print::hint(run.hint.as_deref());
     match (run.status, failure) {
         (ObjectStatus::Skipped, _) => notes.push(format!("skipped {object}: {reason}{hint}")),
@@ -217,7 +225,7 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
         }
         _ => {}
     }
-    notes.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    notes.extend(warnings.iter().map(|warning| format!("warning: {}", print::on_one_line(warning))));
     if run.figures.quarantined > 0 && run.status != ObjectStatus::Partial {
         let (count, kept) = (records(run.figures.quarantined), if is_preview { "would be put" } else { "were put" });
         notes.push(format!("warning: {count} of {object} could not be stored and {kept} in quarantine"));
@@ -230,6 +238,10 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
             let rows = if count == 1 { "row" } else { "rows" };
             notes.push(format!("{object}: {count} {rows} {what}"));
         }
+    }
+    // A daily run leaves out the same records every day; then they are in `status`.
+    if let (Some(ScanKind::History | ScanKind::Full), Some(left_out)) = (run.scan, run.left_out) {
+        notes.extend(left_out_line(object, left_out.records, left_out.before));
     }
     notes.extend(preview.iter().flat_map(|preview| preview_lines(object, preview)));
     notes.extend(
@@ -260,17 +272,26 @@ fn misfit_line(object: &str, column: &str, misfits: &Misfits, with_values: bool)
     )
 }
 
+/// Columns that a dry run names for each object.
+const SHOWN_COLUMNS: usize = 10;
+
 /// What a dry run found, in lines.
 fn preview_lines(object: &str, preview: &Preview) -> Vec<String> {
     let mut lines = Vec::new();
     if !preview.columns.is_empty() {
         let table = if preview.creates_table { "create the table with" } else { "add" };
-        let names: Vec<_> = preview.columns.iter().map(|column| format!("{} {}", column.column, column.r#type)).collect();
-        let columns = if names.len() == 1 { "column" } else { "columns" };
-        lines.push(format!("{object}: would {table} {} {columns}: {}", names.len(), names.join(", ")));
+        let count = preview.columns.len();
+        let shown = preview.columns.iter().take(SHOWN_COLUMNS).map(|column| format!("{} {}", column.column, column.r#type));
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let more = match count.saturating_sub(SHOWN_COLUMNS) {
+            0 => String::new(),
+            more => format!(" and {more} more (--json shows all)"),
+        };
+        let columns = if count == 1 { "column" } else { "columns" };
+        lines.push(format!("{object}: would {table} {count} {columns}: {shown}{more}"));
     }
     for record in &preview.records {
-        lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, record.id));
+        lines.push(format!("{} {object} {}", if record.inserted { "+" } else { "~" }, print::on_one_line(&record.id)));
         let value = |value: &Option<Value>| value.as_ref().map_or("null".to_owned(), Value::to_string);
         lines.extend(
             record

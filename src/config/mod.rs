@@ -5,12 +5,14 @@
 //! returned is checked and typed: nothing further down meets a bad setting.
 //!
 //! ```text
-//! sources (default.toml, file, environment, folder) -> sections -> properties, validation -> Settings
+//! sources (default.toml, file, environment, folder) -> secrets -> sections -> properties, validation -> Settings
 //! ```
 
 mod folder;
+mod misspelt;
 mod properties;
 mod reload;
+mod secrets;
 mod sections;
 mod settings_error;
 mod sources;
@@ -22,6 +24,7 @@ use std::collections::BTreeMap;
 use planhat_model::catalog::ByObject;
 use planhat_model::rules::FieldMap;
 use planhat_model::rules::Rules;
+use planhat_model::scan::History;
 use serde::Deserialize;
 
 use crate::schedule::{Schedule, ScheduleError};
@@ -58,6 +61,9 @@ pub struct Settings {
     /// What does not by itself make a row another one, besides the catalogue.
     #[serde(skip)]
     pub ignore_changes: ByObject<FieldMap<()>>,
+    /// How far back the records of an object are loaded, where that is set for it.
+    #[serde(skip)]
+    pub histories: ByObject<History>,
     /// Where secrets were found, and where they could not be read.
     #[serde(skip)]
     pub secret_files: SecretFiles,

@@ -1,21 +1,23 @@
-//! The settings per object, `[objects.NAME]`: privacy rules, and properties that are ignored when comparing.
+//! The settings per object, `[objects.NAME]`: privacy rules, properties that are ignored when comparing, and how far back its
+//! records are loaded.
 
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
-use planhat_model::rules::FieldMap;
-use planhat_model::rules::{Rule, Rules};
+use planhat_model::rules::{FieldMap, NamedField, Rule, Rules, named};
+use planhat_model::scan::History;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::values::{names, names_if_any, objects_named};
+use super::validation::check_history;
+use super::values::{history_if_any, names, names_if_any, objects_named};
 use super::{Settings, SettingsError};
 
 /// Shorter ones can be tried out.
 const SHORTEST_KEY_BYTES: usize = 16;
-/// The lists there are.
-pub(super) const LISTS: [&str; 5] = ["include", "exclude", "hash", "redact", "ignore_changes"];
+/// The keys there are: lists of names, and the history.
+pub(super) const KEYS: [&str; 6] = ["include", "exclude", "hash", "redact", "ignore_changes", "history"];
 
-/// Names of properties and custom fields of one object.
+/// What is set for one object: names of its properties and custom fields, and its history.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PropertySettings {
@@ -29,6 +31,8 @@ pub(super) struct PropertySettings {
     redact: Vec<String>,
     #[serde(deserialize_with = "names")]
     ignore_changes: Vec<String>,
+    #[serde(deserialize_with = "history_if_any")]
+    pub(super) history: Option<History>,
 }
 
 impl Settings {
@@ -39,6 +43,19 @@ impl Settings {
                 names.iter().map(move |name| (format!("objects.{}.{list}", object.name), object, name.as_str()))
             })
         })
+    }
+
+    /// How far back the records of objects are loaded for which that is set.
+    pub(super) fn histories(&self) -> Result<ByObject<History>, SettingsError> {
+        let mut histories = ByObject::new();
+        for (name, of) in &self.objects {
+            let object = objects_named(&[name])?.remove(0).name;
+            if let Some(history) = of.history {
+                check_history(&format!("objects.{object}.history"), history)?;
+                histories.insert(object, history);
+            }
+        }
+        Ok(histories)
     }
 
     /// What is said of the properties of objects, as far as it makes sense.
@@ -110,7 +127,13 @@ impl PropertySettings {
         ] {
             for name in names {
                 if said.insert(name, rule).is_some_and(|before| before != rule) {
-                    return Err(format!("names {name:?} twice: only one of include, exclude, hash and redact can be right"));
+                    let others = self.lists().into_iter().flat_map(|(_, names)| names);
+                    let other = others.into_iter().find(|other| *other != name && named(other) == named(name));
+                    let twice = match other {
+                        Some(other) => format!("{other:?} and {name:?}, which mean the same"),
+                        None => format!("{name:?} twice"),
+                    };
+                    return Err(format!("names {twice}: only one of include, exclude, hash and redact can be right"));
                 }
             }
         }
@@ -119,19 +142,35 @@ impl PropertySettings {
 }
 
 /// Why a name can be none of a property that there may be rules for.
-fn why_no_property(name: &str) -> Option<&'static str> {
-    match name {
-        "_id" => Some("the primary key, which is always stored unchanged"),
-        "" | "custom." => Some("which is not a name"),
-        _ if name.trim() != name && !name.starts_with("custom.") => {
-            Some("with a leading or trailing space, which no property name has")
+fn why_no_property(name: &str) -> Option<String> {
+    let why = match named(name) {
+        NamedField::AllCustom => return None,
+        NamedField::Custom(field) if field.is_empty() => "which is not a name",
+        _ if name.contains('\0') => "with a NUL character; write \u{2400} for it, as in planhat_sync.columns",
+        NamedField::Custom(_) => return None,
+        NamedField::Property(property) => return why_no_such_property(name, &property),
+    };
+    Some(why.to_owned())
+}
+
+fn why_no_such_property(name: &str, property: &str) -> Option<String> {
+    let why = match property {
+        "_id" => "the primary key, which is always stored unchanged",
+        "" => "which is not a name",
+        _ if property != name => "with blanks or characters that nobody sees, which no property name has",
+        _ if property.starts_with("planhat__") => {
+            "a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as \"custom.NAME\""
         }
-        _ if name.contains('\0') => Some("with a NUL character; write \u{2400} for it, as in planhat_sync.columns"),
-        _ if name.starts_with("planhat__") => Some(
-            "a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as \"custom.NAME\"",
-        ),
-        _ => None,
-    }
+        _ => match property.split_once('.') {
+            Some((prefix, field)) if prefix.to_lowercase() == "custom" => {
+                return Some(format!("a custom field; write \"custom.{field}\""));
+            }
+            // A rule for it would cover nothing.
+            Some((whole, _)) => return Some(format!("a part of a property; a rule covers all of it: write {whole:?}")),
+            None => return None,
+        },
+    };
+    Some(why.to_owned())
 }
 
 #[cfg(test)]
@@ -141,7 +180,7 @@ mod tests {
     use planhat_model::record::Origin::{Custom, Property};
 
     use super::super::load;
-    use super::super::tests::{file, message};
+    use super::super::tests::{file, message, with};
     use super::*;
 
     #[test]
@@ -163,6 +202,49 @@ mod tests {
     }
 
     #[test]
+    fn a_name_means_the_field_that_looks_like_it_in_a_file_and_in_the_environment() {
+        let file = file("[objects.endusers]\nexclude = ['custom.Gr\u{f6}sse', 'custom.Notes ', 'custom.a.b']\n");
+        let environment = [
+            ("PLANHAT_SYNC__OBJECTS__NPS__EXCLUDE".into(), "custom.Gro\u{308}sse,\u{feff}custom.Notes\u{a0}, custom.a.b".into()),
+            ("PLANHAT_SYNC__OBJECTS__TASKS__IGNORE_CHANGES".into(), "custom. Gro\u{308}sse ".into()),
+        ];
+        let settings = load(Some(file.path()), environment.into()).unwrap();
+        for object in ["endusers", "nps"] {
+            for name in ["Gr\u{f6}sse", "Gro\u{308}sse", "Gro\u{308}sse\u{a0}", "Notes", " Notes", "a.b"] {
+                assert_eq!(settings.rules[object].of(Custom, name), Rule::Exclude, "{object} {name:?}");
+            }
+            assert_eq!(settings.rules[object].of(Custom, "notes"), Rule::Include);
+        }
+        assert!(settings.ignore_changes["tasks"].of(Custom, "Gr\u{f6}sse").is_some());
+    }
+
+    #[test]
+    fn the_history_of_an_object_is_a_duration_or_all() {
+        let file =
+            file("[objects.conversations]\nhistory = '1year'\n[objects.companies]\nhistory = 'all'\nexclude = ['phone']\n");
+        let variable = ("PLANHAT_SYNC__OBJECTS__TICKETS__HISTORY".to_owned(), "all".to_owned());
+        let settings = load(Some(file.path()), [variable].into()).unwrap();
+        let day = 24 * 3600;
+        assert_eq!(settings.histories["companies"], History::All);
+        assert_eq!(settings.histories["tickets"], History::All);
+        let History::Within(year) = settings.histories["conversations"] else { panic!("a year has an end") };
+        assert_eq!(year.as_secs() / day, 365);
+        assert!(settings.rules.contains_key("companies") && !settings.rules.contains_key("tickets"));
+        assert_eq!(settings.histories.len(), 3);
+    }
+
+    #[test]
+    fn a_history_that_loads_nothing_or_is_no_time_is_refused_with_one_that_works() {
+        let refused = |value| message(with(&[("PLANHAT_SYNC__OBJECTS__TASKS__HISTORY", value)]));
+        insta::assert_snapshot!(["0s", "300years", "ten years", "everything"].map(refused).join("\n"), @r#"
+        setting "objects.tasks.history" is "0s": a first load would leave out every record that has a time; "all" loads all records, the default is "4years"
+        setting "objects.tasks.history" is longer than 200 years; "all" loads all records
+        could not read the settings: "ten years" is neither "all" nor a duration like "4years" or "90days": expected number at 0 for key `objects.tasks.history`
+        could not read the settings: "everything" is neither "all" nor a duration like "4years" or "90days": expected number at 0 for key `objects.tasks.history`
+        "#);
+    }
+
+    #[test]
     fn contradictory_privacy_rules_are_refused_with_what_to_do() {
         let refused = |text: &str| {
             let file = file(text);
@@ -179,6 +261,11 @@ mod tests {
             "[objects.endusers]\nexclude = ['planhat__phone']\n",
             "[objects.endusers]\nexclude = ['custom.']\n",
             "[objects.endusers]\nexclude = ['phone ']\n",
+            "[objects.endusers]\nexclude = ['custom. \u{200b}']\n",
+            "[objects.endusers]\nexclude = ['Custom.Notes']\n",
+            "[objects.endusers]\nexclude = ['owner.nickName']\n",
+            "[objects.endusers]\nexclude = ['custom.Gr\u{f6}sse']\nredact = ['custom.Gro\u{308}sse']\n",
+            "[objects.endusers]\nexclude = ['custom.Notes']\nredact = ['custom.Notes ']\n",
             "[objects.endusers]\nexlude = ['phone']\n",
             "[objects.enduser]\nexclude = ['phone']\n",
             "[objects.enduser]\n",

@@ -83,7 +83,7 @@ fn value_of<'a>(keys: &'a Keys, key: &str) -> Option<&'a str> {
 }
 
 fn keys_of(settings: &Settings) -> Keys {
-    // Privacy rules and ignored properties are derived from other settings; where secrets were found is not a setting.
+    // Privacy rules, ignored properties and histories are derived from other settings; where secrets were found is not a setting.
     let Settings {
         planhat,
         pages: PagesSettings { overlap },
@@ -98,6 +98,7 @@ fn keys_of(settings: &Settings) -> Keys {
         log: LogSettings { level, format },
         rules: _,
         ignore_changes: _,
+        histories: _,
         secret_files: _,
     } = settings;
     let mut keys = Keys::new();
@@ -125,7 +126,9 @@ fn keys_of(settings: &Settings) -> Keys {
     );
     for (object, of) in objects {
         let lists = of.lists().into_iter().filter(|(_, names)| !names.is_empty());
-        section(&format!("objects.{object}"), lists.map(|(list, names)| (list, WithTheNextRun, shown(&names))).collect());
+        let lists = lists.map(|(list, names)| (list, WithTheNextRun, shown(&names)));
+        let history = of.history.map(|history| ("history", WithTheNextRun, shown(&history)));
+        section(&format!("objects.{object}"), lists.chain(history).collect());
     }
     section("daemon", daemon_keys(daemon));
     section("notify", notify_keys(notify));
@@ -201,27 +204,52 @@ fn daemon_keys(daemon: &DaemonSettings) -> Section {
 }
 
 fn notify_keys(notify: &NotifySettings) -> Section {
-    let NotifySettings { webhook_url, format, webhook_secret, ping_url, stale_after } = notify;
+    let NotifySettings {
+        webhook_url,
+        webhook_url_file,
+        format,
+        webhook_secret,
+        webhook_secret_file,
+        ping_url,
+        ping_url_file,
+        stale_after,
+    } = notify;
     vec![
         ("webhook_url", WithTheNextRun, secret(webhook_url)),
+        ("webhook_url_file", WithTheNextRun, shown(webhook_url_file)),
         ("format", WithTheNextRun, shown(format)),
         ("webhook_secret", WithTheNextRun, secret(webhook_secret)),
+        ("webhook_secret_file", WithTheNextRun, shown(webhook_secret_file)),
         ("ping_url", WithTheNextRun, secret(ping_url)),
+        ("ping_url_file", WithTheNextRun, shown(ping_url_file)),
         ("stale_after", WithTheNextRun, shown(stale_after)),
     ]
 }
 
 fn database_keys(database: &DatabaseSettings) -> Section {
-    let DatabaseSettings { url, password_file, schema, max_connections, reconnect_timeout, statement_timeout, data_dir } =
-        database;
+    // The variables of the process stay as they are.
+    let DatabaseSettings {
+        url,
+        url_file,
+        password_file,
+        variables: _,
+        schema,
+        max_connections,
+        reconnect_timeout,
+        statement_timeout,
+        data_dir,
+        grant_select_to,
+    } = database;
     vec![
         ("url", AfterRestart, secret(url)),
+        ("url_file", AfterRestart, shown(url_file)),
         ("password_file", AfterRestart, shown(password_file)),
         ("schema", AfterRestart, shown(schema)),
         ("max_connections", AfterRestart, shown(max_connections)),
         ("reconnect_timeout", AfterRestart, shown(reconnect_timeout)),
         ("statement_timeout", AfterRestart, shown(statement_timeout)),
         ("data_dir", AfterRestart, shown(data_dir)),
+        ("grant_select_to", AfterRestart, shown(grant_select_to)),
     ]
 }
 
@@ -262,11 +290,12 @@ mod tests {
             ("PLANHAT_SYNC__DAEMON__JITTER", "1min"),
             ("PLANHAT_SYNC__LOG__LEVEL", "debug"),
             ("PLANHAT_SYNC__OBJECTS__USERS__EXCLUDE", "email"),
+            ("PLANHAT_SYNC__OBJECTS__TASKS__HISTORY", "all"),
         ];
         insta::assert_snapshot!([said(&before, &before), said(&before, &after), said(&after, &before)].join("\n"), @"
         settings reloaded; nothing has changed
-        settings reloaded; applied: daemon.jitter, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
-        settings reloaded; applied: daemon.jitter, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
+        settings reloaded; applied: daemon.jitter, objects.tasks.history, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
+        settings reloaded; applied: daemon.jitter, objects.tasks.history, objects.users.exclude, planhat.objects, planhat.token, sync.lookback; needs a restart: daemon.listen, database.url, log.level
         ");
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use humantime::format_duration;
+use planhat_model::scan::History;
 use planhat_store as store;
 use secrecy::ExposeSecret;
 use url::{Host, Url};
@@ -24,6 +25,7 @@ impl Settings {
     /// These settings with what follows from them, or what is wrong with them.
     pub(super) fn checked(mut self) -> Result<Settings, SettingsError> {
         (self.rules, self.ignore_changes) = self.property_rules()?;
+        self.histories = self.histories()?;
         self.planhat.check()?;
         if self.pages.overlap > 1 {
             return bad("pages.overlap", "must be 1 or 0");
@@ -47,12 +49,6 @@ impl Settings {
             ("planhat.connect_timeout", planhat.connect_timeout, "no connection would be made in time", "10s"),
             ("planhat.request_timeout", planhat.request_timeout, "no answer would come in time", "3min"),
             ("sync.lookback", sync.lookback, "a change that a listing shows with a delay would be missed", "72h"),
-            (
-                "sync.history",
-                sync.history,
-                "a first load would leave out every record that has a time (`backfill --all` loads all records)",
-                "4years",
-            ),
             ("sync.keep_runs", sync.keep_runs, "each run would be deleted from the history at once", "180days"),
             ("daemon.stuck_after", daemon.stuck_after, "each run would count as stuck from its start", "30min"),
             ("notify.stale_after", notify.stale_after, "the data would be stale as soon as it is stored", "26h"),
@@ -61,8 +57,8 @@ impl Settings {
                 return bad(key, format!("is \"0s\": {outcome}; the default is {usual:?}"));
             }
         }
+        check_history("sync.history", sync.history)?;
         for (key, duration, instead) in [
-            ("sync.history", sync.history, "; `backfill --all` reads everything"),
             ("sync.lookback", sync.lookback, "; `backfill --all` reads everything"),
             ("sync.reconcile_every", sync.reconcile_every, "; \"0s\" turns it off"),
             ("sync.keep_runs", sync.keep_runs, ""),
@@ -107,6 +103,19 @@ impl Settings {
             ),
         )]
     }
+}
+
+/// Whether records are to be loaded at all, and from an instant that there is.
+pub(super) fn check_history(key: &str, history: History) -> Result<(), SettingsError> {
+    let History::Within(duration) = history else { return Ok(()) };
+    if duration.is_zero() {
+        let outcome = "a first load would leave out every record that has a time";
+        return bad(key, format!("is \"0s\": {outcome}; \"all\" loads all records, the default is \"4years\""));
+    }
+    if duration > LONGEST_HISTORY {
+        return bad(key, "is longer than 200 years; \"all\" loads all records");
+    }
+    Ok(())
 }
 
 impl PlanhatSettings {
@@ -196,6 +205,9 @@ impl DatabaseSettings {
         let schema = &self.schema;
         if schema.is_empty() || schema.len() > 63 || schema == store::OWN_SCHEMA || schema.starts_with("pg_") {
             return bad("database.schema", "must be a schema for the data alone: 1 to 63 bytes, not planhat_sync, not pg_…");
+        }
+        if self.grant_select_to.iter().any(|role| role.is_empty() || role.len() > 63) {
+            return bad("database.grant_select_to", "must be names of roles, each of 1 to 63 bytes");
         }
         Ok(())
     }
@@ -298,7 +310,7 @@ mod tests {
         insta::assert_snapshot!(all.join("\n"), @r#"
         setting "planhat.connect_timeout" is "0s": no connection would be made in time; the default is "10s"
         setting "sync.lookback" is "0s": a change that a listing shows with a delay would be missed; the default is "72h"
-        setting "sync.history" is "0s": a first load would leave out every record that has a time (`backfill --all` loads all records); the default is "4years"
+        setting "sync.history" is "0s": a first load would leave out every record that has a time; "all" loads all records, the default is "4years"
         setting "sync.keep_runs" is "0s": each run would be deleted from the history at once; the default is "180days"
         setting "daemon.stuck_after" is "0s": each run would count as stuck from its start; the default is "30min"
         setting "notify.stale_after" is "0s": the data would be stale as soon as it is stored; the default is "26h"

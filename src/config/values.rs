@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
+use planhat_model::scan::History;
 use secrecy::SecretString;
 use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
@@ -47,14 +48,14 @@ pub(super) fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(input: D) -> 
     T::deserialize(String::deserialize(input)?.into_deserializer())
 }
 
-/// An empty text is no address.
+/// An empty text is no address, and neither is "off".
 pub(super) fn address<'de, D: Deserializer<'de>>(input: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(input)?;
-    if text.is_empty() {
+    if ["", "off"].contains(&text.trim()) {
         return Ok(None);
     }
-    let wrong = |_| serde::de::Error::custom(format!("{text:?} is not an address like \"127.0.0.1:9437\""));
-    text.parse().map(Some).map_err(wrong)
+    let wrong = |_| serde::de::Error::custom(format!("{text:?} is not an address like \"127.0.0.1:9437\", and not \"off\""));
+    text.trim().parse().map(Some).map_err(wrong)
 }
 
 /// An empty text is no secret.
@@ -67,6 +68,23 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, 
     let text = String::deserialize(input)?;
     humantime::parse_duration(&text)
         .map_err(|error| serde::de::Error::custom(format!("{text:?} is not a duration like \"90s\" or \"72h\": {error}")))
+}
+
+/// How far back: a duration, or "all".
+pub(super) fn history<'de, D: Deserializer<'de>>(input: D) -> Result<History, D::Error> {
+    let text = String::deserialize(input)?;
+    if text.trim() == "all" {
+        return Ok(History::All);
+    }
+    let wrong = |error| {
+        serde::de::Error::custom(format!("{text:?} is neither \"all\" nor a duration like \"4years\" or \"90days\": {error}"))
+    };
+    humantime::parse_duration(&text).map(History::Within).map_err(wrong)
+}
+
+/// The same where it need not be set.
+pub(super) fn history_if_any<'de, D: Deserializer<'de>>(input: D) -> Result<Option<History>, D::Error> {
+    history(input).map(Some)
 }
 
 /// The objects to sync: "all", or an empty list for the default ones.

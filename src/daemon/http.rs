@@ -8,15 +8,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use chrono::Utc;
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use planhat_model::error::Chain;
+use planhat_model::printable::{in_json, on_one_line};
 use planhat_store::{self as store, Store, WorkspaceOverview};
+use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -162,7 +164,7 @@ async fn status(State(server): State<HttpServer>) -> Response {
                     )
                 })
                 .collect();
-            Json(json!({"next_run": state.next_run, "progress": progress, "overview": overview})).into_response()
+            printable_json(&json!({"next_run": state.next_run, "progress": progress, "overview": overview}))
         }
         Err(failure) => failure.into_response(),
     }
@@ -170,7 +172,7 @@ async fn status(State(server): State<HttpServer>) -> Response {
 
 async fn runs(State(server): State<HttpServer>) -> Response {
     match server.read(async |db, workspace| store::recent_runs(db, workspace, RUNS_SHOWN).await).await {
-        Ok(runs) => Json(runs).into_response(),
+        Ok(runs) => printable_json(&runs),
         Err(failure) => failure.into_response(),
     }
 }
@@ -179,6 +181,14 @@ async fn overview_of(db: &mut store::PgConnection, workspace: &str) -> Result<Wo
     store::overview(db, workspace).await
 }
 
+/// JSON that a person may ask for at a terminal.
+fn printable_json(value: &impl Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], in_json(&json).into_owned()).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
 fn unavailable(why: &str) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", on_one_line(why))).into_response()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 use metrics::{counter, describe_counter, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use planhat_store::RunStatus;
+use planhat_store::{MissingReferences, RunStatus};
 
 use crate::workspace_status::Status;
 
@@ -31,20 +31,20 @@ pub(super) fn collect() -> Result<PrometheusHandle, BuildError> {
 /// not respond, are left out.
 pub(super) fn gauges(status: Option<&Status>, database_is_up: Option<bool>, is_running: bool) -> String {
     let mut text = String::new();
-    let mut family = |name: &str, help: &str, samples: &mut dyn Iterator<Item = (Option<&str>, f64)>| {
+    let mut family = |name: &str, help: &str, samples: &mut dyn Iterator<Item = (String, f64)>| {
         let mut samples = samples.peekable();
         if samples.peek().is_none() {
             return;
         }
         let _ = writeln!(text, "# HELP planhat_sync_{name} {help}\n# TYPE planhat_sync_{name} gauge");
-        for (object, value) in samples {
-            // Names of objects are ours: there is nothing in them to escape.
-            let label = object.map(|object| format!("{{object=\"{object}\"}}")).unwrap_or_default();
-            let _ = writeln!(text, "planhat_sync_{name}{label} {value}");
+        for (labels, value) in samples {
+            let _ = writeln!(text, "planhat_sync_{name}{labels} {value}");
         }
     };
+    // Names of objects and documented properties: there is nothing in them to escape.
+    let of = |object: &str| format!("{{object=\"{object}\"}}");
     let flag = |is_so: bool| f64::from(u8::from(is_so));
-    let mut one = |name: &str, help: &str, is_so: bool| family(name, help, &mut std::iter::once((None, flag(is_so))));
+    let mut one = |name: &str, help: &str, is_so: bool| family(name, help, &mut std::iter::once((String::new(), flag(is_so))));
     one("run_in_progress", "Whether a run is at work.", is_running);
     if let Some(is_up) = database_is_up {
         one("database_up", "Whether the database answered this time.", is_up);
@@ -57,25 +57,48 @@ pub(super) fn gauges(status: Option<&Status>, database_is_up: Option<bool>, is_r
     family(
         "last_success_timestamp_seconds",
         "When an object was last synced.",
-        &mut known().filter_map(|(object, known)| Some((Some(object), instant(known.last_success_at?)))),
+        &mut known().filter_map(|(object, known)| Some((of(object), instant(known.last_success_at?)))),
     );
     family(
         "watermark_timestamp_seconds",
         "The instant before which every change of an object is stored.",
-        &mut known().filter_map(|(object, known)| Some((Some(object), instant(known.watermark?)))),
+        &mut known().filter_map(|(object, known)| Some((of(object), instant(known.watermark?)))),
     );
     family(
         "skipped",
         "1 for an object that the token may not read.",
-        &mut known().map(|(object, known)| (Some(object), flag(known.status == "skipped"))),
+        &mut known().map(|(object, known)| (of(object), flag(known.status == "skipped"))),
     );
     let waiting = |object: &str| status.quarantine.get(object).copied().unwrap_or_default();
     family(
         "quarantine_records",
         "Records that wait in quarantine.",
-        &mut known().map(|(object, _)| (Some(object), f64::from(i32::try_from(waiting(object)).unwrap_or(i32::MAX)))),
+        &mut known().map(|(object, _)| (of(object), count(waiting(object)))),
+    );
+    family(
+        "left_out_records",
+        "Records that Planhat lists and that are not stored because they are older than the history.",
+        &mut known().filter_map(|(object, known)| Some((of(object), count(known.left_out?)))),
+    );
+    let references = || status.missing_references.iter().filter(|line| line.refers_to_synced).map(|line| &line.counted);
+    let by = |MissingReferences { object, property, refers_to, .. }: &MissingReferences| {
+        format!("{{object=\"{object}\",property=\"{property}\",refers_to=\"{refers_to}\"}}")
+    };
+    family(
+        "missing_reference_rows",
+        "Rows that refer to a record that is not stored.",
+        &mut references().map(|missing| (by(missing), count(missing.rows))),
+    );
+    family(
+        "absent_reference_rows",
+        "Rows that refer to a record that Planhat does not have, or that the token may not read.",
+        &mut references().map(|missing| (by(missing), count(missing.absent_rows))),
     );
     text
+}
+
+fn count(count: i64) -> f64 {
+    f64::from(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
 /// A double holds the milliseconds of any year exactly.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use planhat_model::error::{ErrorKind, Fails};
+use planhat_model::printable::on_one_line;
 use planhat_store::{ObjectStatus, RunStatus};
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +108,12 @@ fn news_of_object(of: &ObjectSummary) -> Option<ObjectEvent> {
         (None, ObjectStatus::Interrupted) => "the run ended before it was done",
         (None, _) => "no reason is known",
     };
-    Some(ObjectEvent { object, status, reason: plain(reason, LONGEST_TEXT), hint: of.run.hint.clone() })
+    Some(ObjectEvent {
+        object,
+        status,
+        reason: plain(reason, LONGEST_TEXT),
+        hint: of.run.hint.as_deref().map(|hint| plain(hint, LONGEST_TEXT)),
+    })
 }
 
 /// The kind of reason of each object that was tried, none for one that is good, and the one that no object could get by.
@@ -130,16 +136,12 @@ pub(super) fn kinds_of_run(summary: &Summary) -> (Option<String>, BTreeMap<Strin
     (of_all, objects)
 }
 
-/// A text on one line, without what a terminal or a chat would act on, and not too long.
+/// A text on one line, with escapes for what a terminal or a chat would act on, and not too long.
 pub(super) fn plain(text: &str, longest: usize) -> String {
-    let acts = |char: char| {
-        char.is_control()
-            || matches!(char, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut line: String = text.chars().map(|char| if acts(char) { ' ' } else { char }).take(longest + 1).collect();
-    if let Some((cut, _)) = line.char_indices().nth(longest) {
+    let mut line = on_one_line(text).into_owned();
+    if line.char_indices().nth(longest).is_some() {
+        let cut = line.char_indices().nth(longest - 1).map_or(0, |(cut, _)| cut);
         line.truncate(cut);
-        line.pop();
         line.push('…');
     }
     line
@@ -151,7 +153,7 @@ mod tests {
 
     #[test]
     fn text_in_messages_is_kept_on_one_line_and_cut_to_a_maximum_length() {
-        assert_eq!(plain("a\u{1b}[31m\nb\u{202e}c", 99), "a [31m b c");
+        assert_eq!(plain("a\u{1b}[31m\nb\u{202e}c", 99), "a\\u{1b}[31m\\nb\\u{202e}c");
         assert_eq!(plain("abcdef", 6), "abcdef");
         assert_eq!(plain("abcdefg", 6), "abcde…");
         assert_eq!(plain("éééé", 3), "éé…");

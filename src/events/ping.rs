@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use planhat_model::printable::on_one_line;
 use reqwest::Client;
 use tokio::time::sleep;
 use tracing::warn;
@@ -105,7 +106,7 @@ fn down(url: &Url, reason: &str) -> Url {
         .filter(|(name, _)| name != "status" && name != "msg")
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect();
-    let reason: String = reason.chars().map(|char| if char.is_control() { ' ' } else { char }).take(LONGEST_REASON).collect();
+    let reason: String = on_one_line(reason).chars().take(LONGEST_REASON).collect();
     let mut url = url.clone();
     url.query_pairs_mut().clear().append_pair("status", "down").append_pair("msg", &reason).extend_pairs(others);
     url
@@ -140,19 +141,19 @@ mod tests {
                 "http://h/api/push/T?status=up&msg=OK&ping=",
                 "",
                 "http://h/api/push/T?status=up&msg=OK&ping=",
-                "http://h/api/push/T?status=down&msg=no+answer%3A+a%26b+c&ping=",
+                "http://h/api/push/T?status=down&msg=no+answer%3A+a%26b%5Cu%7B1b%7Dc&ping=",
             ),
             (
                 "http://h/api/push/T?status=up&msg=OK",
                 "",
                 "http://h/api/push/T?status=up&msg=OK",
-                "http://h/api/push/T?status=down&msg=no+answer%3A+a%26b+c",
+                "http://h/api/push/T?status=down&msg=no+answer%3A+a%26b%5Cu%7B1b%7Dc",
             ),
             (
                 "http://h/kuma/api/push/T",
                 "",
                 "http://h/kuma/api/push/T",
-                "http://h/kuma/api/push/T?status=down&msg=no+answer%3A+a%26b+c",
+                "http://h/kuma/api/push/T?status=down&msg=no+answer%3A+a%26b%5Cu%7B1b%7Dc",
             ),
         ] {
             let parsed = PingUrl::parse(url).unwrap();

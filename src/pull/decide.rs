@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use planhat_api::Listing;
 use planhat_model::catalog::Object;
 use planhat_model::rules::Rules;
-use planhat_model::scan::{BackfillRange, HistoryFrom, Mode, ScanKind, Sweep, Window};
+use planhat_model::scan::{BackfillRange, History, HistoryFrom, Mode, ScanKind, Sweep, Window};
 use planhat_store::{self as store, Cursor, ScanProgress, UnfinishedScan};
 
 use super::Limits;
@@ -37,7 +37,7 @@ pub(super) enum DueFullScan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScanLimits {
     pub(super) lookback: Duration,
-    pub(super) history: Duration,
+    pub(super) history: History,
     pub(super) reconcile_every: Duration,
     /// What was read under other rules has to be read again.
     pub(super) rules_fingerprint: Option<i64>,
@@ -45,8 +45,9 @@ pub(super) struct ScanLimits {
 
 impl ScanLimits {
     pub(super) fn of(object: &Object, limits: &Limits) -> ScanLimits {
-        let &Limits { lookback, history, reconcile_every, .. } = limits;
-        ScanLimits { lookback, history, reconcile_every, rules_fingerprint: limits.rules_of(object).map(Rules::fingerprint) }
+        let &Limits { lookback, reconcile_every, .. } = limits;
+        let rules_fingerprint = limits.rules_of(object).map(Rules::fingerprint);
+        ScanLimits { lookback, history: limits.history_of(object), reconcile_every, rules_fingerprint }
     }
 }
 
@@ -55,6 +56,8 @@ impl ScanLimits {
 pub(super) struct StoredProgress {
     pub(super) cursor: Option<Cursor>,
     pub(super) unfinished: Vec<UnfinishedScan>,
+    /// When it was last read to its end. An object that has shown no record yet has that, and no cursor.
+    pub(super) last_success_at: Option<DateTime<Utc>>,
 }
 
 /// Which scan to make or to resume.
@@ -66,6 +69,8 @@ pub(super) struct Plan {
     pub(super) start: Start,
     pub(super) proves: Proves,
     pub(super) new_rows: NewRows,
+    /// A record that was made since then is new to the workspace, and not only to its table; none before the first sync.
+    pub(super) created_since: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,10 +107,13 @@ impl Plan {
         matches!(self.start, Start::Resumed { .. })
     }
 
-    /// Whether a sync that preempts this scan may finish it: only a history scan no longer than sync.history.
+    /// Whether a sync that preempts this scan may finish it: only a history scan that goes back no further than a sync.
     pub(super) fn a_sync_may_finish_it(&self, now: DateTime<Utc>, limits: &ScanLimits) -> bool {
-        let begin = now - limits.history;
-        self.kind == ScanKind::History && self.progress.since.is_some_and(|since| since + A_DAY >= begin)
+        let reaches_as_far = match (limits.history.begin(now), self.progress.since) {
+            (Some(begin), Some(since)) => since + A_DAY >= begin,
+            (begin, since) => begin == since,
+        };
+        self.kind == ScanKind::History && reaches_as_far
     }
 }
 
@@ -119,7 +127,7 @@ struct Wanted {
 
 /// Decides which scan to make or to resume.
 pub(super) fn decide(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, stored: StoredProgress) -> Plan {
-    let StoredProgress { cursor, unfinished } = stored;
+    let StoredProgress { cursor, unfinished, last_success_at } = stored;
     let has_current_full_scan =
         unfinished.iter().any(|scan| scan.kind == ScanKind::Full && is_current_full_scan(&scan.progress, now, limits));
     let wanted = wanted(now, limits, ask, cursor, has_current_full_scan);
@@ -131,43 +139,48 @@ pub(super) fn decide(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, stored: 
             (Start::Anew, ScanProgress { rules_fingerprint: limits.rules_fingerprint, ..starting })
         }
     };
-    let history = now - limits.history;
     let window = match (wanted.kind, progress.since) {
-        (ScanKind::Incremental, Some(since)) => Window::Incremental { since, history },
-        (ScanKind::Full, Some(history)) => Window::Full { history },
+        (ScanKind::Incremental, Some(since)) => Window::Incremental { since, history: limits.history.begin(now) },
+        (ScanKind::Full, history) => Window::Full { history },
         (_, since) => Window::History { since, until: progress.until },
     };
-    let is_load = matches!(wanted.kind, ScanKind::History | ScanKind::Backfill) || cursor.is_none();
+    let is_load = match wanted.kind {
+        ScanKind::History | ScanKind::Backfill | ScanKind::Referenced => true,
+        ScanKind::Incremental | ScanKind::Full => cursor.is_none(),
+    };
     Plan {
         kind: wanted.kind,
         window,
         start,
         proves: proves(wanted.kind, &progress, limits, cursor),
         new_rows: if is_load { NewRows::Loaded } else { NewRows::Created },
+        created_since: everything_known_at(cursor, last_success_at, wanted.kind, &progress).map(|at| at - limits.lookback),
         progress,
     }
 }
 
 fn wanted(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, cursor: Option<Cursor>, has_current_full_scan: bool) -> Wanted {
-    let history = now - limits.history;
+    let history = limits.history.begin(now);
     let of = |kind, since| Wanted { kind, since, until: None };
     match (ask.mode, cursor) {
-        (Mode::Full, _) => of(ScanKind::Full, Some(history)),
+        (Mode::Full, _) => of(ScanKind::Full, history),
+        (Mode::Referenced, _) => of(ScanKind::Referenced, None),
         (Mode::Incremental, Some(cursor))
             if ask.due_full_scan == DueFullScan::Allowed && (has_current_full_scan || is_full_scan_due(cursor, limits, now)) =>
         {
-            of(ScanKind::Full, Some(history))
+            of(ScanKind::Full, history)
         }
         (Mode::Incremental, Some(cursor)) => of(ScanKind::Incremental, Some(cursor.watermark - limits.lookback)),
-        (Mode::Incremental, None) => of(ScanKind::History, Some(history)),
+        (Mode::Incremental, None) => of(ScanKind::History, history),
         (Mode::Backfill(BackfillRange { from, until }), _) => {
             let since = match from {
-                HistoryFrom::Default => Some(history),
+                HistoryFrom::Default => history,
                 HistoryFrom::Since(since) => Some(since),
                 HistoryFrom::Earliest => None,
             };
-            // As far back as sync.history; a day of tolerance, since a load may take hours.
-            let is_all_of_history = until.is_none() && since.is_none_or(|since| since <= history + A_DAY);
+            // As far back as a sync; a day of tolerance, since a load may take hours.
+            let reaches_as_far = since.is_none_or(|since| history.is_some_and(|history| since <= history + A_DAY));
+            let is_all_of_history = until.is_none() && reaches_as_far;
             Wanted { kind: if is_all_of_history { ScanKind::History } else { ScanKind::Backfill }, since, until }
         }
     }
@@ -177,7 +190,10 @@ impl Wanted {
     /// An unfinished scan of at least the same period can be resumed instead: part of it is already read.
     fn can_resume(&self, scan: &ScanProgress, now: DateTime<Utc>, limits: &ScanLimits) -> bool {
         match self.kind {
-            ScanKind::Full => is_current_full_scan(scan, now, limits),
+            // What a shorter history left out would be left out of the rest too.
+            ScanKind::Full => is_current_full_scan(scan, now, limits) && scan.since <= self.since,
+            // What is missing is looked up anew.
+            ScanKind::Referenced => false,
             ScanKind::History | ScanKind::Backfill | ScanKind::Incremental => {
                 scan.since <= self.since && scan.until.is_none_or(|end| self.until.is_some_and(|until| until <= end))
             }
@@ -202,13 +218,31 @@ fn proves(kind: ScanKind, scan: &ScanProgress, limits: &ScanLimits, cursor: Opti
         // After a first load the table has no row that the load has not seen.
         (ScanKind::History, None) => Proves::Everything,
         (ScanKind::Incremental, _) => Proves::Changes,
-        (ScanKind::Backfill, None) => Proves::PartOfHistory,
+        (ScanKind::Backfill, None) | (ScanKind::Referenced, _) => Proves::PartOfHistory,
         // A load that does not reach back to the watermark proves nothing about the changes before it.
         (ScanKind::History | ScanKind::Backfill, Some(cursor)) => {
             let needed_from = cursor.watermark - limits.lookback;
             let reaches_the_watermark = scan.until.is_none() && scan.since.is_none_or(|since| since <= needed_from);
             if reaches_the_watermark { Proves::Changes } else { Proves::PartOfHistory }
         }
+    }
+}
+
+/// The instant of which all that there was is known: what is made later is new. A watermark is the time of the newest change, which
+/// may be long before the last scan; and a sweep may not see a record without times, so another scan may be the first to see
+/// what was made since all records were compared.
+fn everything_known_at(
+    cursor: Option<Cursor>,
+    last_success_at: Option<DateTime<Utc>>,
+    kind: ScanKind,
+    scan: &ScanProgress,
+) -> Option<DateTime<Utc>> {
+    let Some(cursor) = cursor else { return last_success_at.map(|at| at.min(scan.started_at)) };
+    let compared = cursor.reconciled_at.filter(|compared| *compared <= scan.started_at);
+    match (kind, compared) {
+        (ScanKind::Incremental, compared) => Some(cursor.watermark).max(compared),
+        (_, None) => Some(cursor.watermark),
+        (_, Some(compared)) => Some(compared),
     }
 }
 
@@ -224,7 +258,7 @@ pub(super) async fn stored_progress(ctx: &Context<'_>, object: &Object) -> Resul
             if table_exists { store::cursor(db, workspace, object).await } else { Ok(None) }
         });
         // A preview never resumes an unfinished scan.
-        return Ok(StoredProgress { cursor: read.await?, unfinished: Vec::new() });
+        return Ok(StoredProgress { cursor: read.await?, ..StoredProgress::default() });
     }
     let read = ctx.store.transaction(async |db| {
         if let Some(binding) = ctx.binding {
@@ -234,8 +268,9 @@ pub(super) async fn stored_progress(ctx: &Context<'_>, object: &Object) -> Resul
             store::reset_object(&mut *db, workspace, object).await?;
         }
         let cursor = store::cursor(&mut *db, workspace, object).await?;
-        let unfinished = store::unfinished_scans(db, workspace, object).await?;
-        Ok(StoredProgress { cursor, unfinished })
+        let unfinished = store::unfinished_scans(&mut *db, workspace, object).await?;
+        let last_success_at = store::last_success(db, workspace, object).await?;
+        Ok(StoredProgress { cursor, unfinished, last_success_at })
     });
     read.await
 }
@@ -277,7 +312,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     const LIMITS: ScanLimits = ScanLimits {
         lookback: Duration::from_secs(72 * 3600),
-        history: DAY.saturating_mul(1461),
+        history: History::Within(DAY.saturating_mul(1461)),
         reconcile_every: DAY.saturating_mul(7),
         rules_fingerprint: Some(1),
     };
@@ -295,7 +330,7 @@ mod tests {
 
     fn synced(watermark: i64, reconciled: i64) -> StoredProgress {
         let cursor = Cursor { watermark: day(watermark), reconciled_at: Some(day(reconciled)) };
-        StoredProgress { cursor: Some(cursor), unfinished: Vec::new() }
+        StoredProgress { cursor: Some(cursor), ..StoredProgress::default() }
     }
 
     fn with_scan(stored: StoredProgress, kind: ScanKind, started: i64, since: i64) -> StoredProgress {
@@ -394,11 +429,65 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_new_since_everything_before_was_read() {
+        let backfill = backfill(HistoryFrom::Earliest, None);
+        let empty = StoredProgress { last_success_at: Some(day(99)), ..StoredProgress::default() };
+        for (case, ask, stored, expected) in [
+            ("a first sync", SYNC, StoredProgress::default(), None),
+            ("a daily sync", SYNC, synced(99, 98), Some(96)),
+            ("a sync of what was empty until now", SYNC, empty, Some(96)),
+            ("a daily sync of what hardly changes", SYNC, synced(50, 98), Some(95)),
+            ("a full scan", FULL, synced(99, 95), Some(92)),
+            ("a full scan with the clock set back", FULL, synced(99, 300), Some(96)),
+            ("a backfill", backfill, synced(99, 98), Some(95)),
+        ] {
+            let since = decide(day(100), &LIMITS, ask, stored).created_since;
+            assert_eq!(since.map(|since| (since - day(0)).num_days()), expected, "{case}");
+        }
+    }
+
+    #[test]
     fn a_full_scan_under_other_rules_begins_anew() {
         let stored = with_scan(synced(99, 98), ScanKind::Full, 100, -1361);
         let other_rules = ScanLimits { rules_fingerprint: None, ..LIMITS };
         assert_eq!(decide(day(100), &LIMITS, FULL, stored.clone()).start, Start::Resumed { number: 7 });
         assert_eq!(decide(day(100), &other_rules, FULL, stored).start, Start::Anew);
+    }
+
+    #[test]
+    fn a_full_scan_that_was_begun_with_a_shorter_history_begins_anew() {
+        let stored = with_scan(synced(99, 98), ScanKind::Full, 100, -1361);
+        let longer = ScanLimits { history: History::Within(DAY.saturating_mul(2000)), ..LIMITS };
+        assert_eq!(decide(day(100), &longer, FULL, stored.clone()).start, Start::Anew);
+        let all = ScanLimits { history: History::All, ..LIMITS };
+        let plan = decide(day(100), &all, FULL, stored);
+        assert_eq!((plan.start, plan.window), (Start::Anew, Window::Full { history: None }));
+    }
+
+    #[test]
+    fn an_object_without_a_limit_is_loaded_and_resumed_from_the_beginning_of_time() {
+        let all = ScanLimits { history: History::All, ..LIMITS };
+        let first = decide(day(100), &all, SYNC, StoredProgress::default());
+        assert_eq!((first.kind, first.progress.since), (ScanKind::History, None));
+        assert!(first.a_sync_may_finish_it(day(100), &all));
+        let unfinished = |since| {
+            let starting = ScanProgress { offset: 500, ..ScanProgress::starting(day(99), since, None) };
+            let scan = UnfinishedScan { kind: ScanKind::History, progress: starting, number: 7 };
+            StoredProgress { cursor: None, unfinished: vec![scan], last_success_at: None }
+        };
+        assert_eq!(decide(day(100), &all, SYNC, unfinished(None)).start, Start::Resumed { number: 7 });
+        assert_eq!(decide(day(100), &all, SYNC, unfinished(Some(day(0)))).start, Start::Anew);
+        let some_years = decide(day(100), &all, backfill(HistoryFrom::Since(day(50)), None), synced(99, 99));
+        assert_eq!((some_years.kind, some_years.a_sync_may_finish_it(day(100), &all)), (ScanKind::Backfill, false));
+        let daily = decide(day(100), &all, SYNC, synced(99, 98));
+        assert_eq!(daily.window, Window::Incremental { since: day(96), history: None });
+    }
+
+    #[test]
+    fn referenced_records_are_looked_up_anew_and_prove_nothing() {
+        let ask = Ask { mode: Mode::Referenced, ..SYNC };
+        let stopped = with_scan(synced(99, 98), ScanKind::Referenced, 99, 0);
+        assert_eq!(on_day_100(ask, stopped), "referenced since ever, anew, proves PartOfHistory, rows Loaded");
     }
 
     #[test]

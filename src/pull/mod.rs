@@ -12,7 +12,7 @@
 //! - `request`: what a pull is given. `decide`: what it reads. `next_step`: what follows when that has ended.
 //! - `object_scan`: a scan, its listings one after the other, page by page, and its end.
 //! - `page`: what becomes of a page's records. `table_writer` stores them, `preview` only says what it would store.
-//! - `detect_deletions`, `deletion_guard`: which rows have lost their records.
+//! - `detect_deletions`, `deletion_guard`: which rows have lost their records. `referenced`: records that rows refer to, by id.
 //! - `rejected`: when too many records cannot be stored. `declarations`: what is known of custom fields.
 //! - `report`, `repeats`: what was done, each record counted once. `pull_error`: what ends a pull early.
 //! - `pause_gate`: a long load pauses for another run. `retry_quarantined`: quarantine, tried again.
@@ -27,6 +27,7 @@ mod page;
 mod pause_gate;
 mod preview;
 mod pull_error;
+mod referenced;
 mod rejected;
 mod repeats;
 mod report;
@@ -44,6 +45,7 @@ pub use deletion_guard::{DeletionGuard, DeletionReservations};
 use next_step::{Ended, State, Step, next_step};
 use object_scan::ObjectScan;
 pub use pause_gate::{PauseGate, PauseGuard};
+use planhat_model::scan::ScanKind;
 pub use planhat_model::scan::{BackfillRange, HistoryFrom, Mode};
 pub use pull_error::PullError;
 pub use rejected::RejectionGuard;
@@ -101,5 +103,11 @@ async fn scan(client: &ObjectClient, ctx: &Context<'_>, plan: Plan, report: &mut
         info!(offset = plan.progress.offset, "resuming the scan begun at {}", plan.progress.started_at);
     }
     report.scan = Some(plan.kind);
-    ObjectScan::new(client, ctx, plan, report).read_everything().await.unwrap_or_else(Ended::Failed)
+    let kind = plan.kind;
+    let scan = ObjectScan::new(client, ctx, plan, report);
+    let ended = match kind {
+        ScanKind::Referenced => scan.load_referenced().await,
+        ScanKind::History | ScanKind::Backfill | ScanKind::Incremental | ScanKind::Full => scan.read_everything().await,
+    };
+    ended.unwrap_or_else(Ended::Failed)
 }

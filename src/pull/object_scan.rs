@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use planhat_api::{Listing, ObjectClient, Page, Pager, Position};
 use planhat_model::catalog::Object;
-use planhat_model::scan::{ScanKind, SortCheck, Sweep};
-use planhat_store::{self as store, Cursor, Durability, PageStep, ScanCheckpoint, ScanProgress};
+use planhat_model::scan::{ScanKind, SortCheck, Sweep, Window};
+use planhat_store::{self as store, Cursor, Durability, LeftOut, PageStep, ScanCheckpoint, ScanProgress};
 use tracing::{Instrument, debug, error_span};
 
 use super::decide::{NewRows, Plan, Proves, Start, listings};
@@ -34,7 +34,7 @@ pub(super) struct ObjectScan<'a> {
 
 /// How a listing came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ListingEnd {
+pub(super) enum ListingEnd {
     Complete,
     /// The rest is older than the window, or in no order.
     StoppedEarly,
@@ -44,7 +44,7 @@ enum ListingEnd {
 
 /// Why a scan ends between two pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Interruption {
+pub(super) enum Interruption {
     Stop,
     Pause,
 }
@@ -80,7 +80,7 @@ impl<'a> ObjectScan<'a> {
             ctx,
             progress: plan.progress.clone(),
             checkpoint,
-            table: TableWriter::new(ctx, object, plan.new_rows),
+            table: TableWriter::new(ctx, object, &plan),
             listing_rejections: RejectionShare::default(),
             scan_rejections: RejectionShare::default(),
             listed_before: report.figures.listed(),
@@ -104,6 +104,7 @@ impl<'a> ObjectScan<'a> {
         }
         let mut read_to_the_end = false;
         let mut saw_everything = !self.plan.is_resumed();
+        let mut listed_everything = true;
         for ((listing, sweep), name) in listings.into_iter().zip(names).skip(first) {
             // After a sweep that was read to the end, no second sweep is needed.
             if sweep.as_ref().is_some_and(|sweep| !sweep.is_first) && read_to_the_end {
@@ -119,6 +120,7 @@ impl<'a> ObjectScan<'a> {
                 end => read_to_the_end = end == ListingEnd::Complete,
             }
             saw_everything &= read_to_the_end;
+            listed_everything &= read_to_the_end;
         }
         if !self.plan.is_resumed() && self.ctx.limits.rejections.rejects_whole_scan(&self.scan_rejections) {
             return Err(self.reject_scan(&self.scan_rejections.clone()).await);
@@ -127,6 +129,9 @@ impl<'a> ObjectScan<'a> {
             return Ok(Ended::Stopped);
         }
         self.report.saw_all = self.plan.kind == ScanKind::Full && saw_everything;
+        if listed_everything {
+            self.report.left_out = self.left_out().or(self.report.left_out);
+        }
         match self.finish(saw_everything).await.map_err(|source| self.store_failed(source))? {
             ScanOutcome::Complete => Ok(Ended::Complete { has_watermark: self.report.watermark.is_some() }),
             ScanOutcome::NothingListed => Err(PullError::NothingListed { object: self.object().name }),
@@ -212,10 +217,11 @@ impl<'a> ObjectScan<'a> {
     }
 
     /// Classifies a page and stores what of it is in the window, or compares it. Only then the scan moves on.
-    async fn store_page(&mut self, page: Page) -> Result<(), store::StoreError> {
+    pub(super) async fn store_page(&mut self, page: Page) -> Result<(), store::StoreError> {
         let newest: Vec<_> = page.records.iter().map(|record| record.newest_of(self.object().times())).collect();
-        let step = self.step_behind(&page, newest.iter().copied().max().flatten());
+        let mut step = self.step_behind(&page, newest.iter().copied().max().flatten());
         let page = ClassifiedPage::of(page, newest, self.plan.window, &self.table, &self.report.repeats).await?;
+        step.progress.left_out += i64::try_from(page.left_out).unwrap_or(i64::MAX);
         let page = page.without_references_to(&self.table.forgotten);
         let page = match self.table.rules {
             // From here on no code sees the values that the privacy rules mask. What they leave may be the hash by which
@@ -255,7 +261,7 @@ impl<'a> ObjectScan<'a> {
                 let listed = page.records.iter().map(|record| &record.id).chain(rejected);
                 listed.filter(|id| !self.table.has_forgotten(id)).cloned().collect()
             }
-            ScanKind::History | ScanKind::Backfill | ScanKind::Incremental => Vec::new(),
+            ScanKind::History | ScanKind::Backfill | ScanKind::Incremental | ScanKind::Referenced => Vec::new(),
         };
         PageStep { progress, pages: page.pages, listed_ids }
     }
@@ -273,12 +279,24 @@ impl<'a> ObjectScan<'a> {
     }
 
     /// Ends the scan for now, with a checkpoint.
-    async fn interrupt(&mut self, why: Interruption) -> Result<ListingEnd, PullError> {
+    pub(super) async fn interrupt(&mut self, why: Interruption) -> Result<ListingEnd, PullError> {
         if let Some(checkpoint) = &mut self.checkpoint {
             let saved = checkpoint.save_before_pause(&self.progress).await;
             saved.map_err(|source| self.store_failed(source))?;
         }
         Ok(ListingEnd::Interrupted(why))
+    }
+
+    /// What the scan has left out, all of its listings having been read: as older than the history, and not for another reason.
+    fn left_out(&self) -> Option<LeftOut> {
+        let before = match self.plan.window {
+            Window::History { since, until: None } if self.plan.kind == ScanKind::History => since,
+            Window::Incremental { history, .. } | Window::Full { history } => history,
+            Window::History { .. } => return None,
+        };
+        // What an earlier run was shown by the first of two listings cannot be recognised in the second one.
+        let counts_once = !self.plan.is_resumed() || self.object().hidden.is_none();
+        counts_once.then_some(LeftOut { records: self.progress.left_out, before })
     }
 
     fn is_saved(&self) -> bool {
@@ -318,7 +336,7 @@ impl<'a> ObjectScan<'a> {
                 return Ok((ScanOutcome::Complete, None, is_first.then_some(warning)));
             }
             if kind == ScanKind::Full {
-                store::end_covered_history(&mut *db, schema, object, ctx.limits.history).await?;
+                store::end_covered_history(&mut *db, schema, object, ctx.limits.history_of(object)).await?;
             }
             if saw_everything {
                 store::release_unlisted(&mut *db, schema, object, run_id).await?;

@@ -4,7 +4,10 @@
 //! are left out of the others before anything else sees them.
 //!
 //! The window decides by a record's own times. A record older than the window is still compared if it is stored and its
-//! times do not show that it is unchanged, or if its row is marked as deleted: then it is restored.
+//! times do not show that it is unchanged, or if its row is marked as deleted: then it is restored. A record that has not changed,
+//! but belongs to the history and has no row, is stored: the history was shorter when it was left out.
+//!
+//! Every record that comes from Planhat passes here, whether a listing shows it or it was requested by its id.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,6 +30,8 @@ pub(super) struct ClassifiedPage {
     pub(super) oldest: Option<DateTime<Utc>>,
     /// Those that are outside the history.
     pub(super) outside_history: usize,
+    /// Those of them that have no row.
+    pub(super) left_out: usize,
     /// Those whose own times show that they are stored as they are.
     pub(super) unchanged: usize,
     pub(super) rejected: Vec<Rejected>,
@@ -95,10 +100,15 @@ impl ClassifiedPage {
         let is_deleted: HashMap<String, bool> = table.deletion_marks_of(&ids).await?;
         for (record, newest, verdict) in older {
             match (is_deleted.get(&record.id), verdict) {
-                (Some(true), _) | (Some(false), WindowVerdict::IfStored) => self.take(record, newest),
+                (Some(true), _) | (Some(false), WindowVerdict::IfStored) | (None, WindowVerdict::Unchanged) => {
+                    self.take(record, newest);
+                }
                 _ if self.again.remove(&record.id) => self.listed_again += 1,
-                (Some(false), WindowVerdict::Unchanged) => self.unchanged += 1,
-                _ => self.outside_history += 1,
+                (Some(false), WindowVerdict::Unchanged | WindowVerdict::OldAndUnchanged) => self.unchanged += 1,
+                (stored, _) => {
+                    self.outside_history += 1;
+                    self.left_out += usize::from(stored.is_none());
+                }
             }
         }
         Ok(())
@@ -109,6 +119,7 @@ impl ClassifiedPage {
             taken: Vec::new(),
             oldest: None,
             outside_history: 0,
+            left_out: 0,
             unchanged: 0,
             rejected: Vec::new(),
             forgotten: 0,

@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
-use planhat_model::flatten::{Columns, Row, flatten};
-use planhat_store::{self as store, Difference, PageDiff, RowCounts, StoreError, Target};
+use planhat_model::flatten::{Column, Columns, Row, flatten};
+use planhat_store::{self as store, Difference, PageDiff, StoreError, Target};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -56,6 +56,15 @@ pub struct PlannedChange {
 }
 
 impl Preview {
+    /// Each once: a further scan of the object finds that they are not there either.
+    fn add_columns(&mut self, added: Vec<Column>) {
+        for Column { name, kind, origin, planhat_name } in added {
+            if !self.columns.iter().any(|known| known.column == name) {
+                self.columns.push(NewColumn { column: name, r#type: kind.sql(), planhat_name, origin: origin.as_str() });
+            }
+        }
+    }
+
     /// Leaves out of a page's figures what was counted before: a run would find it stored.
     fn count_once(&mut self, found: &mut PageDiff<'_>) {
         let PageDiff { counts, new, changed, restored, .. } = found;
@@ -100,7 +109,7 @@ impl Preview {
 }
 
 impl TableWriter<'_> {
-    /// The columns there are, of a table that may not be there yet.
+    /// The columns there are, of a table that may not be there yet, and those that a run would add at its start.
     pub(super) async fn inspect_table(&mut self, report: &mut Report) -> Result<(), StoreError> {
         let (schema, object) = (&self.ctx.store.schema, self.object);
         let mut columns = Columns::default();
@@ -114,7 +123,9 @@ impl TableWriter<'_> {
         }
         report.preview.creates_table = !self.exists;
         if self.ctx.declarations.new_fields(&columns) != NewFields::Refused {
-            self.columns = Some(self.as_declared(columns));
+            let mut columns = self.as_declared(columns);
+            report.preview.add_columns(columns.add_known(object, &self.ctx.declarations.declared));
+            self.columns = Some(columns);
         }
         Ok(())
     }
@@ -133,12 +144,7 @@ impl TableWriter<'_> {
         if diff {
             report.preview.show(&found, &differences, room);
         }
-        report.preview.columns.extend(added.into_iter().map(|column| NewColumn {
-            column: column.name,
-            r#type: column.kind.sql(),
-            planhat_name: column.planhat_name,
-            origin: column.origin.as_str(),
-        }));
+        report.preview.add_columns(added);
         report.add(self.object, page, &rows, found.counts, &[]);
         drop(found);
         drop(rows);
@@ -155,15 +161,7 @@ impl TableWriter<'_> {
     ) -> Result<(PageDiff<'r>, Vec<Difference>), StoreError> {
         let compared = self.ctx.store.read_only(async |db| {
             if !self.exists {
-                let counts = RowCounts { inserted: rows.len() as u64, ..RowCounts::default() };
-                let all_new = PageDiff {
-                    counts,
-                    new: rows.iter().collect(),
-                    changed: Vec::new(),
-                    restored: HashSet::new(),
-                    rehashed: Vec::new(),
-                };
-                return Ok((all_new, Vec::new()));
+                return Ok((PageDiff::of_new(rows), Vec::new()));
             }
             let found = store::compare(&mut *db, target, rows).await?;
             let is_shown = !found.changed.is_empty() && room > 0;

@@ -9,10 +9,11 @@ use chrono::{DateTime, Utc};
 use metrics::counter;
 use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::Row;
+use planhat_model::printable::on_one_line;
 use planhat_model::record::Rejected;
 use planhat_model::record::{Json, Shape};
 use planhat_model::scan::ScanKind;
-use planhat_store::{Figures, RowCounts};
+use planhat_store::{Figures, LeftOut, RowCounts};
 
 use super::page::ClassifiedPage;
 use super::rejected::RejectionTally;
@@ -38,6 +39,8 @@ pub struct Report {
     /// The time of the oldest record that was taken.
     pub oldest: Option<DateTime<Utc>>,
     pub watermark: Option<DateTime<Utc>>,
+    /// What was left out as older than the history, if all records were listed.
+    pub left_out: Option<LeftOut>,
     /// Misfits by column.
     pub misfits: BTreeMap<String, Misfits>,
     /// Planhat names of what went to `_overflow`.
@@ -130,6 +133,10 @@ impl Report {
     }
 
     pub(super) fn warn(&mut self, warning: String) {
+        // A pull may have several scans, each of which meets the same.
+        if self.warnings.contains(&warning) {
+            return;
+        }
         self.warnings.push(warning);
     }
 
@@ -165,13 +172,13 @@ fn counts(page: &ClassifiedPage, row_counts: RowCounts, refused: &[Rejected], qu
 }
 
 fn shortened(text: &str, characters: usize) -> String {
-    // Nothing of it moves a cursor or colours a terminal.
-    let shown: String = text.chars().take(characters).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(characters).is_some() { shown + "…" } else { shown }
+    let shown: String = text.chars().take(characters).collect();
+    let cut = if text.chars().nth(characters).is_some() { "…" } else { "" };
+    on_one_line(&shown).into_owned() + cut
 }
 
 fn count_rows(object: &Object, row_counts: RowCounts) {
-    let RowCounts { inserted, updated, restored, unchanged } = row_counts;
+    let RowCounts { inserted, updated, restored, unchanged, retyped: _ } = row_counts;
     for (operation, rows) in [("inserted", inserted), ("updated", updated), ("restored", restored), ("unchanged", unchanged)] {
         counter!("planhat_sync_rows_total", "object" => object.name, "operation" => operation).increment(rows);
     }
@@ -198,7 +205,7 @@ mod tests {
         page.rejected = vec![rejected(None, "no _id", None), rejected(None, "no _id", None)];
         page.again = ["a".to_owned(), "b".to_owned()].into();
         let refused = [rejected(Some("b"), "too deep", Some("54000"))];
-        let row_counts = RowCounts { inserted: 1, updated: 0, restored: 0, unchanged: 3 };
+        let row_counts = RowCounts { inserted: 1, updated: 0, restored: 0, unchanged: 3, retyped: 0 };
 
         // One of the three rejected was not rejected before.
         let counts = counts(&page, row_counts, &refused, 1);

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use planhat_api::{Client, PageSettings};
-use planhat_model::catalog::{ByObject, Object};
+use planhat_model::catalog::{ByObject, DefaultHistory, Object};
 use planhat_model::flatten::IgnoredFields;
 use planhat_model::rules::{FieldMap, Rules};
+use planhat_model::scan::History;
 use planhat_store::{Binding, Store, TimelineOptions};
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +55,9 @@ pub struct Limits {
     /// How far before the watermark changes are looked for.
     pub lookback: Duration,
     /// How far back a first load goes.
-    pub history: Duration,
+    pub history: History,
+    /// The same for objects for which it is set.
+    pub histories: ByObject<History>,
     /// Names of the objects whose changes are read newest first, so that a daily run stops early.
     pub sorted: Vec<&'static str>,
     /// How often a sync becomes a full scan; zero for never.
@@ -75,6 +78,14 @@ pub struct Limits {
 impl Limits {
     pub(super) fn rules_of(&self, object: &Object) -> Option<&Rules> {
         self.rules.get(object.name)
+    }
+
+    /// How far back the records of an object are loaded.
+    pub fn history_of(&self, object: &Object) -> History {
+        self.histories.get(object.name).copied().unwrap_or(match object.history {
+            DefaultHistory::AsConfigured => self.history,
+            DefaultHistory::All => History::All,
+        })
     }
 
     pub(super) fn ignored_fields_of(&self, object: &Object) -> IgnoredFields {

@@ -32,19 +32,20 @@ pub async fn retry_quarantined(
     let workspace = &store.schema;
     let columns = store.transaction(async |db| {
         let there = store::table_exists(&mut *db, workspace, object).await?;
+        let cursor = store::cursor(&mut *db, workspace, object).await?;
         let columns = store::load_columns(&mut *db, workspace, object).await?;
-        Ok((there, columns, store::forgotten_records(db, workspace, object).await?))
+        Ok((there, cursor, columns, store::forgotten_records(db, workspace, object).await?))
     });
-    let (true, columns, forgotten) = columns.await? else { return Ok(retried) };
+    let (true, cursor, columns, forgotten) = columns.await? else { return Ok(retried) };
     let columns = columns.without_new_columns();
     let ignore_changes = IgnoredFields::of(object, limits.ignore_changes.get(object.name), None);
-    let action_policy = limits.timeline.action_policy(false);
     let target = Target {
         schema: workspace,
         object,
         columns: &columns,
         run_id,
-        action_policy,
+        action_policy: limits.timeline.action_policy(false),
+        created_since: cursor.map(|cursor| cursor.watermark - limits.lookback),
         rules: None,
         ignore_changes: &ignore_changes,
     };

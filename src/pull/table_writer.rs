@@ -3,7 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
+use planhat_model::error::Chain;
 use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
 use planhat_model::record::{Record, Rejected};
 use planhat_model::rules::{ForgottenRecords, Rules};
@@ -12,7 +14,7 @@ use planhat_store::{
 };
 use tracing::warn;
 
-use super::decide::NewRows;
+use super::decide::{NewRows, Plan};
 use super::declarations::NewFields;
 use super::page::ClassifiedPage;
 use super::rejected::RejectionTally;
@@ -25,6 +27,7 @@ pub(super) struct TableWriter<'a> {
     pub(super) rules: Option<&'a Rules>,
     pub(super) ignored_fields: IgnoredFields,
     action_policy: ActionPolicy,
+    created_since: Option<DateTime<Utc>>,
     pub(super) exists: bool,
     /// None before it was prepared.
     pub(super) columns: Option<Columns>,
@@ -63,13 +66,14 @@ enum Write {
 }
 
 impl<'a> TableWriter<'a> {
-    pub(super) fn new(ctx: &'a Context<'a>, object: &'static Object, new_rows: NewRows) -> TableWriter<'a> {
+    pub(super) fn new(ctx: &'a Context<'a>, object: &'static Object, plan: &Plan) -> TableWriter<'a> {
         TableWriter {
             ctx,
             object,
             rules: ctx.limits.rules_of(object),
             ignored_fields: ctx.limits.ignored_fields_of(object),
-            action_policy: ctx.limits.timeline.action_policy(new_rows == NewRows::Loaded),
+            action_policy: ctx.limits.timeline.action_policy(plan.new_rows == NewRows::Loaded),
+            created_since: plan.created_since,
             exists: false,
             columns: None,
             is_full: false,
@@ -84,15 +88,26 @@ impl<'a> TableWriter<'a> {
 
     /// Makes the table where it may be made, or looks at it in a dry run.
     pub(super) async fn prepare(&mut self, report: &mut Report) -> Result<(), PullError> {
-        let prepared = match self.ctx.purpose.is_preview() {
+        let is_preview = self.ctx.purpose.is_preview();
+        let prepared = match is_preview {
             true => self.inspect_table(report).await,
             false => self.create_table_if_missing().await,
         };
         prepared.map_err(|source| PullError::Store { object: self.object.name, source })?;
+        if !is_preview {
+            self.make_join_columns(report).await;
+        }
         match (&self.columns, &self.ctx.declarations.unknown) {
             (None, Some(source)) => Err(PullError::Undeclared { object: self.object.name, source: source.clone() }),
             _ => Ok(()),
         }
+    }
+
+    /// The same, for records that may have properties which no column should be created for.
+    pub(super) async fn prepare_without_new_columns(&mut self, report: &mut Report) -> Result<(), PullError> {
+        self.prepare(report).await?;
+        self.columns = self.columns.take().map(Columns::without_new_columns);
+        Ok(())
     }
 
     async fn create_table_if_missing(&mut self) -> Result<(), StoreError> {
@@ -106,24 +121,72 @@ impl<'a> TableWriter<'a> {
             let is_new = !store::table_exists(&mut *db, schema, object).await?;
             if is_new {
                 store::create_table(&mut *db, schema, object).await?;
+                // Who cannot be granted anything is named at the start of a run.
+                store::grant_missing(&mut *db, schema, &self.ctx.store.readers).await?;
             }
             store::note_rules_in_use(&mut *db, schema, object, rules, is_new).await?;
             let columns = store::load_columns(&mut *db, schema, object).await?;
             store::recreate_dropped_columns(&mut *db, schema, object, &columns).await?;
             let quarantined = store::ids_in_quarantine(&mut *db, schema, object).await?;
-            let forgotten = store::forgotten_records(db, schema, object).await?;
+            let forgotten = store::forgotten_records(&mut *db, schema, object).await?;
+            let columns = self.add_known_columns(db, self.as_declared(columns)).await?;
             Ok(Some((columns, quarantined, forgotten)))
         });
         if let Some((columns, quarantined, forgotten)) = made.await? {
-            (self.columns, self.quarantined, self.exists) = (Some(self.as_declared(columns)), quarantined, true);
+            (self.columns, self.quarantined, self.exists) = (Some(columns), quarantined, true);
             self.forgotten = forgotten;
         }
         Ok(())
     }
 
-    /// The columns; while declarations are unknown, no column for a new custom field may be added to them.
+    /// Gives the table its columns for joins, in a transaction of its own: in a table of an earlier release that rewrites
+    /// every row. Where it cannot be had, the table goes on without.
+    async fn make_join_columns(&self, report: &mut Report) {
+        let (schema, object) = (&self.ctx.store.schema, self.object);
+        let Some(columns) = &self.columns else { return };
+        let made = self.ctx.store.transaction_once(async |db| store::make_join_columns(db, schema, object, columns).await);
+        let Some(obstacle) = made.await.unwrap_or_else(Some) else { return };
+        if !self.ctx.stop.is_cancelled() {
+            let (name, obstacle) = (object.name, Chain(&obstacle));
+            report.warn(format!("{name}: could not make the columns for joins: {obstacle}; the next sync tries again"));
+        }
+    }
+
+    /// Adds the columns of what is documented or declared, whether it has values or not. Where that is not possible now,
+    /// everything goes on without: a property that has values gets its column with them.
+    async fn add_known_columns(&self, db: &mut PgConnection, columns: Columns) -> Result<Columns, StoreError> {
+        let (schema, object, declared) = (&self.ctx.store.schema, self.object, &self.ctx.declarations.declared);
+        if columns.clone().add_known(object, declared).is_empty() {
+            return Ok(columns);
+        }
+        let added = store::if_allowed(db, async |db| {
+            store::lock_columns(&mut *db, schema, object).await?;
+            // Another process may have added some in the meantime.
+            let mut columns = self.as_declared(store::load_columns(&mut *db, schema, object).await?);
+            let known = columns.len();
+            let added = columns.add_known(object, declared);
+            store::add_columns(db, schema, object, known, &added).await?;
+            Ok(columns)
+        });
+        match added.await? {
+            Ok(columns) => Ok(columns),
+            Err(error) => {
+                warn!(
+                    error = %Chain(&error),
+                    "{object}: columns for properties without values could not be added; the next sync tries again",
+                    object = object.name
+                );
+                Ok(columns)
+            }
+        }
+    }
+
+    /// The columns with what is declared of custom fields; while that is unknown, no column for a new one may be added.
     pub(super) fn as_declared(&self, columns: Columns) -> Columns {
-        match self.ctx.declarations.new_fields(&columns) {
+        let declarations = self.ctx.declarations;
+        let new_fields = declarations.new_fields(&columns);
+        let columns = columns.with_custom_sets(declarations.declared.custom_sets_of(self.object));
+        match new_fields {
             NewFields::Column | NewFields::Refused => columns,
             NewFields::Wait => columns.without_new_custom_columns(),
         }
@@ -156,6 +219,7 @@ impl<'a> TableWriter<'a> {
             columns,
             run_id,
             action_policy: self.action_policy,
+            created_since: self.created_since,
             rules: self.rules,
             ignore_changes: &self.ignored_fields,
         }
@@ -216,7 +280,10 @@ impl<'a> TableWriter<'a> {
                 self.is_full = true;
                 report.warn(format!("{}: PostgreSQL allows no more columns in the table", object.name));
             }
-            grown => self.columns = Some(grown?),
+            grown => {
+                self.columns = Some(grown?);
+                self.make_join_columns(report).await;
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! A failure of one object does not affect the others. Only a refused token, or an unreachable Planhat or database, ends the
 //! whole run, because no other object could succeed.
 
+mod count_references;
 mod declared_fields;
 mod id_probe;
 mod identity;
@@ -22,7 +23,7 @@ use chrono::{DateTime, Utc};
 use planhat_api::{self as api, Client};
 use planhat_model::catalog::Object;
 use planhat_model::error::{Chain, ErrorKind};
-use planhat_store::{self as store, Explanation, LeaseHolder, ObjectRun, RunStatus, Store};
+use planhat_store::{self as store, Explanation, LeaseHolder, MissingGrant, ObjectRun, RunStatus, Store};
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -31,9 +32,12 @@ use tracing::{Span, debug, info, instrument, warn};
 
 use crate::progress::Progress;
 use crate::pull::{Limits, Misfits, Mode, PauseGate, Preview, PullError, Purpose};
+use count_references::count_references;
 use objects::Pulls;
 use outcome::{run_explanation, run_status};
 
+pub use count_references::ReferenceCount;
+pub(crate) use declared_fields::read_declarations;
 pub use identity::Evidence;
 pub use lease::{RunLease, begin, end};
 pub use outcome::records;
@@ -70,6 +74,8 @@ pub struct Summary {
     /// Requests to Planhat, those for the declarations of custom fields included.
     pub calls: i64,
     pub objects: Vec<ObjectSummary>,
+    /// Rows that refer to records that are not stored, as far as this run has counted them.
+    pub missing_references: Vec<ReferenceCount>,
 }
 
 /// The result of one object.
@@ -165,6 +171,9 @@ pub async fn run_with_notice(
     let recognized = recognize::recognize_for_a_run(client, store, stop).await?;
     if request.limits.timeline.enabled {
         store.transaction(async |db| store::create_actions_table(db, &store.schema).await).await?;
+    }
+    grant_to_readers(store).await?;
+    if request.limits.timeline.enabled {
         if let Err(error) = refresh_timeline_view(store).await {
             debug!(error = %Chain(&error), "could not create the view timeline at the start");
         }
@@ -186,7 +195,13 @@ pub async fn run_with_notice(
     let lease = RunLease { store, run_id, command: request.command, pause_gate: &pause_gate, run_stop: &run_stop };
     let purpose = Purpose::Store { run_id };
     let pulls = Pulls { client, store, request, purpose, binding: Some(&binding), pause_gate: &pause_gate, run_stop: &run_stop };
-    let (objects, calls) = lease.renew_while(with_start_notice(on_start, pulls.pull_all(), &run_stop)).await;
+    // Boxed, or the futures lie deeper within each other than the compiler follows.
+    let work = Box::pin(async {
+        let (objects, calls) = with_start_notice(on_start, pulls.pull_all(), &run_stop).await;
+        let counted = count_references(store, run_id, &request.limits, &objects, &run_stop).await;
+        (objects, calls, counted)
+    });
+    let (objects, calls, missing_references) = lease.renew_while(work).await;
 
     record_calls(store, run_id, calls).await;
     let status = run_status(&objects, stop.is_cancelled());
@@ -200,13 +215,16 @@ pub async fn run_with_notice(
     {
         warn!(error = %Chain(&error), "could not create the view {}.timeline", store.schema);
     }
+    if let Err(error) = refresh_keys(store).await {
+        warn!(error = %Chain(&error), "could not bring the table {}.keys up to date", store.schema);
+    }
     let seconds = started.elapsed().as_secs_f64();
     let came_to = status.as_str();
     match status {
         RunStatus::Succeeded | RunStatus::Interrupted => info!(status = came_to, seconds, "run {run_id} {came_to}"),
         RunStatus::Partial | RunStatus::Failed => warn!(status = came_to, seconds, "run {run_id} {came_to}"),
     }
-    Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects })
+    Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects, missing_references })
 }
 
 /// What a run has cost; its end does not depend on it.
@@ -247,7 +265,31 @@ async fn prune_runs(store: &Store, request: &RunRequest<'_>) {
 /// The view for people follows the tables. It is optional: if the view is locked, or a user has created something
 /// of that name, it is left until the next run.
 async fn refresh_timeline_view(store: &Store) -> Result<(), store::StoreError> {
-    store.transaction_once(async |db| store::create_timeline_view(db, &store.schema).await).await
+    let refreshed = store.transaction_once(async |db| {
+        store::create_timeline_view(&mut *db, &store.schema).await?;
+        // Who could not be granted anything at the start has been named then.
+        store::grant_missing(db, &store.schema, &store.readers).await.map(|_| ())
+    });
+    refreshed.await
+}
+
+/// The table of keys follows the tables too, and is optional as well.
+async fn refresh_keys(store: &Store) -> Result<(), store::StoreError> {
+    let refreshed = store.transaction_once(async |db| {
+        store::refresh_keys(&mut *db, &store.schema).await?;
+        store::grant_missing(db, &store.schema, &store.readers).await.map(|_| ())
+    });
+    refreshed.await
+}
+
+/// Lets the roles of `database.grant_select_to` read what is there. What a run makes is granted as it is made.
+async fn grant_to_readers(store: &Store) -> Result<(), store::StoreError> {
+    for grant in store.transaction(async |db| store::grant_missing(db, &store.schema, &store.readers).await).await? {
+        let MissingGrant { statement, obstacle } = grant;
+        let reason = obstacle.unwrap_or_else(|| "the role of the connection may not grant it".to_owned());
+        warn!(reason, "could not {statement}");
+    }
+    Ok(())
 }
 
 /// Deletes old actions, if the settings limit how long they are kept.
@@ -286,5 +328,6 @@ pub async fn preview(
     let (objects, calls) = pulls.pull_all().await;
     let status = run_status(&objects, stop.is_cancelled());
     let why = run_explanation(status, &objects);
-    Ok(Summary { run_id: None, status, why, seconds: started.elapsed().as_secs_f64(), calls, objects })
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Summary { run_id: None, status, why, seconds, calls, objects, missing_references: Vec::new() })
 }

@@ -105,6 +105,7 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
         figures: report.figures,
         oldest: report.oldest,
         watermark: report.watermark,
+        left_out: report.left_out,
     };
     let database_is_gone = |failure: &PullError| failure.kind().consequence().is_loss_of_database();
     let nothing_to_save = failure.as_ref().is_some_and(database_is_gone) || (was_stopped_before && report.scan.is_none());

@@ -66,6 +66,8 @@ struct SchemaContents {
 
 impl SchemaContents {
     async fn read(db: &mut PgConnection, schema: &str, client: &Client) -> Result<SchemaContents, store::StoreError> {
+        // Rows that are not seen would be taken for rows that are not there.
+        store::refuse_hidden_rows(&mut *db, schema).await?;
         let mut stored = SchemaContents { binding: None, current: None, schema_has_data: false, ids: Vec::new() };
         // If the tables of planhat_sync were dropped, data tables may still exist.
         if store::is_set_up(&mut *db).await? {

@@ -7,6 +7,7 @@ use planhat_model::catalog;
 use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::{Columns, Declared, IgnoredFields, flatten};
 use planhat_model::record::Record;
+use planhat_model::scan::History;
 use planhat_simulator::Workspace;
 use planhat_store::{self as store, ActionPolicy, ObjectStatus, Target, TimelineOptions};
 use planhat_sync::pull::{HistoryFrom, Mode};
@@ -58,9 +59,9 @@ async fn a_first_load_records_each_record_as_created_at_its_creation_time_at_pla
     }
 
     insta::assert_snapshot!(timeline(&sync).await, @"
-    Company Updated | created | companies c of c, - | 10-22 12:00 | 
-    Contact Updated | created | endusers e of c, e | 11-13 12:00 | 
-    License Updated | created | licenses 64b000000000000000000001 of c, - | 07-13 13:45 | 
+    Company Created | created | companies c of c, - | 10-22 12:00 | 
+    Contact Created | created | endusers e of c, e | 11-13 12:00 | 
+    License Created | created | licenses 64b000000000000000000001 of c, - | 07-13 13:45 | 
     NPS Response | created | nps n of c, e | 11-17 12:00 |
     ");
 }
@@ -143,10 +144,10 @@ async fn deletions_and_restorations_are_recorded_with_their_company() {
     sync.full_sync_one("tasks").await;
 
     insta::assert_snapshot!(timeline(&sync).await, @r#"
-    Task Updated | deleted | tasks t of c, e | seen | 
-    Task Updated | restored | tasks t of c, e | seen | 
-    Task Updated | deleted | tasks t of c, e | seen | 
-    Task Updated | restored | tasks t of c, e | seen | {"planhat__name": {"new": "mail", "old": "call"}}
+    Task Deleted | deleted | tasks t of c, e | seen | 
+    Task Restored | restored | tasks t of c, e | seen | 
+    Task Deleted | deleted | tasks t of c, e | seen | 
+    Task Restored | restored | tasks t of c, e | seen | {"planhat__name": {"new": "mail", "old": "call"}}
     "#);
 }
 
@@ -178,7 +179,7 @@ async fn an_update_happened_at_the_records_modification_time_or_else_when_it_was
     Company Updated | updated | companies c of c, - | 11-20 12:00 | {"planhat__phase": {"new": "Live", "old": "Onboarding"}, "planhat__updated_at": {"new": "2026-11-20T12:00:00+00:00", "old": "2026-11-12T12:00:00+00:00"}}
     Company Updated | updated | companies c of c, - | 11-21 12:00 | {"planhat__last_touch": {"new": "2026-11-21T12:00:00+00:00", "old": null}}
     Company Updated | updated | companies c of c, - | seen | {"planhat__mrr": {"new": 120, "old": 100}}
-    NPS Response | updated | nps n of c, e | 11-17 12:00 | {"planhat__comment": {"new": "good", "old": null}}
+    NPS Updated | updated | nps n of c, e | 11-17 12:00 | {"planhat__comment": {"new": "good", "old": null}}
     License Updated | updated | licenses 64b000000000000000000001 of c, - | seen | {"planhat__mrr": {"new": 11, "old": 10.1}}
     "#);
 }
@@ -333,7 +334,12 @@ impl Version {
     fn of(row: &str) -> Version {
         let row: Map<String, Value> = serde_json::from_str(row).unwrap();
         let is_deleted = !row["_deleted_at"].is_null();
-        let own = ["_row_hash", "_first_seen_at", "_synced_at", "_deleted_at", "_run_id"];
+        let own = [
+            &["_row_hash", "_first_seen_at", "_synced_at", "_deleted_at", "_run_id"][..],
+            // These follow from the others.
+            &["company_id", "company_ids", "owner_id", "end_user_id", "end_user_ids"],
+        ]
+        .concat();
         let cells = row.into_iter().filter(|(column, value)| !value.is_null() && !own.contains(&column.as_str()));
         Version { cells: cells.collect(), is_deleted }
     }
@@ -368,7 +374,9 @@ pub(crate) async fn assert_actions_tell_the_versions(sync: &TestSync) {
             of_record.push(version);
         }
     }
-    let all = "select object, record_id, kind, changes::text from planhat.actions order by id";
+    // An old record that is seen for the first time when it has changed begins with the version that was found.
+    let all = "select object, record_id, case when kind = 'updated' and first_seen then 'created' else kind end, changes::text
+        from planhat.actions order by id";
     let all: Vec<(String, String, String, Option<String>)> = sqlx::query_as(all).fetch_all(sync.store.pool()).await.unwrap();
     let mut actions = BTreeMap::<_, Vec<_>>::new();
     for (object, id, kind, changes) in all {
@@ -423,6 +431,7 @@ async fn action_ids_grow_in_the_order_of_commits() {
         columns: &columns,
         run_id: 1,
         action_policy: ActionPolicy::All,
+        created_since: None,
         rules: None,
         ignore_changes: &ignored,
     };
@@ -502,13 +511,13 @@ async fn the_timeline_view_shows_each_action_with_the_current_record() {
 
     let view = "select string_agg(concat_ws(' | ', action, kind, company, end_user, changed, record ->> 'planhat__phase', record ->> 'planhat__score'), E'\n' order by id) from planhat.timeline";
     insta::assert_snapshot!(sync.one(view).await, @"
-    Company Updated | created | Acme | Live
-    Contact Updated | created | Acme | kim@acme.example
+    Company Created | created | Acme | Live
+    Contact Created | created | Acme | kim@acme.example
     NPS Response | created | Acme | kim@acme.example | 9
     Company Updated | updated | Acme | description: – → long long long long long long long long long long long long…, go_live: 2026-11-01T00:00:00+00:00 → –, mrr: 100 → 120, phase: Onboarding → Live, updated_at: 2026-11-12T12:00:00+00:00 → 2026-11-21T12:00:00+00:00 | Live
     ");
     let columns = "select string_agg(attname || ' ' || format_type(atttypid, null), ', ' order by attnum) from pg_attribute where attrelid = 'planhat.timeline'::regclass";
-    insta::assert_snapshot!(sync.one(columns).await, @"happened_at timestamp with time zone, seen_at timestamp with time zone, action text, kind text, company text, end_user text, changed text, object text, record_id text, company_id text, end_user_id text, id bigint, run_id bigint, changes jsonb, record jsonb");
+    insta::assert_snapshot!(sync.one(columns).await, @"happened_at timestamp with time zone, seen_at timestamp with time zone, action text, kind text, company text, end_user text, changed text, object text, record_id text, company_id text, end_user_id text, id bigint, run_id bigint, changes jsonb, record jsonb, first_seen boolean");
     assert_eq!(sync.one("select string_agg(key, ' ' order by key) from planhat.timeline, jsonb_object_keys(record) as key where id = 1 and key like '\\_%'").await, "_deleted_at _misfits _overflow");
 }
 
@@ -561,7 +570,7 @@ async fn the_embedded_database_keeps_a_timeline_too() {
     let told = sync.one("select string_agg(concat_ws(' ', action, kind, company, end_user, changed), '; ' order by id) filter (where object = 'companies') from planhat.timeline").await;
     assert_eq!(
         told,
-        "Company Updated created Acme; Company Updated updated Acme phase: Onboarding → Live, updated_at: 2026-11-12T12:00:00+00:00 → 2026-11-21T12:00:00+00:00"
+        "Company Created created Acme; Company Updated updated Acme phase: Onboarding → Live, updated_at: 2026-11-12T12:00:00+00:00 → 2026-11-21T12:00:00+00:00"
     );
     sync.store.close().await;
 }
@@ -632,4 +641,143 @@ async fn old_actions_are_deleted_even_if_the_timeline_is_turned_off() {
     sync.sync_one("companies").await;
 
     assert_eq!(sync.one("select count(*)::text from planhat.actions").await, "0");
+}
+
+/// What each action is called, and whether its record was there before.
+const NAMES: &str = "select string_agg(concat_ws(' ', action || ':', kind, case when first_seen then '(first seen)' end), ', ' order by id) from planhat.actions";
+
+#[tokio::test]
+async fn each_action_is_called_by_what_happened_to_its_record() {
+    let mut sync = TestSync::new(Workspace::empty().with("tickets", vec![json!({"_id": "s"})])).await;
+    sync.sync_one("tickets").await;
+    forget(&sync).await;
+    let ticket = json!({"_id": "t", "subject": "Help", "createDate": written(day(0)), "updateDate": written(day(0))});
+
+    sync.simulator.add("tickets", ticket.clone());
+    sync.sync_one("tickets").await;
+    sync.simulator.edit_source(|source| {
+        source.change("tickets", "t", |ticket| _ = ticket.insert("updateDate".into(), json!(written(day(1)))));
+    });
+    sync.sync_one("tickets").await;
+    sync.simulator.delete("tickets", "t");
+    sync.full_sync_one("tickets").await;
+    sync.simulator.add("tickets", ticket);
+    sync.now += chrono::TimeDelta::days(1);
+    sync.full_sync_one("tickets").await;
+
+    assert_eq!(
+        sync.one(NAMES).await,
+        "Ticket Created: created, Ticket Updated: updated, Ticket Deleted: deleted, Ticket Restored: restored"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_is_an_nps_response_whether_it_comes_with_its_record_or_later() {
+    let mut sync = TestSync::new(Workspace::empty()).await;
+    sync.sync_one("nps").await;
+    let sent = |id: &str| json!({"_id": id, "cId": "c", "score": 0, "comment": "", "dateSent": written(day(0))});
+    let mut answered = sent("a");
+    answered["score"] = json!(9);
+    answered["dateAnswered"] = json!(written(day(0)));
+
+    // Answered when it is first seen; only sent; then answered, commented on, and with a time that came later than the answer.
+    sync.simulator.add("nps", answered);
+    sync.sync_one("nps").await;
+    sync.simulator.add("nps", sent("b"));
+    sync.sync_one("nps").await;
+    let change = |change: &'static [(&'static str, &'static str)]| {
+        sync.simulator.edit_source(|source| {
+            let all = change.iter().map(|(name, value)| ((*name).to_owned(), serde_json::from_str(value).unwrap()));
+            source.change("nps", "b", |answer| answer.extend(all));
+        });
+    };
+    change(&[("score", "10")]);
+    sync.sync_one("nps").await;
+    change(&[("dateAnswered", "\"2026-11-21T13:00:00.000Z\"")]);
+    sync.sync_one("nps").await;
+    change(&[("comment", "\"good\"")]);
+    sync.sync_one("nps").await;
+    sync.simulator.delete("nps", "b");
+    sync.now += chrono::TimeDelta::days(1);
+    sync.full_sync_one("nps").await;
+
+    assert_eq!(
+        sync.one(NAMES).await,
+        "NPS Response: created, NPS Created: created, NPS Response: updated, NPS Updated: updated, NPS Updated: updated, \
+         NPS Deleted: deleted"
+    );
+}
+
+#[tokio::test]
+async fn an_old_record_that_is_seen_for_the_first_time_is_told_from_a_new_one() {
+    let old = |id: &str| json!({"_id": id, "name": "Old", "createdAt": written(day(-3000)), "updatedAt": written(day(-2900))});
+    let mut sync = TestSync::new(small().with("companies", vec![old("old"), old("older")])).await;
+    sync.sync_one("companies").await;
+    assert_eq!(sync.one(NAMES).await, "", "both are outside the history");
+
+    sync.now = day(1);
+    sync.simulator.edit("companies", "old", day(1), |company| _ = company.insert("phase".into(), json!("Live")));
+    sync.simulator.add("companies", json!({"_id": "new", "createdAt": written(day(1)), "updatedAt": written(day(1))}));
+    // Its creation time is that of another system; by its id it is new.
+    let imported = format!("{:08x}0000000000000001", day(1).timestamp());
+    sync.simulator.add("companies", json!({"_id": imported, "createdAt": written(day(-3000)), "updatedAt": written(day(1))}));
+    sync.sync_one("companies").await;
+    let later = day(1) + chrono::TimeDelta::hours(1);
+    sync.simulator.edit("companies", "old", later, |company| _ = company.insert("phase".into(), json!("Lost")));
+    sync.sync_one("companies").await;
+    sync.backfill_one("companies", HistoryFrom::Earliest).await;
+
+    let told = "select string_agg(format('%s %s %s %s', record_id, kind, first_seen, to_char(happened_at, 'YYYY-MM-DD HH24')), E'\n' order by record_id, id) from planhat.actions";
+    let told = sync.one(told).await.replace(&imported, "imported");
+    insta::assert_snapshot!(told, @"
+    imported created f 2026-11-22 12
+    new created f 2026-11-22 12
+    old updated t 2026-11-22 12
+    old updated f 2026-11-22 13
+    older created t 2018-09-04 12
+    ");
+    let new = "select string_agg(record_id, ' ' order by record_id) from planhat.actions
+        where kind = 'created' and not first_seen and seen_at >= now() - interval '1 day'";
+    assert_eq!(sync.one(new).await.replace(&imported, "imported"), "imported new");
+    assert_eq!(
+        sync.one("select string_agg(distinct first_seen::text, ' ') from planhat.timeline where record_id = 'new'").await,
+        "false"
+    );
+}
+
+#[tokio::test]
+async fn a_record_that_is_stored_late_without_a_change_is_first_seen_and_dated_to_its_creation() {
+    let mut sync = TestSync::new(Workspace::empty()).await;
+    sync.limits.history = History::Within(Duration::from_secs(30 * 86_400));
+    sync.simulator.add("tasks", json!({"_id": "t", "createdAt": written(day(-100)), "updatedAt": written(day(-90))}));
+    sync.sync_one("tasks").await;
+    assert_eq!(sync.one(NAMES).await, "");
+
+    // More history is asked for later.
+    sync.limits.history = History::Within(Duration::from_secs(365 * 86_400));
+    sync.full_sync_one("tasks").await;
+
+    assert_eq!(sync.one(NAMES).await, "Task Created: created (first seen)");
+    assert_eq!(sync.one("select to_char(happened_at, 'MM-DD') from planhat.actions").await, "08-13");
+}
+
+#[tokio::test]
+async fn a_table_of_actions_of_an_earlier_release_is_read_before_it_is_upgraded_and_upgraded_by_the_next_run() {
+    let sync = TestSync::new(small()).await;
+    sync.sync_one("companies").await;
+    let earlier = "drop view planhat.timeline; alter table planhat.actions drop column first_seen";
+    sqlx::raw_sql(earlier).execute(sync.store.pool()).await.unwrap();
+    let filter = store::ActionFilter::default();
+    let query = store::ActionQuery { schema: "planhat", filter: &filter, rules: &sync.limits.rules };
+    let mut db = sync.store.pool().acquire().await.unwrap();
+    let read = store::newest_actions(&mut db, query, None, 9).await.unwrap();
+    assert_eq!(read.iter().map(|action| action.first_seen).collect::<Vec<_>>(), [None]);
+
+    sync.simulator.edit("companies", "c", day(0), |company| _ = company.insert("phase".into(), json!("Live")));
+    sync.sync_one("companies").await;
+
+    let read = store::newest_actions(&mut db, query, None, 9).await.unwrap();
+    assert_eq!(read.iter().map(|action| action.first_seen).collect::<Vec<_>>(), [Some(false), None]);
+    let comment = "select col_description('planhat.actions'::regclass, attnum) from pg_attribute where attrelid = 'planhat.actions'::regclass and attname = 'first_seen'";
+    assert!(sync.one(comment).await.contains("not first_seen"));
 }

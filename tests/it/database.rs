@@ -495,7 +495,7 @@ async fn a_read_only_server_is_reported_with_what_to_do() {
         exit 5
         error: could not create a schema
           Caused by: error returned from database: cannot execute CREATE SCHEMA in a read-only transaction
-        hint: the server is read-only: name the primary in DATABASE_URL
+        hint: name the primary in DATABASE_URL; if this is the primary, default_transaction_read_only is on (some providers turn it on when the disk is full)
         ");
     });
 

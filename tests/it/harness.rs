@@ -10,7 +10,7 @@ use planhat_api::{Budget, Client, ClientConfig, PageSettings, RetryPolicy, Token
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
 use planhat_model::record::{Origin, Record};
-use planhat_model::scan::ScanKind;
+use planhat_model::scan::{History, ScanKind};
 use planhat_simulator::{Options, Simulator, Workspace};
 use planhat_store::{Durability, ScanCheckpoint, Store, TimelineOptions};
 use planhat_sync::pull::{BackfillRange, DeletionGuard, HistoryFrom, Limits, Mode, RejectionGuard};
@@ -72,7 +72,8 @@ impl TestSync {
         let limits = Limits {
             pages: PageSettings { size: 100, overlap: true },
             lookback: Duration::from_secs(72 * 3600),
-            history: Duration::from_secs(4 * 365 * 86_400),
+            history: History::Within(Duration::from_secs(4 * 365 * 86_400)),
+            histories: ByObject::new(),
             sorted: vec!["companies", "endusers"],
             reconcile_every: Duration::from_secs(7 * 86_400),
             keep_runs: Duration::from_secs(180 * 86_400),
@@ -198,9 +199,14 @@ impl TestSync {
 
     /// Told from the record alone, not with the tool's own window.
     fn is_in_history(&self, object: &Object, record: &Value) -> bool {
-        let times: Vec<DateTime<Utc>> =
-            object.modified.iter().chain(object.dated).filter_map(|field| record.get(*field)?.as_str()?.parse().ok()).collect();
-        times.is_empty() || times.iter().any(|time| *time >= self.now - self.limits.history)
+        let Some(begin) = self.limits.history_of(object).begin(self.now) else { return true };
+        let time = |field: &&str| record.get(*field)?.as_str()?.parse::<DateTime<Utc>>().ok();
+        let is_recent = object.modified.iter().chain(object.dated).filter_map(time).any(|time| time >= begin);
+        // A creation alone makes nothing old that may be in use.
+        let is_event = ["nps", "conversations", "timeentries"].contains(&object.name);
+        let creation = ["createdAt", "createDate", "createAt"];
+        let ages = |field: &&&str| is_event || !creation.contains(*field);
+        is_recent || object.modified.iter().chain(object.dated).filter(ages).filter_map(time).next().is_none()
     }
 }
 

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["events", "workspace_status"],
     &["freshness", "run"],
     &["pull"],
-    &["log_lines", "progress", "schedule", "signals"],
+    &["log_lines", "progress", "schedule", "signals", "when"],
 ];
 
 #[test]

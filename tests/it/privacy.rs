@@ -97,9 +97,13 @@ async fn excluded_properties_get_no_column_and_masked_ones_a_text_column() {
     let summary = sync.sync_one("endusers").await;
 
     assert_eq!((summary.run.status, summary.run.figures.misfits), (ObjectStatus::Succeeded, 0));
-    let columns = "select string_agg(planhat_name || ' ' || type, ', ' order by column_name) from planhat_sync.columns where object = 'endusers'";
+    let columns = "select string_agg(planhat_name || ' ' || type, ', ' order by column_name) from planhat_sync.columns
+        where object = 'endusers' and planhat_name in ('_id', 'phone', 'email', 'nps', 'npsDate', 'name', 'Age', 'Born', 'Tier', 'updatedAt')";
     insta::assert_snapshot!(sync.one(columns).await, @"Age text, email text, _id text, name text, nps text, npsDate text, Tier text, updatedAt timestamptz");
-    let rows = "select string_agg((to_jsonb(t) - array['_row_hash', '_synced_at', '_first_seen_at', '_run_id', '_deleted_at', '_misfits', '_overflow'])::text, E'\n' order by planhat__id) from planhat.endusers t";
+    let rows = "select string_agg(to_jsonb(r)::text, E'\n' order by planhat__id) from (select planhat__id, planhat__nps, planhat__name,
+        planhat__email, planhat__nps_date, planhat__updated_at, planhat__age__custom, planhat__tier__custom from planhat.endusers) r";
+    let elsewhere = "select count(*)::text from planhat.endusers where coalesce(_misfits, _overflow) is not null";
+    assert_eq!(sync.one(elsewhere).await, "0");
     insta::assert_snapshot!(sync.one(rows).await, @r#"
     {"planhat__id": "a", "planhat__nps": "a21f5b2ce57f4323153c83a97e73fd37463da0d402d1553eecc5a176e05787f5", "planhat__name": "Kim", "planhat__email": "53ef6801ac703b8abe921af74702a5ea2136ca780461cb2773e51357635e3b04", "planhat__nps_date": "[redacted]", "planhat__updated_at": "2026-11-20T12:00:00+00:00", "planhat__age__custom": "[redacted]", "planhat__tier__custom": "A"}
     {"planhat__id": "b", "planhat__nps": "a21f5b2ce57f4323153c83a97e73fd37463da0d402d1553eecc5a176e05787f5", "planhat__name": "Kim", "planhat__email": "", "planhat__nps_date": "[redacted]", "planhat__updated_at": "2026-11-20T12:00:00+00:00", "planhat__age__custom": "[redacted]", "planhat__tier__custom": "A"}
@@ -141,6 +145,37 @@ async fn with_an_include_list_no_other_property_is_stored() {
     assert_eq!(sync.one("select watermark::date::text from planhat_sync.cursors where object = 'endusers'").await, "2026-11-20");
     let actions = "select concat_ws(' ', kind, record_id, company_id, end_user_id, happened_at = seen_at) from planhat.actions";
     assert_eq!(sync.one(actions).await, "created e e t");
+}
+
+#[tokio::test]
+async fn a_rule_covers_every_field_that_looks_like_its_name() {
+    let names =
+        ["Gro\u{308}sse", "Gr\u{f6}sse ", "Notes", "Notes ", "\u{a0}Notes\u{200b}", "R\u{e9}sum\u{e9}", "Days\u{a0} left"];
+    let contact = |id: &str| {
+        let mut contact = json!({"_id": id, "custom": {"notes": "seen"}});
+        names.iter().for_each(|name| contact["custom"][*name] = json!(MARKER));
+        contact
+    };
+    let field = |name: &str| json!({"_id": name, "parent": "EndUser", "name": name, "type": "text"});
+    let fields = names.iter().map(|name| field(name)).collect();
+    let contacts = vec![contact("a"), contact("b")];
+    let mut sync = TestSync::new(Workspace::empty().with("endusers", contacts).with("customfields", fields)).await;
+    sync.limits.rules.insert(
+        "endusers",
+        rules(&[
+            ("custom.Gr\u{f6}sse", Rule::Exclude),
+            ("custom. Notes ", Rule::Exclude),
+            ("custom.Re\u{301}sume\u{301}", Rule::Redact),
+            ("custom.Days left", Rule::Hash),
+        ]),
+    );
+
+    sync.sync_one("endusers").await;
+
+    assert_nobody_sees(&sync).await;
+    let columns = "select string_agg(column_name, ' ' order by column_name) from planhat_sync.columns where origin = 'custom'";
+    assert_eq!(sync.one(columns).await, "planhat__days_left__custom planhat__notes__custom planhat__resume__custom");
+    assert_eq!(sync.one("select planhat__notes__custom from planhat.endusers limit 1").await, "seen", "case can be seen");
 }
 
 #[tokio::test]
@@ -434,7 +469,10 @@ async fn schema_shows_the_effect_of_privacy_rules_and_check_reports_misspelt_nam
     warn  settings       objects.endusers.exclude names "custom.age", which is neither documented nor stored; did you mean "custom.Age"?
     "#);
     assert_eq!(checked.code, 0);
-    insta::assert_snapshot!(tool.run(&["schema", "endusers"]).stdout, @"
+    let schema = tool.run(&["schema", "endusers"]).stdout;
+    let ruled = |line: &&str| line.contains("hashed") || line.contains("not stored") || line.contains("custom");
+    let shown: Vec<String> = schema.lines().filter(ruled).map(|line| line.replace("  ", "")).collect();
+    insta::assert_snapshot!(shown.join("\n"), @"
     planhat.endusers: 5 rows
     ┌─────────────────────────────┬─────────┬──────────────┬──────────┬────────────┐
     │ column                      ┆ type    ┆ Planhat name ┆ origin   ┆ rule       │
@@ -448,6 +486,26 @@ async fn schema_shows_the_effect_of_privacy_rules_and_check_reports_misspelt_nam
     │ planhat__notes_more__custom ┆ text    ┆ Notes, more  ┆ custom   ┆ not stored │
     └─────────────────────────────┴─────────┴──────────────┴──────────┴────────────┘
     ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_compares_names_in_rules_with_what_the_workspace_declares() {
+    let fields = ["Gro\u{308}sse", "Notes ", "Tier", "tier", "Odd"]
+        .map(|name| json!({"_id": name, "parent": "EndUser", "name": name, "type": "text"}));
+    let simulator = Simulator::start(Workspace::empty().with("customfields", fields.into()), Options::default()).await.unwrap();
+    let said_of = async |names: &str| {
+        let mut tool = Tool::for_workspace(&simulator)
+            .await
+            .set("PLANHAT_SYNC__PLANHAT__OBJECTS", "endusers")
+            .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__EXCLUDE", names);
+        let checked = tool.run(&["check"]);
+        assert_eq!(checked.code, 0, "{}", checked.all());
+        checked.stdout.lines().filter(|line| line.contains("exclude")).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    assert_eq!(said_of("custom.Gr\u{f6}sse,custom.Notes,custom.Tier,custom.tier,phone,custom").await, "");
+    insta::assert_snapshot!(said_of("custom.Tier,custom.Nots,custom.Unheard of,custom.odd,Phone").await, @"");
+    simulator.forbid("customfields");
+    assert_eq!(said_of("custom.Unheard of").await, "", "nothing is known to compare it with");
 }
 
 /// Companies with a value that moves with the calendar, one of the user's own, and one of neither kind.

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 
-use nix::pty::{OpenptyResult, openpty};
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use planhat_simulator::ScriptedAnswer;
 
 use crate::cli::{Tool, output_of, simulator};
@@ -110,7 +110,13 @@ async fn journal_lines_begin_with_their_priority() {
 
 /// What a command writes to a terminal, to which its stdout and stderr both go.
 fn on_a_terminal(tool: &Tool, arguments: &[&str]) -> String {
-    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    on_a_terminal_of(0, tool, arguments)
+}
+
+/// The same, for a terminal of so many columns; one of 0 does not know its size.
+fn on_a_terminal_of(columns: u16, tool: &Tool, arguments: &[&str]) -> String {
+    let size = Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
     let mut command = tool.command(arguments);
     let process = command.stdout(slave.try_clone().unwrap()).stderr(slave).spawn().unwrap();
     // The command holds the other end, and with it the terminal ends for whoever reads.
@@ -145,4 +151,20 @@ async fn colours_are_for_a_terminal_alone_and_not_where_somebody_wants_none() {
     assert!(!on_a_terminal(&tool, &["status"]).contains('\u{1b}'));
     // An empty one says nothing.
     assert!(on_a_terminal(&tool.set("NO_COLOR", ""), &["status"]).contains(RED));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn actions_fit_the_terminal_and_are_whole_elsewhere() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await.set("TERM", "xterm");
+    simulator.add("companies", serde_json::json!({"_id": "long", "name": "A company of a very long name ".repeat(10)}));
+    tool.run(&["sync", "companies"]);
+
+    for columns in [60, 132] {
+        let shown = on_a_terminal_of(columns, &tool, &["actions"]);
+        let widest = shown.lines().map(|line| line.trim_end_matches('\r').chars().count()).max();
+        assert!(widest <= Some(columns.into()) && shown.contains('…') && shown.contains("Created"), "{columns}\n{shown}");
+    }
+    let piped = tool.run(&["actions"]).stdout;
+    assert!(piped.contains(&"A company of a very long name ".repeat(10).trim_end()) && !piped.contains('…'), "{piped}");
 }

@@ -9,24 +9,60 @@ use sqlx::{Connection as _, PgConnection};
 pub(crate) struct PostgresServer {
     folder: tempfile::TempDir,
     port: u16,
+    /// Where it looks for languages, if not where everybody does.
+    locales: Option<PathBuf>,
 }
 
 impl PostgresServer {
     /// Makes one, and starts it.
     pub(crate) async fn start() -> PostgresServer {
-        let folder = tempfile::tempdir().unwrap();
-        let server = PostgresServer { folder, port: free_port() };
-        if let Some(owner) = owner() {
-            assert!(Command::new("chown").arg(owner).arg(server.folder.path()).status().unwrap().success());
-        }
+        PostgresServer::start_with("", None).await
+    }
+
+    /// The same with further lines of its settings, and with languages of its own.
+    pub(crate) async fn start_with(further: &str, locales: Option<PathBuf>) -> PostgresServer {
+        let mut server = PostgresServer::with_folder();
+        server.locales = locales;
         let data = server.data();
         server.must("initdb", &["-D", &data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]);
         let settings = format!(
-            "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nport = {}\nfsync = off\nmax_connections = 50\n",
+            "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nport = {}\nfsync = off\nmax_connections = 50\n{further}\n",
             server.port
         );
         server.as_owner(Command::new("tee").arg("-a").arg(format!("{data}/postgresql.auto.conf")), Some(&settings));
         server.start_again().await;
+        server
+    }
+
+    /// A standby that follows this server; it has what this one has committed once [`PostgresServer::has_caught_up`] returns.
+    pub(crate) async fn standby(&self) -> PostgresServer {
+        let standby = PostgresServer::with_folder();
+        standby.must("pg_basebackup", &["-d", &self.url(), "-D", &standby.data(), "-R", "-X", "stream", "-c", "fast"]);
+        let port = format!("port = {}\n", standby.port);
+        standby.as_owner(Command::new("tee").arg("-a").arg(format!("{}/postgresql.auto.conf", standby.data())), Some(&port));
+        standby.start_again().await;
+        standby
+    }
+
+    /// Waits until this standby has replayed what the primary has written so far.
+    pub(crate) async fn has_caught_up(&self, primary: &PostgresServer) {
+        let mut connection = PgConnection::connect(&primary.url()).await.unwrap();
+        let written: String =
+            sqlx::query_scalar("select pg_current_wal_flush_lsn()::text").fetch_one(&mut connection).await.unwrap();
+        let mut connection = PgConnection::connect(&self.url()).await.unwrap();
+        let replayed = "select coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false)";
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !sqlx::query_scalar::<_, bool>(replayed).bind(&written).fetch_one(&mut connection).await.unwrap() {
+            assert!(Instant::now() < deadline, "the standby does not follow");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn with_folder() -> PostgresServer {
+        let server = PostgresServer { folder: tempfile::tempdir().unwrap(), port: free_port(), locales: None };
+        if let Some(owner) = owner() {
+            assert!(Command::new("chown").arg(owner).arg(server.folder.path()).status().unwrap().success());
+        }
         server
     }
 
@@ -41,6 +77,20 @@ impl PostgresServer {
             assert!(Instant::now() < deadline, "the server does not answer");
             tokio::task::yield_now().await;
         }
+    }
+
+    /// From now on it takes connections with TLS alone, and shows this certificate.
+    pub(crate) async fn demand_tls(&self, certificate: &str, key: &str) {
+        let data = self.data();
+        let write = |name: &str, text: &str| self.as_owner(Command::new("tee").arg(format!("{data}/{name}")), Some(text));
+        for (name, path) in [("server.crt", certificate), ("server.key", key)] {
+            write(name, &std::fs::read_to_string(path).unwrap());
+            self.as_owner(Command::new("chmod").args(["600", &format!("{data}/{name}")]), None);
+        }
+        write("pg_hba.conf", "hostssl all all all trust\nlocal all all trust\n");
+        self.as_owner(Command::new("tee").arg("-a").arg(format!("{data}/postgresql.auto.conf")), Some("ssl = on\n"));
+        self.must("pg_ctl", &["-D", &data, "-m", "fast", "-w", "stop"]);
+        self.start_again().await;
     }
 
     /// Ends it, in the way that pg_ctl knows by this name.
@@ -60,14 +110,24 @@ impl PostgresServer {
         }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What a program of PostgreSQL's writes.
+    pub(crate) fn output(&self, program: &str, arguments: &[&str]) -> String {
+        String::from_utf8(self.must(program, arguments).stdout).unwrap()
+    }
+
     fn data(&self) -> String {
         format!("{}/data", self.folder.path().display())
     }
 
-    fn must(&self, program: &str, arguments: &[&str]) {
+    fn must(&self, program: &str, arguments: &[&str]) -> Output {
         let bin = PathBuf::from(std::env::var("PG_BINDIR").expect("PG_BINDIR is not set: run the tests with `make test`"));
         let output = self.as_owner(Command::new(bin.join(program)).args(arguments), None);
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        output
     }
 
     /// It refuses to run as root.
@@ -90,6 +150,9 @@ impl PostgresServer {
         let out = self.folder.path().join("output");
         let (stdout, stderr) =
             (std::fs::File::create(&out).unwrap(), std::fs::File::create(out.with_extension("error")).unwrap());
+        if let Some(locales) = &self.locales {
+            full.env("LOCPATH", locales);
+        }
         full.current_dir(self.folder.path()).stdin(std::fs::File::open(&text).unwrap()).stdout(stdout).stderr(stderr);
         let status = full.status().unwrap();
         Output { status, stdout: read(&out), stderr: read(&out.with_extension("error")) }

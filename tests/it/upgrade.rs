@@ -11,12 +11,13 @@ use planhat_model::catalog::{self, Object};
 use planhat_simulator::{Options, Workspace};
 use planhat_store::{RunStatus, Store};
 use planhat_sync::pull::Mode;
+use serde_json::json;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::cli::Tool;
 use crate::harness::{TestSync, fresh_database};
 
-const BASELINE: &str = include_str!("../baseline/database.sql");
+pub(crate) const BASELINE: &str = include_str!("../baseline/database.sql");
 /// The objects in it, but for products: of those one is in quarantine.
 const OBJECTS: [&str; 5] = ["companies", "endusers", "licenses", "tasks", "conversations"];
 
@@ -27,6 +28,16 @@ async fn database_of(written: &'static str) -> String {
     sqlx::raw_sql(written).execute(&mut database).await.unwrap();
     database.close().await.unwrap();
     url
+}
+
+/// The same for other tests.
+pub(crate) async fn database_of_the_baseline() -> String {
+    database_of(BASELINE).await
+}
+
+/// The objects in it.
+pub(crate) fn objects_of_the_baseline() -> Vec<&'static Object> {
+    objects()
 }
 
 /// The database of the baseline, migrated, beside the workspace that it was filled from, a day later.
@@ -41,20 +52,36 @@ async fn upgraded() -> TestSync {
     sync
 }
 
+fn url_of(sync: &TestSync) -> String {
+    sync.store.pool().connect_options().to_url_lossy().to_string()
+}
+
 fn objects() -> Vec<&'static Object> {
     OBJECTS.iter().map(|name| catalog::object(name).unwrap()).collect()
 }
 
-/// What must not change: the transaction and time that wrote each row, and all actions.
+/// What must not change: the run and time that wrote each row, and all actions. A table is rewritten once, for its columns for
+/// joins, and each row has another transaction then.
 async fn written_so_far(sync: &TestSync) -> Vec<String> {
     let mut written = Vec::new();
     for table in OBJECTS {
-        let rows = format!("select concat_ws(' ', planhat__id, xmin, _row_hash, _synced_at) from planhat.{table} order by 1");
+        let rows = format!("select concat_ws(' ', planhat__id, _row_hash, _synced_at, _run_id) from planhat.{table} order by 1");
         written.extend(sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_all(sync.store.pool()).await.unwrap());
     }
-    let actions = "select concat_ws(' ', xmin, actions) from planhat.actions order by id";
+    // But for the column that later releases add.
+    let actions = "select concat_ws(' ', xmin, to_jsonb(actions) - 'first_seen') from planhat.actions order by id";
     written.extend(sqlx::query_scalar::<_, String>(actions).fetch_all(sync.store.pool()).await.unwrap());
     assert!(written.len() > 60, "{}", written.len());
+    written
+}
+
+/// The transactions that wrote the rows.
+async fn transactions(sync: &TestSync) -> Vec<String> {
+    let mut written = Vec::new();
+    for table in OBJECTS {
+        let rows = format!("select concat_ws(' ', planhat__id, xmin) from planhat.{table} order by 1");
+        written.extend(sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_all(sync.store.pool()).await.unwrap());
+    }
     written
 }
 
@@ -69,13 +96,17 @@ async fn a_sync_continues_in_a_database_that_the_baseline_wrote_and_writes_no_ro
     let (written, before) = (written_so_far(&sync).await, watermarks(&sync).await);
     assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "1", "a full scan of tasks was stopped half-way");
 
-    for mode in [Mode::Incremental, Mode::Full] {
+    let mut rewritten = Vec::new();
+    for mode in [Mode::Incremental, Mode::Incremental, Mode::Full] {
         let summary = sync.run(mode, &objects()).await;
 
         assert_eq!(summary.status, RunStatus::Succeeded, "{summary:?}");
         let inserted: i64 = summary.objects.iter().map(|object| object.run.figures.inserted + object.run.figures.updated).sum();
         assert_eq!(inserted, 0, "{summary:?}");
         assert_eq!(written_so_far(&sync).await, written);
+        let transactions = transactions(&sync).await;
+        assert!(rewritten.is_empty() || rewritten == transactions, "a table was rewritten again");
+        rewritten = transactions;
     }
 
     let after = watermarks(&sync).await;
@@ -83,6 +114,86 @@ async fn a_sync_continues_in_a_database_that_the_baseline_wrote_and_writes_no_ro
     assert!(before.iter().zip(&after).all(|(before, after)| before <= after) && before != after, "{before:?} {after:?}");
     assert_eq!(sync.one("select count(*)::text from planhat_sync.scans").await, "0");
     sync.assert_equals_workspace(&objects()).await;
+}
+
+#[tokio::test]
+async fn tables_of_the_baseline_get_columns_for_all_that_is_documented_and_keep_their_names_and_types() {
+    let sync = upgraded().await;
+    let written = written_so_far(&sync).await;
+    let column = "select count(*)::text from pg_attribute
+        where attrelid = 'planhat.companies'::regclass and attname = 'planhat__org_health_total'";
+    assert_eq!(sync.one(column).await, "0");
+    let opportunities = catalog::object("opportunities").unwrap();
+
+    sync.run(Mode::Incremental, &[objects(), vec![opportunities]].concat()).await;
+
+    assert_eq!(sync.one(column).await, "1");
+    let after = written_so_far(&sync).await;
+    assert!(written.iter().all(|row| after.contains(row)), "no row was written again");
+    for object in objects() {
+        let documented: Vec<&str> = object.documented().map(|(property, _)| property).collect();
+        let found: i64 = sqlx::query_scalar(
+            "select count(*) from planhat_sync.columns where object = $1 and origin = 'property' and planhat_name = any($2)",
+        )
+        .bind(object.name)
+        .bind(&documented)
+        .fetch_one(sync.store.pool())
+        .await
+        .unwrap();
+        assert_eq!(found, documented.len() as i64, "{}", object.name);
+    }
+    let currencies =
+        "select string_agg(concat_ws(' ', object, planhat_name, column_name, type), ', ' order by object, planhat_name)
+        from planhat_sync.columns where planhat_name in ('_currency', 'currency') and object in ('licenses', 'opportunities')";
+    assert_eq!(
+        sync.one(currencies).await,
+        "licenses _currency planhat__currency jsonb, opportunities _currency planhat__currency_code text, opportunities currency planhat__currency text"
+    );
+    sync.assert_equals_workspace(&objects()).await;
+}
+
+#[tokio::test]
+async fn a_row_of_the_baseline_whose_set_came_in_another_order_is_compared_by_value() {
+    let sync = upgraded().await;
+    let contact = "675962a0b3a10000000000e1";
+    let actions = "select count(*)::text from planhat.actions";
+    let (noted, tags) = (
+        sync.one(actions).await,
+        "select planhat__tags::text from planhat.endusers where planhat__id = '675962a0b3a10000000000e1'",
+    );
+    assert_eq!(sync.one(tags).await, r#"["DM", "Main User"]"#);
+    sync.simulator.edit("endusers", contact, sync.now, |contact| _ = contact.insert("tags".into(), json!(["Main User", "DM"])));
+
+    let first = sync.sync_one("endusers").await;
+    let second = sync.full_sync_one("endusers").await;
+
+    assert_eq!((first.run.figures.updated, second.run.figures.updated), (1, 0), "with the new time, once");
+    assert_eq!((sync.one(actions).await, sync.one(tags).await), (noted, r#"["DM", "Main User"]"#.to_owned()));
+    let versions = "select string_agg(concat_ws(' ', version, count), ', ' order by version) from
+        (select _row_hash >> 56 as version, count(*) from planhat.endusers group by 1) v";
+    let versions = sync.one(versions).await;
+    assert!(versions.ends_with(", 2 1") && versions.starts_with("1 "), "the others keep their hashes: {versions}");
+}
+
+#[tokio::test]
+async fn the_actions_of_the_baseline_stay_as_they_are_and_new_ones_tell_what_is_seen_for_the_first_time() {
+    let sync = upgraded().await;
+    let names = "select string_agg(distinct action, ', ' order by action) from planhat.actions where id <= 35";
+    let (before, newest) = (sync.one(names).await, sync.one("select max(id)::text from planhat.actions").await);
+    let added =
+        serde_json::json!({"_id": "6b1f0000b3a10000000000ff", "name": "New", "createdAt": crate::harness::written(sync.now)});
+    sync.simulator.add("companies", added);
+
+    sync.run(Mode::Incremental, &objects()).await;
+
+    assert_eq!(sync.one(names).await, before);
+    assert_eq!(newest, "35");
+    let told = "select string_agg(concat_ws(' ', action, kind, coalesce(first_seen::text, 'unknown')), ', ' order by id)
+        from planhat.timeline where id >= 34";
+    assert_eq!(
+        sync.one(told).await,
+        "Company Updated updated unknown, License Updated deleted unknown, Company Created created false"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,6 +233,25 @@ async fn tables_from_before_the_first_release_are_refused_with_what_to_do() {
             ");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_not_stored_are_unknown_after_the_upgrade_and_counted_by_the_next_run() {
+    let sync = upgraded().await;
+    let unknown = "select count(*) filter (where left_out is null and left_out_at is null)::text || ' of ' || count(*)
+        from planhat_sync.object_states";
+    assert_eq!(sync.one(unknown).await, "6 of 6");
+    let mut tool = Tool::new().set("DATABASE_URL", &url_of(&sync)).set("PLANHAT_API_TOKEN", "nobodys");
+    let status = tool.run(&["status"]).stdout;
+    assert!(status.contains("endusers") && !status.contains("not stored") && !status.contains("rows refer to"), "{status}");
+    // The stopped full scan of tasks is one of before.
+    assert_eq!(sync.one("select string_agg(scan || ' ' || left_out, ', ') from planhat_sync.scans").await, "full 0");
+
+    sync.run(Mode::Incremental, &objects()).await;
+
+    assert_eq!(sync.one("select left_out::text from planhat_sync.object_states where object = 'licenses'").await, "0");
+    let counted = "select (count(*) > 5)::text from planhat_sync.missing_references";
+    assert_eq!(sync.one(counted).await, "true");
 }
 
 #[tokio::test(flavor = "multi_thread")]

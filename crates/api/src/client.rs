@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use metrics::counter;
 use planhat_model::catalog::Object;
-use planhat_model::record::Json;
+use planhat_model::record::{Json, Record};
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, redirect};
 use serde_json::Value;
@@ -50,6 +50,16 @@ pub struct ListResponse {
     pub bytes: u64,
     /// The time of Planhat's clock, if it sends one.
     pub served_at: Option<DateTime<Utc>>,
+}
+
+/// The answer to a request for one record.
+#[derive(Debug)]
+pub enum RecordAnswer {
+    Found(Box<Record>),
+    /// 404
+    NotFound,
+    /// 403
+    Forbidden,
 }
 
 /// Shared by all objects of a run, with one budget; a clone is the same client.
@@ -127,6 +137,23 @@ impl Client {
         let records = serde_json::from_slice(&body)
             .map_err(|error| ApiError::NotAList { found: self.describe_body(&body, &error), path })?;
         Ok(ListResponse { records, bytes: body.len() as u64, served_at })
+    }
+
+    /// One attempt to read a record by its id.
+    pub(crate) async fn record_once(&self, object: &str, id: &str) -> Result<RecordAnswer, ApiError> {
+        // The path in messages is without the id, which is customer data.
+        let path = format!("/{object}/…");
+        let response = match self.get(&path, self.url_of(&[object, id]), &[]).await {
+            Ok(response) => response,
+            Err(ApiError::AccessDenied { status: StatusCode::NOT_FOUND, .. }) => return Ok(RecordAnswer::NotFound),
+            Err(ApiError::AccessDenied { .. }) => return Ok(RecordAnswer::Forbidden),
+            Err(error) => return Err(error),
+        };
+        let body = self.read_body(&path, &[], response).await?;
+        let record = serde_json::from_slice::<Box<RawValue>>(&body).ok().and_then(|raw| Record::parse(raw).ok());
+        // Planhat finds a record by its external id too; that is not the one that was meant.
+        let record = record.filter(|record| record.id == id);
+        record.map(|record| RecordAnswer::Found(Box::new(record))).ok_or(ApiError::OtherRecord { path })
     }
 
     /// One attempt to find out whether Planhat still has a record.

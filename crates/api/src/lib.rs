@@ -16,7 +16,7 @@ mod token;
 
 pub use api_error::ApiError;
 pub use budget::Budget;
-pub use client::{Client, ClientConfig, ListResponse};
+pub use client::{Client, ClientConfig, ListResponse, RecordAnswer};
 pub use object_client::ObjectClient;
 pub use pager::{Listing, Page, PageSettings, Pager, Position};
 pub use retry::RetryPolicy;

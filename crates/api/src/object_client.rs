@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::api_error::ApiError;
 use crate::budget::CallPermit;
-use crate::client::{Client, ListResponse};
+use crate::client::{Client, ListResponse, RecordAnswer};
 use crate::retry::no_sooner_than;
 
 /// Reads one object. A clone counts together with the handle that it was made from.
@@ -54,6 +54,11 @@ impl ObjectClient {
     /// Whether Planhat still has a record. Only a 404 means that it does not.
     pub async fn record_exists(&self, id: &str) -> Result<bool, ApiError> {
         self.with_retries(None, || self.client.record_exists_once(self.object.name, id)).await
+    }
+
+    /// A record by its id, as a get by id answers with it, which may be another shape than in a listing.
+    pub async fn record(&self, id: &str) -> Result<RecordAnswer, ApiError> {
+        self.with_retries(None, || self.client.record_once(self.object.name, id)).await
     }
 
     /// Acquires a call if that is possible without waiting.

@@ -7,6 +7,8 @@
 //! scan        which records a scan takes; whether a listing is sorted as it says
 //! flatten     a record as a row: columns, names, types, values
 //! keyed_hash  hashes of secrets and personal data under a key
+//! printable   text of strangers, made fit for a terminal and a log
+//! secret_file what a file with a secret says
 //! error       from an error to what follows from it
 //! ```
 
@@ -14,6 +16,8 @@ pub mod catalog;
 pub mod error;
 pub mod flatten;
 pub mod keyed_hash;
+pub mod printable;
 pub mod record;
 pub mod rules;
 pub mod scan;
+pub mod secret_file;

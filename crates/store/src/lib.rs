@@ -5,6 +5,7 @@
 //! timeline  one action for each change of a row, and how they are read
 //! state     the tool's own tables, schema planhat_sync: checkpoints, runs, leases, bindings, quarantine, outbox
 //! store     the way to the database, and its transactions;  migrate: the tool's own tables, made and kept up to date
+//! connect   from a database URL to a connection;            connection_pool: the connections that are open
 //! sql       statements: how all of them are made;           connection: how long anything may wait for the database
 //! ```
 //!
@@ -26,12 +27,15 @@
 //! `connect` takes the usual time-out of a statement, `connect_with` one from the settings, `embedded` starts a server in
 //! this process.
 
+mod connect;
 mod connection;
+mod connection_pool;
 mod data;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod migrate;
 mod requirements;
+mod row_security;
 mod sql;
 mod state;
 mod store;
@@ -40,22 +44,31 @@ mod timeline;
 
 pub use sqlx::PgConnection;
 
-pub use data::column_types::{Retyped, retype};
+pub use connect::{ConnectionSource, ConnectionUrlError, UrlSource, Variables};
+pub use data::column_types::{RetypePreview, RetypeQuery, Retyped, preview_retype, retype};
 pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
 };
 pub use data::diff::{Difference, PageDiff, compare, differences};
 pub use data::erased_terms::{Terms, ids_by_address, terms_of};
+pub use data::grants::{MissingGrant, grant_missing, grants_sql, missing_grants};
+pub use data::join_columns::{JoinColumn, join_columns_there, make_join_columns};
+pub use data::keys::{keys_sql, keys_table_exists, refresh_keys};
+pub use data::missing_records::{
+    MissingRecords, ReferenceColumn, ReferenceColumns, ReferringColumns, count_missing, missing_ids, reference_columns,
+};
+pub use data::named_records::{NameQuery, NamedRecord, named_records, some_named_records};
 pub use data::rewrite::{MaskedCounts, MaskedTable, Masking, Pass, mask_rows};
 pub use data::tables::{
-    SampleQuery, add_columns, create_table, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
+    SampleQuery, add_columns, create_table, if_allowed, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
     table_exists, table_sql,
 };
 pub use data::upsert::{RefusedRow, RowCounts, Target, upsert, upsert_bisecting};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedLocation;
 pub use migrate::is_set_up;
-pub use requirements::{ConnectionSecurity, DatabaseRequirements, check_requirements, synced_tables};
+pub use requirements::{ConnectionSecurity, DatabaseRequirements, Privileges, Writable, check_requirements, synced_tables};
+pub use row_security::refuse_hidden_rows;
 pub use state::applied_rules::{applied_rules, note_rules_applied, note_rules_in_use};
 pub use state::bindings::{
     Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
@@ -73,8 +86,12 @@ pub use state::leases::{
     acquire_daemon_lease, acquire_lease, fence, reacquire_lease, release_daemon_lease, renew_daemon_lease, renew_lease,
     request_lease, yield_lease,
 };
+pub use state::missing_references::{
+    AbsentRecord, MissingReferences, ReferringProperty, missing_references, save_absent_records, save_missing_references,
+};
 pub use state::object_states::{
-    MisfitColumn, ObjectState, WorkspaceOverview, last_readable, object_states, overview, record_misfits,
+    LeftOut, MisfitColumn, ObjectState, WorkspaceOverview, last_readable, last_success, object_states, overview, record_misfits,
+    subtract_from_left_out,
 };
 pub use state::outbox::{
     ClaimedMessage, Message, announced_state, claim_notification, delete_old_notifications, next_notification,
@@ -97,7 +114,8 @@ pub use timeline::consumers::{consumer_position, save_consumer_position};
 pub use timeline::listener::ActionListener;
 pub use timeline::masked_actions::mask_actions;
 pub use timeline::read_actions::{
-    ActionFilter, ActionQuery, PastAction, last_action_before, latest_action, newest_actions, next_actions,
+    ActionFilter, ActionQuery, ActionsSpan, PastAction, actions_span, last_action_before, latest_action, newest_actions,
+    next_actions,
 };
 pub use timeline::view::create_timeline_view;
 

@@ -9,6 +9,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 use crate::connection::{ConnectionUse, TransactionKind};
 use crate::data::tables::create_schema;
+use crate::row_security::refuse_hidden_rows;
 use crate::sql::{self, query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not};
 use crate::{OWN_SCHEMA, Store};
@@ -58,12 +59,18 @@ impl Store {
                 .execute(&mut *db)
                 .await
                 .map_err(could_not("wait for another migration"))?;
+            refuse_replica(&mut *db).await?;
             for schema in [OWN_SCHEMA, &self.schema] {
                 create_schema(&mut *db, schema).await?;
             }
+            refuse_hidden_rows(&mut *db, &self.schema).await?;
             match own_tables(&mut *db).await? {
                 OwnTables::Current => Ok(()),
-                OwnTables::Missing | OwnTables::Older => apply_missing(db).await,
+                OwnTables::Missing => {
+                    refuse_other_encodings(&mut *db).await?;
+                    apply_missing(db).await
+                }
+                OwnTables::Older => apply_missing(db).await,
                 OwnTables::Newer(version) => Err(StoreError::Migrate { source: MigrateError::VersionMissing(version) }),
                 OwnTables::Unreleased => Err(StoreError::UnreleasedTables),
                 OwnTables::Edited(version) => Err(StoreError::MigrationEdited { version }),
@@ -77,6 +84,22 @@ impl Store {
     pub async fn is_set_up(&self) -> Result<bool, StoreError> {
         self.read_only(is_set_up).await
     }
+}
+
+/// A standby would refuse the first statement that writes, whichever that is.
+async fn refuse_replica(db: &mut PgConnection) -> Result<(), StoreError> {
+    let is_replica: bool =
+        query_scalar("select pg_is_in_recovery()").fetch_one(db).await.map_err(could_not("read the server's state"))?;
+    if is_replica { Err(StoreError::ReadOnlyReplica) } else { Ok(()) }
+}
+
+/// For new installations: what an old one has stored so far stays as it is.
+async fn refuse_other_encodings(db: &mut PgConnection) -> Result<(), StoreError> {
+    let encoding: String = query_scalar("select current_setting('server_encoding')")
+        .fetch_one(db)
+        .await
+        .map_err(could_not("read the database's encoding"))?;
+    if encoding == "UTF8" { Ok(()) } else { Err(StoreError::WrongEncoding { encoding }) }
 }
 
 /// Whether the tool's own tables have been made, by this version.

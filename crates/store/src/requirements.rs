@@ -1,13 +1,15 @@
 //! What a run requires of a database, where that database is, and how the connection to it is secured.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use planhat_model::catalog::Object;
-use sqlx::PgConnection;
 use sqlx::postgres::PgSslMode;
+use sqlx::{FromRow, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::data::keys;
 use crate::data::tables::table_exists;
 use crate::sql::{query_as, quoted};
 use crate::store_error::{StoreError, could_not};
@@ -24,11 +26,35 @@ pub struct DatabaseRequirements {
     pub version_is_supported: bool,
     /// UTF8 has room for every name and value; anything else has not.
     pub encoding: String,
-    pub is_read_only: bool,
+    pub writable: Writable,
     /// Relations of other owners that have the names of our tables.
     pub names_taken: Vec<StoreError>,
-    /// The GRANT statements for the missing privileges.
-    pub missing_grants: Vec<String>,
+    pub privileges: Privileges,
+}
+
+/// Whether the server writes anything at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writable {
+    Yes,
+    /// A standby: it follows a primary.
+    Replica,
+    /// By default_transaction_read_only.
+    ByDefaultNot,
+}
+
+/// What the role may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Privileges {
+    Complete,
+    /// It can read everything, and others own it. `membership` is the statement that makes it a member of the owner, unless
+    /// that is a superuser.
+    ReadOnly {
+        role: String,
+        owner: String,
+        membership: Option<String>,
+    },
+    /// The statements that would give it what it lacks.
+    Missing(Vec<String>),
 }
 
 /// Checks version, privileges and names for these objects and their actions; changes nothing.
@@ -38,20 +64,20 @@ pub async fn check_requirements(
     objects: &[&'static Object],
     has_actions: bool,
 ) -> Result<DatabaseRequirements, StoreError> {
-    let (version, number, encoding, is_read_only): (String, i32, String, bool) = query_as(
+    let (version, number, encoding, is_replica, is_read_only, role): (String, i32, String, bool, bool, String) = query_as(
         "select current_setting('server_version'), current_setting('server_version_num')::int,
-             current_setting('server_encoding'),
-             pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool",
+             current_setting('server_encoding'), pg_is_in_recovery(),
+             current_setting('default_transaction_read_only')::bool, current_user::text",
     )
     .fetch_one(&mut *db)
     .await
     .map_err(could_not("read the server's version"))?;
-    let mut missing_grants = Vec::new();
+    let mut of_schemas = Vec::new();
     for schema in [OWN_SCHEMA, schema] {
-        missing_grants.extend(missing_grant(db, schema).await?);
+        of_schemas.extend(missing_grant(db, schema).await?);
     }
-    missing_grants.extend(foreign_tables(db, schema).await?);
-    missing_grants.dedup();
+    of_schemas.dedup();
+    let privileges = privileges(&role, of_schemas, &foreign_relations(db, schema).await?);
     let mut names_taken = Vec::new();
     for object in objects {
         names_taken.extend(taken_name(table_exists(&mut *db, schema, object).await)?);
@@ -63,9 +89,13 @@ pub async fn check_requirements(
         version,
         version_is_supported: number >= OLDEST_VERSION,
         encoding,
-        is_read_only,
+        writable: match (is_replica, is_read_only) {
+            (true, _) => Writable::Replica,
+            (false, true) => Writable::ByDefaultNot,
+            (false, false) => Writable::Yes,
+        },
         names_taken,
-        missing_grants,
+        privileges,
     })
 }
 
@@ -99,7 +129,7 @@ pub enum ConnectionSecurity {
 impl Store {
     /// Only for the connection from here: what a pooler does beyond it is unknown.
     pub async fn connection_security(&self) -> ConnectionSecurity {
-        let options = self.pool().connect_options();
+        let options = self.connections.connector().options();
         let host = options.get_host().trim_matches(['[', ']']);
         let is_local = options.get_socket().is_some()
             || host.starts_with('/')
@@ -115,14 +145,11 @@ impl Store {
         }
     }
 
-    /// Host and name of the database on a server.
+    /// Host, or socket, and name of the database on a server; never a password.
     pub fn database_location(&self) -> String {
-        let options = self.pool().connect_options();
-        let name = options.get_database().unwrap_or(options.get_username());
-        match options.get_socket() {
-            Some(socket) => format!("database {name} at {}", socket.display()),
-            None => format!("database {name} at {}:{}", options.get_host(), options.get_port()),
-        }
+        let connector = self.connections.connector();
+        let options = connector.options();
+        format!("database {} at {}", options.get_database().unwrap_or(options.get_username()), connector.place())
     }
 }
 
@@ -164,30 +191,125 @@ async fn missing_grant(db: &mut PgConnection, schema: &str) -> Result<Option<Str
     })
 }
 
-/// Our tables and views that another role owns: only the owner can add columns or recreate a view. Other tables in the data
-/// schema are left alone.
-async fn foreign_tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
-    let tables: Vec<(bool, String, String, String)> = query_as(
-        "select relkind = 'v', nspname::text, relname::text, current_user::text
-         from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+/// A table or view of ours that another role owns: only the owner can add columns or recreate a view.
+#[derive(FromRow)]
+struct ForeignRelation {
+    is_view: bool,
+    schema: String,
+    name: String,
+    owner: String,
+    owner_is_superuser: bool,
+    is_readable: bool,
+}
+
+/// Other tables in the data schema are left alone.
+async fn foreign_relations(db: &mut PgConnection, schema: &str) -> Result<Vec<ForeignRelation>, StoreError> {
+    query_as(
+        "select relkind = 'v' as is_view, nspname::text as schema, relname::text as name, rolname::text as owner,
+             rolsuper as owner_is_superuser,
+             has_schema_privilege(relnamespace, 'usage') and has_table_privilege(pg_class.oid, 'select') as is_readable
+         from pg_class join pg_namespace on pg_namespace.oid = relnamespace join pg_roles on pg_roles.oid = relowner
          where not pg_has_role(relowner, 'usage') and (
              nspname = $1 and relkind in ('r', 'p')
              or nspname = $2 and relkind in ('r', 'p') and exists (select from pg_attribute
                  where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)
-             or nspname = $2 and relkind in ('r', 'p') and relname = $3
+             or nspname = $2 and relkind in ('r', 'p') and relname = any($3)
              or nspname = $2 and relkind = 'v' and relname = $4)
          order by 2, 3",
     )
     .bind(OWN_SCHEMA)
     .bind(schema)
-    .bind(action_table::TABLE)
+    .bind(&[action_table::TABLE, keys::TABLE][..])
     .bind(VIEW)
     .fetch_all(db)
     .await
-    .map_err(could_not("read the owners of tables"))?;
-    let grant = |(is_view, schema, name, user): (bool, String, String, String)| {
-        let kind = if is_view { "view" } else { "table" };
-        format!("alter {kind} {}.{} owner to {}", quoted(&schema), quoted(&name), quoted(&user))
+    .map_err(could_not("read the owners of tables"))
+}
+
+/// What the role may do with what others own, and what it lacks. `of_schemas` are the GRANT statements for the schemas.
+fn privileges(role: &str, of_schemas: Vec<String>, foreign: &[ForeignRelation]) -> Privileges {
+    /// Statements for single tables that a person may be expected to read.
+    const FEW: usize = 3;
+    let owners: BTreeSet<&str> = foreign.iter().map(|relation| relation.owner.as_str()).collect();
+    let membership = (!foreign.iter().any(|relation| relation.owner_is_superuser)).then(|| {
+        format!("grant {} to {}", owners.iter().map(|owner| quoted(owner)).collect::<Vec<_>>().join(", "), quoted(role))
+    });
+    let own_tables = foreign.iter().filter(|relation| relation.schema == OWN_SCHEMA).count();
+    if own_tables > 0 && foreign.iter().all(|relation| relation.is_readable) {
+        let owner = owners.into_iter().collect::<Vec<_>>().join(" and ");
+        return Privileges::ReadOnly { role: role.to_owned(), owner, membership };
+    }
+    let missing = match membership {
+        // Whoever is a member of the owner may do what the owner may.
+        Some(membership) if foreign.len() > FEW => vec![membership],
+        _ => of_schemas.into_iter().chain(foreign.iter().map(|relation| relation.new_owner(role))).collect(),
     };
-    Ok(tables.into_iter().map(grant).collect())
+    if missing.is_empty() { Privileges::Complete } else { Privileges::Missing(missing) }
+}
+
+impl ForeignRelation {
+    fn new_owner(&self, role: &str) -> String {
+        let kind = if self.is_view { "view" } else { "table" };
+        format!("alter {kind} {}.{} owner to {}", quoted(&self.schema), quoted(&self.name), quoted(role))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relation(schema: &str, name: &str, owner: &str) -> ForeignRelation {
+        let (schema, name, owner) = (schema.to_owned(), name.to_owned(), owner.to_owned());
+        let owner_is_superuser = owner == "postgres";
+        ForeignRelation { is_view: name == VIEW, schema, name, owner, owner_is_superuser, is_readable: true }
+    }
+
+    fn unreadable(relation: ForeignRelation) -> ForeignRelation {
+        ForeignRelation { is_readable: false, ..relation }
+    }
+
+    fn check(of_schemas: &[&str], foreign: &[ForeignRelation], expected: &Privileges) {
+        let of_schemas = of_schemas.iter().map(|grant| (*grant).to_owned()).collect();
+        assert_eq!(privileges("me", of_schemas, foreign), *expected);
+    }
+
+    fn missing(statements: &[&str]) -> Privileges {
+        Privileges::Missing(statements.iter().map(|statement| (*statement).to_owned()).collect())
+    }
+
+    fn tables(owner: &str) -> Vec<ForeignRelation> {
+        ["runs", "leases", "scans", "cursors"].map(|name| relation(OWN_SCHEMA, name, owner)).into()
+    }
+
+    #[test]
+    fn a_role_that_owns_everything_lacks_nothing() {
+        check(&[], &[], &Privileges::Complete);
+        check(&["grant a"], &[], &missing(&["grant a"]));
+    }
+
+    #[test]
+    fn a_role_that_can_read_everything_is_told_what_it_can_do() {
+        let read_only = |owner: &str, membership: Option<&str>| Privileges::ReadOnly {
+            role: "me".to_owned(),
+            owner: owner.to_owned(),
+            membership: membership.map(str::to_owned),
+        };
+        check(&["grant a"], &tables("app"), &read_only("app", Some("grant \"app\" to \"me\"")));
+        let mixed = tables("b").into_iter().chain(tables("a")).collect::<Vec<_>>();
+        check(&[], &mixed, &read_only("a and b", Some("grant \"a\", \"b\" to \"me\"")));
+        check(&[], &tables("postgres"), &read_only("postgres", None));
+    }
+
+    #[test]
+    fn many_tables_of_others_take_one_statement_unless_a_superuser_owns_them() {
+        let closed = |owner: &str| tables(owner).into_iter().map(unreadable).collect::<Vec<_>>();
+        check(&["grant a"], &closed("app"), &missing(&["grant \"app\" to \"me\""]));
+        let of_a_superuser = closed("postgres");
+        let each: Vec<String> = of_a_superuser.iter().map(|relation| relation.new_owner("me")).collect();
+        check(&[], &of_a_superuser, &Privileges::Missing(each));
+        let few = [relation("planhat", "nps", "app"), relation("planhat", VIEW, "app")];
+        let statements =
+            ["alter table \"planhat\".\"nps\" owner to \"me\"", "alter view \"planhat\".\"timeline\" owner to \"me\""];
+        check(&[], &few, &missing(&statements));
+    }
 }

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use planhat_model::printable::acts;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::{Query, QueryAs, QueryScalar};
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
@@ -45,7 +46,12 @@ impl Sql {
     pub(crate) fn literal(mut self, value: &str) -> Sql {
         // The E form means the same whatever standard_conforming_strings says.
         let escaped = value.replace('\0', "").replace('\\', "\\\\").replace('\'', "''");
-        self.0.push_str(&format!("E'{escaped}'"));
+        self.0.push_str("E'");
+        for c in escaped.chars() {
+            // `schema --sql` prints statements: what a terminal would act on is spelled out.
+            if acts(c) { self.0.push_str(&format!("\\u{:04x}", u32::from(c))) } else { self.0.push(c) }
+        }
+        self.0.push('\'');
         self
     }
 
@@ -157,5 +163,6 @@ mod tests {
     #[test]
     fn hostile_values_stay_values() {
         assert_eq!(Sql::default().literal(r"it's \'; drop").0, r"E'it''s \\''; drop'");
+        assert_eq!(Sql::default().literal("a\u{1b}[31m\n\u{202e}b").0, r"E'a\u001b[31m\u000a\u202eb'");
     }
 }

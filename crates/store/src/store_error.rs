@@ -1,26 +1,49 @@
 //! What can go wrong between us and the database, and which kind of trouble that is.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use planhat_model::error::ErrorKind;
+use planhat_model::secret_file::SecretFileError;
 use rustls::CertificateError;
 use sqlx::migrate::MigrateError;
 
+use crate::connect::ConnectionUrlError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the database URL does not begin with postgres://")]
-    NoPostgresUrl,
-    #[error("could not read the database URL")]
-    BadUrl { source: sqlx::Error },
-    #[error("could not connect to PostgreSQL at {host}:{port}")]
-    Connect { host: String, port: u16, source: sqlx::Error },
-    #[error("PostgreSQL at {host}:{port} did not answer within {seconds} s")]
-    NoAnswer { host: String, port: u16, seconds: u64 },
+    #[error("the database URL cannot be used")]
+    BadUrl { source: ConnectionUrlError },
+    #[error("could not read {what} from {}", path.display())]
+    SecretFile { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("{what} cannot be taken from {}", path.display())]
+    BadSecretFile { what: &'static str, path: PathBuf, source: SecretFileError },
+    #[error("could not read {}, which {setting} names", path.display())]
+    CertificateFile { setting: &'static str, path: PathBuf, source: io::Error },
+    #[error("{}, which {setting} names, has no certificate in PEM, or one that is broken", path.display())]
+    NoCertificate { setting: &'static str, path: PathBuf },
+    #[error("could not connect to PostgreSQL at {place}")]
+    Connect { place: String, source: sqlx::Error },
+    #[error("PostgreSQL at {place} did not answer within {seconds} s")]
+    NoAnswer { place: String, seconds: u64 },
+    #[error("PostgreSQL at {place} is not the primary that target_session_attrs asks for")]
+    NotPrimary { place: String },
     #[error("the database did not respond for {:.1} s: its connection was closed", waited.as_secs_f64())]
     Unresponsive { waited: Duration },
     #[error("could not {doing}")]
     Statement { doing: &'static str, source: sqlx::Error },
+    /// What defines a schema, a table or a view was refused by a function of a user's, that is, by an event trigger.
+    #[error("could not {doing}")]
+    DefinitionRefused { doing: &'static str, source: sqlx::Error },
+    #[error("a trigger leaves rows out of {relation}")]
+    RowsLeftOut { relation: String },
+    #[error("the server is a read-only replica (a standby)")]
+    ReadOnlyReplica,
+    #[error("the database is encoded in {encoding}, which has no room for every name and value")]
+    WrongEncoding { encoding: String },
+    #[error("row security may hide rows of {relation} from role {role}: {}", policies_that_hide(policies))]
+    RowsHidden { relation: String, role: String, policies: String },
     #[error("could not bring the tables of schema planhat_sync up to date")]
     Migrate { source: MigrateError },
     #[error("run {run_id} no longer holds the lease: another run has taken it")]
@@ -49,18 +72,41 @@ pub enum StoreError {
     Embedded { source: Box<dyn std::error::Error + Send + Sync> },
 }
 
+/// PostgreSQL's code for a trigger that leaves out a row where that is an error (`triggered_data_change_violation`).
+const LEFT_OUT: &str = "27000";
+
 /// `.map_err(could_not("save the scan"))`
 pub(crate) fn could_not(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |source| StoreError::Statement { doing, source }
+}
+
+/// The same for a statement that makes or changes a schema, a table or a view: no value is in it that could be at fault.
+pub(crate) fn could_not_define(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| match kind_of(&source) {
+        ErrorKind::DataRefused(code) if code.starts_with("P0") => StoreError::DefinitionRefused { doing, source },
+        _ => StoreError::Statement { doing, source },
+    }
+}
+
+fn policies_that_hide(policies: &str) -> String {
+    match policies {
+        "" => "no policy lets it read and write all of them".to_owned(),
+        policies => format!("by policy {policies}"),
+    }
 }
 
 impl StoreError {
     /// Which kind of trouble it is: what follows from it stands in the table of consequences.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            StoreError::NoPostgresUrl | StoreError::BadUrl { .. } => ErrorKind::BadDatabaseUrl,
+            StoreError::BadUrl { source: ConnectionUrlError::NoScheme | ConnectionUrlError::Empty } => ErrorKind::BadDatabaseUrl,
+            StoreError::BadUrl { .. } => ErrorKind::UnusableDatabaseUrl,
+            StoreError::SecretFile { .. } | StoreError::BadSecretFile { .. } => ErrorKind::UnusableSecretFile,
+            StoreError::CertificateFile { .. } | StoreError::NoCertificate { .. } => ErrorKind::CertificateFileUnusable,
             StoreError::NoAnswer { .. } => ErrorKind::ConnectTimeout,
+            StoreError::NotPrimary { .. } => ErrorKind::ReadOnly,
             StoreError::Unresponsive { .. } => ErrorKind::DatabaseUnresponsive,
+            StoreError::Connect { source: sqlx::Error::Configuration(_), .. } => ErrorKind::UnusablePassword,
             StoreError::Connect { source, .. } => match kind_of(source) {
                 ErrorKind::PrivilegeMissing => ErrorKind::ConnectDenied,
                 kind => kind,
@@ -68,8 +114,19 @@ impl StoreError {
             StoreError::Statement { source, .. } => kind_of(source),
             StoreError::Migrate { source: MigrateError::VersionMissing(_) } => ErrorKind::NewerVersion,
             StoreError::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => {
-                kind_of(source)
+                match kind_of(source) {
+                    ErrorKind::DataRefused(code) if code.starts_with("P0") => ErrorKind::DefinitionRefused(code),
+                    kind => kind,
+                }
             }
+            StoreError::DefinitionRefused { source, .. } => match kind_of(source) {
+                ErrorKind::DataRefused(code) => ErrorKind::DefinitionRefused(code),
+                kind => kind,
+            },
+            StoreError::RowsLeftOut { .. } => ErrorKind::DataRefused(LEFT_OUT.to_owned()),
+            StoreError::ReadOnlyReplica => ErrorKind::ReadOnly,
+            StoreError::WrongEncoding { .. } => ErrorKind::WrongEncoding,
+            StoreError::RowsHidden { .. } => ErrorKind::RowsHidden,
             StoreError::Migrate { .. } => ErrorKind::MigrationFailed,
             StoreError::LeaseLost { .. } => ErrorKind::LeaseLost,
             StoreError::CheckpointLost { .. } => ErrorKind::CheckpointLost,
@@ -89,16 +146,45 @@ impl StoreError {
 
     /// The code and words with which PostgreSQL refused the data itself. Another attempt would be refused as well.
     pub fn refusal(&self) -> Option<(String, String)> {
-        let StoreError::Statement { source: sqlx::Error::Database(error), .. } = self else { return None };
-        match self.kind() {
-            ErrorKind::DataRefused(code) => Some((error.message().to_owned(), code)),
+        match (self, self.kind()) {
+            (StoreError::Statement { source: sqlx::Error::Database(error), .. }, ErrorKind::DataRefused(code)) => {
+                Some((error.message().to_owned(), code))
+            }
+            (StoreError::RowsLeftOut { .. }, ErrorKind::DataRefused(code)) => Some((self.to_string(), code)),
             _ => None,
         }
     }
 }
 
+impl StoreError {
+    /// Whether TLS could not be agreed upon, or the server has none.
+    pub(crate) fn is_of_tls(&self) -> bool {
+        match self {
+            StoreError::Connect { source: sqlx::Error::Tls(_), .. } => true,
+            StoreError::Connect { source: sqlx::Error::Io(error), .. } => tls_error(error).is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether a server, or a pooler before it, works and has no room for a further connection.
+    pub(crate) fn is_no_room(&self) -> bool {
+        let (StoreError::Connect { source, .. } | StoreError::Statement { source, .. }) = self else { return false };
+        matches!(kind_of(source), ErrorKind::NoFreeConnection)
+    }
+}
+
+/// Poolers have no code of their own for it: PgBouncer's is that of a broken protocol, Supavisor's that of an internal error.
+fn is_no_room_of_a_pooler(code: &str, message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["08P01", "XX000", "58000"].contains(&code)
+        && ["max client", "too many", "no more connections", "query_wait_timeout"].iter().any(|words| message.contains(words))
+}
+
 fn kind_of(error: &sqlx::Error) -> ErrorKind {
     match error {
+        sqlx::Error::Database(error) if error.code().is_some_and(|code| is_no_room_of_a_pooler(&code, error.message())) => {
+            ErrorKind::NoFreeConnection
+        }
         sqlx::Error::Database(error) => error.code().map_or(ErrorKind::DatabaseError(None), |code| kind_of_code(&code)),
         // Where there is TLS, what it refuses comes as an error of the connection.
         sqlx::Error::Io(error) => match tls_error(error) {
@@ -128,7 +214,9 @@ fn kind_of_code(code: &str) -> ErrorKind {
         "40P01" | "40001" => ErrorKind::TransactionConflict(code.to_owned()),
         "0A000" | "2BP01" => ErrorKind::DependentObjects(code.to_owned()),
         // The server ended the connection, or takes none just now.
-        "57P01" | "57P02" | "57P03" | "53300" => ErrorKind::ConnectionLost,
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => ErrorKind::ConnectionLost,
+        "53300" => ErrorKind::NoFreeConnection,
+        "25P04" => ErrorKind::TransactionTimeout,
         _ if code.starts_with("08") => ErrorKind::ConnectionLost,
         // A value, a constraint or trigger of the user's, a limit.
         _ if ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class)) => ErrorKind::DataRefused(code.to_owned()),
@@ -171,8 +259,14 @@ mod tests {
     #[test]
     fn each_error_is_of_a_kind() {
         let schema = || "planhat".to_owned();
-        check(&StoreError::NoPostgresUrl, &ErrorKind::BadDatabaseUrl);
-        check(&StoreError::NoAnswer { host: "db".to_owned(), port: 5432, seconds: 30 }, &ErrorKind::ConnectTimeout);
+        check(&StoreError::BadUrl { source: ConnectionUrlError::NoScheme }, &ErrorKind::BadDatabaseUrl);
+        check(&StoreError::BadUrl { source: ConnectionUrlError::Quoted }, &ErrorKind::UnusableDatabaseUrl);
+        let file = || PathBuf::from("/run/secrets/url");
+        let empty = StoreError::BadSecretFile { what: "the password", path: file(), source: SecretFileError::Empty };
+        check(&empty, &ErrorKind::UnusableSecretFile);
+        check(&StoreError::NoCertificate { setting: "sslrootcert", path: file() }, &ErrorKind::CertificateFileUnusable);
+        check(&StoreError::NotPrimary { place: "db:5432".to_owned() }, &ErrorKind::ReadOnly);
+        check(&StoreError::NoAnswer { place: "db:5432".to_owned(), seconds: 30 }, &ErrorKind::ConnectTimeout);
         check(&StoreError::Unresponsive { waited: Duration::ZERO }, &ErrorKind::DatabaseUnresponsive);
         check(&StoreError::Migrate { source: MigrateError::VersionMissing(7) }, &ErrorKind::NewerVersion);
         check(&StoreError::Migrate { source: MigrateError::Dirty(7) }, &ErrorKind::MigrationFailed);
@@ -184,6 +278,13 @@ mod tests {
         check(&StoreError::UsedByViews { column: "a".to_owned(), views: "v".to_owned() }, &ErrorKind::UsedByViews);
         check(&StoreError::NameTaken { relation: schema() }, &ErrorKind::NameTaken);
         check(&StoreError::OtherVersion, &ErrorKind::OtherVersion);
+        let left_out = StoreError::RowsLeftOut { relation: "planhat.nps".to_owned() };
+        check(&left_out, &ErrorKind::DataRefused("27000".to_owned()));
+        assert_eq!(left_out.refusal().unwrap().0, "a trigger leaves rows out of planhat.nps");
+        check(&StoreError::ReadOnlyReplica, &ErrorKind::ReadOnly);
+        check(&StoreError::WrongEncoding { encoding: "LATIN1".to_owned() }, &ErrorKind::WrongEncoding);
+        let hidden = StoreError::RowsHidden { relation: "planhat.nps".to_owned(), role: "r".to_owned(), policies: String::new() };
+        check(&hidden, &ErrorKind::RowsHidden);
         check(&StoreError::UnknownValue { column: "status", value: "odd".to_owned() }, &ErrorKind::UnknownValue);
         check(&statement(sqlx::Error::PoolTimedOut), &ErrorKind::NoFreeConnection);
         check(&statement(sqlx::Error::PoolClosed), &ErrorKind::ConnectionsClosed);
@@ -225,9 +326,10 @@ mod tests {
         for code in ["0A000", "2BP01"] {
             check_code(code, &ErrorKind::DependentObjects(code.to_owned()));
         }
-        for code in ["08000", "08006", "57P01", "57P02", "57P03", "53300"] {
+        for code in ["08000", "08006", "57P01", "57P02", "57P03", "57P05", "25P03"] {
             check_code(code, &ErrorKind::ConnectionLost);
         }
+        check_code("53300", &ErrorKind::NoFreeConnection);
         for code in ["22003", "23505", "54011", "P0001"] {
             check_code(code, &ErrorKind::DataRefused(code.to_owned()));
         }
@@ -237,12 +339,13 @@ mod tests {
         check_code("53100", &ErrorKind::DiskFull);
         check_code("55P03", &ErrorKind::LockTimeout);
         check_code("57014", &ErrorKind::StatementTimeout);
+        check_code("25P04", &ErrorKind::TransactionTimeout);
         check_code("42P01", &ErrorKind::DatabaseError(Some("42P01".to_owned())));
     }
 
     #[test]
     fn a_kind_has_the_code_that_it_was_made_from_in_its_text() {
-        for code in ["28P01", "3D000", "42501", "25006", "53100", "55P03", "57014", "40P01", "0A000", "22003", "42P01"] {
+        for code in ["28P01", "3D000", "42501", "25006", "25P04", "53100", "55P03", "57014", "40P01", "0A000", "22003", "42P01"] {
             assert_eq!(kind_of_code(code).text(), format!("database ({code})"));
         }
     }

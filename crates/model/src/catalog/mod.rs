@@ -2,35 +2,50 @@
 //!
 //! Everything here comes from the API reference: limits and parameters from section 4, properties and which of them change with
 //! the calendar from section 5, modification times from section 6. A property that is documented with more than one type
-//! has a `jsonb` column, which holds all of them. A property may be missing here: its column is created when it first
-//! appears.
+//! has a `jsonb` column, which holds all of them. A number that only identifies something (of an invoice, of a device) is a text:
+//! people type it freely. A property may be missing here: its column is created when it first appears.
+//! What holds of a property in every object is in `everywhere.rs`.
 
+mod everywhere;
 mod object;
+mod reference;
 
-pub use object::{ByObject, ColumnType, Object, Properties};
+pub use everywhere::{column_name_of, is_set, kind_elsewhere, renamed_to};
+pub use object::{Answer, ByObject, ColumnType, DefaultHistory, Object, Properties};
+pub use reference::{Reference, ReferenceShape, Role};
 
 /// Parameter that lists archived end users too.
 const ARCHIVED: Option<&str> = Some("archived");
 /// Parameter that lists archived (completed) tasks.
 const IS_ARCHIVED: Option<&str> = Some("isArchived");
 
+/// Most objects name their company and their owner so, if they have one.
+const COMPANY: Reference = Reference::company("companyId");
+const OWNER: Reference = Reference::owner("ownerId");
+/// The people at the customer who took part: objects with `id` and `name`, or ids.
+const END_USERS: Reference = Reference::end_user("endusers").shaped(ReferenceShape::Objects);
+/// The members of the team who took part.
+const USERS: Reference = Reference::objects("users", "users");
+const FOLLOWERS: Reference = Reference::objects("followers", "users");
+
 /// What holds for an object where its entry says nothing: switched on by the user, no record time
 /// known, every page read and every record compared.
 const PLAIN: Object = Object {
     name: "",
     model: "",
-    action: "",
+    action_noun: "",
+    answer: None,
     max_limit: 100,
     by_default: false,
     modified: &[],
     dated: &[],
+    is_event: false,
+    history: DefaultHistory::AsConfigured,
     occurred: &[],
     created: &["createdAt", "createDate", "createAt"],
-    company: &["companyId"],
-    end_user: &[],
+    references: &[COMPANY, OWNER],
     sweeps: &[],
     hidden: None,
-    renamed: &[],
     ignore_changes: &[],
     properties: NONE,
 };
@@ -41,16 +56,22 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "companies",
         model: "Company",
-        action: "Company Updated",
+        action_noun: "Company",
         max_limit: 5000,
         by_default: true,
         modified: &["updatedAt", "lastUpdated"],
         dated: &["lastTouch", "lastTouchTime", "lastActive", "lastActiveTime", "createdAt", "createDate"],
         // `lastTouch` is the last customer contact, so an edit does not move it; the second sweep sees edits.
         sweeps: &["lastTouch", "updatedAt"],
-        renamed: &[("h", "health"), ("hProfile", "healthProfile"), ("hDiff", "healthDiff"), ("hDiffDate", "healthDiffDate")],
-        company: &["_id"],
         ignore_changes: &["renewalDaysFromNow", "daysInPhase", "nrr30"],
+        references: &[
+            Reference::owner("owner").shaped(ReferenceShape::IdOrObject),
+            Reference::id_or_object("coOwner", "users"),
+            Reference::objects("collaborators", "users"),
+            FOLLOWERS,
+            Reference::id("headId", "companies"),
+            Reference::id("orgRootId", "companies"),
+        ],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "name", "slug", "phase", "status", "hProfile", "description", "address",
@@ -79,14 +100,13 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "endusers",
         model: "EndUser",
-        action: "Contact Updated",
+        action_noun: "Contact",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
         dated: &["lastTouch", "lastTouchTime", "lastActive", "npsDate", "createdAt", "createDate"],
         sweeps: &["lastTouch", "updatedAt"],
         hidden: ARCHIVED,
-        end_user: &["_id"],
         ignore_changes: &["convs14"],
         properties: Properties {
             text: &[
@@ -109,15 +129,16 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "licenses",
         model: "License",
-        action: "License Updated",
+        action_noun: "License",
         max_limit: 2000,
         by_default: true,
         // No record timestamp is documented or seen; the dates below are business dates.
         ignore_changes: &["renewalDaysFromNow"],
+        references: &[COMPANY, OWNER, Reference::id("parent", "licenses")],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "parent", "product", "renewalUnit", "noticeUnit",
-                "renewalStatus", "status", "invoiceCycle",
+                "renewalStatus", "status", "invoiceCycle", "_currency",
             ],
             number: &[
                 "mrr", "arr", "value", "renewalMrr", "renewalArr", "length", "renewalPeriod", "noticePeriod",
@@ -126,14 +147,14 @@ pub static OBJECTS: &[Object] = &[
             ],
             boolean: &["fixedPeriod", "toDateIncluded", "autoRenews", "isOverdue", "invoiceMuted", "invoicesGenerated"],
             time: &["fromDate", "toDate", "renewalDate", "fcNewStartDate"],
-            json: &["_currency", "issues"],
+            json: &["issues"],
         },
         ..PLAIN
     },
     Object {
         name: "opportunities",
         model: "Opportunity",
-        action: "Deal Updated",
+        action_noun: "Deal",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
@@ -153,7 +174,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "projects",
         model: "Project",
-        action: "Project Updated",
+        action_noun: "Project",
         max_limit: 2000,
         by_default: true,
         properties: Properties {
@@ -167,13 +188,21 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "tasks",
         model: "Task",
-        action: "Task Updated",
+        action_noun: "Task",
         max_limit: 10_000,
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt"],
         hidden: IS_ARCHIVED,
-        end_user: &["endusers"],
+        references: &[
+            COMPANY,
+            OWNER,
+            END_USERS,
+            USERS,
+            Reference::id_or_object("doneBy", "users"),
+            Reference::id_or_object("noteId", "conversations"),
+            Reference::id_or_object("workflowId", "workflows"),
+        ],
         properties: Properties {
             text: &[
                 "_id", "sourceId", "companyId", "companyName", "ownerId", "ownerName", "ownerType", "mainType", "type", "action",
@@ -192,12 +221,12 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "tickets",
         model: "Ticket",
-        action: "Ticket Updated",
+        action_noun: "Ticket",
         max_limit: 10_000,
         by_default: true,
         modified: &["updateDate", "updatedAt"],
         dated: &["createDate", "createdAt"],
-        end_user: &["endusers"],
+        references: &[COMPANY, OWNER, Reference::owner("agentId"), END_USERS, USERS],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "companyExternalId", "source", "type", "subType",
@@ -215,15 +244,22 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "nps",
         model: "NPS",
-        action: "NPS Response",
+        action_noun: "NPS",
+        answer: Some(Answer { action: "NPS Response", scores: &["score", "nps"] }),
         max_limit: 10_000,
         by_default: true,
         // An answer can be completed later without any of its dates moving.
         dated: &["dateAnswered", "dateSent", "npsDate"],
+        is_event: true,
         occurred: &["dateAnswered", "npsDate"],
         created: &["dateSent"],
-        company: &["cId", "companyId"],
-        end_user: &["euId", "enduserId"],
+        references: &[
+            Reference::company("cId"),
+            COMPANY,
+            Reference::end_user("euId"),
+            Reference::end_user("enduserId"),
+            Reference::id("campaignId", "campaigns"),
+        ],
         properties: Properties {
             text: &["_id", "cId", "euId", "email", "comment", "npsComment", "campaignId", "source", "sourceId", "scoreType"],
             number: &["score", "nps", "__v"],
@@ -235,17 +271,28 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "conversations",
         model: "Conversation",
-        action: "Conversation Updated",
+        action_noun: "Conversation",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt", "createDate"],
-        end_user: &["endusers"],
+        // The documented list example has no time but `date` and `createDate`.
+        is_event: true,
+        references: &[
+            COMPANY,
+            Reference::owner("owner").shaped(ReferenceShape::IdOrObject),
+            END_USERS,
+            USERS,
+            Reference::ids("userIds", "users"),
+            FOLLOWERS,
+            Reference::id("userId", "users"),
+            Reference::id("taskId", "tasks"),
+        ],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "companySourceId", "type", "subject", "description",
-                "snippet", "note", "shortSummary", "nickName", "transcript", "assigneeName", "owner", "userId", "taskId",
-                "parentId", "parentType",
+                "snippet", "note", "shortSummary", "nickName", "transcript", "assigneeName", "userId", "taskId", "parentId",
+                "parentType",
             ],
             number: &["numberOfParts", "numberOfRelevantParts", "__v"],
             boolean: &[
@@ -255,7 +302,7 @@ pub static OBJECTS: &[Object] = &[
             time: &["date", "outDate", "createDate", "createdAt", "updatedAt", "startDate", "endDate"],
             json: &[
                 "users", "endusers", "userIds", "activityTags", "tags", "autoTags", "emailTemplateIds", "timeBucket", "sender",
-                "history", "followers",
+                "history", "followers", "owner",
             ],
         },
         ..PLAIN
@@ -263,11 +310,12 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "assets",
         model: "Asset",
-        action: "Asset Updated",
+        action_noun: "Asset",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt"],
+        references: &[COMPANY, OWNER, FOLLOWERS],
         properties: Properties {
             text: &[
                 "_id", "externalId", "sourceId", "companyId", "companyName", "name", "serialNumber", "status", "ownerId",
@@ -283,7 +331,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "churn",
         model: "Churn",
-        action: "Churn Updated",
+        action_noun: "Churn",
         // Two sources disagree (1,000 and 2,000); the smaller one is right either way.
         max_limit: 1000,
         by_default: true,
@@ -301,13 +349,18 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "issues",
         model: "Issue",
-        action: "Issue Updated",
+        action_noun: "Issue",
         max_limit: 2000,
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt"],
-        company: &["companyIds"],
-        end_user: &["enduserIds"],
+        references: &[
+            Reference::company("companyIds").shaped(ReferenceShape::Ids),
+            OWNER,
+            Reference::end_user("enduserIds").shaped(ReferenceShape::Ids),
+            Reference::ids("conversationIds", "conversations"),
+            FOLLOWERS,
+        ],
         properties: Properties {
             text: &["_id", "sourceId", "source", "sourceUrl", "title", "description", "status", "priority", "issueType"],
             number: &["mrrCombined", "arrCombined", "__v"],
@@ -320,11 +373,12 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "users",
         model: "User",
-        action: "Owner Updated",
+        action_noun: "Owner",
         max_limit: 10_000,
         by_default: true,
         modified: &["updatedAt"],
         dated: &["createdAt", "createAt", "createDate"],
+        history: DefaultHistory::All,
         ignore_changes: &[
             "nrOverDueTasks", "nrTasksDue7Days", "nrTasksDue14Days", "nrTasksDue30Days", "nrTasksDue90Days", "lastTouch7",
             "lastTouch30", "lastTouch90", "lastActive7", "lastActive30", "lastActive90",
@@ -354,15 +408,16 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "invoices",
         model: "Invoice",
-        action: "Invoice Updated",
+        action_noun: "Invoice",
         max_limit: 2000,
         modified: &["lastUpdated"],
-        company: &["cId"],
+        references: &[Reference::company("cId"), COMPANY],
         properties: Properties {
             text: &[
-                "_id", "sourceId", "extId", "cId", "cName", "currency", "product", "invoiceCycle", "addressCountry", "status",
+                "_id", "sourceId", "extId", "cId", "cName", "invoiceNo", "currency", "product", "invoiceCycle", "addressCountry",
+                "status",
             ],
-            number: &["invoiceNo", "amountTotal", "__v"],
+            number: &["amountTotal", "__v"],
             // The three business dates arrive as whole days since 1970-01-01.
             time: &["invoiceDate", "dueDate", "paidDate", "lastUpdated"],
             json: &["lineItems", "emails"],
@@ -373,7 +428,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "campaigns",
         model: "Campaign",
-        action: "Campaign Updated",
+        action_noun: "Campaign",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "campaignPurpose"],
@@ -385,7 +440,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "objectives",
         model: "Objective",
-        action: "Objective Updated",
+        action_noun: "Objective",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
@@ -401,13 +456,12 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "sales",
         model: "Sale",
-        action: "Sale Updated",
+        action_noun: "Sale",
         max_limit: 2000,
         properties: Properties {
-            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "product"],
+            text: &["_id", "externalId", "sourceId", "companyId", "companyName", "product", "_currency"],
             number: &["value", "__v"],
             time: &["salesDate"],
-            json: &["_currency"],
             ..NONE
         },
         ..PLAIN
@@ -415,27 +469,28 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "workflows",
         model: "Workflow",
-        action: "Workflow Updated",
+        action_noun: "Workflow",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
         ignore_changes: &["actualDays"],
+        references: &[COMPANY, Reference::owner("owner").shaped(ReferenceShape::IdOrObject)],
         properties: Properties {
             text: &[
-                "_id", "name", "type", "owner", "status", "companyId", "companyName", "targetId", "targetName", "targetModel",
+                "_id", "name", "type", "status", "companyId", "companyName", "targetId", "targetName", "targetModel",
                 "endUserEmail", "outcome",
             ],
             number: &["percentDone", "actualDays", "expectedDays", "openRate", "clickRate", "replyRate", "bounceRate", "__v"],
             boolean: &["isArchived"],
             time: &["startDate", "nextStartTime", "expectedEndDate", "archiveDate", "createdAt", "updatedAt"],
-            json: &["templateId"],
+            json: &["owner", "templateId"],
         },
         ..PLAIN
     },
     Object {
         name: "workspaces",
         model: "Workspace",
-        action: "Workspace Updated",
+        action_noun: "Workspace",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "externalId", "sourceId", "companyId", "companyName", "name", "ownerId"],
@@ -447,9 +502,11 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "timeentries",
         model: "TimeEntry",
-        action: "Time Entry Updated",
+        action_noun: "Time Entry",
         max_limit: 2000,
         dated: &["date"],
+        is_event: true,
+        references: &[COMPANY, OWNER, Reference::id("timesheetId", "timesheets")],
         properties: Properties {
             text: &["_id", "companyId", "timesheetId", "description", "billingCode", "currency", "timesheetStatus"],
             number: &["hours", "billableRate", "totalBilled", "costRate", "totalCost", "__v"],
@@ -462,10 +519,16 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "timesheets",
         model: "Timesheet",
-        action: "Timesheet Updated",
+        action_noun: "Timesheet",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
+        references: &[
+            COMPANY,
+            Reference::id("assignedId", "users"),
+            Reference::id("approvedBy", "users"),
+            Reference::ids("timeEntries", "timeentries"),
+        ],
         properties: Properties {
             text: &["_id", "status", "approvedBy", "assignedId", "assignedModel"],
             number: &["__v"],
@@ -478,8 +541,9 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "deals",
         model: "Deal",
-        action: "Deal Updated",
+        action_noun: "Deal",
         max_limit: 2000,
+        references: &[COMPANY, OWNER, FOLLOWERS],
         properties: Properties {
             text: &["_id", "name", "companyId", "companyName", "externalId", "sourceId", "ownerId", "currency", "stage"],
             number: &["mrr", "arr", "total", "fees", "__v"],
@@ -492,8 +556,9 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "lineitems",
         model: "LineItem",
-        action: "Line Item Updated",
+        action_noun: "Line Item",
         max_limit: 2000,
+        references: &[COMPANY, Reference::id("dealId", "deals"), Reference::id("productId", "products")],
         properties: Properties {
             text: &["_id", "dealId", "companyId", "productId", "productName", "externalId", "sourceId", "type", "status"],
             number: &["length", "mrr", "arr", "value", "__v"],
@@ -506,10 +571,11 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "products",
         model: "Product",
-        action: "Product Updated",
+        action_noun: "Product",
         max_limit: 2000,
         modified: &["updatedAt"],
         dated: &["createdAt"],
+        history: DefaultHistory::All,
         properties: Properties {
             text: &["_id", "name", "externalId", "sourceId", "type", "currency", "noticeUnit", "color"],
             number: &["mrr", "arr", "value", "length", "renewalMrr", "renewalArr", "renewalPeriod", "noticePeriod", "__v"],
@@ -522,7 +588,7 @@ pub static OBJECTS: &[Object] = &[
     Object {
         name: "customfields",
         model: "CustomField",
-        action: "Custom Field Updated",
+        action_noun: "Custom Field",
         max_limit: 2000,
         properties: Properties {
             text: &["_id", "name", "parent", "type", "formula", "numberFormat"],
@@ -576,11 +642,72 @@ mod tests {
     }
 
     #[test]
+    fn a_creation_alone_makes_no_record_old_but_an_event_is_as_old_as_it_says() {
+        let ageing = |name| object(name).unwrap().ageing_times().copied().collect::<Vec<_>>();
+        assert_eq!(ageing("users"), ["updatedAt"]);
+        assert_eq!(ageing("tickets"), ["updateDate", "updatedAt"]);
+        assert_eq!(ageing("endusers"), ["updatedAt", "lastTouch", "lastTouchTime", "lastActive", "npsDate"]);
+        assert_eq!(ageing("nps"), ["dateAnswered", "dateSent", "npsDate"]);
+        assert_eq!(ageing("conversations"), ["updatedAt", "createdAt", "createDate"]);
+        assert_eq!(ageing("licenses"), [""; 0]);
+        let whole: Vec<_> = OBJECTS.iter().filter(|object| object.history == DefaultHistory::All).map(|of| of.name).collect();
+        assert_eq!(whole, ["users", "products"]);
+    }
+
+    #[test]
     fn every_property_that_dates_a_record_is_a_timestamp_column() {
         for object in OBJECTS {
             for field in object.modified.iter().chain(object.dated).chain(object.sweeps) {
                 assert_eq!(object.kind_of(field), Some(ColumnType::Time), "{}.{field}", object.name);
             }
         }
+    }
+
+    #[test]
+    fn a_reference_is_to_an_object_that_there_is_and_its_column_holds_its_shape() {
+        for object in OBJECTS {
+            for reference in object.references {
+                let name = format!("{}.{}", object.name, reference.property);
+                assert!(super::object(reference.to).is_some(), "{name}");
+                assert!(reference.role.is_none_or(|role| role.object() == reference.to), "{name}");
+                let holds = if reference.shape == ReferenceShape::Id { ColumnType::Text } else { ColumnType::Json };
+                assert!(object.kind_of(reference.property).is_none_or(|kind| kind == holds), "{name}");
+            }
+            let distinct: HashSet<_> = object.references.iter().map(|reference| reference.property).collect();
+            assert_eq!(distinct.len(), object.references.len(), "{}", object.name);
+        }
+    }
+
+    #[test]
+    fn every_documented_id_is_a_reference_or_names_nothing_that_is_stored() {
+        /// Ids given elsewhere, and ids of what has no list endpoint or is named by another property of the record.
+        const OTHERS: &[&str] = &[
+            "_id", "externalId", "sourceId", "extId", "companyExternalId", "companySourceId", "defaultCurrencyId",
+            "emailTemplateIds", "parentId", "targetId", "templateId", "workflowTaskId", "workflowStepId", "workflowTemplateId",
+        ];
+        for object in OBJECTS {
+            let names = object.documented().map(|(name, _)| name);
+            let ids = names.filter(|name| name.ends_with("Id") || name.ends_with("Ids"));
+            for id in ids.filter(|id| !OTHERS.contains(id)) {
+                let is_reference = object.references.iter().any(|reference| reference.property == id);
+                assert!(is_reference, "{}.{id}", object.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_company_is_its_own_company_and_an_end_user_its_own_end_user() {
+        let check = |name: &str, role: Role, expected: &[&str]| {
+            let named: Vec<_> = object(name).unwrap().properties_naming(role).collect();
+            assert_eq!(named, expected, "{name}");
+        };
+        check("companies", Role::Company, &["_id"]);
+        check("endusers", Role::EndUser, &["_id"]);
+        check("endusers", Role::Company, &["companyId"]);
+        check("nps", Role::Company, &["cId", "companyId"]);
+        check("nps", Role::EndUser, &["euId", "enduserId"]);
+        check("issues", Role::Company, &["companyIds"]);
+        check("companies", Role::Owner, &["owner"]);
+        check("products", Role::EndUser, &[]);
     }
 }

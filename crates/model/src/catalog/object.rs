@@ -3,7 +3,10 @@
 //! An object is data, not code: the catalogue has one of these per endpoint, and all other code (pager, window, flatten,
 //! store) reads it. The facts come from Planhat's reference, sections 4 to 6.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+use super::reference::{Reference, Role};
 
 /// A value per object, by the object's name.
 pub type ByObject<T> = HashMap<&'static str, T>;
@@ -13,9 +16,10 @@ pub type ByObject<T> = HashMap<&'static str, T>;
 pub struct Object {
     /// Name of the endpoint (`/companies`) and of the table.
     pub name: &'static str,
-    /// The name of a change event for people; it is in the table's comment
-    /// and with each of its actions.
-    pub action: &'static str,
+    /// What people call one of its records. The names of its actions begin with it (Ticket Created, Ticket Updated …).
+    pub action_noun: &'static str,
+    /// The answer that its records wait for, if they do: the action that brings it has a name of its own.
+    pub answer: Option<Answer>,
     /// Planhat's name for one record of this object, as in the `parent` of a custom field.
     pub model: &'static str,
     /// The largest `limit` that the endpoint is documented to take.
@@ -25,27 +29,56 @@ pub struct Object {
     /// Times that an edit moves, in order of preference. Only a record that has one of them can be
     /// told unchanged without comparing it.
     pub modified: &'static [&'static str],
-    /// Other times in a record's life (contact, activity, creation). They widen the window and date
-    /// a record for the history limit, but their silence proves nothing.
+    /// Other times in a record's life (contact, activity, creation). They widen the window, but their silence proves nothing;
+    /// see [`Object::ageing_times`].
     pub dated: &'static [&'static str],
+    /// A record stands for something that happened once (an answer, a conversation, hours worked), so that its creation says
+    /// how old it is. Any other record may be alive however long ago it was created.
+    pub is_event: bool,
+    /// How far back its records are loaded where no setting says so for this object.
+    pub history: DefaultHistory,
     /// Times of the event that a record stands for, if it stands for one: its actions happened then.
     pub occurred: &'static [&'static str],
     /// Times of its creation, in order of preference.
     pub created: &'static [&'static str],
-    /// Properties that name its company, and its end user: an id, or a list of which only a single one counts.
-    pub company: &'static [&'static str],
-    pub end_user: &'static [&'static str],
+    /// Properties that name records of other objects. Of several with one role, the first that has a value counts.
+    pub references: &'static [Reference],
     /// Properties to walk the listing by, newest first, so that a daily run can stop early; see
     /// [`Object::sweeps`].
     pub sweeps: &'static [&'static str],
     /// The query parameter without which some records (archived ones) are not listed.
     pub hidden: Option<&'static str>,
-    /// Properties whose column has a clearer name than Planhat's own.
-    pub renamed: &'static [(&'static str, &'static str)],
     /// Properties that change with the calendar alone (days until, days since, counts within N days). They are ignored
     /// when comparing: a change of one of them alone does not update the row.
     pub ignore_changes: &'static [&'static str],
     pub properties: Properties,
+}
+
+/// What a record is sent out for, as an NPS survey is. It has been given when the record has one of the times at which the event
+/// happened ([`Object::occurred`]), or a score other than 0: a survey that nobody has answered may have the score 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The name of the action that brings it.
+    pub action: &'static str,
+    pub scores: &'static [&'static str],
+}
+
+impl Answer {
+    /// Whether a record has it, by the JSON texts of its properties.
+    pub fn is_given<'a>(self, times: &[&str], value_of: impl Fn(&str) -> Option<Cow<'a, str>>) -> bool {
+        let value_of = |name: &&str| value_of(name).filter(|value| !matches!(&**value, "null" | "\"\"" | "\"undefined\""));
+        let is_score = |name: &&str| value_of(name).is_some_and(|score| !matches!(score.trim_matches('"'), "0" | "0.0"));
+        times.iter().any(|time| value_of(time).is_some()) || self.scores.iter().any(|score| is_score(score))
+    }
+}
+
+/// How far back the records of an object are loaded, unless a setting names the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultHistory {
+    /// As far as sync.history says.
+    AsConfigured,
+    /// All of them: others refer to them however old they are, and there are few.
+    All,
 }
 
 /// The documented properties of an object by the type of their column. What is not listed gets its
@@ -66,9 +99,9 @@ impl Object {
         self.kinds().into_iter().find(|(names, _)| names.contains(&property)).map(|(_, kind)| kind)
     }
 
-    /// All documented properties.
-    pub fn documented(&self) -> impl Iterator<Item = &'static str> {
-        self.kinds().into_iter().flat_map(|(names, _)| names.iter().copied())
+    /// All documented properties with their types.
+    pub fn documented(&self) -> impl Iterator<Item = (&'static str, ColumnType)> {
+        self.kinds().into_iter().flat_map(|(names, kind)| names.iter().map(move |name| (*name, kind)))
     }
 
     fn kinds(&self) -> [(&'static [&'static str], ColumnType); 5] {
@@ -82,20 +115,30 @@ impl Object {
         ]
     }
 
+    /// The properties that name the record's company, its owner or its end users, in order of preference. A company is its own
+    /// company, and an end user its own end user.
+    pub fn properties_naming(&self, role: Role) -> impl Iterator<Item = &'static str> {
+        let own = (role.object() == self.name && role != Role::Owner).then_some("_id");
+        let named = self.references.iter().filter(move |reference| own.is_none() && reference.role == Some(role));
+        own.into_iter().chain(named.map(|reference| reference.property))
+    }
+
     /// All times in the life of a record.
     pub fn times(&self) -> impl Iterator<Item = &'static &'static str> {
         self.modified.iter().chain(self.dated)
+    }
+
+    /// The times by which a record is old: those that an edit or a contact moves, and all times of an event. A record that has
+    /// none of them may be in use, whatever the time of its creation.
+    pub fn ageing_times(&self) -> impl Iterator<Item = &'static &'static str> {
+        let (is_event, created) = (self.is_event, self.created);
+        self.times().filter(move |time| is_event || !created.contains(time))
     }
 
     /// What to walk the listing by where the user wants it sorted: by the time of an edit where nothing
     /// better is known. Empty if there is no such time.
     pub fn sweeps(&self) -> &'static [&'static str] {
         if self.sweeps.is_empty() { self.modified.get(..1).unwrap_or_default() } else { self.sweeps }
-    }
-
-    /// The name that the column of a property is made from.
-    pub fn column_name_of<'a>(&'a self, property: &'a str) -> &'a str {
-        self.renamed.iter().find(|(planhat, _)| *planhat == property).map_or(property, |(_, clearer)| clearer)
     }
 }
 
@@ -128,5 +171,28 @@ impl ColumnType {
 
     pub fn from_sql(name: &str) -> Option<ColumnType> {
         ColumnType::ALL.into_iter().find(|kind| kind.sql() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+
+    #[test]
+    fn an_answer_is_given_with_its_time_or_with_a_score_that_is_not_0() {
+        let nps = catalog::object("nps").unwrap();
+        for (record, is_given) in [
+            (vec![("dateSent", "\"2026-01-01\"")], false),
+            (vec![("dateSent", "\"2026-01-01\""), ("score", "0"), ("comment", "\"\"")], false),
+            (vec![("dateSent", "\"2026-01-01\""), ("score", "null"), ("dateAnswered", "\"\"")], false),
+            (vec![("score", "0"), ("dateAnswered", "\"2026-01-02\"")], true),
+            (vec![("npsDate", "\"2026-01-02\"")], true),
+            (vec![("score", "9")], true),
+            (vec![("nps", "\"8.5\"")], true),
+        ] {
+            let value_of = |name: &str| record.iter().find(|(field, _)| *field == name).map(|(_, value)| Cow::Borrowed(*value));
+            assert_eq!(nps.answer.unwrap().is_given(nps.occurred, value_of), is_given, "{record:?}");
+        }
     }
 }

@@ -20,6 +20,13 @@ pub enum ErrorKind {
     Answered(u16),
     /// There was no connection: no such name, nobody there, no trust.
     NotConnected,
+    /// The proxy on the way refused to connect, and said so.
+    ProxyRefused,
+    ProxyLoginRefused,
+    /// By this machine's clock the certificate of Planhat, or of a proxy, is not valid yet, or no longer.
+    ServerCertificateNotYetValid,
+    ServerCertificateExpired,
+    ServerCertificateUntrusted,
     /// There was a connection, but no answer.
     NotAnswered,
 
@@ -32,6 +39,8 @@ pub enum ErrorKind {
     EndlessListing,
     /// An id that cannot be asked for.
     UnusableId,
+    /// Another record than the one that was asked for by its id, or none.
+    OtherRecord,
 
     // The records of an object.
     /// The rejection guard holds.
@@ -44,11 +53,18 @@ pub enum ErrorKind {
     },
 
     // The way to the database.
+    /// Nothing like a database URL.
     BadDatabaseUrl,
+    /// A database URL with something that is wrong or not taken.
+    UnusableDatabaseUrl,
+    /// A file with the database URL or the password.
+    UnusableSecretFile,
     ConnectTimeout,
     ServerUnreachable,
+    /// The socket of a server on this machine.
     ServerFileMissing,
     LoginRefused(String),
+    UnusablePassword,
     ConnectDenied,
     NoSuchDatabase,
     NoFreeConnection,
@@ -58,6 +74,8 @@ pub enum ErrorKind {
     DatabaseUnresponsive,
     TlsUnavailable,
     TlsNotAgreed,
+    /// A file of certificates that the settings name.
+    CertificateFileUnusable,
     CertificateOfUnknownAuthority,
     CertificateExpired,
     CertificateNotYetValid,
@@ -70,9 +88,13 @@ pub enum ErrorKind {
     LockTimeout,
     TransactionConflict(String),
     StatementTimeout,
+    /// PostgreSQL's limit for whole transactions.
+    TransactionTimeout,
     DiskFull,
     ReadOnly,
     PrivilegeMissing,
+    /// By an event trigger.
+    DefinitionRefused(String),
     DependentObjects(String),
     /// The data itself: a value, a constraint or trigger of the user's, a limit.
     DataRefused(String),
@@ -85,6 +107,9 @@ pub enum ErrorKind {
     MigrationEdited,
     MigrationFailed,
     UnknownValue,
+    WrongEncoding,
+    /// Row security could leave rows out.
+    RowsHidden,
     NameTaken,
     UsedByViews,
     LeaseLost,
@@ -124,6 +149,10 @@ impl ErrorKind {
             ErrorKind::ServerError => "server error",
             ErrorKind::Redirected(status) | ErrorKind::Answered(status) => return format!("answered {status}"),
             ErrorKind::NotConnected | ErrorKind::NotAnswered => "unreachable",
+            ErrorKind::ProxyRefused | ErrorKind::ProxyLoginRefused => "proxy",
+            ErrorKind::ServerCertificateNotYetValid
+            | ErrorKind::ServerCertificateExpired
+            | ErrorKind::ServerCertificateUntrusted => "certificate",
             ErrorKind::TruncatedBody => "broken off",
             ErrorKind::NotAList => "not a list",
             ErrorKind::PageTooLarge => "too big",
@@ -131,17 +160,20 @@ impl ErrorKind {
             ErrorKind::UnstableOrder => "unstable order",
             ErrorKind::EndlessListing => "endless",
             ErrorKind::UnusableId => "no path",
+            ErrorKind::OtherRecord => "other record",
             ErrorKind::TooManyRejected => "rejected",
             ErrorKind::Undeclared(why) => return format!("undeclared: {}", why.text()),
             ErrorKind::NothingListed { .. } => "nothing listed",
             ErrorKind::LoginRefused(code)
             | ErrorKind::TransactionConflict(code)
+            | ErrorKind::DefinitionRefused(code)
             | ErrorKind::DependentObjects(code)
             | ErrorKind::DataRefused(code)
             | ErrorKind::DatabaseError(Some(code)) => return format!("database ({code})"),
             ErrorKind::NoSuchDatabase => "database (3D000)",
             ErrorKind::LockTimeout => "database (55P03)",
             ErrorKind::StatementTimeout => "database (57014)",
+            ErrorKind::TransactionTimeout => "database (25P04)",
             ErrorKind::DiskFull => "database (53100)",
             ErrorKind::ReadOnly => "database (25006)",
             ErrorKind::PrivilegeMissing => "database (42501)",
@@ -156,6 +188,8 @@ impl ErrorKind {
             | ErrorKind::DatabaseUnresponsive
             | ErrorKind::TlsUnavailable
             | ErrorKind::TlsNotAgreed
+            | ErrorKind::CertificateFileUnusable
+            | ErrorKind::UnusablePassword
             | ErrorKind::CertificateOfUnknownAuthority
             | ErrorKind::CertificateExpired
             | ErrorKind::CertificateNotYetValid
@@ -170,6 +204,8 @@ impl ErrorKind {
             | ErrorKind::MigrationEdited
             | ErrorKind::MigrationFailed
             | ErrorKind::UnknownValue
+            | ErrorKind::WrongEncoding
+            | ErrorKind::RowsHidden
             | ErrorKind::NameTaken
             | ErrorKind::UsedByViews
             | ErrorKind::CheckpointLost
@@ -181,10 +217,27 @@ impl ErrorKind {
             ErrorKind::OtherWorkspace => "other workspace",
             ErrorKind::Unproven => "unproven",
             ErrorKind::EndNotNoted(why) => return why.text(),
-            ErrorKind::BadDatabaseUrl | ErrorKind::BadSettings | ErrorKind::UnusableToken => "configuration",
+            ErrorKind::BadDatabaseUrl
+            | ErrorKind::UnusableDatabaseUrl
+            | ErrorKind::UnusableSecretFile
+            | ErrorKind::BadSettings
+            | ErrorKind::UnusableToken => "configuration",
             ErrorKind::Other => "failed",
         };
         text.to_owned()
+    }
+
+    /// Whether Planhat itself was never reached: nothing that it could be asked would fare better.
+    pub fn is_no_way_to_planhat(&self) -> bool {
+        matches!(
+            self,
+            ErrorKind::NotConnected
+                | ErrorKind::ProxyRefused
+                | ErrorKind::ProxyLoginRefused
+                | ErrorKind::ServerCertificateNotYetValid
+                | ErrorKind::ServerCertificateExpired
+                | ErrorKind::ServerCertificateUntrusted
+        )
     }
 
     /// What it comes from, where one trouble has brought another.

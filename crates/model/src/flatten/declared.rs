@@ -2,74 +2,144 @@
 //! declares them, and of masked values.
 //!
 //! `/customfields` gives the type of a custom field before any record has a value. It does not list every field that records
-//! have, lists fields that no record uses, and the token may not be allowed to read it. So it is a source of types only
-//! (reference, section 9).
+//! have, lists fields that no record uses, and the token may not be allowed to read it. So it says which columns there are
+//! from the start and of which types, and never which fields there are (reference, section 9).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::catalog::{ByObject, ColumnType, Object};
 use crate::record::Json;
 use crate::record::{Origin, Record};
-use crate::rules::Rules;
+use crate::rules::{Rule, Rules};
 
-/// The types that are known.
+/// What is known before any value is seen.
 #[derive(Debug, Default)]
 pub struct Declared {
-    /// Of custom fields by lower-case model and name. None where two declarations disagree.
-    kinds: HashMap<(String, String), Option<ColumnType>>,
+    /// The declared custom fields by their lower-case models.
+    models: HashMap<String, Fields>,
+    /// Whether these are all that the workspace declares.
+    are_all: bool,
     /// What they mask is a text, whatever it was.
     rules: ByObject<Rules>,
 }
 
+/// The declared custom fields of a model.
+#[derive(Debug, Default)]
+struct Fields {
+    /// In the order in which they are listed.
+    names: Vec<String>,
+    /// None where the type is not known, or two declarations disagree.
+    by_name: HashMap<String, Option<Field>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Field {
+    kind: ColumnType,
+    is_set: bool,
+}
+
+/// Which custom fields of an object are sets.
+#[derive(Debug, Clone, Default)]
+pub enum CustomSets {
+    /// The declarations are not known. Every type with several values is a set, so every list is taken for one.
+    #[default]
+    EveryList,
+    Declared(Arc<HashSet<String>>),
+}
+
+impl CustomSets {
+    pub(super) fn has(&self, name: &str) -> bool {
+        match self {
+            CustomSets::EveryList => true,
+            CustomSets::Declared(names) => names.contains(name),
+        }
+    }
+}
+
 impl Declared {
-    /// From the records of `/customfields`.
+    /// From all records of `/customfields`.
     pub fn from_records<'a>(records: impl IntoIterator<Item = &'a Record>) -> Declared {
-        let mut declared = Declared::default();
+        let mut declared = Declared { are_all: true, ..Declared::default() };
         for record in records {
             let text = |property: &str| record.get(property).and_then(Json::string);
-            let (Some(model), Some(name), Some(kind)) =
-                (text("parent"), text("name"), text("type").and_then(|declared| kind_of_type(&declared)))
-            else {
-                continue;
-            };
-            declared
-                .kinds
-                .entry((model.to_lowercase(), name.into_owned()))
-                .and_modify(|known| *known = known.filter(|known| *known == kind))
-                .or_insert(Some(kind));
+            let (Some(model), Some(name)) = (text("parent"), text("name")) else { continue };
+            let field = text("type").and_then(|declared| field_of_type(&declared));
+            let fields = declared.models.entry(model.to_lowercase()).or_default();
+            match fields.by_name.get_mut(&*name) {
+                Some(known) => *known = known.filter(|known| Some(*known) == field),
+                None => {
+                    fields.names.push(name.to_string());
+                    fields.by_name.insert(name.into_owned(), field);
+                }
+            }
         }
         declared
     }
 
+    /// The same where not all records could be read.
+    #[must_use]
+    pub fn as_a_part(self) -> Declared {
+        Declared { are_all: false, ..self }
+    }
+
     /// The same under the rules of objects.
+    #[must_use]
     pub fn under(self, rules: &ByObject<Rules>) -> Declared {
         Declared { rules: rules.clone(), ..self }
     }
 
+    /// The custom fields that are declared for an object.
+    pub fn custom_fields_of(&self, object: &Object) -> impl Iterator<Item = &str> {
+        self.fields_of(object).into_iter().flat_map(|fields| fields.names.iter().map(String::as_str))
+    }
+
+    /// Which custom fields of an object are sets.
+    pub fn custom_sets_of(&self, object: &Object) -> CustomSets {
+        // A workspace that declares nothing at all may be one that did not answer in full.
+        if !self.are_all || self.models.is_empty() {
+            return CustomSets::EveryList;
+        }
+        let by_name = self.fields_of(object).into_iter().flat_map(|fields| &fields.by_name);
+        let sets = by_name.filter(|(_, field)| field.is_some_and(|field| field.is_set)).map(|(name, _)| name.clone());
+        CustomSets::Declared(Arc::new(sets.collect()))
+    }
+
     pub(super) fn kind_of(&self, object: &Object, origin: Origin, name: &str) -> Option<ColumnType> {
         match origin {
-            _ if self.rules.get(object.name).is_some_and(|rules| rules.of(origin, name).masks()) => Some(ColumnType::Text),
+            _ if self.rule_of(object, origin, name).masks() => Some(ColumnType::Text),
             Origin::Property => object.kind_of(name),
-            Origin::Custom => self.declared_kind_of(object, name),
+            Origin::Custom => Some((*self.fields_of(object)?.by_name.get(name)?)?.kind),
         }
     }
 
-    fn declared_kind_of(&self, object: &Object, name: &str) -> Option<ColumnType> {
-        *self.kinds.get(&(object.model.to_lowercase(), name.to_owned()))?
+    /// Whether the rules let anything of it into the database.
+    pub(super) fn may_be_stored(&self, object: &Object, origin: Origin, name: &str) -> bool {
+        self.rule_of(object, origin, name) != Rule::Exclude
+    }
+
+    fn rule_of(&self, object: &Object, origin: Origin, name: &str) -> Rule {
+        self.rules.get(object.name).map_or(Rule::Include, |rules| rules.of(origin, name))
+    }
+
+    fn fields_of(&self, object: &Object) -> Option<&Fields> {
+        self.models.get(&object.model.to_lowercase())
     }
 }
 
-/// The column type that holds all values of a declared type. A reference to one user or contact is an
-/// id or an object, so its values decide, as for types that are not known here.
-fn kind_of_type(declared: &str) -> Option<ColumnType> {
-    Some(match declared {
-        "number" | "rating" => ColumnType::Number,
-        "checkbox" => ColumnType::Boolean,
-        "day" | "date" => ColumnType::Time,
-        "text" | "rich text" | "list" | "phone" | "email" | "url" => ColumnType::Text,
-        "multipicklist" | "team members" | "endusers" => ColumnType::Json,
-        _ => return None,
-    })
+/// The column type that holds all values of a declared type, and whether these are sets. A reference to one user or contact is
+/// an id or an object. Of types that are not known here the values decide.
+fn field_of_type(declared: &str) -> Option<Field> {
+    let single = |kind| Some(Field { kind, is_set: false });
+    match declared {
+        "number" | "rating" => single(ColumnType::Number),
+        "checkbox" => single(ColumnType::Boolean),
+        "day" | "date" => single(ColumnType::Time),
+        "text" | "rich text" | "list" | "phone" | "email" | "url" => single(ColumnType::Text),
+        "team member" | "enduser" => single(ColumnType::Json),
+        "multipicklist" | "team members" | "endusers" => Some(Field { kind: ColumnType::Json, is_set: true }),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -89,11 +159,29 @@ mod tests {
             field("Company", "Twin", "day"),
             field("Company", "Twin", "text"),
             field("Company", "Sponsor", "team member"),
+            field("Company", "Mood", "a type of next year"),
         ]);
         let kind = |object: &str, name: &str| declared.kind_of(catalog::object(object).unwrap(), Origin::Custom, name);
         assert_eq!(kind("companies", "Seats"), Some(ColumnType::Number));
         assert_eq!(kind("endusers", "Seats"), Some(ColumnType::Text));
         assert_eq!(kind("licenses", "Seats"), None);
-        assert_eq!((kind("companies", "Twin"), kind("companies", "Sponsor")), (None, None));
+        assert_eq!((kind("companies", "Twin"), kind("companies", "Mood")), (None, None));
+        assert_eq!(kind("companies", "Sponsor"), Some(ColumnType::Json), "an id or an object, whatever comes first");
+    }
+
+    #[test]
+    fn declared_fields_of_several_values_are_sets_and_every_list_is_one_while_the_declarations_are_not_known() {
+        let companies = catalog::object("companies").unwrap();
+        let declare = || {
+            Declared::from_records(&[
+                record_of(&json!({"_id": "f", "parent": "company", "name": "Modules", "type": "multipicklist"})),
+                record_of(&json!({"_id": "g", "parent": "Company", "name": "Steps", "type": "text"})),
+            ])
+        };
+        let is_set = |declared: &Declared, name: &str| declared.custom_sets_of(companies).has(name);
+        assert_eq!(["Modules", "Steps", "undeclared"].map(|name| is_set(&declare(), name)), [true, false, false]);
+        for unknown in [declare().as_a_part(), Declared::default()] {
+            assert!(is_set(&unknown, "undeclared"));
+        }
     }
 }

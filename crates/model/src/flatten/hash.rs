@@ -12,13 +12,18 @@
 //! releases since have written the newer one and a full scan is no harm.
 //!
 //! Version 0 is none: a row whose value waits for a column has it in place of its version, so that it is written again once
-//! the value need not wait, and when its record changes before. The number 0 alone, as `retype` leaves it, is no
-//! record's hash: whatever the record is, the row is written again when it is next read. The number -1 is none either, but
-//! says that the row was masked where it is ([`COMPARED_BY_COLUMNS`]).
+//! the value need not wait, and when its record changes before. The number 0 alone is no record's hash: whatever the record is, the
+//! row is written again when it is next read. The number -1 is none either, but says that the row was masked where it is
+//! ([`COMPARED_BY_COLUMNS`]).
+//!
+//! `retype` leaves [`RETYPED`] in place of the version: such a row is written again too, since its columns may spell a value in
+//! another way than Planhat does. But as long as the hash is that of its record, nothing has changed at Planhat, so it
+//! is neither an update nor an action.
 
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::columns::Columns;
 use super::rows::IgnoredFields;
 use crate::record::{Json, Origin, Record, Shape};
 
@@ -27,6 +32,8 @@ use crate::record::{Json, Origin, Record, Shape};
 enum HashVersion {
     /// Origin, name and value of all that is not null and not ignored when comparing; XXH3.
     V1 = 1,
+    /// The same, with sets in an order of their own.
+    V2 = 2,
     #[cfg(test)]
     OldestForTests = 127,
 }
@@ -34,6 +41,7 @@ enum HashVersion {
 impl HashVersion {
     /// The one that is written, and older ones by which rows are still known.
     const KNOWN: &[HashVersion] = &[
+        HashVersion::V2,
         HashVersion::V1,
         #[cfg(test)]
         HashVersion::OldestForTests,
@@ -55,10 +63,25 @@ pub struct RowHash([i64; HASHES]);
 
 impl RowHash {
     /// `fed` is where the bytes are put together.
-    pub(super) fn of(record: &Record, ignore_changes: &IgnoredFields, fed: &mut Vec<u8>) -> RowHash {
+    pub(super) fn of(record: &Record, ignore_changes: &IgnoredFields, columns: &Columns, fed: &mut Vec<u8>) -> RowHash {
+        let in_order = feed_record(record, ignore_changes, |origin, name| columns.is_set(origin, name), fed);
+        let as_sets = xxh3_64(fed);
+        // Most records are the same either way.
+        let as_listed = if in_order {
+            as_sets
+        } else {
+            feed_record(record, ignore_changes, |_, _| false, fed);
+            xxh3_64(fed)
+        };
         let mut hashes = [0; HASHES];
         for (hash, version) in hashes.iter_mut().zip(HashVersion::KNOWN) {
-            *hash = version.hash(record, ignore_changes, fed);
+            let content = match version {
+                HashVersion::V2 => as_sets,
+                HashVersion::V1 => as_listed,
+                #[cfg(test)]
+                HashVersion::OldestForTests => xxh3_64(record.id.as_bytes()),
+            };
+            *hash = without_version(content.cast_signed()) | (*version as i64) << VERSION_SHIFT;
         }
         RowHash(hashes)
     }
@@ -82,31 +105,35 @@ impl RowHash {
     pub fn is_stored_as(self, stored: i64) -> bool {
         self.0.contains(&stored)
     }
-}
 
-fn without_version(hash: i64) -> i64 {
-    hash & ((1 << VERSION_SHIFT) - 1)
-}
-
-impl HashVersion {
-    fn hash(self, record: &Record, ignore_changes: &IgnoredFields, fed: &mut Vec<u8>) -> i64 {
-        match self {
-            HashVersion::V1 => feed_record(record, ignore_changes, fed),
-            #[cfg(test)]
-            HashVersion::OldestForTests => fed.splice(.., record.id.bytes()).for_each(drop),
-        }
-        without_version(xxh3_64(fed).cast_signed()) | (self as i64) << VERSION_SHIFT
+    /// Whether a row that was stored with this hash is that of the same record, in columns that had other types then.
+    pub fn is_retyped_as(self, stored: i64) -> bool {
+        self.0.iter().any(|hash| without_version(*hash) | RETYPED == stored)
     }
 }
 
+/// How the hash of a row becomes that of a row whose column has another type now: `hash & CONTENT | RETYPED`.
+pub const CONTENT: i64 = (1 << VERSION_SHIFT) - 1;
+pub const RETYPED: i64 = 126 << VERSION_SHIFT;
+
+fn without_version(hash: i64) -> i64 {
+    hash & CONTENT
+}
+
 /// Each value is fed with a mark of its kind and, where it has one, its length, so that no two records feed the
-/// same bytes. Null is no value.
-fn feed_record(record: &Record, ignore_changes: &IgnoredFields, fed: &mut Vec<u8>) {
+/// same bytes. Null is no value. Returns whether all sets were in their order already.
+fn feed_record(
+    record: &Record,
+    ignore_changes: &IgnoredFields,
+    is_set: impl Fn(Origin, &str) -> bool,
+    fed: &mut Vec<u8>,
+) -> bool {
     fed.clear();
     if let Some(rules) = ignore_changes.rules {
         fed.push(b'r');
         fed.extend_from_slice(&rules.to_le_bytes());
     }
+    let mut in_order = true;
     let counts = |(origin, name, value): &(Origin, &str, Json<'_>)| !value.is_null() && !ignore_changes.has(*origin, name);
     for (origin, name, value) in record.values().filter(counts) {
         let mark = match origin {
@@ -119,12 +146,30 @@ fn feed_record(record: &Record, ignore_changes: &IgnoredFields, fed: &mut Vec<u8
             Shape::EmptyString | Shape::String => feed_text(fed, b'"', &value.string().unwrap_or_default()),
             // Inside, the order of keys may differ.
             Shape::Null | Shape::Boolean | Shape::Array | Shape::Object => match serde_json::from_str(value.as_written()) {
+                Ok(Value::Array(items)) if items.len() > 1 && is_set(origin, name) => in_order &= feed_set(fed, &items),
                 Ok(tree) => feed(fed, &tree),
                 // An object with names of which the parser thinks something of its own.
                 Err(_) => feed_text(fed, b'j', value.as_written()),
             },
         }
     }
+    in_order
+}
+
+/// As a list is fed, but with its items in the order of their bytes. Returns whether they were. An item that is there twice counts
+/// twice.
+fn feed_set(fed: &mut Vec<u8>, items: &[Value]) -> bool {
+    feed_length(fed, b'[', items.len());
+    let bytes_of = |item| {
+        let mut bytes = Vec::new();
+        feed(&mut bytes, item);
+        bytes
+    };
+    let mut all: Vec<Vec<u8>> = items.iter().map(bytes_of).collect();
+    let in_order = all.is_sorted();
+    all.sort_unstable();
+    all.iter().for_each(|bytes| fed.extend_from_slice(bytes));
+    in_order
 }
 
 fn feed(fed: &mut Vec<u8>, value: &Value) {
@@ -216,17 +261,56 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_a_set_is_not_in_the_row_hash_and_that_of_a_list_is() {
+        let hash_of = |value: &str| hash(&format!(r#"{{"_id":"a",{value}}}"#)).latest();
+        assert_eq!(hash_of(r#""tags":["b","a"]"#), hash_of(r#""tags":["a","b"]"#));
+        assert_eq!(
+            hash_of(r#""endusers":[{"id":"1","name":"Kim"},{"id":"2"}]"#),
+            hash_of(r#""endusers":[{"id":"2"},{"name":"Kim","id":"1"}]"#)
+        );
+        assert_eq!(hash_of(r#""custom":{"Modules":["b","a"]}"#), hash_of(r#""custom":{"Modules":["a","b"]}"#));
+        assert_ne!(hash_of(r#""tags":["a","a"]"#), hash_of(r#""tags":["a"]"#), "an item that is there twice counts twice");
+        assert_ne!(hash_of(r#""tags":["a","b"]"#), hash_of(r#""tags":["a","c"]"#));
+        assert_ne!(hash_of(r#""tags":["ab"]"#), hash_of(r#""tags":["a","b"]"#));
+        assert_ne!(hash_of(r#""history":[2,1]"#), hash_of(r#""history":[1,2]"#), "what happened has an order");
+        assert_ne!(hash_of(r#""tags":[["b","a"]]"#), hash_of(r#""tags":[["a","b"]]"#), "as has what is inside");
+    }
+
+    #[test]
+    fn a_row_of_the_first_version_is_the_same_as_long_as_its_sets_keep_their_order() {
+        let (before, reordered) = (hash(r#"{"_id":"a","tags":["b","a"]}"#), hash(r#"{"_id":"a","tags":["a","b"]}"#));
+        let [_, of_the_first, _] = before.0;
+        assert!(before.is_stored_as(of_the_first));
+        assert!(!reordered.is_stored_as(of_the_first), "then it is compared value by value");
+        assert!(reordered.is_stored_as(before.latest()));
+    }
+
+    #[test]
     fn a_row_is_the_same_by_any_version_that_is_known_and_by_no_other() {
         let (before, now) = (hash(r#"{"_id":"a","mrr":1}"#), hash(r#"{"_id":"a","mrr":2}"#));
-        let [latest, older] = before.0;
-        assert_eq!((latest >> VERSION_SHIFT, older >> VERSION_SHIFT, before.latest()), (1, 127, latest));
-        assert!(before.is_stored_as(latest) && before.is_stored_as(older));
-        assert!(!now.is_stored_as(latest), "another value is another hash");
-        assert!(now.is_stored_as(older), "which the older version does not see");
-        for unknown in [2, 99, 255] {
+        let [latest, older, oldest] = before.0;
+        let versions = before.0.map(|hash| hash >> VERSION_SHIFT);
+        assert_eq!((versions, before.latest()), ([2, 1, 127], latest));
+        assert!(before.0.iter().all(|hash| before.is_stored_as(*hash)));
+        assert!(!now.is_stored_as(latest) && !now.is_stored_as(older), "another value is another hash");
+        assert!(now.is_stored_as(oldest), "which the oldest version does not see");
+        for unknown in [3, 99, 255] {
             assert!(!before.is_stored_as(without_version(latest) | unknown << VERSION_SHIFT), "{unknown}");
         }
         assert!(!before.is_stored_as(0), "what is to be rewritten is no record's hash");
+    }
+
+    #[test]
+    fn a_retyped_row_is_written_again_and_known_as_the_same_while_its_record_stays() {
+        let (before, now) = (hash(r#"{"_id":"a","mrr":1}"#), hash(r#"{"_id":"a","mrr":2}"#));
+        let latest = before.latest();
+        for stored in before.0 {
+            let retyped = stored & CONTENT | RETYPED;
+            assert!(before.is_retyped_as(retyped) && !before.is_stored_as(retyped), "{stored:x}");
+            assert_eq!(retyped & CONTENT | RETYPED, retyped, "once more is the same");
+        }
+        assert!(!now.is_retyped_as(latest & CONTENT | RETYPED), "its record has changed meanwhile");
+        assert!(!before.is_retyped_as(latest) && !before.is_retyped_as(0) && !before.is_retyped_as(before.of_waiting().latest()));
     }
 
     #[test]

@@ -3,16 +3,32 @@
 //! `planhat__` + snake_case in plain ASCII (+ `__custom`), at most 63 bytes, which is PostgreSQL's limit. Custom fields are
 //! named by people: with emoji, brackets, or twins that differ in case only. Whatever the name, the column needs no quotes, and two
 //! names never share a column: the later one gets a short hash of its own name, the same in every run and on every machine.
+//!
+//! The names of documented properties are reserved, so they are the same in every database, whatever arrives first. A custom
+//! field cannot take one, since its column ends with `__custom` and no property's does.
+
+use std::collections::HashMap;
 
 use heck::ToSnakeCase;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::catalog::{self, Object};
 use crate::record::Origin;
 
 const PREFIX: &str = "planhat__";
 const CUSTOM_SUFFIX: &str = "__custom";
 /// PostgreSQL cuts identifiers off here.
 const MAX_BYTES: usize = 63;
+
+/// The column of a documented property, in every object that has it.
+pub fn documented_column_name(property: &str) -> String {
+    column_name(Origin::Property, catalog::column_name_of(property), |_| false)
+}
+
+/// The names that are kept for the documented properties of an object, with their properties.
+pub(super) fn reserved_names(object: &Object) -> HashMap<String, &'static str> {
+    object.documented().map(|(property, _)| (documented_column_name(property), property)).collect()
+}
 
 /// The column for `name`, different from all that `taken` knows.
 pub fn column_name(origin: Origin, name: &str, taken: impl Fn(&str) -> bool) -> String {
@@ -81,6 +97,27 @@ mod tests {
         let taken = custom("# Seats");
         let twin = column_name(Origin::Custom, "# seats", |name| name == taken);
         assert_eq!(twin, "planhat__seats_c69fdec5__custom");
+    }
+
+    #[test]
+    fn no_two_documented_properties_of_an_object_share_a_column_name() {
+        for object in catalog::OBJECTS {
+            let names: HashSet<_> = object.documented().map(|(property, _)| documented_column_name(property)).collect();
+            assert_eq!(names.len(), object.documented().count(), "{}", object.name);
+            assert!(names.iter().all(|name| !name.ends_with(CUSTOM_SUFFIX)), "{}", object.name);
+        }
+    }
+
+    #[test]
+    fn two_documented_properties_that_are_not_the_same_never_have_one_name_in_any_object() {
+        let mut property_of: HashMap<String, &str> = HashMap::new();
+        for (property, _) in catalog::OBJECTS.iter().flat_map(Object::documented) {
+            let taken_by = *property_of.entry(documented_column_name(property)).or_insert(property);
+            // A company's `h` is an objective's `health`: one thing under two names, which no object has both of.
+            assert!(taken_by == property || [taken_by, property] == ["h", "health"], "{taken_by} and {property}");
+        }
+        let name = |property: &str| documented_column_name(property);
+        assert_eq!((&*name("currency"), &*name("_currency")), ("planhat__currency", "planhat__currency_code"));
     }
 
     proptest! {

@@ -80,7 +80,7 @@ pub struct Cell<'a> {
 /// Sorts the values of records into their rows, one each and in the same order.
 pub fn flatten<'a>(columns: &'a Columns, ignore_changes: &IgnoredFields, records: &'a [Record]) -> Vec<Row<'a>> {
     let mut fed = Vec::new();
-    records.iter().map(|record| row(columns, record, RowHash::of(record, ignore_changes, &mut fed))).collect()
+    records.iter().map(|record| row(columns, record, RowHash::of(record, ignore_changes, columns, &mut fed))).collect()
 }
 
 fn row<'a>(columns: &'a Columns, record: &'a Record, hash: RowHash) -> Row<'a> {

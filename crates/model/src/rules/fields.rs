@@ -1,12 +1,13 @@
 //! A map from names of properties and custom fields to what the settings say about them.
 //!
 //! A property is named as at Planhat, a custom field as `custom.NAME`, and `custom` means all custom fields. An entry for one
-//! custom field takes precedence over the entry for all of them.
+//! custom field takes precedence over the entry for all of them. Names that look the same are one name (`spelling.rs`).
 
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use super::spelling::{folded, is_folded_ascii};
 use crate::record::Origin;
 
 #[derive(Debug, Clone)]
@@ -26,21 +27,20 @@ impl<T> Default for FieldMap<T> {
 impl<T: Copy> FieldMap<T> {
     /// Inserts a value for a name; returns the previous value.
     pub fn insert(&mut self, name: &str, what: T) -> Option<T> {
-        match name.strip_prefix("custom.") {
-            _ if name == "custom" => self.all_custom.replace(what),
-            // `custom.*` is an alias, because people will write it; a custom field called `*` is unlikely.
-            Some("*") => self.all_custom.replace(what),
-            Some(field) => self.custom.insert(field.to_owned(), what),
-            None => self.properties.insert(name.to_owned(), what),
+        match named(name) {
+            NamedField::AllCustom => self.all_custom.replace(what),
+            NamedField::Custom(field) => self.custom.insert(field, what),
+            NamedField::Property(property) => self.properties.insert(property, what),
         }
     }
 
     /// The entry for a property or custom field. A `custom` that is not an object gets the entry for all custom fields.
     pub fn of(&self, origin: Origin, name: &str) -> Option<T> {
+        let name = folded(name);
         match origin {
             Origin::Property if name == "custom" => self.all_custom,
-            Origin::Property => self.properties.get(name).copied(),
-            Origin::Custom => self.custom.get(name).copied().or(self.all_custom),
+            Origin::Property => self.properties.get(&*name).copied(),
+            Origin::Custom => self.custom.get(&*name).copied().or(self.all_custom),
         }
     }
 
@@ -74,9 +74,29 @@ impl<T: Copy> FieldMap<T> {
     }
 }
 
-/// The bit for the length of a name; long ones share one.
+/// The bits for the length of a name; long ones share one. A name that is not in its folded form may have any.
 pub fn bit_of(name: &str) -> u64 {
-    1 << name.len().min(63)
+    if is_folded_ascii(name) { 1 << name.len().min(63) } else { u64::MAX }
+}
+
+/// What a name in the settings means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedField {
+    Property(String),
+    Custom(String),
+    AllCustom,
+}
+
+/// What a name in the settings means, in its folded form.
+pub fn named(name: &str) -> NamedField {
+    let name = folded(name);
+    match name.strip_prefix("custom.").map(str::trim_start) {
+        _ if name == "custom" => NamedField::AllCustom,
+        // `custom.*` is an alias, because people will write it; a custom field called `*` is unlikely.
+        Some("*") => NamedField::AllCustom,
+        Some(field) => NamedField::Custom(field.to_owned()),
+        None => NamedField::Property(name.into_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -109,8 +129,26 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_found_by_every_name_that_looks_the_same() {
+        let fields = fields(&["custom.Gr\u{f6}sse", "custom. Notes ", "\u{feff}custom.Days\u{a0}left"]);
+        for (name, expected) in [
+            ("Gro\u{308}sse", Some(0)),
+            ("Gr\u{f6}sse\u{200b}", Some(0)),
+            ("Notes", Some(1)),
+            ("\u{a0}Notes", Some(1)),
+            ("Days left", Some(2)),
+            ("notes", None),
+        ] {
+            assert_eq!(fields.of(Custom, name), expected, "{name:?}");
+            assert!(expected.is_none() || fields.lengths() & bit_of(name) != 0, "{name:?}");
+        }
+    }
+
+    #[test]
     fn inserting_a_name_twice_returns_the_first_value() {
         let mut fields = fields(&["custom"]);
         assert_eq!(fields.insert("custom.*", 7), Some(0));
+        fields.insert("custom.Notes", 8);
+        assert_eq!(fields.insert("custom.Notes ", 9), Some(8));
     }
 }

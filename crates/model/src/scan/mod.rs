@@ -4,6 +4,6 @@ mod mode;
 mod sort_check;
 mod window;
 
-pub use mode::{BackfillRange, HistoryFrom, Mode, ScanKind};
+pub use mode::{BackfillRange, History, HistoryFrom, Mode, ScanKind};
 pub use sort_check::{SortCheck, Sweep};
 pub use window::{Window, WindowVerdict};

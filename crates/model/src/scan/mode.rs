@@ -1,6 +1,26 @@
 //! The modes that a sync can be asked for, and the kinds of scans. `pull/decide.rs` decides which mode becomes which scan.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
+
+/// How far back the records of an object are loaded: `sync.history`, or `history` of the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// Records that were edited or in contact within this time.
+    Within(Duration),
+    All,
+}
+
+impl History {
+    /// The instant before which records are too old; none if no record is.
+    pub fn begin(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self {
+            History::Within(duration) => Some(now - duration),
+            History::All => None,
+        }
+    }
+}
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +32,8 @@ pub enum Mode {
     Backfill(BackfillRange),
     /// Everything there is, and what is no longer there.
     Full,
+    /// The records that stored rows refer to and that are not stored, by id.
+    Referenced,
 }
 
 /// Which part of history.
@@ -25,7 +47,7 @@ pub struct BackfillRange {
 /// How far back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryFrom {
-    /// As far as sync.history says.
+    /// As far as the settings say.
     Default,
     Since(DateTime<Utc>),
     Earliest,
@@ -43,10 +65,13 @@ pub enum ScanKind {
     Incremental,
     /// Everything is compared, and deleted records are found.
     Full,
+    /// Records that others refer to, one by one.
+    Referenced,
 }
 
 impl ScanKind {
-    pub const ALL: [ScanKind; 4] = [ScanKind::History, ScanKind::Backfill, ScanKind::Incremental, ScanKind::Full];
+    pub const ALL: [ScanKind; 5] =
+        [ScanKind::History, ScanKind::Backfill, ScanKind::Incremental, ScanKind::Full, ScanKind::Referenced];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,6 +79,7 @@ impl ScanKind {
             ScanKind::Backfill => "backfill",
             ScanKind::Incremental => "incremental",
             ScanKind::Full => "full",
+            ScanKind::Referenced => "referenced",
         }
     }
 }

@@ -4,17 +4,24 @@
 //! fits moves back. So it does not matter which values were misfits before. It is one transaction: all or nothing.
 //!
 //! A column does not always hold what Planhat sent: a date may have arrived as a number, and a number may have become text. So
-//! the row hashes are reset, and the next sync that reads the records writes the rows again from Planhat.
+//! the row hashes are marked, and the next sync that reads the records writes the rows again from Planhat. A row whose record is
+//! the same as before is neither an update nor an action then.
+//!
+//! PostgreSQL changes no type of a column that others are generated from, so the columns for joins that are made from it are
+//! dropped first and made again at the end, with the indexes that were on them.
 
 use planhat_model::catalog::{ColumnType, Object};
-use planhat_model::flatten::{Column, Fit, fit};
+use planhat_model::flatten::{CONTENT, Column, Columns, Fit, RETYPED, fit};
 use planhat_model::record::Json;
+use planhat_model::rules::Rules;
 use sqlx::PgConnection;
 
-use super::stored_value::{RecordId, Stored};
-use super::tables::{lock_columns, with_columns};
-use crate::sql::{Sql, query, query_scalar};
-use crate::store_error::{StoreError, could_not};
+use super::dependents::{make_indexes_again, refuse_if_viewed, remember_indexes};
+use super::join_columns::{drop_join_columns, made_from, make_join_columns};
+use super::stored_value::{ColumnRules, RecordId, Stored};
+use super::tables::{load_columns, lock_columns, with_columns};
+use crate::sql::{Sql, query};
+use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// Rows that are moved back at a time.
 const BATCH: i64 = 1000;
@@ -38,7 +45,11 @@ pub async fn retype(
 ) -> Result<Retyped, StoreError> {
     lock_columns(&mut *db, schema, object).await?;
     lock_table(&mut *db, schema, object).await?;
-    refuse_if_viewed(&mut *db, schema, object, column).await?;
+    let made_from_it = made_from(&mut *db, schema, object, &column.name).await?;
+    let made_from_it: Vec<&str> = made_from_it.iter().map(String::as_str).collect();
+    refuse_if_viewed(&mut *db, schema, object, &[&[column.name.as_str()], &*made_from_it].concat()).await?;
+    remember_indexes(&mut *db, schema, object, &made_from_it).await?;
+    drop_join_columns(&mut *db, schema, object, &made_from_it).await?;
     move_out(&mut *db, schema, object, column).await?;
     alter(&mut *db, schema, object, column, kind).await?;
     let retyped = move_back(&mut *db, schema, object, column, kind).await?;
@@ -52,9 +63,12 @@ pub async fn retype(
     .bind(object.name)
     .bind(&column.name)
     .bind(kind.sql())
-    .execute(db)
+    .execute(&mut *db)
     .await
     .map_err(could_not("note the new type of a column"))?;
+    let columns = load_columns(&mut *db, schema, object).await?;
+    make_join_columns(&mut *db, schema, object, &columns).await?;
+    make_indexes_again(db).await?;
     Ok(retyped)
 }
 
@@ -65,44 +79,116 @@ async fn lock_table(db: &mut PgConnection, schema: &str, object: &Object) -> Res
     sql.execute(db).await.map_err(could_not("lock the table"))
 }
 
-/// PostgreSQL would refuse as well, but name one view at a time, and none that depends on another.
-async fn refuse_if_viewed(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), StoreError> {
-    let views: Vec<String> = query_scalar(
-        "with recursive uses as (
-             select distinct ev_class as view, refobjid as of_relation, refobjsubid as of_column
-             from pg_depend join pg_rewrite on classid = 'pg_rewrite'::regclass and pg_rewrite.oid = objid
-             where refclassid = 'pg_class'::regclass and ev_class <> refobjid
-         ), viewed as (
-             select view from uses
-                 join pg_class on pg_class.oid = of_relation
-                 join pg_namespace on pg_namespace.oid = relnamespace
-                 join pg_attribute on attrelid = of_relation and attnum = of_column
-             where nspname = $1 and relname = $2 and attname = $3
-             union select uses.view from uses join viewed on uses.of_relation = viewed.view
-         )
-         select format('%I.%I', nspname, relname) from viewed
-             join pg_class on pg_class.oid = view join pg_namespace on pg_namespace.oid = relnamespace
-         order by 1",
-    )
-    .bind(schema)
-    .bind(object.name)
-    .bind(&column.name)
-    .fetch_all(db)
-    .await
-    .map_err(could_not("look for views on a column"))?;
-    if views.is_empty() { Ok(()) } else { Err(StoreError::UsedByViews { column: column.name.clone(), views: views.join(", ") }) }
-}
-
 async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), StoreError> {
+    // A row that waits for a column, or has no hash, is written again whatever its record is.
     let sql = Sql::new("update ")
         .table(schema, object.name)
-        .text(" set _row_hash = 0, _misfits = case when ")
+        .text(" set _row_hash = case when _row_hash >> 56 = 0 then 0 else _row_hash & $2 | $3 end, _misfits = case when ")
         .name(&column.name)
-        .text(" is null then _misfits else coalesce(_misfits, '{}') || jsonb_build_object($1::text, to_jsonb(")
-        .name(&column.name)
-        .text(")) end");
-    sql.query().bind(&column.name).execute(db).await.map_err(could_not("move the values of a column"))?;
+        .text(" is null then _misfits else coalesce(_misfits, '{}') || jsonb_build_object($1::text, ");
+    let moving = value_of(sql, column).text(") end").query().bind(&column.name).bind(CONTENT).bind(RETYPED);
+    moving.execute(db).await.map_err(could_not("move the values of a column"))?;
     Ok(())
+}
+
+/// The value of a column as JSON. An instant is spelled as Planhat spells it, which PostgreSQL would not.
+fn value_of(sql: Sql, column: &Column) -> Sql {
+    if column.kind != ColumnType::Time {
+        return sql.text("to_jsonb(").name(&column.name).text(")");
+    }
+    sql.text("case when ")
+        .name(&column.name)
+        .text(" between '0001-01-01 00:00Z' and '9999-12-31 00:00Z' and date_trunc('milliseconds', ")
+        .name(&column.name)
+        .text(") = ")
+        .name(&column.name)
+        .text(" then to_jsonb(to_char(")
+        .name(&column.name)
+        .text(" at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')) else to_jsonb(")
+        .name(&column.name)
+        .text(") end")
+}
+
+/// A column, the type that somebody thinks of giving it, and the rules for what may be shown of it.
+#[derive(Debug, Clone, Copy)]
+pub struct RetypeQuery<'a> {
+    pub schema: &'a str,
+    pub object: &'a Object,
+    pub column: &'a Column,
+    pub kind: ColumnType,
+    pub rules: Option<&'a Rules>,
+}
+
+/// What another type would mean for the values of a column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RetypePreview {
+    /// All rows of the table: they are locked, and all of them are written.
+    pub rows: u64,
+    /// Values of the column that fit the type.
+    pub stay: u64,
+    /// Values of the column that would become misfits.
+    pub leave: u64,
+    /// Misfits that would move into the column.
+    pub join: u64,
+    /// Misfits that would stay misfits.
+    pub stay_out: u64,
+    /// Some of the values that do not fit, as JSON, masked.
+    pub samples: Vec<String>,
+}
+
+/// How many samples are shown.
+const SAMPLES: usize = 5;
+
+/// Says what `retype` would do. It reads the values of the column and changes nothing.
+pub async fn preview_retype(db: &mut PgConnection, wanted: RetypeQuery<'_>) -> Result<RetypePreview, StoreError> {
+    let RetypeQuery { schema, object, column, kind, rules } = wanted;
+    let made_from_it = made_from(&mut *db, schema, object, &column.name).await?;
+    let all: Vec<&str> = [&column.name].into_iter().chain(&made_from_it).map(String::as_str).collect();
+    refuse_if_viewed(&mut *db, schema, object, &all).await?;
+    let columns = Columns::from_iter([column.clone()]);
+    let sql = Sql::new("select count(*) from ").table(schema, object.name);
+    let rows: i64 = sql.query_scalar().fetch_one(&mut *db).await.map_err(could_not("count the rows of a table"))?;
+    let mut preview = RetypePreview { rows: rows.unsigned_abs(), ..RetypePreview::default() };
+    let mut last = String::new();
+    loop {
+        let sql = Sql::new("select planhat__id, case when ").name(&column.name).text(" is not null then ");
+        let sql = value_of(sql, column)
+            .text("::text end, (_misfits -> $1)::text from ")
+            .table(schema, object.name)
+            .text(" where (_misfits ? $1 or ")
+            .name(&column.name)
+            .text(" is not null) and planhat__id > $2 order by planhat__id limit $3");
+        let batch: Vec<(RecordId, Option<Stored<String>>, Option<Stored<String>>)> = sql
+            .query_as()
+            .bind(&column.name)
+            .bind(&last)
+            .bind(BATCH)
+            .fetch_all(&mut *db)
+            .await
+            .map_err(could_not("read the values of a column"))?;
+        let Some((RecordId(id), ..)) = batch.last() else { return Ok(preview) };
+        last.clone_from(id);
+        for (_, value, misfit) in batch {
+            for (value, is_misfit) in [(value, false), (misfit, true)] {
+                let Some(value) = value else { continue };
+                let fits = fit(kind, Json::trusted(value.to_move()));
+                let count = match (&fits, is_misfit) {
+                    (Fit::Nothing, _) => continue,
+                    (Fit::Cell(_), false) => &mut preview.stay,
+                    (Fit::Cell(_), true) => &mut preview.join,
+                    (Fit::Misfit, false) => &mut preview.leave,
+                    (Fit::Misfit, true) => &mut preview.stay_out,
+                };
+                *count += 1;
+                if fits == Fit::Misfit && preview.samples.len() < SAMPLES {
+                    let sample = value.masked(ColumnRules { rules, columns: &columns }, &column.name);
+                    if !preview.samples.contains(&sample) {
+                        preview.samples.push(sample);
+                    }
+                }
+            }
+        }
+    }
 }
 
 async fn alter(
@@ -120,7 +206,7 @@ async fn alter(
         .text(kind.sql())
         .text(" using null::")
         .text(kind.sql());
-    sql.execute(db).await.map_err(could_not("change the type of a column"))
+    sql.execute(db).await.map_err(could_not_define("change the type of a column"))
 }
 
 async fn move_back(

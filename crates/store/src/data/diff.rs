@@ -15,13 +15,14 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::rows_by_column::RowsByColumn;
+use super::set_values::is_same_set;
 use super::stored_value::{ColumnName, RecordId, Stored};
 use super::upsert::{RowCounts, Target};
 use crate::sql::Sql;
 use crate::store_error::{StoreError, could_not};
 
 /// The difference between the rows of a page and the stored rows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PageDiff<'a> {
     pub counts: RowCounts,
     /// Those that have no row yet.
@@ -30,37 +31,53 @@ pub struct PageDiff<'a> {
     pub changed: Vec<&'a Row<'a>>,
     /// The ids of those whose row is marked as deleted.
     pub restored: HashSet<&'a str>,
-    /// Unchanged ones whose row has no hash yet.
+    /// Those whose columns have other types than when the same record was stored: to be written again, and no change.
+    pub retyped: Vec<&'a Row<'a>>,
+    /// The ids of those among the restored ones whose record is the same, in columns of other types.
+    pub restored_as_it_was: HashSet<&'a str>,
+    /// Unchanged ones whose row was masked where it is, so that it has no hash yet.
     pub rehashed: Vec<&'a Row<'a>>,
+}
+
+impl PageDiff<'_> {
+    /// That of a page of which nothing is stored yet.
+    pub fn of_new<'a>(rows: &'a [Row<'a>]) -> PageDiff<'a> {
+        let counts = RowCounts { inserted: rows.len() as u64, ..RowCounts::default() };
+        PageDiff { counts, new: rows.iter().collect(), ..PageDiff::default() }
+    }
 }
 
 /// Compares rows with what is stored.
 pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [Row<'a>]) -> Result<PageDiff<'a>, StoreError> {
     let latest: HashMap<&str, usize, RandomState> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
     let stored = stored_hashes(db, target, latest.keys().copied().collect()).await?;
-    let mut compared = PageDiff {
-        counts: RowCounts::default(),
-        new: Vec::new(),
-        changed: Vec::new(),
-        restored: HashSet::new(),
-        rehashed: Vec::new(),
-    };
+    let mut compared = PageDiff::default();
     let mut masked = Vec::new();
     let counts = &mut compared.counts;
     for row in rows.iter().enumerate().filter(|(index, row)| latest[row.id] == *index).map(|(_, row)| row) {
         match stored.get(row.id) {
-            Some(Some(before)) if row.hash.is_stored_as(*before) => {
+            Some((before, false)) if row.hash.is_stored_as(*before) => {
                 counts.unchanged += 1;
                 continue;
             }
-            Some(Some(COMPARED_BY_COLUMNS)) => {
+            Some((before, false)) if row.hash.is_retyped_as(*before) => {
+                counts.unchanged += 1;
+                counts.retyped += 1;
+                compared.retyped.push(row);
+                continue;
+            }
+            Some((COMPARED_BY_COLUMNS, false)) => {
                 masked.push(row);
                 continue;
             }
-            Some(Some(_)) => counts.updated += 1,
-            Some(None) => {
+            Some((_, false)) => counts.updated += 1,
+            // Its record is back, so it has changed.
+            Some((before, true)) => {
                 counts.restored += 1;
                 compared.restored.insert(row.id);
+                if row.hash.is_retyped_as(*before) {
+                    compared.restored_as_it_was.insert(row.id);
+                }
             }
             None => {
                 counts.inserted += 1;
@@ -101,16 +118,16 @@ async fn ids_that_differ(
     Ok(found.into_iter().filter(differs).map(|(RecordId(id), _)| id).collect())
 }
 
-/// Id to hash. A row marked as deleted has no hash here: its record is back, so it has changed.
+/// Id to hash, and whether the row is marked as deleted.
 async fn stored_hashes(
     db: &mut PgConnection,
     target: Target<'_>,
     ids: Vec<&str>,
-) -> Result<HashMap<String, Option<i64>, RandomState>, StoreError> {
-    let sql = select_by_ids(target.schema, target.object, "planhat__id, case when _deleted_at is null then _row_hash end");
-    let rows: Vec<(RecordId, Option<i64>)> =
+) -> Result<HashMap<String, (i64, bool), RandomState>, StoreError> {
+    let sql = select_by_ids(target.schema, target.object, "planhat__id, _row_hash, _deleted_at is not null");
+    let rows: Vec<(RecordId, i64, bool)> =
         sql.query_as().bind(ids).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
-    Ok(rows.into_iter().map(|(RecordId(id), hash)| (id, hash)).collect())
+    Ok(rows.into_iter().map(|(RecordId(id), hash, is_deleted)| (id, (hash, is_deleted))).collect())
 }
 
 /// Asks for something of the rows with the ids in `$1`, by a look-up for each: for `= any($1)` PostgreSQL would rather read a
@@ -137,7 +154,8 @@ pub struct Difference {
 pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<Vec<Difference>, StoreError> {
     type Found = (RecordId, ColumnName, Option<Stored<Json<Value>>>, Option<Stored<Json<Value>>>);
     let by_column = RowsByColumn::of(target.columns, rows);
-    let sql = differences_sql(Sql::default(), target, &by_column).text(" order by new.planhat__id, field.key");
+    let sql = Sql::new("select id, difference.column, old, new from (");
+    let sql = differences_sql(sql, target, &by_column).text(") as difference where not same_set order by id, difference.column");
     let found: Vec<Found> =
         sql.query_as_with(by_column.arguments()?).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
     let rules = target.column_rules();
@@ -148,13 +166,14 @@ pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row
     Ok(found.into_iter().map(masked).collect())
 }
 
-/// The statement for it.
+/// The statement for it: with the sets that are the same in another order, which are no difference, marked as that.
 pub(crate) fn differences_sql(sql: Sql, target: Target<'_>, rows: &RowsByColumn<'_>) -> Sql {
     let sql = sql.text(
         "select new.planhat__id as id, field.key as column, nullif(stored.fields -> field.key, 'null') as old,
-             nullif(field.value, 'null') as new
-         from (",
+             nullif(field.value, 'null') as new, ",
     );
+    let sql = is_same_set(sql, target, "field.key", ["(stored.fields -> field.key)", "field.value"]);
+    let sql = sql.text(" as same_set from (");
     let sql = rows
         .empty()
         .fold(rows.select(sql), |sql, column| sql.text(", null::").text(column.kind.sql()).text(" as ").name(&column.name));

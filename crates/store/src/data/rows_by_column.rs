@@ -72,6 +72,13 @@ impl<'a> RowsByColumn<'a> {
         self.names(sql.text(") as sent (")).text(")")
     }
 
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> usize {
+        let (.., hashes) = &self.own[0];
+        hashes.len()
+    }
+
+    /// How many parameters there are.
     pub(super) fn count(&self) -> usize {
         self.filled.len() + self.own.len()
     }

@@ -178,10 +178,14 @@ impl Stored<String> {
     }
 
     /// An id that the first of these properties that has one names; none where a rule is about any of them.
-    pub(crate) fn masked_reference(self, rules: Option<&Rules>, properties: &[&str]) -> Option<String> {
+    pub(crate) fn masked_reference<'p>(
+        self,
+        rules: Option<&Rules>,
+        mut properties: impl Iterator<Item = &'p str>,
+    ) -> Option<String> {
         let id = Value::String(self.0);
-        let is_open = |name: &&str| rules.is_none_or(|rules| rules.mask_stored(Origin::Property, name, id.clone()) == id);
-        let is_open = properties.iter().all(is_open);
+        let is_open = |name: &str| rules.is_none_or(|rules| rules.mask_stored(Origin::Property, name, id.clone()) == id);
+        let is_open = properties.all(is_open);
         id.as_str().filter(|_| is_open).map(str::to_owned)
     }
 
@@ -499,7 +503,7 @@ mod tests {
     #[test]
     fn a_reference_is_shown_only_if_no_rule_is_about_a_property_that_may_have_named_it() {
         let rules = email_redacted();
-        let shown = |names: &[&str]| Stored("c1".to_owned()).masked_reference(Some(&rules), names);
+        let shown = |names: &[&str]| Stored("c1".to_owned()).masked_reference(Some(&rules), names.iter().copied());
         assert_eq!((shown(&["_id"]), shown(&["name", "email"]), shown(&[])), (Some("c1".into()), None, Some("c1".into())));
     }
 

@@ -1,19 +1,22 @@
 //! The data tables: one per object, with a column per property.
 //!
 //! Tables and columns are only ever added, so that users' views and grants stay valid. The column map in
-//! `planhat_sync.columns` is authoritative: a table that a user dropped is created again from it.
+//! `planhat_sync.columns` is authoritative: a table that a user dropped is created again from it. What is documented or declared has
+//! its column from the start (`Columns::add_known`), so that a query does not depend on which values there are yet.
 
 use std::collections::HashSet;
 
-use planhat_model::catalog::{ColumnType, Object};
+use planhat_model::catalog::{ColumnType, Object, Reference};
+use planhat_model::error::ErrorKind;
 use planhat_model::flatten::{Column, Columns};
 use planhat_model::record::Origin;
 use planhat_model::rules::Rules;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{Connection as _, FromRow, PgConnection};
 
+use super::join_columns::{join_columns, with_join_columns};
 use super::stored_value::{ColumnRules, Stored};
 use crate::sql::{Sql, query, query_as, query_scalar};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// Creates a schema unless it is there. Asking first matters: PostgreSQL wants the privilege to
 /// create one even when there is nothing to create.
@@ -25,7 +28,7 @@ pub(crate) async fn create_schema(db: &mut PgConnection, schema: &str) -> Result
         .map_err(could_not("look for a schema"))?;
     if !exists {
         let sql = Sql::new("create schema if not exists ").name(schema);
-        sql.execute(db).await.map_err(could_not("create a schema"))?;
+        sql.execute(db).await.map_err(could_not_define("create a schema"))?;
     }
     Ok(())
 }
@@ -59,7 +62,7 @@ pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) 
         let id = Column { name: ID.to_owned(), kind: ColumnType::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
         register(db, schema, object, 0, std::slice::from_ref(&id)).await?;
     }
-    table_as_sql(schema, object, &known).execute(db).await.map_err(could_not("create a table"))
+    table_as_sql(schema, object, &known).execute(db).await.map_err(could_not_define("create a table"))
 }
 
 /// The statements that make a table with these columns.
@@ -68,8 +71,10 @@ pub fn table_sql(schema: &str, object: &Object, columns: &Columns) -> String {
 }
 
 fn table_as_sql(schema: &str, object: &Object, columns: &Columns) -> Sql {
-    let about =
-        format!("Planhat {}, one row per record, kept by planhat-sync. A change is known as {}.", object.name, object.action);
+    let about = format!(
+        "Planhat {}, one row per record, kept by planhat-sync. Its actions are called {} Created, Updated, Deleted and Restored.",
+        object.name, object.action_noun
+    );
     let mut sql = Sql::new("create table ")
         .table(schema, object.name)
         .text(
@@ -91,7 +96,9 @@ comment on table ",
         sql = comment_on(sql.text(";\n"), schema, object, column, meaning);
     }
     let of_planhat: Vec<&Column> = columns.iter().filter(|column| column.name != ID).collect();
-    if of_planhat.is_empty() { sql } else { with_columns(sql.text(";\n"), schema, object, &of_planhat) }
+    let sql = if of_planhat.is_empty() { sql } else { with_columns(sql.text(";\n"), schema, object, &of_planhat) };
+    let for_joins = join_columns(object, columns);
+    if for_joins.is_empty() { sql } else { with_join_columns(sql.text(";\n"), schema, object, &for_joins) }
 }
 
 /// `alter table` and the comments for these columns, added to a statement. One that is there already stays
@@ -101,14 +108,20 @@ pub(super) fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&
         sql.text("\n    add column if not exists ").name(&column.name).text(" ").text(column.kind.sql())
     });
     for column in columns {
-        let meaning = match column.origin {
-            Origin::Property => "property",
-            Origin::Custom => "custom field",
-        };
-        let meaning = format!("{} ({meaning}, {})", column.planhat_name, column.kind.sql());
-        sql = comment_on(sql.text(";\n"), schema, object, &column.name, &meaning);
+        sql = comment_on(sql.text(";\n"), schema, object, &column.name, &meaning_of(object, column));
     }
     sql
+}
+
+/// What the comment of a column says.
+pub(super) fn meaning_of(object: &Object, column: &Column) -> String {
+    let origin = match column.origin {
+        Origin::Property => "property",
+        Origin::Custom => "custom field",
+    };
+    let is_it = |reference: &&Reference| column.origin == Origin::Property && reference.property == column.planhat_name;
+    let refers_to = object.references.iter().find(is_it).map(|reference| format!(", refers to {}", reference.to));
+    format!("{} ({origin}, {}){}", column.planhat_name, column.kind.sql(), refers_to.unwrap_or_default())
 }
 
 const ID: &str = "planhat__id";
@@ -138,8 +151,30 @@ pub async fn add_columns(
         return Ok(());
     }
     let sql = with_columns(Sql::default(), schema, object, &columns.iter().collect::<Vec<_>>());
-    sql.execute(db).await.map_err(could_not("add columns to a table"))?;
+    sql.execute(db).await.map_err(could_not_define("add columns to a table"))?;
     register(db, schema, object, position, columns).await
+}
+
+/// Changes a table in a way that nothing depends on yet: returns why not where somebody is in the way, or the role or a rule
+/// of the database does not allow it. Then nothing of it was done.
+pub async fn if_allowed<T>(
+    db: &mut PgConnection,
+    change: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+) -> Result<Result<T, StoreError>, StoreError> {
+    let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
+    match change(&mut savepoint).await {
+        Ok(done) => {
+            savepoint.commit().await.map_err(could_not("release a savepoint"))?;
+            Ok(Ok(done))
+        }
+        Err(error) => match error.kind() {
+            ErrorKind::LockTimeout | ErrorKind::PrivilegeMissing | ErrorKind::DataRefused(_) => {
+                savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
+                Ok(Err(error))
+            }
+            _ => Err(error),
+        },
+    }
 }
 
 /// Makes columns again that the map knows and a user has dropped. The rows lose their hashes, so that they are
@@ -166,7 +201,7 @@ pub async fn recreate_dropped_columns(
         return Ok(());
     }
     let sql = with_columns(Sql::default(), schema, object, &missing);
-    sql.execute(&mut *db).await.map_err(could_not("add columns to a table"))?;
+    sql.execute(&mut *db).await.map_err(could_not_define("add columns to a table"))?;
     let sql = Sql::new("update ").table(schema, object.name).text(" set _row_hash = 0");
     sql.execute(db).await.map_err(could_not("have rows written again"))
 }
@@ -183,7 +218,7 @@ pub async fn lock_columns(db: &mut PgConnection, schema: &str, object: &Object) 
     Ok(())
 }
 
-fn comment_on(sql: Sql, schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {
+pub(super) fn comment_on(sql: Sql, schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {
     sql.text("comment on column ").table(schema, object.name).text(".").name(column).text(" is ").literal(meaning)
 }
 

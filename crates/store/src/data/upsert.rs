@@ -5,6 +5,9 @@
 //! COPY; a COPY waits for the network twice and, with this driver over TCP, for a delayed acknowledgement of 40 ms. A column that a
 //! row does not contain becomes NULL: the record is complete, so a missing value was cleared at Planhat.
 
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
 use planhat_model::flatten::{COMPARED_BY_COLUMNS, Column, Columns, IgnoredFields, Row};
 use planhat_model::rules::Rules;
@@ -12,6 +15,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::diff::compare;
 use super::rows_by_column::RowsByColumn;
+use super::set_values::set_from_excluded;
 use super::stored_value::ColumnRules;
 use crate::sql::{Sql, query};
 use crate::store_error::{StoreError, could_not};
@@ -26,6 +30,8 @@ pub struct RowCounts {
     /// Rows that were marked as deleted.
     pub restored: u64,
     pub unchanged: u64,
+    /// Those among the unchanged ones that were written again, in columns of other types.
+    pub retyped: u64,
 }
 
 /// A row that PostgreSQL refuses.
@@ -45,6 +51,8 @@ pub struct Target<'a> {
     pub run_id: i64,
     /// Which changes become actions.
     pub action_policy: ActionPolicy,
+    /// A record that is made since then is new; none where nothing was read before.
+    pub created_since: Option<DateTime<Utc>>,
     /// What of the object may be kept, if there are rules for it.
     pub rules: Option<&'a Rules>,
     /// Values whose change alone updates no row.
@@ -155,6 +163,7 @@ impl std::ops::AddAssign for RowCounts {
         self.updated += other.updated;
         self.restored += other.restored;
         self.unchanged += other.unchanged;
+        self.retyped += other.retyped;
     }
 }
 
@@ -164,6 +173,7 @@ pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>])
     let actions = actions_of_page(&mut *db, target, &compared).await?;
     insert(&mut *db, target, &compared.new).await?;
     insert_or_update(&mut *db, target, &compared.changed).await?;
+    write_again(&mut *db, target, &compared.retyped).await?;
     set_hashes(&mut *db, target, &compared.rehashed).await?;
     write_actions(db, target, &actions).await?;
     Ok(compared.counts)
@@ -175,6 +185,7 @@ async fn upsert_racing(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_
     let actions = actions_of_page(&mut *db, target, &compared).await?;
     let all = [&*compared.new, &compared.changed].concat();
     insert_or_update(&mut *db, target, &all).await?;
+    write_again(&mut *db, target, &compared.retyped).await?;
     set_hashes(&mut *db, target, &compared.rehashed).await?;
     write_actions(db, target, &actions).await?;
     Ok(compared.counts)
@@ -209,25 +220,44 @@ async fn insert(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) ->
 }
 
 async fn insert_or_update(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), StoreError> {
+    insert_or_set(db, target, rows, "_synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ").await
+}
+
+/// Writes rows of the same records again: it is no other version of them.
+async fn write_again(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), StoreError> {
+    insert_or_set(db, target, rows, "").await
+}
+
+/// `of_version` are the columns that say when and by whom a version was written.
+async fn insert_or_set(
+    db: &mut PgConnection,
+    target: Target<'_>,
+    rows: &[&Row<'_>],
+    of_version: &'static str,
+) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
     let by_column = RowsByColumn::of(target.columns, rows);
-    let sql = inserting(target, &by_column)
-        .text(" on conflict (planhat__id) do update set _synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ");
+    let sql = inserting(target, &by_column).text(" on conflict (planhat__id) do update set ").text(of_version);
     // What is not inserted is NULL in what was to be inserted.
+    let sets: HashSet<&str> = target.columns.sets().map(|column| &*column.name).collect();
     let every = target.columns.iter().map(|column| &*column.name).chain(by_column.own.iter().map(|(name, ..)| *name));
-    let sql = sql.list(every, |sql, name| sql.name(name).text(" = excluded.").name(name));
+    let sql = sql.list(every, |sql, name| set_from_excluded(sql, name, sets.contains(name)));
     execute(db, target, &by_column, sql).await
 }
 
 fn inserting(target: Target<'_>, rows: &RowsByColumn<'_>) -> Sql {
-    let sql = Sql::new("insert into ").table(target.schema, target.object.name).text(" (");
+    let sql = Sql::new("insert into ").table(target.schema, target.object.name).text(" as stored (");
     let sql = rows.select(rows.names(sql).text(", _run_id) ")).text(", ").parameter(rows.count() + 1);
     rows.from(sql)
 }
 
 async fn execute(db: &mut PgConnection, target: Target<'_>, rows: &RowsByColumn<'_>, sql: Sql) -> Result<(), StoreError> {
-    sql.query_with(rows.arguments()?).bind(target.run_id).execute(db).await.map_err(could_not("store a page"))?;
+    let stored = sql.query_with(rows.arguments()?).bind(target.run_id).execute(db).await.map_err(could_not("store a page"))?;
+    // A trigger of the user's can leave out a row without an error.
+    if stored.rows_affected() < rows.rows() as u64 {
+        return Err(StoreError::RowsLeftOut { relation: format!("{}.{}", target.schema, target.object.name) });
+    }
     Ok(())
 }

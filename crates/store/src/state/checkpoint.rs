@@ -7,11 +7,9 @@
 //! A full scan also saves the ids that it was shown, with the checkpoint they belong to: what is in the
 //! table and was not shown may be deleted.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
-use planhat_model::scan::ScanKind;
+use planhat_model::scan::{History, ScanKind};
 use sqlx::{FromRow, PgConnection};
 
 use crate::Store;
@@ -41,6 +39,8 @@ pub struct ScanProgress {
     pub newest_change_at: Option<DateTime<Utc>>,
     /// The fingerprint of the privacy rules when the scan began; none if there were none.
     pub rules_fingerprint: Option<i64>,
+    /// Records that were listed so far and left out as older than the history.
+    pub left_out: i64,
 }
 
 impl ScanProgress {
@@ -54,6 +54,7 @@ impl ScanProgress {
             overlap_id: None,
             newest_change_at: None,
             rules_fingerprint: None,
+            left_out: 0,
         }
     }
 
@@ -239,17 +240,17 @@ impl<'a> ScanCheckpoint<'a> {
         const FIRST: &str = "with held as (select from planhat_sync.leases where workspace = $1 and run_id = $12 for share)
              insert into planhat_sync.scans as scans
                  (workspace, object, scan, started_at, since, until, listing, \"offset\", overlap_id, newest_change_at,
-                  rules_fingerprint, checkpoint_number)
-             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1
+                  rules_fingerprint, left_out, checkpoint_number)
+             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $14, 1
              from held where $13::bigint is null
              on conflict (workspace, object, scan) do update set started_at = excluded.started_at, since = excluded.since,
                  until = excluded.until, listing = excluded.listing, \"offset\" = excluded.\"offset\",
                  overlap_id = excluded.overlap_id, newest_change_at = excluded.newest_change_at,
-                 rules_fingerprint = excluded.rules_fingerprint, checkpoint_number = scans.checkpoint_number + 1
+                 rules_fingerprint = excluded.rules_fingerprint, left_out = excluded.left_out, checkpoint_number = scans.checkpoint_number + 1
              returning checkpoint_number";
         const NEXT: &str = "with held as (select from planhat_sync.leases where workspace = $1 and run_id = $12 for share)
              update planhat_sync.scans set started_at = $4, since = $5, until = $6, listing = $7, \"offset\" = $8,
-                 overlap_id = $9, newest_change_at = $10, rules_fingerprint = $11, checkpoint_number = $13 + 1
+                 overlap_id = $9, newest_change_at = $10, rules_fingerprint = $11, left_out = $14, checkpoint_number = $13 + 1
              from held
              where workspace = $1 and object = $2 and scan = $3 and checkpoint_number in ($13, $13 + 1)
              returning checkpoint_number";
@@ -267,6 +268,7 @@ impl<'a> ScanCheckpoint<'a> {
             .bind(progress.rules_fingerprint)
             .bind(self.run_id)
             .bind(self.number)
+            .bind(progress.left_out)
             .fetch_optional(&mut *db)
             .await
             .map_err(could_not("save the position of a scan"))?;
@@ -327,7 +329,7 @@ pub async fn unfinished_scans(
     }
     let scans: Vec<Saved> = query_as(
         "select scan as kind, checkpoint_number as number, started_at, since, until, listing, \"offset\", overlap_id,
-             newest_change_at, rules_fingerprint
+             newest_change_at, rules_fingerprint, left_out
          from planhat_sync.scans where workspace = $1 and object = $2",
     )
     .bind(workspace)
@@ -396,21 +398,25 @@ async fn end_scan(db: &mut PgConnection, workspace: &str, object: &Object, kind:
     Ok(())
 }
 
-/// Ends an unfinished history scan that covered no more than sync.history when it began: a full scan has read all of
-/// that now.
+/// Ends an unfinished history scan that went back no further than the history of the object when it began: a full scan has
+/// read all of that now.
 pub async fn end_covered_history(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
-    history: Duration,
+    history: History,
 ) -> Result<(), StoreError> {
+    let seconds = match history {
+        History::Within(duration) => Some(duration.as_secs_f64()),
+        History::All => None,
+    };
     query(
-        "delete from planhat_sync.scans
-         where workspace = $1 and object = $2 and scan = 'history' and since >= started_at - make_interval(secs => $3)",
+        "delete from planhat_sync.scans where workspace = $1 and object = $2 and scan = 'history'
+             and ($3::float8 is null or since >= started_at - make_interval(secs => $3))",
     )
     .bind(workspace)
     .bind(object.name)
-    .bind(history.as_secs_f64())
+    .bind(seconds)
     .execute(db)
     .await
     .map_err(could_not("end a scan"))?;
@@ -432,6 +438,8 @@ pub async fn reset_workspace(db: &mut PgConnection, workspace: &str) -> Result<(
         "delete from planhat_sync.listed_ids where workspace = $1",
         "delete from planhat_sync.cursors where workspace = $1",
         "delete from planhat_sync.object_states where workspace = $1",
+        "delete from planhat_sync.missing_references where workspace = $1",
+        "delete from planhat_sync.absent_records where workspace = $1",
     ] {
         query(forget).bind(workspace).execute(&mut *db).await.map_err(could_not("forget how far objects were read"))?;
     }

@@ -6,6 +6,7 @@ pub(crate) mod bindings;
 pub(crate) mod checkpoint;
 pub(crate) mod forgotten;
 pub(crate) mod leases;
+pub(crate) mod missing_references;
 pub(crate) mod object_states;
 pub(crate) mod outbox;
 pub(crate) mod quarantined;

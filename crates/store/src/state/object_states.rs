@@ -11,6 +11,7 @@ use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
 use crate::sql::{query, query_as, query_scalar};
+use crate::state::missing_references::{MissingReferences, missing_references};
 use crate::state::quarantined::quarantined;
 use crate::state::run_history::{Figures, ObjectRun, ObjectStatus, PastRun, recent_runs};
 use crate::store_error::{StoreError, could_not};
@@ -37,6 +38,19 @@ pub struct ObjectState {
     /// A historical load has begun and is not complete.
     pub load_unfinished: bool,
     pub has_table: bool,
+    /// Records that Planhat lists and that are older than the history, so that they are not stored; none if no run has
+    /// counted them, with the beginning of the history and the time of the count.
+    pub left_out: Option<i64>,
+    pub left_out_before: Option<DateTime<Utc>>,
+    pub left_out_at: Option<DateTime<Utc>>,
+}
+
+/// The records that a run has seen and left out because they are older than the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    pub records: i64,
+    /// The beginning of the history; none if no record is too old.
+    pub before: Option<DateTime<Utc>>,
 }
 
 /// The state of a workspace.
@@ -49,6 +63,8 @@ pub struct WorkspaceOverview {
     pub quarantine: BTreeMap<String, i64>,
     /// Columns with values of another type.
     pub misfits: Vec<MisfitColumn>,
+    /// Rows that refer to records that are not stored.
+    pub missing_references: Vec<MissingReferences>,
 }
 
 /// A column with values that its type cannot hold.
@@ -67,7 +83,8 @@ pub async fn overview(db: &mut PgConnection, workspace: &str) -> Result<Workspac
         latest_run: recent_runs(&mut *db, workspace, 1).await?.pop(),
         objects: object_states(&mut *db, workspace).await?,
         quarantine: quarantined(&mut *db, workspace).await?.into_iter().collect(),
-        misfits: misfit_columns(db, workspace).await?,
+        misfits: misfit_columns(&mut *db, workspace).await?,
+        missing_references: missing_references(db, workspace).await?,
     })
 }
 
@@ -80,7 +97,8 @@ pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec
              coalesce(updated, 0) as updated, coalesce(restored, 0) as restored, coalesce(deleted, 0) as deleted,
              coalesce(unchanged, 0) as unchanged, coalesce(outside_history, 0) as outside_history, coalesce(misfits, 0) as misfits,
              coalesce(overflowed, 0) as overflowed, coalesce(sanitized, 0) as sanitized, coalesce(quarantined, 0) as quarantined,
-             coalesce(forgotten, 0) as forgotten, coalesce(pages, 0) as pages, coalesce(calls, 0) as calls, cursors.watermark, cursors.reconciled_at,
+             coalesce(forgotten, 0) as forgotten, coalesce(pages, 0) as pages, coalesce(calls, 0) as calls, cursors.watermark,
+             cursors.reconciled_at, states.left_out, states.left_out_before, states.left_out_at,
              exists (select from planhat_sync.scans where scans.workspace = $1 and scans.object = states.object
                      and scans.scan in ('history', 'backfill')) as load_unfinished,
              exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
@@ -96,19 +114,24 @@ pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec
     .map_err(could_not("read the state of the objects"))
 }
 
-/// Saves the state of an object after a run. The last success and the last time it could be read are kept if this run has neither.
+/// Saves the state of an object after a run. The last success, the last time it could be read, and the records that were left out
+/// are kept if this run knows nothing of them.
 pub(super) async fn save_object_state(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), StoreError> {
     let is_good = matches!(of.status, ObjectStatus::Succeeded | ObjectStatus::Partial);
     query(
         "insert into planhat_sync.object_states as old (workspace, object, run_id, status, reason, hint, finished_at,
-             last_success_at, last_success_run_id, last_readable_at)
-         select workspace, $2, $1, $3, $4, $5, $6, case when $7 then $6 end, case when $7 then $1 end, case when $8 then $6 end
+             last_success_at, last_success_run_id, last_readable_at, left_out, left_out_before, left_out_at)
+         select workspace, $2, $1, $3, $4, $5, $6, case when $7 then $6 end, case when $7 then $1 end, case when $8 then $6 end,
+             $9, $10, case when $9 is not null then $6 end
          from planhat_sync.runs where id = $1
          on conflict (workspace, object) do update
          set run_id = excluded.run_id, status = excluded.status, reason = excluded.reason, hint = excluded.hint,
              finished_at = excluded.finished_at, last_success_at = coalesce(excluded.last_success_at, old.last_success_at),
              last_success_run_id = coalesce(excluded.last_success_run_id, old.last_success_run_id),
-             last_readable_at = coalesce(excluded.last_readable_at, old.last_readable_at)",
+             last_readable_at = coalesce(excluded.last_readable_at, old.last_readable_at),
+             left_out = coalesce(excluded.left_out, old.left_out),
+             left_out_before = case when excluded.left_out is null then old.left_out_before else excluded.left_out_before end,
+             left_out_at = coalesce(excluded.left_out_at, old.left_out_at)",
     )
     .bind(run_id)
     .bind(of.object)
@@ -118,9 +141,39 @@ pub(super) async fn save_object_state(db: &mut PgConnection, run_id: i64, of: &O
     .bind(of.finished_at)
     .bind(is_good)
     .bind(of.readable)
+    .bind(of.left_out.map(|left_out| left_out.records))
+    .bind(of.left_out.and_then(|left_out| left_out.before))
     .execute(db)
     .await
     .map_err(could_not("note how an object stands"))?;
+    Ok(())
+}
+
+/// When a run last read an object to its end.
+pub async fn last_success(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let last = query_scalar("select last_success_at from planhat_sync.object_states where workspace = $1 and object = $2");
+    let last: Option<Option<DateTime<Utc>>> =
+        last.bind(workspace).bind(object.name).fetch_optional(db).await.map_err(could_not("see when an object was last read"))?;
+    Ok(last.flatten())
+}
+
+/// Records of an object that were left out have been loaded: that many fewer are left.
+pub async fn subtract_from_left_out(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    loaded: i64,
+) -> Result<(), StoreError> {
+    query(
+        "update planhat_sync.object_states set left_out = greatest(left_out - $3, 0)
+         where workspace = $1 and object = $2 and left_out is not null",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(loaded)
+    .execute(db)
+    .await
+    .map_err(could_not("count the records that are not stored"))?;
     Ok(())
 }
 

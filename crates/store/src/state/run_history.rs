@@ -7,7 +7,7 @@ use sqlx::{FromRow, PgConnection};
 
 use crate::sql::{query, query_as, query_scalar};
 use crate::state::leases as lease;
-use crate::state::object_states::save_object_state;
+use crate::state::object_states::{LeftOut, save_object_state};
 use crate::store_error::{StoreError, could_not};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -109,6 +109,10 @@ pub struct ObjectRun {
     /// The time of the oldest record that was taken.
     pub oldest: Option<DateTime<Utc>>,
     pub watermark: Option<DateTime<Utc>>,
+    /// Records that were left out as older than the history, if it has seen all that there are. It is kept in the state of the
+    /// object alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
 }
 
 /// Records the result of an object in a run, and its state.
@@ -165,7 +169,11 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     .execute(&mut *db)
     .await
     .map_err(could_not("note what became of an object"))?;
-    save_object_state(db, run_id, of).await
+    match of.scan {
+        // Some single records say nothing of whether the object is synced.
+        Some(ScanKind::Referenced) => Ok(()),
+        _ => save_object_state(db, run_id, of).await,
+    }
 }
 
 /// Why a run or an object did not succeed, and what a person can do about it.

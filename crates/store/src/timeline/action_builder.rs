@@ -2,19 +2,24 @@
 //!
 //! An action says what became of a record (created, updated, deleted, restored), when that happened at Planhat as far
 //! as its record tells, and for what changed in it the old and the new value of each column. Folded over the first
-//! version of a row, the actions of its record give the row as it is.
+//! version of a row, the actions of its record give the row as it is. The first action of a record that was there before
+//! (`first_seen`) begins with the version that was found then.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::iter;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use planhat_model::catalog::Object;
+use planhat_model::catalog::{Object, Role};
 use planhat_model::flatten::Row;
-use planhat_model::record::Origin;
+use planhat_model::record::{Origin, Record};
 use planhat_model::rules::REDACTED;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::PgConnection;
 
+use super::first_sight::{FirstSight, RecordAge};
 use crate::data::diff::{PageDiff, differences_sql};
 use crate::data::rows_by_column::RowsByColumn;
 use crate::data::stored_value::{Changes, ColumnName, RecordId, Stored, StoredProperties};
@@ -42,8 +47,8 @@ impl Default for TimelineOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionPolicy {
     None,
-    /// All but created rows: for a load.
-    ExceptCreated,
+    /// All but those of rows that were only loaded.
+    ExceptLoaded,
     All,
 }
 
@@ -51,7 +56,7 @@ impl TimelineOptions {
     pub fn action_policy(self, is_load: bool) -> ActionPolicy {
         match self {
             TimelineOptions { enabled: false, .. } => ActionPolicy::None,
-            TimelineOptions { initial: false, .. } if is_load => ActionPolicy::ExceptCreated,
+            TimelineOptions { initial: false, .. } if is_load => ActionPolicy::ExceptLoaded,
             _ => ActionPolicy::All,
         }
     }
@@ -75,12 +80,31 @@ impl ActionKind {
             ActionKind::Restored => "restored",
         }
     }
+
+    /// As a name says it.
+    fn in_a_name(self) -> &'static str {
+        match self {
+            ActionKind::Created => "Created",
+            ActionKind::Updated => "Updated",
+            ActionKind::Deleted => "Deleted",
+            ActionKind::Restored => "Restored",
+        }
+    }
+
+    /// What people call it: Ticket Created, Ticket Updated …
+    fn name(self, object: &Object) -> String {
+        format!("{} {}", object.action_noun, self.in_a_name())
+    }
 }
 
 /// An action to be written.
 #[derive(Debug)]
 pub(crate) struct Action {
+    /// What people call it.
+    pub(super) name: String,
     pub(super) kind: ActionKind,
+    /// Whether it is the first of a record that was there before: what was done to it until then is not known.
+    pub(super) first_seen: bool,
     pub(super) record_id: String,
     pub(super) company_id: Option<String>,
     pub(super) end_user_id: Option<String>,
@@ -102,10 +126,15 @@ pub(crate) async fn actions_of_page(
     }
     let reader = ActionBuilder::of(target);
     let mut actions = Vec::new();
-    if target.action_policy == ActionPolicy::All {
-        actions.extend(compared.new.iter().map(|row| reader.action(ActionKind::Created, row, None)));
+    for row in &compared.new {
+        let first_sight = reader.first_sight(row, target.created_since);
+        if target.action_policy == ActionPolicy::All || first_sight != FirstSight::Loaded {
+            actions.push(reader.first_action(row, first_sight));
+        }
     }
-    let mut changed = changes(db, target, &compared.changed).await?;
+    let compares = |row: &&&Row<'_>| !compared.restored_as_it_was.contains(row.id);
+    let to_compare: Vec<_> = compared.changed.iter().filter(compares).copied().collect();
+    let mut changed = changes(db, target, &to_compare).await?;
     for row in &compared.changed {
         let changed = changed.remove(row.id);
         match (compared.restored.contains(row.id), changed) {
@@ -120,8 +149,22 @@ pub(crate) async fn actions_of_page(
 
 /// What changes in one row.
 struct RowChange {
+    /// JSON: column to old and new value.
     changes: String,
     columns: HashSet<String>,
+}
+
+impl RowChange {
+    /// The value that a column had before, as JSON text, if it changes.
+    fn old_values(&self) -> HashMap<String, String> {
+        #[derive(serde::Deserialize)]
+        struct Old<'a> {
+            #[serde(borrow)]
+            old: &'a RawValue,
+        }
+        let changes: HashMap<&str, Old<'_>> = serde_json::from_str(&self.changes).unwrap_or_default();
+        changes.into_iter().map(|(column, change)| (column.to_owned(), change.old.get().to_owned())).collect()
+    }
 }
 
 /// By id what storing these rows changes; without those that stay the same.
@@ -130,12 +173,17 @@ async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -
         return Ok(HashMap::new());
     }
     let sql = Sql::new(
-        "select id, jsonb_object_agg(difference.column, jsonb_build_object('old', old, 'new', new))::text,
-             array_agg(difference.column)
+        "select id, jsonb_object_agg(difference.column, jsonb_build_object('old', old, 'new', new)) filter (where not same_set)::text,
+             array_agg(difference.column) filter (where not same_set)
          from (",
     );
     let by_column = RowsByColumn::of(target.columns, rows);
-    let sql = differences_sql(sql, target, &by_column).text(") as difference group by id");
+    // An edit that only puts a set in another order moves the times of an edit, and is none.
+    let times = properties(target, target.object.modified.iter().copied()).into_iter().filter_map(|property| property.column);
+    let sql = differences_sql(sql, target, &by_column)
+        .text(") as difference group by id having not (bool_or(same_set) and bool_and(same_set or difference.column in (")
+        .list(iter::once("").chain(times), |sql, column| sql.literal(column))
+        .text(")))");
     let changes: Vec<(RecordId, Stored<Changes>, Vec<ColumnName>)> =
         sql.query_as_with(by_column.arguments()?).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
     let changed = |(RecordId(id), changes, columns): (_, Stored<Changes>, Vec<ColumnName>)| {
@@ -145,11 +193,13 @@ async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -
     Ok(changes.into_iter().map(changed).collect())
 }
 
-/// Builds actions from records: references and times.
+/// Builds actions from records: names, references and times.
 struct ActionBuilder<'a> {
     object: &'a Object,
     /// Times that a change may move, with their columns.
     moving: Vec<Property<'a>>,
+    /// What an answer shows by.
+    answering: Vec<Property<'a>>,
 }
 
 /// A property and its column, if it has one.
@@ -160,46 +210,100 @@ struct Property<'a> {
 
 impl<'a> ActionBuilder<'a> {
     fn of(target: Target<'a>) -> ActionBuilder<'a> {
-        let moving = [target.object.modified, target.object.dated];
-        ActionBuilder { object: target.object, moving: moving.into_iter().flat_map(|names| properties(target, names)).collect() }
+        let object = target.object;
+        let all = |names: &[&'static [&'static str]]| properties(target, names.iter().flat_map(|names| names.iter().copied()));
+        let answering = object.answer.map(|answer| all(&[object.occurred, answer.scores])).unwrap_or_default();
+        ActionBuilder { object, moving: all(&[object.modified, object.dated]), answering }
     }
 
-    fn action(&self, kind: ActionKind, row: &Row<'_>, changed: Option<RowChange>) -> Action {
+    fn first_sight(&self, row: &Row<'_>, created_since: Option<DateTime<Utc>>) -> FirstSight {
         let (object, record) = (self.object, row.record);
-        let the_one = |names: &[&str]| names.iter().find_map(|name| reference(&record.get(name)?.tree()));
-        let first_of = |names: &[&str]| names.iter().find_map(|name| record.instant(name));
-        let happened_at = match kind {
-            ActionKind::Created => first_of(object.occurred)
-                .or_else(|| first_of(object.created))
-                .or_else(|| time_of_id(row.id))
-                .or_else(|| record.newest_of(object.times())),
-            // A time that this change has not moved belongs to an earlier change.
-            ActionKind::Updated => first_of(object.occurred).or_else(|| {
-                let has_moved = |property: &&Property<'_>| {
-                    let is_among = |column| changed.as_ref().is_some_and(|changed| changed.columns.contains(column));
-                    property.column.is_some_and(is_among)
-                };
-                self.moving.iter().filter(has_moved).filter_map(|property| record.instant(property.planhat_name)).max()
-            }),
-            ActionKind::Deleted | ActionKind::Restored => None,
+        let age = RecordAge {
+            created: first_of(record, object.created),
+            id_made: time_of_id(row.id),
+            newest: record.newest_of(object.times()),
         };
+        FirstSight::of(age, created_since)
+    }
+
+    /// The first action of a record.
+    fn first_action(&self, row: &Row<'_>, first_sight: FirstSight) -> Action {
+        let (object, record) = (self.object, row.record);
+        let (kind, happened_at) = match first_sight {
+            FirstSight::Changed(at) => (ActionKind::Updated, Some(at)),
+            FirstSight::Created(made) => {
+                (ActionKind::Created, first_of(record, object.occurred).or(made).or_else(|| record.newest_of(object.times())))
+            }
+            FirstSight::Loaded => {
+                let at = first_of(record, object.occurred).or_else(|| first_of(record, object.created));
+                (ActionKind::Created, at.or_else(|| time_of_id(row.id)).or_else(|| record.newest_of(object.times())))
+            }
+        };
+        let first_seen = !matches!(first_sight, FirstSight::Created(_));
+        Action { happened_at, first_seen, ..self.named(kind, row, self.brings_answer(row, None)) }
+    }
+
+    /// An action of a record that is stored already.
+    fn action(&self, kind: ActionKind, row: &Row<'_>, changed: Option<RowChange>) -> Action {
+        let happened_at = match (kind, &changed) {
+            (ActionKind::Updated, Some(changed)) => first_of(row.record, self.object.occurred).or_else(|| {
+                // A time that this change has not moved belongs to an earlier change.
+                let has_moved = |of: &&Property<'_>| of.column.is_some_and(|column| changed.columns.contains(column));
+                self.moving.iter().filter(has_moved).filter_map(|of| row.record.instant(of.planhat_name)).max()
+            }),
+            _ => None,
+        };
+        let brings_answer = kind == ActionKind::Updated && self.brings_answer(row, changed.as_ref());
+        let action = self.named(kind, row, brings_answer);
+        Action { happened_at, changes: changed.map(|changed| changed.changes), ..action }
+    }
+
+    /// Whether the record's answer has come with this: it has one, and had none before.
+    fn brings_answer(&self, row: &Row<'_>, changed: Option<&RowChange>) -> bool {
+        let Some(answer) = self.object.answer else { return false };
+        let now = |name: &str| row.record.get(name).map(|value| Cow::Borrowed(value.as_written()));
+        if !answer.is_given(self.object.occurred, now) {
+            return false;
+        }
+        let Some(changed) = changed else { return true };
+        let old = changed.old_values();
+        let before = |name: &str| {
+            let column = self.answering.iter().find(|of| of.planhat_name == name)?.column;
+            match column.and_then(|column| old.get(column)) {
+                Some(old) => Some(Cow::Owned(old.clone())),
+                None => now(name),
+            }
+        };
+        !answer.is_given(self.object.occurred, before)
+    }
+
+    fn named(&self, kind: ActionKind, row: &Row<'_>, brings_answer: bool) -> Action {
+        let answer = self.object.answer.filter(|_| brings_answer);
+        let names_of = |role| self.object.properties_naming(role);
+        let the_one = |role| names_of(role).find_map(|name| reference(&row.record.get(name)?.tree()));
         Action {
+            name: answer.map_or_else(|| kind.name(self.object), |answer| answer.action.to_owned()),
             kind,
+            first_seen: false,
             record_id: row.id.to_owned(),
-            company_id: the_one(object.company),
-            end_user_id: the_one(object.end_user),
-            happened_at,
-            changes: changed.map(|changed| changed.changes),
+            company_id: the_one(Role::Company),
+            end_user_id: the_one(Role::EndUser),
+            happened_at: None,
+            changes: None,
         }
     }
 }
 
-fn properties<'a>(target: Target<'a>, names: &'static [&'static str]) -> Vec<Property<'a>> {
+fn first_of(record: &Record, names: &[&str]) -> Option<DateTime<Utc>> {
+    names.iter().find_map(|name| record.instant(name))
+}
+
+fn properties<'a>(target: Target<'a>, names: impl Iterator<Item = &'static str>) -> Vec<Property<'a>> {
     let column_of = |name: &str| {
         let found = target.columns.iter().find(|column| column.origin == Origin::Property && column.planhat_name == name);
         found.map(|column| column.name.as_str())
     };
-    names.iter().map(|name| Property { planhat_name: name, column: column_of(name) }).collect()
+    names.map(|name| Property { planhat_name: name, column: column_of(name) }).collect()
 }
 
 /// What an index has room for, and far more than an id has.
@@ -235,21 +339,25 @@ impl Action {
     /// `references` are those of the row, by property, as [`references`] has them.
     pub(crate) fn deleted(target: Target<'_>, record_id: String, references: StoredProperties) -> Action {
         let references = references.masked(target.rules);
-        let the_one = |names: &[&str]| names.iter().find_map(|name| reference(references.get(*name)?));
+        let the_one = |role| target.object.properties_naming(role).find_map(|name| reference(references.get(name)?));
         Action {
+            name: ActionKind::Deleted.name(target.object),
             kind: ActionKind::Deleted,
+            first_seen: false,
             record_id,
-            company_id: the_one(target.object.company),
-            end_user_id: the_one(target.object.end_user),
+            company_id: the_one(Role::Company),
+            end_user_id: the_one(Role::EndUser),
             happened_at: None,
             changes: None,
         }
     }
 
     /// That a record was forgotten, and nothing else of it.
-    pub(super) fn forgotten(id: &str) -> Action {
+    pub(super) fn forgotten(object: &Object, id: &str) -> Action {
         Action {
+            name: ActionKind::Deleted.name(object),
             kind: ActionKind::Deleted,
+            first_seen: false,
             record_id: id.to_owned(),
             company_id: None,
             end_user_id: None,
@@ -266,7 +374,8 @@ impl Action {
 
 /// An expression for what a stored row says of company and end user.
 pub(crate) fn references(sql: Sql, target: Target<'_>) -> Sql {
-    let all = [target.object.company, target.object.end_user].into_iter().flat_map(|names| properties(target, names));
+    let all = [Role::Company, Role::EndUser].into_iter();
+    let all = all.flat_map(|role| properties(target, target.object.properties_naming(role)));
     let sql = sql.text("jsonb_build_object(").list(all, |sql, property| {
         let sql = sql.literal(property.planhat_name).text("::text, coalesce(");
         let sql = match property.column {

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use super::action_builder::{Action, ActionPolicy};
 use crate::data::upsert::Target;
 use crate::sql::{Sql, query, query_as};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// The table in the data schema.
 pub(crate) const TABLE: &str = "actions";
@@ -27,19 +27,20 @@ pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, act
     lock_action_ids(&mut *db, target.schema).await?;
     let text = |of: fn(&Action) -> Option<&str>| actions.iter().map(of).collect::<Vec<_>>();
     let sql = Sql::new("with noted as (insert into ").table(target.schema, TABLE).text(
-        " (action, kind, object, record_id, company_id, end_user_id, happened_at, seen_at, run_id, changes)
-         select $3, kind, $2, record_id, company_id, end_user_id, coalesce(happened_at, statement_timestamp()),
+        " (action, kind, first_seen, object, record_id, company_id, end_user_id, happened_at, seen_at, run_id, changes)
+         select action, kind, first_seen, $2, record_id, company_id, end_user_id, coalesce(happened_at, statement_timestamp()),
              statement_timestamp(), $4, changes::jsonb
-         from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::text[]) with ordinality
-             as new (kind, record_id, company_id, end_user_id, happened_at, changes, position)
+         from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::text[], $3::text[], $11::boolean[])
+             with ordinality
+             as new (kind, record_id, company_id, end_user_id, happened_at, changes, action, first_seen, position)
          order by position returning id)
-         select pg_notify($11, json_build_object('schema', $1::text, 'object', $2::text, 'count', count(*),
+         select pg_notify($12, json_build_object('schema', $1::text, 'object', $2::text, 'count', count(*),
              'last_id', max(id))::text) from noted",
     );
     sql.query()
         .bind(target.schema)
         .bind(target.object.name)
-        .bind(target.object.action)
+        .bind(text(|action| Some(&action.name)))
         .bind(target.run_id)
         .bind(text(|action| Some(action.kind.as_str())))
         .bind(text(|action| Some(&action.record_id)))
@@ -47,6 +48,7 @@ pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, act
         .bind(text(|action| action.end_user_id.as_deref()))
         .bind(actions.iter().map(|action| action.happened_at).collect::<Vec<_>>())
         .bind(text(|action| action.changes.as_deref()))
+        .bind(actions.iter().map(|action| action.first_seen).collect::<Vec<_>>())
         .bind(CHANNEL)
         .execute(db)
         .await
@@ -68,9 +70,9 @@ async fn lock_action_ids(db: &mut PgConnection, schema: &str) -> Result<(), Stor
     Ok(())
 }
 
-const COLUMNS: [(&str, &str); 11] = [
+const COLUMNS: [(&str, &str); 12] = [
     ("id", "grows in the order in which actions are committed: nothing comes later with a smaller one"),
-    ("action", "the name people know it by, as in Company Updated"),
+    ("action", "the name people know it by, as in Ticket Created; programs select by kind and object"),
     ("kind", "created: first seen; updated: something in it changed; deleted: gone at Planhat; restored: back again"),
     ("object", "the table of the record, as in companies"),
     ("record_id", "planhat__id of the record"),
@@ -79,20 +81,34 @@ const COLUMNS: [(&str, &str); 11] = [
     ("happened_at", "when it happened at Planhat; where Planhat does not tell (computed values, deletions), the same as seen_at"),
     ("seen_at", "when it was stored"),
     ("run_id", "the run that saw it, see planhat_sync.runs"),
-    ("changes", "what changed: column to old and new value; null for records created or deleted"),
+    ("changes", "what changed: column to old and new value; null for records created or deleted, and for first_seen"),
+    (
+        FIRST_SEEN,
+        "whether it is the first action of a record that was there before; null if it is older than this column. New records: kind = 'created' and not first_seen",
+    ),
 ];
 
-/// Makes the table of actions unless it is there.
+/// The column that tables of earlier releases lack.
+const FIRST_SEEN: &str = "first_seen";
+
+/// A table of actions as it is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ActionsTable {
+    /// Not before a release that writes it has made a run.
+    pub(crate) has_first_seen: bool,
+}
+
+/// Makes the table of actions unless it is there, and gives one of an earlier release the column that it lacks.
 pub async fn create_actions_table(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
-    if actions_table_exists(&mut *db, schema).await? {
-        return Ok(());
+    if let Some(there) = actions_table(&mut *db, schema).await? {
+        return add_first_seen(db, schema, there).await;
     }
     lock_action_ids(&mut *db, schema).await?;
     // Another process may have created it in the meantime.
-    if actions_table_exists(&mut *db, schema).await? {
-        return Ok(());
+    if let Some(there) = actions_table(&mut *db, schema).await? {
+        return add_first_seen(db, schema, there).await;
     }
-    table_as_sql(schema).execute(&mut *db).await.map_err(could_not("create the table of actions"))?;
+    table_as_sql(schema).execute(&mut *db).await.map_err(could_not_define("create the table of actions"))?;
     // Where there was one before, its readers know how far they have read.
     query(
         "select setval(pg_get_serial_sequence(format('%I.%I', $1, $2), 'id'), max(last_action_id), true)
@@ -106,8 +122,23 @@ pub async fn create_actions_table(db: &mut PgConnection, schema: &str) -> Result
     Ok(())
 }
 
+/// Only the catalogue of the database changes: no row is written, and in old rows the value is not known.
+async fn add_first_seen(db: &mut PgConnection, schema: &str, there: ActionsTable) -> Result<(), StoreError> {
+    if there.has_first_seen {
+        return Ok(());
+    }
+    let sql = Sql::new("set local lock_timeout = '5s'; alter table ").table(schema, TABLE).text(" add column if not exists ");
+    let sql = comment_on_columns(sql.name(FIRST_SEEN).text(" boolean"), schema);
+    sql.execute(db).await.map_err(could_not("add a column to the table of actions"))
+}
+
 /// Whether the actions table exists; an error if it was not created by planhat-sync.
 pub(crate) async fn actions_table_exists(db: &mut PgConnection, schema: &str) -> Result<bool, StoreError> {
+    Ok(actions_table(db, schema).await?.is_some())
+}
+
+/// The actions table, if it exists; an error if it was not created by planhat-sync.
+pub(crate) async fn actions_table(db: &mut PgConnection, schema: &str) -> Result<Option<ActionsTable>, StoreError> {
     let found: Option<(bool, Vec<String>)> = query_as(
         "select relkind in ('r', 'p'), array(select attname::text from pg_attribute
                 where attrelid = pg_class.oid and attnum > 0 and not attisdropped)
@@ -118,10 +149,12 @@ pub(crate) async fn actions_table_exists(db: &mut PgConnection, schema: &str) ->
     .fetch_optional(db)
     .await
     .map_err(could_not("look for a table"))?;
-    match found {
-        None => Ok(false),
-        Some((true, columns)) if COLUMNS.iter().all(|(column, _)| columns.iter().any(|there| there == column)) => Ok(true),
-        Some(_) => Err(StoreError::NameTaken { relation: format!("{schema}.{TABLE}") }),
+    let Some((is_table, columns)) = found else { return Ok(None) };
+    let has = |column: &str| columns.iter().any(|there| there == column);
+    let is_ours = is_table && COLUMNS.iter().all(|(column, _)| *column == FIRST_SEEN || has(column));
+    match is_ours {
+        true => Ok(Some(ActionsTable { has_first_seen: has(FIRST_SEEN) })),
+        false => Err(StoreError::NameTaken { relation: format!("{schema}.{TABLE}") }),
     }
 }
 
@@ -143,7 +176,8 @@ fn table_as_sql(schema: &str) -> Sql {
     happened_at timestamptz not null,
     seen_at timestamptz not null default now(),
     run_id bigint not null,
-    changes jsonb)",
+    changes jsonb,
+    first_seen boolean)",
     );
     for columns in
         [" (company_id, happened_at desc, id desc)", " (happened_at, id)", " (object, record_id, id)", " (seen_at, id)"]
@@ -151,11 +185,13 @@ fn table_as_sql(schema: &str) -> Sql {
         sql = sql.text(";\ncreate index on ").table(schema, TABLE).text(columns);
     }
     let about = "What happened, one row per change that was stored, kept by planhat-sync. See also the view timeline.";
-    sql = sql.text(";\ncomment on table ").table(schema, TABLE).text(" is ").literal(about);
-    for (column, meaning) in COLUMNS {
-        sql = sql.text(";\ncomment on column ").table(schema, TABLE).text(".").name(column).text(" is ").literal(meaning);
-    }
-    sql
+    comment_on_columns(sql.text(";\ncomment on table ").table(schema, TABLE).text(" is ").literal(about), schema)
+}
+
+fn comment_on_columns(sql: Sql, schema: &str) -> Sql {
+    COLUMNS.iter().fold(sql, |sql, (column, meaning)| {
+        sql.text(";\ncomment on column ").table(schema, TABLE).text(".").name(column).text(" is ").literal(meaning)
+    })
 }
 
 /// Removes the actions of a record. Returns how many there were.
@@ -187,7 +223,7 @@ pub(crate) async fn write_forgotten(db: &mut PgConnection, target: Target<'_>, i
     if !actions_table_exists(&mut *db, target.schema).await? {
         return Ok(());
     }
-    write_actions(db, target, &[Action::forgotten(id)]).await
+    write_actions(db, target, &[Action::forgotten(target.object, id)]).await
 }
 
 /// Forgets some of the actions that were seen longer ago than this, the oldest first. Returns how many.

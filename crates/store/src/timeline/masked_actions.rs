@@ -3,6 +3,7 @@
 //! An action keeps its id, kind and times: readers who are behind it do not get it again. Only an action that told of nothing but
 //! values that would not have been stored, and so would not have been there, is removed.
 
+use planhat_model::catalog::Role;
 use sqlx::PgConnection;
 
 use super::action_table::{TABLE, actions_table_exists};
@@ -83,9 +84,12 @@ async fn suspects(
 
 impl MaskedActions {
     fn add(&mut self, table: MaskedTable<'_>, (id, company_id, end_user_id, changes): ActionValues) {
-        let kept_id = |id: Option<Stored<String>>, names: &[&str]| id.and_then(|id| id.kept_reference(table.masking, names));
-        let company_id = kept_id(company_id, table.object.company);
-        let end_user_id = kept_id(end_user_id, table.object.end_user);
+        let kept_id = |id: Option<Stored<String>>, role| {
+            let names: Vec<_> = table.object.properties_naming(role).collect();
+            id.and_then(|id| id.kept_reference(table.masking, &names))
+        };
+        let company_id = kept_id(company_id, Role::Company);
+        let end_user_id = kept_id(end_user_id, Role::EndUser);
         let changes = changes.and_then(|changes| changes.kept(table.masking, table.columns));
         if company_id.is_none() && end_user_id.is_none() && changes.is_none() {
             return;

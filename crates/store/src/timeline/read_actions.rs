@@ -7,14 +7,14 @@ use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
-use planhat_model::catalog::{self, ByObject};
+use planhat_model::catalog::{self, ByObject, Role};
 use planhat_model::flatten::Columns;
 use planhat_model::rules::Rules;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection};
 
-use super::action_table::{TABLE, actions_table_exists};
+use super::action_table::{ActionsTable, TABLE, actions_table, actions_table_exists};
 use super::view::{COMPANY, END_USER, IN_WORDS, from_named, name_of, tables};
 use crate::data::stored_value::{Changes, ColumnRules, Guarded, RecordId, Stored};
 use crate::data::tables::load_columns;
@@ -30,6 +30,8 @@ pub struct PastAction {
     pub seen_at: DateTime<Utc>,
     pub action: String,
     pub kind: String,
+    /// Whether it is the first action of a record that was there before; none where that was not noted.
+    pub first_seen: Option<bool>,
     pub object: String,
     pub record_id: String,
     pub company_id: Option<String>,
@@ -52,6 +54,19 @@ pub struct ActionFilter {
     pub kinds: Vec<String>,
     /// An id.
     pub company: Option<String>,
+    /// An id.
+    pub end_user: Option<String>,
+}
+
+/// From when to when the stored actions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionsSpan {
+    Nothing,
+    /// By when they were seen.
+    Some {
+        oldest: DateTime<Utc>,
+        newest: DateTime<Utc>,
+    },
 }
 
 /// Which actions of a schema are wanted, and what of them may be shown.
@@ -70,18 +85,17 @@ pub async fn newest_actions(
     count: i64,
 ) -> Result<Vec<PastAction>, StoreError> {
     let ActionQuery { schema, filter, .. } = wanted;
-    if !actions_table_exists(&mut *db, schema).await? {
-        return Ok(Vec::new());
-    }
+    let Some(actions) = actions_table(&mut *db, schema).await? else { return Ok(Vec::new()) };
     let tables = tables(&mut *db, schema).await?;
-    let sql = filtered_sql(schema, &tables).text(" and ($4::timestamptz is null or action.seen_at >= $4) order by ");
+    let sql = filtered_sql(schema, actions, &tables).text(" and ($5::timestamptz is null or action.seen_at >= $5) order by ");
     let sql = if filter.company.is_some() { sql.text("action.happened_at desc, ") } else { sql };
     let rows = sql
-        .text("action.id desc limit $5")
+        .text("action.id desc limit $6")
         .query_as()
         .bind(&filter.objects)
         .bind(&filter.kinds)
         .bind(&filter.company)
+        .bind(&filter.end_user)
         .bind(since)
         .bind(count)
         .fetch_all(&mut *db)
@@ -98,13 +112,15 @@ pub async fn next_actions(
     count: i64,
 ) -> Result<Vec<PastAction>, StoreError> {
     let ActionQuery { schema, filter, .. } = wanted;
+    let Some(actions) = actions_table(&mut *db, schema).await? else { return Ok(Vec::new()) };
     let tables = tables(&mut *db, schema).await?;
-    let rows = filtered_sql(schema, &tables)
-        .text(" and action.id between $4 and $5 order by action.id limit $6")
+    let rows = filtered_sql(schema, actions, &tables)
+        .text(" and action.id between $5 and $6 order by action.id limit $7")
         .query_as()
         .bind(&filter.objects)
         .bind(&filter.kinds)
         .bind(&filter.company)
+        .bind(&filter.end_user)
         .bind(ids.start())
         .bind(ids.end())
         .bind(count)
@@ -114,9 +130,10 @@ pub async fn next_actions(
     masked(db, wanted, rows).await
 }
 
-fn filtered_sql(schema: &str, tables: &[String]) -> Sql {
-    let sql = Sql::new(
-        "select action.id, action.happened_at, action.seen_at, action.action, action.kind, action.object, action.record_id,
+fn filtered_sql(schema: &str, actions: ActionsTable, tables: &[String]) -> Sql {
+    let first_seen = if actions.has_first_seen { "action.first_seen, " } else { "null::boolean as first_seen, " };
+    let sql = Sql::new("select ").text(first_seen).text(
+        "action.id, action.happened_at, action.seen_at, action.action, action.kind, action.object, action.record_id,
              action.company_id, action.end_user_id, action.run_id, action.changes::text as changes, ",
     );
     let sql = name_of(sql.text(IN_WORDS).text(" as changed, "), tables, COMPANY, "planhat__name").text(" as company, ");
@@ -124,7 +141,7 @@ fn filtered_sql(schema: &str, tables: &[String]) -> Sql {
     let sql = name_of(sql, tables, END_USER, "planhat__email").text(" as end_user_email");
     from_named(sql, schema, tables).text(
         " where ($1::text[] = '{}' or action.object = any($1)) and ($2::text[] = '{}' or action.kind = any($2))
-             and ($3::text is null or action.company_id = $3)",
+             and ($3::text is null or action.company_id = $3) and ($4::text is null or action.end_user_id = $4)",
     )
 }
 
@@ -137,6 +154,7 @@ struct ActionRow {
     seen_at: DateTime<Utc>,
     action: String,
     kind: String,
+    first_seen: Option<bool>,
     object: String,
     record_id: RecordId,
     company_id: Option<Stored<String>>,
@@ -172,10 +190,8 @@ impl ActionRow {
     /// If there are rules, the words for what changed are left out: they have to be made again from the masked changes.
     fn masked(self, rules: &ByObject<Rules>, columns: &Columns) -> PastAction {
         let own = rules.get(self.object.as_str());
-        let (company, end_user) = match catalog::object(&self.object) {
-            Some(object) => (object.company, object.end_user),
-            None => (&[][..], &[][..]),
-        };
+        let object = catalog::object(&self.object);
+        let naming = |role| object.into_iter().flat_map(move |object| object.properties_naming(role));
         let masked =
             |name: Option<Stored<String>>, object: &str, property: &str| Some(name?.masked_property(rules.get(object), property));
         let end_user_name = masked(self.end_user_name, "endusers", "name").filter(|name| !name.is_empty());
@@ -186,11 +202,12 @@ impl ActionRow {
             seen_at: self.seen_at,
             action: self.action,
             kind: self.kind,
+            first_seen: self.first_seen,
             object: self.object,
             record_id: self.record_id.0,
-            company_id: self.company_id.and_then(|id| id.masked_reference(own, company)),
+            company_id: self.company_id.and_then(|id| id.masked_reference(own, naming(Role::Company))),
             company: masked(self.company, "companies", "name"),
-            end_user_id: self.end_user_id.and_then(|id| id.masked_reference(own, end_user)),
+            end_user_id: self.end_user_id.and_then(|id| id.masked_reference(own, naming(Role::EndUser))),
             end_user: end_user_name.or_else(|| masked(self.end_user_email, "endusers", "email")),
             run_id: self.run_id,
             changes: changes.and_then(|changes| RawValue::from_string(changes).ok()),
@@ -218,6 +235,20 @@ async fn put_into_words(db: &mut PgConnection, actions: &mut [PastAction]) -> Re
         action.changed = words;
     }
     Ok(())
+}
+
+/// From when to when the stored actions are; none where there is no table for them.
+pub async fn actions_span(db: &mut PgConnection, schema: &str) -> Result<Option<ActionsSpan>, StoreError> {
+    if !actions_table_exists(&mut *db, schema).await? {
+        return Ok(None);
+    }
+    let sql = Sql::new("select min(seen_at), max(seen_at) from ").table(schema, TABLE);
+    let span: (Option<DateTime<Utc>>, Option<DateTime<Utc>>) =
+        sql.query_as().fetch_one(db).await.map_err(could_not("read the timeline"))?;
+    Ok(Some(match span {
+        (Some(oldest), Some(newest)) => ActionsSpan::Some { oldest, newest },
+        _ => ActionsSpan::Nothing,
+    }))
 }
 
 /// The id of the last action that was committed; 0 where there is none, none where there is no table for them.

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::action_table::TABLE;
 use crate::sql::{Sql, query, query_as, query_scalar};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_define};
 
 pub(crate) const VIEW: &str = "timeline";
 /// The beginning of the view's comment, by which a view of planhat-sync is recognised.
@@ -37,7 +37,7 @@ pub async fn create_timeline_view(db: &mut PgConnection, schema: &str) -> Result
         if options.is_empty() { view } else { view.text(" with (").list(options.iter().map(String::as_str), option).text(")") };
     let view =
         select(view.text(" as "), schema, &tables).text(";\ncomment on view ").table(schema, VIEW).text(" is ").literal(&about);
-    view.execute(db).await.map_err(could_not("make the timeline"))?;
+    view.execute(db).await.map_err(could_not_define("make the timeline"))?;
     Ok(())
 }
 
@@ -85,7 +85,7 @@ async fn found(db: &mut PgConnection, schema: &str) -> Result<Option<ExistingRel
 }
 
 /// The objects whose tables are there.
-pub(super) async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
     query_scalar(
         "select distinct object from planhat_sync.columns
              join pg_class on relname = object and relkind in ('r', 'p')
@@ -110,12 +110,16 @@ fn select(sql: Sql, schema: &str, tables: &[String]) -> Sql {
     let sql = tables.iter().fold(sql, |sql, table| {
         sql.text("\n when ")
             .literal(table)
-            .text(" then (select to_jsonb(record.*) - '{_row_hash,_first_seen_at,_synced_at,_run_id}'::text[] from ")
+            .text(
+                " then (select to_jsonb(record.*) - '{_row_hash,_first_seen_at,_synced_at,_run_id,company_id,company_ids,owner_id,\
+                  owner_ids,end_user_id,end_user_ids}'::text[] from ",
+            )
             .table(schema, table)
             .text(" as record where record.planhat__id = action.record_id)")
     });
     let sql = if tables.is_empty() { sql.text(" when '' then null::jsonb") } else { sql };
-    from_named(sql.text(" end as record"), schema, tables)
+    // Behind all others: a view that is there takes new columns at its end only.
+    from_named(sql.text(" end as record, action.first_seen"), schema, tables)
 }
 
 /// A table that actions take names from.
