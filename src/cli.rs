@@ -32,6 +32,11 @@ const ACTIONS_HELP: &str = "\
 skipped, and after a crash a few may be printed again, with the same ids. A new consumer begins with --since, or with new
 actions only. Use a consumer name in one process at a time; positions are stored in planhat_sync.consumers.";
 
+const FORGET_HELP: &str = "\
+Erased are the row, its actions and its text in quarantine; the timeline gets one action `deleted` without values. What is
+remembered is a keyed hash of the id, not the id. Records of other objects stay: forgetting a company does not forget its end
+users. `vacuum`, replicas, backups and exports are yours: docs/privacy.md says what to do.";
+
 /// Copies a Planhat workspace into your own PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(name = "planhat-sync", version, after_help = AFTER_HELP)]
@@ -114,6 +119,14 @@ pub enum Once {
         /// Print how many values would fit, which would not, and what is locked meanwhile, and change nothing.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Erase records for good, so that no run stores them again; a dry run unless --yes is given.
+    #[command(after_help = FORGET_HELP)]
+    Forget(ForgetArgs),
+    /// Privacy rules and what was stored before them.
+    Privacy {
+        #[command(subcommand)]
+        what: PrivacyCommand,
     },
     /// Bind the schema to the configured token and host; needed after a restore at Planhat that gave its records new ids.
     Adopt,
@@ -235,6 +248,49 @@ pub struct ActionsArgs {
     /// Print JSON for machines, one action a line.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// Object, e.g. endusers.
+    #[arg(value_name = "OBJECT", required_unless_present = "list")]
+    pub object: Option<String>,
+    /// The ids of the records (planhat__id).
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Forget the records of OBJECT that have this address too (email, otherEmails); may be given several times.
+    #[arg(long = "email", value_name = "ADDRESS")]
+    pub emails: Vec<String>,
+    /// Leave their ids and addresses out of all other records too, now and in the future.
+    #[arg(long)]
+    pub references: bool,
+    /// Do it; without this nothing is changed.
+    #[arg(long)]
+    pub yes: bool,
+    /// Undo it for these ids: the records may be stored again.
+    #[arg(long, conflicts_with_all = ["references", "yes", "emails", "list"])]
+    pub remember: bool,
+    /// List how many records are forgotten; with ids, whether each of them is.
+    #[arg(long, conflicts_with_all = ["references", "yes", "emails"])]
+    pub list: bool,
+    /// With --list: print JSON for machines.
+    #[arg(long, requires = "list")]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PrivacyCommand {
+    /// Mask what was stored before a rule: rows, values inside actions, texts in quarantine; a dry run unless --yes is given.
+    Apply(PrivacyApplyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PrivacyApplyArgs {
+    #[command(flatten)]
+    pub objects: ObjectsArgs,
+    /// Do it; without this nothing is changed.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -126,7 +126,11 @@ mod tests {
         check(run::RunError::Unproven { schema: schema(), source: Some(unauthorized()) }, exit::TOKEN_REFUSED, Some("API_TOKEN"));
         check(run::RunError::Unproven { schema: schema(), source: None }, exit::FAILED, None);
         check(run::RunError::Stopped, exit::FAILED, None);
-        check(run::RunError::Store(store::StoreError::NoPostgresUrl), exit::CONFIGURATION, Some("postgres://"));
+        check(
+            run::RunError::Store(store::StoreError::BadUrl { source: store::ConnectionUrlError::NoScheme }),
+            exit::CONFIGURATION,
+            Some("postgres://"),
+        );
         let source = store::StoreError::UnknownValue { column: "status", value: "odd".to_owned() };
         let status = store::RunStatus::Succeeded;
         check(

@@ -8,6 +8,9 @@ use chrono::{DateTime, Utc};
 use planhat_store::ObjectState;
 use serde::Serialize;
 
+/// By how much clocks of machines may differ.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(86_400);
+
 /// The freshness of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
@@ -69,7 +72,11 @@ impl Freshness {
     /// The objects whose data is too old by now, and the latest success of any of them; see [`Freshness::stale_at`].
     pub fn stale(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> (Vec<&'static str>, Option<DateTime<Utc>>) {
         let is_stale = |(_, state, last_success): &&(&str, FreshnessState, Option<DateTime<Utc>>)| {
-            *state != FreshnessState::Skipped && last_success.unwrap_or(since) + self.stale_after <= now
+            let too_old = match last_success {
+                Some(last_success) => is_too_old(*last_success, now, self.stale_after),
+                None => since + self.stale_after <= now,
+            };
+            *state != FreshnessState::Skipped && too_old
         };
         let stale = || self.objects.iter().filter(is_stale);
         (stale().map(|(object, ..)| *object).collect(), stale().filter_map(|(.., last_success)| *last_success).max())
@@ -87,13 +94,18 @@ impl Freshness {
     }
 }
 
+/// A success in the future was noted while the clock was ahead: nobody knows how old the data is, until the next success.
+fn is_too_old(last_success: DateTime<Utc>, now: DateTime<Utc>, stale_after: Duration) -> bool {
+    last_success + stale_after <= now || last_success > now + CLOCK_TOLERANCE
+}
+
 fn state_of(known: Option<&ObjectState>, now: DateTime<Utc>, stale_after: Duration) -> FreshnessState {
     let Some(known) = known else { return FreshnessState::NeverSynced };
     match known.last_success_at {
         None if known.status == "skipped" => FreshnessState::Skipped,
         None => FreshnessState::NeverSynced,
         Some(_) if !known.has_table => FreshnessState::TableGone,
-        Some(last_success) if last_success + stale_after <= now => FreshnessState::Stale { last_success },
+        Some(last_success) if is_too_old(last_success, now, stale_after) => FreshnessState::Stale { last_success },
         Some(_) => FreshnessState::Fresh,
     }
 }
@@ -152,6 +164,9 @@ pub(crate) mod tests {
             check(Some(known("nps", status, Some(25))), FreshnessState::Fresh);
             check(Some(known("nps", status, Some(27))), FreshnessState::Stale { last_success: ago(27) });
         }
+        // Noted while the clock was ahead: that may be hours, by the clocks of two machines, but not days.
+        check(Some(known("nps", "succeeded", Some(-20))), FreshnessState::Fresh);
+        check(Some(known("nps", "succeeded", Some(-30))), FreshnessState::Stale { last_success: ago(-30) });
         check(Some(known("nps", "succeeded", Some(26))), FreshnessState::Stale { last_success: ago(26) });
         check(Some(ObjectState { has_table: false, ..known("nps", "succeeded", Some(1)) }), FreshnessState::TableGone);
         check(Some(ObjectState { has_table: false, ..known("nps", "failed", None) }), FreshnessState::NeverSynced);

@@ -74,8 +74,13 @@ impl Workspace {
 
     fn client_with(&self, config: ClientConfig) -> Result<Client, CommandError> {
         let budget = Budget::per_minute(self.settings.planhat.calls_per_minute);
-        Client::new(config, budget)
-            .map_err(|error| CommandError::from(anyhow::Error::new(error).context("could not set up HTTP")))
+        // It reads the certificates of the authorities that it trusts.
+        const NO_AUTHORITIES: &str = "check that SSL_CERT_FILE and SSL_CERT_DIR, if they are set, name certificates in PEM; without them the \
+                                      system's certificate store has to be there (the package ca-certificates)";
+        Client::new(config, budget).map_err(|error| {
+            let failed = anyhow::Error::new(error).context("could not set up HTTP");
+            CommandError::new(exit::CONFIGURATION, failed, Some(NO_AUTHORITIES))
+        })
     }
 
     /// The notifier for the configured webhook and ping URL.
@@ -91,35 +96,35 @@ impl Workspace {
         Ok(Notifier::new(&receivers, workspace, Delays::default()).map_err(anyhow::Error::new)?)
     }
 
+    /// Begins the log of what writes: where the data goes, and what in the settings is probably not meant.
+    pub fn log_destination(&self) {
+        let DatabaseSettings { schema, .. } = &self.settings.database;
+        tracing::info!(schema, "the data goes to {}, schema {schema}", self.settings.database.location());
+        for doubt in &self.settings.secret_files.doubts {
+            tracing::warn!("{doubt}");
+        }
+    }
+
     /// The configured database, or the embedded one.
     pub async fn open_store(&self) -> Result<Store, CommandError> {
         let mut store = self.connect().await?;
         store.readers.clone_from(&self.settings.database.grant_select_to);
-        if self.settings.database.url.is_some() {
+        if !self.settings.database.is_embedded() {
             store.reconnect_timeout = self.settings.database.reconnect_timeout;
         }
         Ok(store)
     }
 
     async fn connect(&self) -> Result<Store, CommandError> {
-        match &self.settings.database.url {
-            Some(url) => {
+        match self.settings.database.source() {
+            Some(source) => {
                 let DatabaseSettings { schema, max_connections, statement_timeout, .. } = &self.settings.database;
-                let connected = Store::connect_with(url, schema, *max_connections, *statement_timeout).await;
-                connected.map_err(|error| {
-                    let unreadable = self
-                        .settings
-                        .secret_files
-                        .unreadable_hint("database_password")
-                        .filter(|_| matches!(error.kind(), ErrorKind::LoginRefused(_)));
-                    let failure = CommandError::from(error);
-                    CommandError { hint: unreadable.or(failure.hint), ..failure }
-                })
+                let connected = Store::connect_with(source, schema, *max_connections, *statement_timeout).await;
+                connected.map_err(|error| self.with_hint_of_files(error))
             }
             #[cfg(feature = "embedded")]
             None => {
                 let folder = self.settings.database.data_dir.clone();
-                tracing::info!(folder = %folder.display(), "no DATABASE_URL: using the embedded PostgreSQL");
                 Ok(Store::embedded(store::EmbeddedLocation::Folder(folder), &self.settings.database.schema).await?)
             }
             #[cfg(not(feature = "embedded"))]
@@ -130,6 +135,16 @@ impl Workspace {
                 Err(CommandError::new(exit::CONFIGURATION, missing, Some(unreadable.as_deref().unwrap_or(hint))))
             }
         }
+    }
+
+    /// Why a login may have been refused, as far as the files with secrets tell.
+    fn with_hint_of_files(&self, error: store::StoreError) -> CommandError {
+        let is_login = matches!(error.kind(), ErrorKind::LoginRefused(_));
+        let files = &self.settings.secret_files;
+        let doubt = || files.doubts.iter().find(|doubt| doubt.starts_with("the password")).cloned();
+        let hint = is_login.then(|| files.unreadable_hint("database_password").or_else(doubt)).flatten();
+        let failure = CommandError::from(error);
+        CommandError { hint: hint.or(failure.hint), ..failure }
     }
 
     /// An embedded database that goes with the process.
@@ -150,7 +165,7 @@ impl Workspace {
     /// Where an embedded database would be made, and what to do, if there is no database to look at.
     pub fn no_database_yet(&self) -> Option<String> {
         let Settings { database, secret_files, .. } = &self.settings;
-        if database.url.is_some() || !store::needs_new_embedded_database(&database.data_dir) {
+        if !database.is_embedded() || !store::needs_new_embedded_database(&database.data_dir) {
             return None;
         }
         let unreadable = secret_files.unreadable_hint("environment").map(|why| format!(" ({why})")).unwrap_or_default();

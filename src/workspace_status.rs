@@ -23,6 +23,9 @@ pub struct Status {
     pub misfits: Vec<MisfitColumn>,
     /// Rows that refer to records that are not stored, by property, as they were counted last.
     pub missing_references: Vec<ReferenceLine>,
+    /// What was stored before its privacy rules; only where somebody has looked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmasked: Vec<Unmasked>,
 }
 
 /// One property that refers to records of another object.
@@ -32,6 +35,17 @@ pub struct ReferenceLine {
     pub counted: MissingReferences,
     /// Whether the other object is synced; otherwise none of its records can be expected.
     pub refers_to_synced: bool,
+}
+
+/// What of an object is stored from before its privacy rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unmasked {
+    pub object: &'static str,
+    pub rows: u64,
+    pub actions: u64,
+    pub quarantined: u64,
+    /// There may be more: it was not counted to the end.
+    pub is_lower_bound: bool,
 }
 
 /// One object.
@@ -66,7 +80,16 @@ impl Status {
         let missing_references =
             of_objects.map(|counted| ReferenceLine { refers_to_synced: is_synced(&counted.refers_to), counted }).collect();
         let headline = headline(latest_run.is_some(), &lines, stale_after);
-        Status { fresh: freshness.is_fresh(), headline, latest_run, objects: lines, quarantine, misfits, missing_references }
+        Status {
+            fresh: freshness.is_fresh(),
+            headline,
+            latest_run,
+            objects: lines,
+            quarantine,
+            misfits,
+            missing_references,
+            unmasked: Vec::new(),
+        }
     }
 
     /// Whether a person should look, though the data may be fresh.

@@ -37,7 +37,10 @@ async fn load_referenced(
 /// The objects that anything refers to: first the one that the fewest of the others refer to, so that an object comes before
 /// those that it refers to itself.
 fn referring_first(mut objects: Vec<&'static Object>) -> Vec<&'static Object> {
-    let refers_to = |object: &Object, to: &Object| object.references.iter().any(|reference| reference.to == to.name);
+    // By what is documented of it; hardly any object has all properties that any may have.
+    let refers_to = |object: &Object, to: &Object| {
+        object.references.iter().any(|reference| reference.to == to.name && object.kind_of(reference.property).is_some())
+    };
     objects.retain(|to| OBJECTS.iter().any(|object| refers_to(object, to)));
     let mut ordered = Vec::new();
     while !objects.is_empty() {
@@ -75,11 +78,10 @@ fn range_of(
     Ok(BackfillRange { from, until })
 }
 
-/// Where the longest history of these objects begins; none if one of them has no limit.
+/// Where the longest history of these objects begins, apart from those that have no limit.
 fn earliest_begin(workspace: &Workspace, objects: &[&'static Object]) -> Option<DateTime<Utc>> {
     let (limits, now) = (workspace.limits(), Utc::now());
-    let begins: Option<Vec<_>> = objects.iter().map(|object| limits.history_of(object).begin(now)).collect();
-    begins?.into_iter().min()
+    objects.iter().filter_map(|object| limits.history_of(object).begin(now)).min()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, Mis
 use serde::Serialize;
 use tokio::time::timeout;
 
+use super::masked_tables::{unmasked, unmasked_line};
 use crate::cli::OutputArgs;
 use crate::command_error::CommandError;
 use crate::config::{Settings, nearest};
@@ -115,7 +116,7 @@ async fn check_planhat(workspace: &Workspace) -> Vec<Finding> {
                 return vec![Finding::fail("token", with_hint(&error), exit::TOKEN_REFUSED)];
             }
             // What fails to connect once would for every object.
-            Err(error) if readable == 0 && error.kind() == ErrorKind::NotConnected => {
+            Err(error) if readable == 0 && error.kind().is_no_way_to_planhat() => {
                 return vec![Finding::fail("Planhat", with_hint(&error), exit::FAILED)];
             }
             Err(error @ PlanhatError::AccessDenied { .. }) => Finding::warn(object.name, with_hint(&error)),
@@ -146,7 +147,7 @@ async fn check_database(workspace: &Workspace) -> (Vec<Finding>, ByObject<Column
     if let Some(text) = workspace.no_database_yet() {
         return without_columns(Finding::warn("database", text));
     }
-    let time_limit = if workspace.settings.database.url.is_some() { CONNECT_TIMEOUT } else { START_TIMEOUT };
+    let time_limit = if workspace.settings.database.is_embedded() { START_TIMEOUT } else { CONNECT_TIMEOUT };
     let store = match timeout(time_limit, workspace.open_store()).await {
         Ok(Ok(store)) => store,
         Ok(Err(failure)) => return without_columns(Finding::fail("database", failure.on_one_line(), failure.code)),
@@ -177,10 +178,7 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
     let health = store
         .read_only(async |db| store::check_requirements(db, schema, &settings.planhat.objects, settings.actions.enabled).await)
         .await?;
-    let place = match settings.database.url {
-        Some(_) => store.database_location(),
-        None => format!("embedded, in {}", settings.database.data_dir.display()),
-    };
+    let place = if settings.database.is_embedded() { settings.database.location() } else { store.database_location() };
     let mut findings = vec![if health.version_is_supported {
         Finding::ok("database", format!("PostgreSQL {}, {place}", health.version))
     } else {
@@ -195,6 +193,11 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
         Ok(true) => columns_with_rules(store, settings).await.unwrap_or_default(),
         _ => ByObject::new(),
     };
+    let from_before_rules = match &is_set_up {
+        Ok(true) => unmasked(store, settings).await.unwrap_or_default(),
+        Ok(false) | Err(_) => Vec::new(),
+    };
+    let from_before_rules = from_before_rules.iter().map(|left| Finding::warn("privacy", unmasked_line(left)));
     let workspace = match &is_set_up {
         Ok(is_set_up) => check_workspace(workspace, store, *is_set_up).await,
         Err(_) => None,
@@ -209,6 +212,7 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
         findings.push(Finding::fail("tables", failure.on_one_line(), failure.code));
     }
     findings.extend(names_taken_from_joins(store, has_tables).await.unwrap_or_default());
+    findings.extend(from_before_rules);
     findings.extend(privileges(&health.privileges, schema));
     findings.extend(check_readers(store).await?);
     Ok((findings, columns))
@@ -354,6 +358,7 @@ async fn check_readers(store: &Store) -> Result<Vec<Finding>, store::StoreError>
 fn check_settings(settings: &Settings) -> Vec<Finding> {
     let warnings = settings.warnings(Utc::now()).into_iter();
     let mut findings: Vec<_> = warnings.map(|(key, doubt)| Finding::warn("settings", format!("{key} {doubt}"))).collect();
+    findings.extend(settings.secret_files.doubts.iter().map(|doubt| Finding::warn("settings", doubt.as_str())));
     findings.extend(settings.secret_files.open_to_others().map(|path| {
         let path = path.display();
         Finding::warn("secrets", format!("{path} can be read by other users of this machine; run `chmod 600 {path}`"))

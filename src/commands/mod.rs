@@ -10,12 +10,15 @@ mod check;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+mod forget;
 mod health;
 mod man;
+mod masked_tables;
 mod named_record;
 mod no_actions;
 mod not_stored;
 mod notify;
+mod privacy_apply;
 mod progress_bar;
 mod quarantine;
 mod retype;
@@ -33,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Span, instrument};
 
-use crate::cli::{Once, QuarantineCommand, RunsCommand};
+use crate::cli::{Once, PrivacyCommand, QuarantineCommand, RunsCommand};
 use crate::command_error::CommandError;
 use crate::config;
 use crate::pull::PauseGate;
@@ -66,6 +69,8 @@ pub async fn execute(command: Once, workspace: &Workspace) -> Result<ExitCode, C
         Once::Completions { shell } => Ok(completions::completions(shell)),
         Once::Man => man::man(),
         Once::Schema { objects, output, sql } => schema::schema(workspace, &objects.objects, output, sql).await,
+        Once::Forget(asked) => forget::forget(workspace, &asked).await,
+        Once::Privacy { what: PrivacyCommand::Apply(asked) } => privacy_apply::apply(workspace, &asked).await,
         Once::Adopt => adopt::adopt(workspace).await,
         Once::Retype { object, column, kind, dry_run: true } => retype::preview(workspace, &object, &column, kind).await,
         Once::Retype { object, column, kind, dry_run: false } => retype::retype(workspace, &object, &column, kind).await,

@@ -90,16 +90,22 @@ fn text_of(RunDetails { run, objects }: &RunDetails) -> String {
     if !print::repeats_object_reason(why, objects.iter().filter_map(|of| of.reason.as_deref())) {
         text.push_str(&print::why(why, run.hint.as_deref()));
     }
-    let header = [
+    let mut header = vec![
         "object", "scan", "result", "listed again", "fetched", "inserted", "updated", "restored", "unchanged", "outside history",
-        "quarantined", "deleted", "misfits", "pages", "calls", "time",
+        "quarantined",
     ];
+    // Few have ever forgotten anybody.
+    let has_forgotten = objects.iter().any(|of| of.figures.forgotten > 0);
+    header.extend(has_forgotten.then_some("forgotten"));
+    header.extend(["deleted", "misfits", "pages", "calls", "time"]);
     let rows = objects.iter().map(|of| {
         let figures = of.figures;
-        let counts = [
+        let before = [
             figures.listed_again, figures.fetched, figures.inserted, figures.updated, figures.restored, figures.unchanged,
-            figures.outside_history, figures.quarantined, figures.deleted, figures.misfits, figures.pages, figures.calls,
+            figures.outside_history, figures.quarantined,
         ];
+        let behind = [figures.deleted, figures.misfits, figures.pages, figures.calls];
+        let counts = before.into_iter().chain(has_forgotten.then_some(figures.forgotten)).chain(behind);
         let time = (of.finished_at - of.started_at).as_seconds_f64();
         [of.object.clone(), of.scan.clone().unwrap_or_default(), of.status.clone()]
             .into_iter()

@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use chrono::Utc;
-use planhat_model::error::exit_code as exit;
+use planhat_model::error::{Chain, exit_code as exit};
 use planhat_store::{self as store, PastRun, WorkspaceOverview};
+use serde::Serialize;
 
+use super::masked_tables::{unmasked, unmasked_line};
 use super::not_stored::{left_out_line, missing_lines, not_synced_line};
 use super::with_store_read_only;
 use crate::cli::OutputArgs;
@@ -17,26 +19,43 @@ use crate::workspace::Workspace;
 use crate::workspace_status::{ObjectLine, ReferenceLine, Status};
 
 pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<ExitCode, CommandError> {
-    let overview = with_store_read_only(workspace, async |store| {
+    let (overview, unmasked) = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
-            return Ok(WorkspaceOverview::default());
+            return Ok((WorkspaceOverview::default(), Vec::new()));
         }
-        Ok(store.read_only(async |db| store::overview(db, &store.schema).await).await?)
+        let overview = store.read_only(async |db| store::overview(db, &store.schema).await).await?;
+        // Whether the data is fresh does not depend on it.
+        let unmasked = unmasked(store, &workspace.settings).await.unwrap_or_else(|error| {
+            tracing::warn!(error = %Chain(&error), "could not count what is stored from before the privacy rules");
+            Vec::new()
+        });
+        Ok((overview, unmasked))
     })
     .await?;
-    let status = Status::of(&workspace.object_names(), overview, Utc::now(), workspace.settings.notify.stale_after);
+    let mut status = Status::of(&workspace.object_names(), overview, Utc::now(), workspace.settings.notify.stale_after);
+    status.unmasked = unmasked;
+    let settings = &workspace.settings.database;
     if output.json {
-        print::json(&status)?;
+        print::json(&StatusOfDatabase { database: settings.location(), status: &status })?;
     } else {
         match status.needs_attention() {
             true => print::in_red_to_stdout(&status.headline),
             false => print::to_stdout(&status.headline),
         }
         if let Some(run) = &status.latest_run {
-            print::to_stdout(&details(&status, run, &workspace.settings.database.schema));
+            print::to_stdout(&details(&status, run, &settings.schema));
         }
+        print::to_stdout(&format!("\nthe data is in schema {} of {}", settings.schema, settings.location()));
     }
     Ok(if status.fresh { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
+}
+
+/// The status, and where the data is.
+#[derive(Debug, Serialize)]
+struct StatusOfDatabase<'a> {
+    database: String,
+    #[serde(flatten)]
+    status: &'a Status,
 }
 
 /// What is beneath the headline.
@@ -94,6 +113,9 @@ fn notes(status: &Status, schema: &str) -> String {
     for (object, count) in &status.quarantine {
         let are = if *count == 1 { "is" } else { "are" };
         text.push_str(&format!("\n{} of {object} {are} in quarantine; `planhat-sync quarantine` shows them", records(*count)));
+    }
+    for unmasked in &status.unmasked {
+        text.push_str(&format!("\n{}", unmasked_line(unmasked)));
     }
     for misfit in &status.misfits {
         let store::MisfitColumn { object, column, r#type, would_fit, .. } = misfit;

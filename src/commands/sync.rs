@@ -39,6 +39,7 @@ pub(super) async fn run_and_show(
     request: &RunRequest<'_>,
     output: OutputArgs,
 ) -> Result<ExitCode, CommandError> {
+    workspace.log_destination();
     // A mistake in the token shows before the database is touched.
     let client = workspace.client()?;
     // A one-off load is not what somebody watches for every day.
@@ -178,7 +179,7 @@ type FigureColumn = (&'static str, fn(&Figures) -> i64);
 /// column only where there is some.
 fn table_of(summary: &Summary) -> String {
     let [inserted, updated] = if summary.run_id.is_some() { ["inserted", "updated"] } else { ["to insert", "to update"] };
-    let columns: [FigureColumn; 11] = [
+    let columns: [FigureColumn; 12] = [
         ("listed again", |of| of.listed_again),
         ("fetched", |of| of.fetched),
         (inserted, |of| of.inserted),
@@ -187,11 +188,12 @@ fn table_of(summary: &Summary) -> String {
         ("unchanged", |of| of.unchanged),
         ("outside history", |of| of.outside_history),
         ("quarantined", |of| of.quarantined),
+        ("forgotten", |of| of.forgotten),
         ("misfits", |of| of.misfits),
         ("pages", |of| of.pages),
         ("calls", |of| of.calls),
     ];
-    let is_rare = |name| matches!(name, "listed again" | "restored" | "outside history" | "quarantined");
+    let is_rare = |name| matches!(name, "listed again" | "restored" | "outside history" | "quarantined" | "forgotten");
     let is_shown = |(name, count): &FigureColumn| !is_rare(*name) || summary.objects.iter().any(|of| count(&of.run.figures) > 0);
     let columns: Vec<FigureColumn> = columns.into_iter().filter(is_shown).collect();
     let header: Vec<&str> =

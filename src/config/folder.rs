@@ -20,6 +20,8 @@ pub struct SecretFiles {
     pub used: Vec<PathBuf>,
     /// Those in the usual folder that are there and that this user may not read.
     pub unreadable: Vec<PathBuf>,
+    /// What is probably not meant, in them or in the names of variables, each as a sentence.
+    pub doubts: Vec<String>,
 }
 
 impl SecretFiles {
@@ -45,7 +47,7 @@ impl SecretFiles {
     /// The variables in the folder, as far as they are ours.
     pub(super) fn environment_in(&mut self, folder: &Path) -> HashMap<String, String> {
         let text = self.text_of(&folder.join(ENVIRONMENT)).unwrap_or_default();
-        let is_ours = |name: &str| name.starts_with("PLANHAT_") || name == "DATABASE_URL";
+        let is_ours = |name: &str| name.starts_with("PLANHAT_") || name.starts_with("DATABASE_") || name.starts_with("PG");
         variables_in(&text).filter(|(name, value)| is_ours(name) && !value.trim().is_empty()).collect()
     }
 

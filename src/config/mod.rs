@@ -5,12 +5,14 @@
 //! returned is checked and typed: nothing further down meets a bad setting.
 //!
 //! ```text
-//! sources (default.toml, file, environment, folder) -> sections -> properties, validation -> Settings
+//! sources (default.toml, file, environment, folder) -> secrets -> sections -> properties, validation -> Settings
 //! ```
 
 mod folder;
+mod misspelt;
 mod properties;
 mod reload;
+mod secrets;
 mod sections;
 mod settings_error;
 mod sources;

@@ -236,7 +236,12 @@ mod tests {
     #[test]
     fn a_history_that_loads_nothing_or_is_no_time_is_refused_with_one_that_works() {
         let refused = |value| message(with(&[("PLANHAT_SYNC__OBJECTS__TASKS__HISTORY", value)]));
-        insta::assert_snapshot!(["0s", "300years", "ten years", "everything"].map(refused).join("\n"), @"");
+        insta::assert_snapshot!(["0s", "300years", "ten years", "everything"].map(refused).join("\n"), @r#"
+        setting "objects.tasks.history" is "0s": a first load would leave out every record that has a time; "all" loads all records, the default is "4years"
+        setting "objects.tasks.history" is longer than 200 years; "all" loads all records
+        could not read the settings: "ten years" is neither "all" nor a duration like "4years" or "90days": expected number at 0 for key `objects.tasks.history`
+        could not read the settings: "everything" is neither "all" nor a duration like "4years" or "90days": expected number at 0 for key `objects.tasks.history`
+        "#);
     }
 
     #[test]

@@ -204,20 +204,35 @@ fn daemon_keys(daemon: &DaemonSettings) -> Section {
 }
 
 fn notify_keys(notify: &NotifySettings) -> Section {
-    let NotifySettings { webhook_url, format, webhook_secret, ping_url, stale_after } = notify;
+    let NotifySettings {
+        webhook_url,
+        webhook_url_file,
+        format,
+        webhook_secret,
+        webhook_secret_file,
+        ping_url,
+        ping_url_file,
+        stale_after,
+    } = notify;
     vec![
         ("webhook_url", WithTheNextRun, secret(webhook_url)),
+        ("webhook_url_file", WithTheNextRun, shown(webhook_url_file)),
         ("format", WithTheNextRun, shown(format)),
         ("webhook_secret", WithTheNextRun, secret(webhook_secret)),
+        ("webhook_secret_file", WithTheNextRun, shown(webhook_secret_file)),
         ("ping_url", WithTheNextRun, secret(ping_url)),
+        ("ping_url_file", WithTheNextRun, shown(ping_url_file)),
         ("stale_after", WithTheNextRun, shown(stale_after)),
     ]
 }
 
 fn database_keys(database: &DatabaseSettings) -> Section {
+    // The variables of the process stay as they are.
     let DatabaseSettings {
         url,
+        url_file,
         password_file,
+        variables: _,
         schema,
         max_connections,
         reconnect_timeout,
@@ -227,6 +242,7 @@ fn database_keys(database: &DatabaseSettings) -> Section {
     } = database;
     vec![
         ("url", AfterRestart, secret(url)),
+        ("url_file", AfterRestart, shown(url_file)),
         ("password_file", AfterRestart, shown(password_file)),
         ("schema", AfterRestart, shown(schema)),
         ("max_connections", AfterRestart, shown(max_connections)),

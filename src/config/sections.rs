@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use planhat_model::catalog::Object;
 use planhat_model::scan::History;
+use planhat_store::{ConnectionSource, UrlSource, Variables};
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
@@ -99,12 +100,15 @@ pub struct DaemonSettings {
 pub struct NotifySettings {
     #[serde(deserialize_with = "secret")]
     pub webhook_url: Option<SecretString>,
+    pub(super) webhook_url_file: PathBuf,
     #[serde(deserialize_with = "secret")]
     pub webhook_secret: Option<SecretString>,
+    pub(super) webhook_secret_file: PathBuf,
     #[serde(deserialize_with = "word")]
     pub format: Format,
     #[serde(deserialize_with = "secret")]
     pub ping_url: Option<SecretString>,
+    pub(super) ping_url_file: PathBuf,
     #[serde(deserialize_with = "duration")]
     pub stale_after: Duration,
 }
@@ -113,7 +117,11 @@ pub struct NotifySettings {
 pub struct DatabaseSettings {
     #[serde(deserialize_with = "secret")]
     pub url: Option<SecretString>,
+    pub(super) url_file: PathBuf,
     pub(super) password_file: PathBuf,
+    /// Those of the environment that libpq knows: what a URL leaves out comes from there.
+    #[serde(skip)]
+    pub(super) variables: Variables,
     pub schema: String,
     pub max_connections: u32,
     #[serde(deserialize_with = "duration")]
@@ -123,6 +131,31 @@ pub struct DatabaseSettings {
     pub data_dir: PathBuf,
     #[serde(deserialize_with = "names")]
     pub grant_select_to: Vec<String>,
+}
+
+impl DatabaseSettings {
+    /// Where the database is, unless it is the embedded one.
+    pub fn source(&self) -> Option<ConnectionSource> {
+        let named = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
+        let url = match &self.url {
+            Some(url) => UrlSource::Text(url.clone()),
+            None => UrlSource::File(named(&self.url_file)?),
+        };
+        Some(ConnectionSource { url, password_file: named(&self.password_file), variables: self.variables.clone() })
+    }
+
+    /// Whether the data goes into the embedded PostgreSQL.
+    pub fn is_embedded(&self) -> bool {
+        self.source().is_none()
+    }
+
+    /// Where the data goes: the database and its host or socket, or the folder of the embedded one; never a password.
+    pub fn location(&self) -> String {
+        match self.source() {
+            Some(source) => source.location().unwrap_or_else(|_| "a database URL that cannot be used".to_owned()),
+            None => format!("embedded, in {}", self.data_dir.display()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

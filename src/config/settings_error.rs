@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use planhat_model::secret_file::SecretFileError;
+
 use crate::schedule::ScheduleError;
 
 #[derive(Debug, thiserror::Error)]
@@ -19,12 +21,12 @@ pub enum SettingsError {
     NotUtf8(String),
     #[error("{0}")]
     UnknownObject(String),
-    #[error("could not read the token from {}", path.display())]
-    TokenFile { path: PathBuf, source: std::io::Error },
-    #[error("could not read the password from {}", path.display())]
-    PasswordFile { path: PathBuf, source: std::io::Error },
-    #[error("could not read the key from {}", path.display())]
-    KeyFile { path: PathBuf, source: std::io::Error },
+    #[error("could not read {what} from {}", path.display())]
+    SecretFile { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{what} cannot be taken from {}", path.display())]
+    BadSecretFile { what: &'static str, path: PathBuf, source: SecretFileError },
+    #[error("{text} and {file} are both set: leave one of them out")]
+    BothGiven { text: String, file: String },
     #[error("setting {key:?} {problem}")]
     Bad { key: String, problem: String },
 }

@@ -9,20 +9,22 @@ use std::path::{Path, PathBuf};
 
 use config::{Config, Environment, File, FileFormat, Source, Value, ValueKind};
 use planhat_model::catalog;
-use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use planhat_store::Variables;
 
 use super::folder::{DEFAULT_FOLDER, SecretFiles};
 use super::properties::KEYS;
+use super::secrets::is_secret;
 use super::values::nearest;
-use super::{Settings, SettingsError};
+use super::{Settings, SettingsError, misspelt, secrets};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// In the usual folder; read when `--config` names no other file; it may be missing.
 const DEFAULT_FILE: &str = "config.toml";
 const PREFIX: &str = "PLANHAT_SYNC";
-const TOKEN: &str = "PLANHAT_SYNC__PLANHAT__TOKEN";
 const DATABASE_URL: &str = "PLANHAT_SYNC__DATABASE__URL";
+const DATABASE_URL_FILE: &str = "PLANHAT_SYNC__DATABASE__URL_FILE";
+/// The only variable that has a meaning when it is empty: nowhere.
+const LISTEN: &str = "PLANHAT_SYNC__DAEMON__LISTEN";
 
 /// Loads the settings. `file` is the one named by the user, `environment` all variables.
 pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, SettingsError> {
@@ -58,21 +60,25 @@ fn merge(
 
     let home = environment.clone();
     // Empty is how compose files and unit files say "not set".
-    let mut variables: HashMap<_, _> = environment.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
-    let mut secret_files = SecretFiles::default();
-    apply_customary_names(&mut variables, &mut secret_files)?;
+    let is_set = |(name, value): &(String, String)| !value.trim().is_empty() || name == LISTEN;
+    let mut variables: HashMap<_, _> = environment.into_iter().filter(is_set).collect();
+    let mut secret_files = SecretFiles { doubts: misspelt::doubts(&home), ..SecretFiles::default() };
+    apply_customary_names(&mut variables)?;
     refuse_unknown(&known, keys_of(&source_of(variables.clone())).map_err(unreadable)?, "the environment")?;
     // A service gets these values from systemd.
     let folder = folder.filter(|_| !variables.contains_key("CREDENTIALS_DIRECTORY"));
-    let has_url_of_its_own = variables.contains_key(DATABASE_URL);
+    let mut libpq: Variables = BTreeMap::new();
+    let has_url_of_its_own = [DATABASE_URL, DATABASE_URL_FILE].iter().any(|name| variables.contains_key(*name));
     if let Some(folder) = folder {
         let mut of_folder = secret_files.environment_in(folder);
-        apply_customary_names(&mut of_folder, &mut secret_files)?;
+        apply_customary_names(&mut of_folder)?;
         let given = keys_of(&source_of(of_folder.clone())).map_err(unreadable)?;
-        if given.iter().any(|key| is_secret(key, of_folder.get(DATABASE_URL).map(String::as_str))) {
+        let is_given = |key: &String| of_folder.get(&secrets::variable_of(key)).is_some_and(|value| !value.is_empty());
+        if given.iter().any(|key| is_given(key) && is_secret(key, of_folder.get(DATABASE_URL).map(String::as_str))) {
             secret_files.environment_was_used(folder);
         }
         refuse_unknown(&known, given, &format!("{}/environment", folder.display()))?;
+        libpq.extend(of_folder.iter().filter(|(name, _)| is_of_libpq(name)).map(|(name, value)| (name.clone(), value.clone())));
         of_folder.into_iter().for_each(|(name, value)| _ = variables.entry(name).or_insert(value));
     }
     let from_environment = source_of(variables);
@@ -88,11 +94,14 @@ fn merge(
             secret_files.used.push(path.to_owned());
         }
         refuse_unknown(&known, given, &path.display().to_string())?;
+        secrets::refuse_both(&from_file.collect().map_err(unreadable)?, path)?;
         builder = builder.add_source(from_file);
     }
     let merged = builder.add_source(from_environment).build();
     let mut settings: Settings = merged.map_err(unreadable)?.try_deserialize().map_err(unreadable)?;
-    read_secrets(&mut settings, &mut secret_files, folder, has_url_of_its_own)?;
+    secrets::read(&mut settings, &mut secret_files, folder, has_url_of_its_own)?;
+    libpq.extend(home.iter().filter(|(name, _)| is_of_libpq(name)).map(|(name, value)| (name.clone(), value.clone())));
+    settings.database.variables = libpq;
     if settings.database.data_dir.as_os_str().is_empty() {
         settings.database.data_dir = usual_data_dir(&home);
     }
@@ -104,46 +113,9 @@ fn source_of(variables: HashMap<String, String>) -> Environment {
     Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(Some(variables.into_iter().collect()))
 }
 
-/// Whether a setting is a secret; a database URL is one if it has a password.
-fn is_secret(key: &str, url: Option<&str>) -> bool {
-    const SECRETS: [&str; 5] =
-        ["planhat.token", "privacy.hash_key", "notify.webhook_url", "notify.webhook_secret", "notify.ping_url"];
-    let has_password =
-        |url: &str| url.contains("password=") || Url::parse(url).map_or(url.contains('@'), |url| url.password().is_some());
-    SECRETS.contains(&key) || key == "database.url" && url.is_some_and(has_password)
-}
-
-/// Reads secrets from files: the configured ones, or else those in the service folder. The password in the folder belongs to the
-/// database URL in the folder, so it is used with no other URL.
-fn read_secrets(
-    settings: &mut Settings,
-    files: &mut SecretFiles,
-    folder: Option<&Path>,
-    has_url_of_its_own: bool,
-) -> Result<(), SettingsError> {
-    let mut file_of = |named: &PathBuf, name: &str| {
-        let named = Some(named.clone()).filter(|path| !path.as_os_str().is_empty());
-        let file = named.or_else(|| files.secret_in(folder?, name));
-        files.used.extend(file.clone());
-        file
-    };
-    if settings.planhat.token.is_none()
-        && let Some(path) = file_of(&settings.planhat.token_file, "planhat_api_token")
-    {
-        settings.planhat.token = Some(token_in(&path)?.into());
-    }
-    if settings.privacy.hash_key.is_none()
-        && let Some(path) = file_of(&settings.privacy.hash_key_file, "privacy_hash_key")
-    {
-        settings.privacy.hash_key = Some(key_in(&path)?);
-    }
-    let named = !settings.database.password_file.as_os_str().is_empty();
-    if (named || settings.database.url.is_some() && !has_url_of_its_own)
-        && let Some(path) = file_of(&settings.database.password_file, "database_password")
-    {
-        settings.database.url = with_password(settings.database.url.take(), &path)?;
-    }
-    Ok(())
+/// What libpq would read of the environment.
+fn is_of_libpq(name: &str) -> bool {
+    name.starts_with("PG") || name == "HOME"
 }
 
 /// The text of a settings file that is TOML.
@@ -175,53 +147,11 @@ pub fn readable(environment: impl Iterator<Item = (OsString, OsString)>) -> Resu
 }
 
 /// Uses the common variable names where ours are not set.
-fn apply_customary_names(variables: &mut HashMap<String, String>, files: &mut SecretFiles) -> Result<(), SettingsError> {
-    for (customary, ours) in
-        [("DATABASE_URL", DATABASE_URL), ("PLANHAT_API_URL", "PLANHAT_SYNC__PLANHAT__BASE_URL"), ("PLANHAT_API_TOKEN", TOKEN)]
-    {
-        if let Some(value) = variables.get(customary).cloned() {
-            variables.entry(ours.to_owned()).or_insert(value);
-        }
+fn apply_customary_names(variables: &mut HashMap<String, String>) -> Result<(), SettingsError> {
+    if let Some(value) = variables.get("PLANHAT_API_URL").cloned() {
+        variables.entry("PLANHAT_SYNC__PLANHAT__BASE_URL".to_owned()).or_insert(value);
     }
-    let credentials = variables.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let credential = |name: &str| credentials.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists());
-    if let Some(path) = credential("database_password") {
-        variables.entry("PLANHAT_SYNC__DATABASE__PASSWORD_FILE".to_owned()).or_insert(path.to_string_lossy().into_owned());
-    }
-    if let Some(path) = credential("privacy_hash_key") {
-        variables.entry("PLANHAT_SYNC__PRIVACY__HASH_KEY_FILE".to_owned()).or_insert(path.to_string_lossy().into_owned());
-    }
-    if variables.contains_key(TOKEN) {
-        return Ok(());
-    }
-    let named = ["PLANHAT_SYNC__PLANHAT__TOKEN_FILE", "PLANHAT_API_TOKEN_FILE"].iter().find_map(|name| variables.get(*name));
-    let file = named.filter(|path| !path.is_empty()).map(PathBuf::from).or(credential("planhat_api_token"));
-    if let Some(path) = file {
-        variables.insert(TOKEN.to_owned(), token_in(&path)?);
-        files.used.push(path);
-    }
-    Ok(())
-}
-
-fn token_in(path: &Path) -> Result<String, SettingsError> {
-    std::fs::read_to_string(path).map_err(|source| SettingsError::TokenFile { path: path.to_owned(), source })
-}
-
-fn key_in(path: &Path) -> Result<SecretString, SettingsError> {
-    let key = std::fs::read_to_string(path).map_err(|source| SettingsError::KeyFile { path: path.to_owned(), source })?;
-    Ok(key.trim_end_matches(['\r', '\n']).into())
-}
-
-/// The URL with the password of a file; one that has its own, or is none, stays as it is.
-fn with_password(url: Option<SecretString>, path: &Path) -> Result<Option<SecretString>, SettingsError> {
-    let password =
-        std::fs::read_to_string(path).map_err(|source| SettingsError::PasswordFile { path: path.to_owned(), source })?;
-    let with = |url: &SecretString| {
-        let mut parsed = Url::parse(url.expose_secret()).ok().filter(|url| url.password().is_none())?;
-        parsed.set_password(Some(password.trim_end_matches(['\r', '\n']))).ok()?;
-        Some(String::from(parsed).into())
-    };
-    Ok(url.map(|url| with(&url).unwrap_or(url)))
+    secrets::settle(variables)
 }
 
 fn usual_data_dir(environment: &HashMap<String, String>) -> PathBuf {
@@ -268,8 +198,10 @@ fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str
 
 #[cfg(test)]
 mod tests {
+    use super::super::secrets::exposed;
     use super::super::tests::{file, message, with};
     use super::*;
+    use secrecy::ExposeSecret;
     use std::time::Duration;
 
     #[test]
@@ -292,7 +224,7 @@ mod tests {
     fn the_token_can_be_read_from_a_file_or_a_systemd_credential() {
         let token = file("from-file\n");
         let settings = with(&[("PLANHAT_API_TOKEN_FILE", token.path().to_str().unwrap())]).unwrap();
-        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "from-file\n");
+        assert_eq!(settings.planhat.token.unwrap().expose_secret(), "from-file");
 
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("planhat_api_token"), "from-systemd").unwrap();
@@ -367,10 +299,6 @@ mod tests {
         load_in(folder.path(), None, variables).unwrap()
     }
 
-    fn exposed(secret: &Option<SecretString>) -> Option<&str> {
-        secret.as_ref().map(ExposeSecret::expose_secret)
-    }
-
     #[test]
     fn a_command_run_by_hand_reads_settings_and_secrets_from_the_service_folder() {
         let folder = folder(&[
@@ -381,8 +309,9 @@ mod tests {
             ("environment", "# by hand\nPLANHAT_SYNC__SYNC__LOOKBACK=96h\nPATH=/nowhere\n"),
         ]);
         let settings = in_folder(&folder, &[]);
-        assert_eq!(exposed(&settings.planhat.token), Some("the token\n"));
-        assert_eq!(exposed(&settings.database.url), Some("postgres://planhat:the%20password@h/d"));
+        assert_eq!(exposed(&settings.planhat.token), Some("the token"));
+        assert_eq!(exposed(&settings.database.url), Some("postgres://planhat@h/d"));
+        assert_eq!(settings.database.password_file, folder.path().join("database_password"));
         assert_eq!(exposed(&settings.privacy.hash_key), Some("sixteen or more characters"));
         assert_eq!(settings.sync.lookback, Duration::from_secs(96 * 3600));
         let used: Vec<_> = settings.secret_files.used.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
@@ -397,10 +326,12 @@ mod tests {
             ("environment", "DATABASE_URL=postgres://a@folder/d\nPLANHAT_API_TOKEN=of the environment\n"),
         ]);
         let by_hand = in_folder(&folder, &[]);
-        assert_eq!(exposed(&by_hand.database.url), Some("postgres://a:of%20the%20folder@folder/d"));
+        assert_eq!(exposed(&by_hand.database.url), Some("postgres://a@folder/d"));
+        assert_eq!(by_hand.database.password_file, folder.path().join("database_password"));
         assert_eq!(exposed(&by_hand.planhat.token), Some("of the environment"));
         let explicit = in_folder(&folder, &[("DATABASE_URL", "postgres://a@elsewhere/d"), ("PLANHAT_API_TOKEN", "explicit")]);
         assert_eq!(exposed(&explicit.database.url), Some("postgres://a@elsewhere/d"));
+        assert_eq!(explicit.database.password_file, Path::new(""));
         assert_eq!(exposed(&explicit.planhat.token), Some("explicit"));
 
         // Another installation, and a service, which has been handed what it needs.

@@ -48,14 +48,14 @@ pub(super) fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(input: D) -> 
     T::deserialize(String::deserialize(input)?.into_deserializer())
 }
 
-/// An empty text is no address.
+/// An empty text is no address, and neither is "off".
 pub(super) fn address<'de, D: Deserializer<'de>>(input: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(input)?;
-    if text.is_empty() {
+    if ["", "off"].contains(&text.trim()) {
         return Ok(None);
     }
-    let wrong = |_| serde::de::Error::custom(format!("{text:?} is not an address like \"127.0.0.1:9437\""));
-    text.parse().map(Some).map_err(wrong)
+    let wrong = |_| serde::de::Error::custom(format!("{text:?} is not an address like \"127.0.0.1:9437\", and not \"off\""));
+    text.trim().parse().map(Some).map_err(wrong)
 }
 
 /// An empty text is no secret.

@@ -35,6 +35,7 @@ use crate::command_error::CommandError;
 use crate::config::{Settings, SettingsError};
 use crate::run;
 use crate::signals::{self, Stop};
+use crate::workspace::Workspace;
 use daemon_lease::{DaemonLeaseKeeper, acquire_lease};
 use health_state::HealthState;
 use housekeeping::notify_systemd;
@@ -49,11 +50,11 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 
 /// Stays up until it is stopped. `reload` reads the settings again, for a signal that asks for that.
 pub async fn daemon(settings: Settings, reload: impl Fn() -> Result<Settings, SettingsError>) -> Result<ExitCode, CommandError> {
+    Workspace::new(settings.clone()).log_destination();
     // Mistakes in the settings show before the database is touched.
     let runtime = RuntimeConfig::of(settings)?;
     let notifier = runtime.notifier.clone().for_one_run();
     notify_systemd(&[NotifyState::Status("connecting to the database")]);
-    info!("connecting to the database");
     let store = Arc::new(runtime.workspace.open_store().await?);
     let stop = signals::listen_for(&store)?;
     // Housekeeping has tasks of its own, on this thread.

@@ -228,8 +228,9 @@ fn proves(kind: ScanKind, scan: &ScanProgress, limits: &ScanLimits, cursor: Opti
     }
 }
 
-/// The instant of which all that there was is known: what is made later is new. A scan of changes knows it by its window. A
-/// sweep may not see a record without times, so other scans may be the first to see what was made since all records were compared.
+/// The instant of which all that there was is known: what is made later is new. A watermark is the time of the newest change, which
+/// may be long before the last scan; and a sweep may not see a record without times, so another scan may be the first to see
+/// what was made since all records were compared.
 fn everything_known_at(
     cursor: Option<Cursor>,
     last_success_at: Option<DateTime<Utc>>,
@@ -239,7 +240,8 @@ fn everything_known_at(
     let Some(cursor) = cursor else { return last_success_at.map(|at| at.min(scan.started_at)) };
     let compared = cursor.reconciled_at.filter(|compared| *compared <= scan.started_at);
     match (kind, compared) {
-        (ScanKind::Incremental, _) | (_, None) => Some(cursor.watermark),
+        (ScanKind::Incremental, compared) => Some(cursor.watermark).max(compared),
+        (_, None) => Some(cursor.watermark),
         (_, Some(compared)) => Some(compared),
     }
 }
@@ -434,6 +436,7 @@ mod tests {
             ("a first sync", SYNC, StoredProgress::default(), None),
             ("a daily sync", SYNC, synced(99, 98), Some(96)),
             ("a sync of what was empty until now", SYNC, empty, Some(96)),
+            ("a daily sync of what hardly changes", SYNC, synced(50, 98), Some(95)),
             ("a full scan", FULL, synced(99, 95), Some(92)),
             ("a full scan with the clock set back", FULL, synced(99, 300), Some(96)),
             ("a backfill", backfill, synced(99, 98), Some(95)),

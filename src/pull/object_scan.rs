@@ -222,9 +222,11 @@ impl<'a> ObjectScan<'a> {
         let mut step = self.step_behind(&page, newest.iter().copied().max().flatten());
         let page = ClassifiedPage::of(page, newest, self.plan.window, &self.table, &self.report.repeats).await?;
         step.progress.left_out += i64::try_from(page.left_out).unwrap_or(i64::MAX);
+        let page = page.without_references_to(&self.table.forgotten);
         let page = match self.table.rules {
-            // From here on no code sees the values that the privacy rules mask.
-            Some(rules) => page.under(rules),
+            // From here on no code sees the values that the privacy rules mask. What they leave may be the hash by which
+            // somebody was forgotten.
+            Some(rules) => page.under(rules).without_references_to(&self.table.forgotten),
             None => page,
         };
         let refused = match &mut self.checkpoint {
@@ -251,11 +253,13 @@ impl<'a> ObjectScan<'a> {
             progress.started_at = page.served_at.map_or(progress.started_at, |at| at.min(progress.started_at));
         }
         progress.newest_change_at = progress.newest_change_at.max(newest);
-        (progress.offset, progress.overlap_id) = (page.next.offset.cast_signed(), page.next.overlap_id.clone());
+        let overlap_id = page.next.overlap_id.clone().filter(|id| !self.table.has_forgotten(id));
+        (progress.offset, progress.overlap_id) = (page.next.offset.cast_signed(), overlap_id);
         let listed_ids = match self.plan.kind {
             ScanKind::Full => {
                 let rejected = page.rejected.iter().filter_map(|rejected| rejected.id.as_ref());
-                page.records.iter().map(|record| &record.id).chain(rejected).cloned().collect()
+                let listed = page.records.iter().map(|record| &record.id).chain(rejected);
+                listed.filter(|id| !self.table.has_forgotten(id)).cloned().collect()
             }
             ScanKind::History | ScanKind::Backfill | ScanKind::Incremental | ScanKind::Referenced => Vec::new(),
         };

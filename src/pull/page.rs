@@ -1,5 +1,8 @@
 //! What becomes of the records of a page: stored or compared, left out, or rejected.
 //!
+//! A record that was forgotten goes no further than here, whatever the scan, and references to people who were forgotten
+//! are left out of the others before anything else sees them.
+//!
 //! The window decides by a record's own times. A record older than the window is still compared if it is stored and its
 //! times do not show that it is unchanged, or if its row is marked as deleted: then it is restored. A record that has not changed,
 //! but belongs to the history and has no row, is stored: the history was shorter when it was left out.
@@ -11,8 +14,8 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use foldhash::fast::RandomState;
 use planhat_api::Page;
-use planhat_model::record::{Record, Rejected};
-use planhat_model::rules::Rules;
+use planhat_model::record::{Json, Origin, Record, Rejected};
+use planhat_model::rules::{ForgottenRecords, NotARecord, Rules, kept_record, kept_text};
 use planhat_model::scan::{Window, WindowVerdict};
 use planhat_store::{RefusedRow, StoreError};
 
@@ -32,6 +35,8 @@ pub(super) struct ClassifiedPage {
     /// Those whose own times show that they are stored as they are.
     pub(super) unchanged: usize,
     pub(super) rejected: Vec<Rejected>,
+    /// Those that were forgotten and are not stored.
+    pub(super) forgotten: usize,
     /// All records of the page.
     pub(super) listed: usize,
     /// The ids in `taken` that an earlier listing of this run contained.
@@ -58,11 +63,21 @@ impl ClassifiedPage {
     ) -> Result<ClassifiedPage, StoreError> {
         let Page { records, rejected, pages, .. } = page;
         let listed = records.len() + rejected.len();
-        let mut classified = ClassifiedPage { rejected, listed, pages, ..ClassifiedPage::empty() };
+        let mut classified = ClassifiedPage { listed, pages, ..ClassifiedPage::empty() };
+        for rejected in rejected {
+            match rejected.id.as_deref().filter(|id| table.has_forgotten(id)) {
+                Some(id) => classified.forget(id, repeats),
+                None => classified.rejected.push(rejected),
+            }
+        }
         let mut older: Vec<Older> = Vec::new();
         let is_last = are_last_of_their_id(&records);
         classified.listed_again = is_last.iter().filter(|is_last| !**is_last).count();
         for ((record, newest), _) in records.into_iter().zip(newest).zip(is_last).filter(|(_, is_last)| *is_last) {
+            if table.has_forgotten(&record.id) {
+                classified.forget(&record.id, repeats);
+                continue;
+            }
             if let Some(key) = repeats.key_of(&record.id) {
                 if repeats.was_listed_before(key) {
                     classified.again.insert(record.id.clone());
@@ -107,6 +122,7 @@ impl ClassifiedPage {
             left_out: 0,
             unchanged: 0,
             rejected: Vec::new(),
+            forgotten: 0,
             listed: 0,
             again: HashSet::new(),
             listed_again: 0,
@@ -118,6 +134,42 @@ impl ClassifiedPage {
     fn take(&mut self, record: Record, newest: Option<DateTime<Utc>>) {
         self.oldest = self.oldest.into_iter().chain(newest).min();
         self.taken.push(record);
+    }
+
+    /// Leaves out a record that was forgotten, and counts it once.
+    fn forget(&mut self, id: &str, repeats: &RepeatFilter) {
+        let key = repeats.key_of(id);
+        if key.is_some_and(|key| repeats.was_listed_before(key)) {
+            self.listed_again += 1;
+        } else {
+            self.forgotten += 1;
+        }
+        self.shown.extend(key);
+    }
+
+    /// The same page without references to people who were forgotten.
+    pub(super) fn without_references_to(mut self, forgotten: &ForgottenRecords) -> ClassifiedPage {
+        if !forgotten.leaves_out_references() {
+            return self;
+        }
+        let keep = |origin: Origin, name: &str, value: Json<'_>| forgotten.kept(origin, name, value);
+        let without = |rejected: Rejected| {
+            let raw = match kept_text(&rejected.raw, &keep) {
+                Ok(kept) => kept,
+                Err(NotARecord) => forgotten.without_references(&rejected.raw),
+            };
+            let reason = forgotten.without_references(&rejected.reason);
+            Rejected { raw: raw.unwrap_or(rejected.raw), reason: reason.unwrap_or(rejected.reason), ..rejected }
+        };
+        self.rejected = self.rejected.into_iter().map(without).collect();
+        for record in std::mem::take(&mut self.taken) {
+            match kept_record(&record, &keep) {
+                Ok(kept) => self.taken.push(kept.unwrap_or(record)),
+                // Not with its text, in which the references are.
+                Err(rejected) => self.rejected.push(Rejected { id: Some(record.id), ..rejected }),
+            }
+        }
+        self
     }
 
     /// The same page with what the rules let through.

@@ -116,9 +116,10 @@ impl TableWriter<'_> {
         if self.ctx.store.is_set_up().await? {
             let inspected = self.ctx.store.read_only(async |db| {
                 let exists = store::table_exists(&mut *db, schema, object).await?;
-                Ok((exists, store::load_columns(db, schema, object).await?))
+                let columns = store::load_columns(&mut *db, schema, object).await?;
+                Ok((exists, columns, store::forgotten_records(db, schema, object).await?))
             });
-            (self.exists, columns) = inspected.await?;
+            (self.exists, columns, self.forgotten) = inspected.await?;
         }
         report.preview.creates_table = !self.exists;
         if self.ctx.declarations.new_fields(&columns) != NewFields::Refused {

@@ -116,7 +116,9 @@ impl ObjectScan<'_> {
             let ids = ctx.store.transaction(missing).await.map_err(|source| self.store_failed(source))?;
             let Some(last) = ids.last() else { return Ok(None) };
             after.clone_from(last);
-            let ids: Vec<String> = ids.into_iter().filter(|id| !requested.open.contains(id)).collect();
+            // Who was forgotten is not asked for.
+            let is_wanted = |id: &String| !requested.open.contains(id) && !self.table.has_forgotten(id);
+            let ids: Vec<String> = ids.into_iter().filter(is_wanted).collect();
             let answers = tokio::select! {
                 biased;
                 () = ctx.stop.cancelled() => return self.interrupt(Interruption::Stop).await.map(|_| Some(Interruption::Stop)),
@@ -231,20 +233,18 @@ impl ObjectScan<'_> {
     fn warn_of(&mut self, requested: &Requested) {
         let name = self.object().name;
         let &Requested { not_found, forbidden, unanswered, works_by_id, .. } = requested;
+        let counted = |count: usize, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
+        let requests = counted(unanswered, "request");
         info!(not_found, forbidden, unanswered, "requested the missing {name} by id");
         if works_by_id == Some(false) {
             self.report.warn(format!("{name}: Planhat answers 404 by id even for records that are stored, which proves nothing"));
         } else if unanswered > 0 {
-            self.report.warn(format!(
-                "{name}: {unanswered} requests by id got no answer; the next `backfill --referenced` sends them again"
-            ));
+            self.report.warn(format!("{name}: no answer to {requests} by id; the next `backfill --referenced` sends them again"));
         }
         let absent = [(not_found, "Planhat does not have"), (forbidden, "the token may not read")];
         for (count, why) in absent.into_iter().filter(|(count, _)| *count > 0) {
-            let records = if count == 1 { "1 record".to_owned() } else { format!("{count} records") };
-            self.report.warn(format!(
-                "{name}: {records} that rows refer to, {why}; `backfill --referenced` does not ask again for 30 days"
-            ));
+            let records = counted(count, "record");
+            self.report.warn(format!("{name}: {why} {records} that rows refer to; they are not requested again for 30 days"));
         }
     }
 

@@ -107,6 +107,7 @@ impl Report {
         figures.listed_again += as_figure(counts.listed_again);
         figures.outside_history += as_figure(page.outside_history);
         figures.quarantined += as_figure(counts.quarantined);
+        figures.forgotten += as_figure(page.forgotten);
         figures.inserted += row_counts.inserted.cast_signed();
         figures.updated += row_counts.updated.cast_signed();
         figures.restored += row_counts.restored.cast_signed();
@@ -148,7 +149,7 @@ impl Report {
 /// The records of a page, each of them once.
 #[derive(Debug, PartialEq, Eq)]
 struct Counts {
-    /// The sum of those that were inserted, updated or restored, are unchanged, too old, or were quarantined.
+    /// The sum of those that were inserted, updated or restored, are unchanged, too old, forgotten, or were quarantined.
     fetched: usize,
     unchanged: usize,
     quarantined: usize,

@@ -33,14 +33,22 @@ pub async fn retry_quarantined(
     let columns = store.transaction(async |db| {
         let there = store::table_exists(&mut *db, workspace, object).await?;
         let cursor = store::cursor(&mut *db, workspace, object).await?;
-        Ok((there, cursor, store::load_columns(db, workspace, object).await?))
+        let columns = store::load_columns(&mut *db, workspace, object).await?;
+        Ok((there, cursor, columns, store::forgotten_records(db, workspace, object).await?))
     });
-    let (true, cursor, columns) = columns.await? else { return Ok(retried) };
+    let (true, cursor, columns, forgotten) = columns.await? else { return Ok(retried) };
     let columns = columns.without_new_columns();
     let ignore_changes = IgnoredFields::of(object, limits.ignore_changes.get(object.name), None);
-    let action_policy = limits.timeline.action_policy(false);
-    let created_since = cursor.map(|cursor| cursor.watermark - limits.lookback);
-    let target = Target { schema: workspace, object, columns: &columns, run_id, action_policy, created_since, rules: None };
+    let target = Target {
+        schema: workspace,
+        object,
+        columns: &columns,
+        run_id,
+        action_policy: limits.timeline.action_policy(false),
+        created_since: cursor.map(|cursor| cursor.watermark - limits.lookback),
+        rules: None,
+        ignore_changes: &ignore_changes,
+    };
     let rules = limits.rules.get(object.name);
     loop {
         let texts = store.read_only(async |db| store::texts_in_quarantine(db, workspace, object, rules, last).await).await?;
@@ -48,7 +56,7 @@ pub async fn retry_quarantined(
         last = *latest;
         let tried = texts.len() as u64;
         let readable = texts.into_iter().filter_map(|(_, text)| Record::parse(RawValue::from_string(text).ok()?).ok());
-        let records: Vec<Record> = readable.collect();
+        let records: Vec<Record> = readable.filter(|record| !forgotten.has(object.name, &record.id)).collect();
         let rows = flatten(&columns, &ignore_changes, &records);
         let stored = store.transaction(async |db| {
             let (_, refused) = store::upsert_bisecting(&mut *db, target, &rows).await?;

@@ -8,7 +8,7 @@ use planhat_model::catalog::Object;
 use planhat_model::error::Chain;
 use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
 use planhat_model::record::{Record, Rejected};
-use planhat_model::rules::Rules;
+use planhat_model::rules::{ForgottenRecords, Rules};
 use planhat_store::{
     self as store, ActionPolicy, PageStep, PageWork, PgConnection, RowCounts, ScanCheckpoint, StoreError, Target,
 };
@@ -35,6 +35,9 @@ pub(super) struct TableWriter<'a> {
     is_full: bool,
     /// Records of this object in quarantine that have an id, to be released when they arrive whole.
     quarantined: HashSet<String>,
+    /// Records that are not stored, and people who are left out of those that are. Read when the scan begins, and again when
+    /// it continues after a pause: between the two `planhat-sync forget` may have had the lease.
+    pub(super) forgotten: ForgottenRecords,
 }
 
 /// What is written of a page.
@@ -75,6 +78,7 @@ impl<'a> TableWriter<'a> {
             columns: None,
             is_full: false,
             quarantined: HashSet::new(),
+            forgotten: ForgottenRecords::default(),
         }
     }
 
@@ -108,24 +112,29 @@ impl<'a> TableWriter<'a> {
 
     async fn create_table_if_missing(&mut self) -> Result<(), StoreError> {
         let (schema, object, declarations) = (&self.ctx.store.schema, self.object, self.ctx.declarations);
+        let rules = self.rules.map(Rules::fingerprint);
         let made = self.ctx.store.transaction(async |db| {
             let known = store::load_columns(&mut *db, schema, object).await?;
             if declarations.new_fields(&known) == NewFields::Refused {
                 return Ok(None);
             }
-            if !store::table_exists(&mut *db, schema, object).await? {
+            let is_new = !store::table_exists(&mut *db, schema, object).await?;
+            if is_new {
                 store::create_table(&mut *db, schema, object).await?;
                 // Who cannot be granted anything is named at the start of a run.
                 store::grant_missing(&mut *db, schema, &self.ctx.store.readers).await?;
             }
+            store::note_rules_in_use(&mut *db, schema, object, rules, is_new).await?;
             let columns = store::load_columns(&mut *db, schema, object).await?;
             store::recreate_dropped_columns(&mut *db, schema, object, &columns).await?;
             let quarantined = store::ids_in_quarantine(&mut *db, schema, object).await?;
+            let forgotten = store::forgotten_records(&mut *db, schema, object).await?;
             let columns = self.add_known_columns(db, self.as_declared(columns)).await?;
-            Ok(Some((columns, quarantined)))
+            Ok(Some((columns, quarantined, forgotten)))
         });
-        if let Some((columns, quarantined)) = made.await? {
+        if let Some((columns, quarantined, forgotten)) = made.await? {
             (self.columns, self.quarantined, self.exists) = (Some(columns), quarantined, true);
+            self.forgotten = forgotten;
         }
         Ok(())
     }
@@ -183,6 +192,10 @@ impl<'a> TableWriter<'a> {
         }
     }
 
+    pub(super) fn has_forgotten(&self, id: &str) -> bool {
+        self.forgotten.has(self.object.name, id)
+    }
+
     pub(super) fn has_in_quarantine(&self, id: &str) -> bool {
         self.quarantined.contains(id)
     }
@@ -200,8 +213,16 @@ impl<'a> TableWriter<'a> {
     /// The table as rows are written to it.
     pub(super) fn target<'t>(&'t self, columns: &'t Columns, run_id: i64) -> Target<'t> {
         let (schema, object) = (&self.ctx.store.schema, self.object);
-        let (action_policy, created_since) = (self.action_policy, self.created_since);
-        Target { schema, object, columns, run_id, action_policy, created_since, rules: self.rules }
+        Target {
+            schema,
+            object,
+            columns,
+            run_id,
+            action_policy: self.action_policy,
+            created_since: self.created_since,
+            rules: self.rules,
+            ignore_changes: &self.ignored_fields,
+        }
     }
 
     /// Stores a page. Returns the records that the database refused.

@@ -7,6 +7,7 @@ use planhat_model::catalog;
 use planhat_model::catalog::{ColumnType, Object};
 use planhat_model::flatten::{Columns, Declared, IgnoredFields, flatten};
 use planhat_model::record::Record;
+use planhat_model::scan::History;
 use planhat_simulator::Workspace;
 use planhat_store::{self as store, ActionPolicy, ObjectStatus, Target, TimelineOptions};
 use planhat_sync::pull::{HistoryFrom, Mode};
@@ -58,9 +59,9 @@ async fn a_first_load_records_each_record_as_created_at_its_creation_time_at_pla
     }
 
     insta::assert_snapshot!(timeline(&sync).await, @"
-    Company Updated | created | companies c of c, - | 10-22 12:00 | 
-    Contact Updated | created | endusers e of c, e | 11-13 12:00 | 
-    License Updated | created | licenses 64b000000000000000000001 of c, - | 07-13 13:45 | 
+    Company Created | created | companies c of c, - | 10-22 12:00 | 
+    Contact Created | created | endusers e of c, e | 11-13 12:00 | 
+    License Created | created | licenses 64b000000000000000000001 of c, - | 07-13 13:45 | 
     NPS Response | created | nps n of c, e | 11-17 12:00 |
     ");
 }
@@ -143,10 +144,10 @@ async fn deletions_and_restorations_are_recorded_with_their_company() {
     sync.full_sync_one("tasks").await;
 
     insta::assert_snapshot!(timeline(&sync).await, @r#"
-    Task Updated | deleted | tasks t of c, e | seen | 
-    Task Updated | restored | tasks t of c, e | seen | 
-    Task Updated | deleted | tasks t of c, e | seen | 
-    Task Updated | restored | tasks t of c, e | seen | {"planhat__name": {"new": "mail", "old": "call"}}
+    Task Deleted | deleted | tasks t of c, e | seen | 
+    Task Restored | restored | tasks t of c, e | seen | 
+    Task Deleted | deleted | tasks t of c, e | seen | 
+    Task Restored | restored | tasks t of c, e | seen | {"planhat__name": {"new": "mail", "old": "call"}}
     "#);
 }
 
@@ -178,7 +179,7 @@ async fn an_update_happened_at_the_records_modification_time_or_else_when_it_was
     Company Updated | updated | companies c of c, - | 11-20 12:00 | {"planhat__phase": {"new": "Live", "old": "Onboarding"}, "planhat__updated_at": {"new": "2026-11-20T12:00:00+00:00", "old": "2026-11-12T12:00:00+00:00"}}
     Company Updated | updated | companies c of c, - | 11-21 12:00 | {"planhat__last_touch": {"new": "2026-11-21T12:00:00+00:00", "old": null}}
     Company Updated | updated | companies c of c, - | seen | {"planhat__mrr": {"new": 120, "old": 100}}
-    NPS Response | updated | nps n of c, e | 11-17 12:00 | {"planhat__comment": {"new": "good", "old": null}}
+    NPS Updated | updated | nps n of c, e | 11-17 12:00 | {"planhat__comment": {"new": "good", "old": null}}
     License Updated | updated | licenses 64b000000000000000000001 of c, - | seen | {"planhat__mrr": {"new": 11, "old": 10.1}}
     "#);
 }
@@ -333,7 +334,12 @@ impl Version {
     fn of(row: &str) -> Version {
         let row: Map<String, Value> = serde_json::from_str(row).unwrap();
         let is_deleted = !row["_deleted_at"].is_null();
-        let own = ["_row_hash", "_first_seen_at", "_synced_at", "_deleted_at", "_run_id"];
+        let own = [
+            &["_row_hash", "_first_seen_at", "_synced_at", "_deleted_at", "_run_id"][..],
+            // These follow from the others.
+            &["company_id", "company_ids", "owner_id", "end_user_id", "end_user_ids"],
+        ]
+        .concat();
         let cells = row.into_iter().filter(|(column, value)| !value.is_null() && !own.contains(&column.as_str()));
         Version { cells: cells.collect(), is_deleted }
     }
@@ -418,6 +424,7 @@ async fn action_ids_grow_in_the_order_of_commits() {
     sync.sync_one("issues").await;
     let (columns, record) = project("a");
     let rows = flatten(&columns, &IgnoredFields::default(), std::slice::from_ref(&record));
+    let ignored = IgnoredFields::default();
     let target = |object| Target {
         schema: "planhat",
         object,
@@ -426,6 +433,7 @@ async fn action_ids_grow_in_the_order_of_commits() {
         action_policy: ActionPolicy::All,
         created_since: None,
         rules: None,
+        ignore_changes: &ignored,
     };
     let mut slow = sync.store.pool().begin().await.unwrap();
     store::upsert(&mut slow, target(projects), &rows).await.unwrap();
@@ -503,13 +511,13 @@ async fn the_timeline_view_shows_each_action_with_the_current_record() {
 
     let view = "select string_agg(concat_ws(' | ', action, kind, company, end_user, changed, record ->> 'planhat__phase', record ->> 'planhat__score'), E'\n' order by id) from planhat.timeline";
     insta::assert_snapshot!(sync.one(view).await, @"
-    Company Updated | created | Acme | Live
-    Contact Updated | created | Acme | kim@acme.example
+    Company Created | created | Acme | Live
+    Contact Created | created | Acme | kim@acme.example
     NPS Response | created | Acme | kim@acme.example | 9
     Company Updated | updated | Acme | description: – → long long long long long long long long long long long long…, go_live: 2026-11-01T00:00:00+00:00 → –, mrr: 100 → 120, phase: Onboarding → Live, updated_at: 2026-11-12T12:00:00+00:00 → 2026-11-21T12:00:00+00:00 | Live
     ");
     let columns = "select string_agg(attname || ' ' || format_type(atttypid, null), ', ' order by attnum) from pg_attribute where attrelid = 'planhat.timeline'::regclass";
-    insta::assert_snapshot!(sync.one(columns).await, @"happened_at timestamp with time zone, seen_at timestamp with time zone, action text, kind text, company text, end_user text, changed text, object text, record_id text, company_id text, end_user_id text, id bigint, run_id bigint, changes jsonb, record jsonb");
+    insta::assert_snapshot!(sync.one(columns).await, @"happened_at timestamp with time zone, seen_at timestamp with time zone, action text, kind text, company text, end_user text, changed text, object text, record_id text, company_id text, end_user_id text, id bigint, run_id bigint, changes jsonb, record jsonb, first_seen boolean");
     assert_eq!(sync.one("select string_agg(key, ' ' order by key) from planhat.timeline, jsonb_object_keys(record) as key where id = 1 and key like '\\_%'").await, "_deleted_at _misfits _overflow");
 }
 
@@ -562,7 +570,7 @@ async fn the_embedded_database_keeps_a_timeline_too() {
     let told = sync.one("select string_agg(concat_ws(' ', action, kind, company, end_user, changed), '; ' order by id) filter (where object = 'companies') from planhat.timeline").await;
     assert_eq!(
         told,
-        "Company Updated created Acme; Company Updated updated Acme phase: Onboarding → Live, updated_at: 2026-11-12T12:00:00+00:00 → 2026-11-21T12:00:00+00:00"
+        "Company Created created Acme; Company Updated updated Acme phase: Onboarding → Live, updated_at: 2026-11-12T12:00:00+00:00 → 2026-11-21T12:00:00+00:00"
     );
     sync.store.close().await;
 }
@@ -721,7 +729,13 @@ async fn an_old_record_that_is_seen_for_the_first_time_is_told_from_a_new_one() 
 
     let told = "select string_agg(format('%s %s %s %s', record_id, kind, first_seen, to_char(happened_at, 'YYYY-MM-DD HH24')), E'\n' order by record_id, id) from planhat.actions";
     let told = sync.one(told).await.replace(&imported, "imported");
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @"
+    imported created f 2026-11-22 12
+    new created f 2026-11-22 12
+    old updated t 2026-11-22 12
+    old updated f 2026-11-22 13
+    older created t 2018-09-04 12
+    ");
     let new = "select string_agg(record_id, ' ' order by record_id) from planhat.actions
         where kind = 'created' and not first_seen and seen_at >= now() - interval '1 day'";
     assert_eq!(sync.one(new).await.replace(&imported, "imported"), "imported new");
@@ -734,13 +748,13 @@ async fn an_old_record_that_is_seen_for_the_first_time_is_told_from_a_new_one() 
 #[tokio::test]
 async fn a_record_that_is_stored_late_without_a_change_is_first_seen_and_dated_to_its_creation() {
     let mut sync = TestSync::new(Workspace::empty()).await;
-    sync.limits.history = planhat_model::scan::History::Within(Duration::from_secs(30 * 86_400));
+    sync.limits.history = History::Within(Duration::from_secs(30 * 86_400));
     sync.simulator.add("tasks", json!({"_id": "t", "createdAt": written(day(-100)), "updatedAt": written(day(-90))}));
     sync.sync_one("tasks").await;
     assert_eq!(sync.one(NAMES).await, "");
 
     // More history is asked for later.
-    sync.limits.history = planhat_model::scan::History::Within(Duration::from_secs(365 * 86_400));
+    sync.limits.history = History::Within(Duration::from_secs(365 * 86_400));
     sync.full_sync_one("tasks").await;
 
     assert_eq!(sync.one(NAMES).await, "Task Created: created (first seen)");

@@ -100,8 +100,8 @@ async fn check_warns_of_readable_secrets_and_suspicious_settings() {
     };
     insta::assert_snapshot!(warnings(0o644), @r#"
     warn  settings       notify.stale_after is "1h", shorter than the time between two runs of the daemon (1day by daemon.schedule "0 3 * * *", and 10m of daemon.jitter), so that good data counts as stale before the next run; "1day 1h 10m" works
-    warn  secrets        FOLDER/token can be read by other users of this machine; run `chmod 600 FOLDER/token`
     warn  secrets        FOLDER/config.toml can be read by other users of this machine; run `chmod 600 FOLDER/config.toml`
+    warn  secrets        FOLDER/token can be read by other users of this machine; run `chmod 600 FOLDER/token`
     "#);
     assert_eq!(warnings(0o600).lines().count(), 1);
 }

@@ -96,18 +96,19 @@ async fn actions_prints_the_newest_actions_as_a_table_or_as_json() {
     let filters =
         vec![(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d UTC)?", "[instant]"), (r"\d{4}-\d\d-\d\dT[0-9:.]+(\+00:00|Z)", "[instant]")];
     insta::with_settings!({filters => filters}, {
-        insta::assert_snapshot!(tool.run(&["actions", "--limit", "2", "--object", "companies"]).all(), @"
+        insta::assert_snapshot!(tool.run(&["actions", "--limit", "2", "--object", "companies"]).all(), @r"
         exit 0
-        ┌────┬─────────────────────────┬─────────────────┬─────────┬──────────────┬─────────────────┬──────────┬──────────────────────────────────────────────────────────────────────────────┐
-        │ id ┆ happened                ┆ action          ┆ kind    ┆ record       ┆ company         ┆ end user ┆ what changed                                                                 │
-        ╞════╪═════════════════════════╪═════════════════╪═════════╪══════════════╪═════════════════╪══════════╪══════════════════════════════════════════════════════════════════════════════╡
-        │ 5  ┆ [instant] ┆ Company Updated ┆ updated ┆ companies c1 ┆ Renamed by hand ┆          ┆ name: Company 1 → Renamed by hand, updated_at: – → [instant] │
-        │ 3  ┆ [instant] ┆ Company Updated ┆ created ┆ companies c2 ┆ Company 2       ┆          ┆                                                                              │
-        └────┴─────────────────────────┴─────────────────┴─────────┴──────────────┴─────────────────┴──────────┴──────────────────────────────────────────────────────────────────────────────┘
+        ┌──────────────────┬─────────────────┬──────────────────┬───────────────────────────────────────────────────────────────────────────────┐
+        │ when             ┆ action          ┆ company          ┆ what changed                                                                  │
+        ╞══════════════════╪═════════════════╪══════════════════╪═══════════════════════════════════════════════════════════════════════════════╡
+        │ [instant] ┆ Company Updated ┆ Renamed\nby hand ┆ name: Company 1 → Renamed\nby hand, updated_at: – → [instant] │
+        │ [instant] ┆ Company Created ┆ Company 2        ┆                                                                               │
+        └──────────────────┴─────────────────┴──────────────────┴───────────────────────────────────────────────────────────────────────────────┘
+        times are UTC
         ");
         insta::assert_snapshot!(tool.run(&["actions", "--json", "--kind", "updated"]).all(), @r#"
         exit 0
-        {"id":5,"happened_at":"[instant]","seen_at":"[instant]","action":"Company Updated","kind":"updated","object":"companies","record_id":"c1","company_id":"c1","company":"Renamed\nby hand","end_user_id":null,"end_user":null,"run_id":3,"changes":{"planhat__name": {"new": "Renamed\nby hand", "old": "Company 1"}, "planhat__updated_at": {"new": "[instant]", "old": null}},"changed":"name: Company 1 → Renamed\nby hand, updated_at: – → [instant]"}
+        {"id":5,"happened_at":"[instant]","seen_at":"[instant]","action":"Company Updated","kind":"updated","first_seen":false,"object":"companies","record_id":"c1","company_id":"c1","company":"Renamed\nby hand","end_user_id":null,"end_user":null,"run_id":3,"changes":{"planhat__name": {"new": "Renamed\nby hand", "old": "Company 1"}, "planhat__updated_at": {"new": "[instant]", "old": null}},"changed":"name: Company 1 → Renamed\nby hand, updated_at: – → [instant]"}
         "#);
     });
     let ids = |ran: crate::cli::CommandOutput| -> Vec<i64> {
@@ -119,11 +120,24 @@ async fn actions_prints_the_newest_actions_as_a_table_or_as_json() {
     assert_eq!(ids(tool.run(&["actions", "--json", "--company", "company 2"])), [3]);
     assert_eq!(ids(tool.run(&["actions", "--json", "--company", "renamed"])), [5, 2]);
     assert_eq!(ids(tool.run(&["actions", "--json", "--since", "yesterday", "--company", "Company 2"])), [3]);
-    insta::assert_snapshot!(tool.run(&["actions", "--company", "company"]).all(), @"");
-    insta::assert_snapshot!(tool.run(&["actions", "--company", "Compony 2"]).all(), @"");
+    insta::assert_snapshot!(tool.run(&["actions", "--company", "company"]).all(), @r#"
+    exit 2
+    error: "company" may mean several companies: Company 0 (c0), Company 2 (c2)
+    hint: give the id of the one that you mean
+    "#);
+    insta::assert_snapshot!(tool.run(&["actions", "--company", "Compony 2"]).all(), @r#"
+    exit 0
+    no actions match: none of the companies has the id, name or externalId "Compony 2", whole or in part; did you mean "Company 2"?
+    "#);
     insta::with_settings!({filters => vec![(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[instant]")]}, {
-        insta::assert_snapshot!(tool.run(&["actions", "--company", "Company 2", "--kind", "deleted"]).all(), @"");
-        insta::assert_snapshot!(tool.run(&["actions", "--company", "Company 2", "--since", "2999-01-01"]).all(), @"");
+        insta::assert_snapshot!(tool.run(&["actions", "--company", "Company 2", "--kind", "deleted"]).all(), @"
+        exit 0
+        no actions match: there is no such action of Company 2 (c2); the newest action of all was stored [instant]
+        ");
+        insta::assert_snapshot!(tool.run(&["actions", "--company", "Company 2", "--since", "2999-01-01"]).all(), @"
+        exit 0
+        no actions match: nothing since [instant]; the newest action that matches was stored [instant] (Company Created)
+        ");
     });
     for wrong in [
         &["--object", "companys"][..],

@@ -64,7 +64,10 @@ async fn users_are_loaded_whatever_their_age_and_what_is_not_stored_is_said_with
 
     let first = tool.run(&["sync"]);
     assert_eq!(first.code, 0, "{}", first.all());
-    insta::assert_snapshot!(said_of_missing(&first.stdout), @"");
+    insta::assert_snapshot!(said_of_missing(&first.stdout), @"
+    1 record of companies is older than the history (no edit or contact since FOUR YEARS AGO) and not stored; `planhat-sync backfill --all companies` loads them
+    companies that rows refer to are not stored (tickets.companyId in 1 row); `planhat-sync backfill --referenced companies` loads them
+    ");
 
     // A daily run says nothing of it again; `status` does.
     let daily = tool.run(&["sync"]);
@@ -100,7 +103,15 @@ async fn a_daemon_shows_what_is_not_stored_from_its_start() {
     let scraped = daemon.get("/metrics").await.1;
     let lines = scraped.lines().filter(|line| line.contains("left_out") || line.contains("reference_rows"));
     let lines: Vec<_> = lines.filter(|line| !line.starts_with('#')).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    planhat_sync_left_out_records{object="companies"} 1
+    planhat_sync_left_out_records{object="tickets"} 0
+    planhat_sync_left_out_records{object="users"} 0
+    planhat_sync_missing_reference_rows{object="tickets",property="companyId",refers_to="companies"} 1
+    planhat_sync_missing_reference_rows{object="companies",property="owner",refers_to="users"} 0
+    planhat_sync_absent_reference_rows{object="tickets",property="companyId",refers_to="companies"} 0
+    planhat_sync_absent_reference_rows{object="companies",property="owner",refers_to="users"} 0
+    "#);
 }
 
 /// The 13 objects, of which these have these records.
@@ -137,10 +148,11 @@ async fn a_sweep_that_stops_early_still_stores_an_old_company_that_was_in_contac
     let old = (0..200).map(|number| company(&format!("c{number:03}"), -5 * YEAR));
     let recent = (200..240).map(|number| company(&format!("c{number:03}"), -20));
     let silent = json!({"_id": "silent", "createDate": "2015-01-01"});
-    let mut sync = sync_of(&[("companies", old.chain(recent).chain([silent]).collect())]).await;
+    let others = [silent, company("today", 0)];
+    let mut sync = sync_of(&[("companies", old.chain(recent).chain(others).collect())]).await;
     sync.limits.pages.size = 20;
     let first = sync.sync_one("companies").await;
-    assert_eq!((first.run.figures.inserted, first.run.figures.outside_history), (41, 200));
+    assert_eq!((first.run.figures.inserted, first.run.figures.outside_history), (42, 200));
     assert_eq!(
         first.run.left_out,
         Some(LeftOut { records: 200, before: Some(sync.now - Duration::from_secs(4 * 365 * 86_400)) })
@@ -319,7 +331,11 @@ async fn a_record_that_planhat_does_not_have_is_remembered_and_counted_apart() {
 
     let loaded = load_referenced(&sync, &["companies"]).await;
     assert_eq!(loaded.status, RunStatus::Succeeded, "{loaded:?}");
-    insta::assert_snapshot!(loaded.objects[0].warnings.join("\n"), @"");
+    insta::assert_snapshot!(loaded.objects[0].warnings.join("\n"), @"
+    companies: no answer to 1 request by id; the next `backfill --referenced` sends them again
+    companies: Planhat does not have 1 record that rows refer to; they are not requested again for 30 days
+    companies: the token may not read 1 record that rows refer to; they are not requested again for 30 days
+    ");
     assert_eq!(ids(&sync, COMPANIES).await, "new");
     assert_eq!(counted(&sync).await, ["tickets.companyId 1 1 3"]);
     let absent = "select string_agg(record_id || ' ' || answer, ', ' order by record_id) from planhat_sync.absent_records";
@@ -441,13 +457,29 @@ async fn an_object_that_is_not_synced_is_told_from_records_that_are_missing() {
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies");
     let first = tool.run(&["sync"]);
     assert_eq!(first.code, 0, "{}", first.all());
-    insta::assert_snapshot!(said_of_missing(&tool.run(&["status"]).stdout), @"");
+    insta::assert_snapshot!(said_of_missing(&tool.run(&["status"]).stdout), @"
+    1 record of companies is older than the history (no edit or contact since FOUR YEARS AGO) and not stored; `planhat-sync backfill --all companies` loads them
+    not synced, so that what refers to them joins nothing: users (companies.owner)
+    ");
     let json = tool.run(&["status", "--json"]).json();
     assert_eq!(json["missing_references"][0]["refers_to_synced"], false, "{json}");
     // Nothing of it is requested either.
     let ran = tool.run(&["backfill", "--referenced", "users"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
     assert!(ran.stdout.contains("users: nothing is loaded yet; `planhat-sync sync users` comes first"), "{}", ran.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_record_is_not_brought_back_by_what_refers_to_it() {
+    let simulator = Simulator::start(old_and_new(), Options::default()).await.unwrap();
+    let mut tool = tool_for(&simulator).await;
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    let forgotten = tool.run(&["forget", "companies", "old", "--yes"]);
+    assert_eq!(forgotten.code, 0, "{}", forgotten.all());
+    simulator.forget_requests();
+    let loaded = tool.run(&["backfill", "--referenced", "--json"]);
+    assert_eq!((loaded.code, &loaded.json()["objects"][0]["fetched"]), (0, &json!(0)), "{}", loaded.all());
+    assert!(simulator.requests().iter().all(|request| request.path != "/companies/old"));
 }
 
 #[tokio::test]

@@ -47,15 +47,15 @@ async fn rows_whose_hash_another_release_has_made_in_another_way_are_written_onc
     let actions = "select count(*)::text from planhat.actions";
     let (rows, noted) = (sync.one("select count(*)::text from planhat.licenses").await, sync.one(actions).await);
     let version = "select string_agg(distinct (_row_hash >> 56)::text, ' ') from planhat.licenses";
-    assert_eq!(sync.one(version).await, "1");
-    let remade = "update planhat.licenses set _row_hash = _row_hash - (1::bigint << 56) + (99::bigint << 56)";
+    assert_eq!(sync.one(version).await, "2");
+    let remade = "update planhat.licenses set _row_hash = _row_hash - (2::bigint << 56) + (99::bigint << 56)";
     sqlx::raw_sql(remade).execute(sync.store.pool()).await.unwrap();
 
     let first = sync.full_sync_one("licenses").await;
     let second = sync.full_sync_one("licenses").await;
 
     assert_eq!((first.run.figures.updated.to_string(), second.run.figures.updated), (rows, 0));
-    assert_eq!((sync.one(version).await, sync.one(actions).await), ("1".to_owned(), noted));
+    assert_eq!((sync.one(version).await, sync.one(actions).await), ("2".to_owned(), noted));
 }
 
 /// The transaction that wrote each row.
@@ -125,7 +125,8 @@ async fn columns_are_typed_named_and_described() {
     sync.sync_one("companies").await;
 
     let described = "select string_agg(format('%s %s -- %s', attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum)), E'\n' order by attname)
-        from pg_attribute where attrelid = 'planhat.companies'::regclass and attnum > 0";
+        from pg_attribute where attrelid = 'planhat.companies'::regclass and attnum > 0 and (attname ~ '^_|__custom$' or attname in
+            ('planhat__auto_renews', 'planhat__health', 'planhat__id', 'planhat__last_touch', 'planhat__mrr', 'planhat__tags'))";
     insta::assert_snapshot!(sync.one(described).await, @"
     _deleted_at timestamp with time zone -- when the record was found deleted at Planhat; null while it exists there
     _first_seen_at timestamp with time zone -- when the record was first stored
@@ -266,4 +267,26 @@ async fn ids_that_differ_by_half_a_surrogate_pair_stay_different() {
     let summary = sync.sync_one("projects").await;
 
     assert_eq!((summary.run.figures.inserted, summary.run.figures.quarantined), (1, 2));
+}
+
+#[tokio::test]
+async fn recorded_answers_have_no_type_mismatch_in_a_documented_property() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/recorded");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let mut answers: Vec<_> = files.filter(|path| path.extension().is_some_and(|kind| kind == "json")).collect();
+    answers.sort();
+    assert_eq!(answers.len(), 15);
+    for path in answers {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let object = catalog::object(name.split('.').next().unwrap()).unwrap();
+        let records: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let mut sync = TestSync::new(Workspace::empty().with(object.name, records.clone())).await;
+        // They are of years ago.
+        sync.limits.history = planhat_model::scan::History::Within(std::time::Duration::from_secs(20 * 365 * 86_400));
+
+        let summary = sync.run(Mode::Incremental, &[object]).await.objects.remove(0);
+
+        assert_eq!((summary.run.figures.misfits, summary.misfit_columns.len()), (0, 0), "{name}: {:?}", summary.misfit_columns);
+        sync.assert_equals_workspace(&[object]).await;
+    }
 }

@@ -11,11 +11,11 @@ use planhat_sync::pull::Mode;
 use planhat_sync::run;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use sqlx::PgPool;
+use sqlx::{ConnectOptions as _, PgPool};
 
 use crate::actions::{assert_actions_tell_the_versions, keep_versions};
-use crate::cli::Tool;
-use crate::harness::{TestSync, day, written};
+use crate::cli::{DEADLINE, Tool, ended_within, in_time};
+use crate::harness::{StoredTable, TestSync, day, written};
 use crate::workspaces::awkward_names;
 
 const KEY: &str = "a key of these tests alone";
@@ -40,7 +40,7 @@ fn ignore_changes(names: &[&str]) -> FieldMap<()> {
 
 /// Where a text stands in what the tool keeps: in a row of any table or view of its two schemas, or in the name of
 /// anything.
-async fn places_of(pool: &PgPool, text: &str) -> Vec<String> {
+pub(crate) async fn places_of(pool: &PgPool, text: &str) -> Vec<String> {
     let relations = "select format('%I.%I', nspname, relname) from pg_class join pg_namespace on pg_namespace.oid = relnamespace
         where nspname in ('planhat', 'planhat_sync') and relkind in ('r', 'v')";
     let relations: Vec<String> = sqlx::query_scalar(relations).fetch_all(pool).await.unwrap();
@@ -97,9 +97,13 @@ async fn excluded_properties_get_no_column_and_masked_ones_a_text_column() {
     let summary = sync.sync_one("endusers").await;
 
     assert_eq!((summary.run.status, summary.run.figures.misfits), (ObjectStatus::Succeeded, 0));
-    let columns = "select string_agg(planhat_name || ' ' || type, ', ' order by column_name) from planhat_sync.columns where object = 'endusers'";
+    let columns = "select string_agg(planhat_name || ' ' || type, ', ' order by column_name) from planhat_sync.columns
+        where object = 'endusers' and planhat_name in ('_id', 'phone', 'email', 'nps', 'npsDate', 'name', 'Age', 'Born', 'Tier', 'updatedAt')";
     insta::assert_snapshot!(sync.one(columns).await, @"Age text, email text, _id text, name text, nps text, npsDate text, Tier text, updatedAt timestamptz");
-    let rows = "select string_agg((to_jsonb(t) - array['_row_hash', '_synced_at', '_first_seen_at', '_run_id', '_deleted_at', '_misfits', '_overflow'])::text, E'\n' order by planhat__id) from planhat.endusers t";
+    let rows = "select string_agg(to_jsonb(r)::text, E'\n' order by planhat__id) from (select planhat__id, planhat__nps, planhat__name,
+        planhat__email, planhat__nps_date, planhat__updated_at, planhat__age__custom, planhat__tier__custom from planhat.endusers) r";
+    let elsewhere = "select count(*)::text from planhat.endusers where coalesce(_misfits, _overflow) is not null";
+    assert_eq!(sync.one(elsewhere).await, "0");
     insta::assert_snapshot!(sync.one(rows).await, @r#"
     {"planhat__id": "a", "planhat__nps": "a21f5b2ce57f4323153c83a97e73fd37463da0d402d1553eecc5a176e05787f5", "planhat__name": "Kim", "planhat__email": "53ef6801ac703b8abe921af74702a5ea2136ca780461cb2773e51357635e3b04", "planhat__nps_date": "[redacted]", "planhat__updated_at": "2026-11-20T12:00:00+00:00", "planhat__age__custom": "[redacted]", "planhat__tier__custom": "A"}
     {"planhat__id": "b", "planhat__nps": "a21f5b2ce57f4323153c83a97e73fd37463da0d402d1553eecc5a176e05787f5", "planhat__name": "Kim", "planhat__email": "", "planhat__nps_date": "[redacted]", "planhat__updated_at": "2026-11-20T12:00:00+00:00", "planhat__age__custom": "[redacted]", "planhat__tier__custom": "A"}
@@ -141,6 +145,37 @@ async fn with_an_include_list_no_other_property_is_stored() {
     assert_eq!(sync.one("select watermark::date::text from planhat_sync.cursors where object = 'endusers'").await, "2026-11-20");
     let actions = "select concat_ws(' ', kind, record_id, company_id, end_user_id, happened_at = seen_at) from planhat.actions";
     assert_eq!(sync.one(actions).await, "created e e t");
+}
+
+#[tokio::test]
+async fn a_rule_covers_every_field_that_looks_like_its_name() {
+    let names =
+        ["Gro\u{308}sse", "Gr\u{f6}sse ", "Notes", "Notes ", "\u{a0}Notes\u{200b}", "R\u{e9}sum\u{e9}", "Days\u{a0} left"];
+    let contact = |id: &str| {
+        let mut contact = json!({"_id": id, "custom": {"notes": "seen"}});
+        names.iter().for_each(|name| contact["custom"][*name] = json!(MARKER));
+        contact
+    };
+    let field = |name: &str| json!({"_id": name, "parent": "EndUser", "name": name, "type": "text"});
+    let fields = names.iter().map(|name| field(name)).collect();
+    let contacts = vec![contact("a"), contact("b")];
+    let mut sync = TestSync::new(Workspace::empty().with("endusers", contacts).with("customfields", fields)).await;
+    sync.limits.rules.insert(
+        "endusers",
+        rules(&[
+            ("custom.Gr\u{f6}sse", Rule::Exclude),
+            ("custom. Notes ", Rule::Exclude),
+            ("custom.Re\u{301}sume\u{301}", Rule::Redact),
+            ("custom.Days left", Rule::Hash),
+        ]),
+    );
+
+    sync.sync_one("endusers").await;
+
+    assert_nobody_sees(&sync).await;
+    let columns = "select string_agg(column_name, ' ' order by column_name) from planhat_sync.columns where origin = 'custom'";
+    assert_eq!(sync.one(columns).await, "planhat__days_left__custom planhat__notes__custom planhat__resume__custom");
+    assert_eq!(sync.one("select planhat__notes__custom from planhat.endusers limit 1").await, "seen", "case can be seen");
 }
 
 #[tokio::test]
@@ -434,7 +469,10 @@ async fn schema_shows_the_effect_of_privacy_rules_and_check_reports_misspelt_nam
     warn  settings       objects.endusers.exclude names "custom.age", which is neither documented nor stored; did you mean "custom.Age"?
     "#);
     assert_eq!(checked.code, 0);
-    insta::assert_snapshot!(tool.run(&["schema", "endusers"]).stdout, @"
+    let schema = tool.run(&["schema", "endusers"]).stdout;
+    let ruled = |line: &&str| line.contains("hashed") || line.contains("not stored") || line.contains("custom");
+    let shown: Vec<String> = schema.lines().filter(ruled).map(|line| line.replace("  ", "")).collect();
+    insta::assert_snapshot!(shown.join("\n"), @"
     planhat.endusers: 5 rows
     ┌─────────────────────────────┬─────────┬──────────────┬──────────┬────────────┐
     │ column                      ┆ type    ┆ Planhat name ┆ origin   ┆ rule       │
@@ -448,6 +486,26 @@ async fn schema_shows_the_effect_of_privacy_rules_and_check_reports_misspelt_nam
     │ planhat__notes_more__custom ┆ text    ┆ Notes, more  ┆ custom   ┆ not stored │
     └─────────────────────────────┴─────────┴──────────────┴──────────┴────────────┘
     ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_compares_names_in_rules_with_what_the_workspace_declares() {
+    let fields = ["Gro\u{308}sse", "Notes ", "Tier", "tier", "Odd"]
+        .map(|name| json!({"_id": name, "parent": "EndUser", "name": name, "type": "text"}));
+    let simulator = Simulator::start(Workspace::empty().with("customfields", fields.into()), Options::default()).await.unwrap();
+    let said_of = async |names: &str| {
+        let mut tool = Tool::for_workspace(&simulator)
+            .await
+            .set("PLANHAT_SYNC__PLANHAT__OBJECTS", "endusers")
+            .set("PLANHAT_SYNC__OBJECTS__ENDUSERS__EXCLUDE", names);
+        let checked = tool.run(&["check"]);
+        assert_eq!(checked.code, 0, "{}", checked.all());
+        checked.stdout.lines().filter(|line| line.contains("exclude")).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    assert_eq!(said_of("custom.Gr\u{f6}sse,custom.Notes,custom.Tier,custom.tier,phone,custom").await, "");
+    insta::assert_snapshot!(said_of("custom.Tier,custom.Nots,custom.Unheard of,custom.odd,Phone").await, @"");
+    simulator.forbid("customfields");
+    assert_eq!(said_of("custom.Unheard of").await, "", "nothing is known to compare it with");
 }
 
 /// Companies with a value that moves with the calendar, one of the user's own, and one of neither kind.
@@ -673,4 +731,195 @@ async fn what_was_stored_before_there_was_a_rule_is_printed_by_no_command() {
         assert!(printed.contains(expected), "{expected}: {printed}");
     }
     assert!(places_of(&pool, MARKER).await.len() > 10, "in the database it is as it was");
+}
+
+/// Contacts with values of every shape in every place, an action of each kind, a deleted one and one in quarantine.
+async fn stored_before_rules() -> TestSync {
+    let custom: Map<String, Value> = (0..1250).map(|number| (format!("F{number:04}"), marked(number))).collect();
+    let contact = |id: &str, shape: usize| {
+        json!({"_id": id, "companyId": MARKER, "phone": marked(shape), "email": MARKER, "nps": 7 + shape, "npsDate": "2026-11-01T10:00:00.000Z",
+            "otherEmails": [MARKER], "name": "Kim", "custom": custom, "convs14": shape, "primary": true, "beats": 1.50,
+            "updatedAt": written(day(-30))})
+    };
+    let contacts = ["a", "b", "deleted"].map(|id| contact(id, id.len())).into_iter();
+    let contacts = contacts.chain([json!({"phone": MARKER, "x": 1}), json!({"_id": "plain", "name": "Lee", "otherEmails": ""})]);
+    let sync = TestSync::new(Workspace::empty().with("endusers", contacts.collect())).await;
+    sync.sync_one("endusers").await;
+    sync.simulator.edit("endusers", "a", day(-29), |contact| {
+        contact.insert("email".into(), json!(format!("{MARKER} 2")));
+        contact.insert("nps".into(), json!(MARKER));
+        contact.insert("name".into(), json!("Kimberley"));
+    });
+    sync.simulator.add("endusers", contact("refused", 3));
+    // One whose only change is to a value that will be excluded.
+    sync.simulator.edit("endusers", "b", day(-30), |contact| _ = contact.insert("phone".into(), json!(format!("{MARKER} 3"))));
+    let rule = "create function public.refuse() returns trigger language plpgsql as
+            $$ begin if new.planhat__id = 'refused' then raise exception 'no %', to_json(new); end if; return new; end $$;
+        create trigger refuse before insert or update on planhat.endusers for each row execute function public.refuse()";
+    sqlx::raw_sql(rule).execute(sync.store.pool()).await.unwrap();
+    sync.simulator.delete("endusers", "deleted");
+    sync.full_sync_one("endusers").await;
+    assert!(places_of(sync.store.pool(), MARKER).await.len() > 10);
+    sync
+}
+
+const RULES: [(&str, &str); 3] =
+    [("EXCLUDE", "phone,companyId,otherEmails,custom.F0000,custom.F0001"), ("HASH", "email,nps,npsDate"), ("REDACT", "custom")];
+
+/// The tool with these rules, on the database of a test.
+fn tool_under_rules(sync: &TestSync) -> Tool {
+    let url = sync.store.pool().connect_options().to_url_lossy().to_string();
+    let tool = Tool::new()
+        .set("DATABASE_URL", &url)
+        .set("PLANHAT_API_URL", &sync.simulator.url())
+        .set("PLANHAT_API_TOKEN", sync.simulator.token())
+        .set("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", "0")
+        .set("PLANHAT_SYNC__PLANHAT__OBJECTS", "endusers")
+        .set("PLANHAT_SYNC__PRIVACY__HASH_KEY", KEY);
+    RULES.iter().fold(tool, |tool, (list, names)| tool.set(&format!("PLANHAT_SYNC__OBJECTS__ENDUSERS__{list}"), names))
+}
+
+/// Rows without what says when and by which run they were written.
+const ROWS: &str = "select string_agg((to_jsonb(t) - array['_row_hash', '_synced_at', '_first_seen_at', '_run_id', '_deleted_at'])::text, E'\\n' order by planhat__id) from planhat.endusers t";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn privacy_apply_masks_what_was_stored_before_a_rule_and_nothing_else() {
+    let sync = stored_before_rules().await;
+    let mut tool = tool_under_rules(&sync);
+    let (before, rows) = (places_of(sync.store.pool(), "").await, sync.one(ROWS).await);
+    let actions = sync.one("select count(*)::text from planhat.actions").await;
+
+    let dry = tool.run(&["privacy", "apply"]);
+    insta::assert_snapshot!(dry.all(), @"
+    exit 0
+    endusers: 3 rows, 6 actions and 2 texts in quarantine to mask
+    nothing was changed; `planhat-sync privacy apply --yes` masks it for good
+    ");
+    assert_eq!(places_of(sync.store.pool(), "").await, before);
+    let status = tool.run(&["status"]).stdout;
+    assert!(status.contains("from before its privacy rules; `planhat-sync privacy apply endusers` masks it"), "{status}");
+    let checked = tool.run(&["check"]).stdout;
+    assert!(checked.lines().any(|line| line.starts_with("warn  privacy")), "{checked}");
+
+    let applied = tool.run(&["privacy", "apply", "--yes"]);
+    insta::assert_snapshot!(applied.all(), @"
+    exit 0
+    endusers: 3 rows, 6 actions and 2 texts in quarantine masked
+    old versions stay in the files of the database until `vacuum`, and in replicas, backups and exports: see docs/privacy.md
+    ");
+    assert_nobody_sees(&sync).await;
+    let left = "select string_agg(concat_ws(' ', record_id, kind, (select string_agg(key, ' ' order by key) from jsonb_object_keys(changes) as key)), ', ' order by id) from planhat.actions";
+    insta::assert_snapshot!(sync.one(left).await, @"a created, b created, deleted created, plain created, a updated t, b updated t, deleted deleted");
+    assert_ne!((sync.one(ROWS).await, sync.one("select count(*)::text from planhat.actions").await), (rows, actions));
+    assert_eq!(sync.one("select concat_ws(' ', planhat__name, planhat__beats, planhat__primary, planhat__updated_at::date) from planhat.endusers where planhat__id = 'b'").await, "Kim 1.5 t 2026-10-22");
+
+    // The next full scan finds nothing: no update, no action.
+    let (rows, actions) =
+        (sync.one(ROWS).await, sync.one("select string_agg(t::text, ' ' order by id) from planhat.actions t").await);
+    for _ in 0..2 {
+        let full = tool.run(&["sync", "--full", "--json"]).json();
+        let of = &full["objects"][0];
+        assert_eq!((&of["updated"], &of["inserted"], &of["deleted"]), (&json!(0), &json!(0), &json!(0)), "{full}");
+        assert_eq!(sync.one(ROWS).await, rows);
+        assert_eq!(sync.one("select string_agg(t::text, ' ' order by id) from planhat.actions t").await, actions);
+    }
+    assert_nobody_sees(&sync).await;
+    assert!(!tool.run(&["status"]).stdout.contains("privacy rules"));
+    assert!(!tool.run(&["check"]).stdout.contains("warn  privacy"));
+    let again = tool.run(&["privacy", "apply", "--yes"]);
+    assert_eq!(again.stdout, "endusers: nothing masked\neverything that is stored is under the privacy rules\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masked_rows_are_those_that_a_first_sync_under_the_rules_makes() {
+    let sync = stored_before_rules().await;
+    let mut tool = tool_under_rules(&sync);
+    assert_eq!(tool.run(&["privacy", "apply", "endusers", "--yes"]).code, 0);
+    let masked = StoredTable::read(&sync.store, "endusers").await;
+    let columns = "select string_agg(column_name, ' ' order by position) from planhat_sync.columns where object = 'endusers'";
+    assert!(!sync.one(columns).await.is_empty());
+
+    // As if the rules had been there from the start, in the same columns.
+    let clear = "delete from planhat.endusers; delete from planhat.actions; delete from planhat_sync.cursors; delete from planhat_sync.quarantine";
+    sqlx::raw_sql(clear).execute(sync.store.pool()).await.unwrap();
+    assert_eq!(tool.run(&["sync", "--full"]).code, 3);
+    let fresh = StoredTable::read(&sync.store, "endusers").await;
+
+    assert_eq!(masked.rows.keys().collect::<Vec<_>>(), ["a", "b", "plain"]);
+    for (id, row) in &masked.rows {
+        for (column, value) in
+            row.iter().filter(|(column, _)| column.starts_with("planhat__") || *column == "_misfits" || *column == "_overflow")
+        {
+            assert_eq!(value, &fresh.rows[id][column], "{id}.{column}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_privacy_apply_that_is_killed_half_way_goes_on_when_it_is_started_again() {
+    let contact = |number: usize| json!({"_id": format!("{number:04}"), "phone": MARKER, "name": "Kim"});
+    let sync = TestSync::new(Workspace::empty().with("endusers", (0..1200).map(contact).collect())).await;
+    sync.sync_one("endusers").await;
+    let mut tool = tool_under_rules(&sync);
+    // It waits for a row of the second batch.
+    let mut lock = sync.store.pool().begin().await.unwrap();
+    sqlx::raw_sql("select * from planhat.endusers where planhat__id = '0700' for update").execute(&mut *lock).await.unwrap();
+    let mut command = tool.command(&["privacy", "apply", "--yes"]);
+    let mut process = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    in_time("the lock", async { while sync.one(waits).await == "0" {} }).await;
+    process.kill().unwrap();
+    assert_eq!(ended_within(&mut process, DEADLINE).await, None);
+    lock.rollback().await.unwrap();
+    let left = "select count(*)::text from planhat.endusers where planhat__phone is not null";
+    assert_eq!(sync.one(left).await, "700");
+    assert!(tool.run(&["status"]).stdout.contains("endusers: 700 rows from before its privacy rules"));
+
+    assert_eq!(tool.run(&["privacy", "apply", "--yes"]).code, 0);
+
+    assert_nobody_sees(&sync).await;
+    let full = tool.run(&["sync", "--full", "--json"]).json();
+    assert_eq!(full["objects"][0]["updated"], 0, "{full}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_postgresql_will_not_take_masked_is_reported_and_the_others_are_masked() {
+    let contact = |number: usize| json!({"_id": format!("{number}"), "phone": MARKER, "name": "Kim"});
+    let sync = TestSync::new(Workspace::empty().with("endusers", (0..3).map(contact).collect())).await;
+    sync.sync_one("endusers").await;
+    let mut tool = tool_under_rules(&sync);
+    let check = "alter table planhat.endusers add constraint ours check (planhat__id <> '1' or planhat__phone is not null)";
+    sqlx::raw_sql(check).execute(sync.store.pool()).await.unwrap();
+
+    let applied = tool.run(&["privacy", "apply", "--yes"]);
+
+    assert_eq!(applied.code, 3);
+    assert!(
+        applied.stdout.contains("endusers: PostgreSQL refused to mask 1 row") && !applied.all().contains(MARKER),
+        "{}",
+        applied.all()
+    );
+    assert_eq!(sync.one("select string_agg(planhat__id, ' ') from planhat.endusers where planhat__phone is not null").await, "1");
+    assert!(tool.run(&["status"]).stdout.contains("1 row from before its privacy rules"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_rules_were_there_from_the_start_nothing_is_counted_and_a_rule_that_is_taken_back_is_not_forgotten() {
+    let sync = TestSync::new(
+        Workspace::empty().with("endusers", vec![json!({"_id": "a", "phone": MARKER, "updatedAt": written(day(-1))})]),
+    )
+    .await;
+    let mut tool = tool_under_rules(&sync);
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    assert_eq!(sync.one("select object from planhat_sync.applied_rules").await, "endusers");
+    assert!(!tool.run(&["status"]).stdout.contains("privacy rules"));
+
+    let mut without = RULES.iter().fold(tool, |tool, (list, _)| tool.unset(&format!("PLANHAT_SYNC__OBJECTS__ENDUSERS__{list}")));
+    assert_eq!(without.run(&["sync", "--full"]).code, 0);
+    assert_eq!(sync.one("select planhat__phone from planhat.endusers").await, MARKER);
+    let mut tool = tool_under_rules(&sync);
+    assert!(tool.run(&["status"]).stdout.contains("from before its privacy rules"));
+    let refused = without.run(&["privacy", "apply", "endusers"]);
+    assert_eq!((refused.code, refused.stderr.lines().next()), (2, Some("error: endusers has no privacy rules")));
+    assert_eq!(without.run(&["privacy", "apply"]).stdout, "the settings have no privacy rules: there is nothing to apply\n");
 }

@@ -79,6 +79,20 @@ impl PostgresServer {
         }
     }
 
+    /// From now on it takes connections with TLS alone, and shows this certificate.
+    pub(crate) async fn demand_tls(&self, certificate: &str, key: &str) {
+        let data = self.data();
+        let write = |name: &str, text: &str| self.as_owner(Command::new("tee").arg(format!("{data}/{name}")), Some(text));
+        for (name, path) in [("server.crt", certificate), ("server.key", key)] {
+            write(name, &std::fs::read_to_string(path).unwrap());
+            self.as_owner(Command::new("chmod").args(["600", &format!("{data}/{name}")]), None);
+        }
+        write("pg_hba.conf", "hostssl all all all trust\nlocal all all trust\n");
+        self.as_owner(Command::new("tee").arg("-a").arg(format!("{data}/postgresql.auto.conf")), Some("ssl = on\n"));
+        self.must("pg_ctl", &["-D", &data, "-m", "fast", "-w", "stop"]);
+        self.start_again().await;
+    }
+
     /// Ends it, in the way that pg_ctl knows by this name.
     pub(crate) fn stop(&self, mode: &str) {
         self.must("pg_ctl", &["-D", &self.data(), "-m", mode, "-w", "stop"]);

@@ -42,7 +42,9 @@ fn at_request(simulator: &Simulator, request: usize) -> Arc<Notify> {
 }
 
 async fn sync_through(proxy: &TcpProxy, connections: u32) -> TestSync {
-    let store = Store::connect_with(&proxy.url.as_str().into(), "planhat", connections, STATEMENT).await.unwrap();
+    let store = Store::connect_with(secrecy::SecretString::from(proxy.url.as_str()).into(), "planhat", connections, STATEMENT)
+        .await
+        .unwrap();
     TestSync::into(store, numbered(1500), Options::default()).await
 }
 

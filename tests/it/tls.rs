@@ -15,14 +15,12 @@ use crate::cli::{Tool, simulator};
 use crate::harness::fresh_database;
 
 /// `certificates/make.sh` made them.
-fn certificate(name: &str) -> String {
+pub(crate) fn certificate(name: &str) -> String {
     format!("{}/tests/it/certificates/{name}.pem", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A server with this certificate, and PostgreSQL behind it: the address of a database there.
-async fn with_certificate(name: &str) -> url::Url {
-    let mut url: url::Url = fresh_database().await.parse().unwrap();
-    let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+/// What takes connections with this certificate.
+fn acceptor(name: &str) -> TlsAcceptor {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let key = format!("{}/tests/it/certificates/server.key", env!("CARGO_MANIFEST_DIR"));
     let key = provider.key_provider.load_private_key(PrivateKeyDer::from_pem_file(key).unwrap()).unwrap();
@@ -33,7 +31,32 @@ async fn with_certificate(name: &str) -> url::Url {
         .with_no_client_auth()
         // As it is: a server does not look at its own certificate.
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))));
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A server with this certificate on a port of its own, and the HTTP server at this address behind it.
+pub(crate) async fn https_before(name: &str, server: String) -> u16 {
+    let acceptor = acceptor(name);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (server, acceptor) = (server.clone(), acceptor.clone());
+            tokio::spawn(async move {
+                let mut client = acceptor.accept(client).await?;
+                let mut server = TcpStream::connect(&server).await?;
+                copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    port
+}
+
+/// A server with this certificate, and PostgreSQL behind it: the address of a database there.
+pub(crate) async fn with_certificate(name: &str) -> url::Url {
+    let mut url: url::Url = fresh_database().await.parse().unwrap();
+    let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+    let acceptor = acceptor(name);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
     tokio::spawn(async move {
@@ -53,7 +76,7 @@ async fn with_certificate(name: &str) -> url::Url {
 }
 
 /// The same by an address that is this machine's and does not look it.
-fn from_afar(url: &url::Url, options: &str) -> String {
+pub(crate) fn from_afar(url: &url::Url, options: &str) -> String {
     let mut url = url.clone();
     url.set_host(Some("0.0.0.0")).unwrap();
     url.set_query(Some(options));

@@ -344,7 +344,7 @@ async fn a_column_dropped_by_a_user_is_recreated() {
 async fn values_go_to_overflow_when_the_table_allows_no_more_columns() {
     let sync = TestSync::new(seats(&[json!(1)])).await;
     sync.sync_one("projects").await;
-    let many: Vec<String> = (0..1580).map(|number| format!("add column ours_{number} bool")).collect();
+    let many: Vec<String> = (0..1560).map(|number| format!("add column ours_{number} bool")).collect();
     let alter = sqlx::AssertSqlSafe(format!("alter table planhat.projects {}", many.join(", ")));
     sqlx::raw_sql(alter).execute(sync.store.pool()).await.unwrap();
     let custom: Map<String, Value> = (0..50).map(|number| (format!("New {number}"), json!(number))).collect();

@@ -1,9 +1,11 @@
 //! What can go wrong between us and the API, and which kind of trouble that is.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use planhat_model::error::{ErrorKind, Retry};
 use reqwest::StatusCode;
+use rustls::CertificateError;
 
 /// Every variant names the endpoint; none carries the token.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,7 @@ impl ApiError {
             ApiError::Status { status, .. } => ErrorKind::Answered(status.as_u16()),
             ApiError::UnusableId { .. } => ErrorKind::UnusableId,
             ApiError::OtherRecord { .. } => ErrorKind::OtherRecord,
-            ApiError::Unreachable { source, .. } if source.is_connect() => ErrorKind::NotConnected,
+            ApiError::Unreachable { source, .. } if source.is_connect() => no_connection(source),
             ApiError::Unreachable { .. } => ErrorKind::NotAnswered,
             ApiError::TruncatedBody { .. } => ErrorKind::TruncatedBody,
             ApiError::NotAList { .. } => ErrorKind::NotAList,
@@ -72,6 +74,41 @@ impl ApiError {
             ApiError::Status { retry_after, .. } => *retry_after,
             _ => None,
         }
+    }
+}
+
+/// Why there was no connection to Planhat: what is on the way, or whom we do not trust.
+fn no_connection(error: &reqwest::Error) -> ErrorKind {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(kind) = of_certificate(cause).or_else(|| of_proxy(cause)) {
+            return kind;
+        }
+        next = cause.source();
+    }
+    ErrorKind::NotConnected
+}
+
+/// rustls tells why a certificate is refused, inside of one or more errors of the connection.
+fn of_certificate(cause: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    if let Some(inner) = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
+        return of_certificate(inner);
+    }
+    let Some(rustls::Error::InvalidCertificate(problem)) = cause.downcast_ref() else { return None };
+    Some(match problem {
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => ErrorKind::ServerCertificateNotYetValid,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => ErrorKind::ServerCertificateExpired,
+        _ => ErrorKind::ServerCertificateUntrusted,
+    })
+}
+
+/// A proxy that refuses to connect answers for itself: with 407, or with 403 and the like, which must not be taken for an
+/// answer of Planhat. The library has no public type for this error.
+fn of_proxy(cause: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    match cause.to_string().as_str() {
+        "tunnel error: proxy authorization required" => Some(ErrorKind::ProxyLoginRefused),
+        "tunnel error: unsuccessful" => Some(ErrorKind::ProxyRefused),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@
 //! flatten     a record as a row: columns, names, types, values
 //! keyed_hash  hashes of secrets and personal data under a key
 //! printable   text of strangers, made fit for a terminal and a log
+//! secret_file what a file with a secret says
 //! error       from an error to what follows from it
 //! ```
 
@@ -19,3 +20,4 @@ pub mod printable;
 pub mod record;
 pub mod rules;
 pub mod scan;
+pub mod secret_file;

@@ -1,13 +1,9 @@
-//! Connections to PostgreSQL, and how long anything may wait for one.
+//! Transactions on connections to PostgreSQL, and how long anything may wait for the server.
 //!
 //! A server or a network can stop responding without closing the connection: a failover, a firewall that dropped it, a
 //! frozen machine. Then only the client can end the wait. So every transaction has a stall limit: if the server sends
 //! *nothing* for the statement timeout plus a few seconds, the connection is closed instead of being returned to the pool.
 //! After a stop was requested, the limit is a few seconds.
-//!
-//! A run and its housekeeping (leases, health checks) have connections of their own, so that neither waits for the other.
-//! If the settings allow one connection only, they share it: the pool is fair, so housekeeping gets the connection between two
-//! transactions of the run.
 
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,19 +12,16 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::connect::Connector;
+use crate::connection_pool::{BorrowedConnection, ConnectionPool};
 use crate::sql::Sql;
 use crate::store_error::{StoreError, could_not};
 
-/// The longest wait for a connection. With a single connection, pages of several objects wait for each other.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same for housekeeping, which is retried soon anyway.
-const SHORT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How much longer than the statement timeout the server's answer may take, at most.
 const NETWORK_GRACE: Duration = Duration::from_secs(10);
 /// The longest wait for a lock of another session: a longer wait would block the readers that queue behind it.
@@ -37,14 +30,10 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// further transaction.
 const STALL_LIMIT_WHILE_STOPPING: Duration = Duration::from_secs(3);
 const STALL_LIMIT_ONCE_STALLED: Duration = Duration::from_millis(500);
-/// The time limit for a ping of a connection that is returned to the pool or was idle; a connection that fails it is closed.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that was idle for less than this is not pinged.
-const NO_PING_BELOW: Duration = Duration::from_secs(1);
-/// The time limit for the test connection that shows why the pool cannot connect.
-const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(3);
 /// The time limit for closing all connections cleanly.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// For what is not a transaction: tests that look at rows.
+const FEW_CONNECTIONS: u32 = 4;
 
 /// What a transaction may do, and whether its commit waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +53,10 @@ pub(crate) enum ConnectionUse {
 
 #[derive(Debug)]
 pub(crate) struct Connections {
-    work: PgPool,
-    housekeeping: PgPool,
-    is_single: bool,
+    connector: Arc<Connector>,
+    pool: ConnectionPool,
+    /// For tests. It has no connection before it is asked for one.
+    aside: PgPool,
     /// How long a statement may take.
     statement_timeout: Duration,
     stalls: StallDetector,
@@ -74,27 +64,32 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// At most `count` connections; opened when they are wanted.
-    pub(crate) fn new(options: PgConnectOptions, count: u32, statement_timeout: Duration) -> Connections {
-        let options = options.application_name("planhat-sync");
+    pub(crate) fn new(connector: Connector, count: u32, statement_timeout: Duration) -> Connections {
         // Where statements have to be short, so have waits for each other.
-        let at_most = |limit: Duration| limit.min(statement_timeout.saturating_mul(4));
-        let (work, housekeeping) = match count {
-            0 | 1 => {
-                let shared = pool(options, 1, at_most(ACQUIRE_TIMEOUT));
-                (shared.clone(), shared)
-            }
-            _ => (pool(options.clone(), count - 1, at_most(ACQUIRE_TIMEOUT)), pool(options, 1, at_most(SHORT_ACQUIRE_TIMEOUT))),
-        };
-        Connections { work, housekeeping, is_single: count <= 1, statement_timeout, stalls: StallDetector::default() }
+        let longest_wait = statement_timeout.saturating_mul(4);
+        let aside = PgPoolOptions::new().max_connections(FEW_CONNECTIONS).connect_lazy_with(connector.options());
+        let connector = Arc::new(connector);
+        let pool = ConnectionPool::new(Arc::clone(&connector), count, longest_wait);
+        Connections { connector, pool, aside, statement_timeout, stalls: StallDetector::default() }
     }
 
-    pub(crate) fn pool(&self) -> &PgPool {
-        &self.work
+    pub(crate) fn aside(&self) -> &PgPool {
+        &self.aside
+    }
+
+    pub(crate) fn connector(&self) -> &Arc<Connector> {
+        &self.connector
     }
 
     /// Whether a run and its housekeeping have to share the one connection there is.
     pub(crate) fn is_single(&self) -> bool {
-        self.is_single
+        self.pool.is_single()
+    }
+
+    /// Connects once, so that what is wrong shows at once and by its name. The connection is used by what comes next.
+    pub(crate) async fn probe(&self) -> Result<(), StoreError> {
+        self.pool.borrow(ConnectionUse::Work).await?.is_fit_for_reuse();
+        Ok(())
     }
 
     /// From when `stop` is cancelled, the database may be silent for seconds only.
@@ -114,41 +109,37 @@ impl Connections {
         begin: TransactionKind,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let pool = match which {
-            ConnectionUse::Work => &self.work,
-            ConnectionUse::Housekeeping => &self.housekeeping,
-        };
-        let mut borrowed = self.borrow(pool).await?;
+        let mut borrowed = self.borrow(which).await?;
         let sql = self.begin(begin).safe();
+        let connection = borrowed.get()?;
         let done = self.stalls.with_stall_limit(self.statement_timeout + NETWORK_GRACE.min(self.statement_timeout), async {
-            let mut tx = borrowed.connection.begin_with(sql).await.map_err(could_not("begin a transaction"))?;
+            let mut tx = connection.begin_with(sql).await.map_err(could_not("begin a transaction"))?;
             let done = work(&mut tx).await?;
             tx.commit().await.map_err(could_not("commit"))?;
             Ok(done)
         });
-        let done = done.await;
-        borrowed.discard = done.is_err();
-        done?
+        let done = done.await??;
+        borrowed.is_fit_for_reuse();
+        Ok(done)
     }
 
     /// Closes all connections, in good order where the server still answers.
     pub(crate) async fn close(&self) {
-        let all = async { tokio::join!(self.work.close(), self.housekeeping.close()) };
+        let all = async { tokio::join!(self.pool.close(), self.aside.close()) };
         let within = if self.stalls.has_stalled_before() { STALL_LIMIT_ONCE_STALLED } else { CLOSE_TIMEOUT };
         if timeout(within, all).await.is_err() {
             tracing::debug!("the database did not answer to the end of all connections");
         }
     }
 
-    async fn borrow(&self, pool: &PgPool) -> Result<BorrowedConnection, StoreError> {
+    async fn borrow(&self, which: ConnectionUse) -> Result<BorrowedConnection, StoreError> {
+        if self.aside.is_closed() {
+            return Err(could_not("reach the database")(sqlx::Error::PoolClosed));
+        }
         // The pool ends its wait itself; a stop ends it sooner.
         tokio::select! {
             biased;
-            acquired = pool.acquire() => match acquired {
-                Ok(connection) => Ok(BorrowedConnection { connection, discard: false }),
-                Err(sqlx::Error::PoolTimedOut) => Err(could_not("reach the database")(connect_error(pool).await)),
-                Err(error) => Err(could_not("reach the database")(error)),
-            },
+            acquired = self.pool.borrow(which) => acquired,
             silent = self.stalls.after_stop_grace() => Err(silent),
         }
     }
@@ -175,48 +166,6 @@ const RELIED_ON: &str = "select pg_catalog.set_config('search_path', pg_catalog.
          pg_catalog.substring(pg_catalog.current_setting('search_path'), '.+')), true); \
      set local standard_conforming_strings = on; set local row_security = on; set local timezone = 'UTC'; \
      set local datestyle = 'ISO, MDY'";
-
-/// Finds out why the pool cannot connect; the pool itself only reports a timeout.
-async fn connect_error(pool: &PgPool) -> sqlx::Error {
-    match timeout(DIAGNOSIS_TIMEOUT, PgConnection::connect_with(&pool.connect_options())).await {
-        Ok(Err(error)) => error,
-        Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
-    }
-}
-
-pub(crate) fn pool(options: PgConnectOptions, connections: u32, acquire_timeout: Duration) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(acquire_timeout)
-        // Instead of the test of sqlx, which waits without end.
-        .test_before_acquire(false)
-        .before_acquire(|connection, at_rest| {
-            Box::pin(async move {
-                if at_rest.idle_for < NO_PING_BELOW {
-                    return Ok(true);
-                }
-                Ok(matches!(timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
-            })
-        })
-        .connect_lazy_with(options)
-}
-
-/// A connection borrowed from the pool. It is returned with a time limit; the pool alone would ping it without one.
-struct BorrowedConnection {
-    connection: PoolConnection<Postgres>,
-    /// The connection is closed instead of being returned; the pool opens another one.
-    discard: bool,
-}
-
-impl Drop for BorrowedConnection {
-    fn drop(&mut self) {
-        if self.discard {
-            self.connection.close_on_drop();
-        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(timeout(PING_TIMEOUT, self.connection.return_to_pool()));
-        }
-    }
-}
 
 /// Tells a slow database from one that no longer responds.
 #[derive(Debug, Default)]

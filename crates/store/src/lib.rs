@@ -5,6 +5,7 @@
 //! timeline  one action for each change of a row, and how they are read
 //! state     the tool's own tables, schema planhat_sync: checkpoints, runs, leases, bindings, quarantine, outbox
 //! store     the way to the database, and its transactions;  migrate: the tool's own tables, made and kept up to date
+//! connect   from a database URL to a connection;            connection_pool: the connections that are open
 //! sql       statements: how all of them are made;           connection: how long anything may wait for the database
 //! ```
 //!
@@ -26,7 +27,9 @@
 //! `connect` takes the usual time-out of a statement, `connect_with` one from the settings, `embedded` starts a server in
 //! this process.
 
+mod connect;
 mod connection;
+mod connection_pool;
 mod data;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -41,11 +44,13 @@ mod timeline;
 
 pub use sqlx::PgConnection;
 
+pub use connect::{ConnectionSource, ConnectionUrlError, UrlSource, Variables};
 pub use data::column_types::{RetypePreview, RetypeQuery, Retyped, preview_retype, retype};
 pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,
 };
 pub use data::diff::{Difference, PageDiff, compare, differences};
+pub use data::erased_terms::{Terms, ids_by_address, terms_of};
 pub use data::grants::{MissingGrant, grant_missing, grants_sql, missing_grants};
 pub use data::join_columns::{JoinColumn, join_columns_there, make_join_columns};
 pub use data::keys::{keys_sql, keys_table_exists, refresh_keys};
@@ -53,6 +58,7 @@ pub use data::missing_records::{
     MissingRecords, ReferenceColumn, ReferenceColumns, ReferringColumns, count_missing, missing_ids, reference_columns,
 };
 pub use data::named_records::{NameQuery, NamedRecord, named_records, some_named_records};
+pub use data::rewrite::{MaskedCounts, MaskedTable, Masking, Pass, mask_rows};
 pub use data::tables::{
     SampleQuery, add_columns, create_table, if_allowed, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
     table_exists, table_sql,
@@ -63,12 +69,17 @@ pub use embedded::EmbeddedLocation;
 pub use migrate::is_set_up;
 pub use requirements::{ConnectionSecurity, DatabaseRequirements, Privileges, Writable, check_requirements, synced_tables};
 pub use row_security::refuse_hidden_rows;
+pub use state::applied_rules::{applied_rules, note_rules_applied, note_rules_in_use};
 pub use state::bindings::{
     Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
 };
 pub use state::checkpoint::{
     Cursor, Durability, PageStep, PageWork, ScanCheckpoint, ScanProgress, UnfinishedScan, cursor, end_covered_history, end_scans,
     move_cursor, reset_object, reset_workspace, unfinished_scans,
+};
+pub use state::forgotten::{
+    ForgottenGroup, Traces, ensure_forget_key, erase_record, forget_key, forgotten_at, forgotten_groups, forgotten_records,
+    remember_as_forgotten, stop_forgetting, traces_of,
 };
 pub use state::leases::{
     DaemonLease, DaemonLeaseHolder, LeaseHolder, ProcessIdentity, ProcessState, RENEW_EVERY, RenewedLease, STALE_AFTER, Takeover,
@@ -88,7 +99,8 @@ pub use state::outbox::{
 };
 pub use state::quarantined::{
     NewQuarantineEntry, QuarantineEntry, QuarantineGroup, delete_quarantine_entries, ids_in_quarantine, latest_in_quarantine,
-    quarantine_entry, quarantine_groups, quarantine_records, release_stored, release_unlisted, texts_in_quarantine,
+    mask_quarantine, quarantine_entry, quarantine_groups, quarantine_records, release_stored, release_unlisted,
+    texts_in_quarantine,
 };
 pub use state::run_history::{
     Explanation, Figures, ObjectRun, ObjectStatus, PastObjectRun, PastRun, RunStatus, delete_old_runs, finish_run,
@@ -100,6 +112,7 @@ pub use timeline::action_builder::{ActionPolicy, TimelineOptions};
 pub use timeline::action_table::{actions_sql, create_actions_table, delete_old_actions};
 pub use timeline::consumers::{consumer_position, save_consumer_position};
 pub use timeline::listener::ActionListener;
+pub use timeline::masked_actions::mask_actions;
 pub use timeline::read_actions::{
     ActionFilter, ActionQuery, ActionsSpan, PastAction, actions_span, last_action_before, latest_action, newest_actions,
     next_actions,

@@ -129,7 +129,7 @@ pub enum ConnectionSecurity {
 impl Store {
     /// Only for the connection from here: what a pooler does beyond it is unknown.
     pub async fn connection_security(&self) -> ConnectionSecurity {
-        let options = self.pool().connect_options();
+        let options = self.connections.connector().options();
         let host = options.get_host().trim_matches(['[', ']']);
         let is_local = options.get_socket().is_some()
             || host.starts_with('/')
@@ -145,14 +145,11 @@ impl Store {
         }
     }
 
-    /// Host and name of the database on a server.
+    /// Host, or socket, and name of the database on a server; never a password.
     pub fn database_location(&self) -> String {
-        let options = self.pool().connect_options();
-        let name = options.get_database().unwrap_or(options.get_username());
-        match options.get_socket() {
-            Some(socket) => format!("database {name} at {}", socket.display()),
-            None => format!("database {name} at {}:{}", options.get_host(), options.get_port()),
-        }
+        let connector = self.connections.connector();
+        let options = connector.options();
+        format!("database {} at {}", options.get_database().unwrap_or(options.get_username()), connector.place())
     }
 }
 

@@ -1,21 +1,18 @@
 //! The database a workspace is stored in: how to reach it, and the kinds of transactions there are.
 
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use planhat_model::error::{Chain, Retry};
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection, PgPool};
-use tokio::time::timeout;
+use secrecy::SecretString;
+use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
+use crate::connect::{ConnectionSource, Connector};
 use crate::connection::{ConnectionUse, Connections, TransactionKind};
 #[cfg(feature = "embedded")]
 use crate::embedded::{self, EmbeddedLocation};
 use crate::store_error::StoreError;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The default of database.reconnect_timeout: as long as a restart takes.
 const DEFAULT_RECONNECT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The default of database.statement_timeout.
@@ -38,26 +35,20 @@ pub struct Store {
 impl Store {
     /// Connects to a PostgreSQL server, 15 or newer.
     pub async fn connect(url: &SecretString, schema: &str, connections: u32) -> Result<Store, StoreError> {
-        Store::connect_with(url, schema, connections, STATEMENT_TIMEOUT).await
+        Store::connect_with(url.clone().into(), schema, connections, STATEMENT_TIMEOUT).await
     }
 
-    /// The same, with a time that a statement may take.
+    /// The same by all that the settings say of the database, with a time that a statement may take.
     pub async fn connect_with(
-        url: &SecretString,
+        source: ConnectionSource,
         schema: &str,
         connections: u32,
         statement_timeout: Duration,
     ) -> Result<Store, StoreError> {
-        let url = url.expose_secret();
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(StoreError::NoPostgresUrl);
-        }
-        let options = PgConnectOptions::from_str(url).map_err(|source| StoreError::BadUrl { source })?;
-        // A start-up parameter that connection poolers refuse; no floats are read here.
-        let options = options.extra_float_digits(None);
-        probe(&options).await?;
+        let connections = Connections::new(Connector::new(source)?, connections, statement_timeout);
+        connections.probe().await?;
         Ok(Store {
-            connections: Connections::new(options, connections, statement_timeout),
+            connections,
             schema: schema.to_owned(),
             readers: Vec::new(),
             reconnect_timeout: DEFAULT_RECONNECT_TIMEOUT,
@@ -70,7 +61,7 @@ impl Store {
     #[cfg(feature = "embedded")]
     pub async fn embedded(place: EmbeddedLocation, schema: &str) -> Result<Store, StoreError> {
         let server = embedded::EmbeddedServer::start(place).await?;
-        let connections = Connections::new(server.options(), 1, STATEMENT_TIMEOUT);
+        let connections = Connections::new(Connector::to_embedded(server.options()), 1, STATEMENT_TIMEOUT);
         let schema = schema.to_owned();
         Ok(Store { connections, schema, readers: Vec::new(), reconnect_timeout: Duration::ZERO, embedded: Some(server) })
     }
@@ -85,7 +76,7 @@ impl Store {
 
     /// For tests, which look at the stored rows.
     pub fn pool(&self) -> &PgPool {
-        self.connections.pool()
+        self.connections.aside()
     }
 
     /// After `stop` is cancelled, nothing is retried, and an unresponsive database is waited for only a few seconds.
@@ -194,15 +185,5 @@ pub fn needs_new_embedded_database(folder: &std::path::Path) -> bool {
     {
         _ = folder;
         false
-    }
-}
-
-/// Connects once, so that what is wrong shows at once and by its name; a pool would go on trying.
-async fn probe(options: &PgConnectOptions) -> Result<(), StoreError> {
-    let (host, port) = (options.get_host().to_owned(), options.get_port());
-    let attempt = async { PgConnection::connect_with(options).await?.close().await };
-    match timeout(CONNECT_TIMEOUT, attempt).await {
-        Ok(connected) => connected.map_err(|source| StoreError::Connect { host, port, source }),
-        Err(_) => Err(StoreError::NoAnswer { host, port, seconds: CONNECT_TIMEOUT.as_secs() }),
     }
 }

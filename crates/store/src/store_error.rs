@@ -1,22 +1,34 @@
 //! What can go wrong between us and the database, and which kind of trouble that is.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use planhat_model::error::ErrorKind;
+use planhat_model::secret_file::SecretFileError;
 use rustls::CertificateError;
 use sqlx::migrate::MigrateError;
 
+use crate::connect::ConnectionUrlError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the database URL does not begin with postgres://")]
-    NoPostgresUrl,
-    #[error("could not read the database URL")]
-    BadUrl { source: sqlx::Error },
-    #[error("could not connect to PostgreSQL at {host}:{port}")]
-    Connect { host: String, port: u16, source: sqlx::Error },
-    #[error("PostgreSQL at {host}:{port} did not answer within {seconds} s")]
-    NoAnswer { host: String, port: u16, seconds: u64 },
+    #[error("the database URL cannot be used")]
+    BadUrl { source: ConnectionUrlError },
+    #[error("could not read {what} from {}", path.display())]
+    SecretFile { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("{what} cannot be taken from {}", path.display())]
+    BadSecretFile { what: &'static str, path: PathBuf, source: SecretFileError },
+    #[error("could not read {}, which {setting} names", path.display())]
+    CertificateFile { setting: &'static str, path: PathBuf, source: io::Error },
+    #[error("{}, which {setting} names, has no certificate in PEM, or one that is broken", path.display())]
+    NoCertificate { setting: &'static str, path: PathBuf },
+    #[error("could not connect to PostgreSQL at {place}")]
+    Connect { place: String, source: sqlx::Error },
+    #[error("PostgreSQL at {place} did not answer within {seconds} s")]
+    NoAnswer { place: String, seconds: u64 },
+    #[error("PostgreSQL at {place} is not the primary that target_session_attrs asks for")]
+    NotPrimary { place: String },
     #[error("the database did not respond for {:.1} s: its connection was closed", waited.as_secs_f64())]
     Unresponsive { waited: Duration },
     #[error("could not {doing}")]
@@ -87,9 +99,14 @@ impl StoreError {
     /// Which kind of trouble it is: what follows from it stands in the table of consequences.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            StoreError::NoPostgresUrl | StoreError::BadUrl { .. } => ErrorKind::BadDatabaseUrl,
+            StoreError::BadUrl { source: ConnectionUrlError::NoScheme | ConnectionUrlError::Empty } => ErrorKind::BadDatabaseUrl,
+            StoreError::BadUrl { .. } => ErrorKind::UnusableDatabaseUrl,
+            StoreError::SecretFile { .. } | StoreError::BadSecretFile { .. } => ErrorKind::UnusableSecretFile,
+            StoreError::CertificateFile { .. } | StoreError::NoCertificate { .. } => ErrorKind::CertificateFileUnusable,
             StoreError::NoAnswer { .. } => ErrorKind::ConnectTimeout,
+            StoreError::NotPrimary { .. } => ErrorKind::ReadOnly,
             StoreError::Unresponsive { .. } => ErrorKind::DatabaseUnresponsive,
+            StoreError::Connect { source: sqlx::Error::Configuration(_), .. } => ErrorKind::UnusablePassword,
             StoreError::Connect { source, .. } => match kind_of(source) {
                 ErrorKind::PrivilegeMissing => ErrorKind::ConnectDenied,
                 kind => kind,
@@ -139,8 +156,35 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether TLS could not be agreed upon, or the server has none.
+    pub(crate) fn is_of_tls(&self) -> bool {
+        match self {
+            StoreError::Connect { source: sqlx::Error::Tls(_), .. } => true,
+            StoreError::Connect { source: sqlx::Error::Io(error), .. } => tls_error(error).is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether a server, or a pooler before it, works and has no room for a further connection.
+    pub(crate) fn is_no_room(&self) -> bool {
+        let (StoreError::Connect { source, .. } | StoreError::Statement { source, .. }) = self else { return false };
+        matches!(kind_of(source), ErrorKind::NoFreeConnection)
+    }
+}
+
+/// Poolers have no code of their own for it: PgBouncer's is that of a broken protocol, Supavisor's that of an internal error.
+fn is_no_room_of_a_pooler(code: &str, message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["08P01", "XX000", "58000"].contains(&code)
+        && ["max client", "too many", "no more connections", "query_wait_timeout"].iter().any(|words| message.contains(words))
+}
+
 fn kind_of(error: &sqlx::Error) -> ErrorKind {
     match error {
+        sqlx::Error::Database(error) if error.code().is_some_and(|code| is_no_room_of_a_pooler(&code, error.message())) => {
+            ErrorKind::NoFreeConnection
+        }
         sqlx::Error::Database(error) => error.code().map_or(ErrorKind::DatabaseError(None), |code| kind_of_code(&code)),
         // Where there is TLS, what it refuses comes as an error of the connection.
         sqlx::Error::Io(error) => match tls_error(error) {
@@ -170,7 +214,8 @@ fn kind_of_code(code: &str) -> ErrorKind {
         "40P01" | "40001" => ErrorKind::TransactionConflict(code.to_owned()),
         "0A000" | "2BP01" => ErrorKind::DependentObjects(code.to_owned()),
         // The server ended the connection, or takes none just now.
-        "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "25P03" => ErrorKind::ConnectionLost,
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => ErrorKind::ConnectionLost,
+        "53300" => ErrorKind::NoFreeConnection,
         "25P04" => ErrorKind::TransactionTimeout,
         _ if code.starts_with("08") => ErrorKind::ConnectionLost,
         // A value, a constraint or trigger of the user's, a limit.
@@ -214,8 +259,14 @@ mod tests {
     #[test]
     fn each_error_is_of_a_kind() {
         let schema = || "planhat".to_owned();
-        check(&StoreError::NoPostgresUrl, &ErrorKind::BadDatabaseUrl);
-        check(&StoreError::NoAnswer { host: "db".to_owned(), port: 5432, seconds: 30 }, &ErrorKind::ConnectTimeout);
+        check(&StoreError::BadUrl { source: ConnectionUrlError::NoScheme }, &ErrorKind::BadDatabaseUrl);
+        check(&StoreError::BadUrl { source: ConnectionUrlError::Quoted }, &ErrorKind::UnusableDatabaseUrl);
+        let file = || PathBuf::from("/run/secrets/url");
+        let empty = StoreError::BadSecretFile { what: "the password", path: file(), source: SecretFileError::Empty };
+        check(&empty, &ErrorKind::UnusableSecretFile);
+        check(&StoreError::NoCertificate { setting: "sslrootcert", path: file() }, &ErrorKind::CertificateFileUnusable);
+        check(&StoreError::NotPrimary { place: "db:5432".to_owned() }, &ErrorKind::ReadOnly);
+        check(&StoreError::NoAnswer { place: "db:5432".to_owned(), seconds: 30 }, &ErrorKind::ConnectTimeout);
         check(&StoreError::Unresponsive { waited: Duration::ZERO }, &ErrorKind::DatabaseUnresponsive);
         check(&StoreError::Migrate { source: MigrateError::VersionMissing(7) }, &ErrorKind::NewerVersion);
         check(&StoreError::Migrate { source: MigrateError::Dirty(7) }, &ErrorKind::MigrationFailed);
@@ -275,9 +326,10 @@ mod tests {
         for code in ["0A000", "2BP01"] {
             check_code(code, &ErrorKind::DependentObjects(code.to_owned()));
         }
-        for code in ["08000", "08006", "57P01", "57P02", "57P03", "57P05", "53300", "25P03"] {
+        for code in ["08000", "08006", "57P01", "57P02", "57P03", "57P05", "25P03"] {
             check_code(code, &ErrorKind::ConnectionLost);
         }
+        check_code("53300", &ErrorKind::NoFreeConnection);
         for code in ["22003", "23505", "54011", "P0001"] {
             check_code(code, &ErrorKind::DataRefused(code.to_owned()));
         }

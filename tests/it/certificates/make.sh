@@ -13,9 +13,8 @@ names='subjectAltName=DNS:localhost,IP:127.0.0.1,IP:0.0.0.0'
 issue -days $century -extfile <(echo "$names") -out good.pem
 issue -days $century -extfile <(echo "subjectAltName=DNS:elsewhere.example") -out other-name.pem
 issue -days $century -extfile <(echo "basicConstraints=CA:false") -out common-name-only.pem
-# Only this command makes one that has expired already.
-: > index; echo 01 > serial
-openssl ca -batch -config <(cat <<CONF
+# Only this command makes one that has expired already, or that is not valid yet.
+cat > config <<CONF
 [ca]
 default_ca = authority
 [authority]
@@ -24,11 +23,17 @@ serial = serial
 new_certs_dir = .
 default_md = sha256
 policy = any
+unique_subject = no
 [any]
 commonName = supplied
 CONF
-) -cert ca.pem -keyfile ca.key -in request -notext -startdate 20200101000000Z -enddate 20210101000000Z \
-    -extfile <(echo "$names") -out expired.pem 2>/dev/null
+: > index; echo 01 > serial
+between() {
+    openssl ca -batch -config config -cert ca.pem -keyfile ca.key -in request -notext -startdate "$1" -enddate "$2" \
+        -extfile <(echo "$names") -out "$3" 2>/dev/null
+}
+between 20200101000000Z 20210101000000Z expired.pem
+between 21000101000000Z 21100101000000Z not-yet-valid.pem
 # Without extensions it is of version 1.
 openssl x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -days $century -out version-1.pem 2>/dev/null
-rm -f ca.key request ca.srl index* serial* 01.pem
+rm -f ca.key request config ca.srl index* serial* 01.pem 02.pem

@@ -133,6 +133,19 @@ impl ErrorKind {
             Answered(_) => never(Listing, FAILED),
             NotConnected | NotAnswered => briefly(Run, FAILED).hint(
                 "check planhat.base_url, and that this machine can reach it"),
+            ProxyRefused => briefly(Run, FAILED).hint(
+                "the proxy that HTTPS_PROXY or ALL_PROXY names does not let this machine connect to the host of \
+                 planhat.base_url: have it allowed there, or put the host into NO_PROXY if it can be reached without the proxy"),
+            ProxyLoginRefused => never(Run, FAILED).hint(
+                "the proxy wants a user and a password: write HTTPS_PROXY as http://user:password@host:port, with @, / and : in \
+                 them as %40, %2F and %3A"),
+            ServerCertificateNotYetValid => briefly(Run, FAILED).hint(
+                "check this machine's clock: by it, the certificate of the host of planhat.base_url is not valid yet"),
+            ServerCertificateExpired => briefly(Run, FAILED).hint(
+                "check this machine's clock: by it, the certificate of the host of planhat.base_url has expired"),
+            ServerCertificateUntrusted => briefly(Run, FAILED).hint(
+                "the certificate of the host of planhat.base_url is not accepted: if a proxy opens the traffic, add its authority \
+                 to the system's certificate store, or name a file with it in SSL_CERT_FILE"),
             TruncatedBody => briefly(Listing, FAILED),
             NotAList => briefly(Listing, FAILED).hint(
                 "check that planhat.base_url is the API host (https://api.planhat.com or a regional one)"),
@@ -156,17 +169,27 @@ impl ErrorKind {
                  `planhat-sync sync --full --allow-deletes {object}` marks them as deleted"),
 
             BadDatabaseUrl => never(Command, CONFIGURATION).hint("write it as postgres://user:password@host:5432/database"),
+            UnusableDatabaseUrl => never(Command, CONFIGURATION),
+            // A file that is being replaced is there again a moment later.
+            UnusableSecretFile => until_timeout(Command, CONFIGURATION),
             ConnectTimeout => never(Run, DATABASE).hint(
                 "check the host and port in DATABASE_URL, and that no firewall blocks it"),
             ServerUnreachable => until_timeout(Run, DATABASE).hint(
                 "check that PostgreSQL is running there, and the host and port in DATABASE_URL"),
             ServerFileMissing => until_timeout(Run, DATABASE).hint(
-                "a file that DATABASE_URL refers to does not exist: the server's socket, or sslrootcert"),
+                "the server's socket does not exist: check that PostgreSQL is running on this machine, and the folder and the port \
+                 in DATABASE_URL"),
             LoginRefused(_) => never(Object, DATABASE).hint("check user and password in DATABASE_URL"),
+            UnusablePassword => never(Object, DATABASE).hint(
+                "the password has a character that cannot be used to log in (an emoji, or one newer than Unicode 3.2): choose \
+                 another password; or the key that sslkey names is not in PEM, or is encrypted"),
             ConnectDenied => never(Object, DATABASE).hint(
                 "ask an administrator to run: grant connect on database … to the user in DATABASE_URL"),
             NoSuchDatabase => never(Object, DATABASE).hint("create the database first, or correct its name in DATABASE_URL"),
-            NoFreeConnection => until_timeout(Run, DATABASE).hint("check that the database responds and has a free connection"),
+            NoFreeConnection => until_timeout(Run, DATABASE).hint(
+                "the server, or a pooler before it, has no connection to spare: end sessions that are not needed (select * from \
+                 pg_stat_activity), or raise the limit of the role (alter role … connection limit), of the database, of the server \
+                 (max_connections) or of the pooler; one connection is enough"),
             ConnectionsClosed => never(Run, DATABASE),
             ConnectionLost => until_timeout(Run, DATABASE),
             DatabaseUnresponsive => until_timeout(Run, DATABASE).hint(
@@ -177,9 +200,13 @@ impl ErrorKind {
             TlsNotAgreed => until_timeout(Run, DATABASE).hint(
                 "the TLS handshake failed: check that PostgreSQL itself listens there, with TLS 1.2 or newer; sslmode=disable \
                  turns TLS off"),
+            CertificateFileUnusable => never(Object, DATABASE).hint(
+                "a file that DATABASE_URL refers to does not exist, cannot be read by this user, or has no certificate in PEM: \
+                 correct its path, or leave sslrootcert out, so that the system's certificate store counts"),
             CertificateOfUnknownAuthority => until_timeout(Run, DATABASE).hint(
                 "the server's certificate was issued by an unknown authority: save the authority's certificate to a file, and \
-                 put sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL"),
+                 put sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL, or add it to the system's certificate \
+                 store"),
             CertificateExpired => until_timeout(Run, DATABASE).hint(
                 "the server's certificate has expired: renew it, or correct this machine's clock"),
             CertificateNotYetValid => until_timeout(Run, DATABASE).hint(
@@ -290,6 +317,11 @@ mod tests {
             Redirected(301),
             Answered(400),
             NotConnected,
+            ProxyRefused,
+            ProxyLoginRefused,
+            ServerCertificateNotYetValid,
+            ServerCertificateExpired,
+            ServerCertificateUntrusted,
             NotAnswered,
             TruncatedBody,
             NotAList,
@@ -303,10 +335,13 @@ mod tests {
             Undeclared(Box::new(TokenRefused)),
             NothingListed { object: "nps" },
             BadDatabaseUrl,
+            UnusableDatabaseUrl,
+            UnusableSecretFile,
             ConnectTimeout,
             ServerUnreachable,
             ServerFileMissing,
             LoginRefused(code("28P01")),
+            UnusablePassword,
             ConnectDenied,
             NoSuchDatabase,
             NoFreeConnection,
@@ -315,6 +350,7 @@ mod tests {
             DatabaseUnresponsive,
             TlsUnavailable,
             TlsNotAgreed,
+            CertificateFileUnusable,
             CertificateOfUnknownAuthority,
             CertificateExpired,
             CertificateNotYetValid,

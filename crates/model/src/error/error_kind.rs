@@ -20,6 +20,13 @@ pub enum ErrorKind {
     Answered(u16),
     /// There was no connection: no such name, nobody there, no trust.
     NotConnected,
+    /// The proxy on the way refused to connect, and said so.
+    ProxyRefused,
+    ProxyLoginRefused,
+    /// By this machine's clock the certificate of Planhat, or of a proxy, is not valid yet, or no longer.
+    ServerCertificateNotYetValid,
+    ServerCertificateExpired,
+    ServerCertificateUntrusted,
     /// There was a connection, but no answer.
     NotAnswered,
 
@@ -46,11 +53,18 @@ pub enum ErrorKind {
     },
 
     // The way to the database.
+    /// Nothing like a database URL.
     BadDatabaseUrl,
+    /// A database URL with something that is wrong or not taken.
+    UnusableDatabaseUrl,
+    /// A file with the database URL or the password.
+    UnusableSecretFile,
     ConnectTimeout,
     ServerUnreachable,
+    /// The socket of a server on this machine.
     ServerFileMissing,
     LoginRefused(String),
+    UnusablePassword,
     ConnectDenied,
     NoSuchDatabase,
     NoFreeConnection,
@@ -60,6 +74,8 @@ pub enum ErrorKind {
     DatabaseUnresponsive,
     TlsUnavailable,
     TlsNotAgreed,
+    /// A file of certificates that the settings name.
+    CertificateFileUnusable,
     CertificateOfUnknownAuthority,
     CertificateExpired,
     CertificateNotYetValid,
@@ -133,6 +149,10 @@ impl ErrorKind {
             ErrorKind::ServerError => "server error",
             ErrorKind::Redirected(status) | ErrorKind::Answered(status) => return format!("answered {status}"),
             ErrorKind::NotConnected | ErrorKind::NotAnswered => "unreachable",
+            ErrorKind::ProxyRefused | ErrorKind::ProxyLoginRefused => "proxy",
+            ErrorKind::ServerCertificateNotYetValid
+            | ErrorKind::ServerCertificateExpired
+            | ErrorKind::ServerCertificateUntrusted => "certificate",
             ErrorKind::TruncatedBody => "broken off",
             ErrorKind::NotAList => "not a list",
             ErrorKind::PageTooLarge => "too big",
@@ -168,6 +188,8 @@ impl ErrorKind {
             | ErrorKind::DatabaseUnresponsive
             | ErrorKind::TlsUnavailable
             | ErrorKind::TlsNotAgreed
+            | ErrorKind::CertificateFileUnusable
+            | ErrorKind::UnusablePassword
             | ErrorKind::CertificateOfUnknownAuthority
             | ErrorKind::CertificateExpired
             | ErrorKind::CertificateNotYetValid
@@ -195,10 +217,27 @@ impl ErrorKind {
             ErrorKind::OtherWorkspace => "other workspace",
             ErrorKind::Unproven => "unproven",
             ErrorKind::EndNotNoted(why) => return why.text(),
-            ErrorKind::BadDatabaseUrl | ErrorKind::BadSettings | ErrorKind::UnusableToken => "configuration",
+            ErrorKind::BadDatabaseUrl
+            | ErrorKind::UnusableDatabaseUrl
+            | ErrorKind::UnusableSecretFile
+            | ErrorKind::BadSettings
+            | ErrorKind::UnusableToken => "configuration",
             ErrorKind::Other => "failed",
         };
         text.to_owned()
+    }
+
+    /// Whether Planhat itself was never reached: nothing that it could be asked would fare better.
+    pub fn is_no_way_to_planhat(&self) -> bool {
+        matches!(
+            self,
+            ErrorKind::NotConnected
+                | ErrorKind::ProxyRefused
+                | ErrorKind::ProxyLoginRefused
+                | ErrorKind::ServerCertificateNotYetValid
+                | ErrorKind::ServerCertificateExpired
+                | ErrorKind::ServerCertificateUntrusted
+        )
     }
 
     /// What it comes from, where one trouble has brought another.

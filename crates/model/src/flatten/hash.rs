@@ -13,7 +13,8 @@
 //!
 //! Version 0 is none: a row whose value waits for a column has it in place of its version, so that it is written again once
 //! the value need not wait, and when its record changes before. The number 0 alone is no record's hash: whatever the record is, the
-//! row is written again when it is next read.
+//! row is written again when it is next read. The number -1 is none either, but says that the row was masked where it is
+//! ([`COMPARED_BY_COLUMNS`]).
 //!
 //! `retype` leaves [`RETYPED`] in place of the version: such a row is written again too, since its columns may spell a value in
 //! another way than Planhat does. But as long as the hash is that of its record, nothing has changed at Planhat, so it
@@ -51,6 +52,10 @@ impl HashVersion {
 const HASHES: usize = HashVersion::KNOWN.len();
 const VERSION_SHIFT: u32 = 56;
 
+/// In place of a hash: the row was masked where it is, and nobody has seen its record meanwhile. Whether the record is another
+/// one, its columns tell when it is next read; if it is the same, the row gets its hash and is not written.
+pub const COMPARED_BY_COLUMNS: i64 = -1;
+
 /// The hash of a record by each known version. Equal for equal records, whatever the order of their keys and wherever
 /// their values land. Values that are ignored when comparing are not in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +89,11 @@ impl RowHash {
     /// That of a row of which a value waits for a column.
     pub(super) fn of_waiting(self) -> RowHash {
         RowHash(self.0.map(|hash| without_version(hash).max(1)))
+    }
+
+    /// That of a row that was masked where it is.
+    pub fn of_masked() -> RowHash {
+        RowHash([COMPARED_BY_COLUMNS; HASHES])
     }
 
     /// What is written.
@@ -301,6 +311,13 @@ mod tests {
         }
         assert!(!now.is_retyped_as(latest & CONTENT | RETYPED), "its record has changed meanwhile");
         assert!(!before.is_retyped_as(latest) && !before.is_retyped_as(0) && !before.is_retyped_as(before.of_waiting().latest()));
+    }
+
+    #[test]
+    fn the_mark_of_a_masked_row_is_no_records_hash() {
+        let (some, waiting) = (hash(r#"{"_id":"a"}"#), hash(r#"{"_id":"a"}"#).of_waiting());
+        assert!(!some.is_stored_as(COMPARED_BY_COLUMNS) && !waiting.is_stored_as(COMPARED_BY_COLUMNS));
+        assert_eq!(RowHash::of_masked().latest(), COMPARED_BY_COLUMNS);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod types;
 
 pub use columns::{Column, Columns, MAX_COLUMNS};
 pub use declared::{CustomSets, Declared};
-pub use hash::{CONTENT, RETYPED, RowHash};
+pub use hash::{COMPARED_BY_COLUMNS, CONTENT, RETYPED, RowHash};
 pub use names::{column_name, documented_column_name};
 pub use rows::{Cell, IgnoredFields, Row, flatten};
 pub use types::{Fit, fit};

@@ -41,7 +41,13 @@ impl IgnoredFields {
         IgnoredFields { lengths: fields.lengths(), fields, rules }
     }
 
-    pub(super) fn has(&self, origin: Origin, name: &str) -> bool {
+    /// Whether the rules are part of each row's hash, so that other rules make another one of each.
+    pub fn hashes_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
+    /// Whether a value is ignored.
+    pub fn has(&self, origin: Origin, name: &str) -> bool {
         self.lengths & bit_of(name) != 0 && self.fields.of(origin, name).is_some()
     }
 }

@@ -23,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::keyed_hash::HashKey;
 use crate::record::{Json, Shape};
 use crate::record::{Origin, Record, Rejected, is_whole_text};
-use crate::rules::FieldMap;
+use crate::rules::{FORGOTTEN, FieldMap, Kept, NotARecord, add_member, kept_text, object_of_members};
 
 /// The text in place of a redacted value.
 pub const REDACTED: &str = "[redacted]";
@@ -149,6 +149,42 @@ impl Rules {
         if masked == value.tree() { Cow::Borrowed(value.as_written()) } else { Cow::Owned(masked.to_string()) }
     }
 
+    /// What is kept of a value that is in the database, perhaps from before there was a rule for it: the same as of one
+    /// that arrives, but what the rule has masked already stays.
+    pub fn kept_of_stored(&self, origin: Origin, name: &str, value: Json<'_>) -> Kept {
+        let is_masked = |text: &str| is_hash(text) || text == REDACTED;
+        if self.of(origin, name) == Rule::Hash && value.string().is_some_and(|text| is_masked(&text)) {
+            return Kept::AsItIs;
+        }
+        match self.kept(origin, name, value) {
+            None => Kept::Nothing,
+            Some(kept) if kept == value.as_written() => Kept::AsItIs,
+            Some(kept) => Kept::Instead(kept.into_owned()),
+        }
+    }
+
+    /// The text of a record that is in quarantine as it would be there had the rules been there before, and its fingerprint
+    /// under them; none if it is so already.
+    pub fn kept_of_quarantined(&self, stored: &str) -> Option<(String, i64)> {
+        let kept = match kept_text(stored, &|origin, name, value| self.kept_of_stored(origin, name, value)) {
+            Ok(kept) => kept?,
+            Err(NotARecord) => Some(self.mask_stored_record(stored)).filter(|masked| masked != stored)?,
+        };
+        let fingerprint = self.identity.as_ref().map(|key| fingerprint_of(key, stored));
+        let fingerprint = fingerprint.unwrap_or_else(|| xxh3_64(kept.as_bytes()).cast_signed());
+        Some((kept, fingerprint))
+    }
+
+    /// The hash that stands in place of a text under `hash`; none without a key.
+    pub fn hash_of_text(&self, text: &str) -> Option<String> {
+        self.key.as_ref().map(|key| key.hex_of(text.as_bytes()))
+    }
+
+    /// Whether a value of that name can be affected at all.
+    pub fn concerns(&self, origin: Origin, name: &str) -> bool {
+        self.of(origin, name) != Rule::Include
+    }
+
     fn kept_text(&self, record: &Record) -> String {
         text_of(record, |origin, name, value| self.kept(origin, name, value))
     }
@@ -200,9 +236,9 @@ fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether a text means "no value"; such texts are kept unmasked.
+/// Whether a text means "no value", or somebody who was forgotten; such texts are kept unmasked.
 fn means_nothing(text: &str) -> bool {
-    matches!(text, "" | "undefined")
+    matches!(text, "" | "undefined" | FORGOTTEN)
 }
 
 fn withheld(bytes: usize) -> String {
@@ -220,19 +256,7 @@ fn text_of<'a>(record: &'a Record, kept: impl Fn(Origin, &str, Json<'a>) -> Opti
         };
         add_member(members, name, &value);
     }
-    if !custom.is_empty() {
-        add_member(&mut properties, "custom", &format!("{{{custom}}}"));
-    }
-    format!("{{{properties}}}")
-}
-
-fn add_member(members: &mut String, name: &str, value: &str) {
-    if !members.is_empty() {
-        members.push(',');
-    }
-    members.push_str(&Value::from(name).to_string());
-    members.push(':');
-    members.push_str(value);
+    object_of_members(properties, &custom)
 }
 
 #[cfg(test)]
@@ -357,6 +381,41 @@ mod tests {
         let withheld = "(withheld: 5 bytes; the values that the privacy rules mask could not be located in them)";
         assert_eq!(raw_of_rejected(&by_name, r#""Kim""#), withheld);
         assert_eq!(raw_of_rejected(&by_name, "(not read: offset 7)"), "(not read: offset 7)");
+    }
+
+    #[test]
+    fn what_is_stored_is_kept_as_of_a_new_record_and_what_is_masked_stays() {
+        let rules = rules(&[("phone", Rule::Exclude), ("email", Rule::Hash), ("name", Rule::Redact)]);
+        let kept = |name: &str, value: Value| rules.kept_of_stored(Origin::Property, name, Json::trusted(&value.to_string()));
+        assert_eq!(kept("phone", json!(1)), Kept::Nothing);
+        assert_eq!(kept("name", json!(["Kim"])), Kept::text(REDACTED));
+        let Value::String(hash) = hash(json!("kim@acme.example")) else { panic!("a hash is a text") };
+        assert_eq!(kept("email", json!("kim@acme.example")), Kept::text(&hash));
+        for (name, value) in [
+            ("email", json!(hash)),
+            ("email", json!(REDACTED)),
+            ("email", json!("")),
+            ("email", json!(FORGOTTEN)),
+            ("name", json!(REDACTED)),
+            ("name", json!(null)),
+            ("mrr", json!(1.50)),
+            ("_id", json!("a")),
+        ] {
+            assert_eq!(kept(name, value.clone()), Kept::AsItIs, "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn a_text_in_quarantine_is_masked_as_if_the_rules_had_been_there_before() {
+        let rules = rules(&[("phone", Rule::Exclude), ("name", Rule::Redact)]);
+        let stored = r#"{"name":"Kim","phone":"1","x":2}"#;
+        let as_it_arrives = rejected_under(&rules, stored);
+        let (kept, fingerprint) = rules.kept_of_quarantined(stored).unwrap();
+        assert_eq!((kept.as_str(), fingerprint), (as_it_arrives.raw.as_str(), as_it_arrives.fingerprint));
+        assert_eq!(rules.kept_of_quarantined(&kept), None, "once is enough");
+        let (withheld, _) = rules.kept_of_quarantined(r#""Kim""#).unwrap();
+        assert_eq!(rules.kept_of_quarantined(&withheld), None);
+        assert_eq!(rules.kept_of_quarantined("(not read: offset 7)"), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Rows whose records were deleted at Planhat: found by the ids that a full scan did not list, and marked, never removed.
+//! Only a person's word removes a row: `planhat-sync forget`.
 //!
 //! The listed ids are stored in the database, one row per page, together with the checkpoint of the scan. So memory use
 //! does not grow with their number, and a scan that was killed resumes with all of them.
@@ -8,6 +9,7 @@ use sqlx::PgConnection;
 
 use super::diff::select_by_ids;
 use super::stored_value::{RecordId, StoredProperties};
+use super::tables::table_exists;
 use super::upsert::Target;
 use crate::sql::{Sql, query, query_scalar};
 use crate::store_error::{StoreError, could_not};
@@ -117,6 +119,26 @@ pub async fn mark_deleted(db: &mut PgConnection, target: Target<'_>, ids: &[Stri
         marked.into_iter().map(|(RecordId(id), references)| Action::deleted(target, id, references)).collect();
     write_actions(db, target, &deleted).await?;
     Ok(deleted.len() as u64)
+}
+
+/// Removes the row of a record. Returns how many there were.
+pub(crate) async fn erase_rows(db: &mut PgConnection, schema: &str, object: &Object, id: &str) -> Result<u64, StoreError> {
+    if !table_exists(&mut *db, schema, object).await? {
+        return Ok(0);
+    }
+    let sql = Sql::new("delete from ").table(schema, object.name).text(" where planhat__id = $1");
+    let erased = sql.query().bind(id).execute(db).await.map_err(could_not("erase a row"))?;
+    Ok(erased.rows_affected())
+}
+
+/// How many rows a record has.
+pub(crate) async fn count_rows_of(db: &mut PgConnection, schema: &str, object: &Object, id: &str) -> Result<u64, StoreError> {
+    if !table_exists(&mut *db, schema, object).await? {
+        return Ok(0);
+    }
+    let sql = Sql::new("select count(*) from ").table(schema, object.name).text(" where planhat__id = $1");
+    let rows: i64 = sql.query_scalar().bind(id).fetch_one(db).await.map_err(could_not("look for a row"))?;
+    Ok(rows.cast_unsigned())
 }
 
 /// Which of these ids have a row, and whether it is marked as deleted.

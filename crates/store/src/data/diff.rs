@@ -1,20 +1,21 @@
 //! What storing a page would change: which of its rows are new or others than before, and in which columns.
 //!
 //! Hashes are compared first, and of an idle day nothing else is asked. Columns are compared in PostgreSQL, since it
-//! alone knows when two values of a type are the same.
+//! alone knows when two values of a type are the same. Rows that were masked where they are have no hash that could be
+//! compared: their columns decide whether they have changed.
 
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use planhat_model::catalog::Object;
-use planhat_model::flatten::Row;
+use planhat_model::flatten::{COMPARED_BY_COLUMNS, Row};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::rows_by_column::RowsByColumn;
-use super::set_values::and_not_the_same_set;
+use super::set_values::is_same_set;
 use super::stored_value::{ColumnName, RecordId, Stored};
 use super::upsert::{RowCounts, Target};
 use crate::sql::Sql;
@@ -34,6 +35,8 @@ pub struct PageDiff<'a> {
     pub retyped: Vec<&'a Row<'a>>,
     /// The ids of those among the restored ones whose record is the same, in columns of other types.
     pub restored_as_it_was: HashSet<&'a str>,
+    /// Unchanged ones whose row was masked where it is, so that it has no hash yet.
+    pub rehashed: Vec<&'a Row<'a>>,
 }
 
 impl PageDiff<'_> {
@@ -49,6 +52,7 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
     let latest: HashMap<&str, usize, RandomState> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
     let stored = stored_hashes(db, target, latest.keys().copied().collect()).await?;
     let mut compared = PageDiff::default();
+    let mut masked = Vec::new();
     let counts = &mut compared.counts;
     for row in rows.iter().enumerate().filter(|(index, row)| latest[row.id] == *index).map(|(_, row)| row) {
         match stored.get(row.id) {
@@ -60,6 +64,10 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
                 counts.unchanged += 1;
                 counts.retyped += 1;
                 compared.retyped.push(row);
+                continue;
+            }
+            Some((COMPARED_BY_COLUMNS, false)) => {
+                masked.push(row);
                 continue;
             }
             Some((_, false)) => counts.updated += 1,
@@ -79,7 +87,35 @@ pub async fn compare<'a>(db: &mut PgConnection, target: Target<'_>, rows: &'a [R
         }
         compared.changed.push(row);
     }
+    let others = ids_that_differ(db, target, &masked).await?;
+    for row in masked {
+        if others.contains(row.id) {
+            compared.counts.updated += 1;
+            compared.changed.push(row);
+        } else {
+            compared.counts.unchanged += 1;
+            compared.rehashed.push(row);
+        }
+    }
     Ok(compared)
+}
+
+/// The ids of those rows that differ from what is stored in a column that is not ignored.
+async fn ids_that_differ(
+    db: &mut PgConnection,
+    target: Target<'_>,
+    rows: &[&Row<'_>],
+) -> Result<HashSet<String, RandomState>, StoreError> {
+    if rows.is_empty() {
+        return Ok(HashSet::default());
+    }
+    let by_column = RowsByColumn::of(target.columns, rows);
+    let sql = Sql::new("select difference.id, difference.column from (");
+    let sql = differences_sql(sql, target, &by_column).text(") as difference");
+    let found: Vec<(RecordId, ColumnName)> =
+        sql.query_as_with(by_column.arguments()?).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
+    let differs = |(_, ColumnName(column)): &(RecordId, ColumnName)| !target.is_ignored(column);
+    Ok(found.into_iter().filter(differs).map(|(RecordId(id), _)| id).collect())
 }
 
 /// Id to hash, and whether the row is marked as deleted.
@@ -118,7 +154,8 @@ pub struct Difference {
 pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<Vec<Difference>, StoreError> {
     type Found = (RecordId, ColumnName, Option<Stored<Json<Value>>>, Option<Stored<Json<Value>>>);
     let by_column = RowsByColumn::of(target.columns, rows);
-    let sql = differences_sql(Sql::default(), target, &by_column).text(" order by new.planhat__id, field.key");
+    let sql = Sql::new("select id, difference.column, old, new from (");
+    let sql = differences_sql(sql, target, &by_column).text(") as difference where not same_set order by id, difference.column");
     let found: Vec<Found> =
         sql.query_as_with(by_column.arguments()?).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
     let rules = target.column_rules();
@@ -129,23 +166,22 @@ pub async fn differences(db: &mut PgConnection, target: Target<'_>, rows: &[&Row
     Ok(found.into_iter().map(masked).collect())
 }
 
-/// The statement for it.
+/// The statement for it: with the sets that are the same in another order, which are no difference, marked as that.
 pub(crate) fn differences_sql(sql: Sql, target: Target<'_>, rows: &RowsByColumn<'_>) -> Sql {
     let sql = sql.text(
         "select new.planhat__id as id, field.key as column, nullif(stored.fields -> field.key, 'null') as old,
-             nullif(field.value, 'null') as new
-         from (",
+             nullif(field.value, 'null') as new, ",
     );
+    let sql = is_same_set(sql, target, "field.key", ["(stored.fields -> field.key)", "field.value"]);
+    let sql = sql.text(" as same_set from (");
     let sql = rows
         .empty()
         .fold(rows.select(sql), |sql, column| sql.text(", null::").text(column.kind.sql()).text(" as ").name(&column.name));
-    let sql = rows
-        .from(sql)
+    rows.from(sql)
         .text(") as new join lateral (select to_jsonb(old.*) as fields from ")
         .table(target.schema, target.object.name)
         .text(
             " old where old.planhat__id = new.planhat__id offset 0) stored on true, jsonb_each(to_jsonb(new)) as field
              where field.key <> '_row_hash' and field.value is distinct from coalesce(stored.fields -> field.key, 'null')",
-        );
-    and_not_the_same_set(sql, target, "field.key", ["(stored.fields -> field.key)", "field.value"])
+        )
 }

@@ -60,6 +60,12 @@ impl<'a> RowsByColumn<'a> {
         sql.text("select ").list(self.sent(), typed)
     }
 
+    /// `column = new.column` for each column, with nothing in those that no row fills.
+    pub(super) fn assign(&self, sql: Sql) -> Sql {
+        let sql = sql.list(self.sent(), |sql, (name, _)| sql.name(name).text(" = masked.").name(name));
+        self.empty().fold(sql, |sql, column| sql.text(", ").name(&column.name).text(" = null"))
+    }
+
     /// `from …` that goes with it.
     pub(super) fn from(&self, sql: Sql) -> Sql {
         let sql = sql.text(" from unnest(").list(1..=self.count(), |sql, number| sql.parameter(number).text("::text[]"));

@@ -20,13 +20,13 @@ pub(super) fn set_from_excluded(sql: Sql, column: &str, is_set: bool) -> Sql {
     new(sql.text(" else ")).text(" end")
 }
 
-/// ` and not …`, for values by column in `key`, `old` and `new`: not if they are the same set.
-pub(super) fn and_not_the_same_set(sql: Sql, target: Target<'_>, key: &'static str, [old, new]: [&'static str; 2]) -> Sql {
+/// Whether the values of the column in `key` are the same set.
+pub(super) fn is_same_set(sql: Sql, target: Target<'_>, key: &'static str, [old, new]: [&'static str; 2]) -> Sql {
     let sets: Vec<&Column> = target.columns.sets().collect();
     if sets.is_empty() {
-        return sql;
+        return sql.text("false");
     }
-    let sql = sql.text(" and not (").text(key).text(" in (").list(sets, |sql, column| sql.literal(&column.name)).text(") and ");
+    let sql = sql.text("(").text(key).text(" in (").list(sets, |sql, column| sql.literal(&column.name)).text(") and ");
     have_the_same_items(sql, |sql| sql.text(old), |sql| sql.text(new)).text(")")
 }
 

@@ -4,17 +4,21 @@
 //! remember it instead: a statement that reads a table of the data schema returns only [`Guarded`] results, in which each
 //! value is a [`Stored`] one, and a `Stored` value cannot be opened without the rules.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
-use planhat_model::flatten::Columns;
-use planhat_model::record::{Origin, REFUSED};
-use planhat_model::rules::{REDACTED, Rule, Rules};
+use chrono::{DateTime, SecondsFormat, Timelike, Utc};
+use planhat_model::catalog::ColumnType;
+use planhat_model::flatten::{Column, Columns};
+use planhat_model::record::{Json as RecordJson, Origin, REFUSED, Record};
+use planhat_model::rules::{FORGOTTEN, Kept, NotARecord, REDACTED, Rule, Rules, add_member, kept_text, object_of_members};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use sqlx::types::Json;
+
+use super::rewrite::Masking;
 
 /// What a statement about the data may return.
 pub(crate) trait Guarded {}
@@ -217,6 +221,218 @@ impl Stored<String> {
     pub(super) fn to_move(&self) -> &str {
         &self.0
     }
+
+    /// What is kept of an id that the first of these properties that has one names, to be stored in its place; none if it
+    /// stays.
+    pub(crate) fn kept_reference(&self, masking: Masking<'_>, properties: &[&str]) -> Option<Option<String>> {
+        let id = Value::from(self.0.as_str()).to_string();
+        let kept = properties.iter().map(|name| masking.kept(Origin::Property, name, RecordJson::trusted(&id)));
+        kept.into_iter().find(|kept| *kept != Kept::AsItIs).map(|kept| match kept {
+            Kept::Instead(json) => serde_json::from_str::<String>(&json).ok().filter(|text| !is_placeholder(text)),
+            Kept::AsItIs | Kept::Nothing => None,
+        })
+    }
+
+    /// What is kept of the text of a record in quarantine and of the reason why it is there, to be stored in their place,
+    /// with the fingerprint of the text where it becomes another; none if both stay.
+    pub(crate) fn kept_entry(
+        &self,
+        reason: &Stored<String>,
+        sqlstate: Option<&str>,
+        masking: Masking<'_>,
+    ) -> Option<(String, String, Option<i64>)> {
+        match masking {
+            Masking::Rules(rules) => {
+                let (text, fingerprint) = rules.kept_of_quarantined(&self.0)?;
+                let (_, reason) = self.clone().masked_record(reason.clone(), sqlstate, Some(rules));
+                Some((text, reason, Some(fingerprint)))
+            }
+            Masking::Forgotten { forgotten, .. } => {
+                let keep = |origin: Origin, name: &str, value: RecordJson<'_>| forgotten.kept(origin, name, value);
+                let text = match kept_text(&self.0, &keep) {
+                    Ok(text) => text,
+                    Err(NotARecord) => forgotten.without_references(&self.0),
+                };
+                let new_reason = forgotten.without_references(&reason.0);
+                (text.is_some() || new_reason.is_some())
+                    .then(|| (text.unwrap_or_else(|| self.0.clone()), new_reason.unwrap_or_else(|| reason.0.clone()), None))
+            }
+        }
+    }
+}
+
+fn is_placeholder(text: &str) -> bool {
+    text == REDACTED || text == FORGOTTEN
+}
+
+/// A whole row as JSON, under the names of its columns.
+#[derive(Clone, sqlx::Type)]
+#[sqlx(transparent)]
+pub(crate) struct RowText(String);
+
+type Members = BTreeMap<String, Box<RawValue>>;
+
+impl Stored<RowText> {
+    /// The record behind a row, to be stored in that very row again. Values are as the row has them: an instant is spelt as
+    /// Planhat usually spells it.
+    pub(super) fn record(&self, columns: &Columns) -> Option<Record> {
+        let row: Members = serde_json::from_str(&self.0.0).ok()?;
+        let (mut properties, mut custom) = (String::new(), String::new());
+        let mut add = |origin: Origin, name: &str, json: &str| match origin {
+            Origin::Property => add_member(&mut properties, name, json),
+            Origin::Custom => add_member(&mut custom, name, json),
+        };
+        for column in columns.iter() {
+            if let Some(value) = row.get(&column.name).filter(|value| !is_null(value)) {
+                add(column.origin, &column.planhat_name, &as_planhat_spells(column, value));
+            }
+        }
+        for (name, value) in members_of(row.get("_misfits").map(|misfits| &**misfits)) {
+            let column = columns.named(&name)?;
+            add(column.origin, &column.planhat_name, value.get());
+        }
+        for (origin, name, value) in overflowing(row.get("_overflow").map(|overflow| &**overflow)) {
+            add(origin, &name, value.get());
+        }
+        Record::parse(RawValue::from_string(object_of_members(properties, &custom)).ok()?).ok()
+    }
+}
+
+/// Properties that hold addresses by which other records name a person.
+const ADDRESSES: [&str; 2] = ["email", "otherEmails"];
+
+/// The addresses of a record: as it has them, or as a rule has left them.
+fn addresses_of(record: &Record) -> Vec<String> {
+    fn texts(value: Value, all: &mut Vec<String>) {
+        match value {
+            Value::String(text) => all.push(text),
+            Value::Array(items) => items.into_iter().for_each(|item| texts(item, all)),
+            Value::Object(fields) => fields.into_iter().for_each(|(_, value)| texts(value, all)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let mut all = Vec::new();
+    for value in ADDRESSES.iter().filter_map(|name| record.get(name)) {
+        texts(value.tree(), &mut all);
+    }
+    all.retain(|text| !matches!(text.trim(), "" | "undefined") && !is_placeholder(text));
+    all
+}
+
+impl Stored<RowText> {
+    /// The addresses of the record behind a row, for the search for the same ones elsewhere.
+    pub(super) fn addresses(&self, columns: &Columns) -> Vec<String> {
+        self.record(columns).map(|record| addresses_of(&record)).unwrap_or_default()
+    }
+}
+
+impl Stored<String> {
+    /// The same of the text of a record.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let record = RawValue::from_string(self.0.clone()).ok().and_then(|raw| Record::parse(raw).ok());
+        record.map(|record| addresses_of(&record)).unwrap_or_default()
+    }
+}
+
+impl Stored<Changes> {
+    /// What is kept of the changes of a past action, to be stored in their place. A column of which nothing is kept, or no
+    /// difference, is left out; the inner none means that nothing is left.
+    pub(crate) fn kept(&self, masking: Masking<'_>, columns: &Columns) -> Option<Option<String>> {
+        let Ok(changes) = serde_json::from_str::<BTreeMap<String, ColumnChange>>(&self.0.0) else { return Some(None) };
+        let (mut left, mut has_changed) = (BTreeMap::new(), false);
+        for (column, change) in changes {
+            let kept = [&change.old, &change.new].map(|value| kept_in_column(masking, columns, &column, value));
+            if kept == [Kept::AsItIs, Kept::AsItIs] {
+                left.insert(column, change);
+                continue;
+            }
+            has_changed = true;
+            if kept.contains(&Kept::Nothing) {
+                continue;
+            }
+            let [old, new] = kept;
+            let (old, new) = (in_place_of(change.old, old), in_place_of(change.new, new));
+            if old.get() != new.get() {
+                left.insert(column, ColumnChange { old, new });
+            }
+        }
+        let text = |left| serde_json::to_string(&left).ok();
+        has_changed.then(|| if left.is_empty() { None } else { text(left) })
+    }
+}
+
+fn in_place_of(value: Box<RawValue>, kept: Kept) -> Box<RawValue> {
+    match kept {
+        Kept::AsItIs => value,
+        Kept::Nothing => RawValue::NULL.to_owned(),
+        Kept::Instead(json) => RawValue::from_string(json).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+    }
+}
+
+/// What is kept of the old or new value of a column.
+fn kept_in_column(masking: Masking<'_>, columns: &Columns, name: &str, value: &RawValue) -> Kept {
+    let of_column = |name: &str, value: &RawValue| match columns.named(name) {
+        Some(column) => masking.kept(column.origin, &column.planhat_name, RecordJson::trusted(&as_planhat_spells(column, value))),
+        None => masking.kept(Origin::Property, name, RecordJson::of(value)),
+    };
+    let (mut properties, mut custom, mut has_changed) = (String::new(), String::new(), false);
+    let mut add = |origin: Origin, name: &str, value: &RawValue, kept: Kept| {
+        has_changed |= kept != Kept::AsItIs;
+        let members = if origin == Origin::Custom { &mut custom } else { &mut properties };
+        match kept {
+            Kept::AsItIs => add_member(members, name, value.get()),
+            Kept::Instead(json) => add_member(members, name, &json),
+            Kept::Nothing => {}
+        }
+    };
+    match name {
+        "_misfits" => members_of(Some(value)).into_iter().for_each(|(name, value)| {
+            let kept = of_column(&name, &value);
+            add(Origin::Property, &name, &value, kept);
+        }),
+        "_overflow" => overflowing(Some(value)).into_iter().for_each(|(origin, name, value)| {
+            let kept = masking.kept(origin, &name, RecordJson::of(&value));
+            add(origin, &name, &value, kept);
+        }),
+        _ => return of_column(name, value),
+    }
+    match has_changed {
+        false => Kept::AsItIs,
+        true if properties.is_empty() && custom.is_empty() => Kept::Instead("null".to_owned()),
+        true => Kept::Instead(object_of_members(properties, &custom)),
+    }
+}
+
+fn is_null(value: &RawValue) -> bool {
+    RecordJson::of(value).is_null()
+}
+
+/// The members of an object; none of anything else.
+fn members_of(value: Option<&RawValue>) -> Members {
+    value.and_then(|value| serde_json::from_str(value.get()).ok()).unwrap_or_default()
+}
+
+/// What an `_overflow` holds.
+fn overflowing(value: Option<&RawValue>) -> Vec<(Origin, String, Box<RawValue>)> {
+    let mut all = Vec::new();
+    for (name, value) in members_of(value) {
+        if name == "custom" && value.get().starts_with('{') {
+            all.extend(members_of(Some(&*value)).into_iter().map(|(name, value)| (Origin::Custom, name, value)));
+        } else {
+            all.push((Origin::Property, name, value));
+        }
+    }
+    all
+}
+
+/// A value of a column as its record may have had it: PostgreSQL spells instants in its own way.
+fn as_planhat_spells<'a>(column: &Column, value: &'a RawValue) -> Cow<'a, str> {
+    let instant = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|instant| instant.to_utc());
+    let time = RecordJson::of(value).string().filter(|_| column.kind == ColumnType::Time).and_then(|text| instant(&text));
+    let Some(time) = time else { return Cow::Borrowed(value.get()) };
+    let is_whole = time.nanosecond().is_multiple_of(1_000_000);
+    let digits = if is_whole { SecondsFormat::Millis } else { SecondsFormat::Micros };
+    Cow::Owned(Value::from(time.to_rfc3339_opts(digits, true)).to_string())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
-use planhat_model::flatten::{Columns, Row};
+use planhat_model::flatten::{COMPARED_BY_COLUMNS, Column, Columns, IgnoredFields, Row};
 use planhat_model::rules::Rules;
 use sqlx::{Connection as _, PgConnection};
 
@@ -55,11 +55,23 @@ pub struct Target<'a> {
     pub created_since: Option<DateTime<Utc>>,
     /// What of the object may be kept, if there are rules for it.
     pub rules: Option<&'a Rules>,
+    /// Values whose change alone updates no row.
+    pub ignore_changes: &'a IgnoredFields,
 }
 
 impl<'a> Target<'a> {
     pub(crate) fn column_rules(self) -> ColumnRules<'a> {
         ColumnRules { rules: self.rules, columns: self.columns }
+    }
+
+    /// Whether another value in a column alone is no reason to update a row. One that a rule masks always is: with another
+    /// rule or key it has to become another.
+    pub(crate) fn is_ignored(self, column: &str) -> bool {
+        let ignored = |column: &Column| {
+            self.ignore_changes.has(column.origin, &column.planhat_name)
+                && self.rules.is_none_or(|rules| !rules.concerns(column.origin, &column.planhat_name))
+        };
+        self.columns.named(column).is_some_and(ignored)
     }
 }
 
@@ -162,6 +174,7 @@ pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>])
     insert(&mut *db, target, &compared.new).await?;
     insert_or_update(&mut *db, target, &compared.changed).await?;
     write_again(&mut *db, target, &compared.retyped).await?;
+    set_hashes(&mut *db, target, &compared.rehashed).await?;
     write_actions(db, target, &actions).await?;
     Ok(compared.counts)
 }
@@ -173,8 +186,28 @@ async fn upsert_racing(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_
     let all = [&*compared.new, &compared.changed].concat();
     insert_or_update(&mut *db, target, &all).await?;
     write_again(&mut *db, target, &compared.retyped).await?;
+    set_hashes(&mut *db, target, &compared.rehashed).await?;
     write_actions(db, target, &actions).await?;
     Ok(compared.counts)
+}
+
+/// Gives rows that were masked where they are, and whose records have turned out to be the same, the hashes of these.
+async fn set_hashes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = Sql::new("update ").table(target.schema, target.object.name).text(
+        " as masked set _row_hash = same.hash from unnest($1::text[], $2::bigint[]) as same (id, hash)
+          where masked.planhat__id = same.id and masked._row_hash = $3",
+    );
+    sql.query()
+        .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.hash.latest()).collect::<Vec<_>>())
+        .bind(COMPARED_BY_COLUMNS)
+        .execute(db)
+        .await
+        .map_err(could_not("store a page"))?;
+    Ok(())
 }
 
 /// Inserts rows that are not there yet.

@@ -97,8 +97,8 @@ pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec
              coalesce(updated, 0) as updated, coalesce(restored, 0) as restored, coalesce(deleted, 0) as deleted,
              coalesce(unchanged, 0) as unchanged, coalesce(outside_history, 0) as outside_history, coalesce(misfits, 0) as misfits,
              coalesce(overflowed, 0) as overflowed, coalesce(sanitized, 0) as sanitized, coalesce(quarantined, 0) as quarantined,
-             coalesce(pages, 0) as pages, coalesce(calls, 0) as calls, cursors.watermark, cursors.reconciled_at,
-             states.left_out, states.left_out_before, states.left_out_at,
+             coalesce(forgotten, 0) as forgotten, coalesce(pages, 0) as pages, coalesce(calls, 0) as calls, cursors.watermark,
+             cursors.reconciled_at, states.left_out, states.left_out_before, states.left_out_at,
              exists (select from planhat_sync.scans where scans.workspace = $1 and scans.object = states.object
                      and scans.scan in ('history', 'backfill')) as load_unfinished,
              exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace

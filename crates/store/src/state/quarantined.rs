@@ -13,6 +13,7 @@ use planhat_model::rules::Rules;
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
+use crate::data::rewrite::{MaskedCounts, MaskedTable, Pass};
 use crate::data::stored_value::Stored;
 use crate::sql::{query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not};
@@ -260,6 +261,125 @@ pub async fn texts_in_quarantine(
     .await
     .map_err(could_not("read the texts in quarantine"))?;
     Ok(texts.into_iter().filter_map(|(id, text)| Some((id, text.without_rules(rules)?))).collect())
+}
+
+/// Removes the entries of a record. Returns how many there were.
+pub(super) async fn delete_quarantined_records(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    id: &str,
+) -> Result<u64, StoreError> {
+    let deleted = query(
+        "delete from planhat_sync.quarantine
+         where workspace = $1 and object = $2 and identity = hashtextextended($3, 0) and record_id = $3",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(id)
+    .execute(db)
+    .await
+    .map_err(could_not("remove entries of the quarantine"))?;
+    Ok(deleted.rows_affected())
+}
+
+/// How many entries a record has.
+pub(super) async fn count_quarantined(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    id: &str,
+) -> Result<u64, StoreError> {
+    let entries: i64 = query_scalar(
+        "select count(*) from planhat_sync.quarantine
+         where workspace = $1 and object = $2 and identity = hashtextextended($3, 0) and record_id = $3",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(id)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("look into the quarantine"))?;
+    Ok(entries.cast_unsigned())
+}
+
+/// The addresses of a record in quarantine.
+pub(crate) async fn addresses_in_quarantine(
+    db: &mut PgConnection,
+    workspace: &str,
+    object: &Object,
+    id: &str,
+) -> Result<Vec<String>, StoreError> {
+    let raw: Vec<Stored<String>> = query_scalar(
+        "select raw from planhat_sync.quarantine
+         where workspace = $1 and object = $2 and identity = hashtextextended($3, 0) and record_id = $3",
+    )
+    .bind(workspace)
+    .bind(object.name)
+    .bind(id)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("read the texts in quarantine"))?;
+    Ok(raw.iter().flat_map(Stored::addresses).collect())
+}
+
+/// An entry of which the text and the reason may become others.
+type EntryTexts = (i64, Option<String>, Stored<String>, Stored<String>, Option<String>);
+
+/// Masks the entries of an object behind an id, some of them. Returns the id from which to go on, if there are more.
+pub async fn mask_quarantine(
+    db: &mut PgConnection,
+    table: MaskedTable<'_>,
+    behind: i64,
+) -> Result<(MaskedCounts, Option<i64>), StoreError> {
+    let entries: Vec<EntryTexts> = query_as(
+        "select id, record_id, raw, reason, sqlstate from planhat_sync.quarantine
+         where workspace = $1 and object = $2 and id > $3 order by id limit $4",
+    )
+    .bind(table.schema)
+    .bind(table.object.name)
+    .bind(behind)
+    .bind(TEXTS)
+    .fetch_all(&mut *db)
+    .await
+    .map_err(could_not("read the texts in quarantine"))?;
+    let last = entries.last().map(|(id, ..)| *id);
+    let mut counts = MaskedCounts::default();
+    for (id, record_id, raw, reason, sqlstate) in entries {
+        if record_id.is_some_and(|record_id| table.masking.erases(table.object, &record_id)) {
+            continue;
+        }
+        let Some((raw, reason, fingerprint)) = raw.kept_entry(&reason, sqlstate.as_deref(), table.masking) else { continue };
+        counts.masked += 1;
+        if table.pass == Pass::Write {
+            replace_entry(&mut *db, id, (&raw, &reason, fingerprint)).await?;
+        }
+    }
+    Ok((counts, last))
+}
+
+/// Replaces the texts of an entry. One that has become the same as another is removed.
+async fn replace_entry(
+    db: &mut PgConnection,
+    id: i64,
+    (raw, reason, fingerprint): (&str, &str, Option<i64>),
+) -> Result<(), StoreError> {
+    query(
+        "with same as (delete from planhat_sync.quarantine as entry using planhat_sync.quarantine as other
+             where entry.id = $1 and $4::bigint is not null and entry.record_id is null and other.id <> entry.id
+                 and other.workspace = entry.workspace and other.object = entry.object and other.identity = $4
+             returning entry.id)
+         update planhat_sync.quarantine set raw = $2, reason = $3, raw_hash = coalesce($4, raw_hash)
+         where id = $1 and not exists (select from same)",
+    )
+    .bind(id)
+    .bind(raw)
+    .bind(reason)
+    .bind(fingerprint)
+    .execute(db)
+    .await
+    .map_err(could_not("mask the texts in quarantine"))?;
+    Ok(())
 }
 
 /// Removes entries. Returns the ids of those that there were.

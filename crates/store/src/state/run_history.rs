@@ -62,7 +62,7 @@ impl ObjectStatus {
 /// each is. They are written, read and printed together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, FromRow)]
 pub struct Figures {
-    /// Each record once: the sum of those inserted, updated, restored, unchanged, too old and quarantined.
+    /// Each record once: the sum of those inserted, updated, restored, unchanged, too old, quarantined and forgotten.
     pub fetched: i64,
     pub listed_again: i64,
     pub inserted: i64,
@@ -75,6 +75,8 @@ pub struct Figures {
     pub overflowed: i64,
     pub sanitized: i64,
     pub quarantined: i64,
+    /// Records that were forgotten, and are not stored.
+    pub forgotten: i64,
     pub pages: i64,
     pub calls: i64,
 }
@@ -128,14 +130,15 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
         overflowed,
         sanitized,
         quarantined,
+        forgotten,
         pages,
         calls,
     } = of.figures;
     query(
         "insert into planhat_sync.object_runs (run_id, object, scan, status, reason, started_at, finished_at, watermark,
              fetched, inserted, updated, unchanged, outside_history, misfits, overflowed, sanitized, quarantined, pages, calls,
-             restored, deleted, oldest, hint, listed_again)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
+             restored, deleted, oldest, hint, listed_again, forgotten)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
          on conflict do nothing",
     )
     .bind(run_id)
@@ -162,6 +165,7 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     .bind(of.oldest)
     .bind(&of.hint)
     .bind(listed_again)
+    .bind(forgotten)
     .execute(&mut *db)
     .await
     .map_err(could_not("note what became of an object"))?;
@@ -273,7 +277,8 @@ pub struct PastObjectRun {
 pub async fn objects_of_run(db: &mut PgConnection, run_id: i64) -> Result<Vec<PastObjectRun>, StoreError> {
     query_as(
         "select object, scan, status, reason, hint, started_at, finished_at, fetched, listed_again, inserted, updated, restored,
-             deleted, unchanged, outside_history, misfits, overflowed, sanitized, quarantined, pages, calls, oldest, watermark
+             deleted, unchanged, outside_history, misfits, overflowed, sanitized, quarantined, forgotten, pages, calls, oldest,
+             watermark
          from planhat_sync.object_runs where run_id = $1 order by started_at, object",
     )
     .bind(run_id)

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::iter;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -172,12 +173,17 @@ async fn changes(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -
         return Ok(HashMap::new());
     }
     let sql = Sql::new(
-        "select id, jsonb_object_agg(difference.column, jsonb_build_object('old', old, 'new', new))::text,
-             array_agg(difference.column)
+        "select id, jsonb_object_agg(difference.column, jsonb_build_object('old', old, 'new', new)) filter (where not same_set)::text,
+             array_agg(difference.column) filter (where not same_set)
          from (",
     );
     let by_column = RowsByColumn::of(target.columns, rows);
-    let sql = differences_sql(sql, target, &by_column).text(") as difference group by id");
+    // An edit that only puts a set in another order moves the times of an edit, and is none.
+    let times = properties(target, target.object.modified.iter().copied()).into_iter().filter_map(|property| property.column);
+    let sql = differences_sql(sql, target, &by_column)
+        .text(") as difference group by id having not (bool_or(same_set) and bool_and(same_set or difference.column in (")
+        .list(iter::once("").chain(times), |sql, column| sql.literal(column))
+        .text(")))");
     let changes: Vec<(RecordId, Stored<Changes>, Vec<ColumnName>)> =
         sql.query_as_with(by_column.arguments()?).fetch_all(db).await.map_err(could_not("compare a page with its table"))?;
     let changed = |(RecordId(id), changes, columns): (_, Stored<Changes>, Vec<ColumnName>)| {
@@ -341,6 +347,20 @@ impl Action {
             record_id,
             company_id: the_one(Role::Company),
             end_user_id: the_one(Role::EndUser),
+            happened_at: None,
+            changes: None,
+        }
+    }
+
+    /// That a record was forgotten, and nothing else of it.
+    pub(super) fn forgotten(object: &Object, id: &str) -> Action {
+        Action {
+            name: ActionKind::Deleted.name(object),
+            kind: ActionKind::Deleted,
+            first_seen: false,
+            record_id: id.to_owned(),
+            company_id: None,
+            end_user_id: None,
             happened_at: None,
             changes: None,
         }

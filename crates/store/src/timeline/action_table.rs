@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use planhat_model::catalog::Object;
 use sqlx::PgConnection;
 
 use super::action_builder::{Action, ActionPolicy};
@@ -191,6 +192,38 @@ fn comment_on_columns(sql: Sql, schema: &str) -> Sql {
     COLUMNS.iter().fold(sql, |sql, (column, meaning)| {
         sql.text(";\ncomment on column ").table(schema, TABLE).text(".").name(column).text(" is ").literal(meaning)
     })
+}
+
+/// Removes the actions of a record. Returns how many there were.
+pub(crate) async fn erase_actions(db: &mut PgConnection, schema: &str, object: &Object, id: &str) -> Result<u64, StoreError> {
+    if !actions_table_exists(&mut *db, schema).await? {
+        return Ok(0);
+    }
+    let sql = Sql::new("delete from ").table(schema, TABLE).text(" where object = $1 and record_id = $2");
+    let erased = sql.query().bind(object.name).bind(id).execute(db).await.map_err(could_not("erase actions"))?;
+    Ok(erased.rows_affected())
+}
+
+/// How many actions a record has, but for one that tells no more than that it is gone.
+pub(crate) async fn count_actions_of(db: &mut PgConnection, schema: &str, object: &Object, id: &str) -> Result<u64, StoreError> {
+    if !actions_table_exists(&mut *db, schema).await? {
+        return Ok(0);
+    }
+    let sql = Sql::new("select count(*) from ").table(schema, TABLE).text(
+        " where object = $1 and record_id = $2
+             and (kind <> 'deleted' or coalesce(changes::text, company_id, end_user_id) is not null)",
+    );
+    let sql = sql.query_scalar().bind(object.name).bind(id);
+    let actions: i64 = sql.fetch_one(db).await.map_err(could_not("look for actions"))?;
+    Ok(actions.cast_unsigned())
+}
+
+/// Tells whoever follows the timeline that a record was forgotten: as a deletion, which has no values.
+pub(crate) async fn write_forgotten(db: &mut PgConnection, target: Target<'_>, id: &str) -> Result<(), StoreError> {
+    if !actions_table_exists(&mut *db, target.schema).await? {
+        return Ok(());
+    }
+    write_actions(db, target, &[Action::forgotten(target.object, id)]).await
 }
 
 /// Forgets some of the actions that were seen longer ago than this, the oldest first. Returns how many.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use planhat_model::error::Chain;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::action_table::CHANNEL;
 use crate::Store;
-use crate::connection::pool;
+use crate::connect::Connector;
 use crate::sql::query;
 
 /// For the connection that listens: how long it may take to be made, after how much silence it is asked whether anybody
@@ -33,7 +33,7 @@ impl ActionListener {
     pub fn of(store: &Store) -> ActionListener {
         let notify = Arc::new(Notify::new());
         // On a connection of its own, since it is for nothing else.
-        let own = (!store.is_embedded()).then(|| pool((*store.pool().connect_options()).clone(), 1, LISTENER_CONNECT_TIMEOUT));
+        let own = (!store.is_embedded()).then(|| Arc::clone(store.connections.connector()));
         let shared = Arc::clone(&notify);
         let listening = own.map(|own| {
             let listening = async move {
@@ -61,8 +61,9 @@ impl Drop for ActionListener {
     }
 }
 
-async fn listen(pool: &sqlx::PgPool, notify: &Notify) -> Result<std::convert::Infallible, sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
+async fn listen(connector: &Connector, notify: &Notify) -> Result<std::convert::Infallible, sqlx::Error> {
+    let only_one = PgPoolOptions::new().max_connections(1).acquire_timeout(LISTENER_CONNECT_TIMEOUT);
+    let mut listener = PgListener::connect_with(&only_one.connect_lazy_with(connector.options())).await?;
     in_time(listener.listen(CHANNEL)).await?;
     loop {
         match timeout(PING_AFTER, listener.recv()).await {

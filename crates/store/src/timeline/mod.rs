@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! diff of a page -> action_builder (what each change is; first_sight: is it new?) -> action_table (written, last before the commit)
+//! action_table -> masked_actions (on the user's word, what is told already)
 //! action_table -> view (for people), read_actions (for the command line), consumers (who has read how far), listener
 //! ```
 
@@ -10,5 +11,6 @@ pub(crate) mod action_table;
 pub(crate) mod consumers;
 mod first_sight;
 pub(crate) mod listener;
+pub(crate) mod masked_actions;
 pub(crate) mod read_actions;
 pub(crate) mod view;

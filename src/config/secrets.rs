@@ -1,0 +1,382 @@
+//! Secrets: each is a text in a setting or a variable, or a file that contains it, and all of them in the same ways.
+//!
+//! | setting | customary variables | file in the service folder, and systemd's credential |
+//! |---|---|---|
+//! | `planhat.token`, `planhat.token_file` | `PLANHAT_API_TOKEN`, `PLANHAT_API_TOKEN_FILE` | `planhat_api_token` |
+//! | `database.url`, `database.url_file` | `DATABASE_URL`, `DATABASE_URL_FILE` | `database_url` |
+//! | `database.password_file` | `DATABASE_PASSWORD_FILE` | `database_password` |
+//! | `privacy.hash_key`, `privacy.hash_key_file` | | `privacy_hash_key` |
+//! | `notify.…`, `notify.…_file` | | `notify_webhook_url`, `notify_webhook_secret`, `notify_ping_url` |
+//!
+//! In one source (the environment, a settings file) a secret is given once: a text and a file for it is an error, since
+//! nobody knows which is the current one. A source with higher precedence overrides both. A file is taken as it is, but for
+//! one line break at its end.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use config::Value;
+use planhat_model::secret_file;
+use secrecy::SecretString;
+
+use super::folder::SecretFiles;
+use super::{Settings, SettingsError};
+
+/// A secret, and where it may come from.
+#[derive(Debug)]
+struct SecretSetting {
+    /// None if the secret itself is not a setting, but only its file.
+    key: Option<&'static str>,
+    file_key: &'static str,
+    /// The name of a variable that others use too; with `_FILE` behind it for the file.
+    customary: Option<&'static str>,
+    /// In the service folder, and as a credential.
+    file_name: &'static str,
+    /// As messages call it.
+    what: &'static str,
+}
+
+const DATABASE_PASSWORD: SecretSetting = SecretSetting {
+    key: None,
+    file_key: "database.password_file",
+    customary: Some("DATABASE_PASSWORD"),
+    file_name: "database_password",
+    what: "the password",
+};
+
+const DATABASE_URL: SecretSetting = SecretSetting {
+    key: Some("database.url"),
+    file_key: "database.url_file",
+    customary: Some("DATABASE_URL"),
+    file_name: "database_url",
+    what: "the database URL",
+};
+
+const SECRETS: [SecretSetting; 7] = [
+    SecretSetting {
+        key: Some("planhat.token"),
+        file_key: "planhat.token_file",
+        customary: Some("PLANHAT_API_TOKEN"),
+        file_name: "planhat_api_token",
+        what: "the token",
+    },
+    DATABASE_URL,
+    DATABASE_PASSWORD,
+    SecretSetting {
+        key: Some("privacy.hash_key"),
+        file_key: "privacy.hash_key_file",
+        customary: None,
+        file_name: "privacy_hash_key",
+        what: "the key",
+    },
+    SecretSetting {
+        key: Some("notify.webhook_url"),
+        file_key: "notify.webhook_url_file",
+        customary: None,
+        file_name: "notify_webhook_url",
+        what: "the webhook URL",
+    },
+    SecretSetting {
+        key: Some("notify.webhook_secret"),
+        file_key: "notify.webhook_secret_file",
+        customary: None,
+        file_name: "notify_webhook_secret",
+        what: "the webhook secret",
+    },
+    SecretSetting {
+        key: Some("notify.ping_url"),
+        file_key: "notify.ping_url_file",
+        customary: None,
+        file_name: "notify_ping_url",
+        what: "the ping URL",
+    },
+];
+
+/// The variable of a setting: `planhat.token` is `PLANHAT_SYNC__PLANHAT__TOKEN`.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("PLANHAT_SYNC__{}", key.to_uppercase().replace('.', "__"))
+}
+
+impl SecretSetting {
+    /// The customary names of this secret and of its file.
+    fn customary_names(&self) -> [Option<String>; 2] {
+        let of_file = self.customary.map(|name| format!("{name}_FILE"));
+        [self.key.and(self.customary).map(str::to_owned), of_file]
+    }
+}
+
+/// All customary names of secrets and their files.
+pub(super) fn customary_names() -> impl Iterator<Item = String> {
+    SECRETS.iter().flat_map(|secret| secret.customary_names().into_iter().flatten())
+}
+
+/// Gives the variables of secrets their names as settings. After it, a secret that one of the variables gives, as a text or as a
+/// file, has both variables: the other one is empty, so that it overrides what a lower source says.
+pub(super) fn settle(variables: &mut HashMap<String, String>) -> Result<(), SettingsError> {
+    let credentials = variables.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    for secret in &SECRETS {
+        let text = secret.key.map(variable_of);
+        let file = variable_of(secret.file_key);
+        let [customary_text, customary_file] = secret.customary_names();
+        let given = |ours: Option<&String>, customary: Option<&String>| {
+            let set = |name: &&String| variables.contains_key(*name);
+            ours.filter(set).or(customary.filter(set)).map(|name| (name.clone(), variables[name].clone()))
+        };
+        let as_text = given(text.as_ref(), customary_text.as_ref());
+        let as_file = given(Some(&file), customary_file.as_ref());
+        let (text_value, file_value) = match (as_text, as_file) {
+            (Some((text, _)), Some((file, _))) => return Err(SettingsError::BothGiven { text, file }),
+            (Some((_, value)), None) => (value, String::new()),
+            (None, Some((_, path))) => (String::new(), path),
+            (None, None) => {
+                let credential = credentials.as_ref().map(|folder| folder.join(secret.file_name)).filter(|path| path.exists());
+                let Some(path) = credential else { continue };
+                (String::new(), path.to_string_lossy().into_owned())
+            }
+        };
+        variables.extend(text.map(|name| (name, text_value)));
+        variables.insert(file, file_value);
+    }
+    Ok(())
+}
+
+/// Refuses a settings file that gives a secret twice.
+pub(super) fn refuse_both(sections: &config::Map<String, Value>, place: &Path) -> Result<(), SettingsError> {
+    let value_of = |key: &str| {
+        let (section, name) = key.split_once('.')?;
+        let value = sections.get(section)?.clone().into_table().ok()?.remove(name)?.into_string().ok()?;
+        (!value.is_empty()).then_some(value)
+    };
+    for secret in &SECRETS {
+        if let Some(key) = secret.key
+            && value_of(key).is_some()
+            && value_of(secret.file_key).is_some()
+        {
+            let name = |key: &str| format!("{key} in {}", place.display());
+            return Err(SettingsError::BothGiven { text: name(key), file: name(secret.file_key) });
+        }
+    }
+    Ok(())
+}
+
+/// Reads the secrets that settings name files for, or that are in files of the service folder. The files of the database are
+/// read at each connection instead, and only looked at here. The password in the service folder belongs to the database URL
+/// in it, so it is used with no other URL.
+pub(super) fn read(
+    settings: &mut Settings,
+    files: &mut SecretFiles,
+    folder: Option<&Path>,
+    has_url_of_its_own: bool,
+) -> Result<(), SettingsError> {
+    let Settings { planhat, privacy, notify, database, .. } = settings;
+    let [token, url, password, key, webhook, webhook_secret, ping] = &SECRETS;
+    for (secret, text, path) in [
+        (token, &mut planhat.token, &planhat.token_file),
+        (key, &mut privacy.hash_key, &privacy.hash_key_file),
+        (webhook, &mut notify.webhook_url, &notify.webhook_url_file),
+        (webhook_secret, &mut notify.webhook_secret, &notify.webhook_secret_file),
+        (ping, &mut notify.ping_url, &notify.ping_url_file),
+    ] {
+        if text.is_none()
+            && let Some(path) = file_of(secret, path, files, folder)
+        {
+            *text = Some(files.read(secret, &path)?);
+        }
+    }
+    if database.url.is_none()
+        && let Some(path) = file_of(url, &database.url_file, files, folder)
+    {
+        let now = files.read(url, &path)?;
+        if path.is_file() {
+            database.url_file = path;
+        } else {
+            // A pipe, which can be read once.
+            database.url = Some(now);
+            database.url_file = PathBuf::new();
+        }
+    }
+    let is_of_folder = (database.url.is_some() || !database.url_file.as_os_str().is_empty()) && !has_url_of_its_own;
+    if let Some(path) = file_of(password, &database.password_file, files, folder.filter(|_| is_of_folder)) {
+        files.read(password, &path)?;
+        database.password_file = path;
+    }
+    Ok(())
+}
+
+/// The file that the settings name, or the one of the service folder.
+fn file_of(secret: &SecretSetting, named: &Path, files: &mut SecretFiles, folder: Option<&Path>) -> Option<PathBuf> {
+    let named = Some(named.to_owned()).filter(|path| !path.as_os_str().is_empty());
+    named.or_else(|| files.secret_in(folder?, secret.file_name))
+}
+
+impl SecretFiles {
+    /// The secret in a file that a setting names, which counts as used from then on.
+    fn read(&mut self, secret: &SecretSetting, path: &Path) -> Result<SecretString, SettingsError> {
+        let what = secret.what;
+        let bytes = std::fs::read(path).map_err(|source| SettingsError::SecretFile { what, path: path.to_owned(), source })?;
+        let content = secret_file::content(&bytes);
+        let content = content.map_err(|source| SettingsError::BadSecretFile { what, path: path.to_owned(), source })?;
+        // Blanks around the token and around an address are taken off, wherever they come from.
+        let is_trimmed = matches!(secret.file_key, "planhat.token_file" | "database.url_file");
+        let looked_at = if is_trimmed { content.trim() } else { content };
+        if let Some(doubt) = secret_file::doubt(looked_at) {
+            self.doubts.push(format!("{what} in {} {doubt}", path.display()));
+        }
+        self.used.push(path.to_owned());
+        Ok(content.into())
+    }
+}
+
+/// Whether a text is in a setting that is a secret, and not the path of a file with one; a database URL is one if it has a
+/// password.
+pub(super) fn is_secret(key: &str, url: Option<&str>) -> bool {
+    let has_password = |url: &str| {
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('@').next().filter(|_| url.contains('@'));
+        url.contains("password=") || authority.is_some_and(|authority| authority.contains(':'))
+    };
+    match key {
+        "database.url" => url.is_some_and(has_password),
+        key => SECRETS.iter().any(|secret| secret.key == Some(key)),
+    }
+}
+
+/// The text of a secret, for tests.
+#[cfg(test)]
+pub(super) fn exposed(secret: &Option<SecretString>) -> Option<&str> {
+    secret.as_ref().map(secrecy::ExposeSecret::expose_secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+    use super::super::tests::{file, message, with};
+    use super::*;
+
+    const KEY: &str = "sixteen or more characters";
+
+    /// What the settings have of each secret, in the order of the table above.
+    fn all(settings: &Settings) -> Vec<String> {
+        let Settings { planhat, privacy, notify, database, .. } = settings;
+        let text = |secret: &Option<SecretString>| exposed(secret).unwrap_or_default().to_owned();
+        let path = |path: &Path| path.display().to_string();
+        vec![
+            text(&planhat.token),
+            path(&database.url_file),
+            path(&database.password_file),
+            text(&privacy.hash_key),
+            text(&notify.webhook_url),
+            text(&notify.webhook_secret),
+            text(&notify.ping_url),
+        ]
+    }
+
+    #[test]
+    fn each_secret_can_be_in_a_file_that_a_setting_a_variable_or_a_credential_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let values =
+            ["token", "postgres://u@h/d", "p%41ss", KEY, "https://example.org/hook", "a secret", "https://hc-ping.com/key/slug"];
+        let paths: Vec<String> = SECRETS
+            .iter()
+            .zip(values)
+            .map(|(secret, value)| {
+                let path = folder.path().join(secret.file_name);
+                std::fs::write(&path, format!("{value}\n")).unwrap();
+                path.display().to_string()
+            })
+            .collect();
+        let mut expected: Vec<String> = values.map(str::to_owned).into();
+        expected[1..3].clone_from_slice(&paths[1..3]);
+
+        let by_setting = SECRETS.iter().map(|secret| variable_of(secret.file_key)).zip(paths.clone()).collect();
+        assert_eq!(all(&super::super::load_without_file(by_setting).unwrap()), expected);
+        let customary = SECRETS.iter().zip(&paths).map(|(secret, path)| {
+            let [_, customary] = secret.customary_names();
+            (customary.unwrap_or_else(|| variable_of(secret.file_key)), path.clone())
+        });
+        assert_eq!(all(&super::super::load_without_file(customary.collect()).unwrap()), expected);
+        assert_eq!(all(&with(&[("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]).unwrap()), expected);
+        let lines = SECRETS.iter().zip(&paths).map(|(secret, path)| format!("{} = '{path}'\n", secret.file_key));
+        let text = file(&lines.collect::<String>());
+        assert_eq!(all(&load(Some(text.path()), HashMap::new()).unwrap()), expected);
+    }
+
+    #[test]
+    fn a_text_and_a_file_for_one_secret_are_refused_within_one_source_and_the_higher_source_counts() {
+        let token = file("from the file");
+        let path = token.path().to_str().unwrap();
+        for (text, of_file) in [
+            ("PLANHAT_API_TOKEN", "PLANHAT_API_TOKEN_FILE"),
+            ("PLANHAT_API_TOKEN", "PLANHAT_SYNC__PLANHAT__TOKEN_FILE"),
+            ("DATABASE_URL", "DATABASE_URL_FILE"),
+            ("PLANHAT_SYNC__NOTIFY__PING_URL", "PLANHAT_SYNC__NOTIFY__PING_URL_FILE"),
+        ] {
+            let refused = message(with(&[(text, "hunter2"), (of_file, path)]));
+            assert_eq!(refused, format!("{text} and {of_file} are both set: leave one of them out"));
+        }
+        let settings = file(&format!("[planhat]\ntoken = 'hunter2'\ntoken_file = '{path}'\n"));
+        let refused = message(load(Some(settings.path()), HashMap::new()));
+        assert!(refused.starts_with("planhat.token in ") && !refused.contains("hunter2"), "{refused}");
+
+        let of_environment = |name: &str, value: &str, settings: &str| {
+            let settings = file(settings);
+            let settings = load(Some(settings.path()), [(name.to_owned(), value.to_owned())].into()).unwrap();
+            exposed(&settings.planhat.token).unwrap().to_owned()
+        };
+        assert_eq!(of_environment("PLANHAT_API_TOKEN_FILE", path, "[planhat]\ntoken = 'x'\n"), "from the file");
+        assert_eq!(of_environment("PLANHAT_API_TOKEN", "y", &format!("[planhat]\ntoken_file = '{path}'\n")), "y");
+    }
+
+    #[test]
+    fn a_file_that_is_missing_empty_or_no_text_is_refused_with_its_path_and_doubts_are_kept() {
+        let (empty, marked) = (file("\n"), file("\u{feff}token"));
+        for (path, problem) in [
+            ("/nowhere/token", "could not read the token from /nowhere/token"),
+            (empty.path().to_str().unwrap(), "it is empty"),
+            (marked.path().to_str().unwrap(), "byte order mark"),
+        ] {
+            let refused = message(with(&[("PLANHAT_API_TOKEN_FILE", path)]));
+            assert!(refused.contains(path) && refused.contains(problem), "{refused}");
+        }
+        let quoted = file("\"a password\"\n");
+        let settings = with(&[("DATABASE_URL", "postgres://u@h/d"), ("DATABASE_PASSWORD_FILE", quoted.path().to_str().unwrap())]);
+        let doubts = settings.unwrap().secret_files.doubts;
+        assert!(doubts[0].starts_with("the password in ") && doubts[0].contains("is in quotes"), "{doubts:?}");
+        // Blanks around the token are taken off.
+        let blank = file("  token \n\n");
+        let settings = with(&[("PLANHAT_API_TOKEN_FILE", blank.path().to_str().unwrap())]).unwrap();
+        assert!(settings.secret_files.doubts.is_empty(), "{:?}", settings.secret_files.doubts);
+    }
+
+    #[test]
+    fn an_empty_variable_is_as_good_as_none_but_for_the_address_that_the_daemon_listens_on() {
+        let listen = |value: &str| with(&[("PLANHAT_SYNC__DAEMON__LISTEN", value)]).unwrap().daemon.listen;
+        assert_eq!((listen(""), listen("off"), listen("  ")), (None, None, None));
+        assert_eq!(listen("127.0.0.1:1").map(|address| address.port()), Some(1));
+        assert_eq!(with(&[]).unwrap().daemon.listen.map(|address| address.port()), Some(9437));
+        // Everything else, as a compose file may pass it.
+        let settings = file("[planhat]\ntoken = 'x'\n[notify]\nwebhook_url = 'https://example.org'\n[log]\nlevel = 'warn'\n");
+        let empty = |name: &str| (name.to_owned(), String::new());
+        let names = [
+            "PLANHAT_API_TOKEN",
+            "PLANHAT_SYNC__NOTIFY__WEBHOOK_URL",
+            "PLANHAT_SYNC__LOG__LEVEL",
+            "PLANHAT_SYNC__DAEMON__SCHEDULE",
+            "DATABASE_URL",
+        ];
+        let settings = load(Some(settings.path()), names.map(empty).into()).unwrap();
+        assert_eq!(exposed(&settings.planhat.token), Some("x"));
+        assert_eq!(exposed(&settings.notify.webhook_url), Some("https://example.org"));
+        assert_eq!((settings.log.level.as_str(), settings.daemon.schedule.as_str()), ("warn", "0 3 * * *"));
+        assert_eq!(settings.secret_files.doubts, ["the variable DATABASE_URL is set and empty, which counts as not set"]);
+    }
+
+    #[test]
+    fn where_the_data_goes_is_named_without_a_password() {
+        let location = |variables: &[(&str, &str)]| with(variables).unwrap().database.location();
+        assert_eq!(location(&[("HOME", "/home/ann")]), "embedded, in /home/ann/.local/share/planhat-sync");
+        assert_eq!(location(&[("DATABASE_URL", "postgres://u:hunter2@a,[::1]:5433/d")]), "database d at a:5432 or [::1]:5433");
+        assert_eq!(location(&[("DATABASE_URL", "postgres:///d?host=/run/x")]), "database d at /run/x/.s.PGSQL.5432");
+        assert_eq!(location(&[("DATABASE_URL", "postgres://"), ("PGHOST", "h"), ("PGDATABASE", "d")]), "database d at h:5432");
+        assert_eq!(location(&[("DATABASE_URL", "postgres://u:hunter2#@h/d")]), "a database URL that cannot be used");
+    }
+}
