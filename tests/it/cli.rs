@@ -477,7 +477,7 @@ async fn a_dry_run_counts_and_shows_each_record_once() {
     │ endusers ┆ partial ┆            4 ┆       4 ┆         3 ┆         0 ┆         0 ┆           1 ┆       0 ┆     2 ┆     4 ┆ [time] │
     └──────────┴─────────┴──────────────┴─────────┴───────────┴───────────┴───────────┴─────────────┴─────────┴───────┴───────┴───────┘
     warning: 1 record of endusers could not be stored and would be put in quarantine: 1 × no _id
-    endusers: would create the table with 2 columns: planhat__id text, planhat__name text
+    endusers: would create the table with 45 columns: planhat__id text, planhat__external_id text, planhat__source_id text, planhat__email text, planhat__email_md5 text, planhat__first_name text, planhat__last_name text, planhat__name text, planhat__position text, planhat__phone text and 35 more (--json shows all)
     + endusers e0
     + endusers e1
     + endusers e2
@@ -555,7 +555,7 @@ async fn a_dry_run_prints_what_would_change_and_changes_nothing() {
     ╞═══════════╪═══════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
     │ companies ┆ succeeded ┆       3 ┆         3 ┆         0 ┆         0 ┆       0 ┆     1 ┆     2 ┆ [time] │
     └───────────┴───────────┴─────────┴───────────┴───────────┴───────────┴─────────┴───────┴───────┴───────┘
-    companies: would create the table with 3 columns: planhat__id text, planhat__name text, planhat__tier__custom text
+    companies: would create the table with 88 columns: planhat__id text, planhat__external_id text, planhat__source_id text, planhat__name text, planhat__slug text, planhat__phase text, planhat__status text, planhat__health_profile text, planhat__description text, planhat__address text and 78 more (--json shows all)
     dry run succeeded in [time]: nothing was written
     ") });
     assert_eq!(tool.run(&["status"]).stdout, "nothing has been synced yet; run `planhat-sync sync`\n");
