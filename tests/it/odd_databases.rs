@@ -116,7 +116,8 @@ impl OddDatabase {
     /// Everything that is stored, but for the times at which it was.
     async fn contents(&self) -> Vec<String> {
         let tables = "select relname::text from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-            where nspname = 'planhat' and relkind = 'r' and relname <> 'actions' order by 1";
+            where nspname = 'planhat' and relkind = 'r' and exists (select from pg_attribute
+                where attrelid = pg_class.oid and attname = '_row_hash') order by 1";
         let mut all = Vec::new();
         for table in self.texts(tables).await {
             let rows = format!(
@@ -131,6 +132,7 @@ impl OddDatabase {
                  case when happened_at <> seen_at then happened_at end at time zone 'UTC') from planhat.actions a order by object, id",
             "select concat('column ', to_jsonb(c) - '{added_at,misfits_since}'::text[], misfits_since is not null)
              from planhat_sync.columns c order by object, position",
+            "select concat('key ', to_jsonb(k)) from planhat.keys k order by 1",
             "select concat('run ', id, ' ', command, ' ', status, ' ', reason) from planhat_sync.runs order by id",
             "select concat('object run ', run_id, ' ', object, ' ', scan, ' ', status, ' ', fetched, ' ', inserted, ' ', updated,
                  ' ', restored, ' ', deleted, ' ', unchanged, ' ', misfits, ' ', overflowed, ' ', quarantined)

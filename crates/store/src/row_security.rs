@@ -10,6 +10,7 @@
 use sqlx::PgConnection;
 
 use crate::OWN_SCHEMA;
+use crate::data::keys;
 use crate::sql::query_as;
 use crate::store_error::{StoreError, could_not};
 use crate::timeline::action_table;
@@ -20,7 +21,7 @@ pub async fn refuse_hidden_rows(db: &mut PgConnection, schema: &str) -> Result<(
         "with ours as (
              select pg_class.oid, nspname, relname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
              where relkind in ('r', 'p') and relrowsecurity and row_security_active(pg_class.oid)
-                 and (nspname = $1 or nspname = $2 and (relname = $3 or exists (select from pg_attribute
+                 and (nspname = $1 or nspname = $2 and (relname = any($3) or exists (select from pg_attribute
                      where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)))
          ), policies as (
              select polrelid, polname, polpermissive, polcmd,
@@ -42,7 +43,7 @@ pub async fn refuse_hidden_rows(db: &mut PgConnection, schema: &str) -> Result<(
     )
     .bind(OWN_SCHEMA)
     .bind(schema)
-    .bind(action_table::TABLE)
+    .bind([action_table::TABLE, keys::TABLE])
     .fetch_optional(db)
     .await
     .map_err(could_not("read the policies of row security"))?;
