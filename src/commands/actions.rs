@@ -349,7 +349,21 @@ mod tests {
             assert!(widest <= usize::from(width), "{width}\n{table}");
             assert!(table.contains('…') && table.lines().count() <= 4 * MOST_LINES + 8, "{width}\n{table}");
         }
-        insta::assert_snapshot!(table_of(&actions[..2], Tz::Europe__Stockholm, Some(90)), @"");
+        insta::assert_snapshot!(table_of(&actions[..2], Tz::Europe__Stockholm, Some(90)), @"
+        ┌──────────────────┬─────────────────┬─────────────────────┬─────────────────────────────┐
+        │ when             ┆ action          ┆ company             ┆ what changed                │
+        ╞══════════════════╪═════════════════╪═════════════════════╪═════════════════════════════╡
+        │ 2026-11-27 00:30 ┆ Company Updated ┆ Acme                ┆ description: – → a text of  │
+        │                  ┆                 ┆                     ┆ sixty characters that goes  │
+        │                  ┆                 ┆                     ┆ on and on, and of,          │
+        │                  ┆                 ┆                     ┆ description: – → a text of… │
+        │ 2026-11-27 00:30 ┆ Company Updated ┆ A company of a very ┆ first seen                  │
+        │                  ┆                 ┆ long name A company ┆                             │
+        │                  ┆                 ┆ of a very long name ┆                             │
+        │                  ┆                 ┆ A company of a ver… ┆                             │
+        └──────────────────┴─────────────────┴─────────────────────┴─────────────────────────────┘
+        times are Europe/Stockholm (daemon.time_zone)
+        ");
     }
 
     /// Columns of a terminal, for the characters of these tests.

@@ -185,7 +185,12 @@ async fn carry_out(store: &Store, order: &Order<'_>, run_id: i64) -> Result<Foun
     let Order { workspace, object, ids, references, of_the_same_person } = order;
     let schema = &store.schema;
     let (columns, ignored) = (Columns::default(), IgnoredFields::default());
-    let action_policy = workspace.limits().timeline.action_policy(false);
+    let timeline = workspace.limits().timeline;
+    if timeline.enabled {
+        // As it is in this release, also where an earlier one has made it.
+        store.transaction(async |db| store::create_actions_table(db, schema).await).await?;
+    }
+    let action_policy = timeline.action_policy(false);
     let target = Target {
         schema,
         object,

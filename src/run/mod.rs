@@ -169,14 +169,16 @@ pub async fn run_with_notice(
 ) -> Result<Summary, RunError> {
     let started = Instant::now();
     let recognized = recognize::recognize_for_a_run(client, store, stop).await?;
-    if request.limits.timeline.enabled {
-        store.transaction(async |db| store::create_actions_table(db, &store.schema).await).await?;
-    }
-    grant_to_readers(store).await?;
-    if request.limits.timeline.enabled {
-        if let Err(error) = refresh_timeline_view(store).await {
-            debug!(error = %Chain(&error), "could not create the view timeline at the start");
+    let has_timeline = request.limits.timeline.enabled;
+    let not_granted = store.transaction(async |db| {
+        if has_timeline {
+            store::create_actions_table(&mut *db, &store.schema).await?;
         }
+        store::grant_missing(db, &store.schema, &store.readers).await
+    });
+    warn_of_grants(not_granted.await?);
+    if has_timeline && let Err(error) = refresh_timeline_view(store).await {
+        debug!(error = %Chain(&error), "could not create the view timeline at the start");
     }
     let run_id = begin(store, request.command, stop).await?;
     Span::current().record("run_id", run_id);
@@ -282,14 +284,12 @@ async fn refresh_keys(store: &Store) -> Result<(), store::StoreError> {
     refreshed.await
 }
 
-/// Lets the roles of `database.grant_select_to` read what is there. What a run makes is granted as it is made.
-async fn grant_to_readers(store: &Store) -> Result<(), store::StoreError> {
-    for grant in store.transaction(async |db| store::grant_missing(db, &store.schema, &store.readers).await).await? {
-        let MissingGrant { statement, obstacle } = grant;
+/// The roles of `database.grant_select_to` that could not be let read what is there. What a run makes is granted as it is made.
+fn warn_of_grants(not_granted: Vec<MissingGrant>) {
+    for MissingGrant { statement, obstacle } in not_granted {
         let reason = obstacle.unwrap_or_else(|| "the role of the connection may not grant it".to_owned());
         warn!(reason, "could not {statement}");
     }
-    Ok(())
 }
 
 /// Deletes old actions, if the settings limit how long they are kept.

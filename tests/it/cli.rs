@@ -320,7 +320,7 @@ async fn sync_prints_one_line_per_object_and_exits_with_0() {
 async fn status_and_schema_show_what_was_loaded() {
     let simulator = simulator().await;
     let mut tool = Tool::for_workspace(&simulator).await;
-    assert_eq!(tool.run(&["status"]).stdout, "nothing has been synced yet; run `planhat-sync sync`\n");
+    assert!(tool.run(&["status"]).stdout.starts_with("nothing has been synced yet; run `planhat-sync sync`\n"));
     assert_eq!(tool.run(&["schema"]).stdout, "no tables yet; `planhat-sync sync` creates them\n");
     tool.run(&["sync", "companies"]);
 
@@ -334,13 +334,14 @@ async fn status_and_schema_show_what_was_loaded() {
     let shown: Vec<String> = schema.lines().filter(|line| !hidden(line)).map(|line| line.replace("  ", "")).collect();
     insta::assert_snapshot!(shown.join("\n"), @"
     planhat.companies: 3 rows
-    ┌───────────────────────┬──────┬──────────────┬──────────┐
-    │ column                ┆ type ┆ Planhat name ┆ origin   │
-    ╞═══════════════════════╪══════╪══════════════╪══════════╡
-    │ planhat__id           ┆ text ┆ _id          ┆ property │
-    │ planhat__name         ┆ text ┆ name         ┆ property │
-    │ planhat__tier__custom ┆ text ┆ Tier         ┆ custom   │
-    └───────────────────────┴──────┴──────────────┴──────────┘
+    ┌──────────────────────────────────┬─────────────┬───────────────────────┬───────────┐
+    │ column ┆ type┆ Planhat name┆ origin│
+    ╞══════════════════════════════════╪═════════════╪═══════════════════════╪═══════════╡
+    │ planhat__id┆ text┆ _id ┆ property│
+    │ planhat__name┆ text┆ name┆ property│
+    │ planhat__tier__custom┆ text┆ Tier┆ custom│
+    │ owner_id ┆ text┆ owner ┆ for joins │
+    └──────────────────────────────────┴─────────────┴───────────────────────┴───────────┘
     ");
     assert_eq!(tool.run(&["schema", "--json"]).json()[0]["columns"][0]["planhat_name"], "_id");
 }
@@ -477,7 +478,7 @@ async fn a_dry_run_counts_and_shows_each_record_once() {
     │ endusers ┆ partial ┆            4 ┆       4 ┆         3 ┆         0 ┆         0 ┆           1 ┆       0 ┆     2 ┆     4 ┆ [time] │
     └──────────┴─────────┴──────────────┴─────────┴───────────┴───────────┴───────────┴─────────────┴─────────┴───────┴───────┴───────┘
     warning: 1 record of endusers could not be stored and would be put in quarantine: 1 × no _id
-    endusers: would create the table with 2 columns: planhat__id text, planhat__name text
+    endusers: would create the table with 45 columns: planhat__id text, planhat__external_id text, planhat__source_id text, planhat__email text, planhat__email_md5 text, planhat__first_name text, planhat__last_name text, planhat__name text, planhat__position text, planhat__phone text and 35 more (--json shows all)
     + endusers e0
     + endusers e1
     + endusers e2
@@ -555,10 +556,10 @@ async fn a_dry_run_prints_what_would_change_and_changes_nothing() {
     ╞═══════════╪═══════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
     │ companies ┆ succeeded ┆       3 ┆         3 ┆         0 ┆         0 ┆       0 ┆     1 ┆     2 ┆ [time] │
     └───────────┴───────────┴─────────┴───────────┴───────────┴───────────┴─────────┴───────┴───────┴───────┘
-    companies: would create the table with 3 columns: planhat__id text, planhat__name text, planhat__tier__custom text
+    companies: would create the table with 88 columns: planhat__id text, planhat__external_id text, planhat__source_id text, planhat__name text, planhat__slug text, planhat__phase text, planhat__status text, planhat__health_profile text, planhat__description text, planhat__address text and 78 more (--json shows all)
     dry run succeeded in [time]: nothing was written
     ") });
-    assert_eq!(tool.run(&["status"]).stdout, "nothing has been synced yet; run `planhat-sync sync`\n");
+    assert!(tool.run(&["status"]).stdout.starts_with("nothing has been synced yet; run `planhat-sync sync`\n"));
 
     tool.run(&["sync"]);
     let now = chrono::Utc::now();
@@ -575,7 +576,7 @@ async fn a_dry_run_prints_what_would_change_and_changes_nothing() {
     ╞═══════════╪═══════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════╪═══════╪═══════╪═══════╡
     │ companies ┆ succeeded ┆       4 ┆         1 ┆         1 ┆         2 ┆       0 ┆     1 ┆     2 ┆ [time] │
     └───────────┴───────────┴─────────┴───────────┴───────────┴───────────┴─────────┴───────┴───────┴───────┘
-    companies: would add 2 columns: planhat__updated_at timestamptz, planhat__seats__custom numeric
+    companies: would add 1 column: planhat__seats__custom numeric
     ~ companies c1
         planhat__name: "Company 1" -> "Renamed"
         planhat__seats__custom: null -> 12

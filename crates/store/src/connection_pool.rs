@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connect::Connector;
 use crate::connection::ConnectionUse;
-use crate::sql::query;
+use crate::sql::Sql;
 use crate::store_error::{StoreError, could_not};
 
 /// The longest wait for a connection. With a single connection, pages of several objects wait for each other.
@@ -194,7 +194,8 @@ impl ConnectionPool {
         }
         let opening = async {
             let mut connection = self.connector.open().await?;
-            query("select 1").execute(&mut connection).await.map_err(could_not("use a further connection"))?;
+            // In one message: behind a pooler, a statement that is prepared first may find another session.
+            Sql::new("select 1").execute(&mut connection).await.map_err(could_not("use a further connection"))?;
             Ok(connection)
         };
         let too_slow = || could_not("open a further connection")(sqlx::Error::PoolTimedOut);

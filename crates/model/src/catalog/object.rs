@@ -68,7 +68,7 @@ impl Answer {
     pub fn is_given<'a>(self, times: &[&str], value_of: impl Fn(&str) -> Option<Cow<'a, str>>) -> bool {
         let value_of = |name: &&str| value_of(name).filter(|value| !matches!(&**value, "null" | "\"\"" | "\"undefined\""));
         let is_score = |name: &&str| value_of(name).is_some_and(|score| !matches!(score.trim_matches('"'), "0" | "0.0"));
-        times.iter().any(|time| value_of(time).is_some()) || self.scores.iter().any(|score| is_score(score))
+        times.iter().any(|time| value_of(time).is_some()) || self.scores.iter().any(is_score)
     }
 }
 

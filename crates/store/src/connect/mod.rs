@@ -155,8 +155,11 @@ impl TargetSession {
             return Ok(());
         }
         let state = "select pg_is_in_recovery(), current_setting('transaction_read_only')::bool";
-        let (is_standby, is_read_only): (bool, bool) =
-            query_as(state).fetch_one(connection).await.map_err(could_not("ask the server whether it is the primary"))?;
+        let failed = || could_not("ask the server whether it is the primary");
+        // In a transaction: behind a pooler, a statement that is prepared first may find another session.
+        let mut tx = connection.begin().await.map_err(failed())?;
+        let (is_standby, is_read_only): (bool, bool) = query_as(state).fetch_one(&mut *tx).await.map_err(failed())?;
+        tx.rollback().await.map_err(failed())?;
         if is_standby || is_read_only && self == TargetSession::ReadWrite {
             return Err(StoreError::NotPrimary { place: place.to_owned() });
         }

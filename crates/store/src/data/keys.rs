@@ -125,7 +125,7 @@ async fn keys_of(db: &mut PgConnection, schema: &str) -> Result<Vec<Key>, StoreE
     .await
     .map_err(could_not("look for columns that refer to a table"))?;
     let keys = found.iter().filter_map(|column| Key::of(column, &found));
-    Ok(keys.filter(|key| tables.iter().any(|table| *table == key.references_table)).collect())
+    Ok(keys.filter(|key| tables.contains(&key.references_table)).collect())
 }
 
 impl Key {

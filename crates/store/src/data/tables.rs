@@ -168,7 +168,10 @@ pub async fn if_allowed<T>(
             Ok(Ok(done))
         }
         Err(error) => match error.kind() {
-            ErrorKind::LockTimeout | ErrorKind::PrivilegeMissing | ErrorKind::DataRefused(_) => {
+            ErrorKind::LockTimeout
+            | ErrorKind::PrivilegeMissing
+            | ErrorKind::DefinitionRefused(_)
+            | ErrorKind::DataRefused(_) => {
                 savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
                 Ok(Err(error))
             }
