@@ -180,7 +180,8 @@ fn steady(value: Value) -> Value {
         Value::Array(items) => items.into_iter().map(steady).collect(),
         Value::Object(fields) => {
             // Objects are synced side by side, so that the ids of their actions differ.
-            let is_steady = |name: &str| !["id", "seconds", "calls", "pages", "happened_at", "seen_at"].contains(&name);
+            let is_steady =
+                |name: &str| !["id", "database", "seconds", "calls", "pages", "happened_at", "seen_at"].contains(&name);
             fields.into_iter().filter(|(name, _)| is_steady(name)).map(|(name, value)| (name, steady(value))).collect()
         }
         value => value,

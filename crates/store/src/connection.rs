@@ -164,7 +164,7 @@ impl Connections {
 /// and uses no operator.
 const RELIED_ON: &str = "select pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog', \
          pg_catalog.substring(pg_catalog.current_setting('search_path'), '.+')), true); \
-     set local standard_conforming_strings = on; set local row_security = on; set local timezone = 'UTC'; \
+     set local standard_conforming_strings = on; set local quote_all_identifiers = off; set local row_security = on; set local timezone = 'UTC'; \
      set local datestyle = 'ISO, MDY'";
 
 /// Tells a slow database from one that no longer responds.
