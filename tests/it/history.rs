@@ -478,8 +478,13 @@ async fn a_forgotten_record_is_not_brought_back_by_what_refers_to_it() {
     let simulator = Simulator::start(old_and_new(), Options::default()).await.unwrap();
     let mut tool = tool_for(&simulator).await;
     assert_eq!(tool.run(&["sync"]).code, 0);
+    let mut database = <sqlx::PgConnection as sqlx::Connection>::connect(&tool.database()).await.unwrap();
+    let absent = "insert into planhat_sync.absent_records (workspace, object, record_id, answer) values ('planhat', 'companies', 'old', 404)";
+    sqlx::query(absent).execute(&mut database).await.unwrap();
     let forgotten = tool.run(&["forget", "companies", "old", "--yes"]);
     assert_eq!(forgotten.code, 0, "{}", forgotten.all());
+    let left = sqlx::query_scalar::<_, i64>("select count(*) from planhat_sync.absent_records");
+    assert_eq!(left.fetch_one(&mut database).await.unwrap(), 0, "its id is in no table");
     simulator.forget_requests();
     let loaded = tool.run(&["backfill", "--referenced", "--json"]);
     assert_eq!((loaded.code, &loaded.json()["objects"][0]["fetched"]), (0, &json!(0)), "{}", loaded.all());

@@ -185,12 +185,25 @@ pub async fn erase_record(db: &mut PgConnection, target: Target<'_>, id: &str) -
         actions: erase_actions(&mut *db, schema, object, id).await?,
         quarantined: delete_quarantined_records(&mut *db, schema, object, id).await?,
     };
+    erase_from_absent(&mut *db, schema, object, id).await?;
     erase_from_scans(&mut *db, schema, object, id).await?;
     erase_from_reasons(&mut *db, schema, id).await?;
     if erased.rows + erased.actions > 0 {
         write_forgotten(db, target, id).await?;
     }
     Ok(erased)
+}
+
+/// Nobody asks Planhat for it again, so its answer need not be remembered.
+async fn erase_from_absent(db: &mut PgConnection, workspace: &str, object: &Object, id: &str) -> Result<(), StoreError> {
+    query("delete from planhat_sync.absent_records where workspace = $1 and object = $2 and record_id = $3")
+        .bind(workspace)
+        .bind(object.name)
+        .bind(id)
+        .execute(db)
+        .await
+        .map_err(could_not("forget that Planhat does not have a record"))?;
+    Ok(())
 }
 
 /// A scan that would continue behind this very record starts again.

@@ -104,8 +104,14 @@ pub async fn save_absent_records(
     .bind(object.name)
     .bind(absent.iter().map(|record| record.id.as_str()).collect::<Vec<_>>())
     .bind(absent.iter().map(|record| i32::from(record.answer)).collect::<Vec<_>>())
-    .execute(db)
+    .execute(&mut *db)
     .await
     .map_err(could_not("remember which records Planhat does not have"))?;
+    // What is older counts no longer, see `missing_records`.
+    query("delete from planhat_sync.absent_records where workspace = $1 and answered_at < now() - interval '30 days'")
+        .bind(workspace)
+        .execute(db)
+        .await
+        .map_err(could_not("remember which records Planhat does not have"))?;
     Ok(())
 }
