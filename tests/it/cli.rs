@@ -283,7 +283,8 @@ async fn an_invalid_database_url_exits_with_2() {
     let ran = Tool::for_workspace(&simulator).await.set("DATABASE_URL", "my-database").run(&["sync"]);
     insta::assert_snapshot!(ran.all(), @"
     exit 2
-    error: the database URL does not begin with postgres://
+    error: the database URL cannot be used
+      Caused by: it does not begin with postgres://
     hint: write it as postgres://user:password@host:5432/database
     ");
 }
@@ -366,6 +367,7 @@ async fn status_shows_how_fresh_each_object_is_and_exits_with_0_or_1() {
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[instant]"),
         (r"until \d{4}-\d\d-\d\d \d\d:\d\d UTC", "until [instant]"),
         (r"\d+\.\d s", "[time]"),
+        (r"database test_\d+_\d+ at 127.0.0.1:\d+", "[database]"),
     ];
     insta::with_settings!({filters => filters}, { insta::assert_snapshot!(tool.run(&["status"]).all(), @"
     exit 0
@@ -382,6 +384,8 @@ async fn status_shows_how_fresh_each_object_is_and_exits_with_0_or_1() {
       hint: give the private app back its read access to users in Planhat, or leave it out of planhat.objects
     nps skipped: could not read nps from offset 0: /nps answered 403 Forbidden
       hint: give the private app read access to this object in Planhat, or leave it out of planhat.objects
+
+    the data is in schema planhat of [database]
     ") });
 
     // Nobody has to look at it any more.
