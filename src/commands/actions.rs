@@ -345,7 +345,7 @@ mod tests {
         ];
         for width in [60, 80, 100, 200, 300] {
             let table = table_of(&actions, Tz::UTC, Some(width));
-            let widest = table.lines().map(|line| columns_of_terminal(line)).max().unwrap();
+            let widest = table.lines().map(columns_of_terminal).max().unwrap();
             assert!(widest <= usize::from(width), "{width}\n{table}");
             assert!(table.contains('…') && table.lines().count() <= 4 * MOST_LINES + 8, "{width}\n{table}");
         }

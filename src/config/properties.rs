@@ -278,11 +278,16 @@ mod tests {
         setting "objects.endusers.exclude" names "_id", the primary key, which is always stored unchanged
         setting "objects.endusers.ignore_changes" names "_id", the primary key, which is always stored unchanged
         setting "objects.endusers" names "phone" twice: only one of include, exclude, hash and redact can be right
-        setting "objects.endusers" names "custom.*" twice: only one of include, exclude, hash and redact can be right
+        setting "objects.endusers" names "custom" and "custom.*", which mean the same: only one of include, exclude, hash and redact can be right
         setting "objects.endusers.include" is an empty list: remove it, or list what is to be stored
         setting "objects.endusers.exclude" names "planhat__phone", a column; write the name at Planhat, as `planhat-sync schema OBJECT` shows it, custom fields as "custom.NAME"
         setting "objects.endusers.exclude" names "custom.", which is not a name
-        setting "objects.endusers.exclude" names "phone ", with a leading or trailing space, which no property name has
+        setting "objects.endusers.exclude" names "phone ", with blanks or characters that nobody sees, which no property name has
+        setting "objects.endusers.exclude" names "custom. \u{200b}", which is not a name
+        setting "objects.endusers.exclude" names "Custom.Notes", a custom field; write "custom.Notes"
+        setting "objects.endusers.exclude" names "owner.nickName", a part of a property; a rule covers all of it: write "owner"
+        setting "objects.endusers" names "custom.Grösse" and "custom.Gro\u{308}sse", which mean the same: only one of include, exclude, hash and redact can be right
+        setting "objects.endusers" names "custom.Notes" and "custom.Notes ", which mean the same: only one of include, exclude, hash and redact can be right
         unknown setting "objects.endusers.exlude" in FILE; did you mean "objects.endusers.exclude"?
         unknown setting "objects.enduser.exclude" in FILE; did you mean "objects.endusers.exclude"?
         unknown object "enduser"; did you mean "endusers"? (the objects are companies, endusers, licenses, opportunities, projects, tasks, tickets, nps, conversations, assets, churn, issues, users, invoices, campaigns, objectives, sales, workflows, workspaces, timeentries, timesheets, deals, lineitems, products, customfields)

@@ -124,12 +124,12 @@ fn is_of(of: &MissingReferences, property: &ReferringProperty<'_>) -> bool {
     of.object == property.object && of.property == property.property
 }
 
-/// The objects whose rows the run has changed, or all of which it has read.
+/// The objects whose rows the run has changed, all of which it has compared, or of which it may have noted absent records.
 fn touched(objects: &[ObjectSummary]) -> BTreeSet<&'static str> {
     let is_touched = |summary: &&ObjectSummary| {
         let figures = summary.run.figures;
         let has_changed = figures.inserted + figures.updated + figures.restored + figures.deleted > 0;
-        has_changed || matches!(summary.run.scan, Some(ScanKind::Full | ScanKind::History | ScanKind::Referenced))
+        has_changed || matches!(summary.run.scan, Some(ScanKind::Full | ScanKind::Referenced))
     };
     objects.iter().filter(is_touched).map(|summary| summary.run.object).collect()
 }

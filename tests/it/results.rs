@@ -166,5 +166,5 @@ async fn actions_fit_the_terminal_and_are_whole_elsewhere() {
         assert!(widest <= Some(columns.into()) && shown.contains('…') && shown.contains("Created"), "{columns}\n{shown}");
     }
     let piped = tool.run(&["actions"]).stdout;
-    assert!(piped.contains(&"A company of a very long name ".repeat(10).trim_end()) && !piped.contains('…'), "{piped}");
+    assert!(piped.contains("A company of a very long name ".repeat(10).trim_end()) && !piped.contains('…'), "{piped}");
 }

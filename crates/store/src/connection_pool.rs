@@ -159,7 +159,7 @@ impl ConnectionPool {
             };
             // What is wrong from the start is an error at once.
             let has_worked = self.connections.has_worked.load(Ordering::Acquire);
-            if !error.is_no_room() && !(has_worked && is_of_restart(&error)) {
+            if !(error.is_no_room() || has_worked && is_of_restart(&error)) {
                 return Err(error);
             }
             let has_others = self.connections.count.load(Ordering::Acquire) > 0;

@@ -136,6 +136,9 @@ pub struct RetypePreview {
     pub samples: Vec<String>,
 }
 
+/// What a row has in its column, and what of it in `_misfits`.
+type ValueAndMisfit = (RecordId, Option<Stored<String>>, Option<Stored<String>>);
+
 /// How many samples are shown.
 const SAMPLES: usize = 5;
 
@@ -158,7 +161,7 @@ pub async fn preview_retype(db: &mut PgConnection, wanted: RetypeQuery<'_>) -> R
             .text(" where (_misfits ? $1 or ")
             .name(&column.name)
             .text(" is not null) and planhat__id > $2 order by planhat__id limit $3");
-        let batch: Vec<(RecordId, Option<Stored<String>>, Option<Stored<String>>)> = sql
+        let batch: Vec<ValueAndMisfit> = sql
             .query_as()
             .bind(&column.name)
             .bind(&last)
