@@ -159,7 +159,7 @@ pub(super) fn with_rules(settings: &Settings) -> impl Iterator<Item = (&'static 
 /// What is left of an object from before its rules, and what to do.
 pub(super) fn unmasked_line(left: &Unmasked) -> String {
     let Unmasked { object, rows, actions, quarantined, is_lower_bound } = left;
-    let apply = format!("`planhat-sync privacy apply {object}` masks it");
+    let apply = format!("`planhat-sync privacy apply {object} --yes` masks it");
     if rows + actions + quarantined == 0 {
         return format!("{object}: what was stored before its privacy rules may not be under them; {apply}");
     }

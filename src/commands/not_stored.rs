@@ -30,9 +30,9 @@ pub(super) fn missing_lines<'a>(references: impl Iterator<Item = &'a MissingRefe
     for (object, references) in by_object {
         let missing = places(&references, |of| of.rows);
         if !missing.is_empty() {
-            lines.push(format!(
-                "{object} that rows refer to are not stored ({missing}); `planhat-sync backfill --referenced {object}` loads them"
-            ));
+            let load = format!("`planhat-sync backfill --referenced {object}`");
+            let what = if references.iter().any(|of| of.some_forgotten) { "those that were not forgotten" } else { "them" };
+            lines.push(format!("{object} that rows refer to are not stored ({missing}); {load} loads {what}"));
         }
         let absent = places(&references, |of| of.absent_rows);
         if !absent.is_empty() {
@@ -71,7 +71,17 @@ mod tests {
 
     fn missing(object: &str, property: &str, refers_to: &str, rows: i64, absent_rows: i64) -> MissingReferences {
         let [object, property, refers_to] = [object, property, refers_to].map(str::to_owned);
-        MissingReferences { object, property, refers_to, rows, records: rows, absent_rows, counted_at: Utc::now() }
+        let some_forgotten = refers_to == "endusers";
+        MissingReferences {
+            object,
+            property,
+            refers_to,
+            rows,
+            records: rows,
+            absent_rows,
+            some_forgotten,
+            counted_at: Utc::now(),
+        }
     }
 
     #[test]
@@ -81,15 +91,17 @@ mod tests {
             missing("tickets", "companyId", "companies", 3, 0),
             missing("endusers", "companyId", "companies", 1, 2),
             missing("companies", "owner", "users", 0, 0),
+            missing("tickets", "endusers", "endusers", 2, 0),
             missing("nps", "campaignId", "campaigns", 5, 0),
         ];
         let lines = [left_out_line("companies", 352, before), left_out_line("users", 1, None), left_out_line("nps", 0, before)];
-        let lines = lines.into_iter().flatten().chain(missing_lines(all[..3].iter())).chain(not_synced_line(all[3..].iter()));
+        let lines = lines.into_iter().flatten().chain(missing_lines(all[..4].iter())).chain(not_synced_line(all[4..].iter()));
         insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"
         352 records of companies are older than the history (no edit or contact since 2022-11-22) and not stored; `planhat-sync backfill --all companies` loads them
         1 record of users is older than the history and not stored; `planhat-sync backfill --all users` loads them
         companies that rows refer to are not stored (tickets.companyId in 3 rows, endusers.companyId in 1 row); `planhat-sync backfill --referenced companies` loads them
         companies that rows refer to do not exist at Planhat, or the token may not read them (endusers.companyId in 2 rows)
+        endusers that rows refer to are not stored (tickets.endusers in 2 rows); `planhat-sync backfill --referenced endusers` loads those that were not forgotten
         not synced, so that what refers to them joins nothing: campaigns (nps.campaignId)
         ");
     }

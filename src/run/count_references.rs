@@ -102,10 +102,11 @@ async fn count_due(
         let refers_to_table = columns.has_table(refers_to);
         let count = async |db: &mut store::PgConnection| store::count_missing(db, &store.schema, column, refers_to_table).await;
         match store.read_only(count).await {
-            Ok(store::MissingRecords { rows, records, absent_rows }) => {
+            Ok(store::MissingRecords { rows, records, absent_rows, some_forgotten }) => {
                 let [object, property, refers_to] = [object, property, refers_to].map(str::to_owned);
+                let counted_at = Utc::now();
                 let missing =
-                    MissingReferences { object, property, refers_to, rows, records, absent_rows, counted_at: Utc::now() };
+                    MissingReferences { object, property, refers_to, rows, records, absent_rows, some_forgotten, counted_at };
                 counted.push(ReferenceCount { missing, refers_to_table, before: before.cloned() });
             }
             Err(error) => {

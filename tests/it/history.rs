@@ -489,6 +489,8 @@ async fn a_forgotten_record_is_not_brought_back_by_what_refers_to_it() {
     let loaded = tool.run(&["backfill", "--referenced", "--json"]);
     assert_eq!((loaded.code, &loaded.json()["objects"][0]["fetched"]), (0, &json!(0)), "{}", loaded.all());
     assert!(simulator.requests().iter().all(|request| request.path != "/companies/old"));
+    let status = tool.run(&["status"]).stdout;
+    assert!(status.contains("`planhat-sync backfill --referenced companies` loads those that were not forgotten"), "{status}");
 }
 
 #[tokio::test]

@@ -795,7 +795,7 @@ async fn privacy_apply_masks_what_was_stored_before_a_rule_and_nothing_else() {
     ");
     assert_eq!(places_of(sync.store.pool(), "").await, before);
     let status = tool.run(&["status"]).stdout;
-    assert!(status.contains("from before its privacy rules; `planhat-sync privacy apply endusers` masks it"), "{status}");
+    assert!(status.contains("from before its privacy rules; `planhat-sync privacy apply endusers --yes` masks it"), "{status}");
     let checked = tool.run(&["check"]).stdout;
     assert!(checked.lines().any(|line| line.starts_with("warn  privacy")), "{checked}");
 

@@ -54,7 +54,8 @@ impl Window {
                 let edits_would_show = object.modified.iter().any(|field| record.instant(field).is_some());
                 match newest {
                     _ if !edits_would_show => in_history(history),
-                    Some(newest) if newest >= since => WindowVerdict::In,
+                    // The watermark of an object in which nothing has changed for years is older than the history.
+                    Some(newest) if newest >= since => in_history(history),
                     Some(_) if is_older_than(history) => WindowVerdict::OldAndUnchanged,
                     Some(_) => WindowVerdict::Unchanged,
                     None => WindowVerdict::In,
@@ -107,6 +108,15 @@ mod tests {
         check(incremental(), "tasks", json!({"createdAt": "2022-01-01T00:00:00Z"}), WindowVerdict::In);
         check(incremental(), "companies", json!({"lastTouch": "2022-01-01T00:00:00Z"}), WindowVerdict::In);
         check(incremental(), "tasks", json!({"updatedAt": "undefined"}), WindowVerdict::In);
+    }
+
+    #[test]
+    fn an_incremental_scan_that_begins_before_the_history_takes_no_new_record_of_before() {
+        let of_long_ago = Window::Incremental { since: day("2019-01-01"), history: Some(day("2021-01-01")) };
+        check(of_long_ago, "tasks", json!({"updatedAt": "2020-01-01T00:00:00Z"}), WindowVerdict::IfStored);
+        check(of_long_ago, "tasks", json!({"updatedAt": "2021-01-01T00:00:00Z"}), WindowVerdict::In);
+        check(of_long_ago, "tasks", json!({"createdAt": "2020-01-01T00:00:00Z"}), WindowVerdict::In);
+        check(of_long_ago, "tasks", json!({"updatedAt": "2018-01-01T00:00:00Z"}), WindowVerdict::OldAndUnchanged);
     }
 
     #[test]

@@ -38,14 +38,15 @@ struct Source {
 }
 
 /// What the values are not: they stand for no value, or for one that is not stored.
-const NO_ID: &str = "('', 'undefined', '[redacted]')";
+const NO_ID: &str = "('', 'undefined', '[redacted]', '[forgotten]')";
 /// A text in JSON that is an id; one of an array is none. `strict`, since otherwise the first of an array would be taken.
-const ID: &str = r#"E'strict $ ? (@.type() == "string" && @ != "" && @ != "undefined" && @ != "[redacted]")'"#;
+const ID: &str =
+    r#"E'strict $ ? (@.type() == "string" && @ != "" && @ != "undefined" && @ != "[redacted]" && @ != "[forgotten]")'"#;
 /// The ids in an array: texts, and the `id`, otherwise the `_id`, of objects.
 const IDS: [&str; 3] = [
-    r#"E'lax $[*] ? (@.type() == "string" && @ != "" && @ != "undefined" && @ != "[redacted]")'"#,
-    r#"E'lax $[*].id ? (@.type() == "string" && @ != "")'"#,
-    r#"E'lax $[*] ? (!exists(@.id))._id ? (@.type() == "string" && @ != "")'"#,
+    r#"E'lax $[*] ? (@.type() == "string" && @ != "" && @ != "undefined" && @ != "[redacted]" && @ != "[forgotten]")'"#,
+    r#"E'lax $[*].id ? (@.type() == "string" && @ != "" && @ != "[forgotten]")'"#,
+    r#"E'lax $[*] ? (!exists(@.id))._id ? (@.type() == "string" && @ != "" && @ != "[forgotten]")'"#,
 ];
 
 /// The names of all of these columns.
@@ -331,7 +332,7 @@ pub async fn join_columns_there(
 mod tests {
     use super::*;
     use planhat_model::catalog::{self, OBJECTS};
-    use planhat_model::rules::REDACTED;
+    use planhat_model::rules::{FORGOTTEN, REDACTED};
 
     fn columns(properties: &[(&str, ColumnType)]) -> Columns {
         let column = |(name, kind): &(&str, ColumnType)| Column {
@@ -374,9 +375,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_redacted_is_no_id() {
-        assert!(NO_ID.contains(&format!("'{REDACTED}'")) && ID.contains(&format!("\"{REDACTED}\"")));
-        assert!(IDS[0].contains(&format!("\"{REDACTED}\"")));
+    fn what_is_redacted_or_forgotten_is_no_id() {
+        for text in [REDACTED, FORGOTTEN] {
+            assert!(NO_ID.contains(&format!("'{text}'")) && ID.contains(&format!("\"{text}\"")));
+            assert!(IDS[0].contains(&format!("\"{text}\"")));
+        }
+        assert!(IDS.iter().all(|ids| ids.contains(&format!("\"{FORGOTTEN}\""))));
     }
 
     #[test]

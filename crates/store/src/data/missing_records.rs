@@ -22,8 +22,8 @@ use crate::store_error::{StoreError, could_not};
 
 /// How long a count may take, as PostgreSQL writes it.
 const COUNT_TIMEOUT: &str = "20 seconds";
-/// What Planhat writes where there is no id.
-const NO_ID: &str = " not in ('', 'undefined', 'null')";
+/// What is written where there is no id: by Planhat, and by a privacy rule or `forget` in place of one.
+const NO_ID: &str = " not in ('', 'undefined', 'null', '[redacted]', '[forgotten]')";
 
 /// A column whose values name records.
 #[derive(Debug, Clone)]
@@ -61,6 +61,8 @@ pub struct MissingRecords {
     pub records: i64,
     /// Further rows that refer to a record that Planhat would not give.
     pub absent_rows: i64,
+    /// Whether records of the other object were forgotten, so that some of these may be.
+    pub some_forgotten: bool,
 }
 
 impl ReferenceColumns {
@@ -134,19 +136,20 @@ pub async fn count_missing(
     let sql = Sql::new(
         "select count(distinct named.record) filter (where absent.record_id is null),
              count(distinct named.id) filter (where absent.record_id is null),
-             count(distinct named.record) filter (where absent.record_id is not null)
+             count(distinct named.record) filter (where absent.record_id is not null),
+             exists (select from planhat_sync.forgotten where workspace = $1 and object = $2)
          from (",
     );
     let sql = joined_with_absent(named_by(sql, schema, column)).text(" where named.id").text(NO_ID);
     let sql = if has_table { not_stored(sql, schema, column.reference.to) } else { sql };
-    let (rows, records, absent_rows) = sql
+    let (rows, records, absent_rows, some_forgotten) = sql
         .query_as()
         .bind(schema)
         .bind(column.reference.to)
         .fetch_one(db)
         .await
         .map_err(could_not("count the records that rows refer to"))?;
-    Ok(MissingRecords { rows, records, absent_rows })
+    Ok(MissingRecords { rows, records, absent_rows, some_forgotten })
 }
 
 /// Some ids behind `after`, in order, that these columns name and that have no row. Those that Planhat would not give lately are

@@ -20,6 +20,8 @@ pub struct MissingReferences {
     pub records: i64,
     /// Further rows, which refer to a record that Planhat would not give.
     pub absent_rows: i64,
+    /// Whether some of the records may have been forgotten: nothing loads these.
+    pub some_forgotten: bool,
     pub counted_at: DateTime<Utc>,
 }
 
@@ -33,8 +35,9 @@ pub struct ReferringProperty<'a> {
 /// What was counted last, by object and property.
 pub async fn missing_references(db: &mut PgConnection, workspace: &str) -> Result<Vec<MissingReferences>, StoreError> {
     query_as(
-        "select object, property, refers_to, rows, records, absent_rows, counted_at from planhat_sync.missing_references
-         where workspace = $1 order by refers_to, object, property",
+        "select object, property, refers_to, rows, records, absent_rows, counted_at, exists (select from planhat_sync.forgotten
+             where forgotten.workspace = $1 and forgotten.object = refers_to) as some_forgotten
+         from planhat_sync.missing_references where workspace = $1 order by refers_to, object, property",
     )
     .bind(workspace)
     .fetch_all(db)
