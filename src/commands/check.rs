@@ -247,12 +247,15 @@ fn privileges(privileges: &Privileges, schema: &str) -> Vec<Finding> {
     match privileges {
         Privileges::Complete => vec![Finding::ok("privileges", format!("can write schemas {schema} and planhat_sync"))],
         Privileges::Missing(grants) => grants.iter().map(missing).collect(),
-        Privileges::ReadOnly { role, owner, membership } => {
+        Privileges::ReadOnly { role, owner, membership, for_commands } => {
             let or_join = membership.as_ref().map(|grant| format!(", or a member of it: {grant};")).unwrap_or_default();
-            let text = format!(
-                "role {role} can read: status, runs, actions, schema, quarantine list and sync --dry-run work; everything else \
-                 needs {owner}, the role that owns the tables{or_join}"
-            );
+            let commands = "status, runs, actions, schema, quarantine list and sync --dry-run";
+            let reads = match for_commands {
+                None => format!("role {role} can read: {commands} work"),
+                Some(grants) => format!("role {role} can read some of the tables; {commands} work after: {grants};"),
+            };
+            let text =
+                format!("{reads}; everything else needs {owner}, the role that owns the tables{or_join}").replace(";;", ";");
             vec![Finding::fail("privileges", text, exit::DATABASE)]
         }
     }

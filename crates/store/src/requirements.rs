@@ -46,12 +46,14 @@ pub enum Writable {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Privileges {
     Complete,
-    /// It can read everything, and others own it. `membership` is the statement that makes it a member of the owner, unless
-    /// that is a superuser.
+    /// It can read, and others own what it reads. `membership` is the statement that makes it a member of the owner, unless
+    /// that is a superuser. `for_commands` are the statements by which it can read what the commands that only look need, if it
+    /// cannot yet: people read the data with less.
     ReadOnly {
         role: String,
         owner: String,
         membership: Option<String>,
+        for_commands: Option<String>,
     },
     /// The statements that would give it what it lacks.
     Missing(Vec<String>),
@@ -235,9 +237,16 @@ fn privileges(role: &str, of_schemas: Vec<String>, foreign: &[ForeignRelation]) 
         format!("grant {} to {}", owners.iter().map(|owner| quoted(owner)).collect::<Vec<_>>().join(", "), quoted(role))
     });
     let own_tables = foreign.iter().filter(|relation| relation.schema == OWN_SCHEMA).count();
-    if own_tables > 0 && foreign.iter().all(|relation| relation.is_readable) {
+    if own_tables > 0 && foreign.iter().any(|relation| relation.is_readable) {
         let owner = owners.into_iter().collect::<Vec<_>>().join(" and ");
-        return Privileges::ReadOnly { role: role.to_owned(), owner, membership };
+        let is_read = foreign.iter().all(|relation| relation.is_readable);
+        let schemas = foreign.iter().map(|relation| relation.schema.as_str()).collect::<BTreeSet<_>>();
+        let schemas = schemas.into_iter().map(quoted).collect::<Vec<_>>().join(", ");
+        let grants = |role: String| {
+            format!("grant usage on schema {schemas} to {role}; grant select on all tables in schema {schemas} to {role}")
+        };
+        let for_commands = (!is_read).then(|| grants(quoted(role)));
+        return Privileges::ReadOnly { role: role.to_owned(), owner, membership, for_commands };
     }
     let missing = match membership {
         // Whoever is a member of the owner may do what the owner may.
@@ -293,11 +302,27 @@ mod tests {
             role: "me".to_owned(),
             owner: owner.to_owned(),
             membership: membership.map(str::to_owned),
+            for_commands: None,
         };
         check(&["grant a"], &tables("app"), &read_only("app", Some("grant \"app\" to \"me\"")));
         let mixed = tables("b").into_iter().chain(tables("a")).collect::<Vec<_>>();
         check(&[], &mixed, &read_only("a and b", Some("grant \"a\", \"b\" to \"me\"")));
         check(&[], &tables("postgres"), &read_only("postgres", None));
+    }
+
+    #[test]
+    fn a_role_that_can_read_the_data_alone_is_told_what_the_commands_need() {
+        let data = relation("planhat", "nps", "postgres");
+        let foreign: Vec<_> = tables("postgres").into_iter().map(unreadable).chain([data]).collect();
+        let for_commands = "grant usage on schema \"planhat\", \"planhat_sync\" to \"me\"; \
+                            grant select on all tables in schema \"planhat\", \"planhat_sync\" to \"me\"";
+        let expected = Privileges::ReadOnly {
+            role: "me".to_owned(),
+            owner: "postgres".to_owned(),
+            membership: None,
+            for_commands: Some(for_commands.to_owned()),
+        };
+        check(&["grant a"], &foreign, &expected);
     }
 
     #[test]
