@@ -34,7 +34,8 @@ async fn session(source: ConnectionSource) -> Result<String, StoreError> {
     let store = Store::connect_with(source, "planhat", 2, STATEMENT).await?;
     let told = store
         .read_only(async |db| {
-            let ask = "select concat_ws(' ', current_database(), current_user, current_setting('application_name'), current_setting('search_path'))";
+            let ask = "select concat_ws(' ', current_database(), current_user, current_setting('application_name'),
+                           replace(current_setting('search_path'), 'pg_catalog, ', ''))";
             Ok(sqlx::query_scalar::<_, String>(ask).fetch_one(db).await.unwrap())
         })
         .await?;
