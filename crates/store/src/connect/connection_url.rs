@@ -121,11 +121,18 @@ pub enum ConnectionUrlError {
     OtherPorts { hosts: usize, ports: usize },
     #[error("a parameter has no = and value, or its quotes do not end")]
     NoPairs,
-    #[error("parameter {name:?} is not known{}", nearest.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default())]
-    UnknownParameter { name: String, nearest: Option<&'static str> },
-    /// Without its name, which could be part of a password.
-    #[error("it has a parameter that is not known")]
+    /// Its name is shown only where it is like that of a parameter: any other could be part of a password.
+    #[error("parameter {name:?} is not known; did you mean {nearest:?}?")]
+    UnknownParameter { name: String, nearest: &'static str },
+    #[error(
+        "it has a parameter that is not known, whose name is not shown because it could be part of a password: escape special \
+         characters of a password in a URL, and put it in quotation marks ('…') among key=value pairs"
+    )]
     UnnamedParameter,
+    #[error(
+        "a host has characters that no host has: blanks separate key=value pairs, and special characters of a password are escaped"
+    )]
+    BadHost,
     #[error("{name} has to be {expected}")]
     BadValue { name: &'static str, expected: &'static str },
     #[error("{name} is not taken: {instead}")]
@@ -215,7 +222,7 @@ impl ConnectionUrl {
         let mut parameters = parameters_in(text)?;
         let of_variable = |name: &str| variables.get(name).filter(|value| !value.is_empty()).cloned();
         if let Some(name) = parameters.remove("service").or_else(|| of_variable("PGSERVICE")) {
-            for (name, value) in known(service(&name)?, IsShown::Yes)? {
+            for (name, value) in known(service(&name)?)? {
                 parameters.entry(name).or_insert(value);
             }
         }
@@ -326,7 +333,8 @@ fn endpoints(host: Option<String>, hostaddr: Option<String>, port: Option<String
         return Err(UrlError::NotTaken { name: "hostaddr beside host", instead });
     }
     let hosts = host.filter(|host| !host.is_empty()).or(hostaddr);
-    let hosts: Vec<Address> = hosts.iter().flat_map(|hosts| hosts.split(',')).map(|host| address(host.trim())).collect();
+    let hosts: Vec<Address> =
+        hosts.iter().flat_map(|hosts| hosts.split(',')).map(|host| address(host.trim())).collect::<Result<_, _>>()?;
     let ports: Vec<Option<u16>> = port.iter().flat_map(|ports| ports.split(',')).map(port_number).collect::<Result<_, _>>()?;
     let hosts = if hosts.is_empty() && ports.iter().any(Option::is_some) { vec![Address::Usual] } else { hosts };
     let port_of = |index: usize| match ports.as_slice() {
@@ -340,11 +348,16 @@ fn endpoints(host: Option<String>, hostaddr: Option<String>, port: Option<String
     hosts.iter().enumerate().map(endpoint).collect()
 }
 
-fn address(host: &str) -> Address {
+fn address(host: &str) -> Result<Address, UrlError> {
+    let is_of_a_host = |character: char| character.is_alphanumeric() || "-._:%".contains(character);
     match host {
-        "" => Address::Usual,
-        folder if folder.starts_with('/') => Address::Socket(folder.trim_end_matches('/').into()),
-        host => Address::Host(host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned()),
+        "" => Ok(Address::Usual),
+        folder if folder.starts_with('/') => Ok(Address::Socket(folder.trim_end_matches('/').into())),
+        host => {
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            // What is no host may be part of a password, and a host is shown.
+            if host.chars().all(is_of_a_host) { Ok(Address::Host(host.to_owned())) } else { Err(UrlError::BadHost) }
+        }
     }
 }
 
@@ -377,7 +390,7 @@ fn parameters_in(text: &str) -> Result<Parameters, UrlError> {
     if name.is_empty() || !text[name.len()..].trim_start().starts_with('=') {
         return Err(UrlError::NoScheme);
     }
-    known(pairs_in(text)?, IsShown::unless(text.contains('@')))
+    known(pairs_in(text)?)
 }
 
 /// What follows the scheme: `user:password@host:port,host:port/database?name=value`.
@@ -420,7 +433,7 @@ fn parameters_of_url(rest: &str) -> Result<Parameters, UrlError> {
         let (name, value) = parameter.split_once('=').ok_or(UrlError::NoPairs)?;
         add(&decoded(name)?, decoded(value)?);
     }
-    known(given, IsShown::Yes)
+    known(given)
 }
 
 /// The hosts of a URL, and their ports, each as a list with commas; no ports if none is given.
@@ -445,21 +458,8 @@ fn hosts_and_ports(text: &str) -> Result<(String, String), UrlError> {
     Ok((hosts.join(","), if has_ports { ports.join(",") } else { String::new() }))
 }
 
-/// Whether a name that is not known may be shown: not if it could be part of a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum IsShown {
-    Yes,
-    No,
-}
-
-impl IsShown {
-    fn unless(doubtful: bool) -> IsShown {
-        if doubtful { IsShown::No } else { IsShown::Yes }
-    }
-}
-
 /// These parameters under the names that libpq has for them; of two of one name the later one counts.
-fn known(given: Vec<(String, String)>, shown: IsShown) -> Result<Parameters, UrlError> {
+fn known(given: Vec<(String, String)>) -> Result<Parameters, UrlError> {
     let mut parameters = Parameters::new();
     for (name, value) in given {
         let name = match name.as_str() {
@@ -481,21 +481,20 @@ fn known(given: Vec<(String, String)>, shown: IsShown) -> Result<Parameters, Url
         } else if let Some((name, instead)) = NOT_TAKEN.into_iter().find(|(known, _)| *known == name) {
             return Err(UrlError::NotTaken { name, instead });
         } else if !WITHOUT_EFFECT.contains(&name) {
-            return Err(unknown(name, shown));
+            return Err(unknown(name));
         }
     }
     Ok(parameters)
 }
 
-fn unknown(name: &str, shown: IsShown) -> UrlError {
-    let is_name = name.chars().all(|character| character.is_ascii_alphanumeric() || "_-.".contains(character));
-    if shown == IsShown::No || !is_name || name.len() > 40 {
-        return UrlError::UnnamedParameter;
-    }
+fn unknown(name: &str) -> UrlError {
     let all = PARAMETERS.iter().map(|(name, _)| *name).chain(WITHOUT_EFFECT);
     let likeness = |known: &'static str| (strsim::jaro_winkler(name, known), known);
     let nearest = all.map(likeness).filter(|(likeness, _)| *likeness > 0.8).max_by(|(a, _), (b, _)| a.total_cmp(b));
-    UrlError::UnknownParameter { name: name.to_owned(), nearest: nearest.map(|(_, name)| name) }
+    match nearest {
+        Some((_, nearest)) => UrlError::UnknownParameter { name: name.to_owned(), nearest },
+        None => UrlError::UnnamedParameter,
+    }
 }
 
 /// Blanks separate options.
@@ -788,7 +787,7 @@ mod tests {
         const PARTS: [&str; 2] = ["hunter2", "swordfish"];
         let odd = [
             "#", "@", "/", "?", ":", "%", " ", "&", "=", "\n", "%zz", "?x=", "/?x=", "@h/", "#@", "/@", "?@", "://", "\"", "'",
-            "[", "]", ",",
+            "[", "]", ",", ";", " b=", ";b=", "?b=",
         ];
         let frames = [
             "postgres://u:PASSWORD@h/d",
@@ -803,6 +802,8 @@ mod tests {
             "postgresql+asyncpg://u:PASSWORD@h/d",
             "postgres://h/d?user=u&password=PASSWORD",
             "host=h password=PASSWORD dbname=d sslmod=x",
+            "host=h;password=PASSWORD;dbname=d",
+            "postgres://u:12?PASSWORD=4",
             "PASSWORD",
         ];
         let mut refused = 0;
