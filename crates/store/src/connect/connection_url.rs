@@ -7,7 +7,7 @@
 //! It is written here, and not left to a library for URLs, for two reasons. A URL of PostgreSQL may name several hosts, a
 //! folder of sockets or no host at all, which is no URL for such a library. And a message about a URL that is wrong must not
 //! show any part of a password: nobody knows where the password ends in such a URL, so no message contains any of its text,
-//! but for the name of a parameter where that cannot be part of a password.
+//! but for the name of a parameter that is nearly one that is known.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
