@@ -59,6 +59,10 @@ fn why_no_id(id: &str) -> Option<String> {
     }
 }
 
+/// Where the row has no address, there is nothing to look for elsewhere.
+const ADDRESSES_ARE_MASKED: &str = "a privacy rule masks addresses here, so other records can be searched for those alone that you \
+                                    give: --email ADDRESS, once for each address";
+
 fn nothing_named() -> CommandError {
     let missing = anyhow!("no record is named");
     CommandError::new(exit::CONFIGURATION, missing, Some("name an object and ids, or find records with --email ADDRESS"))
@@ -117,6 +121,10 @@ async fn forget_records(workspace: &Workspace, object: &'static Object, args: &F
         return Ok(ExitCode::SUCCESS);
     }
     print::to_stdout(&text_of(object, &found, args));
+    let rules = workspace.settings.rules.get(object.name);
+    if args.references && args.emails.is_empty() && rules.is_some_and(store::masks_addresses) {
+        print::to_stdout(ADDRESSES_ARE_MASKED);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

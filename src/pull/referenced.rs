@@ -61,7 +61,8 @@ impl ObjectScan<'_> {
         let name = self.object().name;
         let columns = self.reference_columns().await?;
         let Some(columns) = columns else {
-            self.report.warn(format!("{name}: nothing is loaded yet; `planhat-sync sync {name}` comes first"));
+            self.report
+                .warn(format!("{name}: nothing is loaded yet; `planhat-sync sync {name}` comes first, if the token may read it"));
             return Ok(Ended::Complete { has_watermark: false });
         };
         self.table.prepare_without_new_columns(self.report).await?;

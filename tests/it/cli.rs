@@ -260,7 +260,7 @@ async fn a_wrong_database_password_exits_with_5_and_is_not_shown() {
         exit 5
         error: could not connect to PostgreSQL at 127.0.0.1:PORT
           Caused by: error returned from database: password authentication failed for user "tester"
-        hint: check user and password in DATABASE_URL
+        hint: check user and password: those of DATABASE_URL, or the file with the password
         "#);
     });
 }

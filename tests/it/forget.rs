@@ -407,6 +407,26 @@ async fn a_forget_that_is_killed_half_way_is_finished_by_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_somebody_had_before_is_left_out_of_other_records_too() {
+    let simulator = Simulator::start(workspace(), Options::default()).await.unwrap();
+    let (mut tool, pool) = tool_for(&simulator).await;
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    simulator.edit("endusers", KIM, day(0), |kim| {
+        kim.insert("email".into(), json!("kim@elsewhere.example"));
+        kim.remove("otherEmails");
+    });
+    assert_eq!(tool.run(&["sync"]).code, 0);
+
+    let said = tool.run(&["forget", "endusers", KIM, "--references", "--yes"]);
+
+    assert_eq!(said.code, 0, "{}", said.all());
+    for after in ["forget", "a full sync"] {
+        assert_is_nowhere(&pool, after).await;
+        assert_eq!(tool.run(&["sync", "--full"]).code, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_hash_rule_somebody_is_found_and_left_out_by_the_hash() {
     let simulator = Simulator::start(workspace(), Options::default()).await.unwrap();
     let (tool, pool) = tool_for(&simulator).await;
@@ -418,6 +438,8 @@ async fn with_a_hash_rule_somebody_is_found_and_left_out_by_the_hash() {
     let hash = one(&pool, "select planhat__email from planhat.nps").await;
     assert_eq!(hash.len(), 64);
 
+    let by_id = tool.run(&["forget", "endusers", KIM, "--references"]);
+    assert!(by_id.stdout.contains("give: --email ADDRESS"), "the row has no address to search for: {}", by_id.all());
     let said = tool.run(&["forget", "endusers", "--email", &address(), "--references", "--yes"]);
     assert!(said.stdout.contains(KIM), "{}", said.all());
 

@@ -890,7 +890,7 @@ async fn a_role_that_only_reads_can_use_every_command_that_only_looks() {
         exit 5
         error: could not start a run
           Caused by: error returned from database: permission denied for table runs
-        hint: `planhat-sync check` names the missing privileges and the GRANT for each
+        hint: `planhat-sync check` says what the role may do, and the GRANT for what it lacks
         ");
     });
     // What it is told helps.

@@ -50,8 +50,12 @@ async fn after_retype_the_same_values_in_another_spelling_are_no_updates_and_no_
             assert_eq!((figures.updated, figures.unchanged), (0, values.len() as i64), "{kind:?} {values:?}");
             assert_eq!((sync.one(ACTIONS).await, sync.one(VERSIONS).await), (actions, versions), "{kind:?} {values:?}");
             sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
-            let rows = "select string_agg(distinct (_row_hash >> 56)::text, ' ') from planhat.projects";
-            assert_eq!(sync.one(rows).await, "1", "every row is written as Planhat has it");
+            let retyped = planhat_model::flatten::RETYPED >> 56;
+            let rows: &'static str = Box::leak(
+                format!("select count(*) filter (where _row_hash >> 56 = {retyped})::text from planhat.projects")
+                    .into_boxed_str(),
+            );
+            assert_eq!(sync.one(rows).await, "0", "every row is written as Planhat has it");
         }
     }
 }

@@ -59,6 +59,7 @@ pub use data::missing_records::{
 };
 pub use data::named_records::{NameQuery, NamedRecord, named_records, some_named_records};
 pub use data::rewrite::{MaskedCounts, MaskedTable, Masking, Pass, mask_rows};
+pub use data::stored_value::masks_addresses;
 pub use data::tables::{
     SampleQuery, add_columns, create_table, if_allowed, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
     table_exists, table_sql,

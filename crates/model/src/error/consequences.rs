@@ -179,7 +179,7 @@ impl ErrorKind {
             ServerFileMissing => until_timeout(Run, DATABASE).hint(
                 "the server's socket does not exist: check that PostgreSQL is running on this machine, and the folder and the port \
                  in DATABASE_URL"),
-            LoginRefused(_) => never(Object, DATABASE).hint("check user and password in DATABASE_URL"),
+            LoginRefused(_) => never(Object, DATABASE).hint("check user and password: those of DATABASE_URL, or the file with the password"),
             UnusablePassword => never(Object, DATABASE).hint(
                 "the password has a character that cannot be used to log in (an emoji, or one newer than Unicode 3.2): choose \
                  another password; or the key that sslkey names is not in PEM, or is encrypted"),
@@ -235,7 +235,7 @@ impl ErrorKind {
                 "name the primary in DATABASE_URL; if this is the primary, default_transaction_read_only is on (some providers \
                  turn it on when the disk is full)"),
             PrivilegeMissing => never(Object, DATABASE).hint(
-                "`planhat-sync check` names the missing privileges and the GRANT for each"),
+                "`planhat-sync check` says what the role may do, and the GRANT for what it lacks"),
             DefinitionRefused(_) => never(Object, DATABASE).hint(
                 "an event trigger of the database refuses to have tables made or changed: have it let the role in DATABASE_URL \
                  do so, or disable it for a sync that meets new objects or properties (alter event trigger … disable)"),

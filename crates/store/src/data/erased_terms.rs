@@ -15,6 +15,7 @@ use super::tables::table_exists;
 use crate::sql::Sql;
 use crate::state::quarantined::addresses_in_quarantine;
 use crate::store_error::{StoreError, could_not};
+use crate::timeline::action_table::{TABLE, actions_table_exists};
 
 /// Ids and addresses of people who are to be forgotten.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl Terms {
     }
 }
 
-/// The id of a record, and the addresses that are stored of it.
+/// The id of a record, and the addresses that are stored of it: also those that it had before.
 pub async fn terms_of(
     db: &mut PgConnection,
     schema: &str,
@@ -80,12 +81,36 @@ pub async fn terms_of(
         let sql =
             Sql::new("select to_jsonb(stored)::text from ").table(schema, object.name).text(" as stored where planhat__id = $1");
         let row: Option<Stored<RowText>> =
-            sql.query_scalar().bind(id).fetch_optional(db).await.map_err(could_not("look for a row"))?;
+            sql.query_scalar().bind(id).fetch_optional(&mut *db).await.map_err(could_not("look for a row"))?;
         for address in row.iter().flat_map(|row| row.addresses(columns)) {
             terms.push(&address);
         }
     }
+    for earlier in earlier_values(db, schema, object, id).await? {
+        for address in earlier.addresses(columns) {
+            terms.push(&address);
+        }
+    }
     Ok(terms)
+}
+
+/// The values that a record had before each of its actions, as parts of a row.
+async fn earlier_values(
+    db: &mut PgConnection,
+    schema: &str,
+    object: &Object,
+    id: &str,
+) -> Result<Vec<Stored<RowText>>, StoreError> {
+    if !actions_table_exists(&mut *db, schema).await? {
+        return Ok(Vec::new());
+    }
+    let sql = Sql::new(
+        "select (select jsonb_object_agg(change.key, change.value -> 'old') || jsonb_build_object('planhat__id', record_id)
+             from jsonb_each(changes) as change)::text
+         from ",
+    );
+    let sql = sql.table(schema, TABLE).text(" as action where object = $1 and record_id = $2 and changes <> '{}'");
+    sql.query_scalar().bind(object.name).bind(id).fetch_all(db).await.map_err(could_not("look for earlier addresses"))
 }
 
 /// The ids of rows with one of these addresses: read through once, since an address may be one of several.

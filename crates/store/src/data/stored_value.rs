@@ -301,6 +301,11 @@ impl Stored<RowText> {
 /// Properties that hold addresses by which other records name a person.
 const ADDRESSES: [&str; 2] = ["email", "otherEmails"];
 
+/// Whether addresses of an object are stored otherwise than others may have them.
+pub fn masks_addresses(rules: &Rules) -> bool {
+    ADDRESSES.iter().any(|name| rules.concerns(Origin::Property, name))
+}
+
 /// The addresses of a record: as it has them, or as a rule has left them.
 fn addresses_of(record: &Record) -> Vec<String> {
     fn texts(value: Value, all: &mut Vec<String>) {
