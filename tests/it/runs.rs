@@ -551,7 +551,7 @@ async fn everything_works_with_a_single_connection_and_another_schema() {
 
 #[tokio::test]
 async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_incremental_scan() {
-    let options = Options { latency: Duration::from_millis(5), ..Options::default() };
+    let options = Options { latency: Duration::from_millis(25), ..Options::default() };
     let task = |number: i32| json!({"_id": format!("{number:05}"), "updatedAt": written(day(-1)), "name": "old"});
     let mut sync = TestSync::with(Workspace::empty().with("tasks", (0..1500).map(task).collect()), options).await;
     let (stop, mut calls) = (sync.stop.clone(), 0);
@@ -566,7 +566,11 @@ async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_increme
     (sync.stop, sync.now) = (tokio_util::sync::CancellationToken::new(), day(3));
     sync.simulator.edit("tasks", "00000", day(2), |task| _ = task.insert("name".into(), json!("new")));
     let forget = async {
-        while sync.one("select max(\"offset\")::text from planhat_sync.scans").await.parse().unwrap_or(0) < 600 {}
+        let is_half_way =
+            async { while sync.one("select max(\"offset\")::text from planhat_sync.scans").await.parse().unwrap_or(0) < 600 {} };
+        tokio::time::timeout(Duration::from_secs(60), is_half_way)
+            .await
+            .expect("the scan is met between its 7th page and its end");
         sync.do_at_once(&[
             "update planhat_sync.scans set \"offset\" = 198, overlap_id = '00198', checkpoint_number = 0",
             "delete from planhat.tasks where planhat__id > '00250'",
