@@ -111,6 +111,7 @@ async fn a_role_that_does_not_exist_is_a_warning_with_the_statement_and_the_run_
     for statement in [
         r#"grant usage on schema "planhat" to "public";"#,
         r#"grant select on "planhat"."companies", "planhat"."actions", "planhat"."keys" to "public";"#,
+        r#"alter default privileges in schema "planhat" grant select on tables to "public";"#,
         r#"to "no such role";"#,
     ] {
         assert!(statements.contains(statement), "{statements}");

@@ -157,13 +157,17 @@ async fn lacking(db: &mut PgConnection, schema: &str, readers: &[String]) -> Res
     Ok(found.into_iter().filter(|reader| !reader.schemas.is_empty() || !reader.relation_names.is_empty()).collect())
 }
 
-/// The statements that let these roles read these tables of the data schema, and what there is of the tool's own.
+/// The statements that let these roles read these tables of the data schema, those to come there, and what there is of the
+/// tool's own.
 pub fn grants_sql(schema: &str, tables: &[&str], readers: &[String]) -> Vec<String> {
     let of_reader = |reader: &String| {
         let mut statements: Vec<Sql> = [schema, OWN_SCHEMA].map(|schema| usage_on(Sql::default(), schema, reader)).into();
         if !tables.is_empty() {
             statements.push(select_on(Sql::default(), schema, tables, reader));
         }
+        let to_come =
+            Sql::new("alter default privileges in schema ").name(schema).text(" grant select on tables to ").name(reader);
+        statements.push(to_come);
         statements.push(select_on(Sql::default(), OWN_SCHEMA, &OWN_TABLES, reader));
         statements.into_iter().map(|statement| statement.to_string()).collect::<Vec<_>>()
     };
