@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::cli::Tool;
+use crate::cli::{Tool, in_time};
 use crate::harness::{TestSync, day, written};
 
 /// A company, a contact of it, a license and an answer.
@@ -445,7 +445,7 @@ async fn action_ids_grow_in_the_order_of_commits() {
     };
     let commit = async {
         let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
-        while sync.one(waits).await == "0" {}
+        in_time("the lock", async { while sync.one(waits).await == "0" {} }).await;
         assert_eq!(count(&sync).await, "0");
         slow.commit().await.unwrap();
     };

@@ -15,7 +15,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use crate::cli::Tool;
+use crate::cli::{Tool, in_time};
 use crate::harness::{TestSync, fresh_database};
 
 fn numbered(count: usize) -> Vec<Value> {
@@ -170,12 +170,13 @@ async fn counted(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, count: &Atomic
 
 /// Loads, and has the database forget what it has committed but the first pages, as one does that dies before they are on
 /// its disk.
-async fn loaded_while_the_database_forgets(position: &'static str) {
-    let options = Options { latency: Duration::from_millis(2), ..Options::default() };
+async fn loaded_while_the_database_forgets(forgets: &'static str) {
+    let options = Options { latency: Duration::from_millis(25), ..Options::default() };
     let sync = TestSync::with(Workspace::empty().with("projects", numbered(1500)), options).await;
     let forget = async {
-        while sync.one("select max(\"offset\")::text from planhat_sync.scans").await.parse().unwrap_or(0) < 500 {}
-        sync.do_at_once(&[position, "delete from planhat.projects where planhat__id > '00150'"]).await;
+        let position = "select max(\"offset\")::text from planhat_sync.scans";
+        in_time("the 6th page", async { while sync.one(position).await.parse().unwrap_or(0) < 500 {} }).await;
+        sync.do_at_once(&[forgets, "delete from planhat.projects where planhat__id > '00150'"]).await;
     };
 
     let (summary, ()) = tokio::join!(sync.sync_one("projects"), forget);
@@ -213,7 +214,8 @@ async fn a_page_after_a_step_back_whose_commit_was_lost_is_read_again() {
         }
     });
     let forget = async {
-        while sync.one("select max(overlap_id) from planhat_sync.scans").await != "00011" {}
+        let overlap = "select max(overlap_id) from planhat_sync.scans";
+        in_time("the step back", async { while sync.one(overlap).await != "00011" {} }).await;
         sync.do_at_once(&[
             "update planhat_sync.scans set overlap_id = '00009', checkpoint_number = checkpoint_number - 1",
             "delete from planhat.projects where planhat__id in ('00010', '00011')",

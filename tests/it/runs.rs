@@ -11,6 +11,7 @@ use planhat_sync::run::{self, ObjectSummary, RunRequest};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::cli::in_time;
 use crate::harness::{TestSync, at, checkpoint_of, day, written};
 
 fn numbered(count: usize) -> Vec<Value> {
@@ -566,11 +567,8 @@ async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_increme
     (sync.stop, sync.now) = (tokio_util::sync::CancellationToken::new(), day(3));
     sync.simulator.edit("tasks", "00000", day(2), |task| _ = task.insert("name".into(), json!("new")));
     let forget = async {
-        let is_half_way =
-            async { while sync.one("select max(\"offset\")::text from planhat_sync.scans").await.parse().unwrap_or(0) < 600 {} };
-        tokio::time::timeout(Duration::from_secs(60), is_half_way)
-            .await
-            .expect("the scan is met between its 7th page and its end");
+        let position = "select max(\"offset\")::text from planhat_sync.scans";
+        in_time("the 7th page", async { while sync.one(position).await.parse().unwrap_or(0) < 600 {} }).await;
         sync.do_at_once(&[
             "update planhat_sync.scans set \"offset\" = 198, overlap_id = '00198', checkpoint_number = 0",
             "delete from planhat.tasks where planhat__id > '00250'",
