@@ -171,7 +171,7 @@ async fn counted(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, count: &Atomic
 /// Loads, and has the database forget what it has committed but the first pages, as one does that dies before they are on
 /// its disk.
 async fn loaded_while_the_database_forgets(forgets: &'static str) {
-    let options = Options { latency: Duration::from_millis(25), ..Options::default() };
+    let options = Options { latency: Duration::from_millis(100), ..Options::default() };
     let sync = TestSync::with(Workspace::empty().with("projects", numbered(1500)), options).await;
     let forget = async {
         let position = "select max(\"offset\")::text from planhat_sync.scans";

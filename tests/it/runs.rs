@@ -552,7 +552,7 @@ async fn everything_works_with_a_single_connection_and_another_schema() {
 
 #[tokio::test]
 async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_incremental_scan() {
-    let options = Options { latency: Duration::from_millis(25), ..Options::default() };
+    let options = Options { latency: Duration::from_millis(100), ..Options::default() };
     let task = |number: i32| json!({"_id": format!("{number:05}"), "updatedAt": written(day(-1)), "name": "old"});
     let mut sync = TestSync::with(Workspace::empty().with("tasks", (0..1500).map(task).collect()), options).await;
     let (stop, mut calls) = (sync.stop.clone(), 0);
