@@ -151,7 +151,8 @@ impl TestSync {
     }
 
     pub(crate) async fn one(&self, sql: &'static str) -> String {
-        sqlx::query_scalar::<_, Option<String>>(sql).fetch_one(self.store.pool()).await.unwrap().unwrap_or_default()
+        let look = async |db: &mut PgConnection| sqlx::query_scalar::<_, Option<String>>(sql).fetch_one(db).await.unwrap();
+        look_into(&self.store, look).await.unwrap_or_default()
     }
 
     /// Changes something in the database in one transaction.
@@ -239,17 +240,25 @@ pub(crate) struct StoredTable {
     columns: BTreeMap<(String, String), (String, String)>,
 }
 
+/// Looks into the database beside the store; the embedded one has a single connection, which is the store's.
+async fn look_into<T>(store: &Store, look: impl AsyncFn(&mut PgConnection) -> T) -> T {
+    match store.is_embedded() {
+        true => store.read_only(async |db| Ok(look(db).await)).await.unwrap(),
+        false => look(&mut store.pool().acquire().await.unwrap()).await,
+    }
+}
+
 impl StoredTable {
     pub(crate) async fn read(store: &Store, name: &str) -> StoredTable {
-        let select =
-            sqlx::AssertSqlSafe(format!("select planhat__id, to_json(t)::text from planhat.{name} t where _deleted_at is null"));
-        let rows: Vec<(String, String)> = sqlx::query_as(select).fetch_all(store.pool()).await.unwrap();
-        let columns: Vec<(String, String, String, String)> =
-            sqlx::query_as("select origin, planhat_name, column_name, type from planhat_sync.columns where object = $1")
-                .bind(name)
-                .fetch_all(store.pool())
-                .await
-                .unwrap();
+        type Rows = Vec<(String, String)>;
+        type Columns = Vec<(String, String, String, String)>;
+        let (rows, columns): (Rows, Columns) = look_into(store, async |db: &mut PgConnection| {
+            let select = format!("select planhat__id, to_json(t)::text from planhat.{name} t where _deleted_at is null");
+            let rows = sqlx::query_as(sqlx::AssertSqlSafe(select)).fetch_all(&mut *db).await.unwrap();
+            let columns = "select origin, planhat_name, column_name, type from planhat_sync.columns where object = $1";
+            (rows, sqlx::query_as(columns).bind(name).fetch_all(db).await.unwrap())
+        })
+        .await;
         StoredTable {
             name: name.to_owned(),
             rows: rows.into_iter().map(|(id, row)| (id, serde_json::from_str(&row).unwrap())).collect(),
