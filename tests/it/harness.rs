@@ -241,7 +241,7 @@ pub(crate) struct StoredTable {
 }
 
 /// Looks into the database beside the store; the embedded one has a single connection, which is the store's.
-async fn look_into<T>(store: &Store, look: impl AsyncFn(&mut PgConnection) -> T) -> T {
+pub(crate) async fn look_into<T>(store: &Store, look: impl AsyncFn(&mut PgConnection) -> T) -> T {
     match store.is_embedded() {
         true => store.read_only(async |db| Ok(look(db).await)).await.unwrap(),
         false => look(&mut store.pool().acquire().await.unwrap()).await,

@@ -219,6 +219,9 @@ impl Teller<'_> {
         let arguments = ["actions", "--follow", "--json", "--consumer", "c", "--since", "1000d"];
         let mut follower = self.tool.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(follower.stdout.take().unwrap()).lines().take(count).count();
+        // It saves its position behind the lines that it has printed.
+        let is_saved = "select 'saved' from planhat_sync.consumers where last_action_id = (select max(id) from planhat.actions)";
+        crate::cli::in_time("the position", async { while self.database.texts(is_saved).await.is_empty() {} }).await;
         crate::cli::signal(follower.id(), "TERM");
         let ended = crate::cli::output_of(follower, "the follower");
         assert_eq!(lines, count);

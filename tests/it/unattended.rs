@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Tool, signal};
-use crate::harness::{TestSync, fresh_database, written};
+use crate::harness::{TestSync, fresh_database, look_into, written};
 use crate::server::PostgresServer;
 
 /// How long it goes on, how often it syncs, and what troubles may take.
@@ -384,16 +384,10 @@ async fn assert_in_step(name: &str, simulator: Simulator, database: &DatabaseUnd
     (sync.simulator, sync.now) = (simulator, Utc::now());
     sync.assert_equals_workspace(&catalog::default_objects()).await;
 
-    let runs: Vec<(String, String, f64)> = sqlx::query_as(
-        "select command, status, extract(epoch from started_at - lag(started_at) over (order by id))::float8
-         from planhat_sync.runs where command like 'daemon%' order by id",
-    )
-    .fetch_all(sync.store.pool())
-    .await
-    .map(|runs: Vec<(String, String, Option<f64>)>| {
-        runs.into_iter().map(|(of, is, gap)| (of, is, gap.unwrap_or_default())).collect()
-    })
-    .unwrap();
+    let runs = "select command, status, coalesce(extract(epoch from started_at - lag(started_at) over (order by id))::float8, 0)
+         from planhat_sync.runs where command like 'daemon%' order by id";
+    let look = async |db: &mut sqlx::PgConnection| sqlx::query_as(runs).fetch_all(db).await.unwrap();
+    let runs: Vec<(String, String, f64)> = look_into(&sync.store, look).await;
     assert!(runs.iter().all(|(_, status, _)| status != "running"), "{name}: {runs:?}");
     let is_last_good =
         runs.iter().rev().find(|(_, status, _)| status != "interrupted").is_some_and(|(_, status, _)| status == "succeeded");
