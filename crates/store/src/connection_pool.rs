@@ -102,8 +102,8 @@ pub(crate) struct BorrowedConnection {
     opened: Instant,
     is_fit: bool,
     connections: Arc<OpenConnections>,
-    /// Given back after the connection.
-    _permits: Vec<OwnedSemaphorePermit>,
+    /// Given back after the connection, or when it is closed: the embedded server does not survive a second one before.
+    permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl ConnectionPool {
@@ -251,7 +251,7 @@ impl ConnectionPool {
 
     fn borrowed(&self, connection: PgConnection, opened: Instant, permits: Vec<OwnedSemaphorePermit>) -> BorrowedConnection {
         let connections = Arc::clone(&self.connections);
-        BorrowedConnection { connection: Some(connection), opened, is_fit: false, connections, _permits: permits }
+        BorrowedConnection { connection: Some(connection), opened, is_fit: false, connections, permits }
     }
 
     /// Lets nobody have a connection any more, and closes those at rest; those in use are closed by their users.
@@ -346,7 +346,11 @@ impl Drop for BorrowedConnection {
         }
         self.connections.count_closed();
         if let Ok(runtime) = runtime {
-            runtime.spawn(timeout(CLOSE_TIMEOUT, connection.close()));
+            let permits = std::mem::take(&mut self.permits);
+            runtime.spawn(async move {
+                let _ = timeout(CLOSE_TIMEOUT, connection.close()).await;
+                drop(permits);
+            });
         }
     }
 }
