@@ -335,7 +335,7 @@ impl BorrowedConnection {
 
 impl Drop for BorrowedConnection {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
+        let Some(mut connection) = self.connection.take() else { return };
         let runtime = tokio::runtime::Handle::try_current();
         if self.is_fit && runtime.is_ok() && !self.connections.is_closed() && self.opened.elapsed() < LONGEST_LIFE {
             self.connections.idle().push(IdleConnection { connection, opened: self.opened, since: Instant::now() });
@@ -348,7 +348,12 @@ impl Drop for BorrowedConnection {
         if let Ok(runtime) = runtime {
             let permits = std::mem::take(&mut self.permits);
             runtime.spawn(async move {
-                let _ = timeout(CLOSE_TIMEOUT, connection.close()).await;
+                // The answer to the end of its transaction is read first: the embedded server does not survive that nobody does.
+                let close = async {
+                    let _ = connection.ping().await;
+                    connection.close().await
+                };
+                let _ = timeout(CLOSE_TIMEOUT, close).await;
                 drop(permits);
             });
         }
