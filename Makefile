@@ -1,4 +1,4 @@
-.PHONY: help demo test soak unattended bench lint fmt ci
+.PHONY: help demo test soak unattended bench lint deny fmt ci
 
 RECORDS ?= 100000,1000000
 LATENCY_MS ?= 20
@@ -30,6 +30,9 @@ lint: ## Check formatting, lints and docs, with warnings denied
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --workspace --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+deny: ## Check licences, sources and known vulnerabilities of the crates we depend on (needs cargo-deny and a network)
+	cargo deny --locked check --allow no-license-field
 
 fmt: ## Format the code
 	cargo fmt --all

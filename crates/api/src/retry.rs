@@ -37,8 +37,8 @@ pub(crate) fn no_sooner_than(asked: Option<Duration>, delay: Duration) -> Durati
     delay.max(asked.unwrap_or_default().min(MAX_DELAY))
 }
 
-/// The header in either form, seconds or a date. It is documented nowhere, so anything else is
-/// ignored (source CC).
+/// The header in either form, whole seconds or a date. It is documented nowhere, so anything else is
+/// ignored (docs/planhat-api.md, source CC).
 pub(crate) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
