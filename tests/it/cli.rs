@@ -1,9 +1,7 @@
 //! The binary, as a person or a script meets it: what it prints, and its exit code.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Output};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
 use planhat_model::catalog;
@@ -12,9 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::harness::{fresh_database, written};
-
-/// Longer than anything takes on the slowest machine; nothing waits for it to pass.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
+use crate::waiting::{DEADLINE, Wait, limit_this_test};
 
 /// The tool with nothing in its environment but what a test sets.
 pub(crate) struct Tool {
@@ -31,6 +27,7 @@ pub(crate) struct CommandOutput {
 
 impl Tool {
     pub(crate) fn new() -> Tool {
+        limit_this_test();
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().to_str().unwrap().to_owned();
         let tool = Tool { variables: BTreeMap::new(), home };
@@ -77,7 +74,7 @@ impl Tool {
         self.get("DATABASE_URL").unwrap()
     }
 
-    /// To start it by hand: [`output_of`] and [`ended_within`] wait for its end.
+    /// To start it by hand: [`output_of`](crate::waiting::output_of) and [`ended`](crate::waiting::ended) wait for its end.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(cargo_bin!("planhat-sync"));
         command.env_clear().envs(&self.variables).args(arguments).current_dir(self.home.path());
@@ -86,6 +83,7 @@ impl Tool {
 
     /// Runs it to its end; one that hangs fails the test.
     pub(crate) fn run(&mut self, arguments: &[&str]) -> CommandOutput {
+        let _wait = Wait::new(&format!("planhat-sync {}", arguments.join(" ")));
         let output = assert_cmd::Command::from_std(self.command(arguments)).timeout(DEADLINE).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let (stdout, stderr) = (text(output.stdout), text(output.stderr));
@@ -94,36 +92,6 @@ impl Tool {
         });
         CommandOutput { code, stdout, stderr }
     }
-}
-
-/// Waits for the end of a process, and for what it has written to its pipes.
-pub(crate) fn output_of(process: Child, what: &str) -> Output {
-    let id = process.id();
-    let (sender, ended) = mpsc::channel();
-    std::thread::spawn(move || sender.send(process.wait_with_output()));
-    let output = ended.recv_timeout(DEADLINE).unwrap_or_else(|_| {
-        signal(id, "KILL");
-        panic!("{what} did not end within {DEADLINE:?}")
-    });
-    output.unwrap()
-}
-
-/// Waits for the end of a process whose output nobody reads, and says with which code.
-pub(crate) async fn ended_within(process: &mut Child, limit: Duration) -> Option<i32> {
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(status) = process.try_wait().unwrap() {
-            return status.code();
-        }
-        assert!(Instant::now() < deadline, "it did not end within {limit:?}");
-        tokio::task::yield_now().await;
-    }
-}
-
-/// What a test waits for; one that waits in vain fails with that.
-pub(crate) async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
-    let waited = tokio::time::timeout(DEADLINE, awaited).await;
-    waited.unwrap_or_else(|_| panic!("waited {DEADLINE:?} in vain for {what}"))
 }
 
 pub(crate) fn signal(process: u32, name: &str) {

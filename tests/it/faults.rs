@@ -22,6 +22,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{TestSync, client_with, connection_to};
+use crate::waiting::eventually;
 
 const RECORDS: usize = 250;
 /// One attempt and its repetitions.
@@ -137,11 +138,14 @@ async fn a_429_that_asks_for_a_day_is_retried_after_two_minutes() {
     sync.simulator.answer_next("projects", vec![first_page(), fault]);
     let client = sync.client();
     let look = async {
-        while client.throttled_for().is_none() {
-            tokio::task::yield_now().await;
-        }
+        let mut wait = None;
+        let is_throttled = async || {
+            wait = client.throttled_for();
+            wait.is_some()
+        };
+        eventually("the wait of the client", is_throttled).await;
         sync.stop.cancel();
-        client.throttled_for().unwrap()
+        wait.unwrap()
     };
 
     let (summary, wait) = tokio::join!(sync_projects(&sync, &client), look);

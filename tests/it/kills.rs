@@ -13,7 +13,8 @@ use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
-use crate::cli::{DEADLINE, Tool, ended_within, in_time};
+use crate::cli::Tool;
+use crate::waiting::{ended, in_time};
 
 fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap())
@@ -50,7 +51,7 @@ async fn a_load_that_is_killed_repeatedly_ends_with_every_record_once() {
         // Anywhere between this page's question and a later page's commit.
         tokio::time::sleep(Duration::from_micros(rng.u64(0..15_000))).await;
         process.kill().unwrap();
-        killed += usize::from(ended_within(&mut process, DEADLINE).await.is_none());
+        killed += usize::from(ended(&mut process).await.is_none());
     }
     assert_eq!(killed, kills, "some ended before their time");
     *left.lock().unwrap() = usize::MAX;
