@@ -172,12 +172,20 @@ async fn counted(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, count: &Atomic
 /// Loads, and has the database forget what it has committed but the first pages, as one does that dies before they are on
 /// its disk.
 async fn loaded_while_the_database_forgets(forgets: &'static str) {
-    let options = Options { latency: Duration::from_millis(300), ..Options::default() };
-    let sync = TestSync::with(Workspace::empty().with("projects", numbered(1500)), options).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", numbered(1500))).await;
+    let (gate, hook) = (sync.simulator.gate(), sync.simulator.gate());
+    let mut calls = 0;
+    sync.simulator.on_request(move |_, path| {
+        calls += u32::from(path == "projects");
+        if calls == 9 {
+            hook.close();
+        }
+    });
     let forget = async {
         let position = "select max(\"offset\")::text from planhat_sync.scans";
         eventually("the 6th page", async || sync.one(position).await.parse().unwrap_or(0) >= 500).await;
         sync.do_at_once(&[forgets, "delete from planhat.projects where planhat__id > '00150'"]).await;
+        gate.open();
     };
 
     let (summary, ()) = tokio::join!(sync.sync_one("projects"), forget);

@@ -489,7 +489,7 @@ async fn a_receiver_and_a_ping_that_never_answer_cost_a_run_seconds() {
     receiver.reply(vec![Reply::Never; 20]);
     let begun = std::time::Instant::now();
     assert_eq!(tool.run(&["sync"]).code, 3);
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(100), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -624,9 +624,12 @@ async fn a_cancelled_delivery_loses_no_waiting_message() {
     // The settings are read again while the database takes its time.
     let mut lock = sync.store.pool().begin().await.unwrap();
     sqlx::raw_sql("lock table planhat_sync.announced_states").execute(&mut *lock).await.unwrap();
-    let told =
-        tokio::time::timeout(Duration::from_millis(300), notifier.data_is_stale(&sync.store, &stale(&["companies"]))).await;
-    assert!(told.is_err());
+    let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    let stale = stale(&["companies"]);
+    tokio::select! {
+        () = notifier.data_is_stale(&sync.store, &stale) => panic!("it did not wait for the lock"),
+        () = eventually("somebody who waits for the lock", async || sync.one(waits).await != "0") => {}
+    }
     lock.rollback().await.unwrap();
     deliver(&notifier, &sync.store).await;
 

@@ -552,9 +552,8 @@ async fn everything_works_with_a_single_connection_and_another_schema() {
 
 #[tokio::test]
 async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_incremental_scan() {
-    let options = Options { latency: Duration::from_millis(300), ..Options::default() };
     let task = |number: i32| json!({"_id": format!("{number:05}"), "updatedAt": written(day(-1)), "name": "old"});
-    let mut sync = TestSync::with(Workspace::empty().with("tasks", (0..1500).map(task).collect()), options).await;
+    let mut sync = TestSync::new(Workspace::empty().with("tasks", (0..1500).map(task).collect())).await;
     let (stop, mut calls) = (sync.stop.clone(), 0);
     sync.simulator.on_request(move |_, path| {
         calls += u32::from(path == "tasks");
@@ -566,6 +565,13 @@ async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_increme
     sync.simulator.clear_faults();
     (sync.stop, sync.now) = (tokio_util::sync::CancellationToken::new(), day(3));
     sync.simulator.edit("tasks", "00000", day(2), |task| _ = task.insert("name".into(), json!("new")));
+    let (gate, hook) = (sync.simulator.gate(), sync.simulator.gate());
+    sync.simulator.on_request(move |_, path| {
+        calls += u32::from(path == "tasks");
+        if calls == 8 {
+            hook.close();
+        }
+    });
     let forget = async {
         let position = "select max(\"offset\")::text from planhat_sync.scans";
         eventually("the 7th page", async || sync.one(position).await.parse().unwrap_or(0) >= 600).await;
@@ -574,6 +580,7 @@ async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_increme
             "delete from planhat.tasks where planhat__id > '00250'",
         ])
         .await;
+        gate.open();
     };
 
     let (summary, ()) = tokio::join!(sync.sync_one("tasks"), forget);
