@@ -758,7 +758,7 @@ async fn an_event_trigger_that_refuses_tables_is_reported_and_nothing_is_half_ma
     3 failed companies: could not store companies: could not add columns to a table: error returned from database: no ALTER TABLE here, ask the platform team: no ALTER TABLE here, ask the platform team
       hint: an event trigger of the database refuses to have tables made or changed: have it let the role in DATABASE_URL do so, or disable it for a sync that meets new objects or properties (alter event trigger … disable)
     warning: 1 record of projects could not be stored: 1 × _id has a NUL character
-      hint: `planhat-sync quarantine` shows them
+      hint: `planhat-sync quarantine` shows why
     run 3 partial in [time]
     ") });
     let after: Vec<_> = database
@@ -915,7 +915,7 @@ async fn a_role_that_only_reads_is_told_when_the_tables_are_older_than_the_progr
         for looking in ["status", "runs", "schema", "actions", "quarantine"] {
             insta::assert_snapshot!(tool.run(&[looking]).all(), @"
             exit 5
-            error: the tables of schema planhat_sync were created by another version of planhat-sync
+            error: the tables of schema planhat_sync are missing, or of an earlier version of planhat-sync
             hint: run `planhat-sync sync` once with this version, or use the version that created them
             ");
         }
@@ -923,7 +923,7 @@ async fn a_role_that_only_reads_is_told_when_the_tables_are_older_than_the_progr
     let checked = tool.run(&["check"]);
     let said: Vec<&str> = checked.stdout.lines().filter(|line| !line.starts_with("ok")).collect();
     insta::assert_snapshot!(said.join("\n").replace(&database.role, "OWNER"), @r#"
-    fail  tables         the tables of schema planhat_sync were created by another version of planhat-sync; run `planhat-sync sync` once with this version, or use the version that created them
+    fail  tables         the tables of schema planhat_sync are missing, or of an earlier version of planhat-sync; run `planhat-sync sync` once with this version, or use the version that created them
     fail  privileges     role reader_of_OWNER can read: status, runs, actions, schema, quarantine list and sync --dry-run work; everything else needs OWNER, the role that owns the tables, or a member of it: grant "OWNER" to "reader_of_OWNER";
     "#);
 }
