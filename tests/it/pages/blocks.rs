@@ -18,6 +18,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use assert_cmd::cargo::cargo_bin;
+use chrono::Utc;
 use futures_util::TryStreamExt as _;
 use planhat_model::catalog::{self, Object};
 use planhat_simulator::{Options, Simulator, Workspace};
@@ -30,10 +31,13 @@ use sqlx::{ConnectOptions as _, Connection as _, Either, PgConnection};
 use super::markdown::{Block, Page};
 use super::output::difference;
 use super::{folder_with, pages_in, project};
-use crate::harness::{TestSync, day, fresh_database};
+use crate::harness::{TODAY, TestSync, at, day, fresh_database};
 
 /// For all blocks of a page together. Nothing waits for it to pass.
 const PAGE_DEADLINE: Duration = Duration::from_secs(300);
+
+/// As long as the history is by default, in days.
+const FOUR_YEARS: i64 = 4 * 365 + 1;
 
 /// Fewer blocks than this are not all of them.
 const LEAST: Counted = Counted { shell: 1, output: 1, sql: 1, toml: 1 };
@@ -246,9 +250,9 @@ async fn run_in_a_fresh_folder(script: &str, limit: Duration) -> Option<ExitStat
         .env("DATABASE_URL", fresh_database().await)
         .env("PLANHAT_API_URL", simulator.url())
         .env("PLANHAT_API_TOKEN", simulator.token())
-        // The simulated Planhat has no quota. Its records get older, and shall be loaded all the same.
+        // The simulated Planhat has no quota. Its records do not get older, so neither does the history.
         .env("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", "0")
-        .env("PLANHAT_SYNC__SYNC__HISTORY", "all")
+        .env("PLANHAT_SYNC__SYNC__HISTORY", format!("{}days", (Utc::now() - at(TODAY)).num_days() + FOUR_YEARS))
         .stdin(Stdio::null())
         .process_group(0)
         .spawn()

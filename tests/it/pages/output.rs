@@ -1,6 +1,9 @@
 //! Compares what a command printed with what a page says that it prints.
 //!
-//! `…` within a line stands for any text, a line of only `…` for any lines.
+//! `…` within a line stands for any text, a line of only `…` for any lines. Lines of the log at level INFO may be left out of a
+//! page: what a run narrates on stderr would hide its result.
+
+use chrono::{DateTime, Utc};
 
 const ANYTHING: &str = "…";
 
@@ -15,21 +18,21 @@ pub(super) fn difference(expected: &str, printed: &str) -> Option<String> {
     let mut report = vec!["- what the page says, + what was printed:".to_owned()];
     let (mut says, mut was) = (0, 0);
     while says < expected.len() || was < printed.len() {
-        let rest = |says: usize, was: usize| distances.get(says).and_then(|row| row.get(was)).copied().unwrap_or(usize::MAX);
+        let here = distances[says][was];
         let is_any = expected.get(says).is_some_and(|line| line.trim() == ANYTHING);
-        if is_any && rest(says + 1, was) == rest(says, was) {
-            says += 1;
-        } else if is_any && rest(says, was + 1) == rest(says, was) {
-            report.push(format!("  {}", printed[was]));
-            was += 1;
-        } else if says < expected.len()
-            && was < printed.len()
-            && matches(expected[says], printed[was])
-            && rest(says + 1, was + 1) == rest(says, was)
-        {
+        let both = says < expected.len() && was < printed.len() && matches(expected[says], printed[was]);
+        if both && !is_any && distances[says + 1][was + 1] == here {
             report.push(format!("  {}", printed[was]));
             (says, was) = (says + 1, was + 1);
-        } else if rest(says + 1, was) < rest(says, was) {
+        } else if is_any && distances[says + 1][was] == here {
+            says += 1;
+        } else if was < printed.len() && distances[says][was + 1] == here {
+            // What `…` stands for, or a line of the log.
+            if is_any {
+                report.push(format!("  {}", printed[was]));
+            }
+            was += 1;
+        } else if says < expected.len() && distances[says + 1][was] < here {
             report.push(format!("- {}", expected[says]));
             says += 1;
         } else {
@@ -49,17 +52,22 @@ fn distances(expected: &[&str], printed: &[&str]) -> Vec<Vec<usize>> {
     let mut distances = vec![vec![0; printed.len() + 1]; expected.len() + 1];
     for says in (0..=expected.len()).rev() {
         for was in (0..=printed.len()).rev() {
-            let cost = usize::from(expected.get(says).is_some_and(|line| line.trim() != ANYTHING));
-            let without_expected = (says < expected.len()).then(|| cost + distances[says + 1][was]);
-            // At the end of what is expected, anything else is too much.
-            let is_too_much = usize::from(cost == 1 || says == expected.len());
-            let without_printed = (was < printed.len()).then(|| is_too_much + distances[says][was + 1]);
-            let both = (says < expected.len() && was < printed.len() && matches(expected[says], printed[was]))
-                .then(|| distances[says + 1][was + 1]);
-            distances[says][was] = [without_expected, without_printed, both].into_iter().flatten().min().unwrap_or(0);
+            let (expected, printed) = (expected.get(says), printed.get(was));
+            let is_any = expected.is_some_and(|line| line.trim() == ANYTHING);
+            let missing = expected.map(|_| usize::from(!is_any) + distances[says + 1][was]);
+            let too_much = printed.map(|line| usize::from(!is_any && !is_narration(line)) + distances[says][was + 1]);
+            let both = expected.zip(printed).filter(|(expected, printed)| matches(expected, printed));
+            let both = both.map(|_| distances[says + 1][was + 1]);
+            distances[says][was] = [missing, too_much, both].into_iter().flatten().min().unwrap_or(0);
         }
     }
     distances
+}
+
+/// A line of the log that says what happens as it should.
+fn is_narration(line: &str) -> bool {
+    let (time, rest) = line.split_once(' ').unwrap_or((line, ""));
+    time.parse::<DateTime<Utc>>().is_ok() && rest.trim_start().starts_with("INFO ")
 }
 
 fn matches(expected: &str, printed: &str) -> bool {
@@ -87,6 +95,8 @@ mod tests {
             ("…\nb\n…", "a\nb\nb\nc"),
             ("…", ""),
             ("Done …", "Done …"),
+            ("a\nb", "2026-11-27T02:14:00.4Z  INFO run 1 begins\na\n2026-11-27T02:14:00.4Z  INFO run 1\nb"),
+            ("… INFO run 1", "2026-11-27T02:14:00.4Z  INFO run 1"),
         ] {
             assert_eq!(difference(expected, printed), None, "{expected:?} {printed:?}");
         }
