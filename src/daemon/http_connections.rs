@@ -139,7 +139,8 @@ mod tests {
 
     use super::*;
 
-    const DEADLINE: Duration = Duration::from_secs(20);
+    /// Longer than any answer takes, on a slow machine that does other work too.
+    const DEADLINE: Duration = Duration::from_secs(60);
 
     async fn served(limits: ConnectionLimits, router: Router) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -168,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_without_a_request_is_closed() {
-        let limits = ConnectionLimits { head: Duration::from_millis(50), ..ConnectionLimits::default() };
+        let limits = ConnectionLimits { head: Duration::from_millis(500), ..ConnectionLimits::default() };
         let (address, ..) = served(limits, hello()).await;
         let (half, silent) = (begins(address, "GET / HT").await, begins(address, "").await);
         assert!(!rest(half).await.contains("hello"));
@@ -208,7 +209,7 @@ mod tests {
         let begun = Instant::now();
         stop.cancel();
         timeout(DEADLINE, server).await.expect("it does not end").unwrap();
-        assert!(begun.elapsed() < SHUTDOWN_GRACE + Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < SHUTDOWN_GRACE + Duration::from_secs(30), "{:?}", begun.elapsed());
         assert_eq!(rest(silent).await, "");
         drop(last);
     }

@@ -11,13 +11,13 @@ use planhat_model::scan::History;
 use planhat_simulator::Workspace;
 use planhat_store::{self as store, ActionPolicy, ObjectStatus, Target, TimelineOptions};
 use planhat_sync::pull::{HistoryFrom, Mode};
-use planhat_sync::run;
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::cli::{Tool, in_time};
+use crate::cli::Tool;
 use crate::harness::{TestSync, day, written};
+use crate::waiting::{eventually, in_time};
 
 /// A company, a contact of it, a license and an answer.
 fn small() -> Workspace {
@@ -268,7 +268,7 @@ async fn a_users_own_table_called_actions_is_reported_and_left_alone() {
     let client = sync.client();
     let objects = [catalog::object("companies").unwrap()];
 
-    let refused = run::run(&client, &sync.store, &sync.request(Mode::Incremental, &objects), &sync.stop).await.unwrap_err();
+    let refused = sync.run_of(&client, &sync.request(Mode::Incremental, &objects)).await.unwrap_err();
     sync.limits.timeline.enabled = false;
 
     assert_eq!(refused.to_string(), "planhat.actions already exists and was not created by planhat-sync");
@@ -402,7 +402,7 @@ async fn a_listener_is_notified_at_commit_of_the_last_action_id() {
 
     sync.sync_one("companies").await;
 
-    let told = listener.recv().await.unwrap();
+    let told = in_time("a notification", listener.recv()).await.unwrap();
     let told: Value = serde_json::from_str(told.payload()).unwrap();
     assert_eq!(told, json!({"schema": "planhat", "object": "companies", "count": 1, "last_id": 1}));
 }
@@ -445,11 +445,11 @@ async fn action_ids_grow_in_the_order_of_commits() {
     };
     let commit = async {
         let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
-        in_time("the lock", async { while sync.one(waits).await == "0" {} }).await;
+        eventually("the lock", async || sync.one(waits).await != "0").await;
         assert_eq!(count(&sync).await, "0");
         slow.commit().await.unwrap();
     };
-    tokio::join!(quick, commit);
+    in_time("both transactions", async { tokio::join!(quick, commit) }).await;
 
     assert_eq!(sync.one("select string_agg(object, ' ' order by id) from planhat.actions").await, "projects issues");
 }

@@ -44,7 +44,8 @@ async fn check_takes_seconds_even_with_an_unresponsive_database_and_an_unknown_h
         .set("DATABASE_URL", &database);
     let begun = Instant::now();
     let checked = tool.run(&["check"]);
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    // Less than the minute that lies between two attempts.
+    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
     assert_eq!(checked.code, 1, "{}", checked.all());
     assert!(lines(&checked.stdout, &["Planhat"]).starts_with("fail  Planhat        /"), "{}", checked.stdout);
     assert!(lines(&checked.stdout, &["database"]).contains("did not answer within 10 s"), "{}", checked.stdout);

@@ -1,9 +1,7 @@
 //! The binary, as a person or a script meets it: what it prints, and its exit code.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Output};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
 use planhat_model::catalog;
@@ -12,9 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::harness::{fresh_database, written};
-
-/// Longer than anything takes on the slowest machine; nothing waits for it to pass.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
+use crate::waiting::{DEADLINE, Wait, limit_this_test};
 
 /// The tool with nothing in its environment but what a test sets.
 pub(crate) struct Tool {
@@ -31,6 +27,7 @@ pub(crate) struct CommandOutput {
 
 impl Tool {
     pub(crate) fn new() -> Tool {
+        limit_this_test();
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().to_str().unwrap().to_owned();
         let tool = Tool { variables: BTreeMap::new(), home };
@@ -77,7 +74,7 @@ impl Tool {
         self.get("DATABASE_URL").unwrap()
     }
 
-    /// To start it by hand: [`output_of`] and [`ended_within`] wait for its end.
+    /// To start it by hand: [`output_of`](crate::waiting::output_of) and [`ended`](crate::waiting::ended) wait for its end.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(cargo_bin!("planhat-sync"));
         command.env_clear().envs(&self.variables).args(arguments).current_dir(self.home.path());
@@ -86,6 +83,7 @@ impl Tool {
 
     /// Runs it to its end; one that hangs fails the test.
     pub(crate) fn run(&mut self, arguments: &[&str]) -> CommandOutput {
+        let _wait = Wait::new(&format!("planhat-sync {}", arguments.join(" ")));
         let output = assert_cmd::Command::from_std(self.command(arguments)).timeout(DEADLINE).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let (stdout, stderr) = (text(output.stdout), text(output.stderr));
@@ -94,36 +92,6 @@ impl Tool {
         });
         CommandOutput { code, stdout, stderr }
     }
-}
-
-/// Waits for the end of a process, and for what it has written to its pipes.
-pub(crate) fn output_of(process: Child, what: &str) -> Output {
-    let id = process.id();
-    let (sender, ended) = mpsc::channel();
-    std::thread::spawn(move || sender.send(process.wait_with_output()));
-    let output = ended.recv_timeout(DEADLINE).unwrap_or_else(|_| {
-        signal(id, "KILL");
-        panic!("{what} did not end within {DEADLINE:?}")
-    });
-    output.unwrap()
-}
-
-/// Waits for the end of a process whose output nobody reads, and says with which code.
-pub(crate) async fn ended_within(process: &mut Child, limit: Duration) -> Option<i32> {
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(status) = process.try_wait().unwrap() {
-            return status.code();
-        }
-        assert!(Instant::now() < deadline, "it did not end within {limit:?}");
-        tokio::task::yield_now().await;
-    }
-}
-
-/// What a test waits for; one that waits in vain fails with that.
-pub(crate) async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
-    let waited = tokio::time::timeout(DEADLINE, awaited).await;
-    waited.unwrap_or_else(|_| panic!("waited {DEADLINE:?} in vain for {what}"))
 }
 
 pub(crate) fn signal(process: u32, name: &str) {
@@ -490,17 +458,107 @@ async fn a_dry_run_counts_and_shows_each_record_once() {
     ") });
 }
 
+/// Each of them, on a schema with a run, an entry in quarantine and an action or more.
+const READING: &[&[&str]] = &[
+    &["check"],
+    &["check", "--json"],
+    &["status"],
+    &["status", "--json"],
+    &["runs"],
+    &["runs", "show", "1"],
+    &["quarantine"],
+    &["quarantine", "show", "1"],
+    &["actions"],
+    &["actions", "--json", "--company", "c1"],
+    &["schema"],
+    &["schema", "--sql"],
+    &["sync", "--dry-run"],
+    &["sync", "--full", "--dry-run", "--diff"],
+    &["retype", "users", "planhat__first_name", "jsonb", "--dry-run"],
+    &["forget", "users", "u0", "--references"],
+    &["forget", "--list", "users", "u0"],
+    &["privacy", "apply"],
+    &["health"],
+    &["completions", "bash"],
+    &["man"],
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_only_read_change_nothing() {
     let simulator = simulator().await;
-    let mut tool = Tool::for_workspace(&simulator).await;
-    // Nothing is fresh yet, and a monitor hears it.
-    for (command, code) in [("status", 1), ("schema", 0), ("actions", 0), ("check", 0)] {
-        assert_eq!(tool.run(&[command]).code, code, "{command}");
+    simulator.add("users", json!({"name": "has no id"}));
+    let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies,users");
+    // Before the first run.
+    let empty = everything_in(&tool.database()).await;
+    for reading in READING {
+        let ran = tool.run(reading);
+        assert_eq!(everything_in(&tool.database()).await, empty, "{reading:?}: {}", ran.all());
     }
-    tool.run(&["sync", "companies"]);
+
+    assert_eq!(tool.run(&["sync"]).code, 3);
+    // There is a change to come.
+    simulator.edit("companies", "c1", chrono::Utc::now(), |company| _ = company.insert("brandNew".into(), json!("x")));
+    let synced = everything_in(&tool.database()).await;
+    assert!(synced.len() > empty.len() + 500, "{} lines, and {} when there was nothing", synced.len(), empty.len());
+    for reading in READING {
+        let ran = tool.run(reading);
+        assert!(!ran.stderr.starts_with("error: unrecognized"), "{}", ran.all());
+        assert_eq!(everything_in(&tool.database()).await, synced, "{reading:?}: {}", ran.all());
+        // Nor do they make a schema that somebody has mistyped.
+        let ran = tool.set_and_run("PLANHAT_SYNC__DATABASE__SCHEMA", "mistyped", reading);
+        assert_eq!(everything_in(&tool.database()).await, synced, "mistyped: {reading:?}: {}", ran.all());
+        tool.put("PLANHAT_SYNC__DATABASE__SCHEMA", None);
+    }
     let ran = tool.set_and_run("PLANHAT_SYNC__DATABASE__SCHEMA", "mistyped", &["schema"]);
     assert_eq!(ran.stdout, "no tables yet; `planhat-sync sync` creates them\n");
+}
+
+/// All that a database holds, a line each: what is in its catalogue, and each row of each table with the transaction that wrote it.
+async fn everything_in(url: &str) -> Vec<String> {
+    let mut database = PgConnection::connect(url).await.unwrap();
+    let ours = "nspname not like 'pg\\_%' and nspname <> 'information_schema'";
+    let tables = format!(
+        "select format('%I.%I', nspname, relname) from pg_class join pg_namespace n on n.oid = relnamespace
+         where {ours} and relkind in ('r', 'p', 'm', 'S') order by 1"
+    );
+    let mut queries = vec![
+        format!("select concat('schema ', nspname, ' ', nspowner, ' ', nspacl) from pg_namespace where {ours}"),
+        format!(
+            "select concat('relation ', c.oid, ' ', c.oid::regclass, ' ', relkind, ' ', relfilenode, ' ', relacl, ' ', reloptions, ' ', c.xmin,
+                 case when relkind = 'i' then pg_get_indexdef(c.oid) when relkind in ('v', 'm') then pg_get_viewdef(c.oid) end)
+             from pg_class c join pg_namespace n on n.oid = relnamespace where {ours}"
+        ),
+        format!(
+            "select concat('column ', attrelid::regclass, ' ', attnum, ' ', attname, ' ', atttypid::regtype, ' ', attnotnull, ' ', attacl, ' ', a.xmin)
+             from pg_attribute a join pg_class c on c.oid = attrelid join pg_namespace n on n.oid = relnamespace where {ours} and attnum > 0"
+        ),
+        format!(
+            "select concat('constraint ', conrelid::regclass, ' ', conname, ' ', pg_get_constraintdef(o.oid))
+             from pg_constraint o join pg_namespace n on n.oid = connamespace where {ours}"
+        ),
+        format!("select concat('function ', p.oid::regprocedure, ' ', prosrc) from pg_proc p join pg_namespace n on n.oid = pronamespace where {ours}"),
+        "select concat('trigger ', tgrelid::regclass, ' ', tgname) from pg_trigger".to_owned(),
+        "select concat('policy ', polrelid::regclass, ' ', polname) from pg_policy".to_owned(),
+        "select concat('comment ', classoid::regclass, ' ', objoid, ' ', objsubid, ' ', description) from pg_description where objoid >= 16384".to_owned(),
+        "select concat('setting ', setrole, ' ', setconfig) from pg_db_role_setting".to_owned(),
+        "select concat('publication ', pubname) from pg_publication".to_owned(),
+        "select concat('privileges by default ', defaclrole, ' ', defaclacl) from pg_default_acl".to_owned(),
+        "select concat('large object ', oid) from pg_largeobject_metadata".to_owned(),
+    ];
+    let select = async |query: String, database: &mut PgConnection| -> Vec<String> {
+        sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(database).await.unwrap()
+    };
+    for table in select(tables, &mut database).await {
+        // A sequence has no transactions: each number that is taken stays taken.
+        queries.push(format!("select concat('row of {table} ', t.xmin, ' ', to_jsonb(t)) from {table} t"));
+    }
+    let mut all = Vec::new();
+    for query in queries {
+        all.extend(select(query, &mut database).await);
+    }
+    database.close().await.unwrap();
+    all.sort();
+    all
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -511,12 +569,44 @@ async fn an_object_named_twice_is_pulled_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn backfill_takes_a_range() {
-    let simulator = simulator().await;
-    let mut tool = Tool::for_workspace(&simulator).await;
-    for range in [&["--years", "2"][..], &["--since", "2020-01-31"], &["--all"], &[]] {
+async fn backfill_loads_the_records_of_its_range_and_no_others() {
+    let years_ago = |years: u32, days: i64| {
+        let then = chrono::Utc::now().checked_sub_months(chrono::Months::new(12 * years)).unwrap();
+        written(then + chrono::TimeDelta::days(days))
+    };
+    let records = [
+        ("before 2020-01-31", "2020-01-30T23:59:59.999Z".to_owned()),
+        ("from 2020-01-31 on", "2020-01-31T00:00:00.000Z".to_owned()),
+        ("before 2021-06-01", "2021-05-31T23:59:59.999Z".to_owned()),
+        ("from 2021-06-01 on", "2021-06-01T00:00:00.000Z".to_owned()),
+        ("before 4 years", years_ago(4, -2)),
+        ("within 4 years", years_ago(4, 2)),
+        ("before 2 years", years_ago(2, -2)),
+        ("within 2 years", years_ago(2, 2)),
+    ];
+    let companies = records.iter().map(|(id, updated)| json!({"_id": id, "updatedAt": updated})).collect();
+    let simulator = Simulator::start(Workspace::empty().with("companies", companies), Options::default()).await.unwrap();
+    // The records from one to another, both of them in it.
+    let from = |first: &str, last: &str| -> Vec<&str> {
+        let place = |wanted: &str| records.iter().position(|(id, _)| *id == wanted).unwrap();
+        records[place(first)..=place(last)].iter().map(|(id, _)| *id).collect()
+    };
+
+    for (range, expected) in [
+        (&["--years", "2"][..], from("within 2 years", "within 2 years")),
+        (&[], from("within 4 years", "within 2 years")),
+        (&["--since", "2020-01-31"], from("from 2020-01-31 on", "within 2 years")),
+        (&["--since", "2020-01-31", "--until", "2021-06-01"], from("from 2020-01-31 on", "before 2021-06-01")),
+        (&["--all", "--until", "2020-01-31"], from("before 2020-01-31", "before 2020-01-31")),
+        (&["--all"], from("before 2020-01-31", "within 2 years")),
+    ] {
+        let mut tool = Tool::for_workspace(&simulator).await;
         let ran = tool.run(&[&["backfill", "companies"], range].concat());
         assert_eq!(ran.code, 0, "{range:?} {}", ran.all());
+        let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+        let loaded = "select planhat__id from planhat.companies order by planhat__updated_at";
+        let loaded: Vec<String> = sqlx::query_scalar(loaded).fetch_all(&mut database).await.unwrap();
+        assert_eq!(loaded, expected, "{range:?}");
     }
 }
 

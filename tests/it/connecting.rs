@@ -346,7 +346,7 @@ async fn with_fewer_connections_than_configured_everything_goes_on_and_says_so_o
             all += said;
         }
         assert!(all > 0, "{limits}: nobody said it");
-        assert!(begun.elapsed() < Duration::from_secs(90), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(200), "{:?}", begun.elapsed());
     }
 }
 
@@ -376,7 +376,7 @@ async fn without_any_free_connection_a_command_ends_within_seconds_and_says_what
     for command in ["sync", "check", "status"] {
         let begun = Instant::now();
         let ran = tool.run(&[command]);
-        assert!(begun.elapsed() < Duration::from_secs(30), "{command}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(60), "{command}: {:?}", begun.elapsed());
         assert_eq!(ran.code, 5, "{command}: {}", ran.all());
         let all = ran.all();
         assert!(all.contains("too many connections for role") && all.contains("alter role … connection limit"), "{all}");
@@ -444,7 +444,7 @@ async fn a_pooler_that_has_no_room_for_a_further_connection_is_gone_on_with() {
         let begun = Instant::now();
         let ran = tool.run(&["sync"]);
         assert_eq!(ran.code, 0, "{refusal:?}: {}", ran.all());
-        assert!(begun.elapsed() < Duration::from_secs(60), "{refusal:?}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(100), "{refusal:?}: {:?}", begun.elapsed());
     }
 }
 

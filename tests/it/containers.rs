@@ -1,12 +1,12 @@
 //! What runs in a container or under systemd: the health check of the image, and the files that describe services.
 
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use assert_cmd::cargo::cargo_bin;
 use tokio::net::TcpListener;
 
-use crate::cli::{DEADLINE, Tool, signal};
+use crate::cli::{Tool, signal};
+use crate::waiting::{DEADLINE, blocked_until};
 
 const FILES: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -31,19 +31,17 @@ impl Container {
         unshare.args(AS_ROOT).arg(cargo_bin!("planhat-sync")).args(inside.get_args());
         unshare.envs(inside.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let runtime = unshare.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let deadline = Instant::now() + DEADLINE;
-        let first = loop {
+        let mut first = None;
+        blocked_until(DEADLINE, "the first process of the container", || {
             let children = Command::new("pgrep").args(["-P", &runtime.id().to_string()]).output().unwrap();
             let child = String::from_utf8(children.stdout).unwrap().trim().parse::<u32>();
             let is_the_tool = |child: u32| {
                 std::fs::read_to_string(format!("/proc/{child}/cmdline")).is_ok_and(|line| line.contains("planhat-sync\0"))
             };
-            match child {
-                Ok(child) if is_the_tool(child) => break child,
-                _ => assert!(Instant::now() < deadline, "the container does not start"),
-            }
-        };
-        Some(Container { runtime, first })
+            first = child.ok().filter(|child| is_the_tool(*child));
+            first.is_some()
+        });
+        Some(Container { runtime, first: first.unwrap() })
     }
 
     /// As the health check of an image is executed.

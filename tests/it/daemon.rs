@@ -1,6 +1,6 @@
 //! The daemon: on its schedule, under a service manager, observed from outside.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,9 +16,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::{Tool, signal, simulator};
-
-/// Longer than anything takes that a test waits for.
-const LONG: Duration = Duration::from_secs(90);
+use crate::waiting::{DEADLINE, blocked_until, eventually, lines_of, next_by, status_of};
 
 /// A daemon at work, and what it logs.
 pub(crate) struct DaemonProcess {
@@ -39,21 +37,15 @@ impl DaemonProcess {
     pub(crate) fn starting(tool: &Tool, arguments: &[&str]) -> DaemonProcess {
         let mut command = tool.command(arguments);
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let (lines, log) = std::sync::mpsc::channel();
-        let stderr = BufReader::new(process.stderr.take().unwrap());
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        let log = lines_of(process.stderr.take().unwrap());
         DaemonProcess { process, log, seen: String::new(), address: String::new() }
     }
 
     /// Reads the log up to a line with this text.
     pub(crate) fn until(&mut self, text: &str) -> Value {
-        self.until_within(LONG, text)
-    }
-
-    pub(crate) fn until_within(&mut self, limit: Duration, text: &str) -> Value {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + DEADLINE;
         loop {
-            let line = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = next_by(deadline, &self.log, &format!("{text:?} in the log of the daemon"));
             let line = line.unwrap_or_else(|error| panic!("no {text:?} in the log ({error}):\n{}", self.seen));
             self.seen.push_str(&line);
             self.seen.push('\n');
@@ -65,7 +57,7 @@ impl DaemonProcess {
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let client = reqwest::Client::builder().timeout(LONG).build().unwrap();
+        let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
         let answer = client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
@@ -76,13 +68,13 @@ impl DaemonProcess {
 
     /// Its exit code, and all of its log.
     pub(crate) fn end(self) -> (Option<i32>, String) {
-        self.end_within(LONG)
+        self.end_within(DEADLINE)
     }
 
     pub(crate) fn end_within(mut self, limit: Duration) -> (Option<i32>, String) {
         let deadline = Instant::now() + limit;
         loop {
-            match self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match next_by(deadline, &self.log, "the end of the daemon") {
                 Ok(line) => {
                     self.seen.push_str(&line);
                     self.seen.push('\n');
@@ -91,13 +83,14 @@ impl DaemonProcess {
                 Err(RecvTimeoutError::Timeout) => panic!("it did not end within {limit:?}:\n{}", self.seen),
             }
         }
-        (self.process.wait().unwrap().code(), std::mem::take(&mut self.seen))
+        (status_of(&mut self.process, "the end of the daemon").code(), std::mem::take(&mut self.seen))
     }
 }
 
 impl Drop for DaemonProcess {
     fn drop(&mut self) {
         let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -295,7 +288,7 @@ async fn systemd_is_notified_that_the_daemon_is_ready_alive_and_stopping() {
     let simulator = simulator().await;
     let folder = tempfile::tempdir().unwrap();
     let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let tool = tool(&simulator, "0 0 1 1 *")
         .await
         .set("NOTIFY_SOCKET", folder.path().join("notify").to_str().unwrap())
@@ -303,12 +296,10 @@ async fn systemd_is_notified_that_the_daemon_is_ready_alive_and_stopping() {
     let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     let until = |wanted: &str| {
         let mut buffer = [0; 4096];
-        loop {
+        blocked_until(DEADLINE, &format!("{wanted:?} to the service manager"), || {
             let length = socket.recv(&mut buffer).unwrap();
-            if String::from_utf8_lossy(&buffer[..length]).contains(wanted) {
-                return;
-            }
-        }
+            String::from_utf8_lossy(&buffer[..length]).contains(wanted)
+        });
     };
     until("READY=1");
     until("STATUS=syncing");
@@ -433,11 +424,7 @@ async fn stale_data_sends_one_message() {
         events.map(|event| event["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let hears = async |kind: &str| {
-        let deadline = Instant::now() + LONG;
-        while !types().iter().any(|received| received == kind) {
-            assert!(Instant::now() < deadline, "no {kind}: {:?}", types());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        eventually(&format!("the message {kind}"), async || types().iter().any(|received| received == kind)).await;
     };
 
     daemon.until("the data is stale: no successful sync for 1s of companies");
@@ -451,11 +438,12 @@ async fn stale_data_sends_one_message() {
 
     daemon.signal("TERM");
     assert_eq!(daemon.end().0, Some(0));
-    // Without another run it gets stale again before long. Which of the two is told first is up to the machine.
-    let mut told = types();
-    told.truncate(3);
-    told[..2].sort();
-    assert_eq!(told, ["sync.failed", "sync.stale", "sync.recovered"]);
+    // Everything until it was fresh again; without another run it gets stale again before long. Which of the two is told first is up
+    // to the machine.
+    let types = types();
+    let mut told: Vec<&str> = types.iter().map(String::as_str).take_while(|kind| *kind != "sync.recovered").collect();
+    told.sort_unstable();
+    assert_eq!(told, ["sync.failed", "sync.stale"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,8 +15,9 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use crate::cli::{Tool, in_time};
+use crate::cli::Tool;
 use crate::harness::{TestSync, fresh_database};
+use crate::waiting::{eventually, in_time};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}"), "number": number})).collect()
@@ -47,7 +48,7 @@ async fn killed_connections_are_reopened_during_a_run() {
         let name = sync.one("select current_database()").await;
         let all = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
         loop {
-            reached.notified().await;
+            in_time("a request", reached.notified()).await;
             sqlx::query_scalar::<_, i64>(all).bind(&name).fetch_one(&mut admin).await.unwrap();
         }
     };
@@ -171,12 +172,20 @@ async fn counted(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, count: &Atomic
 /// Loads, and has the database forget what it has committed but the first pages, as one does that dies before they are on
 /// its disk.
 async fn loaded_while_the_database_forgets(forgets: &'static str) {
-    let options = Options { latency: Duration::from_millis(100), ..Options::default() };
-    let sync = TestSync::with(Workspace::empty().with("projects", numbered(1500)), options).await;
+    let sync = TestSync::new(Workspace::empty().with("projects", numbered(1500))).await;
+    let (gate, hook) = (sync.simulator.gate(), sync.simulator.gate());
+    let mut calls = 0;
+    sync.simulator.on_request(move |_, path| {
+        calls += u32::from(path == "projects");
+        if calls == 9 {
+            hook.close();
+        }
+    });
     let forget = async {
         let position = "select max(\"offset\")::text from planhat_sync.scans";
-        in_time("the 6th page", async { while sync.one(position).await.parse().unwrap_or(0) < 500 {} }).await;
+        eventually("the 6th page", async || sync.one(position).await.parse().unwrap_or(0) >= 500).await;
         sync.do_at_once(&[forgets, "delete from planhat.projects where planhat__id > '00150'"]).await;
+        gate.open();
     };
 
     let (summary, ()) = tokio::join!(sync.sync_one("projects"), forget);
@@ -202,7 +211,7 @@ async fn a_scan_whose_checkpoint_was_lost_in_a_crash_starts_again() {
 /// After a step back a listing may stand where it stood before.
 #[tokio::test]
 async fn a_page_after_a_step_back_whose_commit_was_lost_is_read_again() {
-    let options = Options { latency: Duration::from_millis(100), ..Options::default() };
+    let options = Options { latency: Duration::from_millis(300), ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", numbered(30)), options).await;
     sync.limits.pages.size = 10;
     let mut calls = 0;
@@ -215,7 +224,7 @@ async fn a_page_after_a_step_back_whose_commit_was_lost_is_read_again() {
     });
     let forget = async {
         let overlap = "select max(overlap_id) from planhat_sync.scans";
-        in_time("the step back", async { while sync.one(overlap).await != "00011" {} }).await;
+        eventually("the step back", async || sync.one(overlap).await == "00011").await;
         sync.do_at_once(&[
             "update planhat_sync.scans set overlap_id = '00009', checkpoint_number = checkpoint_number - 1",
             "delete from planhat.projects where planhat__id in ('00010', '00011')",
@@ -336,11 +345,9 @@ async fn a_run_waits_for_a_server_that_is_unreachable_for_a_while() {
     let sync = sync_through(&proxy).await;
     let reached = at_requests(&sync, &[5]);
     let restart = async {
-        reached.notified().await;
+        in_time("the fifth request", reached.notified()).await;
         proxy.cut();
-        while proxy.refused() < 2 {
-            tokio::task::yield_now().await;
-        }
+        eventually("two connections that are refused", async || proxy.refused() >= 2).await;
         proxy.reopen();
         std::future::pending::<()>().await;
     };
@@ -361,7 +368,7 @@ async fn a_server_that_stays_unreachable_ends_the_run_and_the_next_run_resumes()
     sync.store.reconnect_timeout = Duration::ZERO;
     let reached = at_requests(&sync, &[5]);
     let cut = async {
-        reached.notified().await;
+        in_time("the fifth request", reached.notified()).await;
         proxy.cut();
         // What waits for the pool is refused again and again, until that gives up.
         std::future::pending::<()>().await;
@@ -370,7 +377,7 @@ async fn a_server_that_stays_unreachable_ends_the_run_and_the_next_run_resumes()
     let (client, request) = (sync.client(), sync.request(planhat_sync::pull::Mode::Incremental, &objects));
 
     let ended = tokio::select! {
-        ended = planhat_sync::run::run(&client, &sync.store, &request, &sync.stop) => ended,
+        ended = sync.run_of(&client, &request) => ended,
         () = cut => unreachable!(),
     };
 

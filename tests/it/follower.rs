@@ -1,22 +1,24 @@
 //! `planhat-sync actions`: what it prints, and that a follower misses no action whatever happens to it.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::io::Read;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
 
 use chrono::SubsecRound as _;
 use planhat_simulator::{Options, Simulator, Workspace};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::cli::{DEADLINE, Tool, ended_within, simulator};
+use crate::cli::{Tool, signal, simulator};
 use crate::database::TcpProxy;
+use crate::waiting::{DEADLINE, ended, eventually, joined, lines_of, next_by, next_of, status_of};
 
 /// `actions --follow --json` at work.
 struct Follower {
     process: Child,
     lines: Receiver<String>,
-    log: BufReader<ChildStderr>,
+    log: Receiver<String>,
 }
 
 impl Follower {
@@ -24,23 +26,22 @@ impl Follower {
         let mut command = tool.command(&[&["actions", "--follow", "--json"], arguments].concat());
         command.env("RUST_LOG", "info");
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = channel();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
-        let log = BufReader::new(process.stderr.take().unwrap());
+        let lines = lines_of(process.stdout.take().unwrap());
+        let log = lines_of(process.stderr.take().unwrap());
         Follower { process, lines, log }
     }
 
     /// Waits until it has said that it is as far as a test needs it.
     fn until_it_says(&mut self, text: &str) {
-        let mut said = String::new();
+        let (mut said, deadline) = (String::new(), Instant::now() + DEADLINE);
         while !said.contains(text) {
-            assert_ne!(self.log.read_line(&mut said).unwrap(), 0, "it ended before {text:?}:\n{said}");
+            let line = next_by(deadline, &self.log, &format!("{text:?} in the log of the follower"));
+            said.push_str(&line.unwrap_or_else(|error| panic!("no {text:?} in the log of the follower ({error}):\n{said}")));
         }
     }
 
     fn next(&self) -> Value {
-        serde_json::from_str(&self.lines.recv_timeout(DEADLINE).unwrap()).unwrap()
+        serde_json::from_str(&next_of(&self.lines, "the next action of the follower")).unwrap()
     }
 
     fn next_id(&self) -> i64 {
@@ -48,22 +49,23 @@ impl Follower {
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([&format!("-{name}"), &self.process.id().to_string()]).status().unwrap().success());
+        signal(self.process.id(), name);
     }
 
     /// Ends it and says with which code, and what it has written out besides.
     fn end(mut self, name: &str) -> (Option<i32>, Vec<i64>) {
         self.signal(name);
         let mut rest = Vec::new();
+        let deadline = Instant::now() + DEADLINE;
         loop {
-            match self.lines.recv_timeout(DEADLINE) {
+            match next_by(deadline, &self.lines, "the end of the follower") {
                 // The last line of one that was killed may be half a line; it comes again.
                 Ok(line) => rest.extend(serde_json::from_str::<Value>(&line).ok().and_then(|action| action["id"].as_i64())),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it did not end within {DEADLINE:?}"),
+                Err(RecvTimeoutError::Timeout) => panic!("the follower did not end within {DEADLINE:?}"),
             }
         }
-        (self.process.wait().unwrap().code(), rest)
+        (status_of(&mut self.process, "the end of the follower").code(), rest)
     }
 }
 
@@ -201,7 +203,7 @@ async fn a_follower_prints_new_actions_and_ends_with_a_signal_or_when_its_output
     let mut command = tool.command(&["actions", "--follow", "--json", "--since", "1h"]);
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(process.stdout.take());
-    assert_eq!(ended_within(&mut process, DEADLINE).await, Some(0));
+    assert_eq!(ended(&mut process).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,7 +231,7 @@ async fn a_consumer_that_is_killed_repeatedly_misses_no_action() {
         }
     }
 
-    assert_eq!(ended_within(&mut sync, DEADLINE).await, Some(0));
+    assert_eq!(ended(&mut sync).await, Some(0));
     let distinct: std::collections::BTreeSet<i64> = told.iter().copied().collect();
     assert_eq!(distinct, (1..=2800).collect());
     assert!(told.len() <= 2800 + kills * 500, "{} lines", told.len());
@@ -246,9 +248,8 @@ async fn a_consumer_that_is_killed_repeatedly_misses_no_action() {
 async fn until_noted(tool: &Tool, id: i64) {
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();
     let noted = "select max(last_action_id) from planhat_sync.consumers";
-    while sqlx::query_scalar::<_, Option<i64>>(noted).fetch_one(&mut database).await.unwrap() != Some(id) {
-        tokio::task::yield_now().await;
-    }
+    let is_noted = async || sqlx::query_scalar::<_, Option<i64>>(noted).fetch_one(&mut database).await.unwrap() == Some(id);
+    eventually("the position of the follower", is_noted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,9 +266,7 @@ async fn a_follower_waits_for_an_unreachable_database() {
     proxy.cut();
     let mut tool = tool.set("DATABASE_URL", &direct);
     tool.run(&["sync", "companies"]);
-    while proxy.refused() == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually("a connection that is refused", async || proxy.refused() > 0).await;
     proxy.reopen();
 
     assert_eq!([follower.next_id(), follower.next_id(), follower.next_id()], [2, 3, 4]);
@@ -284,9 +283,7 @@ async fn a_follower_waiting_for_the_first_sync_waits_for_an_unreachable_database
     follower.until_it_says("nothing was synced yet");
 
     proxy.cut();
-    while proxy.refused() == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually("a connection that is refused", async || proxy.refused() > 0).await;
     proxy.reopen();
     tool.set("DATABASE_URL", &direct).run(&["sync", "users"]);
 
@@ -303,11 +300,12 @@ async fn a_follower_ends_with_a_signal_even_if_its_output_is_not_read() {
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     // More than a pipe holds comes in one go.
     let mut stdout = process.stdout.take().unwrap();
-    stdout.read_exact(&mut [0]).unwrap();
+    let first = std::thread::spawn(move || stdout.read_exact(&mut [0]).map(|()| stdout).unwrap());
+    let _stdout = joined(first, "the first byte of the follower");
 
-    assert!(Command::new("kill").args(["-TERM", &process.id().to_string()]).status().unwrap().success());
+    signal(process.id(), "TERM");
 
-    assert_eq!(ended_within(&mut process, DEADLINE).await, Some(143));
+    assert_eq!(ended(&mut process).await, Some(143));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,15 +7,16 @@ use planhat_model::catalog;
 use planhat_simulator::{Options, Simulator, Workspace};
 use planhat_store::ObjectStatus;
 use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
-use planhat_sync::run::{self, RunRequest};
+use planhat_sync::run::RunRequest;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, PgPool};
 use tokio::sync::Notify;
 
-use crate::cli::{DEADLINE, Tool, ended_within, in_time};
+use crate::cli::Tool;
 use crate::daemon::{DaemonProcess, tool as daemon_tool};
 use crate::harness::{TestSync, day, written};
 use crate::privacy::places_of;
+use crate::waiting::{ended, eventually, in_time};
 
 const KIM: &str = "64b000000000000000000001";
 const LEE: &str = "64b000000000000000000002";
@@ -346,10 +347,10 @@ async fn a_backfill_that_pauses_for_it_goes_on_without_who_was_forgotten() {
     let (first, last) = (format!("{:024}", 0), format!("{:024}", 1999));
     let client = sync.client();
 
-    let (backfill, code) = tokio::join!(run::run(&client, &sync.store, &request, &sync.stop), async {
+    let (backfill, code) = tokio::join!(sync.run_of(&client, &request), async {
         in_time("the first page", begun.notified()).await;
         let mut forget = tool.command(&["forget", "projects", &first, &last, "--yes"]).stdout(Stdio::null()).spawn().unwrap();
-        ended_within(&mut forget, DEADLINE).await
+        ended(&mut forget).await
     });
 
     assert_eq!((backfill.unwrap().status.as_str(), code), ("succeeded", Some(0)));
@@ -368,7 +369,8 @@ async fn beside_a_daemon_who_is_forgotten_stays_forgotten() {
     let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     daemon.until("the next run is due");
     // Between two runs of the daemon, or else it says 75.
-    while tool.run(&["forget", "endusers", KIM, "--references", "--yes"]).code == 75 {}
+    let forget = ["forget", "endusers", KIM, "--references", "--yes"];
+    eventually("a pause between two runs", async || tool.run(&forget).code != 75).await;
     let pool = PgPool::connect(&tool.database()).await.unwrap();
     for _ in 0..3 {
         simulator
@@ -392,9 +394,9 @@ async fn a_forget_that_is_killed_half_way_is_finished_by_the_next() {
     let mut command = tool.command(&["forget", "endusers", KIM, "--references", "--yes"]);
     let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    in_time("the lock", async { while one(&pool, waits).await == "0" {} }).await;
+    eventually("the lock", async || one(&pool, waits).await != "0").await;
     process.kill().unwrap();
-    assert_eq!(ended_within(&mut process, DEADLINE).await, None);
+    assert_eq!(ended(&mut process).await, None);
     lock.rollback().await.unwrap();
     let half = tool.run(&["forget", "--list", "endusers", KIM]).stdout;
     assert!(half.contains("not all of it is erased"), "{half}");

@@ -14,10 +14,12 @@ use planhat_model::scan::{History, ScanKind};
 use planhat_simulator::{Options, Simulator, Workspace};
 use planhat_store::{Durability, ScanCheckpoint, Store, TimelineOptions};
 use planhat_sync::pull::{BackfillRange, DeletionGuard, HistoryFrom, Limits, Mode, RejectionGuard};
-use planhat_sync::run::{self, ObjectSummary, RunRequest, Summary};
+use planhat_sync::run::{self, ObjectSummary, RunError, RunRequest, Summary};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
+
+use crate::waiting::{in_time, limit_this_test};
 
 /// The day on which the fixtures are as fresh as they say.
 pub(crate) const TODAY: &str = "2026-11-21T12:00:00Z";
@@ -38,12 +40,16 @@ pub(crate) fn written(at: DateTime<Utc>) -> String {
 /// The address of a database that nobody else uses.
 pub(crate) async fn fresh_database() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
+    limit_this_test();
     let server = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run the tests with `make test`");
     let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let mut admin = PgConnection::connect(&server).await.unwrap();
-    let create = sqlx::AssertSqlSafe(format!("create database {name}"));
-    sqlx::raw_sql(create).execute(&mut admin).await.unwrap();
-    admin.close().await.unwrap();
+    in_time("a fresh database", async {
+        let mut admin = PgConnection::connect(&server).await.unwrap();
+        let create = sqlx::AssertSqlSafe(format!("create database {name}"));
+        sqlx::raw_sql(create).execute(&mut admin).await.unwrap();
+        admin.close().await.unwrap();
+    })
+    .await;
     let (server, _) = server.rsplit_once('/').unwrap();
     format!("{server}/{name}")
 }
@@ -120,7 +126,12 @@ impl TestSync {
 
     pub(crate) async fn run_with(&self, client: &Client, mode: Mode, objects: &[&'static Object]) -> Summary {
         self.simulator.set_clock(self.now);
-        run::run(client, &self.store, &self.request(mode, objects), &self.stop).await.unwrap()
+        self.run_of(client, &self.request(mode, objects)).await.unwrap()
+    }
+
+    /// A run that may be refused.
+    pub(crate) async fn run_of(&self, client: &Client, request: &RunRequest<'_>) -> Result<Summary, RunError> {
+        in_time(&format!("a run of {}", request.command), run::run(client, &self.store, request, &self.stop)).await
     }
 
     pub(crate) fn request<'a>(&self, mode: Mode, objects: &'a [&'static Object]) -> RunRequest<'a> {
@@ -152,16 +163,19 @@ impl TestSync {
 
     pub(crate) async fn one(&self, sql: &'static str) -> String {
         let look = async |db: &mut PgConnection| sqlx::query_scalar::<_, Option<String>>(sql).fetch_one(db).await.unwrap();
-        look_into(&self.store, look).await.unwrap_or_default()
+        in_time(sql, look_into(&self.store, look)).await.unwrap_or_default()
     }
 
     /// Changes something in the database in one transaction.
     pub(crate) async fn do_at_once(&self, statements: &[&'static str]) {
-        let mut tx = self.store.pool().begin().await.unwrap();
-        for statement in statements {
-            sqlx::raw_sql(*statement).execute(&mut *tx).await.unwrap();
-        }
-        tx.commit().await.unwrap();
+        in_time(&statements.join("; "), async {
+            let mut tx = self.store.pool().begin().await.unwrap();
+            for statement in statements {
+                sqlx::raw_sql(*statement).execute(&mut *tx).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+        })
+        .await;
     }
 
     /// Compares every record of these objects with its row: nothing is missing, nothing is invented,

@@ -13,11 +13,15 @@ use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
-use crate::cli::{DEADLINE, Tool, ended_within, in_time};
+use crate::cli::Tool;
+use crate::waiting::{ended, in_time};
 
 fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap())
 }
+
+/// The page that is not answered any more, counted from the one at which the process is killed.
+const ANSWERED_AFTER: isize = -3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_is_killed_repeatedly_ends_with_every_record_once() {
@@ -29,31 +33,37 @@ async fn a_load_that_is_killed_repeatedly_ends_with_every_record_once() {
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
 
-    // How many pages the process may still ask for, and who is told when it has.
-    let (left, dead) = (Arc::new(Mutex::new(usize::MAX)), Arc::new(Notify::new()));
-    let (hook, reached) = (Arc::clone(&left), Arc::clone(&dead));
+    // How many pages the process may still ask for, and who is told when it has. It is not answered for much longer: on a busy
+    // machine it would end before it is killed.
+    let (left, dead) = (Arc::new(Mutex::new(isize::MAX)), Arc::new(Notify::new()));
+    let (hook, reached, gate) = (Arc::clone(&left), Arc::clone(&dead), simulator.gate());
     simulator.on_request(move |_, path| {
         let mut left = hook.lock().unwrap();
         if path == "projects" {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                reached.notify_one();
+            *left -= 1;
+            match *left {
+                0 => reached.notify_one(),
+                ANSWERED_AFTER => gate.close(),
+                _ => {}
             }
         }
     });
     let mut killed = 0;
     for _ in 0..kills {
-        *left.lock().unwrap() = rng.usize(1..(records / 100 / kills).max(2));
+        let most = (records / 100 / kills).cast_signed() + ANSWERED_AFTER;
+        *left.lock().unwrap() = rng.isize(1..most.max(2));
+        simulator.gate().open();
         let mut command = tool.command(&["backfill", "projects", "--all"]);
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         in_time("the page at which it is killed", dead.notified()).await;
         // Anywhere between this page's question and a later page's commit.
         tokio::time::sleep(Duration::from_micros(rng.u64(0..15_000))).await;
         process.kill().unwrap();
-        killed += usize::from(ended_within(&mut process, DEADLINE).await.is_none());
+        killed += usize::from(ended(&mut process).await.is_none());
     }
     assert_eq!(killed, kills, "some ended before their time");
-    *left.lock().unwrap() = usize::MAX;
+    *left.lock().unwrap() = isize::MAX;
+    simulator.gate().open();
     let last = tool.run(&["backfill", "projects", "--all"]);
     assert_eq!(last.code, 0, "{}", last.all());
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
@@ -16,13 +17,13 @@ use planhat_model::rules::{Rule, Rules};
 use planhat_simulator::{ScriptedAnswer, Source, Workspace};
 use planhat_store::ObjectStatus;
 use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
-use planhat_sync::run;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
 use crate::actions::{assert_actions_tell_the_versions, keep_versions};
 use crate::harness::{StoredTable, TestSync, day, written};
+use crate::waiting::{eventually, limit_this_test, this_test_may_take};
 
 /// Sorted by two times, the same with hidden records, filtered with hidden records, and without any time.
 const OBJECTS: [&str; 4] = ["companies", "endusers", "tasks", "licenses"];
@@ -287,7 +288,7 @@ async fn run_or_die(sync: &mut TestSync, mode: Mode, world: &Mutex<World>, dead:
     let summary = tokio::select! {
         biased;
         () = dead.notified() => None,
-        summary = run::run(&client, &sync.store, &request, &sync.stop) => Some(summary.unwrap()),
+        summary = sync.run_of(&client, &request) => Some(summary.unwrap()),
         () = killer => unreachable!(),
     };
     let Some(summary) = summary else {
@@ -311,9 +312,7 @@ async fn kill_connections(sync: &TestSync) {
     let all = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
     loop {
         let asked = sync.simulator.requests().len();
-        while sync.simulator.requests().len() < asked + 10 {
-            tokio::task::yield_now().await;
-        }
+        eventually("ten more requests", async || sync.simulator.requests().len() >= asked + 10).await;
         sqlx::query_scalar::<_, i64>(all).bind(&name).fetch_one(&mut admin).await.unwrap();
     }
 }
@@ -358,6 +357,7 @@ fn live_side_by_side(seeds: &[u64], faults: Faults) -> Vec<u64> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(live_through(seed, faults));
     };
+    limit_this_test();
     std::thread::scope(|scope| {
         let lives: Vec<_> = seeds.iter().map(|seed| (*seed, scope.spawn(move || live(*seed)))).collect();
         lives.into_iter().filter_map(|(seed, life)| life.join().err().map(|_| seed)).collect()
@@ -369,7 +369,8 @@ fn live_side_by_side(seeds: &[u64], faults: Faults) -> Vec<u64> {
 #[ignore = "takes half an hour"]
 fn soak() {
     let seconds = std::env::var("PLANHAT_SYNC_SOAK_SECONDS").map_or(1800, |text| text.parse().unwrap());
-    let begun = std::time::Instant::now();
+    this_test_may_take(Duration::from_secs(seconds + 600));
+    let begun = Instant::now();
     let mut seed = fastrand::u64(0..1 << 40);
     let (mut histories, mut at_first) = (0, 0);
     println!("from seed {seed} on");

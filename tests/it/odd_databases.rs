@@ -8,7 +8,6 @@
 //!
 //! The role of the tool is what it is in the field: the owner of the database, and no superuser.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,11 +20,12 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::sync::OnceCell;
 
-use crate::cli::{CommandOutput, DEADLINE, Tool};
+use crate::cli::{CommandOutput, Tool};
 use crate::daemon::DaemonProcess;
 use crate::harness::{TestSync, fresh_database, written};
 use crate::server::PostgresServer;
 use crate::upgrade::BASELINE;
+use crate::waiting::{DEADLINE, ended, eventually, lines_of, next_of, output_of};
 
 /// The records of all stories in this process have the same times.
 static NOW: LazyLock<DateTime<Utc>> = LazyLock::new(|| Utc::now().trunc_subsecs(3));
@@ -218,13 +218,13 @@ impl Teller<'_> {
         let count = self.database.texts("select count(*)::text from planhat.actions").await[0].parse().unwrap();
         let arguments = ["actions", "--follow", "--json", "--consumer", "c", "--since", "1000d"];
         let mut follower = self.tool.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(follower.stdout.take().unwrap()).lines().take(count).count();
+        let actions = lines_of(follower.stdout.take().unwrap());
+        (0..count).for_each(|_| _ = next_of(&actions, "an action of the follower"));
         // It saves its position behind the lines that it has printed.
         let is_saved = "select 'saved' from planhat_sync.consumers where last_action_id = (select max(id) from planhat.actions)";
-        crate::cli::in_time("the position", async { while self.database.texts(is_saved).await.is_empty() {} }).await;
+        eventually("the position", async || !self.database.texts(is_saved).await.is_empty()).await;
         crate::cli::signal(follower.id(), "TERM");
-        let ended = crate::cli::output_of(follower, "the follower");
-        assert_eq!(lines, count);
+        let ended = output_of(follower, "the follower");
         self.told.push(format!("followed -> {:?}{}", ended.status.code(), String::from_utf8_lossy(&ended.stderr)));
     }
 
@@ -673,11 +673,10 @@ async fn a_standby_is_read_and_whatever_writes_is_told_to_use_the_primary() {
     // It polls, since a standby does not tell who listens.
     let arguments = ["actions", "--follow", "--json", "--since", "1000d"];
     let mut follower = at_standby.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
-    assert!(lines.next().unwrap().unwrap().contains("\"kind\":\"created\""));
+    let actions = lines_of(follower.stdout.take().unwrap());
+    assert!(next_of(&actions, "an action of the follower").contains("\"kind\":\"created\""));
     crate::cli::signal(follower.id(), "TERM");
-    lines.for_each(drop);
-    assert_eq!(follower.wait().unwrap().code(), Some(143));
+    assert_eq!(ended(&mut follower).await, Some(143));
 }
 
 #[tokio::test(flavor = "multi_thread")]

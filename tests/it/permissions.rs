@@ -106,7 +106,7 @@ async fn a_refused_token_ends_the_run_and_moves_nothing() {
     let objects = catalog::default_objects();
     let order = RunRequest { concurrency: 2, ..sync.request(Mode::Incremental, &objects) };
 
-    let summary = run::run(&client, &sync.store, &order, &sync.stop).await.unwrap();
+    let summary = sync.run_of(&client, &order).await.unwrap();
 
     assert_eq!(summary.status, RunStatus::Failed);
     assert!(sync.simulator.requests().len() <= 3, "the other objects were asked for too");

@@ -14,8 +14,9 @@ use serde_json::{Map, Value, json};
 use sqlx::{ConnectOptions as _, PgPool};
 
 use crate::actions::{assert_actions_tell_the_versions, keep_versions};
-use crate::cli::{DEADLINE, Tool, ended_within, in_time};
+use crate::cli::Tool;
 use crate::harness::{StoredTable, TestSync, day, written};
+use crate::waiting::{ended, eventually};
 use crate::workspaces::awkward_names;
 
 const KEY: &str = "a key of these tests alone";
@@ -865,9 +866,9 @@ async fn a_privacy_apply_that_is_killed_half_way_goes_on_when_it_is_started_agai
     let mut command = tool.command(&["privacy", "apply", "--yes"]);
     let mut process = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    in_time("the lock", async { while sync.one(waits).await == "0" {} }).await;
+    eventually("the lock", async || sync.one(waits).await != "0").await;
     process.kill().unwrap();
-    assert_eq!(ended_within(&mut process, DEADLINE).await, None);
+    assert_eq!(ended(&mut process).await, None);
     lock.rollback().await.unwrap();
     let left = "select count(*)::text from planhat.endusers where planhat__phone is not null";
     assert_eq!(sync.one(left).await, "700");

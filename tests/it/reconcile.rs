@@ -7,11 +7,12 @@ use planhat_model::catalog;
 use planhat_simulator::{ScriptedAnswer, Workspace};
 use planhat_store::ObjectStatus;
 use planhat_sync::pull::{HistoryFrom, Mode};
-use planhat_sync::run::{self, Summary};
+use planhat_sync::run::Summary;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::harness::{TestSync, day, written};
+use crate::waiting::{in_time, within};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect()
@@ -407,12 +408,13 @@ async fn a_run_can_be_stopped_while_it_probes_requests_by_id() {
         }
     });
     let stop = async {
-        asked.notified().await;
+        in_time("the first request by id", asked.notified()).await;
         sync.stop.cancel();
     };
 
     let both = async { tokio::join!(sync.full_sync_one("projects"), stop) };
-    let (full, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("it does not end");
+    // Less than the minute that the server asks for.
+    let (full, ()) = within(Duration::from_secs(45), "the end of the run", both).await;
 
     assert_eq!(full.run.status, ObjectStatus::Interrupted);
 }
@@ -435,7 +437,7 @@ async fn a_run_that_requests_many_ids_is_not_stuck() {
         }
     });
 
-    let summary = run::run(&sync.client(), &sync.store, &request, &sync.stop).await.unwrap();
+    let summary = sync.run_of(&sync.client(), &request).await.unwrap();
 
     assert_eq!(summary.objects[0].run.figures.deleted, 400);
     let (_, times) = *moved.lock().unwrap();

@@ -10,7 +10,8 @@ use std::process::Stdio;
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use planhat_simulator::ScriptedAnswer;
 
-use crate::cli::{Tool, output_of, simulator};
+use crate::cli::{Tool, simulator};
+use crate::waiting::{joined, output_of};
 
 /// Exit code and stderr of a command whose results go to a full disk.
 fn on_a_full_disk(tool: &Tool, arguments: &[&str]) -> (Option<i32>, String) {
@@ -128,7 +129,7 @@ fn on_a_terminal_of(columns: u16, tool: &Tool, arguments: &[&str]) -> String {
         String::from_utf8_lossy(&shown).into_owned()
     });
     output_of(process, &arguments.join(" "));
-    reader.join().unwrap()
+    joined(reader, "the end of the terminal")
 }
 
 #[tokio::test(flavor = "multi_thread")]

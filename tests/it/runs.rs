@@ -7,12 +7,12 @@ use planhat_model::catalog;
 use planhat_simulator::{Options, ScriptedAnswer, Workspace};
 use planhat_store::{self as store, ObjectStatus, RunStatus};
 use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
-use planhat_sync::run::{self, ObjectSummary, RunRequest};
+use planhat_sync::run::{ObjectSummary, RunRequest};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::cli::in_time;
 use crate::harness::{TestSync, at, checkpoint_of, day, written};
+use crate::waiting::{eventually, in_time};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect()
@@ -68,9 +68,9 @@ async fn both_succeed(sync: &TestSync, backfill: RunRequest<'_>, daily: RunReque
         }
     });
     let client = sync.client();
-    let (backfill, daily) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), async {
-        begun.notified().await;
-        run::run(&client, &sync.store, &daily, &sync.stop).await
+    let (backfill, daily) = tokio::join!(sync.run_of(&client, &backfill), async {
+        in_time("the first page of the backfill", begun.notified()).await;
+        sync.run_of(&client, &daily).await
     });
     assert_eq!((daily.unwrap().status, backfill.unwrap().status), (RunStatus::Succeeded, RunStatus::Succeeded));
 }
@@ -175,7 +175,7 @@ async fn a_second_run_is_refused_with_the_holder_of_the_lease() {
 
     let objects = catalog::default_objects();
     let request = sync.request(Mode::Incremental, &objects);
-    let refused = run::run(&sync.client(), &sync.store, &request, &sync.stop).await.unwrap_err();
+    let refused = sync.run_of(&sync.client(), &request).await.unwrap_err();
 
     assert!(
         refused.to_string().starts_with("another run is in progress on this workspace: run 1 of process 1 on elsewhere"),
@@ -300,7 +300,7 @@ async fn a_local_clock_that_is_ahead_loses_no_change() {
     sync.simulator.set_clock(day(0));
     let companies = [catalog::object("companies").unwrap()];
     let ahead = RunRequest { now: day(30), ..sync.request(Mode::Incremental, &companies) };
-    run::run(&sync.client(), &sync.store, &ahead, &sync.stop).await.unwrap();
+    sync.run_of(&sync.client(), &ahead).await.unwrap();
     assert_eq!(
         sync.one("select to_char(watermark at time zone 'utc', 'YYYY-MM-DD') from planhat_sync.cursors").await,
         "2026-11-21"
@@ -396,7 +396,7 @@ async fn a_run_whose_result_cannot_be_recorded_is_reported_as_such() {
     sqlx::raw_sql(refuse).execute(sync.store.pool()).await.unwrap();
     let objects = [catalog::object("projects").unwrap()];
 
-    let error = run::run(&sync.client(), &sync.store, &sync.request(Mode::Incremental, &objects), &sync.stop).await.unwrap_err();
+    let error = sync.run_of(&sync.client(), &sync.request(Mode::Incremental, &objects)).await.unwrap_err();
 
     assert_eq!(error.to_string(), "run 1 is done (succeeded), but its result could not be recorded");
     assert_eq!(error.headline(), "the run is done, but its result could not be recorded");
@@ -552,9 +552,8 @@ async fn everything_works_with_a_single_connection_and_another_schema() {
 
 #[tokio::test]
 async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_incremental_scan() {
-    let options = Options { latency: Duration::from_millis(100), ..Options::default() };
     let task = |number: i32| json!({"_id": format!("{number:05}"), "updatedAt": written(day(-1)), "name": "old"});
-    let mut sync = TestSync::with(Workspace::empty().with("tasks", (0..1500).map(task).collect()), options).await;
+    let mut sync = TestSync::new(Workspace::empty().with("tasks", (0..1500).map(task).collect())).await;
     let (stop, mut calls) = (sync.stop.clone(), 0);
     sync.simulator.on_request(move |_, path| {
         calls += u32::from(path == "tasks");
@@ -566,14 +565,22 @@ async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_increme
     sync.simulator.clear_faults();
     (sync.stop, sync.now) = (tokio_util::sync::CancellationToken::new(), day(3));
     sync.simulator.edit("tasks", "00000", day(2), |task| _ = task.insert("name".into(), json!("new")));
+    let (gate, hook) = (sync.simulator.gate(), sync.simulator.gate());
+    sync.simulator.on_request(move |_, path| {
+        calls += u32::from(path == "tasks");
+        if calls == 8 {
+            hook.close();
+        }
+    });
     let forget = async {
         let position = "select max(\"offset\")::text from planhat_sync.scans";
-        in_time("the 7th page", async { while sync.one(position).await.parse().unwrap_or(0) < 600 {} }).await;
+        eventually("the 7th page", async || sync.one(position).await.parse().unwrap_or(0) >= 600).await;
         sync.do_at_once(&[
             "update planhat_sync.scans set \"offset\" = 198, overlap_id = '00198', checkpoint_number = 0",
             "delete from planhat.tasks where planhat__id > '00250'",
         ])
         .await;
+        gate.open();
     };
 
     let (summary, ()) = tokio::join!(sync.sync_one("tasks"), forget);

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, PgConnection};
+
+use crate::waiting::{ends_with_the_tests, eventually, status_of};
 
 pub(crate) struct PostgresServer {
     folder: tempfile::TempDir,
@@ -51,15 +52,14 @@ impl PostgresServer {
             sqlx::query_scalar("select pg_current_wal_flush_lsn()::text").fetch_one(&mut connection).await.unwrap();
         let mut connection = PgConnection::connect(&self.url()).await.unwrap();
         let replayed = "select coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false)";
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !sqlx::query_scalar::<_, bool>(replayed).bind(&written).fetch_one(&mut connection).await.unwrap() {
-            assert!(Instant::now() < deadline, "the standby does not follow");
-            tokio::task::yield_now().await;
-        }
+        let has_replayed =
+            async || sqlx::query_scalar::<_, bool>(replayed).bind(&written).fetch_one(&mut connection).await.unwrap();
+        eventually("the standby to follow", has_replayed).await;
     }
 
     fn with_folder() -> PostgresServer {
         let server = PostgresServer { folder: tempfile::tempdir().unwrap(), port: free_port(), locales: None };
+        ends_with_the_tests(format!("{}/postmaster.pid", server.data()).into());
         if let Some(owner) = owner() {
             assert!(Command::new("chown").arg(owner).arg(server.folder.path()).status().unwrap().success());
         }
@@ -72,11 +72,7 @@ impl PostgresServer {
 
     pub(crate) async fn start_again(&self) {
         self.must("pg_ctl", &["-D", &self.data(), "-l", &format!("{}/log", self.folder.path().display()), "-w", "start"]);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while PgConnection::connect(&self.url()).await.is_err() {
-            assert!(Instant::now() < deadline, "the server does not answer");
-            tokio::task::yield_now().await;
-        }
+        eventually("the server to answer", async || PgConnection::connect(&self.url()).await.is_ok()).await;
     }
 
     /// From now on it takes connections with TLS alone, and shows this certificate.
@@ -154,7 +150,8 @@ impl PostgresServer {
             full.env("LOCPATH", locales);
         }
         full.current_dir(self.folder.path()).stdin(std::fs::File::open(&text).unwrap()).stdout(stdout).stderr(stderr);
-        let status = full.status().unwrap();
+        let what = format!("the end of {}", command.get_program().display());
+        let status = status_of(&mut full.spawn().unwrap(), &what);
         Output { status, stdout: read(&out), stderr: read(&out.with_extension("error")) }
     }
 }

@@ -1,6 +1,5 @@
 //! Signals: the first one ends a run after the current page, the second one at once.
 
-use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +9,8 @@ use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 
-use crate::cli::{DEADLINE, Tool, ended_within, in_time, signal};
+use crate::cli::{Tool, signal};
+use crate::waiting::{DEADLINE, blocked_until, ended, eventually, in_time, lines_of, next_of};
 
 /// A workspace that says when it was asked for projects for the nth time.
 async fn reached_at(request: usize) -> (Simulator, Arc<Notify>) {
@@ -39,7 +39,7 @@ async fn a_stopped_run_keeps_committed_pages_exits_with_its_signal_code_and_can_
         in_time("the eighth page", reached.notified()).await;
         signal(process.id(), name);
 
-        assert_eq!(ended_within(&mut process, DEADLINE).await, Some(code), "{name}");
+        assert_eq!(ended(&mut process).await, Some(code), "{name}");
         let mut database = PgConnection::connect(&tool.database()).await.unwrap();
         let kept = rows(&mut database).await;
         assert!((300..2000).contains(&kept), "{kept}");
@@ -64,20 +64,16 @@ async fn a_second_signal_stops_at_once_even_if_the_database_blocks_a_page() {
     let held_up = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     // Within a transaction the same would be seen for ever.
     let mut watcher = PgConnection::connect(&tool.database()).await.unwrap();
-    in_time("a page that is held up", async {
-        while sqlx::query_scalar::<_, i64>(held_up).fetch_one(&mut watcher).await.unwrap() == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let is_held_up = async || sqlx::query_scalar::<_, i64>(held_up).fetch_one(&mut watcher).await.unwrap() > 0;
+    eventually("a page that is held up", is_held_up).await;
 
     signal(process.id(), "TERM");
     // Two that come before the first is heard are one.
-    let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
-    let heard = tokio::task::spawn_blocking(move || said.any(|line| line.unwrap().contains("a second signal stops at once")));
-    assert!(in_time("the first signal to be heard", heard).await.unwrap());
+    let said = lines_of(process.stderr.take().unwrap());
+    let is_heard = || next_of(&said, "the first signal to be heard").contains("a second signal stops at once");
+    blocked_until(DEADLINE, "the first signal to be heard", is_heard);
     assert_eq!(process.try_wait().unwrap(), None, "the page in hand is not done");
     signal(process.id(), "TERM");
 
-    assert_eq!(ended_within(&mut process, DEADLINE).await, Some(143));
+    assert_eq!(ended(&mut process).await, Some(143));
 }

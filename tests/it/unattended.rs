@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Tool, signal};
 use crate::harness::{TestSync, fresh_database, look_into, written};
 use crate::server::PostgresServer;
+use crate::waiting::{DEADLINE, eventually_within, in_time, status_of, this_test_may_take};
 
 /// How long it goes on, how often it syncs, and what troubles may take.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +93,7 @@ async fn the_daemon_keeps_tables_in_step_unattended_in_the_embedded_database() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "an hour: make unattended"]
 async fn the_daemon_keeps_tables_in_step_unattended_for_an_hour_on_every_kind_of_database() {
+    this_test_may_take(AN_HOUR.lasts + Duration::from_secs(1200));
     #[cfg(feature = "embedded")]
     let embedded = embedded(AN_HOUR);
     #[cfg(not(feature = "embedded"))]
@@ -141,14 +143,12 @@ async fn watched(name: &str, pace: Pace, database: DatabaseUnderTest, settings: 
         take_a_permission(&simulator, &received, pace)
     );
     // All troubles are over: so are the runs that they have spoilt, before long.
-    let deadline = Instant::now() + pace.trouble + 4 * pace.every + Duration::from_secs(60);
+    let at_most = pace.trouble + 4 * pace.every + DEADLINE;
     let calls = simulator.requests().len();
-    while simulator.requests().len() < calls + 40 || !is_recovered(&received) {
-        assert!(Instant::now() < deadline, "{name}: no good run any more; heard {:?}", types(&received));
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let is_well = async || simulator.requests().len() >= calls + 40 && is_recovered(&received);
+    eventually_within(at_most, &format!("{name}: a good run"), is_well).await;
     over.cancel();
-    let Supervised { kills, ended_by_themselves, log } = supervised.await.unwrap();
+    let Supervised { kills, ended_by_themselves, log } = in_time("the end of the daemon", supervised).await.unwrap();
 
     assert_eq!(kills, 0, "{name}: a daemon gave no sign of life\n{log}");
     assert_eq!(ended_by_themselves, 0, "{name}: a daemon ended\n{log}");
@@ -212,11 +212,9 @@ async fn edit_until(simulator: &Simulator, pace: Pace) -> usize {
 async fn take_a_permission(simulator: &Simulator, received: &ReceivedRequests, pace: Pace) {
     tokio::time::sleep(pace.lasts / 3).await;
     simulator.forbid("tasks");
-    let deadline = Instant::now() + pace.trouble + 6 * pace.every + Duration::from_secs(60);
-    while !types(received).iter().any(|kind| kind == "sync.partial") {
-        assert!(Instant::now() < deadline, "nobody is told that a permission is missing: {:?}", types(received));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let at_most = pace.trouble + 6 * pace.every + DEADLINE;
+    let is_told = async || types(received).iter().any(|kind| kind == "sync.partial");
+    eventually_within(at_most, "the message that a permission is missing", is_told).await;
     simulator.allow("tasks");
 }
 
@@ -291,7 +289,7 @@ impl Supervisor {
             if heard_at.elapsed() > self.watchdog {
                 signal(process.id(), "ABRT");
                 kills += 1;
-                process.wait().unwrap();
+                status_of(&mut process, "the end of a daemon that gave no sign of life");
                 (process, heard_at) = (self.start(&log), Instant::now());
             } else if process.try_wait().unwrap().is_some() {
                 ended_by_themselves += 1;
@@ -299,7 +297,7 @@ impl Supervisor {
             }
         }
         signal(process.id(), "TERM");
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + DEADLINE;
         while process.try_wait().unwrap().is_none() {
             let _ = self.socket.recv(&mut buffer);
             assert!(Instant::now() < deadline, "it did not end\n{}", log.lock().unwrap());

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::cli::{CommandOutput, Tool};
 use crate::daemon::DaemonProcess;
 use crate::harness::{TestSync, client_of, day, fresh_database, written};
+use crate::waiting::in_time;
 
 const COMPANIES_AND_USERS: [&str; 2] = ["companies", "users"];
 
@@ -47,7 +48,7 @@ async fn filled() -> TestSync {
 }
 
 async fn run_by(sync: &TestSync, client: &Client, mode: Mode) -> Result<Summary, RunError> {
-    run::run(client, &sync.store, &sync.request(mode, &objects(&COMPANIES_AND_USERS)), &sync.stop).await
+    sync.run_of(client, &sync.request(mode, &objects(&COMPANIES_AND_USERS))).await
 }
 
 /// Ids that were asked for one by one.
@@ -189,9 +190,7 @@ async fn at_most_twenty_ids_are_requested_from_all_tables() {
     sync.simulator.forget_requests();
 
     let objects = objects(&names);
-    run::run(&client_of(&sync.simulator, "rotated"), &sync.store, &sync.request(Mode::Incremental, &objects), &sync.stop)
-        .await
-        .unwrap();
+    sync.run_of(&client_of(&sync.simulator, "rotated"), &sync.request(Mode::Incremental, &objects)).await.unwrap();
 
     assert_eq!(asked_for(&sync.simulator), 20);
     let of = |object: &str| {
@@ -361,13 +360,13 @@ async fn a_paused_backfill_does_not_continue_in_a_schema_that_was_bound_to_anoth
         }
     });
     let adopt = async {
-        begun.notified().await;
+        in_time("the first page of the backfill", begun.notified()).await;
         let run_id = run::begin(&sync.store, "adopt", &sync.stop).await.unwrap();
         run::adopt(&client_of(&other, other.token()), &sync.store, run_id).await.unwrap();
         run::end(&sync.store, run_id, RunStatus::Succeeded, &store::Explanation::default()).await.unwrap();
     };
 
-    let (backfilled, ()) = tokio::join!(run::run(&client, &sync.store, &backfill, &sync.stop), adopt);
+    let (backfilled, ()) = tokio::join!(sync.run_of(&client, &backfill), adopt);
 
     let backfilled = backfilled.unwrap();
     assert_eq!(backfilled.status, RunStatus::Failed);
@@ -396,13 +395,13 @@ async fn a_paused_first_load_does_not_let_another_workspace_into_its_schema() {
     });
     // It finds nothing stored yet, and then waits for its turn.
     let other_sync = async {
-        begun.notified().await;
-        let refused = run::run(&theirs, &sync.store, &sync.request(Mode::Incremental, &projects), &sync.stop).await.unwrap_err();
+        in_time("the first page of the backfill", begun.notified()).await;
+        let refused = sync.run_of(&theirs, &sync.request(Mode::Incremental, &projects)).await.unwrap_err();
         sync.stop.cancel();
         refused
     };
 
-    let (_, refused) = tokio::join!(run::run(&ours, &sync.store, &backfill, &sync.stop), other_sync);
+    let (_, refused) = tokio::join!(sync.run_of(&ours, &backfill), other_sync);
 
     assert!(refused.to_string().contains("another run has bound schema planhat to another token in the meantime"), "{refused}");
     let of = "select string_agg(distinct split_part(planhat__id, '-', 1), ' ') from planhat.projects";

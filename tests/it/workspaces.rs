@@ -13,6 +13,7 @@ use sqlx::Connection as _;
 
 use crate::cli::Tool;
 use crate::harness::{TestSync, day, fresh_database};
+use crate::waiting::{eventually, in_time};
 
 /// Names that people or an attacker may have given to custom fields.
 pub(crate) fn awkward_names() -> Vec<String> {
@@ -452,7 +453,7 @@ async fn two_transactions_that_add_the_same_column_do_not_collide() {
         made.await
     };
 
-    let (one, other) = tokio::join!(make(), make());
+    let (one, other) = in_time("both", async { tokio::join!(make(), make()) }).await;
 
     assert_eq!(one.unwrap() + other.unwrap(), 1);
 }
@@ -469,9 +470,9 @@ async fn adding_a_column_waits_for_a_reader_without_blocking_other_readers_for_l
         let waits = "select exists (select from pg_locks where not granted and relation = 'planhat.projects'::regclass)";
         // Somebody waits, gives way to the readers behind it, and waits again.
         for expected in [true, false, true] {
-            while sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *reader).await.unwrap() != expected {
-                tokio::task::yield_now().await;
-            }
+            let what = if expected { "somebody who waits for the lock" } else { "nobody who waits for the lock" };
+            let is_as_expected = async || sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *reader).await.unwrap() == expected;
+            eventually(what, is_as_expected).await;
         }
         reader.commit().await.unwrap();
     };

@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,12 +19,19 @@ use serde_json::json;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
+use waiting::{eventually, in_time};
+
+/// The waits of all tests of the project.
+#[allow(dead_code, reason = "the client needs few of them")]
+#[path = "../../../tests/it/waiting.rs"]
+mod waiting;
+
 const TOKEN: &str = "a-token-nobody-may-see";
 /// Attempts after the first.
 const RETRIES: usize = 3;
 const MAX_PAGE_BYTES: u64 = 10_000;
-/// No test takes this long unless something is wrong.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// How long an answer may take, on a slow machine that does other work too.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers one after the other; the last one from then on.
 struct Answers {
@@ -62,8 +68,8 @@ fn config(url: &str) -> ClientConfig {
     ClientConfig {
         base_url: url.parse().unwrap(),
         token: Token::new(&TOKEN.into()).unwrap(),
-        connect_timeout: DEADLINE,
-        request_timeout: DEADLINE,
+        connect_timeout: PATIENCE,
+        request_timeout: PATIENCE,
         retry: RetryPolicy { times: RETRIES, first_delay: Duration::ZERO },
         max_page_bytes: MAX_PAGE_BYTES,
     }
@@ -76,7 +82,8 @@ fn client(url: &str) -> Client {
 /// A client that waits for this long for an answer, once.
 fn impatient(url: &str) -> Client {
     let retry = RetryPolicy { times: 1, first_delay: Duration::ZERO };
-    Client::new(ClientConfig { request_timeout: Duration::from_millis(50), retry, ..config(url) }, Budget::per_minute(0)).unwrap()
+    Client::new(ClientConfig { request_timeout: Duration::from_millis(500), retry, ..config(url) }, Budget::per_minute(0))
+        .unwrap()
 }
 
 fn tasks(client: &Client) -> ObjectClient {
@@ -87,14 +94,10 @@ async fn requests(server: &MockServer) -> Vec<Request> {
     server.received_requests().await.unwrap()
 }
 
-async fn in_time<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, work).await.expect("it takes too long")
-}
-
 /// Reads one page; the ids, or what went wrong, and the calls that it took.
 async fn list(server: &MockServer) -> (Result<usize, ApiError>, u64) {
     let tasks = tasks(&client(&server.uri()));
-    let answer = in_time(tasks.list(&[("limit", "1".to_owned())])).await;
+    let answer = in_time("a page", tasks.list(&[("limit", "1".to_owned())])).await;
     (answer.map(|page| page.records.len()), tasks.calls())
 }
 
@@ -105,7 +108,7 @@ fn hanging_up_after(answer: &'static str) -> String {
 
 /// A server that writes these bytes to each connection and nothing more until the client hangs up.
 fn silent_after(answer: &'static str) -> String {
-    raw_server(answer, |mut connection| while connection.read(&mut [0]).is_ok_and(|read| read == 1) {})
+    raw_server(answer, |mut connection| _ = connection.read_to_end(&mut Vec::new()))
 }
 
 fn raw_server(answer: &'static str, then: fn(TcpStream)) -> String {
@@ -165,7 +168,11 @@ async fn requested(listing: Listing, pages: Vec<ResponseTemplate>) -> Vec<String
     let server = server(pages).await;
     let settings = PageSettings { size: 3, overlap: true };
     let mut pager = Pager::new(&tasks(&client(&server.uri())), listing, settings, Position::default());
-    while in_time(pager.next()).await.unwrap().is_some() {}
+    let mut read = 0;
+    while in_time("a page", pager.next()).await.unwrap().is_some() {
+        read += 1;
+        assert!(read < 100, "the listing has no end");
+    }
     let text = |request: &Request| format!("{}?{}", request.url.path(), request.url.query().unwrap());
     requests(&server).await.iter().map(text).collect()
 }
@@ -189,7 +196,7 @@ async fn hidden_records_are_requested_by_the_parameter_of_their_object() {
     let endusers = client(&server.uri()).for_object(catalog::object("endusers").unwrap());
     let settings = PageSettings { size: 3, overlap: true };
     let mut pager = Pager::new(&endusers, Listing { sort: "_id".into(), hidden: true }, settings, Position::default());
-    in_time(pager.next()).await.unwrap();
+    in_time("a page", pager.next()).await.unwrap();
     assert_eq!(requests(&server).await[0].url.query(), Some("limit=3&offset=0&sort=_id&archived=true"));
 }
 
@@ -211,11 +218,11 @@ async fn only_get_is_ever_sent() {
     let tasks = tasks(&client(&server.uri()));
     let settings = PageSettings { size: 2, overlap: true };
     let mut pager = Pager::new(&tasks, Listing { sort: "_id".into(), hidden: false }, settings, Position::default());
-    in_time(pager.next()).await.unwrap();
+    in_time("a page", pager.next()).await.unwrap();
     pager.prefetch();
-    _ = in_time(pager.next()).await;
-    _ = in_time(tasks.record_exists("a")).await;
-    _ = in_time(tasks.list(&[])).await;
+    _ = in_time("a page", pager.next()).await;
+    _ = in_time("a record", tasks.record_exists("a")).await;
+    _ = in_time("a page", tasks.list(&[])).await;
 
     let requests = requests(&server).await;
     assert!(requests.len() >= 6, "{}", requests.len());
@@ -284,7 +291,7 @@ async fn what_is_no_list_of_records_is_requested_again() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_requested_again() {
     let tasks = tasks(&client(&hanging_up_after("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[{\"_id\"")));
-    let error = in_time(tasks.list(&[])).await.unwrap_err();
+    let error = in_time("a page", tasks.list(&[])).await.unwrap_err();
     assert!(matches!(error, ApiError::TruncatedBody { .. }), "{error}");
     assert_eq!(tasks.calls(), 1 + RETRIES as u64);
 }
@@ -293,7 +300,7 @@ async fn an_answer_that_breaks_off_is_requested_again() {
 async fn a_server_that_hangs_up_or_is_not_there_is_tried_again() {
     for (url, is_connect_failure) in [(hanging_up_after(""), false), ("http://127.0.0.1:1".to_owned(), true)] {
         let tasks = tasks(&client(&url));
-        let error = in_time(tasks.list(&[])).await.unwrap_err();
+        let error = in_time("a page", tasks.list(&[])).await.unwrap_err();
         assert!(matches!(error, ApiError::Unreachable { .. }), "{error}");
         assert_eq!((error.kind() == ErrorKind::NotConnected, tasks.calls()), (is_connect_failure, 1 + RETRIES as u64));
     }
@@ -318,14 +325,15 @@ async fn wait_after(retry_after: &str) -> Option<Duration> {
     let client = client(&server.uri());
     let tasks = tasks(&client);
     let wait = async {
-        loop {
-            match client.throttled_for() {
-                Some(wait) => return wait,
-                None => tokio::task::yield_now().await,
-            }
-        }
+        let mut wait = None;
+        let is_throttled = async || {
+            wait = client.throttled_for();
+            wait.is_some()
+        };
+        eventually("the wait of the client", is_throttled).await;
+        wait.unwrap()
     };
-    in_time(async {
+    in_time("the page", async {
         tokio::select! {
             biased;
             answer = tasks.list(&[]) => answer.map(|_| None).unwrap(),
@@ -367,12 +375,15 @@ async fn retry_after_is_a_floor_under_the_own_delay() {
     let client = Client::new(ClientConfig { retry, ..config(&server.uri()) }, Budget::per_minute(0)).unwrap();
     let tasks = tasks(&client);
     let throttled = async {
-        while client.throttled_for().is_none() {
-            tokio::task::yield_now().await;
-        }
-        client.throttled_for().unwrap()
+        let mut wait = None;
+        let is_throttled = async || {
+            wait = client.throttled_for();
+            wait.is_some()
+        };
+        eventually("the wait of the client", is_throttled).await;
+        wait.unwrap()
     };
-    let wait = in_time(async {
+    let wait = in_time("the page", async {
         tokio::select! {
             biased;
             answer = tasks.list(&[]) => panic!("it did not wait: {answer:?}"),
@@ -385,9 +396,9 @@ async fn retry_after_is_a_floor_under_the_own_delay() {
 
 #[tokio::test]
 async fn an_answer_that_does_not_begin_in_time_is_given_up_and_requested_again() {
-    let server = server(vec![records(&["a"]).set_delay(DEADLINE)]).await;
+    let server = server(vec![records(&["a"]).set_delay(PATIENCE)]).await;
     let tasks = tasks(&impatient(&server.uri()));
-    let error = in_time(tasks.list(&[])).await.unwrap_err();
+    let error = in_time("a page", tasks.list(&[])).await.unwrap_err();
     assert!(matches!(&error, ApiError::Unreachable { source, .. } if source.is_timeout()), "{error}");
     assert_eq!((tasks.calls(), requests(&server).await.len()), (2, 2));
 }
@@ -395,7 +406,7 @@ async fn an_answer_that_does_not_begin_in_time_is_given_up_and_requested_again()
 #[tokio::test]
 async fn an_answer_that_does_not_end_in_time_is_given_up_and_requested_again() {
     let tasks = tasks(&impatient(&silent_after("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[")));
-    let error = in_time(tasks.list(&[])).await.unwrap_err();
+    let error = in_time("a page", tasks.list(&[])).await.unwrap_err();
     assert!(matches!(&error, ApiError::TruncatedBody { source, .. } if source.is_timeout()), "{error}");
     assert_eq!(tasks.calls(), 2);
 }
@@ -506,7 +517,7 @@ async fn only_a_404_says_that_a_record_is_not_there() {
     {
         // What it holds does not matter.
         let server = server(vec![status(code).set_body_string("<html>")]).await;
-        let answer = in_time(tasks(&client(&server.uri())).record_exists("a")).await;
+        let answer = in_time("a record", tasks(&client(&server.uri())).record_exists("a")).await;
         assert_eq!(answer.ok(), expected, "{code}");
     }
 }
@@ -515,7 +526,7 @@ async fn only_a_404_says_that_a_record_is_not_there() {
 async fn a_record_whose_answer_fails_is_requested_again() {
     let server = server(vec![status(500), status(429), status(404)]).await;
     let tasks = tasks(&client(&server.uri()));
-    assert!(!in_time(tasks.record_exists("a")).await.unwrap());
+    assert!(!in_time("a record", tasks.record_exists("a")).await.unwrap());
     assert_eq!(tasks.calls(), 3);
 }
 

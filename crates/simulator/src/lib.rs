@@ -15,6 +15,7 @@
 
 mod content;
 mod endpoint;
+mod gate;
 mod generate;
 mod serve;
 mod tenant;
@@ -30,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use content::Content;
+pub use gate::Gate;
 use serve::SharedServer;
 pub use tenant::Workspace;
 
@@ -201,6 +203,12 @@ impl Simulator {
         self.server.now().answers.entry(object.to_owned()).or_default().extend(answers);
     }
 
+    /// With it a test holds back the answers, from a moment of its choice to another one.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        self.server.gate()
+    }
+
     /// From now on only this token is valid; [`token`](Self::token) stays what it was at the start.
     pub fn rotate_token(&self, token: &str) {
         self.server.now().rotated = Some(token.to_owned());
@@ -348,6 +356,9 @@ mod tests {
 
     use super::*;
 
+    /// Longer than any answer takes, on a slow machine that does other work too.
+    const DEADLINE: Duration = Duration::from_secs(60);
+
     async fn simulated() -> Simulator {
         start(Options::default()).await
     }
@@ -359,6 +370,7 @@ mod tests {
     /// Status and body of one request, over a connection of its own.
     fn ask(simulator: &Simulator, method: &str, path: &str, token: &str) -> (u16, String) {
         let mut connection = TcpStream::connect(simulator.address).unwrap();
+        connection.set_read_timeout(Some(DEADLINE)).unwrap();
         let head = format!("{method} {path} HTTP/1.1\r\nhost: planhat\r\nauthorization: Bearer {token}\r\n");
         connection.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).unwrap();
         let mut answer = String::new();
@@ -492,14 +504,33 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn calls_beyond_the_quota_are_refused_until_the_oldest_is_old_enough() {
-        let quota = Quota { calls: 2, within: Duration::from_millis(200), sends_retry_after: true };
+        let quota = Quota { calls: 2, within: Duration::from_secs(2), sends_retry_after: true };
         let simulator = start(Options { quota: Some(quota), ..Options::default() }).await;
         let statuses: Vec<u16> = (0..3).map(|_| get(&simulator, "/nps").0).collect();
         assert_eq!(statuses, [200, 200, 429]);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + DEADLINE;
         while get(&simulator, "/nps").0 != 200 {
             assert!(Instant::now() < deadline, "refused for ever");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn while_the_gate_is_closed_nothing_is_answered() {
+        let simulator = simulated().await;
+        simulator.gate().close();
+        let mut connection = TcpStream::connect(simulator.address).unwrap();
+        connection.write_all(b"GET /nps HTTP/1.1\r\nhost: planhat\r\nconnection: close\r\n\r\n").unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        while simulator.requests().is_empty() {
+            assert!(Instant::now() < deadline, "the request does not arrive");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        connection.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert!(connection.read(&mut [0]).is_err(), "it was answered");
+        simulator.gate().open();
+        connection.set_read_timeout(Some(DEADLINE)).unwrap();
+        assert_eq!(connection.read(&mut [0]).unwrap(), 1);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -537,10 +568,10 @@ mod tests {
         let simulator = simulated().await;
         let address = simulator.address;
         drop(simulator);
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + DEADLINE;
         while TcpStream::connect(address).is_ok() {
-            assert!(std::time::Instant::now() < deadline, "the server still accepts connections");
-            tokio::task::yield_now().await;
+            assert!(Instant::now() < deadline, "the server still accepts connections");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

@@ -23,7 +23,7 @@ use chrono::{DateTime, Utc};
 
 use super::endpoint::{Endpoint, Hides};
 use super::tenant::{EndpointRecords, Filter, ListQuery};
-use super::{Options, Quota, Request, RequestHook, ScriptedAnswer, Source};
+use super::{Gate, Options, Quota, Request, RequestHook, ScriptedAnswer, Source};
 
 /// What the server and the [`Simulator`](super::Simulator) that holds it share.
 pub(super) struct SharedServer {
@@ -31,6 +31,7 @@ pub(super) struct SharedServer {
     state: Mutex<ServerState>,
     /// Bytes of bodies that are not whole.
     streamed: Arc<AtomicU64>,
+    gate: Gate,
 }
 
 /// Everything that changes while the server runs.
@@ -78,11 +79,15 @@ impl SharedServer {
             max_limit: options.max_limit,
             on_request: None,
         };
-        Self { options, state: Mutex::new(now), streamed: Arc::default() }
+        Self { options, state: Mutex::new(now), streamed: Arc::default(), gate: Gate::new() }
     }
 
     pub(super) fn token(&self) -> &str {
         &self.options.token
+    }
+
+    pub(super) fn gate(&self) -> Gate {
+        self.gate.clone()
     }
 
     pub(super) fn streamed_bytes(&self) -> u64 {
@@ -120,6 +125,7 @@ async fn check_request(State(server): State<Arc<SharedServer>>, request: HttpReq
     if let Some(date) = server.note(Request { path, query, status, at }) {
         response.headers_mut().insert(header::DATE, date);
     }
+    server.gate.passes().await;
     if !server.options.latency.is_zero() {
         tokio::time::sleep(server.options.latency).await;
     }
