@@ -31,6 +31,7 @@ mod logs;
 mod model;
 mod notify;
 mod odd_databases;
+mod pages;
 mod paging;
 mod permissions;
 mod privacy;
