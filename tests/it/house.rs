@@ -122,7 +122,7 @@ fn no_two_modules_have_one_name() {
 fn a_test_waits_by_the_helpers_that_have_a_deadline() {
     // The first ones anywhere, the others wherever `waiting.rs` can be had.
     const EVERYWHERE: usize = 5;
-    const WAITS: [&str; 15] = [
+    const WAITS: [&str; 10] = [
         "yield_now", ".wait()", ".recv()", ".join()", ".read_line(", ".wait_with_output(", ".notified().await", "sleep_until(",
         "park()", "spawn_blocking(",
     ];

@@ -600,7 +600,7 @@ fn pager_of(server: &MockServer, size: u32) -> Pager {
 /// The records of each page up to the end of the listing, and why others were rejected.
 async fn read(pager: &mut Pager) -> (Vec<Vec<String>>, Vec<String>) {
     let (mut pages, mut reasons) = (Vec::new(), Vec::new());
-    while let Some(page) = in_time(pager.next()).await.unwrap() {
+    while let Some(page) = in_time("a page", pager.next()).await.unwrap() {
         pages.push(page.records.into_iter().map(|record| record.id).collect());
         reasons.extend(page.rejected.into_iter().map(|rejected| rejected.reason));
         pager.prefetch();
@@ -619,8 +619,8 @@ async fn windows(server: &MockServer) -> Vec<(u64, u64)> {
 async fn a_page_without_a_new_record_is_not_handed_out() {
     let server = server(vec![records(&["a", "b"]), records(&["b", "a"]), records(&["a", "c"]), records(&[])]).await;
     let mut pager = pager_of(&server, 2);
-    let first = in_time(pager.next()).await.unwrap().unwrap();
-    let second = in_time(pager.next()).await.unwrap().unwrap();
+    let first = in_time("a page", pager.next()).await.unwrap().unwrap();
+    let second = in_time("a page", pager.next()).await.unwrap().unwrap();
     assert_eq!((first.records.len(), second.records.len(), &*second.records[0].id), (2, 1, "c"));
 }
 
@@ -628,9 +628,9 @@ async fn a_page_without_a_new_record_is_not_handed_out() {
 async fn a_page_is_requested_ahead_while_the_one_before_is_used() {
     let server = listing_server(rows([1; 20]), None).await;
     let mut pager = pager_of(&server, 5);
-    in_time(pager.next()).await.unwrap().unwrap();
+    in_time("a page", pager.next()).await.unwrap().unwrap();
     pager.prefetch();
-    let ready = in_time(async {
+    let ready = in_time("a page that is ready", async {
         loop {
             match pager.next_if_ready() {
                 Some(page) => break page,
