@@ -1,4 +1,4 @@
-.PHONY: help demo test soak unattended bench lint deny fmt ci
+.PHONY: help demo test soak unattended bench lint deny fmt reference ci
 
 RECORDS ?= 100000,1000000
 LATENCY_MS ?= 20
