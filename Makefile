@@ -1,4 +1,4 @@
-.PHONY: help demo test soak unattended bench lint deny fmt reference ci
+.PHONY: help demo test test-sql soak unattended bench mutants reference lint deny fmt ci
 
 RECORDS ?= 100000,1000000
 LATENCY_MS ?= 20
@@ -7,6 +7,7 @@ CALLS_PER_MINUTE ?= 0
 PG_NEWEST = 18
 SQL_TESTS = actions connecting database follower forget grants joins known_columns landing odd_databases privacy quarantine \
 	reconcile retype runs upgrade workspaces
+MUTANTS = --workspace --timeout 60 --cargo-arg=--locked --cargo-arg=--no-default-features
 
 help: ## List the recipes
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +32,12 @@ bench: ## Measure loads and daily syncs (RECORDS=100000,1000000 LATENCY_MS=20 CA
 	scripts/with-postgres --durable cargo bench --locked --no-default-features --bench load -- \
 		--records $(RECORDS) --latency-ms $(LATENCY_MS) --calls-per-minute $(CALLS_PER_MINUTE)
 	cargo bench --locked --no-default-features --bench flatten
+
+mutants: ## Change the pager and the plan bit by bit and list what no test notices, for an hour or two (needs cargo-mutants)
+	-cargo mutants --output target/mutants-of-pager $(MUTANTS) -f 'crates/api/src/pager/*.rs' -f crates/api/src/retry.rs \
+		-- --lib --test client
+	-cargo mutants --output target/mutants-of-plan $(MUTANTS) -f 'crates/model/src/scan/*.rs' -f src/pull/decide.rs -f src/pull/next_step.rs \
+		-f src/pull/page.rs -f src/pull/detect_deletions.rs -f src/pull/deletion_guard.rs -f src/pull/rejected.rs -- --lib
 
 lint: ## Check formatting, lints and docs, with warnings denied
 	cargo fmt --all --check

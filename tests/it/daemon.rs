@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::{Tool, signal, simulator};
-use crate::waiting::{DEADLINE, blocked_until, eventually, lines_of, next_by, status_of};
+use crate::waiting::{DEADLINE, blocked_until, end, eventually, lines_of, next_by, status_of};
 
 /// A daemon at work, and what it logs.
 pub(crate) struct DaemonProcess {
@@ -89,8 +89,7 @@ impl DaemonProcess {
 
 impl Drop for DaemonProcess {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        end(&mut self.process);
     }
 }
 

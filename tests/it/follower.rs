@@ -12,7 +12,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::{Tool, signal, simulator};
 use crate::database::TcpProxy;
-use crate::waiting::{DEADLINE, ended, eventually, joined, lines_of, next_by, next_of, status_of};
+use crate::waiting::{DEADLINE, end, ended, eventually, joined, lines_of, next_by, next_of, status_of};
 
 /// `actions --follow --json` at work.
 struct Follower {
@@ -71,8 +71,7 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        end(&mut self.process);
     }
 }
 

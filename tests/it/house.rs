@@ -1,4 +1,4 @@
-//! Rules about the source that the compiler cannot check: each file opens by saying what it is for.
+//! Rules about the source that the compiler cannot check: each file opens by saying what it is for, each wait of a test has a deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
 fn a_module_of_the_program_knows_only_what_lies_below_it() {
     let floors: BTreeMap<&str, usize> =
         FLOORS.iter().enumerate().flat_map(|(floor, modules)| modules.iter().map(move |module| (*module, floor))).collect();
-    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("src") && !file.ends_with("lib.rs")) {
+    for (file, text) in sources_in("src").into_iter().filter(|(file, _)| !file.ends_with("lib.rs")) {
         let module = module_of(&file);
         let own = floors.get(module.as_str()).unwrap_or_else(|| panic!("{module} has no floor in the house yet"));
         for known in modules_used_by(&text) {
@@ -46,7 +46,8 @@ fn only_the_sql_module_builds_statements() {
 /// type is declared `Guarded`, and that no value is taken out of a row without a type.
 #[test]
 fn a_stored_value_comes_out_of_a_statement_guarded() {
-    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("crates/store")) {
+    let mut seen = BTreeSet::new();
+    for (file, text) in sources_in("crates/store") {
         let is = |name: &str| file.ends_with(name);
         let only_in = |what: &str, named: &[&str]| {
             assert!(!text.contains(what) || named.iter().any(|name| is(name)), "{} has {what}", file.display());
@@ -58,6 +59,7 @@ fn a_stored_value_comes_out_of_a_statement_guarded() {
         only_in(".safe()", &["sql.rs", "connection.rs"]);
         only_in("Guarded for ", &["stored_value.rs", "read_actions.rs"]);
         only_in("planhat_sync.quarantine", &["quarantined.rs"]);
+        seen.extend(["stored_value.rs", "read_actions.rs", "quarantined.rs"].into_iter().filter(|name| is(name)));
         if is("stored_value.rs") {
             for open in ["String", "Value", "RawValue", "Json"] {
                 assert!(!text.contains(&format!("Guarded for {open}")), "a {open} may hold a stored value");
@@ -75,11 +77,12 @@ fn a_stored_value_comes_out_of_a_statement_guarded() {
             );
         }
     }
+    assert_eq!(seen.len(), 3, "a file has another name now, and is not looked at: {seen:?}");
 }
 
 #[test]
 fn only_the_workspace_makes_a_client_a_store_or_a_notifier() {
-    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("src") && !file.ends_with("workspace.rs")) {
+    for (file, text) in sources_in("src").into_iter().filter(|(file, _)| !file.ends_with("workspace.rs")) {
         for made in ["Client::new(", "Store::connect", "Store::embedded(", "Notifier::new("] {
             assert!(!text.contains(made), "{}: {made}", file.display());
         }
@@ -88,7 +91,7 @@ fn only_the_workspace_makes_a_client_a_store_or_a_notifier() {
 
 #[test]
 fn the_api_client_sends_get_only() {
-    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("crates/api")) {
+    for (file, text) in sources_in("crates/api") {
         for method in [".post(", ".put(", ".patch(", ".delete(", ".request(", "Method::"] {
             assert!(!text.contains(method), "{} uses {method}", file.display());
         }
@@ -114,12 +117,74 @@ fn no_two_modules_have_one_name() {
     }
 }
 
+/// A wait without an end hangs all tests, and nobody knows which one it is of.
+#[test]
+fn a_test_waits_by_the_helpers_that_have_a_deadline() {
+    // The first ones anywhere, the others wherever `waiting.rs` can be had.
+    const EVERYWHERE: usize = 5;
+    const WAITS: [&str; 10] = [
+        "yield_now", ".wait()", ".recv()", ".join()", ".read_line(", ".wait_with_output(", ".notified().await", "sleep_until(",
+        "park()", "spawn_blocking(",
+    ];
+    for (file, text, is_unit_test) in tests() {
+        let waits = if is_unit_test { &WAITS[..EVERYWHERE] } else { &WAITS[..] };
+        for line in text.lines().filter(|line| !line.contains("// No wait of a test:")) {
+            let code = without_texts(line);
+            let is_busy = code.contains("while ") && (code.trim_end().ends_with("{}") || code.contains("{} }"));
+            assert!(!is_busy, "{}: nothing ends this loop, nor does it pause: {line}", file.display());
+            let has_deadline = code.contains("in_time(") || code.contains("within(");
+            let wait = waits.iter().find(|wait| code.contains(**wait) && !has_deadline);
+            assert_eq!(wait, None, "{}: tests/it/waiting.rs has it with a deadline: {line}", file.display());
+        }
+    }
+}
+
+/// A line of code without comments and without what stands in quotation marks.
+fn without_texts(line: &str) -> String {
+    let code = line.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
+    code.split("//").next().unwrap_or_default().to_owned()
+}
+
+/// All tests, and whether they are unit tests. The helpers themselves are none.
+fn tests() -> Vec<(PathBuf, String, bool)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let in_folder = |folder: &str| files_in(&root.join(folder));
+    let mut tests: Vec<_> = in_folder("tests/it").into_iter().map(|(file, text)| (file, text, false)).collect();
+    for (file, text) in in_folder("crates").into_iter().chain(in_folder("src")) {
+        if file.parent().is_some_and(|folder| folder.ends_with("tests")) {
+            tests.push((file, text, false));
+        } else if let Some((_, test)) = text.split_once("#[cfg(test)]") {
+            tests.push((file, test.to_owned(), true));
+        }
+    }
+    tests.retain(|(file, ..)| !file.ends_with("waiting.rs"));
+    let counts = [false, true].map(|unit| tests.iter().filter(|(.., is_unit_test)| *is_unit_test == unit).count());
+    assert!(counts.iter().all(|count| *count > 30), "the tests are not where they used to be: {counts:?}");
+    tests
+}
+
 /// All source files with what they are made of outside their tests.
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = vec![root.join("src")];
-    folders.extend(fs::read_dir(root.join("crates")).unwrap().map(|each| each.unwrap().path().join("src")));
-    let mut sources = Vec::new();
+    let crates = fs::read_dir(root.join("crates")).unwrap().map(|each| each.unwrap().path().join("src"));
+    let files = std::iter::once(root.join("src")).chain(crates).flat_map(|folder| files_in(&folder));
+    let outside_tests = |text: String| text.split("#[cfg(test)]").next().unwrap().to_owned();
+    let sources: Vec<_> = files.map(|(file, text)| (file, outside_tests(text))).collect();
+    assert!(sources.len() > 30, "the sources are not where they used to be");
+    sources
+}
+
+/// Those in a folder of the repository, of which there are some.
+fn sources_in(folder: &str) -> Vec<(PathBuf, String)> {
+    let sources: Vec<_> = sources().into_iter().filter(|(file, _)| file.starts_with(folder)).collect();
+    assert!(sources.len() > 5, "the sources of {folder} are not where they used to be");
+    sources
+}
+
+/// The files with code in a folder and all below it, with their texts.
+fn files_in(folder: &Path) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -127,13 +192,11 @@ fn sources() -> Vec<(PathBuf, String)> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
-                sources.push((path.strip_prefix(root).unwrap().to_owned(), code));
+                files.push((path.strip_prefix(root).unwrap().to_owned(), text));
             }
         }
     }
-    assert!(sources.len() > 30, "the sources are not where they used to be");
-    sources
+    files
 }
 
 fn module_of(file: &Path) -> String {

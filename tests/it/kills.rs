@@ -57,7 +57,8 @@ async fn a_load_that_is_killed_repeatedly_ends_with_every_record_once() {
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         in_time("the page at which it is killed", dead.notified()).await;
         // Anywhere between this page's question and a later page's commit.
-        tokio::time::sleep(Duration::from_micros(rng.u64(0..15_000))).await;
+        let moment = Duration::from_micros(rng.u64(0..15_000));
+        tokio::time::sleep(moment).await; // No wait of a test: any moment will do.
         process.kill().unwrap();
         killed += usize::from(ended(&mut process).await.is_none());
     }

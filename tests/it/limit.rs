@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::harness::not_tested;
 use crate::waiting::{LIMIT_VARIABLE, eventually, eventually_within, output_of, this_test_may_take, within};
 
 const NEVER: &str = "something that never comes";
@@ -24,8 +25,7 @@ async fn a_condition_that_never_holds_fails_its_test() {
 #[ignore = "hangs, for the test of the limit"]
 async fn hangs() {
     if std::env::var_os(LIMIT_VARIABLE).is_none() {
-        eprintln!("{LIMIT_VARIABLE} is not set: nothing is tested here");
-        return;
+        return not_tested("it would hang: it is for another test, which sets a limit", None);
     }
     let wait = async { within(Duration::from_secs(600), NEVER, std::future::pending::<()>()).await };
     let other = within(Duration::from_secs(600), "something else", std::future::pending::<()>());
@@ -37,12 +37,11 @@ async fn hangs() {
 #[ignore = "hangs, for the test of the limit"]
 fn hangs_and_does_not_say_for_what() {
     if std::env::var_os(LIMIT_VARIABLE).is_none() {
-        eprintln!("{LIMIT_VARIABLE} is not set: nothing is tested here");
-        return;
+        return not_tested("it would hang: it is for another test, which sets a limit", None);
     }
     crate::waiting::limit_this_test();
     loop {
-        std::thread::park();
+        std::thread::park(); // No wait of a test: the limit ends it.
     }
 }
 

@@ -615,7 +615,7 @@ async fn slow_at(offset: usize, edited: usize) -> String {
     async fn list(State(slow): State<Slow>, Query(query): Query<HashMap<String, String>>) -> axum::Json<Value> {
         let number = |name: &str| query[name].parse::<usize>().unwrap();
         if number("offset") == slow.offset {
-            slow.following.notified().await;
+            slow.following.notified().await; // No wait of a test: it ends with its server.
             slow.shelf.lock().unwrap()[slow.edited]["number"] = json!("edited");
         }
         let page: Vec<Value> = slow.shelf.lock().unwrap().iter().skip(number("offset")).take(number("limit")).cloned().collect();

@@ -136,7 +136,7 @@ async fn watched(name: &str, pace: Pace, database: DatabaseUnderTest, settings: 
 
     let over = CancellationToken::new();
     let supervisor = Supervisor::of(tool, &socket, pace.watchdog, over.clone());
-    let supervised = tokio::task::spawn_blocking(move || supervisor.supervise());
+    let supervised = tokio::task::spawn_blocking(move || supervisor.supervise()); // No wait of a test: see below.
     let (edits, troubles, ()) = tokio::join!(
         edit_until(&simulator, pace),
         trouble_until(&database, pace),
@@ -203,14 +203,14 @@ async fn edit_until(simulator: &Simulator, pace: Pace) -> usize {
             simulator.edit(object, &id, now, |record| _ = record.insert("name".to_owned(), format!("edit {edits}").into()));
         }
         edits += 1;
-        tokio::time::sleep(pace.every / 7).await;
+        tokio::time::sleep(pace.every / 7).await; // No wait of a test: so long it takes.
     }
     edits
 }
 
 /// Somebody takes a permission away, until it is told that it is missing.
 async fn take_a_permission(simulator: &Simulator, received: &ReceivedRequests, pace: Pace) {
-    tokio::time::sleep(pace.lasts / 3).await;
+    tokio::time::sleep(pace.lasts / 3).await; // No wait of a test: so long it takes.
     simulator.forbid("tasks");
     let at_most = pace.trouble + 6 * pace.every + DEADLINE;
     let is_told = async || types(received).iter().any(|kind| kind == "sync.partial");
@@ -221,12 +221,12 @@ async fn take_a_permission(simulator: &Simulator, received: &ReceivedRequests, p
 /// Its server has troubles, each over in time.
 async fn trouble_until(database: &DatabaseUnderTest, pace: Pace) -> usize {
     let DatabaseUnderTest::Troubled(server) = database else {
-        tokio::time::sleep(pace.lasts).await;
+        tokio::time::sleep(pace.lasts).await; // No wait of a test: so long it takes.
         return 0;
     };
     let (end, mut random, mut troubles) = (Instant::now() + pace.lasts, fastrand::Rng::with_seed(2), 0);
     loop {
-        tokio::time::sleep(pace.rest.mul_f64(0.5 + random.f64())).await;
+        tokio::time::sleep(pace.rest.mul_f64(0.5 + random.f64())).await; // No wait of a test: so long it takes.
         let lasts = pace.trouble.mul_f64(0.2 + 0.8 * random.f64());
         if Instant::now() + lasts > end {
             return troubles;
@@ -234,12 +234,12 @@ async fn trouble_until(database: &DatabaseUnderTest, pace: Pace) -> usize {
         match troubles % 4 {
             0 => {
                 server.signal("STOP");
-                tokio::time::sleep(lasts).await;
+                tokio::time::sleep(lasts).await; // No wait of a test: so long it takes.
                 server.signal("CONT");
             }
             1 => {
                 server.stop("immediate");
-                tokio::time::sleep(lasts).await;
+                tokio::time::sleep(lasts).await; // No wait of a test: so long it takes.
                 server.start_again().await;
             }
             2 => {

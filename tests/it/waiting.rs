@@ -105,6 +105,16 @@ pub(crate) fn output_of(process: Child, what: &str) -> Output {
     output.unwrap()
 }
 
+/// Ends a process that is needed no more, and does not leave it to the system as a dead one.
+pub(crate) fn end(process: &mut Child) {
+    let _ = process.kill();
+    let deadline = Instant::now() + DEADLINE;
+    // It is called where a test fails too, which may not fail once more.
+    while process.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// What a thread of the test came to; its panic, if it panicked.
 pub(crate) fn joined<T>(thread: JoinHandle<T>, what: &str) -> T {
     blocked_until(DEADLINE, what, || thread.is_finished());
