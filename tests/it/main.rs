@@ -38,6 +38,7 @@ mod privacy;
 mod proxies;
 mod quarantine;
 mod reconcile;
+mod reference;
 mod results;
 mod retype;
 mod runs;

@@ -22,7 +22,7 @@ const SINGLE_PAGES: [&str; 4] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md",
 const FOLDERS: [&str; 3] = ["docs", "deploy", "migrations"];
 
 /// The folder of the project: where cargo says that it is now, since a built test may have been moved.
-fn project() -> PathBuf {
+pub(crate) fn project() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
 
