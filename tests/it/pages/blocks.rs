@@ -259,7 +259,7 @@ async fn run_in_a_fresh_folder(script: &str, limit: Duration) -> Option<ExitStat
         .unwrap();
     let group = shell.id();
     let (sender, ended) = mpsc::channel();
-    std::thread::spawn(move || sender.send(shell.wait()));
+    std::thread::spawn(move || sender.send(shell.wait())); // No wait of a test: who receives it has a deadline.
     let ended = ended.recv_timeout(limit).ok();
     let stop = Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).stderr(Stdio::null()).status();
     stop.unwrap();
