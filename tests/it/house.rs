@@ -120,19 +120,11 @@ fn no_two_modules_have_one_name() {
 /// A wait without an end hangs all tests, and nobody knows which one it is of.
 #[test]
 fn a_test_waits_by_the_helpers_that_have_a_deadline() {
-<<<<<<< HEAD
-    // The first ones anywhere, the others wherever `waiting.rs` can be had.
-    const EVERYWHERE: usize = 5;
-    const WAITS: [&str; 10] = [
-        "yield_now", ".wait()", ".recv()", ".join()", ".read_line(", ".wait_with_output(", ".notified().await", "sleep_until(",
-        "park()", "spawn_blocking(",
-=======
     const OF_ANY_TEST: &[&str] = &["yield_now", ".wait()", ".recv()", ".join()", ".read_line("];
     // Unit tests do not reach `waiting.rs`, and say themselves how long they wait.
     const OF_OTHERS: &[&str] = &[
         ".wait_with_output(", ".notified().await", ".changed().await", ".cancelled().await", "recv_timeout(", "time::timeout(",
         "sleep(", "sleep_until(", "park()", "spawn_blocking(",
->>>>>>> w-waits
     ];
     for (file, text, is_unit_test) in tests() {
         let others = if is_unit_test { &[] } else { OF_OTHERS };
