@@ -495,6 +495,13 @@ mod tests {
     }
 
     #[test]
+    fn of_a_resumed_listing_only_the_overlap_record_is_known() {
+        let check = OverlapCheck::new(true, RowOrder::ById, &at(2, "c"));
+        let is_new = ["c", "d"].map(|id| check.has_new_records(&page(&[id])));
+        assert_eq!(is_new, [false, true]);
+    }
+
+    #[test]
     fn an_overlap_record_that_was_edited_in_between_is_returned_again_in_a_sweep_only() {
         for (order, expected) in [(RowOrder::ById, &["d"][..]), (RowOrder::ByTime, &["c", "d"])] {
             let (mut check, next) = after(order, &["a", "b", "c"]);
