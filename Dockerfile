@@ -24,10 +24,12 @@ RUN cargo build --release --locked --no-default-features
 
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="planhat-sync" \
-      org.opencontainers.image.description="Copies a Planhat workspace into your own PostgreSQL, every day, completely."
+      org.opencontainers.image.description="Copies a Planhat workspace into your own PostgreSQL, every day, completely." \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
 # Planhat's certificate is checked against the system's roots, which the slim image does not have.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /src/target/release/planhat-sync /usr/local/bin/
+COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/planhat-sync/
 # A user that owns no file in the image and writes nowhere.
 USER 65532:65532
 # Whether the daemon is alive; /readyz reports what it cannot reach. It listens on loopback unless daemon.listen is set. Any other

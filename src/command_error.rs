@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use planhat_api::{self as api, InvalidToken};
-use planhat_model::error::{ErrorKind, exit_code as exit};
+use planhat_model::error::{Chain, ErrorKind, exit_code as exit, texts};
 use planhat_store as store;
 
 use crate::events::StartFailure;
@@ -47,19 +47,12 @@ impl CommandError {
             exit::DATABASE => "database",
             _ => "failed",
         };
-        Some(StartFailure { kind: kind.to_owned(), reason: format!("{:#}", self.error), hint: self.hint.clone() })
+        Some(StartFailure { kind: kind.to_owned(), reason: Chain(self.error.as_ref()).to_string(), hint: self.hint.clone() })
     }
 
     fn text(&self) -> String {
-        let mut said = self.error.to_string();
-        let mut text = format!("error: {}", print::on_one_line(&said));
-        for cause in self.error.chain().skip(1).map(ToString::to_string) {
-            // Some libraries repeat the cause in the message above it.
-            if !said.ends_with(&cause) {
-                text.push_str(&format!("\n  Caused by: {}", print::on_one_line(&cause)));
-            }
-            said = cause;
-        }
+        let texts = texts(self.error.as_ref()).iter().map(|text| print::on_one_line(text)).collect::<Vec<_>>();
+        let mut text = format!("error: {}", texts.join("\n  Caused by: "));
         if let Some(hint) = &self.hint {
             text.push_str(&format!("\nhint: {}", print::on_one_line(hint)));
         }

@@ -112,7 +112,7 @@ fn notes(status: &Status, schema: &str) -> String {
     }
     for (object, count) in &status.quarantine {
         let are = if *count == 1 { "is" } else { "are" };
-        text.push_str(&format!("\n{} of {object} {are} in quarantine; `planhat-sync quarantine` shows them", records(*count)));
+        text.push_str(&format!("\n{} of {object} {are} in quarantine; `planhat-sync quarantine` shows why", records(*count)));
     }
     for unmasked in &status.unmasked {
         text.push_str(&format!("\n{}", unmasked_line(unmasked)));

@@ -34,6 +34,9 @@ struct SecretSetting {
     file_name: &'static str,
     /// As messages call it.
     what: &'static str,
+    /// Whether there may be none, so that an empty file where nobody has named one says so. A unit of systemd names a credential that
+    /// has to exist, and a role may have no password.
+    may_be_absent: bool,
 }
 
 const DATABASE_PASSWORD: SecretSetting = SecretSetting {
@@ -42,6 +45,7 @@ const DATABASE_PASSWORD: SecretSetting = SecretSetting {
     customary: Some("DATABASE_PASSWORD"),
     file_name: "database_password",
     what: "the password",
+    may_be_absent: true,
 };
 
 const DATABASE_URL: SecretSetting = SecretSetting {
@@ -50,6 +54,7 @@ const DATABASE_URL: SecretSetting = SecretSetting {
     customary: Some("DATABASE_URL"),
     file_name: "database_url",
     what: "the database URL",
+    may_be_absent: false,
 };
 
 const SECRETS: [SecretSetting; 7] = [
@@ -59,6 +64,7 @@ const SECRETS: [SecretSetting; 7] = [
         customary: Some("PLANHAT_API_TOKEN"),
         file_name: "planhat_api_token",
         what: "the token",
+        may_be_absent: false,
     },
     DATABASE_URL,
     DATABASE_PASSWORD,
@@ -68,6 +74,7 @@ const SECRETS: [SecretSetting; 7] = [
         customary: None,
         file_name: "privacy_hash_key",
         what: "the key",
+        may_be_absent: false,
     },
     SecretSetting {
         key: Some("notify.webhook_url"),
@@ -75,6 +82,7 @@ const SECRETS: [SecretSetting; 7] = [
         customary: None,
         file_name: "notify_webhook_url",
         what: "the webhook URL",
+        may_be_absent: false,
     },
     SecretSetting {
         key: Some("notify.webhook_secret"),
@@ -82,6 +90,7 @@ const SECRETS: [SecretSetting; 7] = [
         customary: None,
         file_name: "notify_webhook_secret",
         what: "the webhook secret",
+        may_be_absent: false,
     },
     SecretSetting {
         key: Some("notify.ping_url"),
@@ -89,6 +98,7 @@ const SECRETS: [SecretSetting; 7] = [
         customary: None,
         file_name: "notify_ping_url",
         what: "the ping URL",
+        may_be_absent: false,
     },
 ];
 
@@ -98,6 +108,15 @@ pub(super) fn variable_of(key: &str) -> String {
 }
 
 impl SecretSetting {
+    /// Whether a file that nobody has named has this secret.
+    fn is_in(&self, path: &Path) -> bool {
+        let says_none = || {
+            let bytes = std::fs::read(path).ok();
+            bytes.is_some_and(|bytes| secret_file::content(&bytes) == Err(secret_file::SecretFileError::Empty))
+        };
+        path.exists() && !(self.may_be_absent && path.is_file() && says_none())
+    }
+
     /// The customary names of this secret and of its file.
     fn customary_names(&self) -> [Option<String>; 2] {
         let of_file = self.customary.map(|name| format!("{name}_FILE"));
@@ -129,7 +148,8 @@ pub(super) fn settle(variables: &mut HashMap<String, String>) -> Result<(), Sett
             (Some((_, value)), None) => (value, String::new()),
             (None, Some((_, path))) => (String::new(), path),
             (None, None) => {
-                let credential = credentials.as_ref().map(|folder| folder.join(secret.file_name)).filter(|path| path.exists());
+                let credential =
+                    credentials.as_ref().map(|folder| folder.join(secret.file_name)).filter(|path| secret.is_in(path));
                 let Some(path) = credential else { continue };
                 (String::new(), path.to_string_lossy().into_owned())
             }
@@ -206,7 +226,7 @@ pub(super) fn read(
 /// The file that the settings name, or the one of the service folder.
 fn file_of(secret: &SecretSetting, named: &Path, files: &mut SecretFiles, folder: Option<&Path>) -> Option<PathBuf> {
     let named = Some(named.to_owned()).filter(|path| !path.as_os_str().is_empty());
-    named.or_else(|| files.secret_in(folder?, secret.file_name))
+    named.or_else(|| files.secret_in(folder?, secret.file_name).filter(|path| secret.is_in(path)))
 }
 
 impl SecretFiles {
@@ -298,6 +318,25 @@ mod tests {
         let lines = SECRETS.iter().zip(&paths).map(|(secret, path)| format!("{} = '{path}'\n", secret.file_key));
         let text = file(&lines.collect::<String>());
         assert_eq!(all(&load(Some(text.path()), HashMap::new()).unwrap()), expected);
+    }
+
+    #[test]
+    fn an_empty_credential_says_that_the_role_has_no_password_and_nothing_else_may_be_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            let variables = [("DATABASE_URL", "postgres://u@h/d"), ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
+            with(&variables)
+        };
+        for text in ["", "\n"] {
+            assert_eq!(given("database_password", text).unwrap().database.password_file, Path::new(""));
+        }
+        let path = folder.path().join("database_password");
+        assert_eq!(given("database_password", "secret\n").unwrap().database.password_file, path);
+        std::fs::write(&path, "").unwrap();
+        let named = with(&[("DATABASE_URL", "postgres://u@h/d"), ("DATABASE_PASSWORD_FILE", path.to_str().unwrap())]);
+        assert!(message(named).contains("it is empty"));
+        assert!(message(given("planhat_api_token", "\n")).contains("it is empty"));
     }
 
     #[test]

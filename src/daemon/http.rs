@@ -86,7 +86,7 @@ impl HttpServer {
     ) -> Result<T, ReadFailure> {
         let read = self.store.read_only_housekeeping(async |db| {
             if !store::is_set_up(&mut *db).await? {
-                return Err(store::StoreError::OtherVersion);
+                return Err(store::StoreError::OlderTables);
             }
             what(db, &self.store.schema).await
         });

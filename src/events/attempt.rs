@@ -153,12 +153,14 @@ fn origin_of(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// Seconds, or a date.
+/// Whole seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let asked = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (DateTime::<Utc>::from(httpdate::parse_http_date(value).ok()?) - now).to_std().ok()?,
+    let asked = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More seconds than a number can hold are still a request to wait.
+        value.parse().map_or(LONGEST_PAUSE, Duration::from_secs)
+    } else {
+        (DateTime::<Utc>::from(httpdate::parse_http_date(value).ok()?) - now).to_std().ok()?
     };
     Some(asked.min(LONGEST_PAUSE))
 }
@@ -189,7 +191,12 @@ mod tests {
             ("Thu, 26 Nov 2026 12:01:00 GMT", Some(60)),
             ("Thu, 26 Nov 2026 11:00:00 GMT", None),
             ("999999999", Some(86_400)),
+            ("99999999999999999999", Some(86_400)),
             ("soon", None),
+            ("", None),
+            ("+7", None),
+            ("-1", None),
+            ("1.5", None),
         ] {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
             assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{value}");

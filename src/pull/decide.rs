@@ -499,4 +499,149 @@ mod tests {
         assert!(!may(HistoryFrom::Earliest));
         assert!(!may(HistoryFrom::Since(day(50))));
     }
+
+    #[test]
+    fn a_sync_may_finish_a_load_that_began_within_a_day() {
+        let load = decide(day(100), &LIMITS, SYNC, StoredProgress::default());
+        assert!(load.a_sync_may_finish_it(day(101), &LIMITS));
+        assert!(!load.a_sync_may_finish_it(day(101) + TimeDelta::seconds(1), &LIMITS));
+        let full = decide(day(100), &LIMITS, FULL, StoredProgress::default());
+        assert!(!full.a_sync_may_finish_it(day(100), &LIMITS));
+    }
+
+    #[test]
+    fn a_backfill_that_reaches_as_far_as_a_sync_but_for_a_day_is_a_load_of_all_of_history() {
+        let second = TimeDelta::seconds(1);
+        let history_begins = day(100 - 1461);
+        for (since, expected) in [
+            (history_begins - second, ScanKind::History),
+            (history_begins + A_DAY, ScanKind::History),
+            (history_begins + A_DAY + second, ScanKind::Backfill),
+        ] {
+            let plan = decide(day(100), &LIMITS, backfill(HistoryFrom::Since(since), None), synced(99, 99));
+            assert_eq!(plan.kind, expected, "{since}");
+        }
+    }
+
+    #[test]
+    fn a_load_proves_the_changes_if_it_reaches_back_to_the_watermark() {
+        let second = TimeDelta::seconds(1);
+        for (since, until, expected) in [
+            (day(96), None, Proves::Changes),
+            (day(96) + second, None, Proves::PartOfHistory),
+            (day(96), Some(day(99)), Proves::PartOfHistory),
+        ] {
+            let plan = decide(day(100), &LIMITS, backfill(HistoryFrom::Since(since), until), synced(99, 99));
+            assert_eq!((plan.kind, plan.proves), (ScanKind::Backfill, expected), "{since} {until:?}");
+        }
+    }
+
+    #[test]
+    fn an_unfinished_scan_is_resumed_if_it_takes_all_that_is_asked_for() {
+        let unfinished = |kind, since: i64, until: Option<i64>| {
+            let progress = ScanProgress::starting(day(99), Some(day(since)), until.map(day));
+            StoredProgress { unfinished: vec![UnfinishedScan { kind, progress, number: 7 }], ..synced(99, 99) }
+        };
+        let up_to = |until: Option<i64>| backfill(HistoryFrom::Since(day(50)), until.map(day));
+        let resumed = Start::Resumed { number: 7 };
+        for (case, ask, stored, expected) in [
+            ("the same", up_to(Some(60)), unfinished(ScanKind::Backfill, 50, Some(60)), resumed),
+            ("it begins earlier", up_to(Some(60)), unfinished(ScanKind::Backfill, 49, Some(60)), resumed),
+            ("it begins later", up_to(Some(60)), unfinished(ScanKind::Backfill, 51, Some(60)), Start::Anew),
+            ("it ends later", up_to(Some(60)), unfinished(ScanKind::Backfill, 50, Some(61)), resumed),
+            ("it ends earlier", up_to(Some(60)), unfinished(ScanKind::Backfill, 50, Some(59)), Start::Anew),
+            ("it has no end", up_to(Some(60)), unfinished(ScanKind::Backfill, 50, None), resumed),
+            ("it has an end, and none is asked for", up_to(None), unfinished(ScanKind::Backfill, 50, Some(60)), Start::Anew),
+            ("it is of another kind", up_to(Some(60)), unfinished(ScanKind::Incremental, 50, Some(60)), Start::Anew),
+            ("changes since then", SYNC, unfinished(ScanKind::Incremental, 96, None), resumed),
+            ("changes since later", SYNC, unfinished(ScanKind::Incremental, 97, None), Start::Anew),
+        ] {
+            assert_eq!(decide(day(100), &LIMITS, ask, stored).start, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_full_scan_is_resumed_for_less_than_a_day() {
+        let begun_at = |at: DateTime<Utc>| {
+            let progress = ScanProgress { rules_fingerprint: Some(1), ..ScanProgress::starting(at, Some(day(-1361)), None) };
+            StoredProgress { unfinished: vec![UnfinishedScan { kind: ScanKind::Full, progress, number: 7 }], ..synced(99, 99) }
+        };
+        let start = |at| decide(day(100), &LIMITS, FULL, begun_at(at)).start;
+        assert_eq!(start(day(99)), Start::Anew);
+        assert_eq!(start(day(99) + TimeDelta::seconds(1)), Start::Resumed { number: 7 });
+    }
+
+    #[test]
+    fn a_full_scan_is_due_after_a_week_or_if_there_was_none_or_one_in_the_future_and_never_if_it_is_switched_off() {
+        let never_compared = Cursor { watermark: day(99), reconciled_at: None };
+        let never_compared = StoredProgress { cursor: Some(never_compared), ..StoredProgress::default() };
+        let switched_off = ScanLimits { reconcile_every: Duration::ZERO, ..LIMITS };
+        for (case, limits, stored, expected) in [
+            ("six days ago", &LIMITS, synced(99, 94), ScanKind::Incremental),
+            ("a week ago", &LIMITS, synced(99, 93), ScanKind::Full),
+            ("never", &LIMITS, never_compared.clone(), ScanKind::Full),
+            ("tomorrow", &LIMITS, synced(99, 101), ScanKind::Incremental),
+            ("the day after tomorrow", &LIMITS, synced(99, 102), ScanKind::Full),
+            ("switched off", &switched_off, synced(99, 0), ScanKind::Incremental),
+            ("never, and switched off", &switched_off, never_compared, ScanKind::Incremental),
+        ] {
+            assert_eq!(decide(day(100), limits, SYNC, stored).kind, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_was_compared_at_the_start_of_a_scan_counts_as_known_and_what_was_read_in_the_future_does_not() {
+        let just_now = decide(day(100), &LIMITS, FULL, synced(99, 100));
+        assert_eq!(just_now.created_since, Some(day(97)));
+        let ahead = StoredProgress { last_success_at: Some(day(200)), ..StoredProgress::default() };
+        assert_eq!(decide(day(100), &LIMITS, SYNC, ahead).created_since, Some(day(97)));
+    }
+
+    #[test]
+    fn a_plan_takes_the_records_of_its_window() {
+        let history = Some(day(100 - 1461));
+        let part = backfill(HistoryFrom::Since(day(10)), Some(day(20)));
+        for (ask, stored, expected) in [
+            (SYNC, StoredProgress::default(), Window::History { since: history, until: None }),
+            (SYNC, synced(99, 98), Window::Incremental { since: day(96), history }),
+            (FULL, synced(99, 98), Window::Full { history }),
+            (part, synced(99, 98), Window::History { since: Some(day(10)), until: Some(day(20)) }),
+            (Ask { mode: Mode::Referenced, ..SYNC }, synced(99, 98), Window::History { since: None, until: None }),
+        ] {
+            assert_eq!(decide(day(100), &LIMITS, ask, stored).window, expected, "{ask:?}");
+        }
+    }
+
+    /// The listings that a scan reads, and which of them are sweeps; `first` is the one that is read to its end if it is not in
+    /// order.
+    fn listed(object: &str, window: Window, sorted: &[&str]) -> Vec<String> {
+        let object = planhat_model::catalog::object(object).unwrap();
+        let name = |(listing, sweep): (Listing, Option<Sweep>)| match sweep {
+            Some(sweep) if sweep.is_first => format!("{} (first sweep)", listing.name()),
+            Some(_) => format!("{} (sweep)", listing.name()),
+            None => listing.name(),
+        };
+        listings(object, window, sorted).into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn changes_of_sorted_objects_are_swept_newest_first_and_everything_else_is_listed_by_id() {
+        let changes = Window::Incremental { since: day(96), history: None };
+        let sorted = ["companies", "endusers"];
+        assert_eq!(listed("companies", changes, &sorted), ["-lastTouch (first sweep)", "-updatedAt (sweep)"]);
+        assert_eq!(
+            listed("endusers", changes, &sorted),
+            [
+                "-lastTouch (first sweep)",
+                "-updatedAt (sweep)",
+                "-lastTouch, with hidden ones (first sweep)",
+                "-updatedAt, with hidden ones (sweep)",
+            ]
+        );
+        assert_eq!(listed("companies", changes, &["endusers"]), ["_id"]);
+        assert_eq!(listed("tasks", changes, &sorted), ["_id", "_id, with hidden ones"]);
+        for window in [Window::Full { history: None }, Window::History { since: None, until: None }] {
+            assert_eq!(listed("companies", window, &sorted), ["_id"]);
+        }
+    }
 }

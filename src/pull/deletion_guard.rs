@@ -137,6 +137,16 @@ mod tests {
         assert!(DeletionReservations::default().reserve(GUARD, "assets", 110, 550).is_ok(), "20 % of all, but not more");
     }
 
+    #[tokio::test]
+    async fn the_rows_of_all_tables_are_counted_once_in_a_run() {
+        let deletion_reservations = DeletionReservations::default();
+        let failed = deletion_reservations.total_rows(async { Err("no connection") }).await;
+        assert_eq!(failed, Err("no connection"));
+        for counted in [450, 460] {
+            assert_eq!(deletion_reservations.total_rows(async { Ok::<_, ()>(counted) }).await, Ok(450));
+        }
+    }
+
     #[test]
     fn allow_deletes_turns_the_deletion_guard_off() {
         let guard = DeletionGuard { enabled: false, ..GUARD };

@@ -264,3 +264,48 @@ impl ProbeCounts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(count: usize) -> Vec<String> {
+        vec!["id".to_owned(); count]
+    }
+
+    /// The beginning of why no more ids are requested after so many answers of each kind.
+    fn stopped_after(found: usize, missing: usize, unanswered: usize) -> Option<String> {
+        let mut counts = ProbeCounts::default();
+        // In two batches.
+        counts += ProbedIds { found: ids(found / 2), missing: ids(missing), unanswered: ids(0) };
+        counts += ProbedIds { found: ids(found - found / 2), missing: ids(0), unanswered: ids(unanswered) };
+        counts.reason_to_stop().map(|reason| reason.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn no_more_ids_are_requested_once_too_many_are_unanswered_or_nearly_all_records_exist() {
+        for (found, missing, unanswered, expected) in [
+            (0, 0, 0, None),
+            (0, 0, 19, None),
+            (0, 0, 20, Some("too many requests")),
+            (1000, 0, 20, Some("too many requests")),
+            (199, 0, 0, None),
+            (200, 0, 0, Some("200 of 200")),
+            (180, 20, 0, Some("180 of 200")),
+            (179, 21, 0, None),
+            (180, 1, 19, Some("180 of 200")),
+            (179, 2, 19, None),
+            (0, 1000, 0, None),
+        ] {
+            assert_eq!(stopped_after(found, missing, unanswered).as_deref(), expected, "{found} {missing} {unanswered}");
+        }
+    }
+
+    #[test]
+    fn what_was_answered_in_parts_is_taken_together() {
+        let id = |id: &str| vec![id.to_owned()];
+        let mut all = ProbedIds { found: id("a"), missing: id("b"), unanswered: id("c") };
+        all += ProbedIds { found: id("d"), missing: id("e"), unanswered: id("f") };
+        assert_eq!((all.found.concat(), all.missing.concat(), all.unanswered.concat()), ("ad".into(), "be".into(), "cf".into()));
+    }
+}

@@ -76,7 +76,7 @@ async fn pull_by(client: &ObjectClient, ctx: &Context<'_>, mode: Mode, report: &
         let stored = stored_progress(ctx, object).await;
         let stored = stored.map_err(|source| PullError::Store { object: object.name, source })?;
         let plan = decide(ctx.now, &limits, state.ask(), stored);
-        if state.was_finished_meanwhile(&plan, ctx, &limits) {
+        if state.was_finished_meanwhile(&plan, ctx.now, &limits) {
             return Ok(PullEnd::Complete);
         }
         state = state.begin(&plan);

@@ -4,12 +4,13 @@
 //! that another run preempted is resumed, and a comparison of everything that fails is followed by the changes of the day.
 //! This is a state and its transitions, as values; the scans are made around them.
 
+use chrono::{DateTime, Utc};
 use planhat_model::error::{Fails, Retry};
 use planhat_model::scan::{Mode, ScanKind};
 
+use super::PullError;
 use super::decide::{Ask, DueFullScan, Plan, ScanLimits};
 use super::request::PullEnd;
-use super::{Context, PullError};
 
 /// How many lost checkpoints (crashes of the database) a pull tolerates.
 const MAX_CHECKPOINTS_LOST: u32 = 5;
@@ -71,8 +72,8 @@ impl State {
     }
 
     /// Whether the run that preempted this one has read the rest: then no scan is made.
-    pub(super) fn was_finished_meanwhile(&self, plan: &Plan, ctx: &Context<'_>, limits: &ScanLimits) -> bool {
-        self.was_preempted && !plan.is_resumed() && plan.a_sync_may_finish_it(ctx.now, limits)
+    pub(super) fn was_finished_meanwhile(&self, plan: &Plan, now: DateTime<Utc>, limits: &ScanLimits) -> bool {
+        self.was_preempted && !plan.is_resumed() && plan.a_sync_may_finish_it(now, limits)
     }
 
     /// A plan that resumes a scan which this pull has not begun itself resumes one of an earlier run.
@@ -114,8 +115,12 @@ pub(super) fn next_step(state: State, kind: ScanKind, ended: Ended) -> Step {
 #[cfg(test)]
 mod tests {
     use planhat_api::ApiError;
-    use planhat_model::scan::{BackfillRange, HistoryFrom};
-    use planhat_store::StoreError;
+    use std::time::Duration;
+
+    use planhat_model::scan::{BackfillRange, History, HistoryFrom};
+    use planhat_store::{ScanProgress, StoreError, UnfinishedScan};
+
+    use super::super::decide::{StoredProgress, decide};
 
     use super::*;
 
@@ -186,6 +191,80 @@ mod tests {
             ("changes fail", sync(), Incremental, Ended::Failed(not_a_list()), "failed: not a list"),
         ] {
             assert_eq!(after(state, kind, ended), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_pull_survives_five_crashes_of_the_database_and_no_more() {
+        let mut state = State::of(Mode::Incremental);
+        for crash in 1..=MAX_CHECKPOINTS_LOST {
+            state = match next_step(state, ScanKind::History, Ended::Failed(checkpoint_lost())) {
+                Step::Scan(next) => next,
+                Step::Done(result) => panic!("it ends with {result:?} after crash {crash}"),
+            };
+        }
+        assert_eq!(after(state, ScanKind::History, Ended::Failed(checkpoint_lost())), "failed: database");
+    }
+
+    #[test]
+    fn only_the_loss_of_a_checkpoint_is_reported_as_such() {
+        let expected = checkpoint_lost().to_string();
+        assert_eq!(Ended::Failed(checkpoint_lost()).lost_checkpoint(), Some(expected));
+        for other in [Ended::Failed(not_a_list()), Ended::Stopped, Ended::Complete { has_watermark: true }] {
+            assert_eq!(other.lost_checkpoint(), None);
+        }
+    }
+
+    const NOW: &str = "2026-01-01T00:00:00Z";
+
+    fn limits() -> ScanLimits {
+        let day = Duration::from_secs(24 * 3600);
+        ScanLimits { lookback: day, history: History::Within(day * 100), reconcile_every: day * 7, rules_fingerprint: None }
+    }
+
+    /// A first load, begun anew or resumed.
+    fn load(is_resumed: bool) -> Plan {
+        let now = NOW.parse().unwrap();
+        let progress = ScanProgress::starting(now, limits().history.begin(now), None);
+        let unfinished = UnfinishedScan { kind: ScanKind::History, progress, number: 1 };
+        let stored = StoredProgress { unfinished: is_resumed.then_some(unfinished).into_iter().collect(), ..Default::default() };
+        decide(now, &limits(), State::of(Mode::Incremental).ask(), stored)
+    }
+
+    #[test]
+    fn a_load_that_was_preempted_is_finished_if_a_sync_meanwhile_has_left_nothing_to_resume() {
+        let now = NOW.parse().unwrap();
+        let preempted = |is_saved| match next_step(State::of(Mode::Incremental), ScanKind::History, Ended::Preempted { is_saved })
+        {
+            Step::Scan(state) => state,
+            Step::Done(result) => panic!("it ends with {result:?}"),
+        };
+        assert!(preempted(true).was_finished_meanwhile(&load(false), now, &limits()));
+        assert!(!preempted(true).was_finished_meanwhile(&load(true), now, &limits()), "the rest is still to be read");
+        assert!(!preempted(false).was_finished_meanwhile(&load(false), now, &limits()), "it had not begun");
+        assert!(!State::of(Mode::Incremental).was_finished_meanwhile(&load(false), now, &limits()));
+        let everything = Plan { progress: ScanProgress { since: None, ..load(false).progress }, ..load(false) };
+        assert!(!preempted(true).was_finished_meanwhile(&everything, now, &limits()), "a sync does not read as far back");
+    }
+
+    #[test]
+    fn a_scan_that_this_pull_resumes_first_was_begun_in_an_earlier_run() {
+        let new = || State::of(Mode::Incremental);
+        for (case, state, is_resumed, expected) in [
+            ("a new scan", new(), false, false),
+            ("an unfinished one", new(), true, true),
+            ("its own one, that was preempted", State { was_preempted: true, ..new() }, true, false),
+            ("its own one, after a crash of the database", State { checkpoints_lost: 1, ..new() }, true, false),
+            ("one of an earlier run, preempted", State { was_preempted: true, begun_in_earlier_run: true, ..new() }, true, true),
+            (
+                "one of an earlier run, after a crash",
+                State { checkpoints_lost: 1, begun_in_earlier_run: true, ..new() },
+                true,
+                true,
+            ),
+            ("a new one behind one of an earlier run", State { begun_in_earlier_run: true, ..new() }, false, false),
+        ] {
+            assert_eq!(state.begin(&load(is_resumed)).begun_in_earlier_run, expected, "{case}");
         }
     }
 }

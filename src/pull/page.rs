@@ -201,3 +201,63 @@ fn are_last_of_their_id(records: &[Record]) -> Vec<bool> {
     is_last.reverse();
     is_last
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(fields: Value) -> Record {
+        Record::parse(serde_json::value::to_raw_value(&fields).unwrap()).unwrap()
+    }
+
+    fn day(day: u32) -> Option<DateTime<Utc>> {
+        Some(format!("2026-01-{day:02}T00:00:00Z").parse().unwrap())
+    }
+
+    #[test]
+    fn of_records_with_the_same_id_the_last_one_of_a_page_counts() {
+        let records = ["a", "b", "a", "c", "a"].map(|id| record(json!({"_id": id})));
+        assert_eq!(are_last_of_their_id(&records), [false, true, false, true, true]);
+    }
+
+    #[test]
+    fn a_page_knows_the_oldest_time_of_the_records_that_it_takes() {
+        let mut page = ClassifiedPage::empty();
+        for (id, newest) in [("a", None), ("b", day(5)), ("c", day(3)), ("d", day(4)), ("e", None)] {
+            page.take(record(json!({"_id": id})), newest);
+        }
+        assert_eq!((page.taken.len(), page.oldest), (5, day(3)));
+    }
+
+    #[test]
+    fn a_forgotten_record_is_counted_once_however_many_listings_show_it() {
+        let mut repeats = RepeatFilter::default();
+        repeats.enable();
+        for (listing, expected) in [(1, (1, 0)), (2, (0, 1))] {
+            repeats.begin_listing();
+            let mut page = ClassifiedPage::empty();
+            page.forget("a", &repeats);
+            assert_eq!((page.forgotten, page.listed_again), expected, "listing {listing}");
+            assert_eq!(page.shown, [repeats.key_of("a").unwrap()]);
+            repeats.insert(&page.shown);
+        }
+        let mut alone = ClassifiedPage::empty();
+        alone.forget("a", &RepeatFilter::default());
+        assert_eq!((alone.forgotten, alone.listed_again, alone.shown.len()), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_refused_row_is_the_last_record_with_its_id() {
+        let mut page = ClassifiedPage::empty();
+        for fields in [json!({"_id": "a", "n": 1}), json!({"_id": "b"}), json!({"_id": "a", "n": 2})] {
+            page.take(record(fields), None);
+        }
+        let refused = |id: &str| RefusedRow { id: id.to_owned(), reason: "too long".to_owned(), sqlstate: "22001".to_owned() };
+        let rejected = page.refuse(refused("a")).unwrap();
+        assert_eq!((rejected.id.as_deref(), rejected.raw.as_str()), (Some("a"), r#"{"_id":"a","n":2}"#));
+        assert_eq!((rejected.reason.as_str(), rejected.sqlstate.as_deref()), ("too long", Some("22001")));
+        assert_eq!(page.refuse(refused("c")), None);
+    }
+}

@@ -64,7 +64,7 @@ fn why_quarantined(facts: &PullFacts<'_>) -> Explanation {
     let PullFacts { object, quarantined, rejection_summary, is_preview, .. } = *facts;
     let which = rejection_summary.map(|which| format!(": {which}")).unwrap_or_default();
     let could = if is_preview { "could not be stored and would be put in quarantine" } else { "could not be stored" };
-    let hint = if is_preview { None } else { Some("`planhat-sync quarantine` shows them".to_owned()) };
+    let hint = if is_preview { None } else { Some("`planhat-sync quarantine` shows why".to_owned()) };
     Explanation { reason: Some(format!("{} of {object} {could}{which}", records(quarantined))), hint }
 }
 
@@ -215,7 +215,7 @@ mod tests {
             &rejected,
             ObjectStatus::Partial,
             "13 records of nps could not be stored: 13 × no _id",
-            "`planhat-sync quarantine` shows them",
+            "`planhat-sync quarantine` shows why",
         );
         check(
             &PullFacts { quarantined: 1, is_preview: true, ..rejected },

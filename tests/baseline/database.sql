@@ -4675,7 +4675,7 @@ INSERT INTO planhat_sync.migrations VALUES
 --
 
 INSERT INTO planhat_sync.notifications OVERRIDING SYSTEM VALUE VALUES
-	(1, 'planhat', 'msg_2362fbcada798ad6930670d6251e7a1e', 'sync.partial', '{"type":"sync.partial","timestamp":"2026-11-26T20:57:45.849195431Z","workspace":"planhat","host":"127.0.0.1","data":{"run_id":1,"command":"sync","status":"partial","seconds":0.267,"reason":"products: 1 record of products could not be stored: 1 × no _id","hint":"`planhat-sync quarantine` shows them","objects":[{"object":"products","status":"partial","reason":"1 record of products could not be stored: 1 × no _id","hint":"`planhat-sync quarantine` shows them"}]}}', '2026-11-26 20:57:45.84718+00', 3, '2026-11-26 20:58:23.214225+00', NULL, NULL, NULL, 'error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)');
+	(1, 'planhat', 'msg_2362fbcada798ad6930670d6251e7a1e', 'sync.partial', '{"type":"sync.partial","timestamp":"2026-11-26T20:57:45.849195431Z","workspace":"planhat","host":"127.0.0.1","data":{"run_id":1,"command":"sync","status":"partial","seconds":0.267,"reason":"products: 1 record of products could not be stored: 1 × no _id","hint":"`planhat-sync quarantine` shows why","objects":[{"object":"products","status":"partial","reason":"1 record of products could not be stored: 1 × no _id","hint":"`planhat-sync quarantine` shows why"}]}}', '2026-11-26 20:57:45.84718+00', 3, '2026-11-26 20:58:23.214225+00', NULL, NULL, NULL, 'error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)');
 
 
 --
@@ -4686,12 +4686,12 @@ INSERT INTO planhat_sync.object_runs VALUES
 	(1, 'companies', 'history', 'succeeded', NULL, NULL, '2026-11-26 20:57:45.658507+00', '2026-11-26 20:57:45.749605+00', 8, 0, 7, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 2, '2026-11-20 16:45:12.003+00', '2026-04-02 07:00:00+00'),
 	(1, 'licenses', 'history', 'succeeded', NULL, NULL, '2026-11-26 20:57:45.658861+00', '2026-11-26 20:57:45.765337+00', 6, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, '2026-11-26 20:57:45+00', NULL),
 	(1, 'endusers', 'history', 'succeeded', NULL, NULL, '2026-11-26 20:57:45.658701+00', '2026-11-26 20:57:45.771719+00', 8, 6, 7, 0, 0, 0, 0, 1, 1, 0, 0, 0, 2, 4, '2026-11-20 16:45:12.003+00', '2025-05-23 10:00:00.003+00'),
-	(1, 'products', 'history', 'partial', '1 record of products could not be stored: 1 × no _id', '`planhat-sync quarantine` shows them', '2026-11-26 20:57:45.776743+00', '2026-11-26 20:57:45.818401+00', 4, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, '2026-08-01 07:00:00+00', '2025-02-05 07:00:00+00'),
+	(1, 'products', 'history', 'partial', '1 record of products could not be stored: 1 × no _id', '`planhat-sync quarantine` shows why', '2026-11-26 20:57:45.776743+00', '2026-11-26 20:57:45.818401+00', 4, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, '2026-08-01 07:00:00+00', '2025-02-05 07:00:00+00'),
 	(1, 'conversations', 'history', 'succeeded', NULL, NULL, '2026-11-26 20:57:45.753992+00', '2026-11-26 20:57:45.832321+00', 6, 0, 5, 0, 0, 0, 0, 1, 0, 0, 2, 0, 1, 2, '2026-11-15 18:20:00.5+00', '2025-12-18 16:21:00+00'),
 	(1, 'tasks', 'history', 'succeeded', NULL, NULL, '2026-11-26 20:57:45.659037+00', '2026-11-26 20:57:45.83709+00', 6, 0, 5, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 4, '2026-11-16 09:00:00+00', '2025-10-20 10:00:00+00'),
 	(2, 'endusers', 'full', 'succeeded', NULL, NULL, '2026-11-26 20:57:50.69532+00', '2026-11-26 20:57:50.80448+00', 8, 6, 0, 0, 0, 0, 7, 1, 1, 0, 0, 0, 2, 4, '2026-11-20 16:45:12.003+00', '2025-05-23 10:00:00.003+00'),
 	(2, 'companies', 'full', 'succeeded', NULL, NULL, '2026-11-26 20:57:50.695086+00', '2026-11-26 20:57:50.815+00', 8, 0, 0, 1, 0, 0, 6, 1, 1, 0, 0, 0, 1, 2, '2026-11-20 16:45:12.003+00', '2026-04-02 07:00:00+00'),
-	(2, 'products', 'full', 'partial', '1 record of products could not be stored: 1 × no _id', '`planhat-sync quarantine` shows them', '2026-11-26 20:57:50.826399+00', '2026-11-26 20:57:50.863259+00', 4, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 1, 1, 2, '2026-08-01 07:00:00+00', '2025-02-05 07:00:00+00'),
+	(2, 'products', 'full', 'partial', '1 record of products could not be stored: 1 × no _id', '`planhat-sync quarantine` shows why', '2026-11-26 20:57:50.826399+00', '2026-11-26 20:57:50.863259+00', 4, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 1, 1, 2, '2026-08-01 07:00:00+00', '2025-02-05 07:00:00+00'),
 	(2, 'conversations', 'full', 'succeeded', NULL, NULL, '2026-11-26 20:57:50.821496+00', '2026-11-26 20:57:50.899574+00', 6, 0, 0, 0, 0, 0, 5, 1, 0, 0, 2, 0, 1, 2, '2026-11-15 18:20:00.5+00', '2025-12-18 16:21:00+00'),
 	(2, 'licenses', 'full', 'succeeded', NULL, NULL, '2026-11-26 20:57:50.695354+00', '2026-11-26 20:57:50.951201+00', 5, 0, 0, 0, 0, 1, 5, 0, 0, 0, 0, 0, 1, 6, '2026-11-26 20:57:50+00', NULL),
 	(2, 'tasks', 'full', 'succeeded', NULL, NULL, '2026-11-26 20:57:50.695524+00', '2026-11-26 20:57:50.962614+00', 6, 0, 0, 0, 0, 0, 5, 1, 0, 0, 0, 0, 2, 4, '2026-11-16 09:00:00+00', '2025-10-20 10:00:00+00'),
@@ -4705,7 +4705,7 @@ INSERT INTO planhat_sync.object_runs VALUES
 INSERT INTO planhat_sync.object_states VALUES
 	('planhat', 'endusers', 2, 'succeeded', NULL, NULL, '2026-11-26 20:57:50.80448+00', '2026-11-26 20:57:50.80448+00', 2, '2026-11-26 20:57:50.80448+00'),
 	('planhat', 'companies', 2, 'succeeded', NULL, NULL, '2026-11-26 20:57:50.815+00', '2026-11-26 20:57:50.815+00', 2, '2026-11-26 20:57:50.815+00'),
-	('planhat', 'products', 2, 'partial', '1 record of products could not be stored: 1 × no _id', '`planhat-sync quarantine` shows them', '2026-11-26 20:57:50.863259+00', '2026-11-26 20:57:50.863259+00', 2, '2026-11-26 20:57:50.863259+00'),
+	('planhat', 'products', 2, 'partial', '1 record of products could not be stored: 1 × no _id', '`planhat-sync quarantine` shows why', '2026-11-26 20:57:50.863259+00', '2026-11-26 20:57:50.863259+00', 2, '2026-11-26 20:57:50.863259+00'),
 	('planhat', 'conversations', 2, 'succeeded', NULL, NULL, '2026-11-26 20:57:50.899574+00', '2026-11-26 20:57:50.899574+00', 2, '2026-11-26 20:57:50.899574+00'),
 	('planhat', 'licenses', 2, 'succeeded', NULL, NULL, '2026-11-26 20:57:50.951201+00', '2026-11-26 20:57:50.951201+00', 2, '2026-11-26 20:57:50.951201+00'),
 	('planhat', 'tasks', 3, 'interrupted', NULL, NULL, '2026-11-26 20:58:23.538808+00', '2026-11-26 20:57:50.962614+00', 2, '2026-11-26 20:58:23.538808+00');
@@ -4724,8 +4724,8 @@ INSERT INTO planhat_sync.quarantine OVERRIDING SYSTEM VALUE VALUES
 --
 
 INSERT INTO planhat_sync.runs OVERRIDING SYSTEM VALUE VALUES
-	(1, 'planhat', 'sync', 'partial', '0.1.0', '2026-11-26 20:57:45.647933+00', '2026-11-26 20:57:45.839149+00', '1 record of products could not be stored: 1 × no _id', '`planhat-sync quarantine` shows them', 18),
-	(2, 'planhat', 'sync', 'partial', '0.1.0', '2026-11-26 20:57:50.677565+00', '2026-11-26 20:57:50.974861+00', '1 record of products could not be stored: 1 × no _id', '`planhat-sync quarantine` shows them', 22),
+	(1, 'planhat', 'sync', 'partial', '0.1.0', '2026-11-26 20:57:45.647933+00', '2026-11-26 20:57:45.839149+00', '1 record of products could not be stored: 1 × no _id', '`planhat-sync quarantine` shows why', 18),
+	(2, 'planhat', 'sync', 'partial', '0.1.0', '2026-11-26 20:57:50.677565+00', '2026-11-26 20:57:50.974861+00', '1 record of products could not be stored: 1 × no _id', '`planhat-sync quarantine` shows why', 22),
 	(3, 'planhat', 'sync', 'interrupted', '0.1.0', '2026-11-26 20:57:51.684552+00', '2026-11-26 20:58:23.646198+00', 'it was stopped by a signal', 'everything committed is kept; the next run goes on from there', 11);
 
 

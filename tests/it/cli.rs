@@ -387,7 +387,7 @@ async fn runs_and_status_show_later_why_a_run_did_not_succeed_and_what_to_do() {
 
     let back = "give the private app back its read access to users in Planhat, or leave it out of planhat.objects";
     let quarantined = "1 record of companies could not be stored: 1 × no _id";
-    let look = "`planhat-sync quarantine` shows them";
+    let look = "`planhat-sync quarantine` shows why";
     let shown = tool.run(&["runs", "show", "2"]).stdout;
     for text in [&format!("\n  hint: {back}"), quarantined, &format!("\n  hint: {look}"), "users failed: could not read users"] {
         assert!(shown.contains(text), "{text}: {shown}");
@@ -398,11 +398,9 @@ async fn runs_and_status_show_later_why_a_run_did_not_succeed_and_what_to_do() {
         (&json!(back), &json!(look), &json!(back))
     );
     let status = tool.run(&["status"]).stdout;
-    for text in [
-        &format!("\n  hint: {back}"),
-        quarantined,
-        "1 record of companies is in quarantine; `planhat-sync quarantine` shows them",
-    ] {
+    for text in
+        [&format!("\n  hint: {back}"), quarantined, "1 record of companies is in quarantine; `planhat-sync quarantine` shows why"]
+    {
         assert!(status.contains(text), "{text}: {status}");
     }
     assert!(tool.run(&["runs"]).stdout.contains("it could be read until"));

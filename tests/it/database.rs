@@ -527,14 +527,13 @@ async fn tables_of_a_newer_version_are_refused() {
 
     insta::assert_snapshot!(tool.run(&["sync", "projects"]).all(), @"
     exit 5
-    error: could not bring the tables of schema planhat_sync up to date
-      Caused by: migration 9999 was previously applied but is missing in the resolved migrations
-    hint: the tables were made by a newer planhat-sync: use that version or a later one
+    error: the tables of schema planhat_sync are of a newer version of planhat-sync: migration 9999 is not known here
+    hint: use that version or a later one
     ");
     insta::assert_snapshot!(tool.run(&["status"]).all(), @"
     exit 5
-    error: the tables of schema planhat_sync were created by another version of planhat-sync
-    hint: run `planhat-sync sync` once with this version, or use the version that created them
+    error: the tables of schema planhat_sync are of a newer version of planhat-sync: migration 9999 is not known here
+    hint: use that version or a later one
     ");
 }
 

@@ -178,7 +178,7 @@ async fn a_record_listed_twice_is_counted_once_everywhere() {
     assert_eq!((first.status, run.status, run.figures.quarantined), (RunStatus::Partial, ObjectStatus::Partial, 13));
     assert!(run.figures.listed_again > 0, "they were listed twice");
     assert_eq!(run.reason.as_deref(), Some("13 records of endusers could not be stored: 13 × no _id"));
-    assert_eq!(run.hint.as_deref(), Some("`planhat-sync quarantine` shows them"));
+    assert_eq!(run.hint.as_deref(), Some("`planhat-sync quarantine` shows why"));
     assert_eq!(sync.one(IN_QUARANTINE).await, "13");
     assert_eq!(sync.one("select quarantined::text from planhat_sync.object_runs").await, "13");
     assert_eq!(sync.one("select reason from planhat_sync.runs").await, run.reason.as_deref().unwrap());

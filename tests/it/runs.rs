@@ -382,7 +382,7 @@ async fn a_rejected_record_is_counted_once_and_reported_with_its_reason() {
     assert!(reason.starts_with("2 records of endusers could not be stored: 1 × _id is not a string but a"), "{reason}");
     assert_eq!(sync.one("select reason from planhat_sync.runs").await, reason);
     assert_eq!(sync.one("select reason from planhat_sync.object_states").await, reason);
-    assert_eq!(sync.one("select hint from planhat_sync.runs").await, "`planhat-sync quarantine` shows them");
+    assert_eq!(sync.one("select hint from planhat_sync.runs").await, "`planhat-sync quarantine` shows why");
     // It is as good as any other run: nothing is missing for long.
     assert_eq!(sync.one("select (last_success_at is not null)::text from planhat_sync.object_states").await, "true");
 }

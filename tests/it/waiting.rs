@@ -78,6 +78,20 @@ pub(crate) async fn ended_within(limit: Duration, process: &mut Child) -> Option
     code
 }
 
+/// How a process ended, if it did in time.
+pub(crate) async fn ended_in_time(limit: Duration, process: &mut Child) -> Option<ExitStatus> {
+    let _wait = Wait::new(&format!("the end of process {}", process.id()));
+    let ended = async {
+        loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+    };
+    tokio::time::timeout(limit, ended).await.ok()
+}
+
 // ---- Waits that block their thread ----
 
 /// Waits until a condition holds.

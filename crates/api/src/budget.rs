@@ -1,7 +1,7 @@
 //! The call budget that all objects of a run share.
 //!
-//! Planhat's soft quota is 200 calls a minute (source D:authentication-limits). A leaky bucket with a small
-//! burst keeps to it in every sliding minute, as the server counts it:
+//! Planhat's soft quota is 200 calls a minute (docs/planhat-api.md, source D:authentication-limits). A leaky bucket with a
+//! small burst keeps to it in every sliding minute, as the server counts it:
 //!
 //! ```text
 //! burst + refill of a minute + calls still on their way when the minute began <= quota

@@ -19,7 +19,7 @@ pub enum InvalidToken {
 }
 
 impl Token {
-    /// Takes a token as it was pasted: surrounding white space is a frequent accident (source CC).
+    /// Takes a token as it was pasted: surrounding white space is a frequent accident (docs/planhat-api.md, source CC).
     pub fn new(pasted: &SecretString) -> Result<Token, InvalidToken> {
         let token = pasted.expose_secret().trim();
         if token.is_empty() {

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use planhat_api::{
 };
 use planhat_model::catalog;
 use planhat_model::error::ErrorKind;
-use serde_json::json;
+use serde_json::{Value, json};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
@@ -566,4 +567,125 @@ async fn an_error_about_a_record_does_not_name_it() {
     let server = server(vec![status(400)]).await;
     let error = tasks(&client(&server.uri())).record_exists("private-id").await.unwrap_err();
     assert_eq!(error.to_string(), "/tasks/… answered 400 Bad Request: (empty)");
+}
+
+// ---- Listings ----
+
+/// A server whose listing has these rows at its first request, and of which the first is deleted just before another one.
+async fn listing_server(rows: Vec<Value>, first_row_is_deleted_before: Option<usize>) -> MockServer {
+    let server = MockServer::start().await;
+    let requests = AtomicUsize::new(0);
+    let page = move |request: &Request| {
+        let query: HashMap<String, String> = request.url.query_pairs().into_owned().collect();
+        let number = |name: &str| query[name].parse::<usize>().unwrap();
+        let is_deleted = first_row_is_deleted_before.is_some_and(|when| requests.fetch_add(1, Ordering::Relaxed) >= when);
+        let rows: Vec<_> = rows.iter().skip(usize::from(is_deleted) + number("offset")).take(number("limit")).collect();
+        status(200).set_body_json(rows)
+    };
+    Mock::given(any()).respond_with(page).mount(&server).await;
+    server
+}
+
+/// Records with these ids, each with so much text.
+fn rows(texts: impl IntoIterator<Item = usize>) -> Vec<Value> {
+    let row = |(number, text): (usize, usize)| json!({"_id": format!("{number:03}"), "text": "x".repeat(text)});
+    texts.into_iter().enumerate().map(row).collect()
+}
+
+fn pager_of(server: &MockServer, size: u32) -> Pager {
+    let listing = Listing { sort: "_id".into(), hidden: false };
+    Pager::new(&tasks(&client(&server.uri())), listing, PageSettings { size, overlap: true }, Position::default())
+}
+
+/// The records of each page up to the end of the listing, and why others were rejected.
+async fn read(pager: &mut Pager) -> (Vec<Vec<String>>, Vec<String>) {
+    let (mut pages, mut reasons) = (Vec::new(), Vec::new());
+    while let Some(page) = in_time("a page", pager.next()).await.unwrap() {
+        pages.push(page.records.into_iter().map(|record| record.id).collect());
+        reasons.extend(page.rejected.into_iter().map(|rejected| rejected.reason));
+        pager.prefetch();
+    }
+    (pages, reasons)
+}
+
+/// The limit and the offset of each request.
+async fn windows(server: &MockServer) -> Vec<(u64, u64)> {
+    let number =
+        |request: &Request, name: &str| request.url.query_pairs().find(|(other, _)| other == name).unwrap().1.parse().unwrap();
+    requests(server).await.iter().map(|request| (number(request, "limit"), number(request, "offset"))).collect()
+}
+
+#[tokio::test]
+async fn a_page_without_a_new_record_is_not_handed_out() {
+    let server = server(vec![records(&["a", "b"]), records(&["b", "a"]), records(&["a", "c"]), records(&[])]).await;
+    let mut pager = pager_of(&server, 2);
+    let first = in_time("a page", pager.next()).await.unwrap().unwrap();
+    let second = in_time("a page", pager.next()).await.unwrap().unwrap();
+    assert_eq!((first.records.len(), second.records.len(), &*second.records[0].id), (2, 1, "c"));
+}
+
+#[tokio::test]
+async fn a_page_is_requested_ahead_while_the_one_before_is_used() {
+    let server = listing_server(rows([1; 20]), None).await;
+    let mut pager = pager_of(&server, 5);
+    in_time("a page", pager.next()).await.unwrap().unwrap();
+    pager.prefetch();
+    let ready = in_time("a page that is ready", async {
+        loop {
+            match pager.next_if_ready() {
+                Some(page) => break page,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    });
+    assert_eq!(ready.await.records.len(), 4);
+    assert_eq!(windows(&server).await, [(5, 0), (5, 4)]);
+}
+
+#[tokio::test]
+async fn pages_that_are_requested_ahead_begin_where_the_page_before_ends() {
+    let server = listing_server(rows([1; 200]), None).await;
+    let (pages, _) = read(&mut pager_of(&server, 5)).await;
+    assert_eq!(pages.concat().len(), 200);
+    let mut windows = windows(&server).await;
+    windows.sort_by_key(|(_, offset)| *offset);
+    let within: Vec<_> = windows.into_iter().filter(|(_, offset)| *offset < 196).collect();
+    assert_eq!(within, (0..49).map(|page| (5, 4 * page)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_record_that_no_page_has_room_for_is_skipped_and_reported_with_its_place() {
+    let large = usize::try_from(MAX_PAGE_BYTES).unwrap();
+    for (texts, left_out) in [(vec![1, 1, large], 2), (vec![1, large, 1], 1), (vec![large], 0), (vec![1, 1, 1, 1, large], 4)] {
+        let server = listing_server(rows(texts.clone()), None).await;
+        let (pages, reasons) = read(&mut pager_of(&server, 2)).await;
+        assert_eq!(pages.concat().len(), texts.len() - 1, "{left_out}");
+        let reason = format!("larger than planhat.max_page_bytes (10000), at offset {left_out} of /tasks by _id");
+        assert_eq!(reasons, [reason]);
+    }
+}
+
+#[tokio::test]
+async fn the_limit_grows_again_behind_a_large_page() {
+    let texts = (0..60).map(|number| if (8..10).contains(&number) { 6000 } else { 1 });
+    let server = listing_server(rows(texts), None).await;
+    let (pages, _) = read(&mut pager_of(&server, 8)).await;
+    assert_eq!(pages.concat().len(), 60);
+    let windows = windows(&server).await;
+    assert!(windows.contains(&(2, 7)), "the limit never fell: {windows:?}");
+    assert_eq!(windows.last().map(|(limit, _)| *limit), Some(8), "{windows:?}");
+}
+
+#[tokio::test]
+async fn whenever_a_row_is_deleted_no_row_behind_it_is_missed() {
+    // Of the large ones a page holds one.
+    for (text, requests) in [(1, 4), (6000, 16)] {
+        for when in 1..requests {
+            let server = listing_server(rows([text; 7]), Some(when)).await;
+            let (pages, reasons) = read(&mut pager_of(&server, 3)).await;
+            let read = pages.concat();
+            let missed: Vec<_> = (1..7).map(|number| format!("{number:03}")).filter(|id| !read.contains(id)).collect();
+            assert_eq!((missed, reasons.len()), (vec![], 0), "deleted before request {when}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! migration would leave a database that no release knows. Looking changes nothing; only `migrate` applies what is missing.
 
 use sqlx::PgConnection;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 
 use crate::connection::{ConnectionUse, TransactionKind};
 use crate::data::tables::create_schema;
@@ -71,7 +71,7 @@ impl Store {
                     apply_missing(db).await
                 }
                 OwnTables::Older => apply_missing(db).await,
-                OwnTables::Newer(version) => Err(StoreError::Migrate { source: MigrateError::VersionMissing(version) }),
+                OwnTables::Newer(version) => Err(StoreError::NewerTables { version }),
                 OwnTables::Unreleased => Err(StoreError::UnreleasedTables),
                 OwnTables::Edited(version) => Err(StoreError::MigrationEdited { version }),
             }
@@ -107,7 +107,8 @@ pub async fn is_set_up(db: &mut PgConnection) -> Result<bool, StoreError> {
     match own_tables(db).await? {
         OwnTables::Missing => Ok(false),
         OwnTables::Current => Ok(true),
-        OwnTables::Older | OwnTables::Newer(_) => Err(StoreError::OtherVersion),
+        OwnTables::Older => Err(StoreError::OlderTables),
+        OwnTables::Newer(version) => Err(StoreError::NewerTables { version }),
         OwnTables::Unreleased => Err(StoreError::UnreleasedTables),
         OwnTables::Edited(version) => Err(StoreError::MigrationEdited { version }),
     }

@@ -56,8 +56,10 @@ pub enum StoreError {
     UsedByViews { column: String, views: String },
     #[error("{relation} already exists and was not created by planhat-sync")]
     NameTaken { relation: String },
-    #[error("the tables of schema planhat_sync were created by another version of planhat-sync")]
-    OtherVersion,
+    #[error("the tables of schema planhat_sync are missing, or of an earlier version of planhat-sync")]
+    OlderTables,
+    #[error("the tables of schema planhat_sync are of a newer version of planhat-sync: migration {version} is not known here")]
+    NewerTables { version: i64 },
     #[error("the tables of schema planhat_sync are from before the first release of planhat-sync")]
     UnreleasedTables,
     #[error("migration {version} of schema planhat_sync was applied with another text than it has here")]
@@ -112,7 +114,6 @@ impl StoreError {
                 kind => kind,
             },
             StoreError::Statement { source, .. } => kind_of(source),
-            StoreError::Migrate { source: MigrateError::VersionMissing(_) } => ErrorKind::NewerVersion,
             StoreError::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => {
                 match kind_of(source) {
                     ErrorKind::DataRefused(code) if code.starts_with("P0") => ErrorKind::DefinitionRefused(code),
@@ -133,7 +134,8 @@ impl StoreError {
             StoreError::BoundElsewhere { .. } => ErrorKind::BoundElsewhere,
             StoreError::UsedByViews { .. } => ErrorKind::UsedByViews,
             StoreError::NameTaken { .. } => ErrorKind::NameTaken,
-            StoreError::OtherVersion => ErrorKind::OtherVersion,
+            StoreError::OlderTables => ErrorKind::OtherVersion,
+            StoreError::NewerTables { .. } => ErrorKind::NewerVersion,
             StoreError::UnreleasedTables => ErrorKind::UnreleasedTables,
             StoreError::MigrationEdited { .. } => ErrorKind::MigrationEdited,
             StoreError::UnknownValue { .. } => ErrorKind::UnknownValue,
@@ -268,7 +270,6 @@ mod tests {
         check(&StoreError::NotPrimary { place: "db:5432".to_owned() }, &ErrorKind::ReadOnly);
         check(&StoreError::NoAnswer { place: "db:5432".to_owned(), seconds: 30 }, &ErrorKind::ConnectTimeout);
         check(&StoreError::Unresponsive { waited: Duration::ZERO }, &ErrorKind::DatabaseUnresponsive);
-        check(&StoreError::Migrate { source: MigrateError::VersionMissing(7) }, &ErrorKind::NewerVersion);
         check(&StoreError::Migrate { source: MigrateError::Dirty(7) }, &ErrorKind::MigrationFailed);
         let no_connection = MigrateError::Execute(sqlx::Error::PoolTimedOut);
         check(&StoreError::Migrate { source: no_connection }, &ErrorKind::NoFreeConnection);
@@ -277,7 +278,8 @@ mod tests {
         check(&StoreError::BoundElsewhere { schema: schema() }, &ErrorKind::BoundElsewhere);
         check(&StoreError::UsedByViews { column: "a".to_owned(), views: "v".to_owned() }, &ErrorKind::UsedByViews);
         check(&StoreError::NameTaken { relation: schema() }, &ErrorKind::NameTaken);
-        check(&StoreError::OtherVersion, &ErrorKind::OtherVersion);
+        check(&StoreError::OlderTables, &ErrorKind::OtherVersion);
+        check(&StoreError::NewerTables { version: 7 }, &ErrorKind::NewerVersion);
         let left_out = StoreError::RowsLeftOut { relation: "planhat.nps".to_owned() };
         check(&left_out, &ErrorKind::DataRefused("27000".to_owned()));
         assert_eq!(left_out.refusal().unwrap().0, "a trigger leaves rows out of planhat.nps");

@@ -55,3 +55,45 @@ async fn join<T>(result: Result<T, tokio::task::JoinError>) -> T {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::page_entry::entries_of;
+    use super::*;
+
+    fn page() -> FetchedPage {
+        FetchedPage { entries: entries_of([("a", 1)]), bytes: 1, served_at: None }
+    }
+
+    fn in_flight(answer: impl Future<Output = Result<FetchedPage, ApiError>> + Send + 'static) -> PageInFlight {
+        PageInFlight::InFlight(AbortOnDropHandle::new(tokio::spawn(answer)))
+    }
+
+    #[tokio::test]
+    async fn a_page_is_seen_once_it_has_arrived_and_can_still_be_taken() {
+        let (arrive, arrived) = tokio::sync::oneshot::channel();
+        let mut requested = in_flight(async move {
+            arrived.await.unwrap();
+            Ok(page())
+        });
+        assert!(requested.peek().is_none());
+        arrive.send(()).unwrap();
+        let seen = async {
+            while requested.peek().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), seen).await.expect("the page never arrives");
+        assert_eq!(requested.peek().map(|page| page.entries.len()), Some(1));
+        assert_eq!(requested.answer().await.unwrap().entries.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_error_is_not_seen_but_answered() {
+        let mut failed = PageInFlight::Ready(Err(ApiError::OtherRecord { path: "/projects/…".to_owned() }));
+        assert!(failed.peek().is_none());
+        assert!(failed.answer().await.is_err());
+    }
+}

@@ -78,3 +78,57 @@ impl Page {
         self.records.is_empty() && self.rejected.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use planhat_model::record::Rejected;
+
+    use super::*;
+
+    fn listing(sort: &str, hidden: bool) -> Listing {
+        Listing { sort: sort.to_owned(), hidden }
+    }
+
+    fn page(next: u64, rejected: &[&str], rows_moved: bool) -> Page {
+        Page {
+            pages: 1,
+            records: Vec::new(),
+            rejected: rejected.iter().map(|reason| Rejected::of_text(String::new(), (*reason).to_owned())).collect(),
+            rows_moved,
+            next: Position { offset: next, overlap_id: None },
+            served_at: None,
+        }
+    }
+
+    #[test]
+    fn each_listing_of_an_object_has_a_name_of_its_own() {
+        let names = [("_id", false), ("_id", true), ("-lastTouch", false), ("-lastTouch", true)]
+            .map(|(sort, hidden)| listing(sort, hidden).name());
+        assert_eq!(names, ["_id", "_id, with hidden ones", "-lastTouch", "-lastTouch, with hidden ones"]);
+    }
+
+    #[test]
+    fn only_in_a_listing_by_id_no_row_moves_when_it_is_edited() {
+        assert_eq!(
+            ["_id", "-_id", "-updatedAt"].map(|sort| listing(sort, false).order()),
+            [RowOrder::ById, RowOrder::ByTime, RowOrder::ByTime]
+        );
+    }
+
+    #[test]
+    fn pages_that_came_together_are_one_page_that_ends_where_the_last_one_does() {
+        for (first, second) in [(false, false), (true, false), (false, true)] {
+            let mut page_before = page(2, &["one"], first);
+            page_before.append(page(4, &["two"], second));
+            page_before.append(page(6, &[], false));
+            let reasons: Vec<_> = page_before.rejected.iter().map(|rejected| rejected.reason.as_str()).collect();
+            assert_eq!((page_before.pages, reasons, page_before.next.offset), (3, vec!["one", "two"], 6));
+            assert_eq!(page_before.rows_moved, first || second);
+        }
+    }
+
+    #[test]
+    fn a_page_with_nothing_but_a_rejected_record_is_not_empty() {
+        assert!(page(2, &[], true).is_empty() && !page(2, &["one"], false).is_empty());
+    }
+}

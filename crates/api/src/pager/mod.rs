@@ -276,3 +276,121 @@ impl Pager {
         query
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use planhat_model::catalog;
+
+    use super::page_entry::entries_of;
+    use super::*;
+    use crate::budget::Budget;
+    use crate::client::{Client, ClientConfig};
+    use crate::retry::RetryPolicy;
+    use crate::token::Token;
+
+    const LIMIT: u32 = 3;
+
+    /// A pager of projects whose requests nobody answers.
+    fn pager(budget: Budget) -> Pager {
+        let config = ClientConfig {
+            base_url: "http://127.0.0.1:9".parse().unwrap(),
+            token: Token::new(&"a-token".into()).unwrap(),
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(1),
+            retry: RetryPolicy { times: 0, first_delay: Duration::ZERO },
+            max_page_bytes: 1000,
+        };
+        let projects = Client::new(config, budget).unwrap().for_object(catalog::object("projects").unwrap());
+        let listing = Listing { sort: "_id".to_owned(), hidden: false };
+        Pager::new(&projects, listing, PageSettings { size: LIMIT, overlap: true }, Position::default())
+    }
+
+    fn page(ids: &[&str]) -> FetchedPage {
+        FetchedPage { entries: entries_of(ids.iter().map(|id| (*id, 1))), bytes: 1000, served_at: None }
+    }
+
+    /// A pager that has accepted a page of these ids.
+    fn after(ids: &[&str]) -> Pager {
+        let mut pager = pager(Budget::per_minute(0));
+        pager.accept(LIMIT, page(ids));
+        pager.overlap.on_returned();
+        pager
+    }
+
+    /// The page that is needed next has arrived, with these ids.
+    fn arrived(pager: &mut Pager, ids: &[&str]) {
+        let request = pager.next_request();
+        pager.prefetch.on_requested(request, PageInFlight::Ready(Ok(page(ids))));
+    }
+
+    fn ids_of(page: &Page) -> Vec<&str> {
+        page.records.iter().map(|record| record.id.as_str()).collect()
+    }
+
+    /// How many of the pages that may be in flight are not.
+    fn not_requested(pager: &mut Pager) -> usize {
+        let next = pager.next_request();
+        pager.prefetch.requests_ahead(next, 2).len()
+    }
+
+    #[test]
+    fn a_page_that_has_arrived_is_taken_at_once_if_it_continues_the_one_before() {
+        let mut pager = after(&["a", "b", "c"]);
+        assert!(pager.next_if_ready().is_none(), "nothing has arrived");
+        arrived(&mut pager, &["c", "d", "e"]);
+        assert_eq!(pager.next_if_ready().as_ref().map(ids_of), Some(vec!["d", "e"]));
+        assert_eq!(pager.position, Position { offset: 4, overlap_id: Some("e".to_owned()) });
+    }
+
+    #[tokio::test]
+    async fn a_page_that_has_arrived_and_is_a_special_case_is_left_to_the_checks() {
+        // Rows were inserted before it.
+        let mut moved = after(&["a", "b", "c"]);
+        arrived(&mut moved, &["b", "c", "d"]);
+        assert!(moved.next_if_ready().is_none());
+        assert_eq!(moved.next().await.unwrap().as_ref().map(ids_of), Some(vec!["d"]));
+
+        // It is the end.
+        let mut ended = after(&["a", "b"]);
+        arrived(&mut ended, &["b"]);
+        assert!(ended.next_if_ready().is_none());
+        assert!(ended.next().await.unwrap().is_none());
+
+        // A record before it was skipped, and is reported with it.
+        let mut skipped = after(&["a", "b", "c"]);
+        while skipped.page_size.on_page_too_large(1) != TooLarge::SkipRecord {}
+        arrived(&mut skipped, &["c", "d"]);
+        assert!(skipped.next_if_ready().is_none());
+        let page = skipped.next().await.unwrap().unwrap();
+        assert_eq!((ids_of(&page), page.rejected.len()), (vec!["d"], 1));
+    }
+
+    #[tokio::test]
+    async fn as_many_pages_are_requested_ahead_as_may_be_in_flight() {
+        let mut pager = after(&["a", "b", "c"]);
+        assert_eq!(not_requested(&mut pager), 1);
+        (0..8).for_each(|_| pager.prefetch.on_accepted(LIMIT as usize, LIMIT));
+        assert_eq!(not_requested(&mut pager), 3);
+        pager.prefetch();
+        assert_eq!(not_requested(&mut pager), 0);
+    }
+
+    #[tokio::test]
+    async fn without_calls_to_spare_only_the_next_page_is_requested_ahead() {
+        let budget = Budget::per_minute(1);
+        _ = budget.try_acquire().unwrap();
+        let mut pager = pager(budget);
+        (0..8).for_each(|_| pager.prefetch.on_accepted(LIMIT as usize, LIMIT));
+        pager.prefetch();
+        assert_eq!(not_requested(&mut pager), 2);
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_is_read_beyond_any_length_is_an_error() {
+        let mut pager = pager(Budget::per_minute(0));
+        pager.position.offset = u64::from(u32::MAX);
+        assert!(matches!(pager.next().await, Err(ApiError::EndlessListing { .. })));
+    }
+}

@@ -338,12 +338,15 @@ mod tests {
     fn a_long_page_in_the_order_of_ids_leaves_no_gap_if_it_begins_before_the_overlap_record() {
         let letters = ["d", "e", "f", "g", "h", "i", "j", "k", "l", "m"];
         let swapped = ["d", "f", "e", "g", "h", "i", "j", "k", "l", "m"];
+        let twice = ["d", "e", "e", "g", "h", "i", "j", "k", "l", "m"];
         let step_back = || Continuity::StepBack(at(90, "dd"));
         for (order, overlap_id, ids, expected) in [
             (RowOrder::ById, "dd", &letters[..], Continuity::NoGap),
             (RowOrder::ById, "cc", &letters, Continuity::StepBack(at(90, "cc"))),
             (RowOrder::ById, "dd", &letters[..9], step_back()),
+            (RowOrder::ById, "d", &letters, Continuity::NoGap),
             (RowOrder::ById, "dd", &swapped, step_back()),
+            (RowOrder::ById, "dd", &twice, step_back()),
             (RowOrder::ByTime, "dd", &letters, step_back()),
         ] {
             let position = at(100, overlap_id);
@@ -380,6 +383,13 @@ mod tests {
         let (mut check, next) = after(RowOrder::ById, &["a"]);
         assert_eq!(next, without_overlap(1));
         assert_eq!(check.on_page(&next, &page(&["b"]), 1), Continuity::ProbeLastRecord { offset: 0 });
+    }
+
+    #[test]
+    fn behind_a_skipped_row_the_last_record_before_it_is_looked_at_again() {
+        let (mut check, _) = after(RowOrder::ById, &["a", "b", "c"]);
+        check.on_accepted(&at(10, "x"), page(&["x", "y", "z"]));
+        assert_eq!(check.on_page(&without_overlap(14), &page(&["zz"]), 1), Continuity::ProbeLastRecord { offset: 12 });
     }
 
     #[test]
@@ -460,6 +470,14 @@ mod tests {
         assert!(check.is_stepping_back());
     }
 
+    #[test]
+    fn the_furthest_page_begins_where_the_furthest_accepted_one_ends_or_behind() {
+        let (check, next) = after(RowOrder::ById, &["a", "b", "c"]);
+        assert_eq!(next.offset, 2);
+        let is_furthest = [1, 2, 3].map(|offset| check.is_furthest(&without_overlap(offset)));
+        assert_eq!(is_furthest, [false, true, true]);
+    }
+
     // ---- What is new, and where the listing continues ----
 
     #[test]
@@ -474,6 +492,13 @@ mod tests {
         let position = at(2, "c");
         let mut check = OverlapCheck::new(true, RowOrder::ById, &position);
         assert_eq!(ids_of(&check.on_accepted(&position, page(&["c", "d", "e"]))), ["c", "d", "e"]);
+    }
+
+    #[test]
+    fn of_a_resumed_listing_only_the_overlap_record_is_known() {
+        let check = OverlapCheck::new(true, RowOrder::ById, &at(2, "c"));
+        let is_new = ["c", "d"].map(|id| check.has_new_records(&page(&[id])));
+        assert_eq!(is_new, [false, true]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Page size: how many rows the next page is requested with.
 //!
-//! Records can be huge (source SB). A page that is too large is requested again with a quarter of its rows. After some
-//! small pages the limit doubles, until it is the configured one again. A record for which no page has room is skipped,
-//! and reported once the rows behind it were answered: only that shows that this record is too large, and not every
+//! Records can be huge (docs/planhat-api.md, source SB). A page that is too large is requested again with a quarter of its
+//! rows. After some small pages the limit doubles, until it is the configured one again. A record for which no page has room is
+//! skipped, and reported once the rows behind it were answered: only that shows that this record is too large, and not every
 //! answer.
 
 use super::listing::PageSettings;

@@ -1,9 +1,9 @@
 //! The objects as data: one entry per list endpoint of Planhat.
 //!
-//! Everything here comes from the API reference: limits and parameters from section 4, properties and which of them change with
-//! the calendar from section 5, modification times from section 6. A property that is documented with more than one type
-//! has a `jsonb` column, which holds all of them. A number that only identifies something (of an invoice, of a device) is a text:
-//! people type it freely. A property may be missing here: its column is created when it first appears.
+//! The facts and who says so are in docs/planhat-api.md: its table of list endpoints has the same page sizes, times and
+//! parameters, which a test compares. A property that is documented with more than one type has a `jsonb` column, which holds
+//! all of them. A number that only identifies something (of an invoice, of a device) is a text: people type it freely. A property
+//! may be missing here: its column is created when it first appears.
 //! What holds of a property in every object is in `everywhere.rs`.
 
 mod everywhere;
@@ -620,6 +620,29 @@ mod tests {
     fn thirteen_objects_are_synced_by_default_and_twelve_more_on_request() {
         assert_eq!(default_objects().len(), 13);
         assert_eq!(OBJECTS.len(), 25);
+    }
+
+    /// One row of the table of list endpoints in the page about the API: `/path`, default page, largest page, times of an edit,
+    /// other times, parameter for archived records.
+    fn documented_endpoint<'a>(page: &'a str, object: &Object) -> Vec<&'a str> {
+        let first = format!("| `/{}` |", object.name);
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with(&first)).collect();
+        assert_eq!(rows.len(), 1, "rows of {} in docs/planhat-api.md", object.name);
+        rows[0].split('|').map(str::trim).skip(1).collect()
+    }
+
+    #[test]
+    fn the_page_about_planhats_api_says_of_each_object_what_the_catalogue_says() {
+        let page = include_str!("../../../../docs/planhat-api.md");
+        let in_code = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        for object in OBJECTS {
+            let cells = documented_endpoint(page, object);
+            let largest: u32 = cells[2].replace(['*', ','], "").parse().unwrap();
+            assert_eq!(largest, object.max_limit, "largest page of {}", object.name);
+            assert_eq!(cells[3], in_code(object.modified), "times of an edit of {}", object.name);
+            assert_eq!(cells[4], in_code(object.dated), "other times of {}", object.name);
+            assert_eq!(cells[5], in_code(object.hidden.as_slice()), "parameter of {}", object.name);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an object is: a kind of thing that Planhat lists and that has one table.
 //!
 //! An object is data, not code: the catalogue has one of these per endpoint, and all other code (pager, window, flatten,
-//! store) reads it. The facts come from Planhat's reference, sections 4 to 6.
+//! store) reads it. The facts and who says so are in docs/planhat-api.md.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use super::reference::{Reference, Role};
 /// A value per object, by the object's name.
 pub type ByObject<T> = HashMap<&'static str, T>;
 
-/// One kind of thing in a Planhat workspace, e.g. companies: a row of the catalogue, all that the API reference says of it.
+/// One kind of thing in a Planhat workspace, e.g. companies: a row of the catalogue, all that is known of it.
 #[derive(Debug)]
 pub struct Object {
     /// Name of the endpoint (`/companies`) and of the table.

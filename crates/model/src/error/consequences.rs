@@ -247,7 +247,7 @@ impl ErrorKind {
             OtherVersion => never(Command, DATABASE).hint(
                 "run `planhat-sync sync` once with this version, or use the version that created them"),
             NewerVersion => never(Command, DATABASE).hint(
-                "the tables were made by a newer planhat-sync: use that version or a later one"),
+                "use that version or a later one"),
             UnreleasedTables => never(Command, DATABASE).hint(
                 "drop the schema planhat_sync and the schema of the data (database.schema), and sync again: what Planhat has \
                  is loaded anew"),

@@ -11,6 +11,6 @@ mod consequences;
 mod error_kind;
 pub mod exit_code;
 
-pub use chain::Chain;
+pub use chain::{Chain, texts};
 pub use consequences::{Consequence, Fails, Retry, Severity};
 pub use error_kind::ErrorKind;

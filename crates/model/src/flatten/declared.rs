@@ -3,7 +3,7 @@
 //!
 //! `/customfields` gives the type of a custom field before any record has a value. It does not list every field that records
 //! have, lists fields that no record uses, and the token may not be allowed to read it. So it says which columns there are
-//! from the start and of which types, and never which fields there are (reference, section 9).
+//! from the start and of which types, and never which fields there are (docs/planhat-api.md, Custom fields).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,13 +1,13 @@
 //! A record as the API sent it: a JSON object with an `_id`.
 //!
 //! This module knows what can be known about a record without a table: its id, its values and its times. A record is
-//! sanitized for PostgreSQL when it is read (`jsonb` and `text` accept no NUL, `numeric` has a maximum), so that nothing
-//! later can fail on it.
+//! sanitized for PostgreSQL when it is read (`storable.rs`), so that nothing later can fail on it.
 //!
 //! A record keeps its text, and its values are positions in that text, because most values are only copied. Only a record that
 //! cannot be stored as it came, which is rare, is parsed into a tree and written again.
 
 mod json;
+mod storable;
 pub(crate) mod timestamp;
 
 use std::fmt;
@@ -16,10 +16,11 @@ use chrono::{DateTime, Utc};
 use serde::Deserializer as _;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use json::{Json, Shape};
+pub use storable::fits_numeric;
+use storable::{StorableFields, may_have_unstorable_text, not_an_id, unreadable};
 use timestamp::instant;
 
 /// A record with an id, fit to be stored.
@@ -106,7 +107,7 @@ impl Record {
         match record.get("_id").map(|id| (id.shape(), id.string())) {
             Some((Shape::String, Some(id))) => record.id = id.into_owned(),
             Some((shape, _)) => {
-                return Err(Rejected::as_it_came(&record.raw, format!("_id is not a string but {}", shape.name())));
+                return Err(Rejected::as_it_came(&record.raw, not_an_id(shape)));
             }
             None => return Err(Rejected::as_it_came(&record.raw, "no _id".to_owned())),
         }
@@ -129,35 +130,17 @@ impl Record {
 
     /// Finds the values, in the text as it came or in one that can be stored.
     fn read(&mut self) -> Result<(), String> {
-        let unreadable = |error: serde_json::Error| format!("not readable: {error}");
-        if !self.raw.get().contains("\\u") {
+        if !may_have_unstorable_text(self.raw.get()) {
             (self.fields, self.decoded) = Members::within(self.raw.get()).map_err(unreadable)?.into_parts();
             if !self.values().any(|(_, _, value)| value.is_unusual()) {
                 return Ok(());
             }
         }
-        let fields = self.tree().map_err(unreadable)?;
-        // Two ids must not become one.
-        let id = fields.get("_id").and_then(Value::as_str).unwrap_or_default();
-        if id.contains('\0') {
-            return Err("_id has a NUL character".to_owned());
-        }
-        if self.sanitized_values > 0 && id.contains('\u{fffd}') {
-            return Err("_id has half a surrogate pair".to_owned());
-        }
-        let fields = storable_fields(fields, &mut self.sanitized_values);
+        let StorableFields { fields, sanitized_values } = StorableFields::of(self.raw.get())?;
         let sanitized = serde_json::value::to_raw_value(&fields).map_err(unreadable)?;
         (self.fields, self.decoded) = Members::within(sanitized.get()).map_err(unreadable)?.into_parts();
-        self.sanitized = Some(sanitized);
+        (self.sanitized, self.sanitized_values) = (Some(sanitized), sanitized_values);
         Ok(())
-    }
-
-    fn tree(&mut self) -> Result<Map<String, Value>, serde_json::Error> {
-        let raw = self.raw.get();
-        serde_json::from_str(raw).or_else(|error| {
-            let sanitized = without_lone_surrogates(raw, &mut self.sanitized_values);
-            if self.sanitized_values == 0 { Err(error) } else { serde_json::from_str(&sanitized) }
-        })
     }
 
     /// The record for which the database had no room or no understanding.
@@ -353,79 +336,19 @@ impl<'de> serde::Deserialize<'de> for MemberName<'de> {
     }
 }
 
-fn storable_fields(fields: Map<String, Value>, sanitized: &mut u64) -> Map<String, Value> {
-    let (with_nul, plain): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, _)| name.contains('\0'));
-    let mut storable_fields: Map<String, Value> =
-        plain.into_iter().map(|(name, value)| (name, storable(value, sanitized))).collect();
-    for (name, value) in with_nul {
-        // A name keeps a visible trace of its NUL, so that two names never become one.
-        let mut name = name.replace('\0', "\u{2400}");
-        while storable_fields.contains_key(&name) {
-            name.push('\u{2400}');
-        }
-        storable_fields.insert(name, storable(value, sanitized));
-    }
-    storable_fields
-}
-
-/// Half a surrogate pair is left where a text was cut inside an emoji. It is no character; the replacement
-/// character takes its place.
-fn without_lone_surrogates(json: &str, sanitized: &mut u64) -> String {
-    let unit = |at: usize| json.get(at..at + 6)?.strip_prefix("\\u").and_then(|hex| u16::from_str_radix(hex, 16).ok());
-    let (mut text, mut at) = (String::with_capacity(json.len()), 0);
-    while let Some(escape) = json[at..].find('\\').map(|offset| at + offset) {
-        text.push_str(&json[at..escape]);
-        let length = match (unit(escape), unit(escape + 6)) {
-            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
-            (Some(0xd800..=0xdfff), _) => {
-                *sanitized += 1;
-                text.push_str("\\ufffd");
-                at = escape + 6;
-                continue;
-            }
-            _ => 2,
-        };
-        let end = (escape + length).min(json.len());
-        text.push_str(&json[escape..end]);
-        at = end;
-    }
-    text.push_str(&json[at..]);
-    text
-}
-
-fn storable(value: Value, sanitized: &mut u64) -> Value {
-    match value {
-        Value::String(text) if text.contains('\0') => {
-            *sanitized += 1;
-            Value::String(text.replace('\0', ""))
-        }
-        Value::Number(number) if !fits_numeric(&number.to_string()) => Value::String(number.to_string()),
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| storable(item, sanitized)).collect()),
-        Value::Object(fields) => Value::Object(storable_fields(fields, sanitized)),
-        plain => plain,
-    }
-}
-
-/// Whether PostgreSQL's `numeric` holds this JSON number: 131,072 digits before the point, 16,383
-/// after. What is beyond stays as text.
-pub fn fits_numeric(number: &str) -> bool {
-    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    let (whole, fraction) = mantissa.trim_start_matches(['-', '+']).split_once('.').unwrap_or((mantissa, ""));
-    let Ok(exponent) = exponent.parse::<i64>() else { return false };
-    let (before, after) = (exponent.saturating_add(whole.len() as i64), (fraction.len() as i64).saturating_sub(exponent));
-    before <= 131_000 && after <= 16_000
-}
-
 /// A record from the JSON of a test.
 #[cfg(test)]
-pub(crate) fn record_of(value: &Value) -> Record {
+pub(crate) fn record_of(value: &serde_json::Value) -> Record {
     Record::parse(serde_json::value::to_raw_value(value).unwrap()).unwrap()
 }
 
 #[cfg(test)]
+mod parse_properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn parse(text: &str) -> Result<Record, Rejected> {
         Record::parse(RawValue::from_string(text.to_owned()).unwrap())
@@ -473,6 +396,69 @@ mod tests {
     }
 
     #[test]
+    fn an_id_with_half_a_surrogate_pair_is_refused_and_one_with_a_replacement_character_is_kept() {
+        assert_eq!(parse(r#"{"_id":"a\ud83d"}"#).unwrap_err().reason, "_id has half a surrogate pair");
+        assert_eq!(parse(r#"{"_id":"a\ufffd","x":"\ud83d"}"#).unwrap().id, "a\u{fffd}");
+    }
+
+    #[test]
+    fn a_number_is_no_id_however_large_it_is() {
+        for number in ["1", "1e5", "1e999999", &"7".repeat(140_000)] {
+            let reason = parse(&format!(r#"{{"_id":{number}}}"#)).unwrap_err().reason;
+            assert_eq!(reason, "_id is not a string but a number");
+        }
+    }
+
+    #[test]
+    fn property_names_that_differ_by_half_a_surrogate_pair_stay_different() {
+        let record =
+            parse(r#"{"_id":"a","k\ud83d":1,"k\ude00":2,"k\ufffd":3,"k\uD83D":4,"in":{"\ud83d":1,"\ud83e":2}}"#).unwrap();
+        let expected = json!({
+            "_id": "a", "k\u{fffd}": 3, "k\u{fffd}\u{fffd}": 4, "k\u{fffd}\u{fffd}\u{fffd}": 2,
+            "in": {"\u{fffd}": 1, "\u{fffd}\u{fffd}": 2},
+        });
+        assert_eq!(properties(&record), expected);
+    }
+
+    #[test]
+    fn several_halves_in_a_row_are_replaced_one_by_one_and_pairs_are_kept() {
+        let record = parse(r#"{"_id":"a","x":"\ude00\ud83d\ud83d\ude00\ude00 \uD83D\n\ud83d\u0041\\ud83d"}"#).unwrap();
+        assert_eq!(record.get("x").unwrap().tree(), "\u{fffd}\u{fffd}😀\u{fffd} \u{fffd}\n\u{fffd}A\\ud83d");
+        assert_eq!(record.sanitized_values, 1);
+    }
+
+    #[test]
+    fn a_name_that_stands_for_a_number_in_the_parser_is_refused_at_any_depth() {
+        for text in [
+            r#"{"_id":"a","x":{"$serde_json::private::Number":"1"}}"#,
+            r#"{"_id":"a","x":{"$serde_json::private::RawValue":"{}"}}"#,
+            r#"{"_id":"a","x":{"\u0024serde_json::private::Number":"1"}}"#,
+            r#"{"_id":"a","custom":{"y":[[{"$serde_json::private::Number":"1e9"}]]}}"#,
+            r#"{"$serde_json::private::Number":"1","_id":"a"}"#,
+        ] {
+            assert_eq!(parse(text).unwrap_err().reason, "a name begins with $serde_json::private::", "{text}");
+        }
+        let as_a_value = parse(r#"{"_id":"a","x":["$serde_json::private::Number"]}"#).unwrap();
+        assert_eq!(as_a_value.get("x").unwrap().tree(), json!(["$serde_json::private::Number"]));
+    }
+
+    #[test]
+    fn a_record_with_up_to_127_levels_is_read_and_a_deeper_one_is_refused() {
+        for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+            let nested = |levels: usize| format!(r#"{{"_id":"a","x":{}1{}}}"#, open.repeat(levels), close.repeat(levels));
+            for levels in [0, 1, 63, 64, 65, 126] {
+                let text = nested(levels);
+                let value = format!("{}1{}", open.repeat(levels), close.repeat(levels));
+                assert_eq!(parse(&text).unwrap().get("x").unwrap().as_written(), value);
+            }
+            for levels in [127, 128, 10_000] {
+                let reason = parse(&nested(levels)).unwrap_err().reason;
+                assert_eq!(reason, "not readable: more than 127 levels of arrays and objects", "{levels}");
+            }
+        }
+    }
+
+    #[test]
     fn property_names_that_differ_by_a_nul_stay_different() {
         let record = parse(r#"{"_id":"a","k\u0000":1,"k\u2400":2,"k":3}"#).unwrap();
         assert_eq!(properties(&record), json!({"_id": "a", "k": 3, "k\u{2400}": 2, "k\u{2400}\u{2400}": 1}));
@@ -489,6 +475,28 @@ mod tests {
     fn numbers_beyond_the_range_of_numeric_do_not_fit() {
         for exponent in ["9223372036854775807", "-9223372036854775808", "99999999999999999999"] {
             assert!(!fits_numeric(&format!("1e{exponent}")), "{exponent}");
+        }
+    }
+
+    #[test]
+    fn a_long_number_is_kept_up_to_what_the_database_holds_and_becomes_text_beyond() {
+        for (number, fits) in [
+            ("7".repeat(131_000), true),
+            ("7".repeat(131_001), false),
+            (format!("-{}.5", "7".repeat(131_000)), true),
+            (format!("-{}.5", "7".repeat(131_001)), false),
+            (format!("0.{}", "7".repeat(16_000)), true),
+            (format!("0.{}", "7".repeat(16_001)), false),
+            ("7e130999".to_owned(), true),
+            ("7E131000".to_owned(), false),
+            ("7e-16000".to_owned(), true),
+            ("7e-16001".to_owned(), false),
+            ("0.7e-15999".to_owned(), true),
+            ("0.7e-16000".to_owned(), false),
+        ] {
+            let record = parse(&format!(r#"{{"_id":"a","x":{number}}}"#)).unwrap();
+            let expected = if fits { Shape::Number } else { Shape::String };
+            assert_eq!(record.get("x").unwrap().shape(), expected, "{}", &number[..number.len().min(20)]);
         }
     }
 

@@ -83,3 +83,25 @@ impl ScanKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_history_begins_as_long_ago_as_the_setting_says_or_never() {
+        let now: DateTime<Utc> = "2026-01-31T00:00:00Z".parse().unwrap();
+        let thirty_days = History::Within(Duration::from_secs(30 * 24 * 3600));
+        assert_eq!(thirty_days.begin(now), Some("2026-01-01T00:00:00Z".parse().unwrap()));
+        assert_eq!(History::All.begin(now), None);
+    }
+
+    #[test]
+    fn a_kind_of_scan_has_one_name_in_tables_and_in_json() {
+        let names = ScanKind::ALL.map(ScanKind::as_str);
+        assert_eq!(names, ["history", "backfill", "incremental", "full", "referenced"]);
+        for kind in ScanKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+}

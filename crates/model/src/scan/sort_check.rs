@@ -131,4 +131,20 @@ mod tests {
         assert_eq!(sweep.check_page(&page(&[Some(20)]), false), SortCheck::InOrder);
         assert_eq!(sweep.check_page(&page(&[Some(21)]), true), SortCheck::InOrder);
     }
+
+    #[test]
+    fn the_warning_says_what_an_unsorted_listing_leads_to() {
+        let warning = |is_first| {
+            let mut sweep = Sweep { is_first, ..sweep() };
+            match sweep.check_page(&page(&[Some(20), Some(21)]), false) {
+                SortCheck::OutOfOrder(warning) => warning,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(warning(true), "/companies is not sorted by -lastTouch: read to the end");
+        assert_eq!(
+            warning(false),
+            "/companies is not sorted by -lastTouch: an edit that changed no other time may be missed until the next full sync"
+        );
+    }
 }
