@@ -29,15 +29,20 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 // ---- Waits ----
 
 /// The result of what a test waits for.
-pub(crate) async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
-    within(DEADLINE, what, awaited).await
+pub(crate) fn in_time<T, F: Future<Output = T>>(what: &str, awaited: F) -> impl Future<Output = T> + use<T, F> {
+    within(DEADLINE, what, awaited)
 }
 
 /// The same where a test says how long it may take.
-pub(crate) async fn within<T>(limit: Duration, what: &str, awaited: impl Future<Output = T>) -> T {
-    let wait = Wait::new(what);
-    let waited = tokio::time::timeout(limit, awaited).await;
-    waited.unwrap_or_else(|_| wait.in_vain(limit))
+///
+/// What is awaited goes to the heap: a run is large where it is not optimised, and one within another would not fit on the stack.
+pub(crate) fn within<T, F: Future<Output = T>>(limit: Duration, what: &str, awaited: F) -> impl Future<Output = T> + use<T, F> {
+    let (what, awaited) = (what.to_owned(), Box::pin(awaited));
+    async move {
+        let wait = Wait::new(&what);
+        let waited = tokio::time::timeout(limit, awaited).await;
+        waited.unwrap_or_else(|_| wait.in_vain(limit))
+    }
 }
 
 /// Waits until a condition holds.
