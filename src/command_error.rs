@@ -62,7 +62,12 @@ impl CommandError {
 
 impl From<config::SettingsError> for CommandError {
     fn from(error: config::SettingsError) -> CommandError {
-        CommandError::of(&ErrorKind::BadSettings, error)
+        let kind = match error {
+            config::SettingsError::File { .. } | config::SettingsError::SecretFile { .. } => ErrorKind::UnreadableFile,
+            config::SettingsError::BadSecretFile { .. } => ErrorKind::UnusableSecretFile,
+            _ => ErrorKind::BadSettings,
+        };
+        CommandError::of(&kind, error)
     }
 }
 
@@ -145,7 +150,7 @@ mod tests {
         };
         let busy = CommandError::from(run::RunError::Busy(held));
         assert!(busy.as_start_failure().is_none());
-        let free = format!("its lease expires {} s after its last renewal", store::STALE_AFTER.as_secs());
+        let free = format!("another run can begin {} s after the lease was last renewed", store::STALE_AFTER.as_secs());
         check(busy, exit::BUSY, Some(&free));
     }
 

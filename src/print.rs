@@ -4,6 +4,7 @@
 //! wrong, and the end of the process says it ([`final_exit_code`]), so that no command can forget to.
 
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -14,6 +15,8 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row
 use planhat_model::error::exit_code as exit;
 use planhat_model::printable;
 use serde::Serialize;
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
 use crate::telemetry::{self, Urgency};
 
@@ -40,6 +43,21 @@ fn write_as_it_is(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.inspect_err(|error| record_write_error(copy_of(error)))
+}
+
+/// Waits until the reader of stdout has gone (`| head` has seen enough). Waits forever where there is none to go: stdout is a file, or
+/// this cannot be watched.
+pub(crate) async fn stdout_closed() {
+    // Unchecked: whatever stdout is, it is only watched. Nothing is written through this, so that it may stay as it is, blocking.
+    let watched = io::stdout().as_fd().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd_unchecked);
+    let closed = match &watched {
+        // The error of a pipe that nobody reads.
+        Ok(watched) => watched.ready(Interest::ERROR).await.is_ok(),
+        Err(_) => false,
+    };
+    if !closed {
+        std::future::pending().await
+    }
 }
 
 /// A closed pipe (`| head`) is not an error.

@@ -47,7 +47,7 @@ pub fn listen() -> Result<Stop, anyhow::Error> {
             }
             // The first signal is the one that counts.
             let _ = heard.exit_code.set(code);
-            warn!("stopping after the current pages; a second signal stops at once");
+            warn!("stopping; a second signal stops at once");
             heard.token.cancel();
         }
     };

@@ -126,15 +126,13 @@ fn headline(anything_ran: bool, lines: &[ObjectLine], stale_after: Duration) -> 
 
     let mut parts = Vec::new();
     if !stale.is_empty() {
-        parts.push(format!("STALE: {} not synced within the last {within}", names(&stale)));
+        parts.push(format!("not synced within the last {within}: {}", names(&stale)));
     }
     if !gone.is_empty() {
-        let what = if gone.len() == 1 { "table of" } else { "tables of" };
-        parts.push(format!(
-            "STALE: the {what} {} {}",
-            names(&gone),
-            if gone.len() == 1 { "was dropped" } else { "were dropped" }
-        ));
+        parts.push(format!("{}: {}", if gone.len() == 1 { "table dropped" } else { "tables dropped" }, names(&gone)));
+    }
+    if let Some(first) = parts.first_mut() {
+        first.insert_str(0, "STALE: ");
     }
     if !never.is_empty() {
         parts.push(format!("never synced: {}", names(&never)));
@@ -146,7 +144,7 @@ fn headline(anything_ran: bool, lines: &[ObjectLine], stale_after: Duration) -> 
             parts.push(format!("fresh: {good} of {} synced within the last {within}", objects(all)));
         }
     } else {
-        parts.push(format!("{good} of {} fresh", objects(all)));
+        parts.push(format!("{good} of {} {} fresh", objects(all), if good == 1 || all == 1 { "is" } else { "are" }));
     }
     if !failing.is_empty() {
         parts.push(format!("{} failed, but still fresh enough", names(&failing)));
@@ -243,18 +241,23 @@ mod tests {
         check(
             vec![good("companies"), known("tasks", "failed", Some(20)), known("nps", "failed", Some(20))],
             Shown::FreshButFailing,
-            "1 of 3 objects fresh; tasks and nps failed, but still fresh enough",
+            "1 of 3 objects is fresh; tasks and nps failed, but still fresh enough",
         );
         check(
             vec![good("companies"), known("tasks", "failed", Some(40)), known("nps", "failed", Some(20))],
             Shown::Stale,
-            "STALE: tasks not synced within the last 26h; 1 of 3 objects fresh; nps failed, but still fresh enough",
+            "STALE: not synced within the last 26h: tasks; 1 of 3 objects is fresh; nps failed, but still fresh enough",
         );
-        check(vec![good("companies"), good("tasks")], Shown::Stale, "never synced: nps; 2 of 3 objects fresh");
+        check(vec![good("companies"), good("tasks")], Shown::Stale, "never synced: nps; 2 of 3 objects are fresh");
         check(
             vec![gone("companies"), gone("tasks"), good("nps")],
             Shown::Stale,
-            "STALE: the tables of companies and tasks were dropped; 1 of 3 objects fresh",
+            "STALE: tables dropped: companies and tasks; 1 of 3 objects is fresh",
+        );
+        check(
+            vec![gone("companies"), known("tasks", "succeeded", Some(40)), good("nps")],
+            Shown::Stale,
+            "STALE: not synced within the last 26h: tasks; table dropped: companies; 1 of 3 objects is fresh",
         );
         let skipped = |object| known(object, "skipped", None);
         check(

@@ -50,7 +50,7 @@ async fn follow_asked(
 ) -> Result<ExitCode, CommandError> {
     let Selection { filter, nobody, .. } = select(store, workspace, asked).await?;
     if let Some(nobody) = nobody {
-        print::to_stderr(&format!("{nobody}; taken as an id"));
+        print::to_stderr(&format!("{nobody}\nthe text is taken as an id"));
     }
     let query = ActionQuery { schema: &store.schema, filter: &filter, rules: &workspace.settings.rules };
     follow(store, query, since, asked.consumer.as_deref(), asked.json).await
@@ -151,9 +151,11 @@ async fn follow(
     let stop = signals::listen_for(store)?;
     let listener = ActionListener::of(store);
     let stopped = || Ok(ExitCode::from(stop.exit_code()));
-    let Some(mut position) = unless_stopped(&stop.token, begin(store, since, consumer, &stop.token)).await? else {
-        return stopped();
+    let began = tokio::select! {
+        began = unless_stopped(&stop.token, begin(store, since, consumer, &stop.token)) => began?,
+        () = print::stdout_closed() => return Ok(ExitCode::SUCCESS),
     };
+    let Some(mut position) = began else { return stopped() };
     info!("following the timeline behind action {position}");
     loop {
         let read = store.transaction(async |db| {
@@ -186,6 +188,7 @@ async fn follow(
         }
         tokio::select! {
             () = stop.token.cancelled() => return stopped(),
+            () = print::stdout_closed() => return Ok(ExitCode::SUCCESS),
             () = listener.notified() => {}
             () = tokio::time::sleep(POLL_EVERY) => {}
         }
@@ -199,7 +202,7 @@ async fn write_out(lines: String) -> std::io::Result<()> {
     }
     let (done, written) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || done.send(print::write_to_stdout(&lines)));
-    written.await.unwrap_or_else(|_| Err(std::io::Error::other("nobody the writing thread ended without a result")))
+    written.await.unwrap_or_else(|_| Err(std::io::Error::other("the thread that writes the output ended without a result")))
 }
 
 /// Does something, unless it is stopped before.

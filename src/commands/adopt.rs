@@ -51,7 +51,7 @@ async fn take_over(client: &Client, store: &Store, run_id: i64) -> Result<String
     let before = match before {
         Some(before) if before == now => {
             return Ok(format!(
-                "schema {schema} is bound to the workspace of this token on {} already, {}: there is nothing to adopt",
+                "schema {schema} is already bound to this token's workspace on {}, {}; nothing to do",
                 now.host,
                 since(&now)
             ));

@@ -103,7 +103,7 @@ async fn check_planhat(workspace: &Workspace) -> Vec<Finding> {
         Err(failure) => return vec![Finding::fail("token", failure.on_one_line(), failure.code)],
     };
     let mut findings = Vec::new();
-    let mut readable = 0;
+    let (mut readable, mut not_found) = (0, 0);
     let objects = futures_util::stream::iter(&workspace.settings.planhat.objects);
     let mut answers = objects.map(async |object| (object, read_one(&client, object).await)).buffered(SIDE_BY_SIDE);
     while let Some((object, answer)) = answers.next().await {
@@ -119,13 +119,25 @@ async fn check_planhat(workspace: &Workspace) -> Vec<Finding> {
             Err(error) if readable == 0 && error.kind().is_no_way_to_planhat() => {
                 return vec![Finding::fail("Planhat", with_hint(&error), exit::FAILED)];
             }
-            Err(error @ PlanhatError::AccessDenied { .. }) => Finding::warn(object.name, with_hint(&error)),
+            Err(error @ PlanhatError::AccessDenied { status, .. }) => {
+                not_found += usize::from(status == reqwest::StatusCode::NOT_FOUND);
+                Finding::warn(object.name, with_hint(&error))
+            }
             Err(error) => Finding::fail(object.name, with_hint(&error), exit::FAILED),
         };
         findings.push(finding);
     }
     if readable == 0 {
-        findings.push(Finding::fail("token", "the token may not read any of the objects", exit::FAILED));
+        let text = if not_found == findings.len() {
+            // So does a server that is not Planhat's, and a path that is not the API's.
+            format!(
+                "the token may not read any of the objects, or planhat.base_url is wrong: {} answered 404 Not Found for each of them",
+                workspace.settings.planhat.base_url
+            )
+        } else {
+            "the token may not read any of the objects".to_owned()
+        };
+        findings.push(Finding::fail("token", text, exit::FAILED));
     } else {
         findings.insert(0, Finding::ok("token", format!("accepted by {}", workspace.settings.planhat.base_url)));
     }
@@ -301,11 +313,15 @@ async fn tables(store: &Store, is_set_up: Result<bool, store::StoreError>) -> Fi
     let gone: Vec<String> =
         synced.iter().filter(|(_, is_there)| !is_there).map(|(object, _)| format!("{schema}.{object}")).collect();
     match (synced.len(), gone.len()) {
-        (0, _) => Finding::ok("tables", format!("none yet in schema {schema}; the first sync makes them")),
-        (count, 0) => Finding::ok("tables", format!("{count}, created by this version")),
+        (0, _) => Finding::ok("tables", format!("none yet in schema {schema}; the first sync creates them")),
+        (1, 0) => Finding::ok("tables", "1 table, which this version can use"),
+        (count, 0) => Finding::ok("tables", format!("{count} tables, which this version can use")),
         (count, lost) => {
+            let tables = if count == 1 { "table" } else { "tables" };
+            let (were, them) = if lost == 1 { ("was", "it") } else { ("were", "them") };
             let text = format!(
-                "{lost} of {count} synced tables were dropped ({}); the next sync creates them again and loads them from the beginning",
+                "{lost} of {count} synced {tables} {were} dropped ({}); the next sync creates {them} again and loads {them} from the \
+                 beginning",
                 gone.join(", ")
             );
             Finding::warn("tables", text)
@@ -319,8 +335,8 @@ async fn names_taken_from_joins(store: &Store, has_tables: bool) -> Result<Vec<F
     if let Err(taken @ store::StoreError::NameTaken { .. }) =
         store.read_only(async |db| store::keys_table_exists(db, &store.schema).await).await
     {
-        findings
-            .push(Finding::warn("tables", format!("{taken}, which leaves it alone; rename it, and the next sync makes its own")));
+        let text = format!("{taken}. planhat-sync does not touch it. Rename it, and the next sync creates its own");
+        findings.push(Finding::warn("tables", text));
     }
     for object in catalog::OBJECTS.iter().filter(|_| has_tables) {
         let taken = store.read_only(async |db| {
@@ -332,7 +348,8 @@ async fn names_taken_from_joins(store: &Store, has_tables: bool) -> Result<Vec<F
         });
         findings.extend(taken.await?.into_iter().map(|name| {
             let text = format!(
-                "{}.{} has a column {name} that planhat-sync has not made and leaves alone; rename it, and the next sync makes its own",
+                "{}.{} has a column {name} that planhat-sync did not create and does not touch. Rename it, and the next sync creates \
+                 its own, which joins need",
                 store.schema, object.name
             );
             Finding::warn("tables", text)
@@ -475,11 +492,10 @@ fn doubt_of(bare: &str, origin: Origin, known: &[&str]) -> Option<String> {
     let renamed = catalog::renamed_to(bare).filter(|property| origin == Origin::Property && known.contains(property));
     let in_other_case = known.iter().find(|known| is_case_twin(known, bare)).copied();
     let meant = renamed.or(in_other_case).or_else(|| nearest(bare, known.iter().copied()));
+    let what = if origin == Origin::Custom { "custom field" } else { "property" };
     Some(match meant {
-        Some(meant) => {
-            format!("which is neither documented, declared nor stored; did you mean {:?}?", full(origin, meant))
-        }
-        None => "which is neither documented, declared nor stored; should a record have it, the rule holds".to_owned(),
+        Some(meant) => format!("but no {what} has this name; did you mean {:?}?", full(origin, meant)),
+        None => format!("but no {what} has this name so far; if one appears, the setting applies to it"),
     })
 }
 

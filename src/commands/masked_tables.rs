@@ -159,13 +159,14 @@ pub(super) fn with_rules(settings: &Settings) -> impl Iterator<Item = (&'static 
 /// What is left of an object from before its rules, and what to do.
 pub(super) fn unmasked_line(left: &Unmasked) -> String {
     let Unmasked { object, rows, actions, quarantined, is_lower_bound } = left;
-    let apply = format!("`planhat-sync privacy apply {object} --yes` masks it");
+    let apply = format!("`planhat-sync privacy apply {object} --yes` masks");
     if rows + actions + quarantined == 0 {
-        return format!("{object}: what was stored before its privacy rules may not be under them; {apply}");
+        return format!("{object}: values that were stored before its privacy rules may still be unmasked; {apply} them");
     }
     let at_least = if *is_lower_bound { "at least " } else { "" };
     let what = in_words(*rows, *actions, *quarantined);
-    format!("{object}: {at_least}{what} from before its privacy rules; {apply}")
+    let (were, are, them) = if rows + actions + quarantined == 1 { ("was", "is", "it") } else { ("were", "are", "them") };
+    format!("{object}: {at_least}{what} {were} stored before its privacy rules and {are} not masked; {apply} {them}")
 }
 
 /// `3 rows, 1 action and 2 texts in quarantine`; what there is none of is left out.

@@ -83,8 +83,12 @@ pub(super) async fn nobody(
     let some = store.read_only(async |db| store::some_named_records(db, query, SIMILAR_AMONG).await).await?;
     let names = some.iter().flat_map(|record| record.names.iter().map(String::as_str));
     let similar = crate::config::nearest(text, names).map(|name| format!("; did you mean {:?}?", print::shortened(name, 60)));
-    let looked_at = if object.name == "endusers" { "id, name, email or externalId" } else { "id, name or externalId" };
-    Ok(format!("none of the {} has the {looked_at} {text:?}, whole or in part{}", object.name, similar.unwrap_or_default()))
+    let (none, looked_at) = match object.name {
+        "companies" => ("no company has", "name or externalId"),
+        "endusers" => ("no end user has", "name, email or externalId"),
+        _ => ("no record has", "name or externalId"),
+    };
+    Ok(format!("{none} {text:?} as its id, or in its {looked_at}{}", similar.unwrap_or_default()))
 }
 
 /// `Acme (64b0…)`.

@@ -29,7 +29,7 @@ pub(super) struct NoActions {
 
 impl NoActions {
     pub(super) fn because(&self) -> String {
-        let mut text = format!("no actions match: {}", self.reason());
+        let mut text = format!("no actions {}", self.reason());
         if let (Some(since), Some(ActionsSpan::Some { oldest, .. })) = (self.since, self.stored)
             && !self.keep.is_zero()
             && since < oldest
@@ -44,28 +44,28 @@ impl NoActions {
 
     fn reason(&self) -> String {
         let newest = match (self.is_synced, self.stored) {
-            (false, _) => return "nothing was synced yet; `planhat-sync sync` loads the workspace".to_owned(),
-            (true, None) if self.is_enabled => return "the timeline begins with the next sync".to_owned(),
-            (true, None) => return "the timeline is turned off (actions.enabled is false)".to_owned(),
+            (false, _) => return "match: nothing was synced yet; `planhat-sync sync` loads the workspace".to_owned(),
+            (true, None) if self.is_enabled => return "match: the timeline begins with the next sync".to_owned(),
+            (true, None) => return "match: the timeline is turned off (actions.enabled is false)".to_owned(),
             (true, Some(ActionsSpan::Nothing)) => return self.nothing_is_stored(),
             (true, Some(ActionsSpan::Some { newest, .. })) => newest,
         };
         match (&self.newest_match, self.since) {
             (Some(action), Some(since)) => format!(
-                "nothing since {}; the newest action that matches was stored {} ({})",
+                "match: nothing since {}; the newest action that matches was stored at {} ({})",
                 print::instant(since),
                 print::instant(action.seen_at),
                 print::on_one_line(&action.action)
             ),
             _ => {
-                let of = if self.who.is_empty() { String::new() } else { format!(" of {}", self.who.join(" and ")) };
-                format!("there is no such action{of}; the newest action of all was stored {}", print::instant(newest))
+                let of = if self.who.is_empty() { String::new() } else { format!("of {} ", self.who.join(" and ")) };
+                format!("{of}match; the newest action of the timeline was stored at {}", print::instant(newest))
             }
         }
     }
 
     fn nothing_is_stored(&self) -> String {
-        let mut text = "no action is stored".to_owned();
+        let mut text = "match: no action is stored".to_owned();
         if !self.loads_are_told {
             text.push_str(", and first loads make none (actions.initial is false)");
         }
@@ -109,31 +109,31 @@ mod tests {
         };
         let acme = vec!["Acme (64b0)".to_owned()];
         for (case, expected) in [
-            (NoActions::default(), "nothing was synced yet; `planhat-sync sync` loads the workspace"),
-            (NoActions { stored: None, ..good.clone() }, "the timeline begins with the next sync"),
-            (off(None), "the timeline is turned off (actions.enabled is false)"),
+            (NoActions::default(), "match: nothing was synced yet; `planhat-sync sync` loads the workspace"),
+            (NoActions { stored: None, ..good.clone() }, "match: the timeline begins with the next sync"),
+            (off(None), "match: the timeline is turned off (actions.enabled is false)"),
             (
                 NoActions { stored: Some(ActionsSpan::Nothing), loads_are_told: false, keep: month, ..good.clone() },
-                "no action is stored, and first loads make none (actions.initial is false); actions are removed after 30days (actions.keep)",
+                "match: no action is stored, and first loads make none (actions.initial is false); actions are removed after 30days (actions.keep)",
             ),
             (
                 NoActions { who: acme.clone(), ..good.clone() },
-                "there is no such action of Acme (64b0); the newest action of all was stored 2026-11-20 00:00:00 UTC",
+                "of Acme (64b0) match; the newest action of the timeline was stored at 2026-11-20 00:00:00 UTC",
             ),
             (
                 NoActions { who: acme, since: Some(day(25)), newest_match: Some(match_of(day(15))), ..good.clone() },
-                "nothing since 2026-11-25 00:00:00 UTC; the newest action that matches was stored 2026-11-15 00:00:00 UTC (Company Updated)",
+                "match: nothing since 2026-11-25 00:00:00 UTC; the newest action that matches was stored at 2026-11-15 00:00:00 UTC (Company Updated)",
             ),
             (
                 NoActions { since: Some(day(1)), keep: month, ..good.clone() },
-                "there is no such action; the newest action of all was stored 2026-11-20 00:00:00 UTC; those before 2026-11-10 00:00:00 UTC were removed (actions.keep)",
+                "match; the newest action of the timeline was stored at 2026-11-20 00:00:00 UTC; those before 2026-11-10 00:00:00 UTC were removed (actions.keep)",
             ),
             (
                 off(stored),
-                "there is no such action; the newest action of all was stored 2026-11-20 00:00:00 UTC; no new ones are stored (actions.enabled is false)",
+                "match; the newest action of the timeline was stored at 2026-11-20 00:00:00 UTC; no new ones are stored (actions.enabled is false)",
             ),
         ] {
-            assert_eq!(case.because(), format!("no actions match: {expected}"));
+            assert_eq!(case.because(), format!("no actions {expected}"));
         }
     }
 }

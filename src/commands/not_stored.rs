@@ -14,9 +14,10 @@ pub(super) fn left_out_line(object: &str, count: i64, before: Option<DateTime<Ut
         || "older than the history".to_owned(),
         |before| format!("older than the history (no edit or contact since {})", before.format("%Y-%m-%d")),
     );
-    let are = if count == 1 { "is" } else { "are" };
+    let (are, them) = if count == 1 { ("is", "it") } else { ("are", "them") };
     (count > 0).then(|| {
-        format!("{} of {object} {are} {older} and not stored; `planhat-sync backfill --all {object}` loads them", records(count))
+        let load = format!("`planhat-sync backfill --all {object}` loads {them}");
+        format!("{} of {object} {are} {older} and not stored; {load}", records(count))
     })
 }
 
@@ -48,8 +49,8 @@ pub(super) fn not_synced_line<'a>(references: impl Iterator<Item = &'a MissingRe
     for missing in references.filter(|missing| missing.rows > 0) {
         by_object.entry(&missing.refers_to).or_default().push(format!("{}.{}", missing.object, missing.property));
     }
-    let objects: Vec<_> = by_object.iter().map(|(object, names)| format!("{object} ({})", names.join(", "))).collect();
-    (!objects.is_empty()).then(|| format!("not synced, so that what refers to them joins nothing: {}", objects.join(", ")))
+    let objects: Vec<_> = by_object.iter().map(|(object, names)| format!("{object} (joined by {})", names.join(", "))).collect();
+    (!objects.is_empty()).then(|| format!("joins with objects that are not synced find no rows: {}", objects.join(", ")))
 }
 
 /// `tickets.companyId in 3 rows, endusers.companyId in 1 row`
@@ -98,11 +99,11 @@ mod tests {
         let lines = lines.into_iter().flatten().chain(missing_lines(all[..4].iter())).chain(not_synced_line(all[4..].iter()));
         insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"
         352 records of companies are older than the history (no edit or contact since 2022-11-22) and not stored; `planhat-sync backfill --all companies` loads them
-        1 record of users is older than the history and not stored; `planhat-sync backfill --all users` loads them
+        1 record of users is older than the history and not stored; `planhat-sync backfill --all users` loads it
         companies that rows refer to are not stored (tickets.companyId in 3 rows, endusers.companyId in 1 row); `planhat-sync backfill --referenced companies` loads them
         companies that rows refer to do not exist at Planhat, or the token may not read them (endusers.companyId in 2 rows)
         endusers that rows refer to are not stored (tickets.endusers in 2 rows); `planhat-sync backfill --referenced endusers` loads those that were not forgotten
-        not synced, so that what refers to them joins nothing: campaigns (nps.campaignId)
+        joins with objects that are not synced find no rows: campaigns (joined by nps.campaignId)
         ");
     }
 }

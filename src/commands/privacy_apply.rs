@@ -118,7 +118,7 @@ fn text_of(applied: &[Applied], is_done: bool) -> String {
     let left: u64 = applied.iter().map(|(_, masked)| masked.total()).sum();
     lines.push(match (is_done, left) {
         (_, 0) => "everything that is stored is under the privacy rules".to_owned(),
-        (false, _) => "nothing was changed; `planhat-sync privacy apply --yes` masks it for good".to_owned(),
+        (false, _) => "nothing was changed; `planhat-sync privacy apply --yes` masks these values for good".to_owned(),
         (true, _) => "old versions stay in the files of the database until `vacuum`, and in replicas, backups and exports: \
              see docs/privacy.md"
             .to_owned(),

@@ -148,20 +148,23 @@ impl ObjectRetry {
         let (name, left) = (self.object.name, records(self.left));
         match self.retried {
             None => {
+                let wait = if self.left == 1 { "waits" } else { "wait" };
                 format!(
-                    "{name}: {left} wait for the next sync: the kept texts are masked by the privacy rules and cannot be stored"
+                    "{name}: {left} {wait} for the next sync: the kept texts are masked by the privacy rules and cannot be stored"
                 )
             }
             Some(RetryCounts { stored, refused }) if self.left == 0 && refused == 0 => {
                 format!("{name}: stored {}", records(stored))
             }
             Some(RetryCounts { stored, refused }) => {
-                let rest = if refused < self.left {
-                    "; the others have no id or no complete text and wait for the next sync"
+                let are = if self.left == 1 { "is" } else { "are" };
+                let again = if refused > 0 { format!("; PostgreSQL refused {refused} again") } else { String::new() };
+                let untried = if refused < self.left {
+                    ". A record without an id or a complete text cannot be tried without Planhat; the next sync tries it"
                 } else {
                     ""
                 };
-                format!("{name}: stored {}, {refused} refused again, {left} in quarantine{rest}", records(stored))
+                format!("{name}: stored {}{again}; {left} {are} left in quarantine{untried}", records(stored))
             }
         }
     }
@@ -223,8 +226,8 @@ fn text_of(overview: &QuarantineOverview) -> String {
         text.push_str(&format!("\nand {more} more; --limit lists more of them"));
     }
     text.push_str(
-        "\na sync tries each of them again when Planhat lists it; `planhat-sync quarantine show ID` prints the text, \
-         `quarantine retry` tries to store the kept texts",
+        "\na sync tries to store a record again whenever Planhat lists it. `planhat-sync quarantine show ID` prints the text of a \
+         record; `planhat-sync quarantine retry` tries the kept texts again now, without Planhat",
     );
     text
 }

@@ -53,7 +53,7 @@ pub(super) async fn preview(
         let rules = workspace.settings.rules.get(object.name);
         let query = store::RetypeQuery { schema: &store.schema, object, column, kind, rules };
         let preview = store.read_only(async |db| store::preview_retype(db, query).await).await?;
-        Ok(text_of(&preview, &format!("{place} is {}; as {}", column.kind.sql(), kind.sql())))
+        Ok(text_of(&preview, &format!("{place} is {}. As {}", column.kind.sql(), kind.sql())))
     })
     .await?;
     print::to_stdout(&text);
@@ -64,22 +64,21 @@ fn text_of(preview: &store::RetypePreview, what: &str) -> String {
     /// Characters of a value.
     const LONGEST_SAMPLE: usize = 60;
     let store::RetypePreview { rows, stay, leave, join, stay_out, samples } = preview;
-    let values = |count: u64| if count == 1 { "1 value".to_owned() } else { format!("{count} values") };
-    let mut text =
-        format!("{what}, {} in the column would fit, and {} would not and be kept in _misfits", values(*stay), values(*leave));
-    text.push_str(&format!(
-        "\n{} in _misfits would move into the column, and {} would stay there",
-        values(*join),
-        values(*stay_out)
-    ));
+    let mut text = format!("{what}: {} in the column would stay there, {leave} would move to _misfits", values(*stay));
+    text.push_str(&format!("\n{} would move from _misfits into the column, {stay_out} would stay in _misfits", values(*join)));
     if !samples.is_empty() {
         let samples: Vec<String> = samples.iter().map(|sample| print::shortened(sample, LONGEST_SAMPLE)).collect();
-        text.push_str(&format!("\nthose that do not fit are such as {}", samples.join(", ")));
+        text.push_str(&format!("\nexamples of values that do not fit: {}", samples.join(", ")));
     }
-    let rows = if *rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
-    text.push_str(&format!("\nmeanwhile the table with its {rows} is locked for readers and writers, and every row is written"));
+    let rows = if *rows == 1 { "its 1 row".to_owned() } else { format!("all {rows} rows") };
+    text.push_str(&format!("\nwhile retype runs, nobody can read or write the table; it rewrites {rows}"));
     text.push_str("\nnothing was changed: this is what retype would do without --dry-run");
     text
+}
+
+/// `1 value`, `2 values`
+fn values(count: u64) -> String {
+    if count == 1 { "1 value".to_owned() } else { format!("{count} values") }
 }
 
 async fn change(
@@ -101,14 +100,15 @@ async fn change(
         Ok(retyped)
     });
     let retyped = retyped.await?;
+    let fitting = format!("{} {}", values(retyped.fitting), if retyped.fitting == 1 { "fits" } else { "fit" });
     let misfits = match retyped.misfits {
-        0 => "all values fit".to_owned(),
-        count => format!("{count} do not fit and are kept in _misfits"),
+        0 => "no value is left in _misfits".to_owned(),
+        1 => "1 value does not fit and is kept in _misfits".to_owned(),
+        count => format!("{count} values do not fit and are kept in _misfits"),
     };
     Ok(format!(
-        "{place} is {} now: {} values moved into it, {misfits}\n`planhat-sync backfill {}` writes the values again as Planhat has them",
+        "{place} is {} now: {fitting}, {misfits}\n`planhat-sync backfill {}` writes the values again as Planhat has them",
         kind.sql(),
-        retyped.fitting,
         object.name
     ))
 }

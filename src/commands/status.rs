@@ -70,10 +70,10 @@ fn details(status: &Status, run: &PastRun, schema: &str) -> String {
 
 /// The last run, whoever made it, and why it was not good.
 fn last_run(run: &PastRun, objects: &[ObjectLine]) -> String {
-    let at_work = if run.reason.is_none() { "still at work" } else { "not ended" };
-    let ended = run.finished_at.map_or_else(|| at_work.to_owned(), print::instant);
-    let started = print::instant(run.started_at);
-    let mut text = format!("last run: {} {} ({}), {started}, {ended}", run.command, run.id, run.status);
+    let unfinished = if run.reason.is_none() { "not ended yet" } else { "did not end" };
+    let ended = run.finished_at.map_or_else(|| unfinished.to_owned(), |ended| format!("ended {}", print::instant(ended)));
+    let began = print::instant(run.started_at);
+    let mut text = format!("last run: {}, run {}, {}; began {began}, {ended}", run.command, run.id, run.status);
     // What the objects below say is not said twice.
     let of_objects = objects.iter().filter_map(|line| line.known.as_ref()?.reason.as_deref());
     if !print::repeats_object_reason(run.reason.as_deref(), of_objects) {
@@ -120,8 +120,8 @@ fn notes(status: &Status, schema: &str) -> String {
     for misfit in &status.misfits {
         let store::MisfitColumn { object, column, r#type, would_fit, .. } = misfit;
         text.push_str(&format!(
-            "\n{object}.{column} ({type}) has values of another type (type mismatches), kept in _misfits; they are safe there. \
-             `planhat-sync retype {object} {column} {would_fit}` gives the column a type that holds all of them"
+            "\n{object}.{column}: some values are not of type {type}, so they are kept in _misfits (type mismatches). Nothing needs \
+             to be done; `planhat-sync retype {object} {column} {would_fit}` would give the column a type that holds all values"
         ));
     }
     text

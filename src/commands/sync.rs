@@ -221,7 +221,7 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
         (_, Some(_)) => notes.push(format!("failed {object}: {reason}{hint}")),
         (ObjectStatus::Partial, None) => notes.push(format!("warning: {reason}{hint}")),
         (ObjectStatus::Interrupted, None) if run.scan.is_some() => {
-            notes.push(format!("stopped {object}: the next run resumes from there"))
+            notes.push(format!("stopped {object}: the next run resumes at this point"))
         }
         _ => {}
     }
@@ -263,11 +263,14 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
 /// in no file that a terminal's output is sent to.
 fn misfit_line(object: &str, column: &str, misfits: &Misfits, with_values: bool) -> String {
     let Misfits { count, would_fit, samples } = misfits;
-    let values = if *count == 1 { "1 value" } else { &format!("{count} values") };
     let samples = if with_values { format!(", such as {}", samples.join(", ")) } else { String::new() };
+    let kept = match count {
+        1 => format!("1 value is not of the column's type{samples}, so it is kept in _misfits (type mismatch)"),
+        _ => format!("{count} values are not of the column's type{samples}, so they are kept in _misfits (type mismatches)"),
+    };
     format!(
-        "{object}.{column} has {values} of another type{samples} (type mismatch), kept in _misfits; they are safe there\n  \
-         hint: `planhat-sync retype {object} {column} {}` gives the column a type that holds all of them",
+        "{object}.{column}: {kept}. Nothing needs to be done\n  \
+         hint: `planhat-sync retype {object} {column} {}` would give the column a type that holds all values",
         would_fit.sql()
     )
 }
@@ -320,8 +323,9 @@ mod tests {
         let misfits = Misfits { count: 61, would_fit: ColumnType::Text, samples: vec!["\"n/a\"".to_owned()] };
         assert_eq!(
             misfit_line("companies", "planhat__seats__custom", &misfits, true),
-            "companies.planhat__seats__custom has 61 values of another type, such as \"n/a\" (type mismatch), kept in _misfits; they are safe there\n  \
-             hint: `planhat-sync retype companies planhat__seats__custom text` gives the column a type that holds all of them"
+            "companies.planhat__seats__custom: 61 values are not of the column's type, such as \"n/a\", so they are kept in _misfits (type \
+             mismatches). Nothing needs to be done\n  \
+             hint: `planhat-sync retype companies planhat__seats__custom text` would give the column a type that holds all values"
         );
         assert!(!misfit_line("companies", "planhat__seats__custom", &misfits, false).contains("n/a"));
     }

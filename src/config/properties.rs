@@ -291,7 +291,7 @@ mod tests {
         unknown setting "objects.endusers.exlude" in FILE; did you mean "objects.endusers.exclude"?
         unknown setting "objects.enduser.exclude" in FILE; did you mean "objects.endusers.exclude"?
         unknown object "enduser"; did you mean "endusers"? (the objects are companies, endusers, licenses, opportunities, projects, tasks, tickets, nps, conversations, assets, churn, issues, users, invoices, campaigns, objectives, sales, workflows, workspaces, timeentries, timesheets, deals, lineitems, products, customfields)
-        could not read the key from /nowhere/key: No such file or directory (os error 2)
+        could not read the hash key from /nowhere/key: No such file or directory (os error 2)
         unknown setting "objects" in FILE; did you mean "planhat.objects"?
         "#);
     }

@@ -73,7 +73,7 @@ const SECRETS: [SecretSetting; 7] = [
         file_key: "privacy.hash_key_file",
         customary: None,
         file_name: "privacy_hash_key",
-        what: "the key",
+        what: "the hash key",
         may_be_absent: false,
     },
     SecretSetting {

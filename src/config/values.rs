@@ -12,13 +12,13 @@ use serde::{Deserialize, Deserializer};
 
 use super::SettingsError;
 
-/// The most similar name.
+/// The most similar name; one that begins with what was given before any other, since people leave out ends.
 pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names
-        .map(|name| (strsim::jaro_winkler(given, name), name))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| name)
+        .map(|name| (!given.is_empty() && name.starts_with(given), strsim::jaro_winkler(given, name), name))
+        .filter(|(is_beginning, likeness, _)| *is_beginning || *likeness > 0.8)
+        .max_by(|(a_begins, a, _), (b_begins, b, _)| a_begins.cmp(b_begins).then(a.total_cmp(b)))
+        .map(|(.., name)| name)
 }
 
 /// The objects of these names, each once; the error says which name is wrong and which was meant.
@@ -127,6 +127,20 @@ pub(super) fn names_if_any<'de, D: Deserializer<'de>>(input: D) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::super::tests::{message, with};
+    use super::nearest;
+
+    #[test]
+    fn the_nearest_name_is_one_that_begins_with_what_was_given_or_else_the_most_similar() {
+        let names = ["planhat__alerts", "planhat__seats__custom", "planhat__state", "planhat__seats_in_use__custom"];
+        let check = |given, expected| assert_eq!(nearest(given, names.into_iter()), expected, "{given}");
+        check("planhat__seat", Some("planhat__seats__custom"));
+        check("planhat__seats_in", Some("planhat__seats_in_use__custom"));
+        check("planhat__alert", Some("planhat__alerts"));
+        check("planhat__alrets", Some("planhat__alerts"));
+        check("planhat__stat", Some("planhat__state"));
+        check("nothing like it", None);
+        check("", None);
+    }
 
     #[test]
     fn a_setting_that_is_one_of_a_few_words_names_them_when_it_is_another() {

@@ -134,7 +134,10 @@ impl RejectionTally {
     pub(super) fn summary(&self) -> Option<String> {
         let mut reasons: Vec<(&String, u64)> = self.reasons.iter().map(|(reason, count)| (reason, *count)).collect();
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let named: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} × {reason}")).collect();
+        let named: Vec<String> = match reasons.as_slice() {
+            [(reason, _)] => vec![(*reason).clone()],
+            several => several.iter().map(|(reason, count)| format!("{count} × {reason}")).collect(),
+        };
         let more = if self.ids.len() > NAMED_IDS { " …" } else { "" };
         let ids = self.ids[..self.ids.len().min(NAMED_IDS)].join(", ");
         let ids = if ids.is_empty() { ids } else { format!("; ids: {ids}{more}") };
@@ -234,7 +237,9 @@ mod tests {
     #[test]
     fn a_rejected_record_is_counted_once_by_its_id_or_else_by_its_text() {
         let mut tally = RejectionTally::default();
-        assert_eq!(tally.add(&[bad("1"), bad("2"), bad("1"), with_id("a", "1")]), 3);
+        assert_eq!(tally.add(&[bad("1"), bad("2"), bad("1")]), 2);
+        assert_eq!(tally.summary().unwrap(), "no _id");
+        assert_eq!(tally.add(&[bad("1"), with_id("a", "1")]), 1);
         assert_eq!(tally.add(&[bad("2"), with_id("a", "another version")]), 0);
         assert_eq!(tally.summary().unwrap(), "2 × no _id, 1 × refused by PostgreSQL (23514); ids: a");
         tally.add(&["b\u{1b}", "c", "d", "e"].map(|id| with_id(id, "1")));

@@ -177,7 +177,7 @@ fn log_outcome(object: &Object, status: ObjectStatus, reason: Option<&str>, repo
         ObjectStatus::Skipped => warn!(reason, "skipped {name}"),
         ObjectStatus::Failed => error!(error = reason, "pull of {name} failed"),
         ObjectStatus::Interrupted if report.scan.is_none() => {}
-        ObjectStatus::Interrupted => info!("stopped {name}; the next run resumes from there"),
+        ObjectStatus::Interrupted => info!("stopped {name}; the next run resumes at this point"),
     }
     for warning in &report.warnings {
         warn!("{warning}");

@@ -63,9 +63,13 @@ pub(super) fn object_outcome(facts: &PullFacts<'_>) -> (ObjectStatus, Explanatio
 fn why_quarantined(facts: &PullFacts<'_>) -> Explanation {
     let PullFacts { object, quarantined, rejection_summary, is_preview, .. } = *facts;
     let which = rejection_summary.map(|which| format!(": {which}")).unwrap_or_default();
-    let could = if is_preview { "could not be stored and would be put in quarantine" } else { "could not be stored" };
+    let kept = match (is_preview, quarantined) {
+        (true, _) => "would be put in quarantine",
+        (false, 1) => "is in quarantine",
+        (false, _) => "are in quarantine",
+    };
     let hint = if is_preview { None } else { Some("`planhat-sync quarantine` shows why".to_owned()) };
-    Explanation { reason: Some(format!("{} of {object} {could}{which}", records(quarantined))), hint }
+    Explanation { reason: Some(format!("{} of {object} could not be stored and {kept}{which}", records(quarantined))), hint }
 }
 
 /// `1 record`, `2 records`
@@ -99,7 +103,7 @@ pub(super) fn run_explanation(status: RunStatus, objects: &[ObjectSummary]) -> E
         RunStatus::Succeeded => Explanation::default(),
         RunStatus::Interrupted => Explanation {
             reason: Some("stopped by a signal".to_owned()),
-            hint: Some("everything committed is kept; the next run resumes from there".to_owned()),
+            hint: Some("everything committed is kept; the next run resumes at this point".to_owned()),
         },
         RunStatus::Partial | RunStatus::Failed => first_of(objects, ObjectStatus::Failed, "failed")
             .or_else(|| first_of(objects, ObjectStatus::Partial, "have records in quarantine"))
@@ -128,7 +132,7 @@ fn stopped(objects: &[ObjectSummary]) -> Option<Explanation> {
     let reason = format!("the run ended before these objects were read to the end: {}", stopped.join(", "));
     (!stopped.is_empty()).then(|| Explanation {
         reason: Some(reason),
-        hint: Some("everything committed is kept; the next run resumes from there".to_owned()),
+        hint: Some("everything committed is kept; the next run resumes at this point".to_owned()),
     })
 }
 
@@ -210,17 +214,17 @@ mod tests {
             "",
         );
         check(&facts(Ok(PullEnd::Stopped)), ObjectStatus::Interrupted, "", "");
-        let rejected = PullFacts { quarantined: 13, rejection_summary: Some("13 × no _id"), ..facts(Ok(PullEnd::Complete)) };
+        let rejected = PullFacts { quarantined: 13, rejection_summary: Some("no _id"), ..facts(Ok(PullEnd::Complete)) };
         check(
             &rejected,
             ObjectStatus::Partial,
-            "13 records of nps could not be stored: 13 × no _id",
+            "13 records of nps could not be stored and are in quarantine: no _id",
             "`planhat-sync quarantine` shows why",
         );
         check(
             &PullFacts { quarantined: 1, is_preview: true, ..rejected },
             ObjectStatus::Partial,
-            "1 record of nps could not be stored and would be put in quarantine: 13 × no _id",
+            "1 record of nps could not be stored and would be put in quarantine: no _id",
             "",
         );
     }

@@ -33,6 +33,23 @@ async fn check_requests_each_object_once_and_reports_them_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn check_says_that_the_address_may_be_wrong_if_every_object_is_answered_with_404() {
+    let simulator = simulator().await;
+    let address = simulator.url();
+    let wrong = format!("{}/nowhere", address.trim_end_matches('/'));
+    let mut tool =
+        Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "users,nps").set("PLANHAT_API_URL", &wrong);
+    let checked = tool.run(&["check"]);
+    assert_eq!(checked.code, 1, "{}", checked.all());
+    insta::assert_snapshot!(lines(&checked.stdout, &["users", "nps", "token"]).replace(&wrong, "ADDRESS"), @"");
+
+    simulator.forbid("users");
+    simulator.forbid("nps");
+    let checked = tool.set("PLANHAT_API_URL", &address).run(&["check"]);
+    assert_eq!(lines(&checked.stdout, &["token"]), "fail  token          the token may not read any of the objects");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn check_takes_seconds_even_with_an_unresponsive_database_and_an_unknown_host() {
     // Connections are taken, as the kernel does for a server that is frozen, and nobody answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -75,10 +92,10 @@ async fn check_reports_the_database_and_which_tables_were_dropped() {
     look(&mut tool);
     insta::assert_snapshot!(tables.join("\n"), @r"
     ok    tables         none yet; the first sync creates them
-    ok    tables         2, created by this version
-    warn  tables         1 of 2 synced tables were dropped (planhat.users); the next sync creates them again and loads them from the beginning
+    ok    tables         2 tables, which this version can use
+    warn  tables         1 of 2 synced tables was dropped (planhat.users); the next sync creates it again and loads it from the beginning
     warn  tables         2 of 2 synced tables were dropped (planhat.companies, planhat.users); the next sync creates them again and loads them from the beginning
-    ok    tables         none yet in schema another; the first sync makes them
+    ok    tables         none yet in schema another; the first sync creates them
     ");
 }
 

@@ -167,8 +167,31 @@ fn an_unknown_setting_is_reported_with_the_most_similar_key() {
 #[test]
 fn a_missing_settings_file_is_an_error() {
     let ran = Tool::new().run(&["--config", "/nowhere/config.toml", "status"]);
-    assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("/nowhere/config.toml"), "{}", ran.stderr);
+    insta::assert_snapshot!(ran.all(), @"
+    exit 2
+    error: could not read /nowhere/config.toml
+      Caused by: No such file or directory (os error 2)
+    hint: check the path, and whether this user may read the file
+    ");
+}
+
+#[test]
+fn a_file_of_a_setting_that_cannot_be_read_has_a_hint_of_its_own_and_so_has_none_that_holds_no_secret() {
+    let of_file = |path: &str| {
+        let tool = Tool::new().set("PLANHAT_API_TOKEN", "x").set("PLANHAT_SYNC__PRIVACY__HASH_KEY_FILE", path);
+        tool.set("DATABASE_PASSWORD_FILE", "/nowhere/password").run(&["status"]).all()
+    };
+    insta::assert_snapshot!(of_file("/nowhere/key"), @"
+    exit 2
+    error: could not read the hash key from /nowhere/key
+      Caused by: No such file or directory (os error 2)
+    hint: check the path, and whether this user may read the file
+    ");
+    insta::assert_snapshot!(of_file("/dev/null"), @"
+    exit 2
+    error: the hash key cannot be taken from /dev/null
+      Caused by: it is empty
+    ");
 }
 
 #[test]
@@ -323,7 +346,7 @@ async fn status_shows_how_fresh_each_object_is_and_exits_with_0_or_1() {
     let headline = |ran: &CommandOutput| (ran.code, ran.stdout.lines().next().unwrap().to_owned());
 
     tool.run(&["sync", "companies"]);
-    assert_eq!(headline(&tool.run(&["status"])), (1, "never synced: users and nps; 1 of 3 objects fresh".to_owned()));
+    assert_eq!(headline(&tool.run(&["status"])), (1, "never synced: users and nps; 1 of 3 objects is fresh".to_owned()));
 
     tool.run(&["sync"]);
     let fresh = "fresh: 2 of 2 objects synced within the last 26h; 1 skipped: the token may not read nps";
@@ -339,8 +362,8 @@ async fn status_shows_how_fresh_each_object_is_and_exits_with_0_or_1() {
     ];
     insta::with_settings!({filters => filters}, { insta::assert_snapshot!(tool.run(&["status"]).all(), @"
     exit 0
-    1 of 2 objects fresh; users failed, but still fresh enough; 1 skipped: the token may not read nps
-    last run: sync 3 (partial), [instant], [instant]
+    1 of 2 objects is fresh; users failed, but still fresh enough; 1 skipped: the token may not read nps
+    last run: sync, run 3, partial; began [instant], ended [instant]
     ┌───────────┬─────────────┬─────────────┬─────────────────────────┬─────────────────────────┬─────────────────────────┬─────────┬──────────┬─────────┬─────────┬───────────┬───────┐
     │ object    ┆ state       ┆ last result ┆ last success            ┆ watermark               ┆ all compared            ┆ fetched ┆ inserted ┆ updated ┆ deleted ┆ unchanged ┆ time  │
     ╞═══════════╪═════════════╪═════════════╪═════════════════════════╪═════════════════════════╪═════════════════════════╪═════════╪══════════╪═════════╪═════════╪═══════════╪═══════╡
@@ -365,12 +388,12 @@ async fn status_shows_how_fresh_each_object_is_and_exits_with_0_or_1() {
     let stale = tool.set_and_run("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "1ms", &["status", "--json"]);
     let status = stale.json();
     assert_eq!((stale.code, &status["fresh"], &status["objects"][0]["state"]), (1, &json!(false), &json!("stale")));
-    assert_eq!(status["headline"], "STALE: companies not synced within the last 1ms; 0 of 1 object fresh");
+    assert_eq!(status["headline"], "STALE: not synced within the last 1ms: companies; 0 of 1 object is fresh");
 
     let mut database = PgConnection::connect(&tool.database()).await.unwrap();
     sqlx::raw_sql("drop schema planhat cascade").execute(&mut database).await.unwrap();
     let gone = tool.set_and_run("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "26h", &["status"]);
-    assert_eq!(headline(&gone), (1, "STALE: the table of companies was dropped; 0 of 1 object fresh".to_owned()));
+    assert_eq!(headline(&gone), (1, "STALE: table dropped: companies; 0 of 1 object is fresh".to_owned()));
     assert!(gone.stdout.contains("table planhat.companies was dropped; the next sync loads it again"), "{}", gone.stdout);
     tool.run(&["sync"]);
     assert_eq!(tool.run(&["status"]).code, 0);
@@ -386,7 +409,7 @@ async fn runs_and_status_show_later_why_a_run_did_not_succeed_and_what_to_do() {
     assert_eq!(tool.run(&["sync"]).code, 3);
 
     let back = "give the private app back its read access to users in Planhat, or leave it out of planhat.objects";
-    let quarantined = "1 record of companies could not be stored: 1 × no _id";
+    let quarantined = "1 record of companies could not be stored and is in quarantine: no _id";
     let look = "`planhat-sync quarantine` shows why";
     let shown = tool.run(&["runs", "show", "2"]).stdout;
     for text in [&format!("\n  hint: {back}"), quarantined, &format!("\n  hint: {look}"), "users failed: could not read users"] {
@@ -415,20 +438,20 @@ async fn new_type_mismatches_are_printed_once_by_sync_and_then_shown_by_status()
     simulator.add("users", json!({"_id": "u2", "custom": {"Seats": "of ann@example.org"}}));
 
     let said = tool.run(&["sync"]).stdout;
-    let hint = "`planhat-sync retype users planhat__seats__custom text` gives the column a type that holds all of them";
+    let hint = "`planhat-sync retype users planhat__seats__custom text` would give the column a type that holds all values";
     assert!(
         said.contains(
-            "users.planhat__seats__custom has 1 value of another type (type mismatch), kept in _misfits; they are safe there"
+            "users.planhat__seats__custom: 1 value is not of the column's type, so it is kept in _misfits (type mismatch). Nothing"
         ),
         "{said}"
     );
     assert!(said.contains(hint) && !said.contains("ann@example.org"), "{said}");
-    assert!(!tool.run(&["sync"]).stdout.contains("another type"));
+    assert!(!tool.run(&["sync"]).stdout.contains("type mismatch"));
     let status = tool.run(&["status"]).stdout;
     assert!(status.contains(hint) && !status.contains("ann@example.org"), "{status}");
 
     tool.run(&["retype", "users", "planhat__seats__custom", "text"]);
-    assert!(!tool.run(&["status"]).stdout.contains("another type"));
+    assert!(!tool.run(&["status"]).stdout.contains("type mismatch"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -447,7 +470,7 @@ async fn a_dry_run_counts_and_shows_each_record_once() {
     ╞══════════╪═════════╪══════════════╪═════════╪═══════════╪═══════════╪═══════════╪═════════════╪═════════╪═══════╪═══════╪═══════╡
     │ endusers ┆ partial ┆            4 ┆       4 ┆         3 ┆         0 ┆         0 ┆           1 ┆       0 ┆     2 ┆     4 ┆ [time] │
     └──────────┴─────────┴──────────────┴─────────┴───────────┴───────────┴───────────┴─────────────┴─────────┴───────┴───────┴───────┘
-    warning: 1 record of endusers could not be stored and would be put in quarantine: 1 × no _id
+    warning: 1 record of endusers could not be stored and would be put in quarantine: no _id
     endusers: would create the table with 45 columns: planhat__id text, planhat__external_id text, planhat__source_id text, planhat__email text, planhat__email_md5 text, planhat__first_name text, planhat__last_name text, planhat__name text, planhat__position text, planhat__phone text and 35 more (--json shows all)
     + endusers e0
     + endusers e1

@@ -233,7 +233,7 @@ async fn a_signal_ends_a_run_and_the_next_daemon_catches_up() {
     process.store(daemon.process.id(), Ordering::Relaxed);
     let (code, log) = daemon.end();
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("stopping after the current pages") && log.contains("interrupted"), "{log}");
+    assert!(log.contains("stopping; a second signal stops at once") && log.contains("interrupted"), "{log}");
 
     // Once a year is not before long, unless one was missed.
     let yearly = tool.set("PLANHAT_SYNC__DAEMON__SCHEDULE", "0 0 1 1 *");

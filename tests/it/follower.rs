@@ -33,11 +33,7 @@ impl Follower {
 
     /// Waits until it has said that it is as far as a test needs it.
     fn until_it_says(&mut self, text: &str) {
-        let (mut said, deadline) = (String::new(), Instant::now() + DEADLINE);
-        while !said.contains(text) {
-            let line = next_by(deadline, &self.log, &format!("{text:?} in the log of the follower"));
-            said.push_str(&line.unwrap_or_else(|error| panic!("no {text:?} in the log of the follower ({error}):\n{said}")));
-        }
+        until_said(&self.log, text);
     }
 
     fn next(&self) -> Value {
@@ -66,6 +62,14 @@ impl Follower {
             }
         }
         (status_of(&mut self.process, "the end of the follower").code(), rest)
+    }
+}
+
+fn until_said(log: &Receiver<String>, text: &str) {
+    let (mut said, deadline) = (String::new(), Instant::now() + DEADLINE);
+    while !said.contains(text) {
+        let line = next_by(deadline, log, &format!("{text:?} in the log of the follower"));
+        said.push_str(&line.unwrap_or_else(|error| panic!("no {text:?} in the log of the follower ({error}):\n{said}")));
     }
 }
 
@@ -128,16 +132,16 @@ async fn actions_prints_the_newest_actions_as_a_table_or_as_json() {
     "#);
     insta::assert_snapshot!(tool.run(&["actions", "--company", "Compony 2"]).all(), @r#"
     exit 0
-    no actions match: none of the companies has the id, name or externalId "Compony 2", whole or in part; did you mean "Company 2"?
+    no actions match: no company has "Compony 2" as its id, or in its name or externalId; did you mean "Company 2"?
     "#);
     insta::with_settings!({filters => vec![(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[instant]")]}, {
         insta::assert_snapshot!(tool.run(&["actions", "--company", "Company 2", "--kind", "deleted"]).all(), @"
         exit 0
-        no actions match: there is no such action of Company 2 (c2); the newest action of all was stored [instant]
+        no actions of Company 2 (c2) match; the newest action of the timeline was stored at [instant]
         ");
         insta::assert_snapshot!(tool.run(&["actions", "--company", "Company 2", "--since", "2999-01-01"]).all(), @"
         exit 0
-        no actions match: nothing since [instant]; the newest action that matches was stored [instant] (Company Created)
+        no actions match: nothing since [instant]; the newest action that matches was stored at [instant] (Company Created)
         ");
     });
     for wrong in [
@@ -203,6 +207,24 @@ async fn a_follower_prints_new_actions_and_ends_with_a_signal_or_when_its_output
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(process.stdout.take());
     assert_eq!(ended(&mut process).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_output_is_closed_while_it_waits_ends_without_a_new_action() {
+    let simulator = simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    let end_without_reader = async |tool: &Tool, waits: &str| {
+        let mut command = tool.command(&["actions", "--follow", "--json"]);
+        let command = command.env("RUST_LOG", "info").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let (reader, log) = (process.stdout.take(), lines_of(process.stderr.take().unwrap()));
+        until_said(&log, waits);
+        drop(reader);
+        ended(&mut process).await
+    };
+    assert_eq!(end_without_reader(&tool, "nothing was synced yet").await, Some(0));
+    tool.run(&["sync", "users"]);
+    assert_eq!(end_without_reader(&tool, "following the timeline").await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

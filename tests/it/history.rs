@@ -65,7 +65,7 @@ async fn users_are_loaded_whatever_their_age_and_what_is_not_stored_is_said_with
     let first = tool.run(&["sync"]);
     assert_eq!(first.code, 0, "{}", first.all());
     insta::assert_snapshot!(said_of_missing(&first.stdout), @"
-    1 record of companies is older than the history (no edit or contact since FOUR YEARS AGO) and not stored; `planhat-sync backfill --all companies` loads them
+    1 record of companies is older than the history (no edit or contact since FOUR YEARS AGO) and not stored; `planhat-sync backfill --all companies` loads it
     companies that rows refer to are not stored (tickets.companyId in 1 row); `planhat-sync backfill --referenced companies` loads them
     ");
 
@@ -461,8 +461,8 @@ async fn an_object_that_is_not_synced_is_told_from_records_that_are_missing() {
     let first = tool.run(&["sync"]);
     assert_eq!(first.code, 0, "{}", first.all());
     insta::assert_snapshot!(said_of_missing(&tool.run(&["status"]).stdout), @"
-    1 record of companies is older than the history (no edit or contact since FOUR YEARS AGO) and not stored; `planhat-sync backfill --all companies` loads them
-    not synced, so that what refers to them joins nothing: users (companies.owner)
+    1 record of companies is older than the history (no edit or contact since FOUR YEARS AGO) and not stored; `planhat-sync backfill --all companies` loads it
+    joins with objects that are not synced find no rows: users (joined by companies.owner)
     ");
     let json = tool.run(&["status", "--json"]).json();
     let missing = json["missing_references"].as_array().unwrap();

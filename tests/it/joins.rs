@@ -343,8 +343,8 @@ async fn a_users_own_column_of_that_name_is_left_alone_and_named_by_check() {
         .unwrap();
     assert_eq!(kept, "minemine");
     let checked = tool.run(&["check"]);
-    let line = "warn  tables         planhat.companies has a column owner_id that planhat-sync has not made and leaves alone; \
-                rename it, and the next sync makes its own";
+    let line = "warn  tables         planhat.companies has a column owner_id that planhat-sync did not create and does not touch. \
+                Rename it, and the next sync creates its own, which joins need";
     assert!(checked.stdout.contains(line), "{}", checked.all());
 }
 

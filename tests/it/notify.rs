@@ -332,7 +332,10 @@ async fn quarantined_records_send_a_partial_message() {
     let event = receiver.received()[0].json();
     assert_eq!((&event["type"], &event["data"]["objects"][0]["object"]), (&json!("sync.partial"), &json!("companies")));
     for reason in [&event["data"]["reason"], &event["data"]["objects"][0]["reason"]] {
-        assert!(reason.as_str().unwrap().contains("1 record of companies could not be stored: 1 × no _id"), "{event}");
+        assert!(
+            reason.as_str().unwrap().contains("1 record of companies could not be stored and is in quarantine: no _id"),
+            "{event}"
+        );
     }
     assert!(event["data"]["objects"][0]["hint"].as_str().unwrap().contains("planhat-sync quarantine"), "{event}");
 }

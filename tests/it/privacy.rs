@@ -465,10 +465,10 @@ async fn schema_shows_the_effect_of_privacy_rules_and_check_reports_misspelt_nam
     let checked = tool.run(&["check"]);
     let said: Vec<_> = checked.stdout.lines().filter(|line| line.contains("settings")).collect();
     insta::assert_snapshot!(said.join("\n"), @r#"
-    warn  settings       objects.companies.ignore_changes names "health", which is neither documented, declared nor stored; did you mean "h"?
-    warn  settings       objects.endusers.exclude names "Phone", which is neither documented, declared nor stored; did you mean "phone"?
-    warn  settings       objects.endusers.exclude names "custom.age", which is neither documented, declared nor stored; did you mean "custom.Age"?
-    warn  settings       objects.endusers.exclude names "custom.Secret", which is neither documented, declared nor stored; should a record have it, the rule holds
+    warn  settings       objects.companies.ignore_changes names "health", but no property has this name; did you mean "h"?
+    warn  settings       objects.endusers.exclude names "Phone", but no property has this name; did you mean "phone"?
+    warn  settings       objects.endusers.exclude names "custom.age", but no custom field has this name; did you mean "custom.Age"?
+    warn  settings       objects.endusers.exclude names "custom.Secret", but no custom field has this name so far; if one appears, the setting applies to it
     "#);
     assert_eq!(checked.code, 0);
     let schema = tool.run(&["schema", "endusers"]).stdout;
@@ -498,10 +498,10 @@ async fn check_compares_names_in_rules_with_what_the_workspace_declares() {
     assert_eq!(said_of("custom.Gr\u{f6}sse,custom.Notes,custom.Tier,custom.tier,phone,custom").await, "");
     insta::assert_snapshot!(said_of("custom.Tier,custom.Nots,custom.Unheard of,custom.odd,Phone").await, @r#"
     warn  settings       objects.endusers.exclude names "custom.Tier", but not "custom.tier", which differs in upper and lower case only
-    warn  settings       objects.endusers.exclude names "custom.Nots", which is neither documented, declared nor stored; did you mean "custom.Notes "?
-    warn  settings       objects.endusers.exclude names "custom.Unheard of", which is neither documented, declared nor stored; should a record have it, the rule holds
-    warn  settings       objects.endusers.exclude names "custom.odd", which is neither documented, declared nor stored; did you mean "custom.Odd"?
-    warn  settings       objects.endusers.exclude names "Phone", which is neither documented, declared nor stored; did you mean "phone"?
+    warn  settings       objects.endusers.exclude names "custom.Nots", but no custom field has this name; did you mean "custom.Notes "?
+    warn  settings       objects.endusers.exclude names "custom.Unheard of", but no custom field has this name so far; if one appears, the setting applies to it
+    warn  settings       objects.endusers.exclude names "custom.odd", but no custom field has this name; did you mean "custom.Odd"?
+    warn  settings       objects.endusers.exclude names "Phone", but no property has this name; did you mean "phone"?
     "#);
     simulator.forbid("customfields");
     assert_eq!(said_of("custom.Unheard of").await, "", "nothing is known to compare it with");
@@ -792,11 +792,16 @@ async fn privacy_apply_masks_what_was_stored_before_a_rule_and_nothing_else() {
     insta::assert_snapshot!(dry.all(), @"
     exit 0
     endusers: 3 rows, 6 actions and 2 texts in quarantine to mask
-    nothing was changed; `planhat-sync privacy apply --yes` masks it for good
+    nothing was changed; `planhat-sync privacy apply --yes` masks these values for good
     ");
     assert_eq!(places_of(sync.store.pool(), "").await, before);
     let status = tool.run(&["status"]).stdout;
-    assert!(status.contains("from before its privacy rules; `planhat-sync privacy apply endusers --yes` masks it"), "{status}");
+    assert!(
+        status.contains(
+            "were stored before its privacy rules and are not masked; `planhat-sync privacy apply endusers --yes` masks them"
+        ),
+        "{status}"
+    );
     let checked = tool.run(&["check"]).stdout;
     assert!(checked.lines().any(|line| line.starts_with("warn  privacy")), "{checked}");
 
@@ -872,7 +877,7 @@ async fn a_privacy_apply_that_is_killed_half_way_goes_on_when_it_is_started_agai
     lock.rollback().await.unwrap();
     let left = "select count(*)::text from planhat.endusers where planhat__phone is not null";
     assert_eq!(sync.one(left).await, "700");
-    assert!(tool.run(&["status"]).stdout.contains("endusers: 700 rows from before its privacy rules"));
+    assert!(tool.run(&["status"]).stdout.contains("endusers: 700 rows were stored before its privacy rules"));
 
     assert_eq!(tool.run(&["privacy", "apply", "--yes"]).code, 0);
 
@@ -899,7 +904,9 @@ async fn a_row_that_postgresql_will_not_take_masked_is_reported_and_the_others_a
         applied.all()
     );
     assert_eq!(sync.one("select string_agg(planhat__id, ' ') from planhat.endusers where planhat__phone is not null").await, "1");
-    assert!(tool.run(&["status"]).stdout.contains("1 row from before its privacy rules"));
+    assert!(tool.run(&["status"]).stdout.contains(
+        "1 row was stored before its privacy rules and is not masked; `planhat-sync privacy apply endusers --yes` masks it"
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -917,7 +924,7 @@ async fn where_the_rules_were_there_from_the_start_nothing_is_counted_and_a_rule
     assert_eq!(without.run(&["sync", "--full"]).code, 0);
     assert_eq!(sync.one("select planhat__phone from planhat.endusers").await, MARKER);
     let mut tool = tool_under_rules(&sync);
-    assert!(tool.run(&["status"]).stdout.contains("from before its privacy rules"));
+    assert!(tool.run(&["status"]).stdout.contains("stored before its privacy rules"));
     let refused = without.run(&["privacy", "apply", "endusers"]);
     assert_eq!((refused.code, refused.stderr.lines().next()), (2, Some("error: endusers has no privacy rules")));
     assert_eq!(without.run(&["privacy", "apply"]).stdout, "the settings have no privacy rules: there is nothing to apply\n");

@@ -177,7 +177,7 @@ async fn a_record_listed_twice_is_counted_once_everywhere() {
     let run = &first.objects[0].run;
     assert_eq!((first.status, run.status, run.figures.quarantined), (RunStatus::Partial, ObjectStatus::Partial, 13));
     assert!(run.figures.listed_again > 0, "they were listed twice");
-    assert_eq!(run.reason.as_deref(), Some("13 records of endusers could not be stored: 13 × no _id"));
+    assert_eq!(run.reason.as_deref(), Some("13 records of endusers could not be stored and are in quarantine: no _id"));
     assert_eq!(run.hint.as_deref(), Some("`planhat-sync quarantine` shows why"));
     assert_eq!(sync.one(IN_QUARANTINE).await, "13");
     assert_eq!(sync.one("select quarantined::text from planhat_sync.object_runs").await, "13");
@@ -327,7 +327,7 @@ async fn quarantine_list_and_show_need_no_token_and_print_no_control_characters(
         │ 2  ┆ users     ┆        ┆ no _id                                                                    ┆ INSTANT                 │
         │ 1  ┆ companies ┆ c1     ┆ new row for relation "companies" violates check constraint "ours" (23514) ┆ INSTANT                 │
         └────┴───────────┴────────┴───────────────────────────────────────────────────────────────────────────┴─────────────────────────┘
-        a sync tries each of them again when Planhat lists it; `planhat-sync quarantine show ID` prints the text, `quarantine retry` tries to store the kept texts
+        a sync tries to store a record again whenever Planhat lists it. `planhat-sync quarantine show ID` prints the text of a record; `planhat-sync quarantine retry` tries the kept texts again now, without Planhat
         "#);
     });
     assert_eq!(tool.run(&["quarantine", "list", "companies", "--json"]).json()["entries"][0]["record_id"], "c1");
@@ -347,7 +347,7 @@ async fn quarantine_list_and_show_need_no_token_and_print_no_control_characters(
     let status = tool.run(&["status"]).stdout;
     assert!(
         status
-            .contains("companies partial: 1 record of companies could not be stored: 1 × refused by PostgreSQL (23514); ids: c1"),
+            .contains("companies partial: 1 record of companies could not be stored and is in quarantine: refused by PostgreSQL (23514); ids: c1"),
         "{status}"
     );
     assert!(tool.run(&["runs"]).stdout.contains("1 record of companies could not be stored"));
@@ -359,8 +359,8 @@ async fn quarantine_retry_stores_records_once_the_constraint_that_refused_them_i
     let refused = tool.run(&["quarantine", "retry"]);
     insta::assert_snapshot!(refused.all(), @"
     exit 3
-    companies: stored 0 records, 1 refused again, 1 record in quarantine
-    users: stored 0 records, 0 refused again, 1 record in quarantine; the others have no id or no complete text and wait for the next sync
+    companies: stored 0 records; PostgreSQL refused 1 again; 1 record is left in quarantine
+    users: stored 0 records; 1 record is left in quarantine. A record without an id or a complete text cannot be tried without Planhat; the next sync tries it
     ");
     execute(&tool, "alter table planhat.companies drop constraint ours").await;
 
@@ -371,7 +371,7 @@ async fn quarantine_retry_stores_records_once_the_constraint_that_refused_them_i
     let users = tool.run(&["quarantine", "retry", "users"]);
     assert!(
         users.code == 3
-            && users.stdout.contains("users: stored 0 records, 0 refused again, 1 record in quarantine; the others have no id"),
+            && users.stdout.contains("users: stored 0 records; 1 record is left in quarantine. A record without an id"),
         "{}",
         users.all()
     );

@@ -110,18 +110,18 @@ async fn a_dry_run_says_what_retype_would_do_and_changes_nothing() {
 
     insta::assert_snapshot!(dry("text"), @"
     exit 0
-    planhat.projects.planhat__field__custom is numeric; as text, 3 values in the column would fit, and 0 values would not and be kept in _misfits
-    2 values in _misfits would move into the column, and 1 value would stay there
-    those that do not fit are such as [1]
-    meanwhile the table with its 8 rows is locked for readers and writers, and every row is written
+    planhat.projects.planhat__field__custom is numeric. As text: 3 values in the column would stay there, 0 would move to _misfits
+    2 values would move from _misfits into the column, 1 would stay in _misfits
+    examples of values that do not fit: [1]
+    while retype runs, nobody can read or write the table; it rewrites all 8 rows
     nothing was changed: this is what retype would do without --dry-run
     ");
     insta::assert_snapshot!(dry("boolean"), @r#"
     exit 0
-    planhat.projects.planhat__field__custom is numeric; as boolean, 0 values in the column would fit, and 3 values would not and be kept in _misfits
-    0 values in _misfits would move into the column, and 3 values would stay there
-    those that do not fit are such as 10, 11, "n/a", 1.5, "many\nmore"
-    meanwhile the table with its 8 rows is locked for readers and writers, and every row is written
+    planhat.projects.planhat__field__custom is numeric. As boolean: 0 values in the column would stay there, 3 would move to _misfits
+    0 values would move from _misfits into the column, 3 would stay in _misfits
+    examples of values that do not fit: 10, 11, "n/a", 1.5, "many\nmore"
+    while retype runs, nobody can read or write the table; it rewrites all 8 rows
     nothing was changed: this is what retype would do without --dry-run
     "#);
     insta::assert_snapshot!(dry("numeric"), @"

@@ -379,7 +379,10 @@ async fn a_rejected_record_is_counted_once_and_reported_with_its_reason() {
     assert_eq!((of.figures.fetched, of.figures.inserted, of.figures.quarantined, of.figures.listed_again), (7, 5, 2, 7));
     assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "2");
     let reason = summary.why.reason.unwrap();
-    assert!(reason.starts_with("2 records of endusers could not be stored: 1 × _id is not a string but a"), "{reason}");
+    assert!(
+        reason.starts_with("2 records of endusers could not be stored and are in quarantine: 1 × _id is not a string but a"),
+        "{reason}"
+    );
     assert_eq!(sync.one("select reason from planhat_sync.runs").await, reason);
     assert_eq!(sync.one("select reason from planhat_sync.object_states").await, reason);
     assert_eq!(sync.one("select hint from planhat_sync.runs").await, "`planhat-sync quarantine` shows why");

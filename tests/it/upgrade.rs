@@ -270,7 +270,7 @@ async fn forgotten_records_and_applied_rules_are_known_to_an_upgraded_database_a
 
     let forgotten = tool.run(&["forget", "endusers", &id, "--references", "--yes"]);
     assert_eq!(forgotten.code, 0, "{}", forgotten.all());
-    assert!(tool.run(&["status"]).stdout.contains("from before its privacy rules"));
+    assert!(tool.run(&["status"]).stdout.contains("stored before its privacy rules"));
     assert_eq!(tool.run(&["privacy", "apply", "--yes"]).code, 0);
     let full = sync.full_sync_one("endusers").await;
 

@@ -374,7 +374,7 @@ async fn retype_reports_its_result_and_the_views_that_prevent_it() {
     let mut run = |arguments: &[&str]| tool.run(&[&["retype"], arguments].concat()).all();
     insta::assert_snapshot!(run(&["projects", "planhat__seats__custom", "numeric"]), @"
     exit 0
-    planhat.projects.planhat__seats__custom is numeric now: 1 values moved into it, 1 do not fit and are kept in _misfits
+    planhat.projects.planhat__seats__custom is numeric now: 1 value fits, 1 value does not fit and is kept in _misfits
     `planhat-sync backfill projects` writes the values again as Planhat has them
     ");
     insta::assert_snapshot!(run(&["projects", "planhat__seats__custom", "numeric"]), @"

@@ -103,7 +103,8 @@ impl StoreError {
         match self {
             StoreError::BadUrl { source: ConnectionUrlError::NoScheme | ConnectionUrlError::Empty } => ErrorKind::BadDatabaseUrl,
             StoreError::BadUrl { .. } => ErrorKind::UnusableDatabaseUrl,
-            StoreError::SecretFile { .. } | StoreError::BadSecretFile { .. } => ErrorKind::UnusableSecretFile,
+            StoreError::SecretFile { .. } => ErrorKind::UnreadableFile,
+            StoreError::BadSecretFile { .. } => ErrorKind::UnusableSecretFile,
             StoreError::CertificateFile { .. } | StoreError::NoCertificate { .. } => ErrorKind::CertificateFileUnusable,
             StoreError::NoAnswer { .. } => ErrorKind::ConnectTimeout,
             StoreError::NotPrimary { .. } => ErrorKind::ReadOnly,
@@ -266,6 +267,9 @@ mod tests {
         let file = || PathBuf::from("/run/secrets/url");
         let empty = StoreError::BadSecretFile { what: "the password", path: file(), source: SecretFileError::Empty };
         check(&empty, &ErrorKind::UnusableSecretFile);
+        let no_file = std::io::ErrorKind::NotFound.into();
+        let missing = StoreError::SecretFile { what: "the password", path: file(), source: no_file };
+        check(&missing, &ErrorKind::UnreadableFile);
         check(&StoreError::NoCertificate { setting: "sslrootcert", path: file() }, &ErrorKind::CertificateFileUnusable);
         check(&StoreError::NotPrimary { place: "db:5432".to_owned() }, &ErrorKind::ReadOnly);
         check(&StoreError::NoAnswer { place: "db:5432".to_owned(), seconds: 30 }, &ErrorKind::ConnectTimeout);

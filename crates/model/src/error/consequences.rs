@@ -162,8 +162,8 @@ impl ErrorKind {
                  shows the records kept before. If so many rejected records are expected, raise sync.reject_percent and \
                  sync.reject_rows"),
             Undeclared(_) => never(Object, FAILED).hint(
-                "an object is not loaded for the first time without /customfields, because a column keeps its type; the next \
-                 sync tries again"),
+                "/customfields says which type a column gets, and a column keeps its type; so the first load waits until \
+                 /customfields answers. The next sync tries again"),
             NothingListed { .. } => never(Object, FAILED).hint(
                 "check the token's permissions and {object} in Planhat; if all of them were really deleted, \
                  `planhat-sync sync --full --allow-deletes {object}` marks them as deleted"),
@@ -172,6 +172,7 @@ impl ErrorKind {
             UnusableDatabaseUrl => never(Command, CONFIGURATION),
             // A file that is being replaced is there again a moment later.
             UnusableSecretFile => until_timeout(Command, CONFIGURATION),
+            UnreadableFile => until_timeout(Command, CONFIGURATION).hint("check the path, and whether this user may read the file"),
             ConnectTimeout => never(Run, DATABASE).hint(
                 "check the host and port in DATABASE_URL, and that no firewall blocks it"),
             ServerUnreachable => until_timeout(Run, DATABASE).hint(
@@ -258,8 +259,8 @@ impl ErrorKind {
             WrongEncoding => never(Command, DATABASE).hint(
                 "create one with: create database … encoding 'UTF8' template template0"),
             RowsHidden => never(Command, DATABASE).hint(
-                "a run that does not see a row stores its record again and misses its deletion: create a policy for all commands \
-                 and this role `using (true)`, or run: alter table … no force row level security"),
+                "row security hides rows from planhat-sync, so it would store records twice and miss deletions: create a policy for \
+                 all commands and this role `using (true)`, or run: alter table … no force row level security"),
             NameTaken => never(Command, DATABASE).hint(
                 "rename it, or give planhat-sync a schema of its own (database.schema); the table actions and the view \
                  timeline can be turned off (actions.enabled)"),
@@ -276,9 +277,9 @@ impl ErrorKind {
                 "the folder database.data_dir and the folder for temporary files have to be writable"),
 
             Busy { .. } => never(Command, BUSY).as_skip().hint(
-                "wait for it to end; if it was killed, its lease expires {seconds} s after its last renewal"),
+                "wait for the other run to end. If it was killed, another run can begin {seconds} s after the lease was last renewed"),
             DaemonBusy { .. } => never(Command, BUSY).as_skip().hint(
-                "stop it first; if it was killed, its lease expires {seconds} s later"),
+                "stop the other daemon first. If it was killed, wait {seconds} s: then its lease has expired"),
             Stopped => never(Command, FAILED).as_skip(),
             OtherWorkspace => never(Command, CONFIGURATION).hint(
                 "use the token of the workspace that the schema belongs to, or another schema for this one (database.schema); \
@@ -337,6 +338,7 @@ mod tests {
             BadDatabaseUrl,
             UnusableDatabaseUrl,
             UnusableSecretFile,
+            UnreadableFile,
             ConnectTimeout,
             ServerUnreachable,
             ServerFileMissing,

@@ -57,8 +57,10 @@ pub enum ErrorKind {
     BadDatabaseUrl,
     /// A database URL with something that is wrong or not taken.
     UnusableDatabaseUrl,
-    /// A file with the database URL or the password.
+    /// A file with a secret that cannot be one.
     UnusableSecretFile,
+    /// A file that a setting or an option names.
+    UnreadableFile,
     ConnectTimeout,
     ServerUnreachable,
     /// The socket of a server on this machine.
@@ -220,6 +222,7 @@ impl ErrorKind {
             ErrorKind::BadDatabaseUrl
             | ErrorKind::UnusableDatabaseUrl
             | ErrorKind::UnusableSecretFile
+            | ErrorKind::UnreadableFile
             | ErrorKind::BadSettings
             | ErrorKind::UnusableToken => "configuration",
             ErrorKind::Other => "failed",
