@@ -1,4 +1,4 @@
-.PHONY: help demo test test-sql soak unattended bench mutants reference lint deny fmt ci
+.PHONY: help demo test test-sql test-bench soak unattended bench mutants reference lint deny fmt ci
 
 RECORDS ?= 100000,1000000
 LATENCY_MS ?= 20
@@ -21,6 +21,10 @@ test: ## Run all tests against a private PostgreSQL (installs Debian's package i
 
 test-sql: ## Run the tests of what PostgreSQL is asked to do, on the newest version of it
 	PG=$(PG_NEWEST) scripts/with-postgres cargo test --locked --test it -- $(addsuffix ::,$(SQL_TESTS))
+
+test-bench: ## Run the benchmarks once on a small workspace, to see that they work
+	cargo test --locked --no-default-features --bench flatten
+	scripts/with-postgres cargo test --locked --no-default-features --bench load -- --records 600 --latency-ms 1
 
 soak: ## Test with faults of all kinds at the same time for half an hour, on an optimised build
 	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture soak
