@@ -93,6 +93,10 @@ fn merge(
         if given.iter().any(|key| is_secret(key, url.as_ref().and_then(|url| url.clone().into_string().ok()).as_deref())) {
             secret_files.used.push(path.to_owned());
         }
+        if known.is_subset(&given) {
+            let doubt = "repeats every default, and so keeps those of one version for ever; keep only what differs";
+            secret_files.doubts.push(format!("{} {doubt}", path.display()));
+        }
         refuse_unknown(&known, given, &path.display().to_string())?;
         secrets::refuse_both(&from_file.collect().map_err(unreadable)?, path)?;
         builder = builder.add_source(from_file);
@@ -209,6 +213,13 @@ mod tests {
         let file = file("[planhat]\npage_size = 7\ncalls_per_minute = 5\n");
         let settings = load(Some(file.path()), [("PLANHAT_SYNC__PLANHAT__PAGE_SIZE".to_owned(), "9".to_owned())].into()).unwrap();
         assert_eq!((settings.planhat.page_size, settings.planhat.calls_per_minute, settings.sync.concurrency), (9, 5, 4));
+    }
+
+    #[test]
+    fn a_settings_file_that_is_a_copy_of_the_defaults_is_doubted() {
+        let doubts = |text: &str| load(Some(file(text).path()), HashMap::new()).unwrap().secret_files.doubts;
+        assert!(doubts(&DEFAULTS.replace("page_size = 100", "page_size = 500"))[0].contains("repeats every default"));
+        assert_eq!(doubts(&DEFAULTS.replace("page_size = 100", "")), [""; 0]);
     }
 
     #[test]

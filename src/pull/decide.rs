@@ -451,7 +451,10 @@ mod tests {
         let stored = with_scan(synced(99, 98), ScanKind::Full, 100, -1361);
         let other_rules = ScanLimits { rules_fingerprint: None, ..LIMITS };
         assert_eq!(decide(day(100), &LIMITS, FULL, stored.clone()).start, Start::Resumed { number: 7 });
-        assert_eq!(decide(day(100), &other_rules, FULL, stored).start, Start::Anew);
+        let anew = decide(day(100), &other_rules, FULL, stored);
+        assert_eq!((anew.start, anew.progress.rules_fingerprint), (Start::Anew, None));
+        let under_rules = decide(day(100), &LIMITS, FULL, synced(99, 98));
+        assert_eq!((under_rules.start, under_rules.progress.rules_fingerprint), (Start::Anew, Some(1)));
     }
 
     #[test]

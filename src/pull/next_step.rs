@@ -96,7 +96,7 @@ pub(super) fn next_step(state: State, kind: ScanKind, ended: Ended) -> Step {
         Ended::Preempted { is_saved } => Step::Scan(State { was_preempted: is_saved, ..state }),
         // A scan that was begun in an earlier run says nothing about later changes.
         Ended::Complete { has_watermark: true } if state.begun_in_earlier_run && !matches!(state.mode, Mode::Backfill(_)) => {
-            Step::Scan(State { mode: Mode::Incremental, begun_in_earlier_run: false, ..state })
+            Step::Scan(State { mode: Mode::Incremental, ..state })
         }
         Ended::Complete { .. } => Step::Done(state.full_scan_failure.map_or(Ok(PullEnd::Complete), Err)),
         Ended::Failed(failure)
@@ -243,6 +243,10 @@ mod tests {
         assert!(!preempted(true).was_finished_meanwhile(&load(true), now, &limits()), "the rest is still to be read");
         assert!(!preempted(false).was_finished_meanwhile(&load(false), now, &limits()), "it had not begun");
         assert!(!State::of(Mode::Incremental).was_finished_meanwhile(&load(false), now, &limits()));
+        let Step::Scan(crashed) = next_step(preempted(true), ScanKind::History, Ended::Failed(checkpoint_lost())) else {
+            panic!("a crash of the database ends the pull");
+        };
+        assert!(!crashed.was_finished_meanwhile(&load(false), now, &limits()), "the database forgot that it had begun");
         let everything = Plan { progress: ScanProgress { since: None, ..load(false).progress }, ..load(false) };
         assert!(!preempted(true).was_finished_meanwhile(&everything, now, &limits()), "a sync does not read as far back");
     }
@@ -265,6 +269,14 @@ mod tests {
             ("a new one behind one of an earlier run", State { begun_in_earlier_run: true, ..new() }, false, false),
         ] {
             assert_eq!(state.begin(&load(is_resumed)).begun_in_earlier_run, expected, "{case}");
+        }
+        // Behind the rest of a scan, an unfinished scan of changes is not of this pull, a new one is.
+        for is_resumed in [true, false] {
+            let resumed_twice = State { was_preempted: true, begun_in_earlier_run: true, ..new() };
+            let Step::Scan(next) = next_step(resumed_twice, ScanKind::History, Ended::Complete { has_watermark: true }) else {
+                panic!("the changes since then are not read");
+            };
+            assert_eq!(next.begin(&load(is_resumed)).begun_in_earlier_run, is_resumed);
         }
     }
 }

@@ -223,6 +223,20 @@ mod tests {
     }
 
     #[test]
+    fn several_records_are_rejected_only_if_they_are_different_ones() {
+        let guard = RejectionGuard { percent: 20, rows: 100 };
+        for (texts, expected) in
+            [(&["1", "2", "3"][..], true), (&["1", "2", "3", "1", "2", "3"], true), (&["1", "2", "1", "2", "1", "2"], false)]
+        {
+            let mut share = RejectionShare::default();
+            for text in texts {
+                share.add(1, &[bad(text)]);
+            }
+            assert_eq!(guard.rejects_whole_scan(&share), expected, "{texts:?}");
+        }
+    }
+
+    #[test]
     fn the_rejection_guard_reports_the_most_frequent_reason_without_values() {
         let mut share = RejectionShare::default();
         let odd = Rejected { reason: "not readable: \"Kim\" at line 1".to_owned(), ..bad("1") };
@@ -242,7 +256,9 @@ mod tests {
         assert_eq!(tally.add(&[bad("1"), with_id("a", "1")]), 1);
         assert_eq!(tally.add(&[bad("2"), with_id("a", "another version")]), 0);
         assert_eq!(tally.summary().unwrap(), "2 × no _id, 1 × refused by PostgreSQL (23514); ids: a");
-        tally.add(&["b\u{1b}", "c", "d", "e"].map(|id| with_id(id, "1")));
+        tally.add(&["b\u{1b}", "c"].map(|id| with_id(id, "1")));
+        assert!(tally.summary().unwrap().ends_with("; ids: a, b\\u{1b}, c"), "{:?}", tally.summary());
+        tally.add(&["d", "e"].map(|id| with_id(id, "1")));
         assert!(tally.summary().unwrap().ends_with("; ids: a, b\\u{1b}, c …"), "{:?}", tally.summary());
         assert_eq!(RejectionTally::default().summary(), None);
     }
@@ -265,6 +281,9 @@ mod tests {
         let cut = bounded(&long);
         assert!(!is_whole_text(&cut) && cut.len() < MAX_TEXT_BYTES + 100, "{}", cut.len());
         assert!(cut.starts_with(&format!("(the first {} of {} bytes) \"é", MAX_TEXT_BYTES - 1, long.len())), "{}", &cut[..60]);
-        assert_eq!(bounded("{}"), "{}");
+        for whole in [2, 100_000, MAX_TEXT_BYTES] {
+            let text = "x".repeat(whole);
+            assert_eq!(bounded(&text), text, "{whole}");
+        }
     }
 }

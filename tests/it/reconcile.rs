@@ -120,6 +120,13 @@ async fn deletions_beyond_the_guard_are_held_back_until_allow_deletes() {
 }
 
 #[tokio::test]
+async fn more_rows_than_the_limit_are_marked_if_they_are_a_small_share_of_their_table() {
+    let sync = loaded("projects", numbered(1000)).await;
+    (0..120).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
+    assert_eq!(sync.full_sync_one("projects").await.run.figures.deleted, 120);
+}
+
+#[tokio::test]
 async fn the_deletion_guard_holds_back_half_of_a_small_table() {
     let mut sync = loaded("projects", numbered(10)).await;
     (0..5).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));

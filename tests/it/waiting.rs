@@ -29,15 +29,20 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 // ---- Waits ----
 
 /// The result of what a test waits for.
-pub(crate) async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
-    within(DEADLINE, what, awaited).await
+pub(crate) fn in_time<T, F: Future<Output = T>>(what: &str, awaited: F) -> impl Future<Output = T> + use<T, F> {
+    within(DEADLINE, what, awaited)
 }
 
 /// The same where a test says how long it may take.
-pub(crate) async fn within<T>(limit: Duration, what: &str, awaited: impl Future<Output = T>) -> T {
-    let wait = Wait::new(what);
-    let waited = tokio::time::timeout(limit, awaited).await;
-    waited.unwrap_or_else(|_| wait.in_vain(limit))
+///
+/// What is awaited goes to the heap: a run is large where it is not optimised, and one within another would not fit on the stack.
+pub(crate) fn within<T, F: Future<Output = T>>(limit: Duration, what: &str, awaited: F) -> impl Future<Output = T> + use<T, F> {
+    let (what, awaited) = (what.to_owned(), Box::pin(awaited));
+    async move {
+        let wait = Wait::new(&what);
+        let waited = tokio::time::timeout(limit, awaited).await;
+        waited.unwrap_or_else(|_| wait.in_vain(limit))
+    }
 }
 
 /// Waits until a condition holds.
@@ -71,6 +76,20 @@ pub(crate) async fn ended_within(limit: Duration, process: &mut Child) -> Option
     };
     eventually_within(limit, &what, has_ended).await;
     code
+}
+
+/// How a process ended, if it did in time.
+pub(crate) async fn ended_in_time(limit: Duration, process: &mut Child) -> Option<ExitStatus> {
+    let _wait = Wait::new(&format!("the end of process {}", process.id()));
+    let ended = async {
+        loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+    };
+    tokio::time::timeout(limit, ended).await.ok()
 }
 
 // ---- Waits that block their thread ----

@@ -630,15 +630,13 @@ async fn a_page_is_requested_ahead_while_the_one_before_is_used() {
     let mut pager = pager_of(&server, 5);
     in_time("a page", pager.next()).await.unwrap().unwrap();
     pager.prefetch();
-    let ready = in_time("a page that is ready", async {
-        loop {
-            match pager.next_if_ready() {
-                Some(page) => break page,
-                None => tokio::task::yield_now().await,
-            }
-        }
-    });
-    assert_eq!(ready.await.records.len(), 4);
+    let mut ready = None;
+    let is_ready = async || {
+        ready = pager.next_if_ready();
+        ready.is_some()
+    };
+    eventually("a page that is ready", is_ready).await;
+    assert_eq!(ready.unwrap().records.len(), 4);
     assert_eq!(windows(&server).await, [(5, 0), (5, 4)]);
 }
 

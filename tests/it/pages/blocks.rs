@@ -3,7 +3,8 @@
 //! | behind the fence | |
 //! |---|---|
 //! | `sh tested` | runs in `bash -eu`, and ends with 0. All blocks of a page are typed into one shell, in a fresh folder, which is `HOME` too, with a simulated Planhat and a fresh database in the environment |
-//! | `sh tested demo` | the same; needs the demo or the embedded database, and is left out in a build without them |
+//! | `sh tested synced` | the same, for readers who have data: a `sync` that nobody sees comes before it |
+//! | `sh tested demo` | needs the demo or the embedded database, and is left out in a build without them |
 //! | `text output` | the next block after one of these: what it prints, see `output.rs` |
 //! | `sql tested` | runs in a database that was synced twice from the fixtures; what the blocks of a page change is rolled back |
 //! | `sql tested rows` | the same, and each of its statements returns rows |
@@ -14,7 +15,6 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use assert_cmd::cargo::cargo_bin;
@@ -32,9 +32,11 @@ use super::markdown::{Block, Page};
 use super::output::difference;
 use super::{folder_with, pages_in, project};
 use crate::harness::{TODAY, TestSync, at, day, fresh_database};
+use crate::waiting::{end, ended_in_time, in_time, this_test_may_take};
 
 /// For all blocks of a page together. Nothing waits for it to pass.
 const PAGE_DEADLINE: Duration = Duration::from_secs(300);
+const ALL_PAGES_DEADLINE: Duration = Duration::from_secs(1200);
 
 /// As long as the history is by default, in days.
 const FOUR_YEARS: i64 = 4 * 365 + 1;
@@ -43,9 +45,17 @@ const FOUR_YEARS: i64 = 4 * 365 + 1;
 const LEAST: Counted = Counted { shell: 1, output: 1, sql: 1, toml: 1 };
 
 enum Kind {
-    Shell { needs_demo: bool },
+    Shell(Needs),
     Sql { has_rows: bool },
     Toml,
+}
+
+/// What has to be there before a command is typed.
+#[derive(PartialEq)]
+enum Needs {
+    Nothing,
+    Demo,
+    Rows,
 }
 
 struct TestedBlock<'a> {
@@ -71,8 +81,9 @@ fn tested_blocks(page: &Page) -> Result<Vec<TestedBlock<'_>>, String> {
         let words: Vec<&str> = block.info.split_whitespace().collect();
         let kind = match words[..] {
             [] | [_] => None,
-            ["sh", "tested"] => Some(Kind::Shell { needs_demo: false }),
-            ["sh", "tested", "demo"] => Some(Kind::Shell { needs_demo: true }),
+            ["sh", "tested"] => Some(Kind::Shell(Needs::Nothing)),
+            ["sh", "tested", "demo"] => Some(Kind::Shell(Needs::Demo)),
+            ["sh", "tested", "synced"] => Some(Kind::Shell(Needs::Rows)),
             ["sql", "tested"] => Some(Kind::Sql { has_rows: false }),
             ["sql", "tested", "rows"] => Some(Kind::Sql { has_rows: true }),
             ["toml", "tested"] => Some(Kind::Toml),
@@ -85,7 +96,7 @@ fn tested_blocks(page: &Page) -> Result<Vec<TestedBlock<'_>>, String> {
             },
             _ => return Err(format!("{}: unknown marking {:?}", page.at(block.line), block.info)),
         };
-        may_have_output = matches!(kind, Some(Kind::Shell { .. }));
+        may_have_output = matches!(kind, Some(Kind::Shell(_)));
         tested.extend(kind.map(|kind| TestedBlock { block, kind, output: None }));
     }
     Ok(tested)
@@ -97,9 +108,9 @@ fn every_marking_of_a_block_is_known_and_there_are_blocks_of_each_kind() {
     for page in pages_in(&project()) {
         for tested in tested_blocks(&page).unwrap_or_else(|wrong| panic!("{wrong}")) {
             match tested.kind {
-                Kind::Shell { needs_demo } => {
+                Kind::Shell(needs) => {
                     counted.shell += 1;
-                    if needs_demo && !cfg!(feature = "demo") {
+                    if needs == Needs::Demo && !cfg!(feature = "demo") {
                         println!("{}: not run, since this build has no demo", page.at(tested.block.line));
                     }
                 }
@@ -132,6 +143,7 @@ fn an_unknown_marking_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_tested_command_of_a_page_works_and_prints_what_the_page_says() {
+    this_test_may_take(ALL_PAGES_DEADLINE);
     let mut problems = Vec::new();
     for page in pages_in(&project()) {
         problems.extend(problems_of_commands(&page, PAGE_DEADLINE).await);
@@ -147,7 +159,8 @@ async fn a_tested_command_that_fails_or_prints_something_else_is_reported() {
     };
     let works = "```sh tested\nexport A=1; cd /; echo $A; echo 2 >&2\n```\nprints\n```text output\n1\n2\n```\n\
                  ```sh tested\necho $A $PWD\n```\n```text output\n1 /\n```\n\
-                 ```sh tested\ncd; pwd | grep -qx \"$HOME\"; planhat-sync sync companies; psql \"$DATABASE_URL\" -tAc 'select planhat__name from planhat.companies order by 1 limit 1'\n```\n```text output\n…\n…\n```\n";
+                 ```sh tested\ncd; pwd | grep -qx \"$HOME\"; planhat-sync sync companies; psql \"$DATABASE_URL\" -tAc 'select planhat__name from planhat.companies order by 1 limit 1'\n```\n```text output\n…\n…\n```\n\
+                 ```sh tested synced\nplanhat-sync schema | grep -o planhat.users\n```\n```text output\nplanhat.users\n```\n";
     assert_eq!(problems(works).await, [""; 0]);
 
     let other = problems("```sh tested\necho a; echo b\n```\n```text output\na\nc\n```\n").await;
@@ -185,27 +198,32 @@ async fn a_capture_of_the_demo_is_compared_with_the_demo() {
     let problems = async |text: &str| problems_of_commands(&Page::parse(Path::new("a.md"), text), PAGE_DEADLINE).await;
     assert_eq!(problems(&right).await, [""; 0]);
     let wrong = problems(&page("  planhat-sync synk …")).await;
-    assert!(wrong[0].contains("\n-   planhat-sync synk …\n+   planhat-sync sync  "), "{wrong:?}");
+    assert!(wrong[0].contains("\n-   planhat-sync synk …"), "{wrong:?}");
 }
 
 /// Types all tested commands of a page into one shell.
 async fn problems_of_commands(page: &Page, limit: Duration) -> Vec<String> {
     let tested = tested_blocks(page).unwrap_or_else(|wrong| panic!("{wrong}"));
-    let runs = |tested: &&TestedBlock<'_>| match tested.kind {
-        Kind::Shell { needs_demo } => cfg!(feature = "demo") || !needs_demo,
+    let runs = |tested: &TestedBlock<'_>| match tested.kind {
+        Kind::Shell(Needs::Demo) => cfg!(feature = "demo"),
+        Kind::Shell(_) => true,
         _ => false,
     };
-    let commands: Vec<_> = tested.iter().filter(runs).collect();
+    let commands: Vec<_> = tested.into_iter().filter(runs).collect();
     if commands.is_empty() {
         return Vec::new();
     }
 
     let notes = tempfile::tempdir().unwrap();
     let output_of = |number: usize| notes.path().join(format!("{number}.output"));
+    let before = notes.path().join("before");
     let mut script = "set -eu\n".to_owned();
     for (number, command) in commands.iter().enumerate() {
         let file = notes.path().join(format!("{number}.sh"));
         fs::write(&file, &command.block.text).unwrap();
+        if matches!(command.kind, Kind::Shell(Needs::Rows)) {
+            script += &format!("planhat-sync sync > '{0}' 2>&1 || {{ cat '{0}'; exit 1; }}\n", before.display());
+        }
         script += &format!("exec > '{}' 2>&1\n. '{}'\n", output_of(number).display(), file.display());
     }
     let all_ran = notes.path().join("all-ran");
@@ -257,13 +275,11 @@ async fn run_in_a_fresh_folder(script: &str, limit: Duration) -> Option<ExitStat
         .process_group(0)
         .spawn()
         .unwrap();
-    let group = shell.id();
-    let (sender, ended) = mpsc::channel();
-    std::thread::spawn(move || sender.send(shell.wait())); // No wait of a test: who receives it has a deadline.
-    let ended = ended.recv_timeout(limit).ok();
-    let stop = Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).stderr(Stdio::null()).status();
+    let ended = ended_in_time(limit, &mut shell).await;
+    let stop = Command::new("kill").args(["-KILL", "--", &format!("-{}", shell.id())]).stderr(Stdio::null()).status();
     stop.unwrap();
-    ended.map(Result::unwrap)
+    end(&mut shell);
+    ended
 }
 
 /// The fixtures, with a product that cannot be stored.
@@ -330,8 +346,7 @@ async fn problems_of_statements(page: &Page, sync: &TestSync) -> Vec<String> {
     for tested in tested_blocks(page).unwrap_or_else(|wrong| panic!("{wrong}")) {
         let Kind::Sql { has_rows } = tested.kind else { continue };
         let statements = sqlx::raw_sql(sqlx::AssertSqlSafe(tested.block.text.clone())).fetch_many(&mut *all);
-        let answers = tokio::time::timeout(PAGE_DEADLINE, statements.try_collect::<Vec<_>>()).await;
-        match answers.unwrap_or_else(|_| panic!("{}: it did not end within {PAGE_DEADLINE:?}", page.at(tested.block.line))) {
+        match in_time(&page.at(tested.block.line), statements.try_collect::<Vec<_>>()).await {
             Ok(answers) if has_rows => {
                 let rows = answers.split(Either::is_left).map(<[_]>::len);
                 let statements = answers.iter().filter(|answer| answer.is_left()).count();
