@@ -41,7 +41,11 @@ async fn check_says_that_the_address_may_be_wrong_if_every_object_is_answered_wi
         Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "users,nps").set("PLANHAT_API_URL", &wrong);
     let checked = tool.run(&["check"]);
     assert_eq!(checked.code, 1, "{}", checked.all());
-    insta::assert_snapshot!(lines(&checked.stdout, &["users", "nps", "token"]).replace(&wrong, "ADDRESS"), @"");
+    insta::assert_snapshot!(lines(&checked.stdout, &["users", "nps", "token"]).replace(&wrong, "ADDRESS"), @"
+    warn  users          /users answered 404 Not Found; give the private app read access to this object in Planhat, or leave it out of planhat.objects
+    warn  nps            /nps answered 404 Not Found; give the private app read access to this object in Planhat, or leave it out of planhat.objects
+    fail  token          the token may not read any of the objects, or planhat.base_url is wrong: ADDRESS answered 404 Not Found for each of them
+    ");
 
     simulator.forbid("users");
     simulator.forbid("nps");
