@@ -204,6 +204,7 @@ fn are_last_of_their_id(records: &[Record]) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
+    use planhat_model::keyed_hash::HashKey;
     use serde_json::{Value, json};
 
     use super::*;
@@ -259,5 +260,27 @@ mod tests {
         assert_eq!((rejected.id.as_deref(), rejected.raw.as_str()), (Some("a"), r#"{"_id":"a","n":2}"#));
         assert_eq!((rejected.reason.as_str(), rejected.sqlstate.as_deref()), ("too long", Some("22001")));
         assert_eq!(page.refuse(refused("c")), None);
+    }
+
+    #[test]
+    fn references_to_who_was_forgotten_are_left_out_of_records_and_of_what_is_rejected() {
+        let key = HashKey::new(b"a key of the tests");
+        let kim = "kim@acme.example";
+        let forgotten = ForgottenRecords::new(&key, [], [ForgottenRecords::hash_of_reference(&key, kim)]);
+        let page = || {
+            let mut page = ClassifiedPage::empty();
+            page.take(record(json!({"_id": "a", "owner": kim})), None);
+            page.take(record(json!({"_id": "b", "owner": "lee@acme.example"})), None);
+            page.rejected.push(Rejected::of_text(format!(r#"{{"by":"{kim}"}}"#), "no _id".to_owned()));
+            page.rejected.push(Rejected::of_text(format!("[\"{kim}\"]"), format!("refused: {kim} is too long")));
+            page
+        };
+        let texts = |page: &ClassifiedPage| -> Vec<String> {
+            let owners = page.taken.iter().map(|record| record.get("owner").unwrap().as_written().to_owned());
+            owners.chain(page.rejected.iter().map(|rejected| format!("{} {}", rejected.raw, rejected.reason))).collect()
+        };
+        let expected = texts(&page()).iter().map(|text| text.replace(kim, "[forgotten]")).collect::<Vec<_>>();
+        assert_eq!(texts(&page().without_references_to(&forgotten)), expected);
+        assert_eq!(texts(&page().without_references_to(&ForgottenRecords::default())), texts(&page()));
     }
 }

@@ -1,9 +1,12 @@
 //! Records that cannot be stored: counted once, limited in number and size, and stopped by the rejection guard when the API
 //! has changed. The declarations of custom fields, without which no type is decided. And dry runs, which count each record once too.
 
+use std::time::Duration;
+
 use planhat_model::catalog;
 use planhat_model::rules::FieldMap;
 use planhat_model::rules::{Rule, Rules};
+use planhat_model::scan::History;
 use planhat_simulator::{Options, ScriptedAnswer, Simulator, Workspace};
 use planhat_store::{ObjectStatus, RunStatus};
 use planhat_sync::pull::{Mode, RejectionGuard};
@@ -90,6 +93,23 @@ async fn records_rejected_during_an_api_fault_are_stored_by_the_next_sync_even_b
 
     assert_eq!((healed.run.status, healed.run.figures.updated), (ObjectStatus::Succeeded, 200));
     sync.assert_equals_workspace(&[catalog::object("projects").unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_quarantined_record_is_stored_once_it_can_be_even_if_it_is_older_than_the_history_by_then() {
+    let mut sync = sync_of("tasks", good(0..1)).await;
+    sync.sync_one("tasks").await;
+    let constraint = "alter table planhat.tasks add constraint ours check (planhat__id <> 'a')";
+    sqlx::raw_sql(constraint).execute(sync.store.pool()).await.unwrap();
+    sync.simulator.add("tasks", json!({"_id": "a", "updatedAt": written(day(-30))}));
+    assert_eq!(sync.sync_one("tasks").await.run.figures.quarantined, 1);
+    sync.limits.history = History::Within(Duration::from_secs(10 * 24 * 3600));
+    sqlx::raw_sql("alter table planhat.tasks drop constraint ours").execute(sync.store.pool()).await.unwrap();
+
+    let full = sync.full_sync_one("tasks").await;
+
+    assert_eq!((full.run.figures.inserted, full.run.figures.quarantined), (1, 0));
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.quarantine").await, "0");
 }
 
 #[tokio::test]

@@ -195,6 +195,38 @@ async fn a_row_whose_id_gets_no_answer_is_not_marked_as_deleted() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_refused_while_records_are_requested_by_id_fails_the_object() {
+    let sync = loaded("projects", numbered(50)).await;
+    sync.simulator.delete("projects", "00007");
+    sync.simulator.answer_next("projects/00007", vec![ScriptedAnswer::status(401)]);
+
+    let full = sync.full_sync_one("projects").await;
+
+    assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Failed, 0), "{:?}", full.warnings);
+}
+
+#[tokio::test]
+async fn a_row_that_postgresql_refuses_to_mark_is_left_as_it_is_and_no_id_is_requested_twice() {
+    let sync = loaded("projects", numbered(50)).await;
+    let refusal = "create function public.refuse() returns trigger language plpgsql as
+            $$ begin if new._deleted_at is not null and new.planhat__id = '00008' then raise exception 'no'; end if; return new; end $$;
+        create trigger refuse before update on planhat.projects for each row execute function public.refuse()";
+    sqlx::raw_sql(refusal).execute(sync.store.pool()).await.unwrap();
+    (7..12).for_each(|number| assert!(sync.simulator.delete("projects", &format!("{number:05}"))));
+
+    let full = sync.full_sync_one("projects").await;
+
+    assert_eq!((full.run.status, full.run.figures.deleted), (ObjectStatus::Succeeded, 4));
+    assert!(full.warnings[0].contains("1 requests by id got no answer"), "{:?}", full.warnings);
+    assert_eq!(sync.one(DELETED).await, "00007 00009 00010 00011");
+    let mut asked = asked_for(&sync, "projects");
+    asked.sort();
+    let times = asked.len();
+    asked.dedup();
+    assert_eq!(asked.len(), times, "an id was requested twice");
+}
+
+#[tokio::test]
 async fn few_requests_by_id_are_sent_if_most_unlisted_records_still_exist() {
     let mut sync = loaded("projects", numbered(3000)).await;
     sync.limits.deletion_guard.enabled = false;

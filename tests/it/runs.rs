@@ -608,3 +608,45 @@ async fn a_run_whose_process_has_exited_is_not_shown_as_running() {
 
     assert!(said().await.unwrap().starts_with("it has not renewed its lease"));
 }
+
+/// The sort orders and offsets in which an object was listed.
+fn listed(sync: &TestSync, object: &str) -> Vec<(String, String)> {
+    let path = format!("/{object}");
+    let requests = sync.simulator.requests();
+    let of_object = requests.iter().filter(|request| request.path == path);
+    of_object.map(|request| (request.query["sort"].clone(), request.query["offset"].clone())).collect()
+}
+
+async fn listed_by_a_dry_run(sync: &TestSync, object: &str) -> Vec<(String, String)> {
+    sync.simulator.forget_requests();
+    let objects = [catalog::object(object).unwrap()];
+    run::preview(&sync.client(), &sync.store, &sync.request(Mode::Incremental, &objects), false, &sync.stop).await.unwrap();
+    listed(sync, object)
+}
+
+#[tokio::test]
+async fn a_dry_run_reads_what_the_sync_after_it_reads() {
+    let sync = TestSync::new(Workspace::from_fixtures()).await;
+    let mut readings = Vec::new();
+    for _ in ["a load", "changes"] {
+        let dry = listed_by_a_dry_run(&sync, "companies").await;
+        sync.simulator.forget_requests();
+        sync.sync_one("companies").await;
+        assert_eq!(dry, listed(&sync, "companies"));
+        readings.push(dry);
+    }
+    assert_ne!(readings[0], readings[1]);
+}
+
+#[tokio::test]
+async fn a_dry_run_reads_from_the_beginning_where_a_scan_is_unfinished() {
+    let sync = TestSync::new(Workspace::empty().with("projects", numbered(200))).await;
+    let whole = ScriptedAnswer::json(200, Value::Array(numbered(100)));
+    sync.simulator.answer_next("projects", [vec![whole], vec![ScriptedAnswer::status(500); 4]].concat());
+    assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Failed);
+
+    assert_eq!(listed_by_a_dry_run(&sync, "projects").await[0].1, "0");
+    sync.simulator.forget_requests();
+    sync.sync_one("projects").await;
+    assert_eq!(listed(&sync, "projects")[0].1, "99");
+}

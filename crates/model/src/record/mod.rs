@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use json::{Json, Shape};
 pub use storable::fits_numeric;
-use storable::{StorableFields, may_have_unstorable_text, not_an_id, unreadable};
+use storable::{StorableFields, may_have_reserved_name, may_have_unstorable_text, not_an_id, unreadable};
 use timestamp::instant;
 
 /// A record with an id, fit to be stored.
@@ -132,7 +132,7 @@ impl Record {
     fn read(&mut self) -> Result<(), String> {
         if !may_have_unstorable_text(self.raw.get()) {
             (self.fields, self.decoded) = Members::within(self.raw.get()).map_err(unreadable)?.into_parts();
-            if !self.values().any(|(_, _, value)| value.is_unusual()) {
+            if !self.values().any(|(_, name, value)| value.is_unusual() || may_have_reserved_name(name, value)) {
                 return Ok(());
             }
         }

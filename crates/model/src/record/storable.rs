@@ -31,9 +31,15 @@ pub(super) struct StorableFields {
     pub(super) sanitized_values: u64,
 }
 
-/// Whether something in the text of a record can be what PostgreSQL refuses in a text or a name.
+/// Whether a name or a text in a record may be one that PostgreSQL refuses.
 pub(super) fn may_have_unstorable_text(record: &str) -> bool {
-    record.contains("\\u") || record.contains(RESERVED_NAMES)
+    record.contains("\\u")
+}
+
+/// Whether a member, or one at any depth in it, may have a reserved name, where no name is written with `\u`.
+pub(super) fn may_have_reserved_name(name: &str, value: Json<'_>) -> bool {
+    let is_nested = || matches!(value.shape(), Shape::Array | Shape::Object);
+    name.starts_with(RESERVED_NAMES) || (is_nested() && value.as_written().contains(RESERVED_NAMES))
 }
 
 impl StorableFields {
