@@ -182,8 +182,8 @@ async fn the_joins_of_the_documentation_work() {
     for statement in statements.iter().flat_map(|block| block.split(';')).filter(|statement| !statement.trim().is_empty()) {
         let rows = sqlx::query(sqlx::AssertSqlSafe(statement)).fetch_all(sync.store.pool()).await;
         let rows = rows.unwrap_or_else(|error| panic!("{error}: {statement}"));
-        // An index that a page advises gives no rows.
-        assert!(!rows.is_empty() || statement.contains("create index"), "{statement}");
+        // What creates an index gives no rows.
+        assert!(!rows.is_empty() || !statement.contains("select"), "{statement}");
     }
 }
 
