@@ -181,7 +181,9 @@ async fn the_joins_of_the_documentation_work() {
     assert!(statements.len() >= 3);
     for statement in statements.iter().flat_map(|block| block.split(';')).filter(|statement| !statement.trim().is_empty()) {
         let rows = sqlx::query(sqlx::AssertSqlSafe(statement)).fetch_all(sync.store.pool()).await;
-        assert!(!rows.unwrap_or_else(|error| panic!("{error}: {statement}")).is_empty(), "{statement}");
+        let rows = rows.unwrap_or_else(|error| panic!("{error}: {statement}"));
+        // What creates an index gives no rows.
+        assert!(!rows.is_empty() || !statement.contains("select"), "{statement}");
     }
 }
 

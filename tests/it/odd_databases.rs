@@ -762,7 +762,7 @@ async fn an_event_trigger_that_refuses_tables_is_reported_and_nothing_is_half_ma
     });
     let refused = tool.run(&["sync"]);
     insta::with_settings!({filters => filters.clone()}, { insta::assert_snapshot!(format!("{} {}", refused.code, refused.stdout.lines().filter(|line| !line.contains('┆') && !line.contains('─') && !line.contains('═')).collect::<Vec<_>>().join("\n")), @"
-    3 failed companies: could not store companies: could not add columns to a table: error returned from database: no ALTER TABLE here, ask the platform team: no ALTER TABLE here, ask the platform team
+    3 failed companies: could not store companies: could not add columns to a table: error returned from database: no ALTER TABLE here, ask the platform team
       hint: an event trigger of the database refuses to have tables made or changed: have it let the role in DATABASE_URL do so, or disable it for a sync that meets new objects or properties (alter event trigger … disable)
     warning: 1 record of projects could not be stored and is in quarantine: _id has a NUL character
       hint: `planhat-sync quarantine` shows why
