@@ -414,7 +414,7 @@ async fn stale_data_sends_one_message() {
         .set("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", &format!("{url}/hook"))
         .set("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "1s")
         .set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies")
-        .set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "1s");
+        .set("PLANHAT_SYNC__DAEMON__RETRY_AFTER", "2s");
     simulator.rotate_token("another");
     let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
     let types = || {
@@ -431,6 +431,8 @@ async fn stale_data_sends_one_message() {
     hears("sync.failed").await;
     // Each run that ends is another look at the age of the data.
     (0..3).for_each(|_| _ = daemon.until("begins"));
+    // Between two runs: one that gets only half of its answers fails for another reason, which is another message.
+    daemon.until("the next run is due");
     simulator.rotate_token(&token);
     daemon.until("the data is fresh again");
     hears("sync.recovered").await;
