@@ -7,7 +7,7 @@ use planhat_model::catalog;
 use planhat_simulator::{Options, ScriptedAnswer, Workspace};
 use planhat_store::{self as store, ObjectStatus, RunStatus};
 use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
-use planhat_sync::run::{ObjectSummary, RunRequest};
+use planhat_sync::run::{self, ObjectSummary, RunRequest};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
