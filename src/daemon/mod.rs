@@ -1,7 +1,7 @@
 //! The daemon: keeps running, starts a sync when one is due, and shows its state.
 //!
-//! It ends with SIGTERM or SIGINT, and with errors at startup that it cannot fix (a refused token, no database). After startup
-//! nothing else ends it: when a run fails, the failed objects are tried again.
+//! It ends with SIGTERM or SIGINT, and with errors at startup that it cannot fix (the token of another workspace, no database). After
+//! startup nothing else ends it: when a run fails, also by a token that is refused, it is tried again.
 
 mod daemon_lease;
 mod dispatch;
