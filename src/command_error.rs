@@ -36,7 +36,7 @@ impl CommandError {
 
     pub fn on_one_line(&self) -> String {
         let hint = self.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-        print::on_one_line(&format!("{:#}{hint}", self.error))
+        print::on_one_line(&format!("{}{hint}", Chain(self.error.as_ref())))
     }
 
     /// For the events; another run's lease is not announced.
@@ -65,6 +65,7 @@ impl From<config::SettingsError> for CommandError {
         let kind = match error {
             config::SettingsError::File { .. } | config::SettingsError::SecretFile { .. } => ErrorKind::UnreadableFile,
             config::SettingsError::BadSecretFile { .. } => ErrorKind::UnusableSecretFile,
+            config::SettingsError::UnknownKey { .. } => ErrorKind::UnknownSetting,
             _ => ErrorKind::BadSettings,
         };
         CommandError::of(&kind, error)

@@ -57,7 +57,10 @@ pub(super) async fn schema(
     output: OutputArgs,
     sql: bool,
 ) -> Result<ExitCode, CommandError> {
-    let named = &config::objects_named(names)?;
+    let named = &config::objects_named(names).map_err(|unknown| {
+        let hint = "`planhat-sync schema OBJECT` shows all columns of an object; a column cannot be named";
+        CommandError { hint: Some(hint.to_owned()), ..CommandError::from(unknown) }
+    })?;
     let tables = with_store_read_only(workspace, async |store| {
         if !store.is_set_up().await? {
             return Ok(Vec::new());

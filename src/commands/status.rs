@@ -45,7 +45,9 @@ pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<
         if let Some(run) = &status.latest_run {
             print::to_stdout(&details(&status, run, &settings.schema));
         }
-        print::to_stdout(&format!("\nthe data is in schema {} of {}", settings.schema, settings.location()));
+        if workspace.no_database_yet().is_none() {
+            print::to_stdout(&format!("\nthe data is in schema {} of {}", settings.schema, settings.location()));
+        }
     }
     Ok(if status.fresh { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
 }

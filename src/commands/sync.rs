@@ -220,6 +220,9 @@ fn summary_lines(summary: &ObjectSummary, is_preview: bool) -> Vec<String> {
         (ObjectStatus::Skipped, _) => notes.push(format!("skipped {object}: {reason}{hint}")),
         (_, Some(_)) => notes.push(format!("failed {object}: {reason}{hint}")),
         (ObjectStatus::Partial, None) => notes.push(format!("warning: {reason}{hint}")),
+        (ObjectStatus::Interrupted, None) if run.scan.is_some() && run.figures.pages == 0 => {
+            notes.push(format!("stopped {object} before a page of it was stored: the next run begins where this one did"))
+        }
         (ObjectStatus::Interrupted, None) if run.scan.is_some() => {
             notes.push(format!("stopped {object}: the next run resumes at this point"))
         }

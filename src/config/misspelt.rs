@@ -2,15 +2,18 @@
 //!
 //! `PLANHAT_SYNC__…` is refused where it is not a setting. Other names can belong to another program, so they are a warning.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::secrets::{customary_names, variable_of};
 
 /// How similar a name that begins with DATABASE_ has to be, since other programs have such names too.
 const LIKELY: f64 = 0.93;
 
-/// What is probably not meant, each as a sentence; no value is shown.
-pub(super) fn doubts(environment: &HashMap<String, String>) -> Vec<String> {
+/// How similar what stands behind `PLANHAT_SYNC` has to be to a setting.
+const LIKELY_SETTING: f64 = 0.9;
+
+/// What is probably not meant, each as a sentence; no value is shown. `settings` are the keys that there are.
+pub(super) fn doubts(environment: &HashMap<String, String>, settings: &BTreeSet<String>) -> Vec<String> {
     let known: Vec<String> = customary_names().chain(["PLANHAT_API_URL".to_owned()]).collect();
     let is_known = |name: &str| known.iter().any(|known| known == name) || name.starts_with("PLANHAT_SYNC__");
     let mut doubts: Vec<String> = environment
@@ -18,6 +21,9 @@ pub(super) fn doubts(environment: &HashMap<String, String>) -> Vec<String> {
         .filter(|name| !is_known(name) && !is_of_orchestrator(name))
         .filter_map(|name| {
             let upper = name.to_uppercase();
+            if let Some(meant) = setting_meant(&upper, settings) {
+                return Some(format!("the variable {name} is not known and has no effect; did you mean {meant}?"));
+            }
             let (likeness, nearest) = nearest(&upper, &known)?;
             if upper.starts_with("PLANHAT") {
                 let meant = if likeness > 0.8 { format!("; did you mean {nearest}?") } else { String::new() };
@@ -52,6 +58,16 @@ fn is_of_orchestrator(name: &str) -> bool {
     name.ends_with("_PORT") || ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_ENV_"].iter().any(|part| name.contains(part))
 }
 
+/// The variable of the setting that a name like `PLANHAT_SYNC_PLANHAT__PAGE_SIZE` was meant for. Most often an underscore is
+/// missing, or one too many, so they are not compared.
+fn setting_meant(name: &str, settings: &BTreeSet<String>) -> Option<String> {
+    let bare = |text: &str| text.to_uppercase().replace(['.', '_'], "");
+    let given = bare(name.strip_prefix("PLANHAT_SYNC_")?);
+    let likeness = |key: &String| (strsim::jaro_winkler(&given, &bare(key)), variable_of(key));
+    let (likeness, variable) = settings.iter().map(likeness).max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (likeness > LIKELY_SETTING).then_some(variable)
+}
+
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<(f64, &'a str)> {
     let likeness = |known: &'a String| (strsim::jaro_winkler(name, known), known.as_str());
     known.iter().map(likeness).max_by(|(a, _), (b, _)| a.total_cmp(b))
@@ -62,7 +78,12 @@ mod tests {
     use super::*;
 
     fn found(names: &[&str]) -> String {
-        doubts(&names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect()).join("\n")
+        doubts_of(&names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect()).join("\n")
+    }
+
+    fn doubts_of(environment: &HashMap<String, String>) -> Vec<String> {
+        let settings = ["planhat.token", "planhat.page_size", "database.url", "database.url_file", "sync.lookback"];
+        doubts(environment, &settings.map(str::to_owned).into())
     }
 
     #[test]
@@ -72,6 +93,10 @@ mod tests {
             "PLANHAT_TOKEN",
             "planhat_api_token",
             "PLANHAT_SYNC_PLANHAT__TOKEN",
+            "PLANHAT_SYNC_PLANHAT__PAGE_SIZE",
+            "PLANHAT_SYNC_SYNC_LOOKBAK",
+            "PLANHAT_SYNC_API_TOKEN",
+            "PLANHAT_SYNC_HOME",
             "PLANHAT_API_TOKENFILE",
             "DATABASE_URI",
             "DATABASE_URL_FIL",
@@ -115,6 +140,6 @@ mod tests {
     #[test]
     fn a_database_that_is_named_only_halfway_is_reported() {
         assert!(found(&["PGHOST"]).contains("set DATABASE_URL to postgres:// too"));
-        assert!(doubts(&[("DATABASE_URL".to_owned(), " ".to_owned())].into())[0].contains("set and empty"));
+        assert!(doubts_of(&[("DATABASE_URL".to_owned(), " ".to_owned())].into())[0].contains("set and empty"));
     }
 }

@@ -62,7 +62,7 @@ fn merge(
     // Empty is how compose files and unit files say "not set".
     let is_set = |(name, value): &(String, String)| !value.trim().is_empty() || name == LISTEN;
     let mut variables: HashMap<_, _> = environment.into_iter().filter(is_set).collect();
-    let mut secret_files = SecretFiles { doubts: misspelt::doubts(&home), ..SecretFiles::default() };
+    let mut secret_files = SecretFiles { doubts: misspelt::doubts(&home, &known), ..SecretFiles::default() };
     apply_customary_names(&mut variables)?;
     refuse_unknown(&known, keys_of(&source_of(variables.clone())).map_err(unreadable)?, "the environment")?;
     // A service gets these values from systemd.

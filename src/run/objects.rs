@@ -177,6 +177,9 @@ fn log_outcome(object: &Object, status: ObjectStatus, reason: Option<&str>, repo
         ObjectStatus::Skipped => warn!(reason, "skipped {name}"),
         ObjectStatus::Failed => error!(error = reason, "pull of {name} failed"),
         ObjectStatus::Interrupted if report.scan.is_none() => {}
+        ObjectStatus::Interrupted if figures.pages == 0 => {
+            info!("stopped {name} before a page of it was stored; the next run begins where this one did");
+        }
         ObjectStatus::Interrupted => info!("stopped {name}; the next run resumes at this point"),
     }
     for warning in &report.warnings {

@@ -114,6 +114,7 @@ async fn commands_that_only_read_create_no_embedded_database() {
     for command in [&["status"][..], &["runs"], &["actions"], &["schema"], &["runs", "show", "1"]] {
         let looked = tool.run(command);
         assert!(looked.stderr.starts_with(&none), "{command:?}: {}", looked.all());
+        assert!(!looked.stdout.contains("the data is in"), "{command:?}: {}", looked.all());
     }
     for command in ["runs", "schema"] {
         assert_eq!(tool.run(&[command, "--json"]).json(), serde_json::json!([]), "{command}");

@@ -167,3 +167,27 @@ async fn a_role_that_may_not_grant_goes_on_without() {
     drop(db);
     admin.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_may_connect_even_where_the_database_is_closed_to_the_public() {
+    let simulator = crate::cli::simulator().await;
+    let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "companies");
+    let url = tool.database();
+    let name = url.rsplit('/').next().unwrap();
+    let reader = format!("reader of {name}");
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let setup = format!("create role \"{reader}\" login; revoke connect on database {name} from public");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(setup)).execute(&mut database).await.unwrap();
+    tool.run(&["sync"]);
+
+    let mut tool = tool.set("PLANHAT_SYNC__DATABASE__GRANT_SELECT_TO", &reader);
+    let statement = format!("grant connect on database \"{name}\" to \"{reader}\"");
+    let checked = tool.run(&["check"]).stdout;
+    let line = format!("warn  readers        missing, and granted by the next sync if it may: {statement}\n");
+    assert!(checked.contains(&line), "{checked}");
+
+    tool.run(&["sync"]);
+    let may_connect = "select has_database_privilege($1, current_database(), 'connect')";
+    assert!(sqlx::query_scalar::<_, bool>(may_connect).bind(&reader).fetch_one(&mut database).await.unwrap());
+    assert!(tool.run(&["check"]).stdout.contains(&format!("ok    readers        {reader} can read the data")));
+}

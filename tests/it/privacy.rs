@@ -447,7 +447,6 @@ async fn a_hash_without_a_key_ends_before_anything_is_read() {
     insta::assert_snapshot!(ran.all(), @r#"
     exit 2
     error: setting "objects.endusers.hash" needs a key: set privacy.hash_key or privacy.hash_key_file (`openssl rand -hex 32` makes one)
-    hint: config/default.toml in the source lists every setting; `planhat-sync --help` lists the common ones
     "#);
     assert!(simulator.requests().is_empty());
 }

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use crate::connect::Connector;
 use crate::connection::ConnectionUse;
 use crate::sql::Sql;
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{DatabaseCause, StoreError, could_not};
 
 /// The longest wait for a connection. With a single connection, pages of several objects wait for each other.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -270,7 +270,7 @@ fn closed() -> StoreError {
 
 /// A server that is being restarted is back in a moment.
 fn is_of_restart(error: &StoreError) -> bool {
-    let is_refused = matches!(error, StoreError::Connect { source: sqlx::Error::Io(io), .. } if io.kind() == std::io::ErrorKind::ConnectionRefused);
+    let is_refused = matches!(error, StoreError::Connect { source: DatabaseCause(sqlx::Error::Io(io)), .. } if io.kind() == std::io::ErrorKind::ConnectionRefused);
     is_refused || matches!(error.kind(), ErrorKind::ConnectionLost)
 }
 

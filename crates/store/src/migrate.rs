@@ -11,7 +11,7 @@ use crate::connection::{ConnectionUse, TransactionKind};
 use crate::data::tables::create_schema;
 use crate::row_security::refuse_hidden_rows;
 use crate::sql::{self, query, query_as, query_scalar};
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{StoreError, could_not, could_not_migrate};
 use crate::{OWN_SCHEMA, Store};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
@@ -143,7 +143,7 @@ async fn apply_missing(db: &mut PgConnection) -> Result<(), StoreError> {
     let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
     migrator.set_locking(false);
     migrator.dangerous_set_table_name(format!("{OWN_SCHEMA}.migrations"));
-    migrator.run(&mut *db).await.map_err(|source| StoreError::Migrate { source })?;
+    migrator.run(&mut *db).await.map_err(could_not_migrate)?;
     sqlx::Connection::clear_cached_statements(db).await.map_err(could_not("forget the statements of a migration"))
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong between us and the database, and which kind of trouble that is.
 
+use std::error::Error;
+use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +26,7 @@ pub enum StoreError {
     #[error("{}, which {setting} names, has no certificate in PEM, or one that is broken", path.display())]
     NoCertificate { setting: &'static str, path: PathBuf },
     #[error("could not connect to PostgreSQL at {place}")]
-    Connect { place: String, source: sqlx::Error },
+    Connect { place: String, source: DatabaseCause },
     #[error("PostgreSQL at {place} did not answer within {seconds} s")]
     NoAnswer { place: String, seconds: u64 },
     #[error("PostgreSQL at {place} is not the primary that target_session_attrs asks for")]
@@ -32,10 +34,10 @@ pub enum StoreError {
     #[error("the database did not respond for {:.1} s: its connection was closed", waited.as_secs_f64())]
     Unresponsive { waited: Duration },
     #[error("could not {doing}")]
-    Statement { doing: &'static str, source: sqlx::Error },
+    Statement { doing: &'static str, source: DatabaseCause },
     /// What defines a schema, a table or a view was refused by a function of a user's, that is, by an event trigger.
     #[error("could not {doing}")]
-    DefinitionRefused { doing: &'static str, source: sqlx::Error },
+    DefinitionRefused { doing: &'static str, source: DatabaseCause },
     #[error("a trigger leaves rows out of {relation}")]
     RowsLeftOut { relation: String },
     #[error("the server is a read-only replica (a standby)")]
@@ -74,19 +76,58 @@ pub enum StoreError {
     Embedded { source: Box<dyn std::error::Error + Send + Sync> },
 }
 
+/// What came of a connection or a statement. Where PostgreSQL refused it, this is PostgreSQL's message alone: sqlx puts words
+/// before it that say nothing, and behind it a line of PostgreSQL's own source, which reads like a line of the user's.
+#[derive(Debug)]
+pub struct DatabaseCause(pub(crate) sqlx::Error);
+
+impl Display for DatabaseCause {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            sqlx::Error::Database(refused) => f.write_str(refused.message()),
+            error => Display::fmt(error, f),
+        }
+    }
+}
+
+impl Error for DatabaseCause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            sqlx::Error::Database(_) => None,
+            error => error.source(),
+        }
+    }
+}
+
 /// PostgreSQL's code for a trigger that leaves out a row where that is an error (`triggered_data_change_violation`).
 const LEFT_OUT: &str = "27000";
 
 /// `.map_err(could_not("save the scan"))`
 pub(crate) fn could_not(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| StoreError::Statement { doing, source }
+    move |error| StoreError::Statement { doing, source: DatabaseCause(error) }
 }
 
-/// The same for a statement that makes or changes a schema, a table or a view: no value is in it that could be at fault.
+pub(crate) fn could_not_connect(place: &str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |error| StoreError::Connect { place: place.to_owned(), source: DatabaseCause(error) }
+}
+
+/// The same as [`could_not`] for a statement that makes or changes a schema, a table or a view: no value is in it that could be at fault.
 pub(crate) fn could_not_define(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| match kind_of(&source) {
-        ErrorKind::DataRefused(code) if code.starts_with("P0") => StoreError::DefinitionRefused { doing, source },
-        _ => StoreError::Statement { doing, source },
+    move |error| match kind_of(&error) {
+        ErrorKind::DataRefused(code) if code.starts_with("P0") => {
+            StoreError::DefinitionRefused { doing, source: DatabaseCause(error) }
+        }
+        _ => could_not(doing)(error),
+    }
+}
+
+/// The same for the migrations of the tool's own tables.
+pub(crate) fn could_not_migrate(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            could_not_define("bring the tables of schema planhat_sync up to date")(error)
+        }
+        source => StoreError::Migrate { source },
     }
 }
 
@@ -109,19 +150,13 @@ impl StoreError {
             StoreError::NoAnswer { .. } => ErrorKind::ConnectTimeout,
             StoreError::NotPrimary { .. } => ErrorKind::ReadOnly,
             StoreError::Unresponsive { .. } => ErrorKind::DatabaseUnresponsive,
-            StoreError::Connect { source: sqlx::Error::Configuration(_), .. } => ErrorKind::UnusablePassword,
-            StoreError::Connect { source, .. } => match kind_of(source) {
+            StoreError::Connect { source: DatabaseCause(sqlx::Error::Configuration(_)), .. } => ErrorKind::UnusablePassword,
+            StoreError::Connect { source, .. } => match kind_of(&source.0) {
                 ErrorKind::PrivilegeMissing => ErrorKind::ConnectDenied,
                 kind => kind,
             },
-            StoreError::Statement { source, .. } => kind_of(source),
-            StoreError::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => {
-                match kind_of(source) {
-                    ErrorKind::DataRefused(code) if code.starts_with("P0") => ErrorKind::DefinitionRefused(code),
-                    kind => kind,
-                }
-            }
-            StoreError::DefinitionRefused { source, .. } => match kind_of(source) {
+            StoreError::Statement { source, .. } => kind_of(&source.0),
+            StoreError::DefinitionRefused { source, .. } => match kind_of(&source.0) {
                 ErrorKind::DataRefused(code) => ErrorKind::DefinitionRefused(code),
                 kind => kind,
             },
@@ -150,7 +185,7 @@ impl StoreError {
     /// The code and words with which PostgreSQL refused the data itself. Another attempt would be refused as well.
     pub fn refusal(&self) -> Option<(String, String)> {
         match (self, self.kind()) {
-            (StoreError::Statement { source: sqlx::Error::Database(error), .. }, ErrorKind::DataRefused(code)) => {
+            (StoreError::Statement { source: DatabaseCause(sqlx::Error::Database(error)), .. }, ErrorKind::DataRefused(code)) => {
                 Some((error.message().to_owned(), code))
             }
             (StoreError::RowsLeftOut { .. }, ErrorKind::DataRefused(code)) => Some((self.to_string(), code)),
@@ -163,8 +198,8 @@ impl StoreError {
     /// Whether TLS could not be agreed upon, or the server has none.
     pub(crate) fn is_of_tls(&self) -> bool {
         match self {
-            StoreError::Connect { source: sqlx::Error::Tls(_), .. } => true,
-            StoreError::Connect { source: sqlx::Error::Io(error), .. } => tls_error(error).is_some(),
+            StoreError::Connect { source: DatabaseCause(sqlx::Error::Tls(_)), .. } => true,
+            StoreError::Connect { source: DatabaseCause(sqlx::Error::Io(error)), .. } => tls_error(error).is_some(),
             _ => false,
         }
     }
@@ -172,7 +207,7 @@ impl StoreError {
     /// Whether a server, or a pooler before it, works and has no room for a further connection.
     pub(crate) fn is_no_room(&self) -> bool {
         let (StoreError::Connect { source, .. } | StoreError::Statement { source, .. }) = self else { return false };
-        matches!(kind_of(source), ErrorKind::NoFreeConnection)
+        matches!(kind_of(&source.0), ErrorKind::NoFreeConnection)
     }
 }
 
@@ -274,9 +309,9 @@ mod tests {
         check(&StoreError::NotPrimary { place: "db:5432".to_owned() }, &ErrorKind::ReadOnly);
         check(&StoreError::NoAnswer { place: "db:5432".to_owned(), seconds: 30 }, &ErrorKind::ConnectTimeout);
         check(&StoreError::Unresponsive { waited: Duration::ZERO }, &ErrorKind::DatabaseUnresponsive);
-        check(&StoreError::Migrate { source: MigrateError::Dirty(7) }, &ErrorKind::MigrationFailed);
+        check(&could_not_migrate(MigrateError::Dirty(7)), &ErrorKind::MigrationFailed);
         let no_connection = MigrateError::Execute(sqlx::Error::PoolTimedOut);
-        check(&StoreError::Migrate { source: no_connection }, &ErrorKind::NoFreeConnection);
+        check(&could_not_migrate(no_connection), &ErrorKind::NoFreeConnection);
         check(&StoreError::LeaseLost { run_id: 1 }, &ErrorKind::LeaseLost);
         check(&StoreError::CheckpointLost { object: "nps" }, &ErrorKind::CheckpointLost);
         check(&StoreError::BoundElsewhere { schema: schema() }, &ErrorKind::BoundElsewhere);

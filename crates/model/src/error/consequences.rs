@@ -291,8 +291,9 @@ impl ErrorKind {
                     "everything committed is kept; the next run marks this one as interrupted"))
             }
 
-            BadSettings => never(Command, CONFIGURATION).hint(
-                "config/default.toml in the source lists every setting; `planhat-sync --help` lists the common ones"),
+            UnknownSetting => never(Command, CONFIGURATION).hint(
+                "the page docs/configure.md lists every setting; `planhat-sync --help` says where settings come from"),
+            BadSettings => never(Command, CONFIGURATION),
             UnusableToken => never(Command, CONFIGURATION).hint(
                 "copy the token of the private app again, whole and without line breaks"),
             Other => never(Command, FAILED),
@@ -392,6 +393,7 @@ mod tests {
             OtherWorkspace,
             Unproven,
             EndNotNoted(Box::new(DiskFull)),
+            UnknownSetting,
             BadSettings,
             UnusableToken,
             Other,

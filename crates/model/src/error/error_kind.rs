@@ -135,6 +135,8 @@ pub enum ErrorKind {
     EndNotNoted(Box<ErrorKind>),
 
     // Commands.
+    UnknownSetting,
+    /// The message says all there is to do.
     BadSettings,
     UnusableToken,
     Other,
@@ -223,6 +225,7 @@ impl ErrorKind {
             | ErrorKind::UnusableDatabaseUrl
             | ErrorKind::UnusableSecretFile
             | ErrorKind::UnreadableFile
+            | ErrorKind::UnknownSetting
             | ErrorKind::BadSettings
             | ErrorKind::UnusableToken => "configuration",
             ErrorKind::Other => "failed",

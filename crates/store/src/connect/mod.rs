@@ -21,7 +21,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::timeout;
 
 use crate::sql::query_as;
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{DatabaseCause, StoreError, could_not, could_not_connect};
 
 pub use connection_source::{ConnectionSource, UrlSource};
 use connection_url::{Address, ConnectionUrl, Endpoint, TargetSession, TlsMode};
@@ -91,7 +91,7 @@ impl Connector {
     pub(crate) async fn open(&self) -> Result<PgConnection, StoreError> {
         let Some(source) = &self.source else {
             let (place, options) = self.last();
-            return PgConnection::connect_with(&options).await.map_err(|source| StoreError::Connect { place, source });
+            return PgConnection::connect_with(&options).await.map_err(could_not_connect(&place));
         };
         let url = source.read()?;
         let mut attempts = attempts(&url);
@@ -140,7 +140,7 @@ async fn connect(options: &PgConnectOptions, url: &ConnectionUrl, place: &str) -
     let time_limit = url.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
     let connecting = async {
         let connected = PgConnection::connect_with(options).await;
-        let mut connection = connected.map_err(|source| StoreError::Connect { place: place.to_owned(), source })?;
+        let mut connection = connected.map_err(could_not_connect(place))?;
         url.session.expect_of(&mut connection, place).await?;
         Ok(connection)
     };
@@ -169,7 +169,9 @@ impl TargetSession {
 
 /// Another way of encryption helps where the handshake failed, or where the server lets nobody in by this one.
 fn may_depend_on_encryption(error: &StoreError) -> bool {
-    let StoreError::Connect { source: sqlx::Error::Database(refused), .. } = error else { return error.is_of_tls() };
+    let StoreError::Connect { source: DatabaseCause(sqlx::Error::Database(refused)), .. } = error else {
+        return error.is_of_tls();
+    };
     !matches!(error.kind(), ErrorKind::NoFreeConnection | ErrorKind::NoSuchDatabase | ErrorKind::ConnectionLost)
         && refused.code().as_deref() != Some("28P01")
 }
@@ -179,7 +181,7 @@ fn may_depend_on_encryption(error: &StoreError) -> bool {
 fn may_depend_on_host(error: &StoreError) -> bool {
     match error {
         StoreError::NotPrimary { .. } | StoreError::NoAnswer { .. } => true,
-        StoreError::Connect { source: sqlx::Error::Database(_), .. } => {
+        StoreError::Connect { source: DatabaseCause(sqlx::Error::Database(_)), .. } => {
             matches!(error.kind(), ErrorKind::NoFreeConnection | ErrorKind::ConnectionLost)
         }
         StoreError::Connect { .. } => true,

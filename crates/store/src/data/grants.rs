@@ -1,5 +1,6 @@
-//! Lets the roles that `database.grant_select_to` names read: the tables and views of the data, and of the tool's own tables
-//! those that say how fresh they are and what is behind each column. Never more than `select`, and nothing is ever revoked.
+//! Lets the roles that `database.grant_select_to` names connect, and read: the tables and views of the data, and of the tool's
+//! own tables those that say how fresh they are and what is behind each column. Never more than that, and nothing is ever
+//! revoked.
 //!
 //! What a role may do already is looked at first, so that a run writes nothing where nothing is missing.
 
@@ -28,6 +29,8 @@ pub struct MissingGrant {
 struct Reader {
     name: String,
     exists: bool,
+    /// The database, if the role may not connect to it.
+    closed_database: Option<String>,
     schemas: Vec<String>,
     /// Schema and name of each table or view.
     relation_schemas: Vec<String>,
@@ -36,13 +39,14 @@ struct Reader {
 
 impl Reader {
     fn statements(&self) -> Vec<Sql> {
+        let connect = self.closed_database.iter().map(|database| connect_to(Sql::default(), database, &self.name));
         let usage = self.schemas.iter().map(|schema| usage_on(Sql::default(), schema, &self.name));
         let select = [OWN_SCHEMA].into_iter().chain(self.data_schema());
         let select = select.filter_map(|schema| {
             let names: Vec<&str> = self.relations().filter(|(of, _)| *of == schema).map(|(_, name)| name).collect();
             (!names.is_empty()).then(|| select_on(Sql::default(), schema, &names, &self.name))
         });
-        usage.chain(select).collect()
+        connect.chain(usage).chain(select).collect()
     }
 
     fn relations(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -52,6 +56,10 @@ impl Reader {
     fn data_schema(&self) -> Option<&str> {
         self.relations().map(|(schema, _)| schema).find(|schema| *schema != OWN_SCHEMA)
     }
+}
+
+fn connect_to(sql: Sql, database: &str, reader: &str) -> Sql {
+    sql.text("grant connect on database ").name(database).text(" to ").name(reader)
 }
 
 fn usage_on(sql: Sql, schema: &str, reader: &str) -> Sql {
@@ -137,6 +145,9 @@ async fn lacking(db: &mut PgConnection, schema: &str, readers: &[String]) -> Res
                      and (attname = '_row_hash' or relname = any($5) and attname in ('happened_at', 'join_condition'))))
          )
          select name, role is not null as exists,
+             -- By default everybody may. What a role that is not there could do is not known.
+             case when not has_database_privilege(role, current_database()::text, 'connect') then current_database()::text end
+                 as closed_database,
              array(select nspname::text from pg_namespace
                  where nspname in ($1, $3) and (role is null or not has_schema_privilege(role, oid, 'usage'))
                  order by nspname) as schemas,
@@ -154,7 +165,9 @@ async fn lacking(db: &mut PgConnection, schema: &str, readers: &[String]) -> Res
     .fetch_all(db)
     .await
     .map_err(could_not("read the privileges of readers"))?;
-    Ok(found.into_iter().filter(|reader| !reader.schemas.is_empty() || !reader.relation_names.is_empty()).collect())
+    let lacks =
+        |reader: &Reader| reader.closed_database.is_some() || !reader.schemas.is_empty() || !reader.relation_names.is_empty();
+    Ok(found.into_iter().filter(lacks).collect())
 }
 
 /// The statements that let these roles read these tables of the data schema, those to come there, and what there is of the
