@@ -21,8 +21,9 @@ pub(super) fn doubts(environment: &HashMap<String, String>, settings: &BTreeSet<
         .filter(|name| !is_known(name) && !is_of_orchestrator(name))
         .filter_map(|name| {
             let upper = name.to_uppercase();
-            if let Some(meant) = setting_meant(&upper, settings) {
-                return Some(format!("the variable {name} is not known and has no effect; did you mean {meant}?"));
+            if let Some(given) = upper.strip_prefix("PLANHAT_SYNC_") {
+                let meant = setting_meant(given, settings, &known).map(|meant| format!("; did you mean {meant}?"));
+                return Some(format!("the variable {name} is not known and has no effect{}", meant.unwrap_or_default()));
             }
             let (likeness, nearest) = nearest(&upper, &known)?;
             if upper.starts_with("PLANHAT") {
@@ -58,14 +59,15 @@ fn is_of_orchestrator(name: &str) -> bool {
     name.ends_with("_PORT") || ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_ENV_"].iter().any(|part| name.contains(part))
 }
 
-/// The variable of the setting that a name like `PLANHAT_SYNC_PLANHAT__PAGE_SIZE` was meant for. Most often an underscore is
-/// missing, or one too many, so they are not compared.
-fn setting_meant(name: &str, settings: &BTreeSet<String>) -> Option<String> {
+/// The variable that a name like `PLANHAT_SYNC_PLANHAT__PAGE_SIZE` was meant for; `given` is what stands behind `PLANHAT_SYNC_`.
+/// Most often an underscore is missing, or one too many, so they are not compared.
+fn setting_meant(given: &str, settings: &BTreeSet<String>, customary: &[String]) -> Option<String> {
     let bare = |text: &str| text.to_uppercase().replace(['.', '_'], "");
-    let given = bare(name.strip_prefix("PLANHAT_SYNC_")?);
-    let likeness = |key: &String| (strsim::jaro_winkler(&given, &bare(key)), variable_of(key));
-    let (likeness, variable) = settings.iter().map(likeness).max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    (likeness > LIKELY_SETTING).then_some(variable)
+    let customary = customary.iter().map(|name| (bare(name.trim_start_matches("PLANHAT_")), name.clone()));
+    let known = customary.chain(settings.iter().map(|key| (bare(key), variable_of(key))));
+    let alike = known.map(|(name, variable)| (strsim::jaro_winkler(&bare(given), &name), variable));
+    let (likeness, meant) = alike.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (likeness > LIKELY_SETTING).then_some(meant)
 }
 
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<(f64, &'a str)> {
@@ -111,7 +113,11 @@ mod tests {
         the variable Database_Url has no effect; did you mean DATABASE_URL?
         the variable PLANHAT_API_TOKENFILE is not known and has no effect; did you mean PLANHAT_API_TOKEN_FILE?
         the variable PLANHAT_API_TOKN is not known and has no effect; did you mean PLANHAT_API_TOKEN?
-        the variable PLANHAT_SYNC_PLANHAT__TOKEN is not known and has no effect; did you mean PLANHAT_API_TOKEN?
+        the variable PLANHAT_SYNC_API_TOKEN is not known and has no effect; did you mean PLANHAT_API_TOKEN?
+        the variable PLANHAT_SYNC_HOME is not known and has no effect
+        the variable PLANHAT_SYNC_PLANHAT__PAGE_SIZE is not known and has no effect; did you mean PLANHAT_SYNC__PLANHAT__PAGE_SIZE?
+        the variable PLANHAT_SYNC_PLANHAT__TOKEN is not known and has no effect; did you mean PLANHAT_SYNC__PLANHAT__TOKEN?
+        the variable PLANHAT_SYNC_SYNC_LOOKBAK is not known and has no effect; did you mean PLANHAT_SYNC__SYNC__LOOKBACK?
         the variable PLANHAT_TOKEN is not known and has no effect; did you mean PLANHAT_API_TOKEN?
         the variable planhat_api_token is not known and has no effect; did you mean PLANHAT_API_TOKEN?
         ");
