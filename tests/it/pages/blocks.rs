@@ -38,6 +38,8 @@ use crate::waiting::{end, ended_in_time, in_time, this_test_may_take};
 const PAGE_DEADLINE: Duration = Duration::from_secs(300);
 const ALL_PAGES_DEADLINE: Duration = Duration::from_secs(1200);
 
+const HAS_DEMO: bool = cfg!(feature = "demo");
+
 /// As long as the history is by default, in days.
 const FOUR_YEARS: i64 = 4 * 365 + 1;
 
@@ -110,7 +112,7 @@ fn every_marking_of_a_block_is_known_and_there_are_blocks_of_each_kind() {
             match tested.kind {
                 Kind::Shell(needs) => {
                     counted.shell += 1;
-                    if needs == Needs::Demo && !cfg!(feature = "demo") {
+                    if needs == Needs::Demo && !HAS_DEMO {
                         println!("{}: not run, since this build has no demo", page.at(tested.block.line));
                     }
                 }
@@ -204,11 +206,7 @@ async fn a_capture_of_the_demo_is_compared_with_the_demo() {
 /// Types all tested commands of a page into one shell.
 async fn problems_of_commands(page: &Page, limit: Duration) -> Vec<String> {
     let tested = tested_blocks(page).unwrap_or_else(|wrong| panic!("{wrong}"));
-    let runs = |tested: &TestedBlock<'_>| match tested.kind {
-        Kind::Shell(Needs::Demo) => cfg!(feature = "demo"),
-        Kind::Shell(_) => true,
-        _ => false,
-    };
+    let runs = |tested: &TestedBlock<'_>| matches!(&tested.kind, Kind::Shell(needs) if HAS_DEMO || !matches!(needs, Needs::Demo));
     let commands: Vec<_> = tested.into_iter().filter(runs).collect();
     if commands.is_empty() {
         return Vec::new();
