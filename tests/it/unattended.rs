@@ -135,6 +135,8 @@ async fn watched(name: &str, pace: Pace, database: DatabaseUnderTest, settings: 
     let tool = settings.iter().fold(tool, |tool, (name, value)| tool.set(name, value));
 
     let over = CancellationToken::new();
+    // A test that fails does not leave its supervisor at work, for whose end it would wait.
+    let _over_at_last = over.clone().drop_guard();
     let supervisor = Supervisor::of(tool, &socket, pace.watchdog, over.clone());
     let supervised = tokio::task::spawn_blocking(move || supervisor.supervise()); // No wait of a test: see below.
     let (edits, troubles, ()) = tokio::join!(
@@ -280,20 +282,23 @@ impl Supervisor {
         let log = Arc::<Mutex<String>>::default();
         let (mut kills, mut ended_by_themselves) = (0, 0);
         let mut process = self.start(&log);
-        let mut heard_at = Instant::now();
+        // As systemd does it, signs of life are expected once a daemon has said that it is ready.
+        let (mut heard_at, mut patience) = (Instant::now(), DEADLINE);
         let mut buffer = [0; 4096];
         while !self.over.is_cancelled() {
             if self.socket.recv(&mut buffer).is_ok() {
-                heard_at = Instant::now();
+                (heard_at, patience) = (Instant::now(), self.watchdog);
             }
-            if heard_at.elapsed() > self.watchdog {
+            let gives_no_sign = heard_at.elapsed() > patience;
+            if gives_no_sign {
                 signal(process.id(), "ABRT");
                 kills += 1;
                 status_of(&mut process, "the end of a daemon that gave no sign of life");
-                (process, heard_at) = (self.start(&log), Instant::now());
-            } else if process.try_wait().unwrap().is_some() {
-                ended_by_themselves += 1;
-                (process, heard_at) = (self.start(&log), Instant::now());
+            }
+            if gives_no_sign || process.try_wait().unwrap().is_some() {
+                ended_by_themselves += usize::from(!gives_no_sign);
+                process = self.start(&log);
+                (heard_at, patience) = (Instant::now(), DEADLINE);
             }
         }
         signal(process.id(), "TERM");
