@@ -93,7 +93,6 @@ async fn the_daemon_keeps_tables_in_step_unattended_in_the_embedded_database() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "an hour: make unattended"]
 async fn the_daemon_keeps_tables_in_step_unattended_for_an_hour_on_every_kind_of_database() {
-    this_test_may_take(AN_HOUR.lasts + Duration::from_secs(1200));
     #[cfg(feature = "embedded")]
     let embedded = embedded(AN_HOUR);
     #[cfg(not(feature = "embedded"))]
@@ -126,6 +125,7 @@ async fn embedded(pace: Pace) {
 /// Lets a daemon work, and then asks whether it kept its word.
 #[expect(clippy::print_stdout, reason = "what was seen, for whoever runs the hour")]
 async fn watched(name: &str, pace: Pace, database: DatabaseUnderTest, settings: &[(&str, &str)]) {
+    this_test_may_take(pace.lasts + Duration::from_secs(1200));
     let (simulator, received) = (Simulator::start(workspace(), Options::default()).await.unwrap(), ReceivedRequests::default());
     let supervisor_folder = tempfile::tempdir().unwrap();
     let socket = supervisor_folder.path().join("notify");
@@ -145,7 +145,7 @@ async fn watched(name: &str, pace: Pace, database: DatabaseUnderTest, settings: 
         take_a_permission(&simulator, &received, pace)
     );
     // All troubles are over: so are the runs that they have spoilt, before long.
-    let at_most = pace.trouble + 4 * pace.every + DEADLINE;
+    let at_most = pace.trouble + 4 * pace.every + 3 * DEADLINE;
     let calls = simulator.requests().len();
     let is_well = async || simulator.requests().len() >= calls + 40 && is_recovered(&received);
     eventually_within(at_most, &format!("{name}: a good run"), is_well).await;
@@ -214,7 +214,8 @@ async fn edit_until(simulator: &Simulator, pace: Pace) -> usize {
 async fn take_a_permission(simulator: &Simulator, received: &ReceivedRequests, pace: Pace) {
     tokio::time::sleep(pace.lasts / 3).await; // No wait of a test: so long it takes.
     simulator.forbid("tasks");
-    let at_most = pace.trouble + 6 * pace.every + DEADLINE;
+    // The embedded server of a debug build has hardly begun to work after two minutes on a machine that is busy with much else.
+    let at_most = pace.trouble + 6 * pace.every + 3 * DEADLINE;
     let is_told = async || types(received).iter().any(|kind| kind == "sync.partial");
     eventually_within(at_most, "the message that a permission is missing", is_told).await;
     simulator.allow("tasks");
