@@ -284,13 +284,13 @@ impl Supervisor {
         let (mut kills, mut ended_by_themselves) = (0, 0);
         let mut process = self.start(&log);
         // As systemd does it, signs of life are expected once a daemon has said that it is ready.
-        let (mut heard_at, mut patience) = (Instant::now(), DEADLINE);
+        let (mut heard_at, mut silence_limit) = (Instant::now(), DEADLINE);
         let mut buffer = [0; 4096];
         while !self.over.is_cancelled() {
             if self.socket.recv(&mut buffer).is_ok() {
-                (heard_at, patience) = (Instant::now(), self.watchdog);
+                (heard_at, silence_limit) = (Instant::now(), self.watchdog);
             }
-            let gives_no_sign = heard_at.elapsed() > patience;
+            let gives_no_sign = heard_at.elapsed() > silence_limit;
             if gives_no_sign {
                 signal(process.id(), "ABRT");
                 kills += 1;
@@ -299,7 +299,7 @@ impl Supervisor {
             if gives_no_sign || process.try_wait().unwrap().is_some() {
                 ended_by_themselves += usize::from(!gives_no_sign);
                 process = self.start(&log);
-                (heard_at, patience) = (Instant::now(), DEADLINE);
+                (heard_at, silence_limit) = (Instant::now(), DEADLINE);
             }
         }
         signal(process.id(), "TERM");

@@ -32,7 +32,7 @@ const TOKEN: &str = "a-token-nobody-may-see";
 const RETRIES: usize = 3;
 const MAX_PAGE_BYTES: u64 = 10_000;
 /// How long an answer may take, on a slow machine that does other work too.
-const PATIENCE: Duration = Duration::from_secs(20);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Answers one after the other; the last one from then on.
 struct Answers {
@@ -69,8 +69,8 @@ fn config(url: &str) -> ClientConfig {
     ClientConfig {
         base_url: url.parse().unwrap(),
         token: Token::new(&TOKEN.into()).unwrap(),
-        connect_timeout: PATIENCE,
-        request_timeout: PATIENCE,
+        connect_timeout: CLIENT_TIMEOUT,
+        request_timeout: CLIENT_TIMEOUT,
         retry: RetryPolicy { times: RETRIES, first_delay: Duration::ZERO },
         max_page_bytes: MAX_PAGE_BYTES,
     }
@@ -397,7 +397,7 @@ async fn retry_after_is_a_floor_under_the_own_delay() {
 
 #[tokio::test]
 async fn an_answer_that_does_not_begin_in_time_is_given_up_and_requested_again() {
-    let server = server(vec![records(&["a"]).set_delay(PATIENCE)]).await;
+    let server = server(vec![records(&["a"]).set_delay(CLIENT_TIMEOUT)]).await;
     let tasks = tasks(&impatient(&server.uri()));
     let error = in_time("a page", tasks.list(&[])).await.unwrap_err();
     assert!(matches!(&error, ApiError::Unreachable { source, .. } if source.is_timeout()), "{error}");
