@@ -320,20 +320,23 @@ async fn handles_count_their_own_calls_and_their_clones_count_with_them() {
 
 // ---- How long is waited ----
 
+/// How long this client waits, as soon as it does.
+async fn throttled(client: &Client) -> Duration {
+    let mut wait = None;
+    let is_throttled = async || {
+        wait = client.throttled_for();
+        wait.is_some()
+    };
+    eventually("the wait of the client", is_throttled).await;
+    wait.unwrap()
+}
+
 /// How long a client waits after an answer with this `Retry-After`; none if it does not wait.
 async fn wait_after(retry_after: &str) -> Option<Duration> {
     let server = server(vec![status(429).insert_header("retry-after", retry_after), records(&["a"])]).await;
     let client = client(&server.uri());
     let tasks = tasks(&client);
-    let wait = async {
-        let mut wait = None;
-        let is_throttled = async || {
-            wait = client.throttled_for();
-            wait.is_some()
-        };
-        eventually("the wait of the client", is_throttled).await;
-        wait.unwrap()
-    };
+    let wait = throttled(&client);
     in_time("the page", async {
         tokio::select! {
             biased;
@@ -375,15 +378,7 @@ async fn retry_after_is_a_floor_under_the_own_delay() {
     let retry = RetryPolicy { times: RETRIES, first_delay: Duration::from_secs(60) };
     let client = Client::new(ClientConfig { retry, ..config(&server.uri()) }, Budget::per_minute(0)).unwrap();
     let tasks = tasks(&client);
-    let throttled = async {
-        let mut wait = None;
-        let is_throttled = async || {
-            wait = client.throttled_for();
-            wait.is_some()
-        };
-        eventually("the wait of the client", is_throttled).await;
-        wait.unwrap()
-    };
+    let throttled = throttled(&client);
     let wait = in_time("the page", async {
         tokio::select! {
             biased;
