@@ -211,15 +211,18 @@ async fn a_scan_whose_checkpoint_was_lost_in_a_crash_starts_again() {
 /// After a step back a listing may stand where it stood before.
 #[tokio::test]
 async fn a_page_after_a_step_back_whose_commit_was_lost_is_read_again() {
-    let options = Options { latency: Duration::from_millis(300), ..Options::default() };
-    let mut sync = TestSync::with(Workspace::empty().with("projects", numbered(30)), options).await;
+    let mut sync = TestSync::new(Workspace::empty().with("projects", numbered(30))).await;
     sync.limits.pages.size = 10;
+    let (gate, hook) = (sync.simulator.gate(), sync.simulator.gate());
     let mut calls = 0;
     sync.simulator.on_request(move |source, path| {
         calls += u32::from(path == "projects");
         if calls == 2 {
             source.delete("projects", "00000");
             source.delete("projects", "00001");
+        }
+        if calls == 4 {
+            hook.close();
         }
     });
     let forget = async {
@@ -230,6 +233,7 @@ async fn a_page_after_a_step_back_whose_commit_was_lost_is_read_again() {
             "delete from planhat.projects where planhat__id in ('00010', '00011')",
         ])
         .await;
+        gate.open();
     };
 
     let (summary, ()) = tokio::join!(sync.sync_one("projects"), forget);

@@ -12,15 +12,16 @@ use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
 use planhat_model::record::{Origin, Record};
 use planhat_model::scan::{History, ScanKind};
-use planhat_simulator::{Options, Simulator, Workspace};
+use planhat_simulator::{Gate, Options, Simulator, Workspace};
 use planhat_store::{Durability, ScanCheckpoint, Store, TimelineOptions};
 use planhat_sync::pull::{BackfillRange, DeletionGuard, HistoryFrom, Limits, Mode, RejectionGuard};
 use planhat_sync::run::{self, ObjectSummary, RunError, RunRequest, Summary};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::waiting::{in_time, limit_this_test};
+use crate::waiting::{eventually, in_time, limit_this_test};
 
 /// The day on which the fixtures are as fresh as they say.
 pub(crate) const TODAY: &str = "2026-11-21T12:00:00Z";
@@ -63,6 +64,33 @@ pub(crate) fn not_tested(why: &str, package: Option<&str>) {
     let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
     assert!(!is_ci || package.is_none(), "{said}Debian's package {} has it", package.unwrap_or_default());
     std::io::stderr().write_all(said.as_bytes()).unwrap();
+}
+
+/// Answers that are held back, so that something happens while a scan is under way, however fast or slow the machine is.
+pub(crate) struct HeldAnswers {
+    reached: Arc<Notify>,
+    gate: Gate,
+}
+
+impl HeldAnswers {
+    /// Returns when the request has come.
+    pub(crate) async fn reached(&self) {
+        in_time("the request whose answer is held back", self.reached.notified()).await;
+    }
+
+    /// Lets the answers go when a second run has the lease.
+    pub(crate) async fn until_preempted(&self, sync: &TestSync) {
+        let runs = "select count(*)::text from planhat_sync.runs";
+        eventually("the run that preempts the first", async || sync.one(runs).await == "2").await;
+        self.gate.open();
+    }
+
+    /// Lets the answers go when a second run waits for the lease.
+    pub(crate) async fn until_requested(&self, sync: &TestSync) {
+        let requests = "select count(requested_at)::text from planhat_sync.leases";
+        eventually("the request of the lease", async || sync.one(requests).await == "1").await;
+        self.gate.open();
+    }
 }
 
 pub(crate) struct TestSync {
@@ -155,6 +183,20 @@ impl TestSync {
             concurrency: 4,
             progress: Arc::default(),
         }
+    }
+
+    /// Holds back the answers of Planhat from this request of a listing on.
+    pub(crate) fn hold_at_page(&self, number: u32, listing: &'static str) -> HeldAnswers {
+        let held = HeldAnswers { reached: Arc::default(), gate: self.simulator.gate() };
+        let (reached, gate, mut calls) = (Arc::clone(&held.reached), held.gate.clone(), 0);
+        self.simulator.on_request(move |_, path| {
+            calls += u32::from(path == listing);
+            if calls == number && path == listing {
+                gate.close();
+                reached.notify_one();
+            }
+        });
+        held
     }
 
     /// Closes all connections and opens others.

@@ -1,18 +1,14 @@
 //! Runs: one at a time, resumable, on record.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use planhat_model::catalog;
-use planhat_simulator::{Options, ScriptedAnswer, Workspace};
+use planhat_simulator::{ScriptedAnswer, Workspace};
 use planhat_store::{self as store, ObjectStatus, RunStatus};
 use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
 use planhat_sync::run::{self, ObjectSummary, RunRequest};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 
 use crate::harness::{TestSync, at, checkpoint_of, day, written};
-use crate::waiting::{eventually, in_time};
+use crate::waiting::eventually;
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}")})).collect()
@@ -58,28 +54,25 @@ async fn the_next_run_completes_the_load_of_an_interrupted_run() {
     again.assert_equals_workspace(&catalog::default_objects()).await;
 }
 
-/// A backfill, and a sync that comes when the backfill has asked for its first page.
+/// A backfill, and a sync that preempts it at its third page.
 async fn both_succeed(sync: &TestSync, backfill: RunRequest<'_>, daily: RunRequest<'_>) {
-    let begun = Arc::new(Notify::new());
-    let (hook, path_of_backfill) = (Arc::clone(&begun), backfill.objects[0].name);
-    sync.simulator.on_request(move |_, path| {
-        if path == path_of_backfill {
-            hook.notify_one();
-        }
-    });
+    let held = sync.hold_at_page(3, backfill.objects[0].name);
     let client = sync.client();
-    let (backfill, daily) = tokio::join!(sync.run_of(&client, &backfill), async {
-        in_time("the first page of the backfill", begun.notified()).await;
-        sync.run_of(&client, &daily).await
-    });
+    let (backfill, daily, ()) = tokio::join!(
+        sync.run_of(&client, &backfill),
+        async {
+            held.reached().await;
+            sync.run_of(&client, &daily).await
+        },
+        held.until_preempted(sync),
+    );
     assert_eq!((daily.unwrap().status, backfill.unwrap().status), (RunStatus::Succeeded, RunStatus::Succeeded));
 }
 
 #[tokio::test]
 async fn a_backfill_pauses_for_a_sync_and_then_continues() {
     let workspace = Workspace::empty().with("projects", numbered(600)).with("companies", numbered(5));
-    let options = Options { latency: Duration::from_millis(10), ..Options::default() };
-    let mut sync = TestSync::with(workspace, options).await;
+    let mut sync = TestSync::new(workspace).await;
     sync.limits.pages.size = 2;
     let (projects, companies) = ([catalog::object("projects").unwrap()], [catalog::object("companies").unwrap()]);
     let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
@@ -98,8 +91,7 @@ async fn a_backfill_pauses_for_a_sync_and_then_continues() {
 
 #[tokio::test]
 async fn a_paused_backfill_that_a_sync_completed_is_not_repeated() {
-    let options = Options { latency: Duration::from_millis(10), ..Options::default() };
-    let mut sync = TestSync::with(Workspace::empty().with("projects", numbered(600)), options).await;
+    let mut sync = TestSync::new(Workspace::empty().with("projects", numbered(600))).await;
     sync.limits.pages.size = 2;
     let projects = [catalog::object("projects").unwrap()];
     let backfill = RunRequest {
@@ -116,10 +108,9 @@ async fn a_paused_backfill_that_a_sync_completed_is_not_repeated() {
 
 #[tokio::test]
 async fn a_partial_backfill_is_completed_whatever_a_sync_loads_during_its_pause() {
-    let options = Options { latency: Duration::from_millis(10), ..Options::default() };
     let mut records = dated(&[1, 2, 3]);
     records.extend((0..400).map(|number| json!({"_id": format!("old-{number:05}"), "updatedAt": written(day(-2000))})));
-    let mut sync = TestSync::with(Workspace::empty().with("tasks", records), options).await;
+    let mut sync = TestSync::new(Workspace::empty().with("tasks", records)).await;
     sync.limits.pages.size = 3;
     let tasks = [catalog::object("tasks").unwrap()];
     let part = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: Some(day(-1500)) });

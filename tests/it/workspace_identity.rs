@@ -12,12 +12,10 @@ use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
 use planhat_sync::run::{self, RunError, RunRequest, Summary};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
-use tokio::sync::Notify;
 
 use crate::cli::{CommandOutput, Tool};
 use crate::daemon::DaemonProcess;
 use crate::harness::{TestSync, client_of, day, fresh_database, written};
-use crate::waiting::in_time;
 
 const COMPANIES_AND_USERS: [&str; 2] = ["companies", "users"];
 
@@ -344,29 +342,22 @@ async fn of_two_simultaneous_first_runs_one_binds_the_schema() {
 #[tokio::test]
 async fn a_paused_backfill_does_not_continue_in_a_schema_that_was_bound_to_another_workspace() {
     let records = with_ids((0..600).map(|number| format!("{number:05}")));
-    let options = Options { latency: std::time::Duration::from_millis(10), ..Options::default() };
-    let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
+    let mut sync = TestSync::new(Workspace::empty().with("projects", records)).await;
     sync.limits.pages.size = 2;
     let other = served(workspace("bolt")).await;
     let projects = objects(&["projects"]);
     let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
     let backfill = RunRequest { command: "backfill", ..sync.request(everything, &projects) };
     let client = sync.client();
-    let begun = Arc::new(Notify::new());
-    let hook = Arc::clone(&begun);
-    sync.simulator.on_request(move |_, path| {
-        if path == "projects" {
-            hook.notify_one();
-        }
-    });
+    let held = sync.hold_at_page(3, "projects");
     let adopt = async {
-        in_time("the first page of the backfill", begun.notified()).await;
+        held.reached().await;
         let run_id = run::begin(&sync.store, "adopt", &sync.stop).await.unwrap();
         run::adopt(&client_of(&other, other.token()), &sync.store, run_id).await.unwrap();
         run::end(&sync.store, run_id, RunStatus::Succeeded, &store::Explanation::default()).await.unwrap();
     };
 
-    let (backfilled, ()) = tokio::join!(sync.run_of(&client, &backfill), adopt);
+    let (backfilled, (), ()) = tokio::join!(sync.run_of(&client, &backfill), adopt, held.until_preempted(&sync));
 
     let backfilled = backfilled.unwrap();
     assert_eq!(backfilled.status, RunStatus::Failed);
@@ -378,30 +369,23 @@ async fn a_paused_backfill_does_not_continue_in_a_schema_that_was_bound_to_anoth
 #[tokio::test]
 async fn a_paused_first_load_does_not_let_another_workspace_into_its_schema() {
     let records = with_ids((0..600).map(|number| format!("acme-projects-{number:05}")));
-    let options = Options { latency: std::time::Duration::from_millis(100), ..Options::default() };
-    let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
+    let mut sync = TestSync::new(Workspace::empty().with("projects", records)).await;
     sync.limits.pages.size = 2;
     let other = served(Workspace::empty().with("projects", with_ids(["bolt-projects-0".to_owned()]))).await;
     let projects = objects(&["projects"]);
     let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
     let backfill = RunRequest { command: "backfill", ..sync.request(everything, &projects) };
     let (ours, theirs) = (sync.client(), client_of(&other, other.token()));
-    let begun = Arc::new(Notify::new());
-    let hook = Arc::clone(&begun);
-    sync.simulator.on_request(move |_, path| {
-        if path == "projects" {
-            hook.notify_one();
-        }
-    });
+    let held = sync.hold_at_page(1, "projects");
     // It finds nothing stored yet, and then waits for its turn.
     let other_sync = async {
-        in_time("the first page of the backfill", begun.notified()).await;
+        held.reached().await;
         let refused = sync.run_of(&theirs, &sync.request(Mode::Incremental, &projects)).await.unwrap_err();
         sync.stop.cancel();
         refused
     };
 
-    let (_, refused) = tokio::join!(sync.run_of(&ours, &backfill), other_sync);
+    let (_, refused, ()) = tokio::join!(sync.run_of(&ours, &backfill), other_sync, held.until_requested(&sync));
 
     assert!(refused.to_string().contains("another run has bound schema planhat to another token in the meantime"), "{refused}");
     let of = "select string_agg(distinct split_part(planhat__id, '-', 1), ' ') from planhat.projects";
