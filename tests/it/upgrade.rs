@@ -279,6 +279,18 @@ async fn forgotten_records_and_applied_rules_are_known_to_an_upgraded_database_a
     assert_eq!(sync.one(left).await, others);
 }
 
+#[tokio::test]
+async fn capabilities_are_unknown_after_the_upgrade_and_no_scan_relies_on_them() {
+    let sync = upgraded().await;
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.capabilities").await, "0");
+    assert_eq!(sync.one("select count(full_scan_calls)::text from planhat_sync.cursors").await, "0");
+
+    let summary = sync.run(Mode::Incremental, &objects()).await;
+
+    assert_eq!(summary.status, RunStatus::Succeeded, "{summary:?}");
+    sync.assert_equals_workspace(&objects()).await;
+}
+
 #[test]
 fn every_migration_since_the_baseline_has_a_test_here() {
     let tests = include_str!("upgrade.rs");

@@ -4,6 +4,7 @@
 //! catalog     the objects, as data
 //! record      a JSON object as the API sent it; points in time and values, where they stand in its text
 //! rules       what the user says of values by name; what of them may be kept
+//! capability  what was learned of how a workspace answers
 //! scan        which records a scan takes; whether a listing is sorted as it says
 //! flatten     a record as a row: columns, names, types, values
 //! keyed_hash  hashes of secrets and personal data under a key
@@ -12,6 +13,7 @@
 //! error       from an error to what follows from it
 //! ```
 
+pub mod capability;
 pub mod catalog;
 pub mod error;
 pub mod flatten;

@@ -74,6 +74,7 @@ pub use state::applied_rules::{applied_rules, note_rules_applied, note_rules_in_
 pub use state::bindings::{
     Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
 };
+pub use state::capabilities::{ProvenCapability, StoredCapability, capabilities, disprove_capability, save_capability};
 pub use state::checkpoint::{
     Cursor, Durability, PageStep, PageWork, ScanCheckpoint, ScanProgress, UnfinishedScan, cursor, end_covered_history, end_scans,
     move_cursor, reset_object, reset_workspace, unfinished_scans,

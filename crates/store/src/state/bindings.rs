@@ -10,6 +10,7 @@ use sqlx::{FromRow, PgConnection};
 
 use crate::data::stored_value::RecordId;
 use crate::sql::{Sql, query, query_as, query_scalar};
+use crate::state::capabilities::forget_capabilities;
 use crate::store_error::{StoreError, could_not};
 use crate::timeline::action_table::{TABLE, actions_table_exists};
 
@@ -72,7 +73,7 @@ pub struct NewBinding<'a> {
 }
 
 /// Binds a schema; an existing key is kept. False if the binding is no longer the one that was `known`; the caller then
-/// compares the current binding.
+/// compares the current binding. What was learned of the workspace through the earlier token or host is forgotten.
 pub async fn bind(
     db: &mut PgConnection,
     workspace: &str,
@@ -93,10 +94,14 @@ pub async fn bind(
     .bind(new.proof.as_str())
     .bind(known.map(|known| &known.fingerprint))
     .bind(known.map(|known| &known.host))
-    .execute(db)
+    .execute(&mut *db)
     .await
     .map_err(could_not("note which workspace fills the schema"))?;
-    Ok(bound.rows_affected() == 1)
+    if bound.rows_affected() == 0 {
+        return Ok(false);
+    }
+    forget_capabilities(db, workspace).await?;
+    Ok(true)
 }
 
 /// Fails if the schema is no longer bound as it was, so that what follows in the transaction is not done: another run may

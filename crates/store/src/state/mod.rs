@@ -1,8 +1,9 @@
 //! The tool's own tables, schema `planhat_sync`: whose schema it is, who works on it, how far each object
-//! has been read, what runs came to, what could not be stored, who was forgotten, and what has to be sent.
+//! has been read, how Planhat answers, what runs came to, what could not be stored, who was forgotten, and what has to be sent.
 
 pub(crate) mod applied_rules;
 pub(crate) mod bindings;
+pub(crate) mod capabilities;
 pub(crate) mod checkpoint;
 pub(crate) mod forgotten;
 pub(crate) mod leases;
