@@ -17,10 +17,11 @@ mod content;
 mod endpoint;
 mod gate;
 mod generate;
+mod options;
 mod serve;
 mod tenant;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,59 +33,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use content::Content;
 pub use gate::Gate;
+pub use options::{DimensionData, ObjectOptions, Options, OverLimit, Quota, Sorts};
+pub use planhat_model::capability::HiddenListing;
 use serve::SharedServer;
 pub use tenant::Workspace;
-
-/// How the server behaves. The default is a well-behaved Planhat.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub token: String,
-    /// Objects answered with 403, as for an app without the permission.
-    pub forbidden: BTreeSet<String>,
-    /// Objects answered with 404, as for a tenant without the model.
-    pub missing: BTreeSet<String>,
-    /// Clamps every limit, on top of the documented maxima.
-    pub max_limit: Option<usize>,
-    /// When false, `sort` is ignored and records come in the order they were made.
-    pub honours_sort: bool,
-    /// When false, every page is the first one.
-    pub honours_offset: bool,
-    /// How long every answer takes.
-    pub latency: Duration,
-    /// More calls than this are answered with 429.
-    pub quota: Option<Quota>,
-}
-
-/// How many calls the server answers in any stretch of time of a given length.
-#[derive(Debug, Clone, Copy)]
-pub struct Quota {
-    pub calls: usize,
-    pub within: Duration,
-    /// Whether a 429 says, in `Retry-After`, when the next call will be answered.
-    pub sends_retry_after: bool,
-}
 
 /// What happens at the source at the moment of a request, before it is answered.
 type RequestHook = Box<dyn FnMut(&mut Source<'_>, &str) + Send>;
 
-/// The records of all objects, to be worked on by [`Simulator::on_request`].
+/// The records of all objects and the behaviour of the server, to be worked on by [`Simulator::on_request`].
 pub struct Source<'a> {
     endpoints: &'a mut BTreeMap<&'static str, tenant::EndpointRecords>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            token: "simulated-token".to_owned(),
-            forbidden: BTreeSet::new(),
-            missing: BTreeSet::new(),
-            max_limit: None,
-            honours_sort: true,
-            honours_offset: true,
-            latency: Duration::ZERO,
-            quota: None,
-        }
-    }
+    options: &'a mut Options,
 }
 
 /// A running server. It stops when this is dropped.
@@ -188,12 +148,12 @@ impl Simulator {
 
     /// Answers 403 for this object from now on.
     pub fn forbid(&self, object: &str) {
-        self.server.now().forbidden.insert(object.to_owned());
+        self.server.now().options.forbidden.insert(object.to_owned());
     }
 
     /// Takes back [`forbid`](Self::forbid) and [`Options::forbidden`].
     pub fn allow(&self, object: &str) {
-        self.server.now().forbidden.remove(object);
+        self.server.now().options.forbidden.remove(object);
     }
 
     /// The next requests to `/{object}` get these answers, one each, then all is normal again.
@@ -211,7 +171,7 @@ impl Simulator {
 
     /// From now on only this token is valid; [`token`](Self::token) stays what it was at the start.
     pub fn rotate_token(&self, token: &str) {
-        self.server.now().rotated = Some(token.to_owned());
+        self.server.now().options.token = token.to_owned();
     }
 
     /// Sets the clock of the server, which every answer shows. Without it, it is that of this machine.
@@ -221,7 +181,12 @@ impl Simulator {
 
     /// From now on the server clamps every limit to this; none for the documented maxima.
     pub fn clamp_limits(&self, most: Option<usize>) {
-        self.server.now().max_limit = most;
+        self.server.now().options.max_limit = most;
+    }
+
+    /// Has the server behave in another way from now on.
+    pub fn set_options(&self, change: impl FnOnce(&mut Options)) {
+        change(&mut self.server.now().options);
     }
 
     /// What happens at the source at every request from now on, before it is answered: it gets the path
@@ -303,6 +268,11 @@ impl Source<'_> {
         self.endpoints.get_mut(object)?.delete(id)
     }
 
+    /// See [`Simulator::set_options`]. The request at hand is answered in the new way already.
+    pub fn set_options(&mut self, change: impl FnOnce(&mut Options)) {
+        change(self.options);
+    }
+
     /// A change that moves no time, as Planhat makes when it computes a value anew.
     pub fn change(&mut self, object: &str, id: &str, change: impl FnOnce(&mut Map<String, Value>)) -> bool {
         self.endpoints.get_mut(object).is_some_and(|records| records.change(id, change))
@@ -349,6 +319,7 @@ fn date(at: DateTime<Utc>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
@@ -450,6 +421,48 @@ mod tests {
         let simulator = start(options).await;
         let page = list(&simulator, "/companies?limit=99999&offset=5&sort=-name&name=nobody");
         assert_eq!(names(&page), ["Åkerö & Söner", "Nordlicht Energie GmbH", "Café Corrientes S.A."]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_object_may_behave_in_its_own_way_and_change_while_it_is_read() {
+        let simulator = simulated().await;
+        let lengths = |paths: [&str; 2]| paths.map(|path| list(&simulator, path).len());
+        simulator.set_options(|options| {
+            options.object("endusers").hidden = Some(HiddenListing::Replaces);
+            options.object("tasks").hidden = Some(HiddenListing::Adds);
+            options.object("companies").sorts = Sorts::IgnoredBy(BTreeSet::from(["lastTouch".to_owned()]));
+            options.object("nps").max_limit = Some(2);
+            options.object("users").sorts = Sorts::Ignored;
+        });
+        assert_eq!(lengths(["/endusers", "/endusers?archived=true"]), [6, 2]);
+        assert_eq!(lengths(["/tasks", "/tasks?isArchived=true"]), [4, 6]);
+        assert_eq!(list(&simulator, "/companies?sort=-lastTouch"), simulator.records("companies"));
+        assert_ne!(list(&simulator, "/companies?sort=-updatedAt"), simulator.records("companies"));
+        assert_eq!(list(&simulator, "/users?sort=-updatedAt"), simulator.records("users"));
+        assert_eq!(list(&simulator, "/nps?limit=3").len(), 2);
+
+        simulator.on_request(|source, path| {
+            if path == "nps" {
+                source.set_options(|options| options.object("nps").over_limit = OverLimit::Refused(400));
+            }
+        });
+        assert_eq!(get(&simulator, "/nps?limit=3").0, 400);
+        assert_eq!(list(&simulator, "/nps?limit=2").len(), 2);
+        simulator.clear_faults();
+        simulator.set_options(|options| options.object("nps").over_limit = OverLimit::Answered);
+        assert_eq!(list(&simulator, "/nps?limit=3").len(), 3);
+        simulator.set_options(|options| _ = options.objects.clear());
+        assert_eq!(lengths(["/endusers?archived=true", "/tasks?isArchived=true"]), [8, 2]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn dimension_data_answer_as_they_are_told_to() {
+        let simulator = simulated().await;
+        let statuses = || ["/dimensiondata", "/dimensiondata?cId=1"].map(|path| get(&simulator, path).0);
+        assert_eq!(statuses(), [404, 404]);
+        simulator.set_options(|options| options.dimension_data = DimensionData { whole_workspace: 400, one_company: 200 });
+        assert_eq!(statuses(), [400, 200]);
+        assert_eq!(list(&simulator, "/dimensiondata?cId=1"), Vec::<Value>::new());
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@
 //! `check_request` runs before every path, known or not, because the real API checks the token before anything else. Error
 //! bodies are plain sentences, never JSON, as clients of the real API report.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -22,12 +22,13 @@ use axum::routing::any;
 use chrono::{DateTime, Utc};
 
 use super::endpoint::{Endpoint, Hides};
-use super::tenant::{EndpointRecords, Filter, ListQuery};
-use super::{Gate, Options, Quota, Request, RequestHook, ScriptedAnswer, Source};
+use super::tenant::{EndpointRecords, Filter, ListQuery, Marked};
+use super::{DimensionData, Gate, HiddenListing, Options, Quota, Request, RequestHook, ScriptedAnswer, Source};
 
 /// What the server and the [`Simulator`](super::Simulator) that holds it share.
 pub(super) struct SharedServer {
-    options: Options,
+    /// The token of the start.
+    token: String,
     state: Mutex<ServerState>,
     /// Bytes of bodies that are not whole.
     streamed: Arc<AtomicU64>,
@@ -37,9 +38,7 @@ pub(super) struct SharedServer {
 /// Everything that changes while the server runs.
 pub(super) struct ServerState {
     pub(super) endpoints: BTreeMap<&'static str, EndpointRecords>,
-    pub(super) forbidden: BTreeSet<String>,
-    /// The token that is valid in place of the one from the start.
-    pub(super) rotated: Option<String>,
+    pub(super) options: Options,
     /// Scripted answers by path without its leading slash, first come, first served.
     pub(super) answers: BTreeMap<String, VecDeque<ScriptedAnswer>>,
     pub(super) requests: Vec<Request>,
@@ -47,18 +46,17 @@ pub(super) struct ServerState {
     pub(super) counted_calls: VecDeque<Instant>,
     /// What the server thinks the time is, if not what this machine thinks.
     pub(super) clock: Option<DateTime<Utc>>,
-    pub(super) max_limit: Option<usize>,
     pub(super) on_request: Option<RequestHook>,
 }
 
 impl ServerState {
     pub(super) fn source(&mut self) -> Source<'_> {
-        Source { endpoints: &mut self.endpoints }
+        Source { endpoints: &mut self.endpoints, options: &mut self.options }
     }
 
     fn run_hook(&mut self, path: &str) {
         if let Some(happens) = &mut self.on_request {
-            happens(&mut Source { endpoints: &mut self.endpoints }, path);
+            happens(&mut Source { endpoints: &mut self.endpoints, options: &mut self.options }, path);
         }
     }
 }
@@ -67,23 +65,21 @@ type QueryMap = BTreeMap<String, String>;
 
 impl SharedServer {
     pub(super) fn new(options: Options, endpoints: BTreeMap<&'static str, EndpointRecords>) -> Self {
-        let forbidden = options.forbidden.clone();
+        let token = options.token.clone();
         let now = ServerState {
             endpoints,
-            forbidden,
-            rotated: None,
+            options,
             answers: BTreeMap::new(),
             requests: Vec::new(),
             counted_calls: VecDeque::new(),
             clock: None,
-            max_limit: options.max_limit,
             on_request: None,
         };
-        Self { options, state: Mutex::new(now), streamed: Arc::default(), gate: Gate::new() }
+        Self { token, state: Mutex::new(now), streamed: Arc::default(), gate: Gate::new() }
     }
 
     pub(super) fn token(&self) -> &str {
-        &self.options.token
+        &self.token
     }
 
     pub(super) fn gate(&self) -> Gate {
@@ -126,18 +122,24 @@ async fn check_request(State(server): State<Arc<SharedServer>>, request: HttpReq
         response.headers_mut().insert(header::DATE, date);
     }
     server.gate.passes().await;
-    if !server.options.latency.is_zero() {
-        tokio::time::sleep(server.options.latency).await;
+    let latency = server.now().options.latency;
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
     }
     response
 }
 
 async fn list(State(server): State<Arc<SharedServer>>, Path(object): Path<String>, Query(query): Query<QueryMap>) -> Response {
     let mut now = server.now();
-    let max_limit = now.max_limit;
-    let Some(records) = now.endpoints.get_mut(object.as_str()) else { return not_found() };
-    let wanted = server.list_query(records.endpoint, &query, max_limit);
-    json(records.page(&wanted))
+    let ServerState { endpoints, options, .. } = &mut *now;
+    if object == "dimensiondata" {
+        return dimension_data(options.dimension_data, &query);
+    }
+    let Some(records) = endpoints.get_mut(object.as_str()) else { return not_found() };
+    match list_query(options, records.endpoint, &query) {
+        Ok(wanted) => json(records.page(&wanted)),
+        Err(status) => sentence(status, "The limit is too large."),
+    }
 }
 
 async fn one(State(server): State<Arc<SharedServer>>, Path((object, id)): Path<(String, String)>) -> Response {
@@ -158,7 +160,7 @@ impl SharedServer {
     fn refusal(&self, request: &HttpRequest) -> Option<Response> {
         let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = authorization.and_then(|value| value.strip_prefix("Bearer "));
-        if given != Some(self.now().rotated.as_deref().unwrap_or(self.token())) {
+        if given != Some(self.now().options.token.as_str()) {
             return Some(sentence(StatusCode::UNAUTHORIZED, "The access token is not valid."));
         }
         if request.method() != Method::GET {
@@ -168,16 +170,16 @@ impl SharedServer {
         let path = request.uri().path().trim_start_matches('/');
         let object = path.split('/').next().unwrap_or_default();
         let mut now = self.now();
-        if let Some(refusal) = self.options.quota.and_then(|quota| quota_refusal(quota, &mut now.counted_calls)) {
+        if let Some(refusal) = now.options.quota.and_then(|quota| quota_refusal(quota, &mut now.counted_calls)) {
             return Some(refusal);
         }
         if let Some(answer) = now.answers.get_mut(path).and_then(VecDeque::pop_front) {
             return Some(self.scripted(answer));
         }
-        if now.forbidden.contains(object) {
+        if now.options.forbidden.contains(object) {
             return Some(sentence(StatusCode::FORBIDDEN, "This app has no permission to view this model."));
         }
-        self.options.missing.contains(object).then(not_found)
+        now.options.missing.contains(object).then(not_found)
     }
 
     fn scripted(&self, answer: ScriptedAnswer) -> Response {
@@ -187,22 +189,38 @@ impl SharedServer {
             .body(answer.content.body(Arc::clone(&self.streamed)))
             .unwrap_or_else(|_| sentence(StatusCode::INTERNAL_SERVER_ERROR, "The scripted answer is not valid HTTP."))
     }
+}
 
-    fn list_query(&self, endpoint: &Endpoint, query: &QueryMap, max_limit: Option<usize>) -> ListQuery {
-        let number = |name: &str| query.get(name).and_then(|value| value.parse::<usize>().ok());
-        let limit = number("limit").filter(|&limit| limit > 0).unwrap_or(endpoint.default_limit);
-        let most = max_limit.unwrap_or(usize::MAX).min(endpoint.max_limit);
-        ListQuery {
-            sort: query.get("sort").filter(|_| self.options.honours_sort).cloned(),
-            hidden: match endpoint.hides {
-                Hides::Nothing => false,
-                Hides::UntilIncluded(name) | Hides::UntilAskedFor(name) => query.get(name).is_some_and(|value| value == "true"),
-            },
-            filters: filters(endpoint, query),
-            select: query.get("select").map(|names| comma_list(names)).unwrap_or_default(),
-            offset: number("offset").filter(|_| self.options.honours_offset).unwrap_or(0),
-            limit: limit.min(most),
-        }
+/// What a request asks for, or the status that refuses its limit.
+fn list_query(options: &Options, endpoint: &Endpoint, query: &QueryMap) -> Result<ListQuery, StatusCode> {
+    let number = |name: &str| query.get(name).and_then(|value| value.parse::<usize>().ok());
+    let wanted = number("limit").filter(|&limit| limit > 0).unwrap_or(endpoint.default_limit);
+    let limit = options.page_limit(endpoint.path, endpoint.max_limit, wanted);
+    Ok(ListQuery {
+        sort: query.get("sort").filter(|sort| options.honours(endpoint.path, sort)).cloned(),
+        marked: match endpoint.hides {
+            None => Marked::Either,
+            Some(Hides { mark, .. }) if query.get(mark).is_none_or(|value| value != "true") => Marked::No,
+            Some(Hides { asked_for, .. }) => {
+                match options.objects.get(endpoint.path).and_then(|object| object.hidden).unwrap_or(asked_for) {
+                    HiddenListing::Adds => Marked::Either,
+                    HiddenListing::Replaces => Marked::Yes,
+                }
+            }
+        },
+        filters: filters(endpoint, query),
+        select: query.get("select").map(|names| comma_list(names)).unwrap_or_default(),
+        offset: number("offset").filter(|_| options.honours_offset).unwrap_or(0),
+        limit: limit.map_err(|status| StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST))?,
+    })
+}
+
+fn dimension_data(answers: DimensionData, query: &QueryMap) -> Response {
+    let status = if query.contains_key("cId") { answers.one_company } else { answers.whole_workspace };
+    match StatusCode::from_u16(status) {
+        Ok(StatusCode::OK) => json("[]"),
+        Ok(StatusCode::NOT_FOUND) | Err(_) => not_found(),
+        Ok(status) => sentence(status, "There is no usage data for this."),
     }
 }
 

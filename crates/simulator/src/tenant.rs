@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::endpoint::{ENDPOINTS, Endpoint, Hides, endpoint};
+use super::endpoint::{ENDPOINTS, Endpoint, endpoint};
 use super::generate;
 
 /// All records of a Planhat workspace, by endpoint (`companies`, `nps`, …).
@@ -112,8 +112,7 @@ struct StoredRecord {
 pub(super) struct ListQuery {
     /// A property, with `-` in front for descending.
     pub(super) sort: Option<String>,
-    /// The endpoint's hidden records were asked for.
-    pub(super) hidden: bool,
+    pub(super) marked: Marked,
     /// A record is listed when each of these properties has one of the values.
     pub(super) filters: Vec<Filter>,
     /// Properties to send; everything when there are none.
@@ -130,8 +129,9 @@ pub(super) struct Filter {
 }
 
 /// Which records a listing holds, told by their archive mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Marked {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) enum Marked {
+    #[default]
     Either,
     No,
     Yes,
@@ -229,18 +229,16 @@ impl EndpointRecords {
 
     /// Makes an order, with and without hidden records, before it is asked for.
     pub(super) fn sort(&mut self, sort: &str) {
-        for hidden in [false, true] {
-            self.order(&ListQuery { sort: Some(sort.to_owned()), hidden, ..ListQuery::default() });
+        let listings: &[Marked] =
+            if self.endpoint.hides.is_some() { &[Marked::Either, Marked::No, Marked::Yes] } else { &[Marked::Either] };
+        for &marked in listings {
+            self.order(&ListQuery { sort: Some(sort.to_owned()), marked, ..ListQuery::default() });
         }
     }
 
     /// Positions of the listed records in the order asked for, sorted on first use.
     fn order(&mut self, query: &ListQuery) -> Arc<[usize]> {
-        let marked = match (self.endpoint.hides, query.hidden) {
-            (Hides::Nothing, _) | (Hides::UntilIncluded(_), true) => Marked::Either,
-            (Hides::UntilIncluded(_) | Hides::UntilAskedFor(_), false) => Marked::No,
-            (Hides::UntilAskedFor(_), true) => Marked::Yes,
-        };
+        let marked = query.marked;
         let (records, keys) = (&self.records, &mut self.keys);
         let order = self.orders.entry((query.sort.clone(), marked)).or_insert_with(|| {
             let mut positions: Vec<usize> =
@@ -256,10 +254,7 @@ impl EndpointRecords {
 
 impl StoredRecord {
     fn new(endpoint: &Endpoint, record: &Value) -> Self {
-        let marked = match endpoint.hides {
-            Hides::Nothing => false,
-            Hides::UntilIncluded(mark) | Hides::UntilAskedFor(mark) => record[mark] == Value::Bool(true),
-        };
+        let marked = endpoint.hides.is_some_and(|hides| record[hides.mark] == Value::Bool(true));
         Self { id: record["_id"].as_str().map(Box::from), marked, text: record.to_string().into() }
     }
 
