@@ -18,17 +18,22 @@ pub(super) struct Learned {
     pub(super) hidden: Option<HiddenListing>,
     /// The times of all records, if every record has one.
     pub(super) times: Option<SortDetail>,
+    /// A listing did not come in the order that was asked for, or a record has no time. It is tried again when everything was
+    /// compared.
+    pub(super) is_sort_disproved: bool,
 }
 
 impl Learned {
     /// Of all that is stored of a workspace.
     pub(super) fn of(object: &Object, stored: &[StoredCapability]) -> Learned {
-        let holds = |capability| stored.iter().find(|known| known.is(object.name, capability)).filter(|known| known.holds());
+        let stored_of = |capability| stored.iter().find(|known| known.is(object.name, capability));
+        let holds = |capability| stored_of(capability).filter(|known| known.holds());
         // A catalogue of another release may name another time.
         let times = holds(Capability::Sort).filter(|known| object.sweeps().first().is_some_and(|field| *field == known.value));
         Learned {
             hidden: holds(Capability::Hidden).and_then(|known| HiddenListing::from_name(&known.value)),
             times: times.map(StoredCapability::detail),
+            is_sort_disproved: stored_of(Capability::Sort).is_some_and(|known| !known.holds()),
         }
     }
 
@@ -141,10 +146,13 @@ mod tests {
         let mut detail = SortDetail::default();
         detail.add(true, time(2));
         let all = [stored(Capability::Hidden, "adds", SortDetail::default()), stored(Capability::Sort, "updatedAt", detail)];
-        assert_eq!(Learned::of(tasks, &all), Learned { hidden: Some(HiddenListing::Adds), times: Some(detail) });
+        assert_eq!(
+            Learned::of(tasks, &all),
+            Learned { hidden: Some(HiddenListing::Adds), times: Some(detail), is_sort_disproved: false }
+        );
         assert_eq!(Learned::of(catalog::object("projects").unwrap(), &all), Learned::default());
         let disproved = all.map(|known| StoredCapability { disproved_at: Some(time(3)), ..known });
-        assert_eq!(Learned::of(tasks, &disproved), Learned::default());
+        assert_eq!(Learned::of(tasks, &disproved), Learned { is_sort_disproved: true, ..Learned::default() });
         assert_eq!(Learned::of(tasks, &[stored(Capability::Sort, "changedAt", detail)]), Learned::default());
     }
 
@@ -161,7 +169,7 @@ mod tests {
             SortDetail { newest: Some(time(5)), newest_with_hidden: Some(time(4)), oldest: Some(time(3)), is_honoured: false };
         assert_eq!((proven.value.as_str(), detail), ("updatedAt", expected));
         assert_eq!(proven.proof, "each of 3 listed records had updatedAt");
-        assert_eq!(seen.proven(tasks, &Learned { times: Some(expected), hidden: None }), Finding::Nothing, "it is known");
+        assert_eq!(seen.proven(tasks, &Learned { times: Some(expected), ..Learned::default() }), Finding::Nothing, "it is known");
 
         seen.add(false, &[record(None)], 0);
         assert_eq!(
@@ -180,7 +188,7 @@ mod tests {
     #[test]
     fn that_an_order_is_honoured_stays_known_when_all_times_are_seen_again() {
         let tasks = catalog::object("tasks").unwrap();
-        let known = Learned { times: Some(SortDetail { is_honoured: true, ..SortDetail::default() }), hidden: None };
+        let known = Learned { times: Some(SortDetail { is_honoured: true, ..SortDetail::default() }), ..Learned::default() };
         let mut seen = TimesSeen::of("updatedAt");
         seen.add(false, &[record(Some(3))], 0);
         let Finding::Proven(proven) = seen.proven(tasks, &known) else { panic!() };

@@ -154,12 +154,12 @@ impl ObjectScan<'_> {
         Ok(is_proven)
     }
 
-    /// A listing did not come in the order that was learned.
+    /// A listing did not come in the order that was asked for. It is a warning only if it did before.
     pub(super) async fn order_is_disproved(&mut self, field: &str, why: &str) -> Result<(), PullError> {
         let disproof = format!("sorted by -{field}: {why}");
-        self.learned.times = None;
-        self.swept = None;
-        if self.take_back(Capability::Sort, &disproof).await? {
+        let was_honoured = self.learned.times.take().is_some_and(|times| times.is_honoured);
+        (self.learned.is_sort_disproved, self.swept) = (true, None);
+        if self.take_back(Capability::Sort, &disproof).await? && was_honoured {
             let object = self.object().name;
             self.report.warn(format!("/{object} is no longer read newest first ({disproof}): reading all of it"));
         }
@@ -173,6 +173,9 @@ impl ObjectScan<'_> {
         {
             let proof = format!("sorted by -{field}, the listing began with the newest record");
             return Finding::Proven(sort_capability(self.object(), field, &times, proof));
+        }
+        if self.learned.is_sort_disproved && matches!(self.plan.window, Window::Incremental { .. }) {
+            return Finding::Nothing;
         }
         self.times.as_ref().map_or(Finding::Nothing, |times| times.proven(self.object(), &self.learned))
     }
