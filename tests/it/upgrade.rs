@@ -8,7 +8,7 @@ use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use planhat_model::catalog::{self, Object};
-use planhat_simulator::{Options, Workspace};
+use planhat_simulator::{Options, ScriptedAnswer, Workspace};
 use planhat_store::{RunStatus, Store};
 use planhat_sync::pull::Mode;
 use serde_json::json;
@@ -277,6 +277,19 @@ async fn forgotten_records_and_applied_rules_are_known_to_an_upgraded_database_a
     assert_eq!(full.run.figures.forgotten, 1);
     let left = "select string_agg(planhat__id, ' ' order by planhat__id) from planhat.endusers where _deleted_at is null";
     assert_eq!(sync.one(left).await, others);
+}
+
+#[tokio::test]
+async fn throttled_until_is_unknown_after_the_upgrade_and_a_run_notes_it() {
+    let sync = upgraded().await;
+    let known = "select count(throttled_until)::text || ' of ' || count(*) from planhat_sync.workspaces";
+    assert_eq!(sync.one(known).await, "0 of 1");
+    let refusal = ScriptedAnswer::status(429).with_header("retry-after", "1");
+    sync.simulator.answer_next("licenses", vec![refusal]);
+
+    let summary = sync.run(Mode::Incremental, &objects()).await;
+
+    assert_eq!((summary.status, sync.one(known).await), (RunStatus::Succeeded, "1 of 1".to_owned()));
 }
 
 #[test]

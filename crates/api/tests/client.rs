@@ -391,6 +391,25 @@ async fn retry_after_is_a_floor_under_the_own_delay() {
 }
 
 #[tokio::test]
+async fn only_the_call_that_got_a_503_with_retry_after_waits() {
+    let server = server(vec![status(503).insert_header("retry-after", "100"), records(&["a"])]).await;
+    let client = client(&server.uri());
+    let (tasks, users) = (tasks(&client), client.for_object(catalog::object("users").unwrap()));
+    let throttled = async {
+        assert_about(Some(throttled(&client).await), 100);
+        users.list(&[]).await
+    };
+    let other = in_time("a page of another object", async {
+        tokio::select! {
+            biased;
+            answer = tasks.list(&[]) => panic!("it did not wait: {answer:?}"),
+            other = throttled => other,
+        }
+    });
+    assert_eq!((other.await.unwrap().records.len(), client.pause_left()), (1, None));
+}
+
+#[tokio::test]
 async fn an_answer_that_does_not_begin_in_time_is_given_up_and_requested_again() {
     let server = server(vec![records(&["a"]).set_delay(CLIENT_TIMEOUT)]).await;
     let tasks = tasks(&impatient(&server.uri()));

@@ -379,9 +379,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_calls_to_spare_only_the_next_page_is_requested_ahead() {
-        let budget = Budget::per_minute(1);
-        _ = budget.try_acquire().unwrap();
-        let mut pager = pager(budget);
+        let mut pager = pager(Budget::per_minute(1));
         (0..8).for_each(|_| pager.prefetch.on_accepted(LIMIT as usize, LIMIT));
         pager.prefetch();
         assert_eq!(not_requested(&mut pager), 2);
