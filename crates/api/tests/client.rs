@@ -191,7 +191,9 @@ async fn a_listing_is_requested_by_limit_offset_and_sort() {
 #[tokio::test]
 async fn hidden_records_are_requested_by_the_parameter_of_their_object() {
     let listing = Listing { sort: "-updatedAt".into(), hidden: true };
-    assert_eq!(requested(listing, vec![records(&[])]).await, ["/tasks?limit=3&offset=0&sort=-updatedAt&isArchived=true"]);
+    // A listing that shows nothing is requested once more.
+    let expected = "/tasks?limit=3&offset=0&sort=-updatedAt&isArchived=true";
+    assert_eq!(requested(listing, vec![records(&[])]).await, [expected; 2]);
 
     let server = server(vec![records(&[])]).await;
     let endusers = client(&server.uri()).for_object(catalog::object("endusers").unwrap());
