@@ -132,7 +132,7 @@ async fn in_a_run_of_its_own<T>(
     let run_id = run::begin(store, command, &run_stop).await?;
     Span::current().record("run_id", run_id);
     let pause_gate = PauseGate::default();
-    let lease = run::RunLease { store, run_id, command, pause_gate: &pause_gate, run_stop: &run_stop };
+    let lease = run::RunLease { store, client: None, run_id, command, pause_gate: &pause_gate, run_stop: &run_stop };
     let result = lease.renew_while(work(run_id)).await;
     let status = result.as_ref().map_or(RunStatus::Failed, |(_, status)| *status);
     let why = Explanation { reason: result.as_ref().err().map(CommandError::on_one_line), hint: None };

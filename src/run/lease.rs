@@ -2,13 +2,18 @@
 //!
 //! A backfill may take hours, so it yields to any other run: its scans save their checkpoints, the other run acquires the lease,
 //! and when that run has ended, the backfill reacquires the lease and continues.
+//!
+//! With the lease goes what Planhat has said to the token: if it wants no calls for a while, the run stores that at once, and the
+//! next holder of the lease waits for the rest of it, even if this one is killed.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, pending, select};
+use planhat_api::Client;
 use planhat_model::error::Chain;
 use planhat_store::{self as store, Explanation, LeaseHolder, RenewedLease, RunStatus, Store, Takeover};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -77,6 +82,8 @@ pub async fn end(store: &Store, run_id: i64, status: RunStatus, why: &Explanatio
 #[derive(Debug, Clone, Copy)]
 pub struct RunLease<'a> {
     pub store: &'a Store,
+    /// With what the run calls Planhat; none for a run that does not.
+    pub client: Option<&'a Client>,
     pub run_id: i64,
     pub command: &'a str,
     /// Pauses the scans of a run that is preempted.
@@ -100,14 +107,24 @@ impl RunLease<'_> {
 
     /// A database that is away for a moment is the pulls' business.
     async fn renew_until_lost(self) {
-        let RunLease { store, run_id, command, pause_gate, .. } = self;
+        let RunLease { store, client, run_id, command, .. } = self;
+        // One that began before there was a lease is stored too.
+        let mut pauses = client.map(|client| {
+            let mut pauses = client.pauses();
+            pauses.mark_changed();
+            pauses
+        });
         let interval = if command == PREEMPTIBLE { POLL_EVERY } else { store::RENEW_EVERY };
         loop {
-            tokio::time::sleep(interval).await;
-            let kept = match renew_lease(store, run_id).await {
-                Ok(Some(lease)) if lease.is_requested && command == PREEMPTIBLE => {
-                    yield_to_other_run(store, run_id, pause_gate).await
+            let mut renewal = pin!(tokio::time::sleep(interval));
+            loop {
+                tokio::select! {
+                    () = &mut renewal => break,
+                    () = next_pause(&mut pauses) => self.save_pause().await,
                 }
+            }
+            let kept = match renew_lease(store, run_id).await {
+                Ok(Some(lease)) if lease.is_requested && command == PREEMPTIBLE => self.yield_to_other_run().await,
                 Ok(Some(_)) => Ok(true),
                 Ok(None) => Ok(false),
                 Err(error) => Err(error),
@@ -122,31 +139,64 @@ impl RunLease<'_> {
             }
         }
     }
+
+    /// Stores the pause that Planhat has asked for, if there is one. The run goes on if it cannot be stored.
+    pub async fn save_pause(self) {
+        let RunLease { store, client, .. } = self;
+        let Some(left) = client.and_then(Client::pause_left) else { return };
+        if let Err(error) = store.housekeeping(async |db| store::note_throttling(db, &store.schema, left).await).await {
+            warn!(error = %Chain(&error), "could not note until when Planhat wants no calls");
+        }
+    }
+
+    /// Another process may have held the lease until now: what Planhat has told that one holds for this one too. The run goes on
+    /// if it cannot be read.
+    pub async fn continue_after_another_process(self) {
+        let RunLease { store, client, .. } = self;
+        let Some(client) = client else { return };
+        match store.housekeeping(async |db| store::throttled_for(db, &store.schema).await).await {
+            Ok(left) => client.continue_after_another_process(left),
+            Err(error) => warn!(error = %Chain(&error), "could not read until when Planhat wants no calls"),
+        }
+    }
+
+    /// Yields the lease to another run, and returns when this run has reacquired it.
+    async fn yield_to_other_run(self) -> Result<bool, store::StoreError> {
+        let RunLease { store, run_id, pause_gate, .. } = self;
+        let Some(_paused) = wait_until_paused(store, run_id, pause_gate).await else { return Ok(false) };
+        info!("another run has requested the lease: pausing for it");
+        self.save_pause().await;
+        if !store.housekeeping(async |db| store::yield_lease(db, &store.schema, run_id).await).await? {
+            return Ok(false);
+        }
+        let freed = Instant::now();
+        loop {
+            tokio::time::sleep(POLL_EVERY).await;
+            let even_if_unclaimed = freed.elapsed() > UNCLAIMED_FOR;
+            match try_reacquire(store, run_id, even_if_unclaimed).await {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => warn!(error = %Chain(&error), "could not reacquire the lease yet"),
+            }
+        }
+        info!("the other run has ended: continuing");
+        self.continue_after_another_process().await;
+        Ok(true)
+    }
+}
+
+/// Returns when Planhat has asked for a pause, or for a longer one.
+async fn next_pause(pauses: &mut Option<watch::Receiver<Option<Instant>>>) {
+    if let Some(pauses) = pauses
+        && pauses.changed().await.is_ok()
+    {
+        return;
+    }
+    pending().await
 }
 
 async fn renew_lease(store: &Store, run_id: i64) -> Result<Option<RenewedLease>, store::StoreError> {
     store.housekeeping(async |db| store::renew_lease(db, &store.schema, run_id).await).await
-}
-
-/// Yields the lease to another run, and returns when this run has reacquired it.
-async fn yield_to_other_run(store: &Store, run_id: i64, pause_gate: &PauseGate) -> Result<bool, store::StoreError> {
-    let Some(_paused) = wait_until_paused(store, run_id, pause_gate).await else { return Ok(false) };
-    info!("another run has requested the lease: pausing for it");
-    if !store.housekeeping(async |db| store::yield_lease(db, &store.schema, run_id).await).await? {
-        return Ok(false);
-    }
-    let freed = Instant::now();
-    loop {
-        tokio::time::sleep(POLL_EVERY).await;
-        let even_if_unclaimed = freed.elapsed() > UNCLAIMED_FOR;
-        match try_reacquire(store, run_id, even_if_unclaimed).await {
-            Ok(true) => break,
-            Ok(false) => {}
-            Err(error) => warn!(error = %Chain(&error), "could not reacquire the lease yet"),
-        }
-    }
-    info!("the other run has ended: continuing");
-    Ok(true)
 }
 
 /// Waits until all scans have paused, and renews the lease meanwhile: a commit may take long.

@@ -194,7 +194,9 @@ pub async fn run_with_notice(
 
     // Cancelled by a signal, and also when the token is refused, Planhat or the database is unreachable, or the lease is lost.
     let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
-    let lease = RunLease { store, run_id, command: request.command, pause_gate: &pause_gate, run_stop: &run_stop };
+    let command = request.command;
+    let lease = RunLease { store, client: Some(client), run_id, command, pause_gate: &pause_gate, run_stop: &run_stop };
+    lease.continue_after_another_process().await;
     let purpose = Purpose::Store { run_id };
     let pulls = Pulls { client, store, request, purpose, binding: Some(&binding), pause_gate: &pause_gate, run_stop: &run_stop };
     // Boxed, or the futures lie deeper within each other than the compiler follows.
@@ -204,6 +206,7 @@ pub async fn run_with_notice(
         (objects, calls, counted)
     });
     let (objects, calls, missing_references) = lease.renew_while(work).await;
+    lease.save_pause().await;
 
     record_calls(store, run_id, calls).await;
     let status = run_status(&objects, stop.is_cancelled());

@@ -7,6 +7,8 @@
 //! `identity` decides, `id_probe` chooses the ids; this module reads, sends requests and writes. It writes only under the lease, so
 //! that of two simultaneous runs one binds the schema and the other finds it bound.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt, stream};
 use planhat_api::{self as api, Client};
 use planhat_model::catalog;
@@ -60,6 +62,8 @@ struct SchemaContents {
     binding: Option<Binding>,
     current: Option<Identity>,
     schema_has_data: bool,
+    /// How much longer Planhat wants no calls.
+    pause_left: Option<Duration>,
     /// Ids of rows by object, to be requested if token or host differ.
     ids: Vec<(&'static Object, Vec<String>)>,
 }
@@ -68,10 +72,12 @@ impl SchemaContents {
     async fn read(db: &mut PgConnection, schema: &str, client: &Client) -> Result<SchemaContents, store::StoreError> {
         // Rows that are not seen would be taken for rows that are not there.
         store::refuse_hidden_rows(&mut *db, schema).await?;
-        let mut stored = SchemaContents { binding: None, current: None, schema_has_data: false, ids: Vec::new() };
+        let mut stored =
+            SchemaContents { binding: None, current: None, schema_has_data: false, pause_left: None, ids: Vec::new() };
         // If the tables of planhat_sync were dropped, data tables may still exist.
         if store::is_set_up(&mut *db).await? {
             stored.binding = store::binding(&mut *db, schema).await?;
+            stored.pause_left = store::throttled_for(&mut *db, schema).await?;
         }
         stored.current = stored.binding.as_ref().map(|binding| identity_now(client, &binding.key));
         if stored.binding.as_ref().map(identity_of) == stored.current && stored.current.is_some() {
@@ -86,7 +92,8 @@ impl SchemaContents {
 
     /// Requests stored ids if the binding does not decide it.
     async fn ask(self, client: &Client, schema: &str) -> Result<Recognized, RunError> {
-        let SchemaContents { binding: known, current, schema_has_data, ids } = self;
+        let SchemaContents { binding: known, current, schema_has_data, pause_left, ids } = self;
+        client.continue_after_another_process(pause_left);
         let noted = known.as_ref().map(identity_of);
         // Without a key there is no fingerprint to compare with.
         let current = current.unwrap_or_else(|| Identity { fingerprint: String::new(), host: client.host() });

@@ -54,6 +54,22 @@ async fn the_budget_is_used_to_95_percent_and_never_exceeded() {
     assert_used_but_not_exceeded(&sync, period);
 }
 
+/// Each process begins with a budget of its own, and is killed after a few calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn short_runs_in_a_row_stay_within_the_quota() {
+    let period = Duration::from_secs(2);
+    let (sync, _) = limited(period, 1).await;
+    let end = Instant::now() + period.mul_f64(1.3);
+    while Instant::now() < end {
+        let connection = connection_to(&sync.simulator.url(), sync.simulator.token());
+        let client = Client::new(connection, Budget::per_period(CALLS, period)).unwrap();
+        join_all(OBJECTS.map(async |object| client.for_object(catalog::object(object).unwrap()).list(&[]).await.unwrap())).await;
+    }
+
+    assert!(sync.simulator.requests().iter().all(|request| request.status == 200), "the server refused a call");
+    assert!(sync.simulator.busiest(period) <= CALLS as usize, "{}", sync.simulator.busiest(period));
+}
+
 /// The real thing; it takes three minutes: `scripts/with-postgres cargo test --locked --test it -- --ignored two_hundred`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes three minutes"]

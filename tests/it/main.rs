@@ -34,6 +34,7 @@ mod notify;
 mod odd_databases;
 mod pages;
 mod paging;
+mod pauses;
 mod permissions;
 mod privacy;
 mod proxies;

@@ -1,6 +1,6 @@
 //! Listings: how many pages are requested, and that no record is missed between two pages.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use axum::routing::get;
 use planhat_api::{ApiError, Budget, Client, Listing, ObjectClient, PageSettings, Pager, Position};
 use planhat_model::catalog;
 use planhat_model::scan::{ReconcileEvery, SortedObjects};
-use planhat_simulator::{Options, Request, ScriptedAnswer, Simulator, Workspace};
+use planhat_simulator::{Options, Request, ScriptedAnswer, Simulator, Source, Workspace};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -601,6 +601,211 @@ async fn rows_that_move_while_pages_are_prefetched_are_neither_lost_nor_invented
     assert_eq!(lost, Vec::<String>::new());
     let known = |id: &String| added.contains(id) || ids_of(&numbered(1500)).contains(id);
     assert!(read_once.iter().all(known));
+}
+
+// ---- The edges of a listing ----
+
+/// Reads a listing with something happening at the source at each request, in its number.
+async fn read_while(
+    simulator: &Simulator,
+    page_size: u32,
+    prefetches: bool,
+    mut happens: impl FnMut(&mut Source<'_>, usize) + Send + 'static,
+) -> Result<Vec<String>, ApiError> {
+    let mut number = 0;
+    simulator.on_request(move |source, _| {
+        number += 1;
+        happens(source, number);
+    });
+    if prefetches { read_with_prefetch(simulator, page_size).await } else { read(simulator, page_size, |_| {}).await }
+}
+
+/// One answer is wrong: it shows nothing.
+fn empty_at(request: usize) -> impl FnMut(&mut Source<'_>, usize) + Send + 'static {
+    let mut hidden: Vec<Value> = Vec::new();
+    move |source, number| {
+        for record in hidden.drain(..) {
+            source.add("projects", &record);
+        }
+        if number == request {
+            hidden.extend((0..250).filter_map(|number| source.delete("projects", &format!("{number:05}"))));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_answer_at_any_moment_leaves_nothing_out() {
+    for (count, page_size) in [(250, 100), (199, 100), (60, 100), (1, 100), (5, 1), (7, 2)] {
+        for (request, prefetches) in (1..12).flat_map(|request| [(request, false), (request, true)]) {
+            let simulator = simulator(numbered(count), Options::default()).await;
+            let read = read_while(&simulator, page_size, prefetches, empty_at(request)).await.unwrap();
+            let read: BTreeSet<String> = read.into_iter().collect();
+            assert_eq!(read.len(), count, "{count} by {page_size}, request {request} is empty, prefetch: {prefetches}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_answer_when_a_listing_is_resumed_leaves_nothing_out() {
+    for request in 1..5 {
+        let simulator = simulator(numbered(250), Options::default()).await;
+        let (mut number, mut is_empty) = (0, empty_at(request));
+        simulator.on_request(move |source, _| {
+            number += 1;
+            is_empty(source, number);
+        });
+        let client = projects(&client_of(&simulator, simulator.token()));
+        let mut pager = pager(&client, 100, Position { offset: 99, overlap_id: Some("00099".into()) });
+        let mut read = BTreeSet::new();
+        while let Some(page) = pager.next().await.unwrap() {
+            read.extend(page.records.into_iter().map(|record| record.id));
+        }
+        assert!(ids_of(&numbered(250)[100..]).iter().all(|id| read.contains(id)), "request {request} is empty: {}", read.len());
+    }
+}
+
+#[tokio::test]
+async fn an_empty_listing_costs_two_calls() {
+    let simulator = simulator(Vec::new(), Options::default()).await;
+    assert_eq!(read(&simulator, 100, |_| {}).await.unwrap(), Vec::<String>::new());
+    assert_eq!(simulator.requests().len(), 2);
+}
+
+/// What vanishes from a listing, and how often.
+#[derive(Debug, Clone, Copy)]
+struct Purge {
+    place: Place,
+    every: usize,
+    rows: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Head,
+    Tail,
+    Anywhere,
+}
+
+/// Records vanish at every n-th request, and others come at every fifth one where `inserts` says so.
+fn purging(count: usize, purge: Purge, inserts: bool, seed: u64) -> impl FnMut(&mut Source<'_>, usize) + Send + 'static {
+    let mut left: Vec<String> = ids_of(&numbered(count));
+    let mut rng = fastrand::Rng::with_seed(seed);
+    move |source, number| {
+        if number.is_multiple_of(purge.every) {
+            for _ in 0..purge.rows.min(left.len()) {
+                let place = match purge.place {
+                    Place::Head => 0,
+                    Place::Tail => left.len() - 1,
+                    Place::Anywhere => rng.usize(..left.len()),
+                };
+                source.delete("projects", &left.remove(place));
+            }
+        }
+        if inserts && number.is_multiple_of(5) {
+            source.add("projects", &json!({"_id": format!("{:05}-{number}", rng.usize(..count))}));
+        }
+    }
+}
+
+/// Reads a listing during a purge. Says what was not read of what is still there at the end, and how many calls it took.
+async fn lost_in_a_purge(
+    count: usize,
+    page_size: u32,
+    prefetches: bool,
+    happens: impl FnMut(&mut Source<'_>, usize) + Send + 'static,
+) -> (Result<Vec<String>, ApiError>, usize) {
+    let simulator = simulator(numbered(count), Options::default()).await;
+    let read = read_while(&simulator, page_size, prefetches, happens).await;
+    let initial: BTreeSet<String> = ids_of(&numbered(count)).into_iter().collect();
+    let stayed: Vec<String> = simulator.ids("projects").into_iter().filter(|id| initial.contains(id)).collect();
+    let lost = read.map(|read| {
+        let read: BTreeSet<String> = read.into_iter().collect();
+        stayed.into_iter().filter(|id| !read.contains(id)).collect()
+    });
+    (lost, simulator.requests().len())
+}
+
+#[tokio::test]
+async fn a_purge_that_lasts_as_long_as_the_listing_is_read_ends_complete() {
+    for (place, every, rows) in
+        [(Place::Head, 2, 1), (Place::Head, 1, 1), (Place::Anywhere, 1, 3), (Place::Tail, 1, 1), (Place::Tail, 2, 3)]
+    {
+        for (count, page_size) in [(2000, 100), (2000, 20), (150, 100), (100, 100), (30, 100)] {
+            for prefetches in [false, true] {
+                let purge = Purge { place, every, rows };
+                let (lost, calls) = lost_in_a_purge(count, page_size, prefetches, purging(count, purge, false, 7)).await;
+                let case = format!("{purge:?}, {count} by {page_size}, prefetch: {prefetches}");
+                assert_eq!(lost.unwrap(), Vec::<String>::new(), "{case}");
+                let pages = count / (page_size as usize - 1) + 1;
+                assert!(calls <= 3 * pages + 10, "{calls} calls for {pages} pages: {case}");
+            }
+        }
+    }
+}
+
+fn any_purge(page_size: u32, most: usize) -> impl Strategy<Value = (u32, Purge)> {
+    let place = prop_oneof![Just(Place::Head), Just(Place::Tail), Just(Place::Anywhere)];
+    (place, 1usize..4, 1usize..=most).prop_map(move |(place, every, rows)| (page_size, Purge { place, every, rows }))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Up to a quarter of a page vanishes at each call.
+    #[test]
+    fn whatever_vanishes_during_a_listing_it_ends_complete_in_a_bounded_number_of_calls(
+        count in 1usize..800,
+        (page_size, purge) in (8u32..100).prop_flat_map(|size| any_purge(size, size as usize / 4)),
+        inserts: bool,
+        prefetches: bool,
+        seed: u64,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (lost, calls) =
+            runtime.block_on(lost_in_a_purge(count, page_size, prefetches, purging(count, purge, inserts, seed)));
+        prop_assert_eq!(lost.unwrap(), Vec::<String>::new());
+        let pages = count / (page_size as usize - 1) + 1;
+        prop_assert!(calls <= 5 * pages + 20, "{} calls for {} pages", calls, pages);
+    }
+
+    /// As much as you like of pages as small as you like: it may fail, and never loses anything or goes on for ever.
+    #[test]
+    fn a_purge_faster_than_it_can_be_read_loses_nothing(
+        count in 1usize..300,
+        (page_size, purge) in (1u32..30).prop_flat_map(|size| any_purge(size, 40)),
+        inserts: bool,
+        prefetches: bool,
+        seed: u64,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (lost, calls) =
+            runtime.block_on(lost_in_a_purge(count, page_size, prefetches, purging(count, purge, inserts, seed)));
+        match lost {
+            Ok(lost) => prop_assert_eq!(lost, Vec::<String>::new()),
+            Err(error) => prop_assert!(matches!(error, ApiError::UnstableOrder { .. }), "{}", error),
+        }
+        prop_assert!(calls <= 10 * count + 100, "{} calls for {} records", calls, count);
+    }
+}
+
+#[tokio::test]
+async fn a_listing_that_changes_its_order_from_page_to_page_is_an_error_and_not_a_loop() {
+    let simulator = simulator(numbered(3000), Options { honours_sort: false, ..Options::default() }).await;
+    let mut order: VecDeque<String> = ids_of(&numbered(3000)).into();
+
+    let read = read_while(&simulator, 20, false, move |source, _| {
+        // The first hundred go to the end.
+        for _ in 0..100 {
+            let id = order.pop_front().unwrap();
+            let record = source.delete("projects", &id).unwrap();
+            source.add("projects", &record);
+            order.push_back(id);
+        }
+    });
+
+    let error = read.await.unwrap_err();
+    assert!(matches!(error, ApiError::UnstableOrder { .. }), "{error}");
+    assert!(simulator.requests().len() <= 1000, "{} calls", simulator.requests().len());
 }
 
 /// A server that takes its time over one page and edits its last row meanwhile.

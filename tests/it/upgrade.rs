@@ -8,7 +8,7 @@ use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use planhat_model::catalog::{self, Object};
-use planhat_simulator::{Options, Workspace};
+use planhat_simulator::{Options, ScriptedAnswer, Workspace};
 use planhat_store::{RunStatus, Store};
 use planhat_sync::pull::Mode;
 use serde_json::json;
@@ -289,6 +289,19 @@ async fn capabilities_are_unknown_after_the_upgrade_and_no_scan_relies_on_them()
 
     assert_eq!(summary.status, RunStatus::Succeeded, "{summary:?}");
     sync.assert_equals_workspace(&objects()).await;
+}
+
+#[tokio::test]
+async fn throttled_until_is_unknown_after_the_upgrade_and_a_run_notes_it() {
+    let sync = upgraded().await;
+    let known = "select count(throttled_until)::text || ' of ' || count(*) from planhat_sync.workspaces";
+    assert_eq!(sync.one(known).await, "0 of 1");
+    let refusal = ScriptedAnswer::status(429).with_header("retry-after", "1");
+    sync.simulator.answer_next("licenses", vec![refusal]);
+
+    let summary = sync.run(Mode::Incremental, &objects()).await;
+
+    assert_eq!((summary.status, sync.one(known).await), (RunStatus::Succeeded, "1 of 1".to_owned()));
 }
 
 #[test]

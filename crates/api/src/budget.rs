@@ -7,10 +7,17 @@
 //! burst + refill of a minute + calls still on their way when the minute began <= quota
 //!     2 %              96 %                                               2 %
 //! ```
+//!
+//! A process does not know what the one before it has spent. So a budget begins without a burst: as if it had just been used
+//! up. What it permits from then on is what the quota refills, so that processes that follow each other permit together no
+//! more than one that goes on. The first call of a process waits for a single refill, 0.3 s at 200 calls a minute.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -19,6 +26,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Budget {
     limiter: Option<DefaultDirectRateLimiter>,
+    /// The most calls that may come at once.
+    burst: u32,
 }
 
 /// Permission to make one call.
@@ -35,7 +44,17 @@ impl Budget {
     /// At most this many calls in any period of this length.
     pub fn per_period(calls: u32, period: Duration) -> Budget {
         let quota = NonZeroU32::new(calls).and_then(|calls| quota(calls, period));
-        Budget { limiter: quota.map(RateLimiter::direct) }
+        let burst = quota.map_or(0, |quota| quota.burst_size().get());
+        let budget = Budget { limiter: quota.map(RateLimiter::direct), burst };
+        budget.give_up_burst();
+        budget
+    }
+
+    /// Gives up what has been saved up for a burst, because another process may have spent it.
+    pub(crate) fn give_up_burst(&self) {
+        if let Some(limiter) = &self.limiter {
+            empty(limiter, self.burst);
+        }
     }
 
     /// Waits until a call may be made.
@@ -53,6 +72,14 @@ impl Budget {
     }
 }
 
+/// Takes all the calls that are free now, `burst` at most. Any number of them is a sum of powers of two, each taken once.
+fn empty<C: Clock>(limiter: &RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>, burst: u32) {
+    for calls in (0..=burst.checked_ilog2().unwrap_or(0)).rev().filter_map(|bit| NonZeroU32::new(1 << bit)) {
+        // Where not that many are free, none is taken.
+        let _ = limiter.check_n(calls);
+    }
+}
+
 /// A fiftieth of the calls may come at once, and a fiftieth is kept back: calls that are longer on their way
 /// than others arrive among those of the next minute. The rest is spread over the minute.
 fn quota(calls: NonZeroU32, period: Duration) -> Option<Quota> {
@@ -66,25 +93,71 @@ fn quota(calls: NonZeroU32, period: Duration) -> Option<Quota> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use governor::clock::{Clock, FakeRelativeClock, Reference};
+    use governor::clock::{FakeRelativeClock, Reference};
     use proptest::prelude::*;
 
     /// The instants at which calls were permitted to someone who always wants one, except for these pauses
     /// before some of them.
     fn permitted(calls: u32, pauses: &[(usize, u64)], count: usize) -> Vec<Duration> {
         let clock = FakeRelativeClock::default();
-        let limiter = RateLimiter::direct_with_clock(quota(NonZeroU32::new(calls).unwrap(), MINUTE).unwrap(), clock.clone());
+        let limiter = limiter(calls, &clock);
         let (start, mut at) = (clock.now(), Vec::new());
         for number in 0..count {
             if let Some((_, milliseconds)) = pauses.iter().find(|(before, _)| *before == number) {
                 clock.advance(Duration::from_millis(*milliseconds));
             }
-            while let Err(not_yet) = limiter.check() {
-                clock.advance(not_yet.wait_time_from(clock.now()));
-            }
+            wait_for_a_call(&limiter, &clock);
             at.push(Duration::from(clock.now().duration_since(start)));
         }
         at
+    }
+
+    type FakeLimiter =
+        RateLimiter<NotKeyed, InMemoryState, FakeRelativeClock, NoOpMiddleware<<FakeRelativeClock as Clock>::Instant>>;
+
+    /// That of a process that begins now.
+    fn limiter(calls: u32, clock: &FakeRelativeClock) -> FakeLimiter {
+        let quota = quota(NonZeroU32::new(calls).unwrap(), MINUTE).unwrap();
+        let limiter = RateLimiter::direct_with_clock(quota, clock.clone());
+        empty(&limiter, quota.burst_size().get());
+        limiter
+    }
+
+    fn burst(calls: u32) -> u32 {
+        quota(NonZeroU32::new(calls).unwrap(), MINUTE).unwrap().burst_size().get()
+    }
+
+    fn wait_for_a_call(limiter: &FakeLimiter, clock: &FakeRelativeClock) {
+        while let Err(not_yet) = limiter.check() {
+            clock.advance(not_yet.wait_time_from(clock.now()));
+        }
+    }
+
+    /// A process: how many milliseconds after the end of the one before it begins, and before which of its calls it pauses
+    /// for how many milliseconds. It is killed after the last one.
+    type Process = (u64, Vec<u64>);
+
+    /// The instants at which calls were permitted to processes that follow each other. Each of them may have been started
+    /// long before its turn, and have saved up calls while it waited for that.
+    fn permitted_to_processes(calls: u32, processes: &[Process]) -> Vec<Duration> {
+        let clock = FakeRelativeClock::default();
+        let (start, mut at) = (clock.now(), Vec::new());
+        let limiters: Vec<_> = processes.iter().map(|_| limiter(calls, &clock)).collect();
+        for ((rest, pauses), limiter) in processes.iter().zip(limiters) {
+            clock.advance(Duration::from_millis(*rest));
+            empty(&limiter, burst(calls));
+            for pause in pauses {
+                clock.advance(Duration::from_millis(*pause));
+                wait_for_a_call(&limiter, &clock);
+                at.push(Duration::from(clock.now().duration_since(start)));
+            }
+        }
+        at
+    }
+
+    /// From nothing to a minute, mostly nothing.
+    fn milliseconds() -> impl Strategy<Value = u64> {
+        prop_oneof![20 => Just(0), 4 => 0_u64..500, 2 => 0_u64..5000, 1 => 0_u64..70_000]
     }
 
     fn busiest_minute(at: &[Duration]) -> usize {
@@ -107,6 +180,33 @@ mod tests {
         ) {
             let busiest = busiest_minute(&permitted(calls, &pauses, 1000));
             prop_assert!(busiest <= (calls - calls / 50) as usize, "{busiest} of {calls}");
+        }
+
+        #[test]
+        fn processes_that_follow_each_other_stay_within_the_quota_without_knowing_of_each_other(
+            calls in 1u32..400,
+            processes in proptest::collection::vec((milliseconds(), proptest::collection::vec(milliseconds(), 0..30)), 1..100),
+        ) {
+            let busiest = busiest_minute(&permitted_to_processes(calls, &processes));
+            prop_assert!(busiest <= (calls - calls / 50) as usize, "{busiest} of {calls}");
+        }
+
+        #[test]
+        fn the_first_call_of_a_process_waits_for_a_single_refill(calls in 1u32..100_000) {
+            let clock = FakeRelativeClock::default();
+            let (begun, limiter) = (clock.now(), limiter(calls, &clock));
+            wait_for_a_call(&limiter, &clock);
+            let refill = quota(NonZeroU32::new(calls).unwrap(), MINUTE).unwrap().replenish_interval();
+            prop_assert_eq!(Duration::from(clock.now().duration_since(begun)), refill);
+        }
+
+        #[test]
+        fn what_was_saved_up_is_given_up_whole(calls in 1u32..100_000, saved in 0_u64..120_000) {
+            let clock = FakeRelativeClock::default();
+            let limiter = limiter(calls, &clock);
+            clock.advance(Duration::from_millis(saved));
+            empty(&limiter, burst(calls));
+            prop_assert!(limiter.check().is_err());
         }
 
         #[test]

@@ -1,7 +1,7 @@
 //! One GET request to Planhat, and what its answer is: a page of a listing, a record, or an error.
 //!
-//! All objects of a run share one client, with its budget of calls. What an object asks for goes through its
-//! [`ObjectClient`], which retries and counts. There is no way to send anything else than a GET.
+//! All objects of a run share one client, with its budget of calls and its [pause](TokenPause). What an object asks for
+//! goes through its [`ObjectClient`], which waits for both, retries and counts. There is no way to send anything else than a GET.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,14 +16,16 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, redirect};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tracing::debug;
+use tokio::sync::watch;
+use tracing::{debug, warn};
 use url::Url;
 
 use crate::api_error::ApiError;
 use crate::budget::Budget;
 use crate::object_client::ObjectClient;
-use crate::retry::{RetryPolicy, retry_after};
+use crate::retry::{MAX_DELAY, RetryPolicy, retry_after};
 use crate::token::Token;
+use crate::token_pause::TokenPause;
 
 /// The most characters of an error's body in a message.
 const MAX_EXCERPT_CHARS: usize = 200;
@@ -62,14 +64,16 @@ pub enum RecordAnswer {
     Forbidden,
 }
 
-/// Shared by all objects of a run, with one budget; a clone is the same client.
+/// Shared by all objects of a run, with one budget and one pause; a clone is the same client.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
     config: Arc<ClientConfig>,
     budget: Arc<Budget>,
-    /// Until when a request waits because of Planhat's Retry-After.
-    throttled_until: Arc<Mutex<Option<Instant>>>,
+    /// No call of any object goes out while it lasts.
+    pause: Arc<TokenPause>,
+    /// Until when a failed request waits before it is sent again.
+    retried_at: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Client {
@@ -87,7 +91,13 @@ impl Client {
             // Plain HTTP is for this machine only; a proxy would carry the token elsewhere.
             builder = builder.no_proxy();
         }
-        Ok(Client { http: builder.build()?, config: Arc::new(config), budget: Arc::new(budget), throttled_until: Arc::default() })
+        Ok(Client {
+            http: builder.build()?,
+            config: Arc::new(config),
+            budget: Arc::new(budget),
+            pause: Arc::new(TokenPause::new()),
+            retried_at: Arc::default(),
+        })
     }
 
     /// Identifies the token without revealing it: its HMAC-SHA256 under a key, in hexadecimal.
@@ -113,19 +123,45 @@ impl Client {
         self.config.retry
     }
 
-    pub(crate) fn note_throttling(&self, delay: Duration) {
-        let mut until = self.throttled_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = until.max(Some(Instant::now() + delay));
+    pub(crate) fn pause(&self) -> &TokenPause {
+        &self.pause
+    }
+
+    /// Another process may have called Planhat before this moment. So what this one has saved up for a burst is given
+    /// up, and it makes the rest of the pause that the other one was asked for. A pause longer than any can be is
+    /// none: the clock that it was measured with has been set.
+    pub fn continue_after_another_process(&self, pause_left: Option<Duration>) {
+        self.budget.give_up_burst();
+        if let Some(left) = pause_left.filter(|left| *left <= MAX_DELAY)
+            && self.pause.extend(left)
+        {
+            warn!(wait_ms = left.as_millis(), "Planhat asked an earlier run to wait: no call goes out for {}", seconds(left));
+        }
+    }
+
+    /// Until when no call goes out: the value changes whenever a pause begins or becomes longer.
+    pub fn pauses(&self) -> watch::Receiver<Option<Instant>> {
+        self.pause.subscribe()
+    }
+
+    /// How much longer no call goes out; none if there is no pause.
+    pub fn pause_left(&self) -> Option<Duration> {
+        self.pause.left()
+    }
+
+    pub(crate) fn note_retry_in(&self, delay: Duration) {
+        let mut at = self.retried_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *at = at.max(Some(Instant::now() + delay));
     }
 
     pub(crate) fn max_page_bytes(&self) -> u64 {
         self.config.max_page_bytes
     }
 
-    /// How much longer a throttled request waits.
+    /// How much longer a request waits before it is sent again, or all of them do.
     pub fn throttled_for(&self) -> Option<Duration> {
-        let until = self.throttled_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.and_then(|until| until.checked_duration_since(Instant::now()))
+        let at = *self.retried_at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.and_then(|at| at.checked_duration_since(Instant::now())).max(self.pause.left())
     }
 
     /// One attempt to read a page of a listing.
@@ -198,10 +234,23 @@ impl Client {
             status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Err(ApiError::AccessDenied { path, status }),
             status => {
                 let retry_after = retry_after(response.headers(), Utc::now());
+                // Before the body is read, which may take its time.
+                if let Some(asked) = retry_after.filter(|_| status == StatusCode::TOO_MANY_REQUESTS) {
+                    self.begin_pause(asked);
+                }
                 let start = read_beginning(response).await;
                 Err(ApiError::Status { path, status, excerpt: self.excerpt(&start), retry_after })
             }
         }
+    }
+
+    fn begin_pause(&self, asked: Duration) {
+        if !self.pause.extend(asked) {
+            return;
+        }
+        let wait = asked.min(MAX_DELAY);
+        let longer = if asked > wait { format!(" (it asked for {})", seconds(asked)) } else { String::new() };
+        warn!(wait_ms = wait.as_millis(), "Planhat asks to wait: no call goes out for {}{longer}", seconds(wait));
     }
 
     async fn read_body(&self, path: &str, query: &[(&str, String)], response: Response) -> Result<Bytes, ApiError> {
@@ -244,6 +293,10 @@ impl Client {
         let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
         if line.is_empty() { "(empty)".to_owned() } else { line.chars().take(MAX_EXCERPT_CHARS).collect() }
     }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64().ceil())
 }
 
 fn server_time(headers: &HeaderMap) -> Option<DateTime<Utc>> {

@@ -13,6 +13,7 @@ mod object_client;
 mod pager;
 mod retry;
 mod token;
+mod token_pause;
 
 pub use api_error::ApiError;
 pub use budget::Budget;

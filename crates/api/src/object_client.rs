@@ -1,4 +1,5 @@
-//! The handle through which one object is read: retries what may help, and counts the calls that it took.
+//! The handle through which one object is read: waits until a call may go out, retries what may help, and counts the calls
+//! that it took.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,7 +72,27 @@ impl ObjectClient {
 
     /// Acquires a call if that is possible without waiting.
     pub(crate) fn try_acquire(&self) -> Option<CallPermit> {
-        self.client.budget().try_acquire()
+        if self.client.pause().left().is_some() { None } else { self.client.budget().try_acquire() }
+    }
+
+    /// Waits until a call may go out: for the budget, and for the end of a pause. A permit from before a pause is worth
+    /// nothing: many may have been acquired by then, and their calls would all go out at its end.
+    async fn acquire(&self, mut permit: Option<CallPermit>) -> CallPermit {
+        let pause = self.client.pause();
+        loop {
+            if pause.left().is_some() {
+                permit = None;
+                pause.over().await;
+            }
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => self.client.budget().acquire().await,
+            };
+            // A pause may have begun while the budget was waited for.
+            if pause.left().is_none() {
+                return permit;
+            }
+        }
     }
 
     pub(crate) fn max_page_bytes(&self) -> u64 {
@@ -91,10 +112,7 @@ impl ObjectClient {
             let permit = permit.take();
             async move {
                 let wanted = Instant::now();
-                let _permit = match permit {
-                    Some(permit) => permit,
-                    None => self.client.budget().acquire().await,
-                };
+                let _permit = self.acquire(permit).await;
                 histogram!("planhat_sync_throttled_seconds").record(wanted.elapsed().as_secs_f64());
                 self.calls.fetch_add(1, Ordering::Relaxed);
                 send().await
@@ -107,7 +125,7 @@ impl ObjectClient {
             .notify(|error, delay| {
                 warn!(error = %Chain(error), wait_ms = delay.as_millis(), "retrying a request to /{}", self.object.name);
                 histogram!("planhat_sync_throttled_seconds").record(delay.as_secs_f64());
-                self.client.note_throttling(delay);
+                self.client.note_retry_in(delay);
             })
             .await
     }

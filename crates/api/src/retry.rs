@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// The longest delay that a server may ask for with Retry-After.
-const MAX_DELAY: Duration = Duration::from_secs(120);
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(120);
 
 /// How often a request is retried, and with which delays.
 #[derive(Debug, Clone, Copy)]

@@ -191,7 +191,9 @@ async fn a_listing_is_requested_by_limit_offset_and_sort() {
 #[tokio::test]
 async fn hidden_records_are_requested_by_the_parameter_of_their_object() {
     let listing = Listing { sort: "-updatedAt".into(), hidden: true };
-    assert_eq!(requested(listing, vec![records(&[])]).await, ["/tasks?limit=3&offset=0&sort=-updatedAt&isArchived=true"]);
+    // A listing that shows nothing is requested once more.
+    let expected = "/tasks?limit=3&offset=0&sort=-updatedAt&isArchived=true";
+    assert_eq!(requested(listing, vec![records(&[])]).await, [expected; 2]);
 
     let server = server(vec![records(&[])]).await;
     let endusers = client(&server.uri()).for_object(catalog::object("endusers").unwrap());
@@ -388,6 +390,25 @@ async fn retry_after_is_a_floor_under_the_own_delay() {
     })
     .await;
     assert!(wait > Duration::from_secs(50), "{wait:?}");
+}
+
+#[tokio::test]
+async fn only_the_call_that_got_a_503_with_retry_after_waits() {
+    let server = server(vec![status(503).insert_header("retry-after", "100"), records(&["a"])]).await;
+    let client = client(&server.uri());
+    let (tasks, users) = (tasks(&client), client.for_object(catalog::object("users").unwrap()));
+    let throttled = async {
+        assert_about(Some(throttled(&client).await), 100);
+        users.list(&[]).await
+    };
+    let other = in_time("a page of another object", async {
+        tokio::select! {
+            biased;
+            answer = tasks.list(&[]) => panic!("it did not wait: {answer:?}"),
+            other = throttled => other,
+        }
+    });
+    assert_eq!((other.await.unwrap().records.len(), client.pause_left()), (1, None));
 }
 
 #[tokio::test]

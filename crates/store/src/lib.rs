@@ -72,7 +72,8 @@ pub use requirements::{ConnectionSecurity, DatabaseRequirements, Privileges, Wri
 pub use row_security::refuse_hidden_rows;
 pub use state::applied_rules::{applied_rules, note_rules_applied, note_rules_in_use};
 pub use state::bindings::{
-    Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key, tables,
+    Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key,
+    note_throttling, tables, throttled_for,
 };
 pub use state::capabilities::{ProvenCapability, StoredCapability, capabilities, disprove_capability, save_capability};
 pub use state::checkpoint::{

@@ -4,6 +4,13 @@
 //! So a listing ends with a page that brings nothing but the overlap record, or nothing at all. Other pages without new
 //! records come after an insertion before the page or after a step back: reading continues behind them, but not for
 //! ever, since a server may also list the same records again and again.
+//!
+//! Where rows vanish with every call, the overlap record is hardly ever alone on its page. Then the end is seen twice, in two
+//! pages in a row: each ends no later than the page before it, and had room for more, by what was requested and by what the
+//! server has sent before.
+//!
+//! A first page that shows nothing is requested once more before it is believed: one empty answer at the wrong moment would
+//! leave out a whole object. The same goes for pages of one row, where an empty answer alone makes the end.
 
 use super::page_entry::PageEntry;
 
@@ -13,6 +20,8 @@ const MAX_REPEATED_PAGES: u32 = 2;
 /// How many known rows may come in a row: twice what the overlap check remembers. What was seen longer ago than that
 /// looks new, so a loop must be noticed before.
 const MAX_KNOWN_ROWS_IN_A_ROW: usize = 2 * super::overlap::REMEMBERED_RECORDS;
+/// How many pages in a row have to show the end where rows vanish. A server that lowers its maximum may look so once.
+const ENDS_TO_SEE: u32 = 2;
 /// No workspace has this many records of a kind.
 const MAX_OFFSET: u64 = 100_000_000;
 
@@ -30,6 +39,10 @@ pub(crate) struct EndCheck {
     known_single_rows: u32,
     /// Rows in a row that were all known.
     known_rows_in_a_row: usize,
+    /// Pages in a row that showed the end.
+    ends_seen: u32,
+    /// The last page was empty, and was requested once more.
+    is_asked_again: bool,
 }
 
 /// A page that leaves no gap, and what the overlap check knows about it.
@@ -56,6 +69,8 @@ pub(crate) enum PageMeaning {
     Known,
     /// A single known row fills it: continue with the row behind it.
     FullOfOneRow,
+    /// It is empty, which may be wrong: request it once more.
+    Doubtful,
     /// The listing ends here.
     End,
     /// The server lists the same records again and again.
@@ -72,6 +87,8 @@ impl EndCheck {
             repeated_pages: 0,
             known_single_rows: 0,
             known_rows_in_a_row: 0,
+            ends_seen: 0,
+            is_asked_again: false,
         }
     }
 
@@ -82,18 +99,31 @@ impl EndCheck {
 
     /// What a page means that leaves no gap.
     pub(crate) fn on_page(&mut self, page: CheckedPage<'_>) -> PageMeaning {
+        let is_asked_again = std::mem::replace(&mut self.is_asked_again, false);
         if page.has_new_records {
-            (self.repeated_pages, self.known_rows_in_a_row) = (0, 0);
+            (self.repeated_pages, self.known_rows_in_a_row, self.ends_seen) = (0, 0, 0);
             return PageMeaning::New;
         }
         if page.entries.len() > 1 {
-            return self.check_for_loop(page);
+            self.ends_seen = if self.shows_end(page) { self.ends_seen + 1 } else { 0 };
+            return if self.ends_seen >= ENDS_TO_SEE { PageMeaning::End } else { self.check_for_loop(page) };
+        }
+        if self.is_doubtful(page) && !is_asked_again {
+            self.is_asked_again = true;
+            return PageMeaning::Doubtful;
         }
         if self.ends_with(page) {
             return PageMeaning::End;
         }
         self.known_single_rows += u32::from(!page.expects_overlap);
         PageMeaning::FullOfOneRow
+    }
+
+    /// A page was received that may have a gap before it.
+    pub(crate) fn on_gap(&mut self, has_new_records: bool) {
+        if has_new_records {
+            self.ends_seen = 0;
+        }
     }
 
     /// The page was accepted: reading continues behind it.
@@ -108,7 +138,8 @@ impl EndCheck {
     /// Whether a page of at most one row, which is known, is the end.
     fn ends_with(&self, page: CheckedPage<'_>) -> bool {
         if page.expects_overlap {
-            return !self.server_may_shorten_pages(page.limit);
+            let is_last_row = page.entries.first().is_some_and(|entry| self.last_page.last() == Some(&entry.key));
+            return is_last_row && !self.server_may_shorten_pages(page.limit);
         }
         // An insertion before the last row makes it appear again, but not without end.
         page.entries.is_empty() || self.known_single_rows >= MAX_REPEATED_PAGES && page.is_furthest
@@ -119,6 +150,18 @@ impl EndCheck {
     fn server_may_shorten_pages(&self, limit: u32) -> bool {
         let rows = self.last_page.len();
         rows <= 1 || rows >= limit.min(self.last_limit) as usize || rows == self.longest_earlier_page
+    }
+
+    /// Whether an empty page would be the end though no page before showed that the end is near.
+    fn is_doubtful(&self, page: CheckedPage<'_>) -> bool {
+        page.entries.is_empty() && !page.expects_overlap && (self.last_page.is_empty() || page.limit == 1)
+    }
+
+    /// Whether a page of known rows shows no row behind the page before it, though there was room for more.
+    fn shows_end(&self, page: CheckedPage<'_>) -> bool {
+        let rows = page.entries.len();
+        let longest = self.longest_earlier_page.max(self.last_page.len());
+        rows < longest.min(page.limit as usize) && page.entries.last().is_some_and(|last| self.last_page.contains(&last.key))
     }
 
     /// A page without new records is fine after an insertion before it or a step back, but not for ever.
@@ -167,7 +210,6 @@ mod tests {
 
     #[test]
     fn the_overlap_record_alone_is_the_end_unless_the_page_before_was_as_long_as_pages_get() {
-        let one = rows(0..1);
         for (lengths, limit, expected) in [
             (&[10, 4][..], 10, PageMeaning::End),
             (&[10, 10, 9], 10, PageMeaning::End),
@@ -185,15 +227,93 @@ mod tests {
             (&[10, 1], 10, PageMeaning::FullOfOneRow),
             (&[], 10, PageMeaning::FullOfOneRow),
         ] {
+            let last = lengths.last().copied().unwrap_or(1);
+            let one = rows(last - 1..last);
             assert_eq!(after(lengths).on_page(CheckedPage { limit, ..known(&one) }), expected, "{lengths:?} limit {limit}");
         }
     }
 
     #[test]
+    fn a_known_row_alone_that_is_not_the_last_one_is_no_end() {
+        // Half a page was requested again, and the server sends one row at a time from now on.
+        assert_eq!(after(&[10, 4]).on_page(known(&rows(2..3))), PageMeaning::FullOfOneRow);
+        assert_eq!(after(&[10, 4]).on_page(known(&rows(3..4))), PageMeaning::End);
+    }
+
+    #[test]
     fn without_an_overlap_record_an_empty_page_is_the_end() {
         let page = CheckedPage { expects_overlap: false, ..known(&[]) };
-        assert_eq!(after(&[]).on_page(page), PageMeaning::End);
         assert_eq!(after(&[10, 10]).on_page(page), PageMeaning::End);
+        assert_eq!(after(&[1]).on_page(page), PageMeaning::End);
+    }
+
+    #[test]
+    fn a_first_page_that_is_empty_is_the_end_the_second_time() {
+        let page = CheckedPage { expects_overlap: false, ..known(&[]) };
+        let mut check = after(&[]);
+        assert_eq!([(); 2].map(|()| check.on_page(page)), [PageMeaning::Doubtful, PageMeaning::End]);
+    }
+
+    #[test]
+    fn where_pages_have_one_row_an_empty_page_is_the_end_the_second_time() {
+        let page = CheckedPage { expects_overlap: false, limit: 1, ..known(&[]) };
+        let mut check = after(&[10, 1]);
+        assert_eq!([(); 2].map(|()| check.on_page(page)), [PageMeaning::Doubtful, PageMeaning::End]);
+
+        // What came in between was no second time.
+        let (mut check, one) = (after(&[10, 1]), rows(0..1));
+        let pages = [page, CheckedPage { has_new_records: true, ..known(&one) }, page];
+        assert_eq!(pages.map(|page| check.on_page(page)), [PageMeaning::Doubtful, PageMeaning::New, PageMeaning::Doubtful]);
+    }
+
+    /// What these pages of known rows mean, each accepted if it is not the end, behind pages of these lengths.
+    fn meanings<const COUNT: usize>(lengths: &[usize], pages: [std::ops::Range<usize>; COUNT]) -> [PageMeaning; COUNT] {
+        let mut check = after(lengths);
+        pages.map(|page| {
+            let entries = rows(page);
+            let meaning = check.on_page(known(&entries));
+            check.on_accepted(&entries, 10);
+            meaning
+        })
+    }
+
+    #[test]
+    fn two_pages_in_a_row_with_nothing_behind_the_page_before_are_the_end() {
+        use PageMeaning::{End, Known};
+        assert_eq!(meanings(&[10], [5..10, 5..10]), [Known, End]);
+        // Rows vanish at the head, and at the tail.
+        assert_eq!(meanings(&[10], [5..10, 7..10]), [Known, End]);
+        assert_eq!(meanings(&[10], [5..9, 5..7]), [Known, End]);
+        // A step back leads before the beginning of the page before.
+        assert_eq!(meanings(&[10, 3], [5..10, 7..10, 1..9]), [Known, Known, End]);
+        // The second page shows rows that the first one did not.
+        assert_eq!(meanings(&[10], [2..5, 4..8, 6..10]), [Known, Known, Known]);
+        // The page is as long as requested.
+        assert_eq!(meanings(&[10], [0..10, 0..9]), [Known, Known]);
+        // The server sends no longer pages.
+        assert_eq!(meanings(&[7, 7], [0..7, 0..6]), [Known, Known]);
+    }
+
+    #[test]
+    fn new_records_in_between_are_no_end() {
+        let (new, end) = (rows(10..12), rows(5..10));
+        let seen_once = || {
+            let mut check = after(&[10]);
+            assert_eq!(check.on_page(known(&end)), PageMeaning::Known);
+            check.on_accepted(&end, 10);
+            check
+        };
+        let mut found = seen_once();
+        assert_eq!(found.on_page(CheckedPage { has_new_records: true, ..known(&new) }), PageMeaning::New);
+        assert_eq!(found.on_page(known(&rows(7..10))), PageMeaning::Known);
+
+        let mut behind_a_gap = seen_once();
+        behind_a_gap.on_gap(true);
+        assert_eq!(behind_a_gap.on_page(known(&rows(7..10))), PageMeaning::Known);
+
+        let mut behind_nothing = seen_once();
+        behind_nothing.on_gap(false);
+        assert_eq!(behind_nothing.on_page(known(&rows(7..10))), PageMeaning::End);
     }
 
     #[test]

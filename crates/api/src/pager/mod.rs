@@ -13,6 +13,10 @@
 //! end         what a page without new records means
 //! ```
 //!
+//! A listing ends complete, in a bounded number of calls, also while rows vanish from it with every call: pages overlap by
+//! more rows then, and each page accepted is progress in the order of ids. Only a listing that changes its order from page to
+//! page is an error, since no page of it joins the one before.
+//!
 //! Pages in flight are judged when it is their turn. The next offset follows from what was received, not from what was
 //! requested, since a server may clamp `limit`.
 
@@ -77,10 +81,15 @@ impl Pager {
             }
             let (limit, page) = self.fetch().await?;
             if let Some(back) = self.check_overlap(&page).await? {
+                self.end.on_gap(self.overlap.has_new_records(&page.entries));
                 self.step_back(back);
                 continue;
             }
             match self.check_end(limit, &page) {
+                PageMeaning::Doubtful => {
+                    debug!(path = self.client.path(), offset = self.position.offset, "an empty page: requesting it once more");
+                    continue;
+                }
                 PageMeaning::Repeating => {
                     return Err(ApiError::RepeatingListing { path: self.client.path(), offset: self.position.offset });
                 }
@@ -258,6 +267,9 @@ impl Pager {
         self.prefetch.on_accepted(entries.len(), limit);
         self.end.on_accepted(&entries, limit);
         let rows = self.overlap.on_accepted(&self.position, entries);
+        if self.overlap.rows_are_moving_up() {
+            self.prefetch.on_step_back();
+        }
         self.position = rows.next;
         let oversized = self.page_size.take_oversized().into_iter().map(|offset| self.oversized_at(offset));
         Page {
@@ -384,9 +396,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_calls_to_spare_only_the_next_page_is_requested_ahead() {
-        let budget = Budget::per_minute(1);
-        _ = budget.try_acquire().unwrap();
-        let mut pager = pager(budget);
+        let mut pager = pager(Budget::per_minute(1));
         (0..8).for_each(|_| pager.prefetch.on_accepted(LIMIT as usize, LIMIT));
         pager.prefetch();
         assert_eq!(not_requested(&mut pager), 2);

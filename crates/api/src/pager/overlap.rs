@@ -5,6 +5,14 @@
 //! overlap record nor begins with a known record may have a gap before it, and we step back until a page does. Where a
 //! page holds a single row there is no room for an overlap; the last record is looked at again in its place.
 //!
+//! While rows move up, pages overlap by half a page, so that rows may vanish with every call, as in a purge, and most pages
+//! still join the one before:
+//!
+//! ```text
+//! rows stand still    |----page----|            rows move up    |----page----|
+//!                                |----page----|                       |----page----|
+//! ```
+//!
 //! This is sound where the order of rows does not change under us: by `_id`, always. In a sweep by time, rows that move
 //! down without being deleted can still hide one behind them.
 
@@ -36,6 +44,12 @@ pub(crate) struct OverlapCheck {
     steps_back: StepsBack,
     /// Rows have moved since the last page that was returned.
     rows_moved: bool,
+    /// At the last accepted page rows were missing before where it was expected to begin: others may vanish at the next call.
+    rows_are_moving_up: bool,
+    /// How many rows of the next page come before its overlap record, if no row moves.
+    rows_before_overlap: usize,
+    /// In the order of ids: the greatest of all that were read.
+    greatest_id: Option<String>,
 }
 
 /// A record and its place.
@@ -75,7 +89,17 @@ impl OverlapCheck {
             recent.expect(hash_of_id(id));
         }
         let steps_back = StepsBack { in_a_row: 0, without_progress: 0, furthest: position.offset };
-        OverlapCheck { is_enabled, order, recent, last_record: None, steps_back, rows_moved: false }
+        OverlapCheck {
+            is_enabled,
+            order,
+            recent,
+            last_record: None,
+            steps_back,
+            rows_moved: false,
+            rows_are_moving_up: false,
+            rows_before_overlap: 0,
+            greatest_id: position.overlap_id.clone(),
+        }
     }
 
     /// A page was answered for this position. A step back goes back by pages of `limit` rows.
@@ -120,6 +144,11 @@ impl OverlapCheck {
         self.steps_back.in_a_row > 0
     }
 
+    /// Whether rows have vanished since the page before the last accepted one, so that where pages begin is uncertain.
+    pub(crate) fn rows_are_moving_up(&self) -> bool {
+        self.rows_are_moving_up
+    }
+
     /// Whether no page further on in the listing than this was accepted.
     pub(crate) fn is_furthest(&self, position: &Position) -> bool {
         position.offset >= self.steps_back.furthest
@@ -145,9 +174,13 @@ impl OverlapCheck {
         let is_returned = overlap.is_some_and(|first| self.recent.was_returned(first.key));
         let shared = usize::from(self.order == RowOrder::ById && is_returned);
 
+        let overlap_place = entries.iter().position(|entry| Some(entry.key) == overlap_key);
+        let has_moved_up = overlap_key.is_some() && overlap_place.is_none_or(|place| place < self.rows_before_overlap);
+        self.rows_are_moving_up = has_moved_up || self.is_stepping_back();
         self.last_record = last_record(position, &entries);
         let next = self.position_after(position, &entries);
-        self.steps_back.on_accepted(&next);
+        let is_further_by_id = self.is_further_by_id(&entries);
+        self.steps_back.on_accepted(&next, is_further_by_id);
         let (mut records, mut rejected) = (Vec::with_capacity(entries.len()), Vec::new());
         for entry in entries.into_iter().skip(shared) {
             // In a sweep, the row that pages share is dropped unless it was edited between the two.
@@ -190,11 +223,27 @@ impl OverlapCheck {
         Continuity::StepBack(Position { offset, overlap_id: from.overlap_id.filter(|_| offset > 0) })
     }
 
-    /// The next page must begin with the last record of this page that has an id: the overlap record.
-    fn position_after(&self, position: &Position, entries: &[PageEntry]) -> Position {
+    /// The next page must contain the last record of this page that has an id: the overlap record. It begins with it, or,
+    /// while rows move up, half a page before it.
+    fn position_after(&mut self, position: &Position, entries: &[PageEntry]) -> Position {
         let last = entries.iter().rposition(|entry| entry.id.is_some()).filter(|index| self.is_enabled && *index > 0);
-        let rows = last.unwrap_or(entries.len());
+        self.rows_before_overlap = match last {
+            Some(last) if self.rows_are_moving_up => (last - 1) / 2,
+            _ => 0,
+        };
+        let rows = last.unwrap_or(entries.len()) - self.rows_before_overlap;
         Position { offset: position.offset + rows as u64, overlap_id: last.and_then(|index| entries[index].id.clone()) }
+    }
+
+    /// Whether a page brings the listing further on in the order of ids. Rows that vanish cannot hide that, and it happens no
+    /// more often than there are ids, however a server orders its rows.
+    fn is_further_by_id(&mut self, entries: &[PageEntry]) -> bool {
+        let greatest = entries.iter().filter_map(|entry| entry.id.as_deref()).max();
+        let is_further = self.order == RowOrder::ById && greatest > self.greatest_id.as_deref();
+        if is_further {
+            self.greatest_id = greatest.map(str::to_owned);
+        }
+        is_further
     }
 }
 
@@ -220,16 +269,21 @@ impl StepsBack {
         if self.without_progress >= MAX_STEPS_BACK {
             return None;
         }
-        let rows = u64::from(limit) << self.in_a_row.saturating_sub(SMALL_STEPS_BACK);
+        // Mostly a few rows are missing: behind half a page there is still room for new ones.
+        let rows = match self.in_a_row {
+            0 => u64::from(limit.div_ceil(2)),
+            in_a_row => u64::from(limit) << in_a_row.saturating_sub(SMALL_STEPS_BACK),
+        };
         (self.in_a_row, self.without_progress) = (self.in_a_row + 1, self.without_progress + 1);
         Some(rows)
     }
 
-    fn on_accepted(&mut self, next: &Position) {
+    fn on_accepted(&mut self, next: &Position, is_further_by_id: bool) {
         self.in_a_row = 0;
-        if next.offset > self.furthest {
-            (self.furthest, self.without_progress) = (next.offset, 0);
+        if next.offset > self.furthest || is_further_by_id {
+            self.without_progress = 0;
         }
+        self.furthest = self.furthest.max(next.offset);
     }
 }
 
@@ -344,10 +398,10 @@ mod tests {
         let letters = ["d", "e", "f", "g", "h", "i", "j", "k", "l", "m"];
         let swapped = ["d", "f", "e", "g", "h", "i", "j", "k", "l", "m"];
         let twice = ["d", "e", "e", "g", "h", "i", "j", "k", "l", "m"];
-        let step_back = || Continuity::StepBack(at(90, "dd"));
+        let step_back = || Continuity::StepBack(at(95, "dd"));
         for (order, overlap_id, ids, expected) in [
             (RowOrder::ById, "dd", &letters[..], Continuity::NoGap),
-            (RowOrder::ById, "cc", &letters, Continuity::StepBack(at(90, "cc"))),
+            (RowOrder::ById, "cc", &letters, Continuity::StepBack(at(95, "cc"))),
             (RowOrder::ById, "dd", &letters[..9], step_back()),
             (RowOrder::ById, "d", &letters, Continuity::NoGap),
             (RowOrder::ById, "dd", &swapped, step_back()),
@@ -366,7 +420,7 @@ mod tests {
         entries.push(entry_without_id());
         let position = at(100, "dd");
         let mut check = OverlapCheck::new(true, RowOrder::ById, &position);
-        assert_eq!(check.on_page(&position, &entries, 11), Continuity::StepBack(at(89, "dd")));
+        assert_eq!(check.on_page(&position, &entries, 11), Continuity::StepBack(at(94, "dd")));
     }
 
     #[test]
@@ -426,19 +480,21 @@ mod tests {
     }
 
     #[test]
-    fn steps_back_are_page_by_page_and_double_after_the_eighth() {
+    fn steps_back_are_half_a_page_then_page_by_page_and_double_after_the_eighth() {
         let mut new = StepsBack { in_a_row: 0, without_progress: 0, furthest: 0 };
         assert_eq!(
             steps(&mut new, 12),
-            [[100; 9].as_slice(), &[200, 400, 800]].concat().into_iter().map(Some).collect::<Vec<_>>()
+            [&[50], [100; 8].as_slice(), &[200, 400, 800]].concat().into_iter().map(Some).collect::<Vec<_>>()
         );
+        let mut of_one_row = StepsBack { in_a_row: 0, without_progress: 0, furthest: 0 };
+        assert_eq!([of_one_row.next(1), of_one_row.next(1)], [Some(1); 2]);
     }
 
     #[test]
     fn an_accepted_page_makes_steps_back_small_again() {
         let mut new = StepsBack { in_a_row: 20, without_progress: 20, furthest: 1000 };
-        new.on_accepted(&without_overlap(500));
-        assert_eq!((new.next(100), new.without_progress), (Some(100), 21));
+        new.on_accepted(&without_overlap(500), false);
+        assert_eq!((new.next(100), new.without_progress), (Some(50), 21));
     }
 
     #[test]
@@ -447,10 +503,27 @@ mod tests {
         assert!(steps(&mut new, 40).iter().all(Option::is_some));
         assert_eq!(new.next(100), None);
         // A page that was read before is no progress.
-        new.on_accepted(&without_overlap(1000));
+        new.on_accepted(&without_overlap(1000), false);
         assert_eq!(new.next(100), None);
-        new.on_accepted(&without_overlap(1001));
-        assert_eq!(new.next(100), Some(100));
+        new.on_accepted(&without_overlap(1001), false);
+        assert_eq!(new.next(100), Some(50));
+    }
+
+    #[test]
+    fn a_page_with_a_greater_id_than_all_before_is_progress_wherever_it_is() {
+        for (order, ids, expected) in [
+            (RowOrder::ById, &["c", "d"][..], true),
+            (RowOrder::ById, &["b", "c"], false),
+            (RowOrder::ById, &["d", "a"], true),
+            (RowOrder::ByTime, &["c", "d"], false),
+        ] {
+            let (mut check, _) = after(order, &["a", "b", "c"]);
+            check.steps_back.without_progress = MAX_STEPS_BACK;
+            check.on_accepted(&Position::default(), page(ids));
+            assert_eq!(check.steps_back.next(100).is_some(), expected, "{order:?} {ids:?}");
+        }
+        let (mut check, _) = after(RowOrder::ById, &["a"]);
+        assert!(!check.is_further_by_id(&[entry_without_id()]));
     }
 
     #[test]
@@ -460,7 +533,7 @@ mod tests {
             let verdict = check.on_page(&at(100_000, "c"), &page(&["x"]), 1);
             assert!(matches!(verdict, Continuity::StepBack(_)), "{verdict:?}");
             // What is read again is accepted, and gets no further.
-            check.on_accepted(&without_overlap(10), page(&["y"]));
+            check.on_accepted(&without_overlap(10), page(&["b"]));
         }
         assert_eq!(check.on_page(&at(99, "c"), &page(&["x"]), 1), Continuity::UnstableOrder { offset: 99 });
     }
@@ -469,9 +542,9 @@ mod tests {
     fn a_step_back_to_the_beginning_expects_no_overlap_record() {
         let position = at(50, "c");
         let mut check = OverlapCheck::new(true, RowOrder::ById, &position);
-        assert_eq!(check.on_page(&position, &page(&["x"]), 20), Continuity::StepBack(at(30, "c")));
-        assert_eq!(check.on_page(&at(30, "c"), &page(&["x"]), 20), Continuity::StepBack(at(10, "c")));
-        assert_eq!(check.on_page(&at(10, "c"), &page(&["x"]), 20), Continuity::StepBack(without_overlap(0)));
+        assert_eq!(check.on_page(&position, &page(&["x"]), 20), Continuity::StepBack(at(40, "c")));
+        assert_eq!(check.on_page(&at(40, "c"), &page(&["x"]), 20), Continuity::StepBack(at(20, "c")));
+        assert_eq!(check.on_page(&at(20, "c"), &page(&["x"]), 20), Continuity::StepBack(without_overlap(0)));
         assert!(check.is_stepping_back());
     }
 
@@ -481,6 +554,55 @@ mod tests {
         assert_eq!(next.offset, 2);
         let is_furthest = [1, 2, 3].map(|offset| check.is_furthest(&without_overlap(offset)));
         assert_eq!(is_furthest, [false, true, true]);
+    }
+
+    // ---- Rows that move up ----
+
+    #[test]
+    fn while_rows_move_up_pages_overlap_by_half_a_page() {
+        let (mut check, next) = after(RowOrder::ById, &["a", "b", "c", "d", "e", "f"]);
+        assert_eq!((check.rows_are_moving_up(), &next), (false, &at(5, "f")));
+        _ = check.on_page(&next, &page(&["g", "h"]), 6);
+        let back = at(2, "f");
+        assert_eq!(check.on_page(&back, &page(&["d", "e", "f", "g", "h", "i"]), 6), Continuity::NoGap);
+        let rows = check.on_accepted(&back, page(&["d", "e", "f", "g", "h", "i"]));
+        assert_eq!((check.rows_are_moving_up(), ids_of(&rows), &rows.next), (true, vec!["g", "h", "i"], &at(5, "i")));
+
+        // One row has vanished, and is not missed: there is room for two.
+        let moved = ["h", "i", "j", "k", "l", "m"];
+        assert_eq!(check.on_page(&rows.next, &page(&moved), 6), Continuity::NoGap);
+        let rows = check.on_accepted(&rows.next, page(&moved));
+        assert_eq!((check.rows_are_moving_up(), ids_of(&rows), &rows.next), (true, vec!["j", "k", "l", "m"], &at(8, "m")));
+
+        // Nothing has vanished: a row will do.
+        let still = ["k", "l", "m", "n", "o", "p"];
+        let rows = check.on_accepted(&rows.next, page(&still));
+        assert_eq!((check.rows_are_moving_up(), ids_of(&rows), &rows.next), (false, vec!["n", "o", "p"], &at(13, "p")));
+    }
+
+    #[test]
+    fn rows_that_move_down_are_no_reason_for_a_larger_overlap() {
+        let (mut check, next) = after(RowOrder::ById, &["a", "b", "c", "d"]);
+        let rows = check.on_accepted(&next, page(&["c", "d", "e", "f"]));
+        assert_eq!((check.rows_are_moving_up(), rows.rows_moved, rows.next), (false, true, at(6, "f")));
+    }
+
+    #[test]
+    fn an_overlap_record_that_is_gone_shows_that_rows_move_up() {
+        let (mut check, next) = after(RowOrder::ById, &["a", "b", "c", "d"]);
+        let rows = check.on_accepted(&next, page(&["c", "e", "f", "g", "h"]));
+        assert_eq!((check.rows_are_moving_up(), rows.next), (true, at(6, "h")));
+    }
+
+    #[test]
+    fn a_page_of_few_rows_is_never_requested_again_from_where_it_began() {
+        for count in 2..8 {
+            let ids: Vec<String> = (0..count).map(|number| format!("{number}")).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            let mut check = OverlapCheck::new(true, RowOrder::ById, &Position::default());
+            check.rows_are_moving_up = true;
+            assert!(check.position_after(&without_overlap(10), &page(&ids)).offset > 10, "{count}");
+        }
     }
 
     // ---- What is new, and where the listing continues ----

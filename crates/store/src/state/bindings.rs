@@ -3,6 +3,11 @@
 //!
 //! Without this, the token of another workspace would write into the tables of the first, and a full scan would mark the
 //! rows of the first as deleted.
+//!
+//! Beside it stands until when Planhat wants no calls of that token. Both times, the one that is written and the one that it is
+//! compared with, are those of the database, so that the clocks of two machines need not agree.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
@@ -102,6 +107,31 @@ pub async fn bind(
     }
     forget_capabilities(db, workspace).await?;
     Ok(true)
+}
+
+/// Notes that Planhat wants no calls for this long from now on.
+pub async fn note_throttling(db: &mut PgConnection, workspace: &str, wait: Duration) -> Result<(), StoreError> {
+    query("update planhat_sync.workspaces set throttled_until = now() + make_interval(secs => $2) where workspace = $1")
+        .bind(workspace)
+        .bind(wait.as_secs_f64())
+        .execute(db)
+        .await
+        .map_err(could_not("note until when Planhat wants no calls"))?;
+    Ok(())
+}
+
+/// How much longer Planhat wants no calls, as a run has noted; none if it does not mind. More than a day counts as a day: an
+/// infinite time is a time too.
+pub async fn throttled_for(db: &mut PgConnection, workspace: &str) -> Result<Option<Duration>, StoreError> {
+    let seconds: Option<f64> = query_scalar(
+        "select extract(epoch from least(throttled_until, now() + interval '1 day') - now())::double precision
+         from planhat_sync.workspaces where workspace = $1 and throttled_until > now()",
+    )
+    .bind(workspace)
+    .fetch_optional(db)
+    .await
+    .map_err(could_not("read until when Planhat wants no calls"))?;
+    Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
 }
 
 /// Fails if the schema is no longer bound as it was, so that what follows in the transaction is not done: another run may
