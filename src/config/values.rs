@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
 use planhat_model::scan::History;
@@ -85,6 +86,22 @@ pub(super) fn history<'de, D: Deserializer<'de>>(input: D) -> Result<History, D:
 /// The same where it need not be set.
 pub(super) fn history_if_any<'de, D: Deserializer<'de>>(input: D) -> Result<Option<History>, D::Error> {
     history(input).map(Some)
+}
+
+/// Rows of a page: a number, or "auto".
+pub(super) fn page_size<'de, D: Deserializer<'de>>(input: D) -> Result<RowsPerPage, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum PageSize {
+        Number(i64),
+        Text(String),
+    }
+    let wrong = |given: &dyn std::fmt::Display| serde::de::Error::custom(format!("{given} is neither \"auto\" nor a number of records"));
+    match PageSize::deserialize(input)? {
+        PageSize::Number(rows) => u32::try_from(rows).map(RowsPerPage::Fixed).map_err(|_| wrong(&rows)),
+        PageSize::Text(text) if text.trim() == "auto" => Ok(RowsPerPage::Auto),
+        PageSize::Text(text) => text.trim().parse().map(RowsPerPage::Fixed).map_err(|_| wrong(&format_args!("{text:?}"))),
+    }
 }
 
 /// The objects to sync: "all", or an empty list for the default ones.

@@ -1,7 +1,7 @@
 //! One scan of one object: its listings one after the other, each page by page, and what its end proves.
 
 use chrono::{DateTime, Utc};
-use planhat_api::{Listing, ObjectClient, Page, Pager, Position};
+use planhat_api::{LearnedPages, Listing, ObjectClient, Page, Pager, Position};
 use planhat_model::catalog::Object;
 use planhat_model::scan::{ScanKind, SortCheck, Sweep, Window};
 use planhat_store::{self as store, Cursor, Durability, LeftOut, PageStep, ScanCheckpoint, ScanProgress};
@@ -29,6 +29,8 @@ pub(super) struct ObjectScan<'a> {
     scan_rejections: RejectionShare,
     /// Records that were listed before this scan.
     listed_before: i64,
+    /// How large pages may be, as far as the listings before this one have shown.
+    learned_pages: LearnedPages,
     pub(super) report: &'a mut Report,
 }
 
@@ -84,6 +86,7 @@ impl<'a> ObjectScan<'a> {
             listing_rejections: RejectionShare::default(),
             scan_rejections: RejectionShare::default(),
             listed_before: report.figures.listed(),
+            learned_pages: LearnedPages::default(),
             report,
             plan,
         }
@@ -150,12 +153,18 @@ impl<'a> ObjectScan<'a> {
     }
 
     /// One listing, page by page.
-    async fn read_listing(&mut self, listing: Listing, mut sweep: Option<Sweep>) -> Result<ListingEnd, PullError> {
-        let ctx = self.ctx;
+    async fn read_listing(&mut self, listing: Listing, sweep: Option<Sweep>) -> Result<ListingEnd, PullError> {
         self.report.repeats.begin_listing();
         self.listing_rejections = RejectionShare::default();
         let position = Position { offset: self.progress.offset.cast_unsigned(), overlap_id: self.progress.overlap_id.clone() };
-        let mut pager = Pager::new(self.client, listing, ctx.limits.pages, position);
+        let mut pager = Pager::new(self.client, listing, self.ctx.limits.pages, position).expecting(self.learned_pages);
+        let end = self.read_pages(&mut pager, sweep).await;
+        self.learned_pages = pager.learned();
+        end
+    }
+
+    async fn read_pages(&mut self, pager: &mut Pager, mut sweep: Option<Sweep>) -> Result<ListingEnd, PullError> {
+        let ctx = self.ctx;
         loop {
             let fetched = tokio::select! {
                 biased;
@@ -217,7 +226,8 @@ impl<'a> ObjectScan<'a> {
     }
 
     /// Classifies a page and stores what of it is in the window, or compares it. Only then the scan moves on.
-    pub(super) async fn store_page(&mut self, page: Page) -> Result<(), store::StoreError> {
+    pub(super) async fn store_page(&mut self, mut page: Page) -> Result<(), store::StoreError> {
+        let _reserved = std::mem::take(&mut page.reserved);
         let newest: Vec<_> = page.records.iter().map(|record| record.newest_of(self.object().times())).collect();
         let mut step = self.step_behind(&page, newest.iter().copied().max().flatten());
         let page = ClassifiedPage::of(page, newest, self.plan.window, &self.table, &self.report.repeats).await?;

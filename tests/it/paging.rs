@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::routing::get;
-use planhat_api::{ApiError, Budget, Client, Listing, ObjectClient, PageSettings, Pager, Position};
+use planhat_api::{ApiError, Budget, Client, Listing, ObjectClient, PageSettings, Pager, Position, RowsPerPage};
 use planhat_model::catalog;
 use planhat_simulator::{Options, Request, ScriptedAnswer, Simulator, Workspace};
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ fn projects(client: &Client) -> ObjectClient {
 
 fn pager(client: &ObjectClient, page_size: u32, position: Position) -> Pager {
     let listing = Listing { sort: "_id".into(), hidden: false };
-    Pager::new(client, listing, PageSettings { size: page_size, overlap: true }, position)
+    Pager::new(client, listing, PageSettings { size: RowsPerPage::Fixed(page_size), overlap: true }, position)
 }
 
 /// Reads a listing to its end, with something happening at the source after each page.
@@ -514,7 +514,7 @@ async fn an_edit_that_does_not_change_last_touch_is_found_by_the_second_sweep() 
 #[tokio::test]
 async fn the_page_size_stays_within_the_documented_maximum() {
     let mut sync = TestSync::new(Workspace::from_fixtures()).await;
-    sync.limits.pages.size = 5000;
+    sync.limits.pages.size = RowsPerPage::Fixed(5000);
     sync.sync().await;
     let limit_of =
         |path: &str| sync.simulator.requests().iter().find(|request| request.path == path).unwrap().query["limit"].clone();

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::rules::FieldMap;
 use planhat_model::rules::{Rule, Rules};
@@ -51,7 +52,7 @@ async fn an_api_without_ids_fails_the_object_and_every_record_is_stored_once_ids
     for (page_size, before, most_kept) in [(2000, 0, 0), (100, 0, 0), (100, 150, 100), (30, 150, 100)] {
         let records = [good(0..before), bad(before..1_200)].concat();
         let mut sync = sync_of("projects", records).await;
-        sync.limits.pages.size = page_size;
+        sync.limits.pages.size = RowsPerPage::Fixed(page_size);
 
         for _ in 0..2 {
             let failed = sync.sync_one("projects").await;

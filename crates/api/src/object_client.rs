@@ -12,6 +12,7 @@ use tracing::warn;
 
 use crate::api_error::ApiError;
 use crate::budget::CallPermit;
+use crate::bytes_in_flight::BytesInFlight;
 use crate::client::{Client, ListResponse, RecordAnswer};
 use crate::retry::no_sooner_than;
 
@@ -64,6 +65,11 @@ impl ObjectClient {
     /// Acquires a call if that is possible without waiting.
     pub(crate) fn try_acquire(&self) -> Option<CallPermit> {
         self.client.budget().try_acquire()
+    }
+
+    /// The bytes of pages that the objects of a run may have in memory.
+    pub(crate) fn bytes_in_flight(&self) -> &BytesInFlight {
+        self.client.bytes_in_flight()
     }
 
     pub(crate) fn max_page_bytes(&self) -> u64 {
