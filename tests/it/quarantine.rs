@@ -171,7 +171,7 @@ async fn a_full_scan_stopped_by_the_rejection_guard_is_followed_by_an_incrementa
     let company = |number: usize, days: i64| json!({"_id": format!("{number:06}"), "lastTouch": written(day(-30)), "updatedAt": written(day(days)), "n": days});
     let mut sync =
         TestSync::new(Workspace::empty().with("companies", (0..300).map(|number| company(number, -30)).collect())).await;
-    sync.limits.pages.size = 20;
+    sync.limits.pages.size = RowsPerPage::Fixed(20);
     sync.sync_one("companies").await;
     // A week later many come without an id, and one is edited.
     sync.now = day(8);
@@ -261,7 +261,7 @@ async fn masked_records_without_an_id_keep_separate_entries_that_are_the_same_ev
 #[tokio::test]
 async fn quarantining_a_page_is_one_statement_that_does_not_scan_the_whole_quarantine() {
     let mut sync = sync_of("projects", [good(0..1_000), bad(0..1_000)].concat()).await;
-    sync.limits.pages.size = 2_000;
+    sync.limits.pages.size = RowsPerPage::Fixed(2_000);
     sync.limits.rejections = RejectionGuard { percent: 100, rows: 100 };
     sync.sync_one("companies").await;
     sync.do_at_once(&[
