@@ -96,7 +96,8 @@ pub(super) fn page_size<'de, D: Deserializer<'de>>(input: D) -> Result<RowsPerPa
         Number(i64),
         Text(String),
     }
-    let wrong = |given: &dyn std::fmt::Display| serde::de::Error::custom(format!("{given} is neither \"auto\" nor a number of records"));
+    let wrong =
+        |given: &dyn std::fmt::Display| serde::de::Error::custom(format!("{given} is neither \"auto\" nor a number of records"));
     match PageSize::deserialize(input)? {
         PageSize::Number(rows) => u32::try_from(rows).map(RowsPerPage::Fixed).map_err(|_| wrong(&rows)),
         PageSize::Text(text) if text.trim() == "auto" => Ok(RowsPerPage::Auto),

@@ -43,8 +43,8 @@ pub(super) struct TableWriter<'a> {
     pub(super) forgotten: ForgottenRecords,
 }
 
-/// What the records of a part may have as text. It is more than most pages have.
-const PART_BYTES: usize = 512 * 1024;
+/// What the records of a part may have as text. A page of a hundred records has less, so it is one part.
+const PART_BYTES: usize = 256 * 1024;
 
 /// What is written of a page.
 struct PageRows<'a, 't> {

@@ -520,7 +520,8 @@ async fn an_edit_that_does_not_change_last_touch_is_found_by_the_second_sweep() 
 async fn the_page_size_stays_within_the_documented_maximum() {
     let many = |object| (object, (0..1500).map(|number| json!({"_id": format!("{number:024}")})).collect::<Vec<_>>());
     let workspace = ["churn", "endusers", "companies"].map(many);
-    let workspace = workspace.into_iter().fold(Workspace::empty(), |workspace, (object, records)| workspace.with(object, records));
+    let workspace =
+        workspace.into_iter().fold(Workspace::empty(), |workspace, (object, records)| workspace.with(object, records));
     let mut sync = TestSync::new(workspace).await;
     sync.limits.pages.size = RowsPerPage::Fixed(5000);
     sync.sync().await;

@@ -589,7 +589,12 @@ fn rows(texts: impl IntoIterator<Item = usize>) -> Vec<Value> {
 
 fn pager_of(server: &MockServer, size: u32) -> Pager {
     let listing = Listing { sort: "_id".into(), hidden: false };
-    Pager::new(&tasks(&client(&server.uri())), listing, PageSettings { size: RowsPerPage::Fixed(size), overlap: true }, Position::default())
+    Pager::new(
+        &tasks(&client(&server.uri())),
+        listing,
+        PageSettings { size: RowsPerPage::Fixed(size), overlap: true },
+        Position::default(),
+    )
 }
 
 /// The records of each page up to the end of the listing, and why others were rejected.

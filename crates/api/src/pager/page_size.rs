@@ -24,7 +24,7 @@ use super::listing::{LearnedPages, PageCeiling, PageSettings, RowsPerPage};
 use super::overlap::REMEMBERED_RECORDS;
 
 /// What a page should have at most. It takes several times as much until it is stored.
-const TARGET_BYTES: u64 = 3 * 1024 * 1024;
+const TARGET_BYTES: u64 = 2560 * 1024;
 /// With this many rows no page is too large for its bytes: so many are requested even of large records.
 const SMALL_PAGE_ROWS: u32 = 100;
 /// Rows of the first page with `"auto"`: a small object is read with it, and a page of large records is not too large.
@@ -186,7 +186,8 @@ impl PageSize {
         self.largest_answered = self.largest_answered.max(page.limit);
         // Of a few rows the average says less than what is known.
         if self.rows >= u64::from(SMALL_PAGE_ROWS) || self.learned.bytes_per_row.is_none() {
-            self.learned.bytes_per_row = self.bytes.checked_div(self.rows).map(|bytes| bytes.max(1)).or(self.learned.bytes_per_row);
+            self.learned.bytes_per_row =
+                self.bytes.checked_div(self.rows).map(|bytes| bytes.max(1)).or(self.learned.bytes_per_row);
         }
         if self.is_auto && page.answered_in > SLOW_ANSWER && page.rows > SMALL_PAGE_ROWS {
             self.learned.ceiling = Some(PageCeiling::Slow { limit: page.limit });
@@ -326,13 +327,15 @@ mod tests {
 
     #[test]
     fn the_limit_is_the_configured_size_within_the_maximum_of_the_object() {
-        let limit = |size, overlap| PageSize::new(PageSettings { size: RowsPerPage::Fixed(size), overlap }, 700, MAX_BYTES).limit();
+        let limit =
+            |size, overlap| PageSize::new(PageSettings { size: RowsPerPage::Fixed(size), overlap }, 700, MAX_BYTES).limit();
         assert_eq!([limit(100, true), limit(5000, true), limit(5000, false)], [100, 700, 700]);
     }
 
     #[test]
     fn with_an_overlap_a_page_has_two_rows_at_least() {
-        let limit = |size, overlap| PageSize::new(PageSettings { size: RowsPerPage::Fixed(size), overlap }, 2000, MAX_BYTES).limit();
+        let limit =
+            |size, overlap| PageSize::new(PageSettings { size: RowsPerPage::Fixed(size), overlap }, 2000, MAX_BYTES).limit();
         assert_eq!([limit(1, true), limit(0, true), limit(1, false), limit(0, false)], [2, 2, 1, 1]);
     }
 
