@@ -539,8 +539,9 @@ async fn with_auto_a_small_object_takes_two_calls() {
     let mut sync = TestSync::new(Workspace::from_fixtures()).await;
     sync.limits.pages.size = RowsPerPage::Auto;
     sync.sync().await;
-    for object in ["companies", "projects", "tickets", "users"] {
-        assert_eq!(sync.calls_of(object), 2, "{object}");
+    for path in ["/companies", "/projects", "/tickets", "/users"] {
+        let calls = sync.simulator.requests().iter().filter(|request| request.path == path).count();
+        assert_eq!(calls, 2, "{path}");
     }
 }
 
@@ -655,7 +656,7 @@ async fn large_records_come_in_pages_of_fewer_rows_whatever_is_configured() {
     assert_eq!(read_with_prefetch(&simulator, 5000).await.unwrap(), ids_of(&numbered(2500)));
     let limits: Vec<_> = simulator.requests().iter().map(|request| number(request, "limit")).collect();
     assert_eq!(limits[0], 1000);
-    assert!(limits[1..].iter().all(|limit| (200..400).contains(limit)), "{limits:?}");
+    assert!(limits[1..].iter().all(|limit| (400..600).contains(limit)), "{limits:?}");
 }
 
 #[tokio::test]
@@ -675,8 +676,8 @@ async fn objects_with_pages_that_fill_the_memory_alone_are_read_side_by_side_to_
                     page.append(following);
                 }
                 pager.prefetch();
-                // It is in memory until it is stored.
-                tokio::task::yield_now().await;
+                // It is in memory until it is stored, and the others go on meanwhile.
+                tokio::task::yield_now().await; // No wait of a test: it lets others go first, once.
                 count += page.records.len();
             }
             count

@@ -139,15 +139,15 @@ impl PageSize {
         if !self.is_auto {
             return;
         }
-        let proven = learned.largest_page.unwrap_or(0).max(self.full_limit);
         match learned.ceiling {
             Some(PageCeiling::Clamped { rows }) => self.lower_most(rows),
             Some(PageCeiling::Refused { limit } | PageCeiling::Slow { limit }) => {
-                self.lower_most(proven.min(limit.saturating_sub(1)));
+                self.lower_most(learned.largest_page.unwrap_or(SMALL_PAGE_ROWS).min(limit.saturating_sub(1)));
             }
             None => {}
         }
         if let Some(bytes) = learned.bytes_per_row {
+            let proven = learned.largest_page.unwrap_or(0).max(self.full_limit);
             self.full_limit = self.rows_within_target(bytes).min(proven);
         }
     }
@@ -583,7 +583,7 @@ mod tests {
         for (largest_page, ceiling, bytes_per_row, expected) in [
             (None, None, None, 500),
             (Some(1800), None, Some(400), 1800),
-            (Some(1800), None, Some(15_000), 104),
+            (Some(1800), None, Some(15_000), u32::try_from(TARGET_BYTES / 15_000).unwrap()),
             // Never more than was proven.
             (None, None, Some(400), 500),
             (Some(200), None, Some(400), 500),
@@ -591,6 +591,8 @@ mod tests {
             (None, rows(200), Some(400), 200),
             (Some(1800), refused(1801), Some(400), 1800),
             (Some(1800), refused(1000), Some(400), 999),
+            (Some(100), refused(500), Some(400), 100),
+            (None, refused(500), Some(400), 100),
             (Some(1000), slow(2000), Some(400), 1000),
         ] {
             let learned = LearnedPages { largest_page, ceiling, bytes_per_row };
