@@ -81,6 +81,7 @@ impl Settings {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use planhat_api::RowsPerPage;
     use std::collections::HashMap;
     use std::io::Write;
     use std::path::Path;
@@ -105,7 +106,7 @@ pub(super) mod tests {
     #[test]
     fn the_defaults_alone_are_valid() {
         let settings = with(&[("HOME", "/home/ann")]).unwrap();
-        assert_eq!(settings.planhat.page_size, 100);
+        assert_eq!(settings.planhat.page_size, RowsPerPage::Fixed(100));
         assert_eq!(settings.planhat.objects.len(), 13);
         assert_eq!(settings.sync.lookback, Duration::from_secs(72 * 3600));
         assert!(settings.planhat.token.is_none() && settings.database.url.is_none());

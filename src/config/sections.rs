@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use planhat_api::RowsPerPage;
 use planhat_model::catalog::Object;
 use planhat_model::scan::{History, ReconcileEvery, SortedObjects};
 use planhat_store::{ConnectionSource, UrlSource, Variables};
@@ -13,7 +14,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::values::{address, duration, history, names, objects, reconcile_every, secret, sorted, word};
+use super::values::{address, duration, history, names, objects, page_size, reconcile_every, secret, sorted, word};
 use crate::events::Format;
 
 /// One field per key of `[planhat]`.
@@ -23,7 +24,8 @@ pub struct PlanhatSettings {
     #[serde(deserialize_with = "secret")]
     pub token: Option<SecretString>,
     pub(super) token_file: PathBuf,
-    pub page_size: u32,
+    #[serde(deserialize_with = "page_size")]
+    pub page_size: RowsPerPage,
     pub calls_per_minute: u32,
     #[serde(deserialize_with = "objects")]
     pub objects: Vec<&'static Object>,

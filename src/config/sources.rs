@@ -205,6 +205,8 @@ mod tests {
     use super::super::secrets::exposed;
     use super::super::tests::{file, message, with};
     use super::*;
+    use crate::config::PlanhatSettings;
+    use planhat_api::RowsPerPage;
     use secrecy::ExposeSecret;
     use std::time::Duration;
 
@@ -212,7 +214,8 @@ mod tests {
     fn the_environment_overrides_the_file_and_the_file_overrides_the_defaults() {
         let file = file("[planhat]\npage_size = 7\ncalls_per_minute = 5\n");
         let settings = load(Some(file.path()), [("PLANHAT_SYNC__PLANHAT__PAGE_SIZE".to_owned(), "9".to_owned())].into()).unwrap();
-        assert_eq!((settings.planhat.page_size, settings.planhat.calls_per_minute, settings.sync.concurrency), (9, 5, 4));
+        let PlanhatSettings { page_size, calls_per_minute, .. } = settings.planhat;
+        assert_eq!((page_size, calls_per_minute, settings.sync.concurrency), (RowsPerPage::Fixed(9), 5, 4));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use humantime::format_duration;
+use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::scan::{History, ReconcileEvery, SortedObjects};
 use planhat_store as store;
@@ -145,7 +146,7 @@ impl PlanhatSettings {
         if !url.username().is_empty() || url.password().is_some() {
             return bad("planhat.base_url", "contains a user or password; the token belongs in planhat.token");
         }
-        if self.page_size == 0 {
+        if self.page_size == RowsPerPage::Fixed(0) {
             return bad("planhat.page_size", "must be at least 1");
         }
         if self.max_page_bytes == 0 {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
 use planhat_model::scan::{History, ReconcileEvery, SortedObjects};
@@ -97,6 +98,23 @@ pub(super) fn reconcile_every<'de, D: Deserializer<'de>>(input: D) -> Result<Rec
         serde::de::Error::custom(format!("{text:?} is neither \"auto\" nor a duration like \"7days\" or \"24h\": {error}"))
     };
     humantime::parse_duration(&text).map(ReconcileEvery::Fixed).map_err(wrong)
+}
+
+/// Rows of a page: a number, or "auto".
+pub(super) fn page_size<'de, D: Deserializer<'de>>(input: D) -> Result<RowsPerPage, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum PageSize {
+        Number(i64),
+        Text(String),
+    }
+    let wrong =
+        |given: &dyn std::fmt::Display| serde::de::Error::custom(format!("{given} is neither \"auto\" nor a number of records"));
+    match PageSize::deserialize(input)? {
+        PageSize::Number(rows) => u32::try_from(rows).map(RowsPerPage::Fixed).map_err(|_| wrong(&rows)),
+        PageSize::Text(text) if text.trim() == "auto" => Ok(RowsPerPage::Auto),
+        PageSize::Text(text) => text.trim().parse().map(RowsPerPage::Fixed).map_err(|_| wrong(&format_args!("{text:?}"))),
+    }
 }
 
 /// The objects to sync: "all", or an empty list for the default ones.

@@ -18,8 +18,19 @@ pub(super) struct PlannedListing {
     pub(super) listing: Listing,
     /// What stops it early.
     pub(super) sweep: Option<PlannedSweep>,
-    /// It is read in place of the plain listing too, whose records it has been seen to have.
-    pub(super) stands_for_all: bool,
+    /// How it stands to the other listing of the object, with or without hidden records.
+    pub(super) beside: Beside,
+}
+
+/// How a listing stands to the other one of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Each is read for itself.
+    Another,
+    /// The listing with hidden records may have all of this one too. That is found out with its first page.
+    OneThatMayHaveAll,
+    /// It is read in place of the plain listing, whose records it has been seen to have.
+    NoOther,
 }
 
 #[derive(Debug)]
@@ -57,7 +68,7 @@ pub(super) fn time_to_learn(sorted: &SortedObjects, object: &'static Object) -> 
 impl PlannedListing {
     /// A name that is unique among the listings of the object; a checkpoint knows its listing by it.
     pub(super) fn name(&self) -> String {
-        if self.stands_for_all { format!("{}, for all", self.listing.name()) } else { self.listing.name() }
+        if self.beside == Beside::NoOther { format!("{}, for all", self.listing.name()) } else { self.listing.name() }
     }
 
     pub(super) fn has_to_prove_its_order(&self) -> bool {
@@ -70,7 +81,7 @@ impl PlannedListing {
     }
 
     fn by_id(hidden: bool) -> PlannedListing {
-        PlannedListing { listing: Listing { sort: "_id".to_owned(), hidden }, sweep: None, stands_for_all: false }
+        PlannedListing { listing: Listing { sort: "_id".to_owned(), hidden }, sweep: None, beside: Beside::Another }
     }
 
     /// The plain listing in the order of ids.
@@ -80,7 +91,7 @@ impl PlannedListing {
 
     /// The listing with hidden records, which has all others too.
     pub(super) fn for_all() -> PlannedListing {
-        PlannedListing { stands_for_all: true, ..PlannedListing::by_id(true) }
+        PlannedListing { beside: Beside::NoOther, ..PlannedListing::by_id(true) }
     }
 }
 
@@ -107,7 +118,7 @@ pub(super) fn listings(
             sweep: Sweep::new(object.name, field, since, rank == 0),
             proof: (read_by == ReadBy::LearnedSweeps).then(|| learned.order_of(hidden)),
         }),
-        stands_for_all: false,
+        beside: Beside::Another,
     };
     let sweeps = |hidden| object.sweeps().iter().enumerate().map(move |(rank, field)| sweep_by(hidden, rank, field));
     hidden_or_not(object).flat_map(sweeps).collect()

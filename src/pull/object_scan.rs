@@ -1,7 +1,7 @@
 //! One scan of one object: its listings one after the other, each page by page, and what its end proves.
 
 use chrono::{DateTime, Utc};
-use planhat_api::{ObjectClient, Page, Pager, Position};
+use planhat_api::{LearnedPages, ObjectClient, Page, Pager, Position};
 use planhat_model::capability::SortDetail;
 use planhat_model::catalog::Object;
 use planhat_model::scan::{ScanKind, SortCheck, Sweep, Window};
@@ -10,7 +10,7 @@ use tracing::{Instrument, debug, error_span};
 
 use super::decide::{NewRows, Plan, Proves, Start};
 use super::learned::{Learned, TimesSeen};
-use super::listings::{PlannedListing, PlannedSweep, time_to_learn};
+use super::listings::{Beside, PlannedListing, PlannedSweep, time_to_learn};
 use super::next_step::Ended;
 use super::page::ClassifiedPage;
 use super::rejected::RejectionShare;
@@ -39,6 +39,8 @@ pub(super) struct ObjectScan<'a> {
     pub(super) times: Option<TimesSeen>,
     /// The times that proven sweeps have begun with, and those known before.
     pub(super) swept: Option<SortDetail>,
+    /// How large pages may be, as far as the listings before this one have shown.
+    learned_pages: LearnedPages,
     pub(super) report: &'a mut Report,
 }
 
@@ -50,6 +52,8 @@ pub(super) enum ListingEnd {
     StoppedEarly,
     /// It is a sweep that has not proven its order: all has to be read.
     OrderNotProven,
+    /// The listing with hidden records has all of it too, and is read in its place.
+    IncludedInAnother,
     /// It was read in place of another one too, and may not have had all of that.
     DidNotStandForAll,
     /// The scan ends here, for now.
@@ -102,6 +106,7 @@ impl<'a> ObjectScan<'a> {
             learned: plan.learned.clone(),
             times: None,
             swept: None,
+            learned_pages: LearnedPages::default(),
             report,
             plan,
         }
@@ -110,7 +115,7 @@ impl<'a> ObjectScan<'a> {
     /// Reads all listings of the object, from where the scan is, finds what is deleted, and moves the watermark.
     pub(super) async fn read_everything(mut self) -> Result<Ended, PullError> {
         self.drop_older_full_scan().await?;
-        let mut to_read = self.listings_to_read().await?;
+        let mut to_read = self.listings_to_read();
         let has_learned_sweep = to_read.iter().any(PlannedListing::has_to_prove_its_order);
         if to_read.len() > 1 || has_learned_sweep || self.plan.is_resumed() {
             self.report.repeats.enable();
@@ -136,6 +141,10 @@ impl<'a> ObjectScan<'a> {
                 ListingEnd::OrderNotProven => {
                     to_read = self.all_by_id();
                     (saw_everything, listed_everything) = (!self.plan.is_resumed(), true);
+                    continue;
+                }
+                ListingEnd::IncludedInAnother => {
+                    to_read = [PlannedListing::for_all()].into();
                     continue;
                 }
                 ListingEnd::DidNotStandForAll => {
@@ -188,17 +197,24 @@ impl<'a> ObjectScan<'a> {
 
     /// One listing, page by page.
     async fn read_listing(&mut self, planned: PlannedListing) -> Result<ListingEnd, PullError> {
+        self.report.repeats.begin_listing();
+        self.listing_rejections = RejectionShare::default();
+        let position = Position { offset: self.progress.offset.cast_unsigned(), overlap_id: self.progress.overlap_id.clone() };
+        let pages = self.ctx.limits.pages;
+        let mut pager = Pager::new(self.client, planned.listing.clone(), pages, position).expecting(self.learned_pages);
+        let end = self.read_pages(&mut pager, planned).await;
+        self.learned_pages = pager.learned();
+        end
+    }
+
+    async fn read_pages(&mut self, pager: &mut Pager, planned: PlannedListing) -> Result<ListingEnd, PullError> {
         let ctx = self.ctx;
-        let PlannedListing { listing, sweep, stands_for_all } = planned;
+        let PlannedListing { listing, sweep, mut beside } = planned;
         let (mut sweep, mut to_prove) = match sweep {
             Some(PlannedSweep { sweep, proof }) => (Some(sweep), proof),
             None => (None, None),
         };
         let relies_on_order = to_prove.is_some();
-        self.report.repeats.begin_listing();
-        self.listing_rejections = RejectionShare::default();
-        let position = Position { offset: self.progress.offset.cast_unsigned(), overlap_id: self.progress.overlap_id.clone() };
-        let mut pager = Pager::new(self.client, listing.clone(), ctx.limits.pages, position);
         loop {
             let fetched = tokio::select! {
                 biased;
@@ -219,9 +235,15 @@ impl<'a> ObjectScan<'a> {
                 self.table.prepare(self.report).await?;
             }
             let Some(mut page) = page else {
-                let is_all = !stands_for_all || self.stood_for_all(&pager).await?;
+                let is_all = beside != Beside::NoOther || self.stood_for_all(pager).await?;
                 return Ok(if is_all { ListingEnd::Complete } else { ListingEnd::DidNotStandForAll });
             };
+            if beside == Beside::OneThatMayHaveAll {
+                beside = Beside::Another;
+                if self.has_all_in_the_hidden_listing(&page).await? {
+                    return Ok(ListingEnd::IncludedInAnother);
+                }
+            }
             if let Some(known) = to_prove.take()
                 && let Some(sweep) = &sweep
                 && !self.proves_order(&listing, sweep.field(), (&page.records, page.rejected.len()), known).await?
@@ -277,7 +299,8 @@ impl<'a> ObjectScan<'a> {
     }
 
     /// Classifies a page and stores what of it is in the window, or compares it. Only then the scan moves on.
-    pub(super) async fn store_page(&mut self, page: Page) -> Result<(), store::StoreError> {
+    pub(super) async fn store_page(&mut self, mut page: Page) -> Result<(), store::StoreError> {
+        let _reserved = std::mem::take(&mut page.reserved);
         let newest: Vec<_> = page.records.iter().map(|record| record.newest_of(self.object().times())).collect();
         let mut step = self.step_behind(&page, newest.iter().copied().max().flatten());
         let page = ClassifiedPage::of(page, newest, self.plan.window, &self.table, &self.report.repeats).await?;

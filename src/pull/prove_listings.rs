@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use planhat_api::{Listing, Pager};
+use planhat_api::{Listing, Page, Pager, RowsPerPage};
 use planhat_model::capability::{Capability, HiddenListing};
 use planhat_model::record::Record;
 use planhat_model::scan::{KnownOrder, SortProof, Window, judge_first_page};
@@ -17,51 +17,60 @@ use tracing::{debug, info};
 use super::decide::Start;
 use super::detect_deletions;
 use super::learned::{Finding, sort_capability};
-use super::listings::{PlannedListing, all_by_id, listings};
+use super::listings::{Beside, PlannedListing, all_by_id, listings};
 use super::object_scan::ObjectScan;
 use super::{PullError, Purpose};
 
 /// Rows at the end of a listing that are looked at.
 const TAIL: u32 = 10;
+/// A first page with fewer rows is not followed by many others.
+const LONG_PAGE: u32 = 100;
 
 impl ObjectScan<'_> {
     /// What is still to be read, in order.
-    pub(super) async fn listings_to_read(&mut self) -> Result<VecDeque<PlannedListing>, PullError> {
+    pub(super) fn listings_to_read(&self) -> VecDeque<PlannedListing> {
         let (object, learned) = (self.object(), &self.learned);
         let mut planned = listings(object, self.plan.window, &self.ctx.limits.sorted, learned);
         if self.progress.listing == detect_deletions::LISTING {
-            return Ok(VecDeque::new());
+            return VecDeque::new();
         }
         if self.progress.listing == PlannedListing::for_all().name() {
-            return Ok([PlannedListing::for_all()].into());
+            return [PlannedListing::for_all()].into();
         }
         // Settings may have changed which listings there are.
         if let Some(position) = planned.iter().position(|planned| planned.name() == self.progress.listing) {
-            return Ok(planned.split_off(position));
+            return planned.split_off(position);
         }
-        let reads_hidden_by_id = planned.iter().any(|planned| planned.sweep.is_none() && planned.listing.hidden);
-        if reads_hidden_by_id && self.has_all_in_the_hidden_listing().await? {
-            return Ok([PlannedListing::for_all()].into());
+        if self.looks_for_all_in_the_hidden_listing()
+            && let Some(plain) = planned.front_mut().filter(|plain| plain.sweep.is_none() && !plain.listing.hidden)
+        {
+            plain.beside = Beside::OneThatMayHaveAll;
         }
-        Ok(planned)
+        planned
     }
 
-    /// Whether the listing with hidden records begins with the others too. Where it was learned that it has hidden records alone,
-    /// this is asked only when everything is compared.
-    async fn has_all_in_the_hidden_listing(&mut self) -> Result<bool, PullError> {
+    /// Where it was learned that the listing with hidden records has those alone, that is asked again only when everything is
+    /// compared.
+    fn looks_for_all_in_the_hidden_listing(&self) -> bool {
         let is_comparison = !matches!(self.plan.window, Window::Incremental { .. });
-        if self.plan.start != Start::Anew || self.learned.hidden == Some(HiddenListing::Replaces) && !is_comparison {
+        let may_have_all = self.learned.hidden != Some(HiddenListing::Replaces) || is_comparison;
+        self.object().hidden.is_some() && self.plan.start == Start::Anew && may_have_all
+    }
+
+    /// Whether the listing with hidden records begins with the first page of the plain listing too. That of a short listing is not
+    /// worth a call.
+    pub(super) async fn has_all_in_the_hidden_listing(&mut self, page: &Page) -> Result<bool, PullError> {
+        let full = match self.ctx.limits.pages.size {
+            RowsPerPage::Fixed(rows) => rows.min(LONG_PAGE),
+            RowsPerPage::Auto => LONG_PAGE,
+        };
+        let rows = u32::try_from(page.records.len()).unwrap_or(u32::MAX);
+        if rows < full {
             return Ok(false);
         }
-        let limit = self.ctx.limits.pages.size;
-        let (Some(plain), Some(hidden)) = (
-            self.head(&PlannedListing::plain().listing, limit).await,
-            self.head(&PlannedListing::for_all().listing, limit).await,
-        ) else {
-            return Ok(false);
-        };
-        let is_whole = (hidden.len() as u64) < u64::from(limit.min(self.object().max_limit)) / 2;
-        let (plain, hidden): (Vec<&str>, Vec<&str>) = (ids(&plain), ids(&hidden));
+        let Some(hidden) = self.head(&PlannedListing::for_all().listing, rows).await else { return Ok(false) };
+        let is_whole = hidden.len() < page.records.len() / 2;
+        let (plain, hidden) = (ids(&page.records), ids(&hidden));
         let found = HiddenListing::of_first_pages(&plain, &hidden, is_whole);
         if let Some(found) = found.filter(|found| Some(*found) != self.learned.hidden) {
             let in_both = plain.iter().filter(|id| hidden.contains(id)).count();

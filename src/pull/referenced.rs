@@ -13,7 +13,7 @@
 use std::collections::HashSet;
 
 use futures_util::{StreamExt, stream};
-use planhat_api::{ApiError, Page, Position, RecordAnswer};
+use planhat_api::{ApiError, Page, Position, RecordAnswer, ReservedBytes};
 use planhat_model::error::{Chain, Fails};
 use planhat_model::record::Record;
 use planhat_model::scan::{Window, WindowVerdict};
@@ -228,7 +228,15 @@ impl ObjectScan<'_> {
     fn page_of(&self, records: Vec<Record>) -> Page {
         let offset = self.progress.offset.cast_unsigned() + records.len() as u64;
         let next = Position { offset, overlap_id: None };
-        Page { pages: 0, records, rejected: Vec::new(), rows_moved: false, next, served_at: None }
+        Page {
+            pages: 0,
+            records,
+            rejected: Vec::new(),
+            rows_moved: false,
+            next,
+            served_at: None,
+            reserved: ReservedBytes::default(),
+        }
     }
 
     fn warn_of(&mut self, requested: &Requested) {

@@ -1,5 +1,8 @@
 //! Writes the rows of a page: the columns it brings first, then its rows, actions, quarantined records and the checkpoint
 //! behind it, as one commit.
+//!
+//! Until it is written, a row takes some times as much memory as its record: as cells, as parameters of statements, as an action.
+//! So a large page is written in parts, one after the other, in the same transaction.
 
 use std::collections::{HashMap, HashSet};
 
@@ -40,17 +43,21 @@ pub(super) struct TableWriter<'a> {
     pub(super) forgotten: ForgottenRecords,
 }
 
+/// What the records of a part may have as text. A page of a hundred records has less, so it is one part.
+const PART_BYTES: usize = 256 * 1024;
+
 /// What is written of a page.
-struct PageRows<'a> {
+struct PageRows<'a, 't> {
     page: &'a ClassifiedPage,
-    rows: &'a [Row<'a>],
     target: Target<'a>,
     /// The records that the run has rejected before.
-    tally: &'a RejectionTally,
+    tally: &'t RejectionTally,
 }
 
 /// What was committed for a page.
-struct CommittedPage {
+struct CommittedPage<'a> {
+    /// In the order of the records, without their cells.
+    rows: Vec<Row<'a>>,
     counts: RowCounts,
     refused: Vec<Rejected>,
     /// The ids of those that were in quarantine.
@@ -235,9 +242,8 @@ impl<'a> TableWriter<'a> {
     ) -> Result<Vec<Rejected>, StoreError> {
         self.add_columns_for(&page.taken, report).await?;
         let Some(columns) = &self.columns else { return Ok(Vec::new()) };
-        let rows = flatten(columns, &self.ignored_fields, &page.taken);
         let target = self.target(columns, checkpoint.run_id());
-        let work = PageRows { page, rows: &rows, target, tally: &report.rejected };
+        let work = PageRows { page, target, tally: &report.rejected };
         let committed = match checkpoint.commit_page(step, async |db| self.write(db, &work, Write::AllAtOnce).await).await {
             Err(error) => match error.refusal() {
                 // PostgreSQL's message may quote a value; it goes into the quarantine only.
@@ -249,7 +255,7 @@ impl<'a> TableWriter<'a> {
             },
             committed => committed,
         };
-        let CommittedPage { counts, refused, released } = committed?;
+        let CommittedPage { rows, counts, refused, released } = committed?;
         report.add(self.object, page, &rows, counts, &refused);
         for id in released {
             self.quarantined.remove(&id);
@@ -289,26 +295,72 @@ impl<'a> TableWriter<'a> {
     }
 
     /// Writes rows and actions, releases from quarantine what has arrived whole, and quarantines what cannot be stored.
-    async fn write(
+    async fn write<'p>(
         &self,
         db: &mut PgConnection,
-        &PageRows { page, rows, target, tally }: &PageRows<'_>,
+        &PageRows { page, target, tally }: &PageRows<'p, '_>,
         write: Write,
-    ) -> Result<PageWork<CommittedPage>, StoreError> {
+    ) -> Result<PageWork<CommittedPage<'p>>, StoreError> {
         let Target { schema, object, run_id, .. } = target;
-        let (counts, refused) = match write {
-            Write::AllAtOnce => (store::upsert(&mut *db, target, rows).await?, Vec::new()),
-            Write::Bisecting => store::upsert_bisecting(&mut *db, target, rows).await?,
-        };
-        let refused: Vec<Rejected> = refused.into_iter().filter_map(|refused| page.refuse(refused)).collect();
-        let is_refused = |id: &str| refused.iter().any(|refused| refused.id.as_deref() == Some(id));
-        let in_quarantine = rows.iter().map(|row| row.id).filter(|id| self.quarantined.contains(*id));
+        let (mut rows, mut counts, mut refused) = (Vec::with_capacity(page.taken.len()), RowCounts::default(), Vec::new());
+        for part in parts(&page.taken, PART_BYTES) {
+            let mut of_part = flatten(target.columns, target.ignore_changes, part);
+            let (counts_of_part, refused_of_part) = match write {
+                Write::AllAtOnce => (store::upsert(&mut *db, target, &of_part).await?, Vec::new()),
+                Write::Bisecting => store::upsert_bisecting(&mut *db, target, &of_part).await?,
+            };
+            counts += counts_of_part;
+            refused.extend(refused_of_part.into_iter().filter_map(|refused| page.refuse(refused)));
+            of_part.iter_mut().for_each(|row| row.cells = Vec::new());
+            rows.append(&mut of_part);
+        }
+        let is_refused = |id: &str| refused.iter().any(|refused: &Rejected| refused.id.as_deref() == Some(id));
+        let in_quarantine = page.taken.iter().map(|record| record.id.as_str()).filter(|id| self.quarantined.contains(*id));
         let released: Vec<&str> = in_quarantine.filter(|id| !is_refused(id)).collect();
         store::release_stored(&mut *db, schema, object, &released).await?;
         let entries = tally.entries(page.rejected.iter().chain(&refused), self.ctx.limits.quarantine_rows);
         store::quarantine_records(db, schema, object, run_id, &entries).await?;
         let has_changes = !(counts.changed_nothing() && released.is_empty() && entries.is_empty());
         let released = released.into_iter().map(str::to_owned).collect();
-        Ok(PageWork { done: CommittedPage { counts, refused, released }, has_changes })
+        Ok(PageWork { done: CommittedPage { rows, counts, refused, released }, has_changes })
+    }
+}
+
+/// The records in parts of at most so many bytes, or a single larger record.
+fn parts(records: &[Record], most_bytes: usize) -> impl Iterator<Item = &[Record]> {
+    let mut bytes = 0;
+    records.chunk_by(move |record, next| {
+        bytes += record.text_bytes();
+        let fits = bytes + next.text_bytes() <= most_bytes;
+        if !fits {
+            bytes = 0;
+        }
+        fits
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_written_in_parts_that_are_as_large_as_allowed() {
+        let record = |text: usize| {
+            let empty = json!({"_id": "a", "text": ""}).to_string().len();
+            let fields = json!({"_id": "a", "text": "x".repeat(text - empty)});
+            Record::parse(serde_json::value::to_raw_value(&fields).unwrap()).unwrap()
+        };
+        for (texts, expected) in [
+            (&[][..], &[][..]),
+            (&[100], &[1]),
+            (&[40, 60, 40, 61, 30], &[2, 1, 2]),
+            (&[200, 40, 60, 200, 40], &[1, 2, 1, 1]),
+            (&[30; 7], &[3, 3, 1]),
+        ] {
+            let records: Vec<Record> = texts.iter().map(|text| record(*text)).collect();
+            assert_eq!(parts(&records, 100).map(<[Record]>::len).collect::<Vec<_>>(), expected, "{texts:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use planhat_api::{Budget, Client};
+use planhat_api::{Budget, Client, RowsPerPage};
 use planhat_model::catalog;
 use planhat_simulator::{Options, Quota, Workspace};
 use planhat_store::RunStatus;
@@ -78,7 +78,7 @@ async fn two_hundred_calls_a_minute_are_used_to_95_percent_and_never_exceeded() 
     let period = Duration::from_secs(60);
     let (mut sync, client) = limited(period, 140).await;
     // A page brings one new record: 140 calls an object.
-    sync.limits.pages.size = 2;
+    sync.limits.pages.size = RowsPerPage::Fixed(2);
     let objects = OBJECTS.map(|object| catalog::object(object).unwrap());
     let begun = Instant::now();
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
 use planhat_simulator::{Options, Workspace};
@@ -212,7 +213,7 @@ async fn a_scan_whose_checkpoint_was_lost_in_a_crash_starts_again() {
 #[tokio::test]
 async fn a_page_after_a_step_back_whose_commit_was_lost_is_read_again() {
     let mut sync = TestSync::new(Workspace::empty().with("projects", numbered(30))).await;
-    sync.limits.pages.size = 10;
+    sync.limits.pages.size = RowsPerPage::Fixed(10);
     let (gate, hook) = (sync.simulator.gate(), sync.simulator.gate());
     let mut calls = 0;
     sync.simulator.on_request(move |source, path| {
@@ -293,7 +294,7 @@ async fn a_commit_whose_answer_is_lost_is_applied_once_and_fails_no_load() {
     let store =
         Store::connect(&lossy_proxy(&fresh_database().await, SAVES_A_POSITION, 12).await.into(), "planhat", 4).await.unwrap();
     let mut sync = TestSync::into(store, Workspace::empty().with("projects", numbered(1000)), Options::default()).await;
-    sync.limits.pages.size = 10;
+    sync.limits.pages.size = RowsPerPage::Fixed(10);
 
     assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
 

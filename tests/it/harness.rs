@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use planhat_api::{Budget, Client, ClientConfig, PageSettings, RetryPolicy, Token};
+use planhat_api::{Budget, Client, ClientConfig, PageSettings, RetryPolicy, RowsPerPage, Token};
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
 use planhat_model::record::{Origin, Record};
@@ -115,7 +115,7 @@ impl TestSync {
         store.migrate().await.unwrap();
         let simulator = Simulator::start(workspace, options).await.unwrap();
         let limits = Limits {
-            pages: PageSettings { size: 100, overlap: true },
+            pages: PageSettings { size: RowsPerPage::Fixed(100), overlap: true },
             lookback: Duration::from_secs(72 * 3600),
             history: History::Within(Duration::from_secs(4 * 365 * 86_400)),
             histories: ByObject::new(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use planhat_api::RowsPerPage;
 use planhat_model::catalog::{self, Object};
 use planhat_model::rules::{FieldMap, Rule, Rules};
 use planhat_model::scan::History;
@@ -151,7 +152,7 @@ async fn a_sweep_that_stops_early_still_stores_an_old_company_that_was_in_contac
     let silent = json!({"_id": "silent", "createDate": "2015-01-01"});
     let others = [silent, company("today", 0)];
     let mut sync = sync_of(&[("companies", old.chain(recent).chain(others).collect())]).await;
-    sync.limits.pages.size = 20;
+    sync.limits.pages.size = RowsPerPage::Fixed(20);
     let first = sync.sync_one("companies").await;
     assert_eq!((first.run.figures.inserted, first.run.figures.outside_history), (42, 200));
     assert_eq!(
@@ -201,11 +202,11 @@ async fn what_was_left_out_is_counted_once_by_each_run_that_sees_it_and_kept_by_
     sync.sync_one("endusers").await;
     assert_eq!(sync.one(LEFT_OUT).await, "2 2022-11-22 t");
 
-    sync.limits.pages.size = 1;
+    sync.limits.pages.size = RowsPerPage::Fixed(1);
     sync.now = day(1);
     sync.sync_one("endusers").await;
     assert_eq!(sync.one(LEFT_OUT).await, "2 2022-11-22 t");
-    sync.limits.pages.size = 100;
+    sync.limits.pages.size = RowsPerPage::Fixed(100);
     // A part of history says nothing of the rest.
     sync.backfill_until("endusers", HistoryFrom::Earliest, Some(day(-8 * YEAR))).await;
     assert_eq!(sync.one("select count(*)::text from planhat.endusers").await, "3");
@@ -217,7 +218,7 @@ async fn what_was_left_out_is_counted_once_by_each_run_that_sees_it_and_kept_by_
 async fn a_load_that_was_stopped_half_way_counts_what_it_left_out_before() {
     let companies = (0..100).map(|number| company(&format!("c{number:03}"), if number % 2 == 0 { -1 } else { -5 * YEAR }));
     let mut sync = sync_of(&[("companies", companies.collect())]).await;
-    sync.limits.pages.size = 10;
+    sync.limits.pages.size = RowsPerPage::Fixed(10);
     let (stop, requests) = (sync.stop.clone(), AtomicUsize::new(0));
     sync.simulator.on_request(move |_, path| {
         if path == "companies" && requests.fetch_add(1, Ordering::Relaxed) == 5 {

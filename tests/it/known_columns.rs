@@ -1,5 +1,6 @@
 //! What is documented or declared has its column, its name and its type before any value arrives, and whatever arrives first.
 
+use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::rules::{FieldMap, Rule, Rules};
 use planhat_simulator::{Options, Simulator, Workspace};
@@ -155,7 +156,7 @@ async fn documented_properties_have_the_same_columns_whichever_arrives_first() {
     for order in [["currency", "_currency"], ["_currency", "currency"]] {
         let deals = order.iter().enumerate().map(|(index, property)| deal(&format!("{index}"), property)).collect();
         let mut sync = TestSync::new(Workspace::empty().with("opportunities", deals)).await;
-        sync.limits.pages.size = 2;
+        sync.limits.pages.size = RowsPerPage::Fixed(2);
         sync.sync_one("opportunities").await;
         let columns = "select string_agg(planhat_name || ' ' || column_name || ' ' || type, ', ' order by planhat_name)
             from planhat_sync.columns where planhat_name in ('currency', '_currency')";

@@ -160,7 +160,7 @@ async fn a_listing_that_has_all_records_is_read_alone() {
         sync.assert_equals_workspace(&[catalog::object("tasks").unwrap()]).await;
         calls.push(of_first);
     }
-    // Eleven pages and the end, and three looks at other pages. Two listings would be over twenty.
+    // Eleven pages and the end, a page of the other listing and two looks. Two listings would be over twenty.
     assert!(calls[0] <= 15, "{calls:?}");
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
+use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
 use planhat_model::rules::FieldMap;
@@ -293,7 +294,7 @@ async fn live_through(seed: u64, faults: Faults, planhat: Planhat) {
             world.behaves_until = (planhat == Planhat::Changes && rng.bool()).then(|| rng.u32(1..60));
             sync.now = world.tick();
         });
-        sync.limits.pages.size = rng.u32(2..60);
+        sync.limits.pages.size = RowsPerPage::Fixed(rng.u32(2..60));
         let faulty = if faults == Faults::OfAllKinds { 3 } else { u8::from(rng.u8(0..4) == 0) };
         for _ in 0..faulty {
             let answers = (0..rng.usize(1..6)).map(|_| faults.one(&mut rng)).collect();

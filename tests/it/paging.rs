@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::routing::get;
-use planhat_api::{ApiError, Budget, Client, Listing, ObjectClient, PageSettings, Pager, Position};
+use futures_util::future::join_all;
+use planhat_api::{
+    ApiError, Budget, Client, LearnedPages, Listing, ObjectClient, PageCeiling, PageSettings, Pager, Position, RowsPerPage,
+};
 use planhat_model::catalog;
 use planhat_model::scan::{ReconcileEvery, SortedObjects};
 use planhat_simulator::{Options, Request, ScriptedAnswer, Simulator, Source, Workspace};
@@ -16,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::harness::{TestSync, client_of, client_with, connection_to, day, written};
+use crate::waiting::in_time;
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| json!({"_id": format!("{number:05}"), "number": number})).collect()
@@ -31,7 +36,7 @@ fn projects(client: &Client) -> ObjectClient {
 
 fn pager(client: &ObjectClient, page_size: u32, position: Position) -> Pager {
     let listing = Listing { sort: "_id".into(), hidden: false };
-    Pager::new(client, listing, PageSettings { size: page_size, overlap: true }, position)
+    Pager::new(client, listing, PageSettings { size: RowsPerPage::Fixed(page_size), overlap: true }, position)
 }
 
 /// Reads a listing to its end, with something happening at the source after each page.
@@ -514,15 +519,201 @@ async fn an_edit_that_does_not_change_last_touch_is_found_by_the_second_sweep() 
 
 #[tokio::test]
 async fn the_page_size_stays_within_the_documented_maximum() {
-    let mut sync = TestSync::new(Workspace::from_fixtures()).await;
-    sync.limits.pages.size = 5000;
+    let many = |object| (object, (0..1500).map(|number| json!({"_id": format!("{number:024}")})).collect::<Vec<_>>());
+    let workspace = ["churn", "endusers", "companies"].map(many);
+    let workspace =
+        workspace.into_iter().fold(Workspace::empty(), |workspace, (object, records)| workspace.with(object, records));
+    let mut sync = TestSync::new(workspace).await;
+    sync.limits.pages.size = RowsPerPage::Fixed(5000);
     sync.sync().await;
-    let limit_of =
-        |path: &str| sync.simulator.requests().iter().find(|request| request.path == path).unwrap().query["limit"].clone();
-    assert_eq!(
-        (limit_of("/churn"), limit_of("/endusers"), limit_of("/companies")),
-        ("1000".into(), "2000".into(), "5000".into())
-    );
+    // A thousand at first, as long as the size of records is not known.
+    let limits_of = |path: &str| {
+        let requests = sync.simulator.requests();
+        let of_path = requests.iter().filter(|request| request.path == path && request.query["sort"] == "_id");
+        of_path.map(|request| request.query["limit"].clone()).take(2).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(["/churn", "/endusers", "/companies"].map(limits_of), ["1000, 1000", "1000, 2000", "1000, 5000"]);
+}
+
+#[tokio::test]
+async fn with_auto_a_small_object_takes_two_calls() {
+    let mut sync = TestSync::new(Workspace::from_fixtures()).await;
+    sync.limits.pages.size = RowsPerPage::Auto;
+    sync.sync().await;
+    for path in ["/companies", "/projects", "/tickets", "/users"] {
+        let calls = sync.simulator.requests().iter().filter(|request| request.path == path).count();
+        assert_eq!(calls, 2, "{path}");
+    }
+}
+
+/// What a server does about a limit.
+#[derive(Debug, Clone, Copy)]
+enum LimitPolicy {
+    /// It sends at most so many rows.
+    Clamps(usize),
+    /// It answers 400 to a larger limit.
+    Refuses(usize),
+}
+
+/// A server of so many projects that does this about the limits of its requests, one after the other and from the first again.
+/// It returns where it is, and the limits that were requested.
+async fn server_with_limits(count: usize, policies: Vec<LimitPolicy>) -> (Client, Arc<Mutex<Vec<usize>>>) {
+    type Asked = Arc<Mutex<Vec<usize>>>;
+    async fn list(
+        State((records, policies, asked)): State<(Arc<Vec<Value>>, Arc<Vec<LimitPolicy>>, Asked)>,
+        Query(query): Query<HashMap<String, String>>,
+    ) -> Result<axum::Json<Value>, StatusCode> {
+        let number = |name: &str| query[name].parse::<usize>().unwrap();
+        let mut asked = asked.lock().unwrap();
+        let policy = policies[asked.len() % policies.len()];
+        asked.push(number("limit"));
+        let rows = match policy {
+            LimitPolicy::Refuses(most) if number("limit") > most => return Err(StatusCode::BAD_REQUEST),
+            LimitPolicy::Refuses(_) => number("limit"),
+            LimitPolicy::Clamps(most) => number("limit").min(most),
+        };
+        let page: Vec<Value> = records.iter().skip(number("offset")).take(rows).cloned().collect();
+        Ok(axum::Json(page.into()))
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Asked::default();
+    let app = Router::new().route("/projects", get(list)).with_state((
+        Arc::new(numbered(count)),
+        Arc::new(policies),
+        Arc::clone(&asked),
+    ));
+    tokio::spawn(axum::serve(listener, app).into_future());
+    (Client::new(connection_to(&url, "token"), Budget::per_minute(0)).unwrap(), asked)
+}
+
+/// Reads projects with "auto" as a pull does: the ids, and what the pages have shown.
+async fn read_with_auto(client: &Client, expected: LearnedPages) -> Result<(Vec<String>, LearnedPages), ApiError> {
+    let listing = Listing { sort: "_id".into(), hidden: false };
+    let settings = PageSettings { size: RowsPerPage::Auto, overlap: true };
+    let mut pager = Pager::new(&projects(client), listing, settings, Position::default()).expecting(expected);
+    let mut ids = Vec::new();
+    while let Some(mut page) = pager.next().await? {
+        while let Some(following) = pager.next_if_ready() {
+            page.append(following);
+        }
+        pager.prefetch();
+        ids.extend(page.records.into_iter().map(|record| record.id));
+    }
+    Ok((ids, pager.learned()))
+}
+
+#[tokio::test]
+async fn with_auto_pages_are_as_large_as_documented_after_the_first_one() {
+    let (client, asked) = server_with_limits(6000, vec![LimitPolicy::Clamps(usize::MAX)]).await;
+    let (ids, learned) = read_with_auto(&client, LearnedPages::default()).await.unwrap();
+    assert_eq!(ids, ids_of(&numbered(6000)));
+    assert_eq!(*asked.lock().unwrap(), [500, 2000, 2000, 2000, 2000]);
+    assert_eq!((learned.largest_page, learned.ceiling), (Some(2000), None));
+    assert!((25..=40).contains(&learned.bytes_per_row.unwrap()), "{learned:?}");
+    // The next scan begins with that.
+    asked.lock().unwrap().clear();
+    assert_eq!(read_with_auto(&client, learned).await.unwrap().0.len(), 6000);
+    assert_eq!(*asked.lock().unwrap(), [2000; 5]);
+}
+
+#[tokio::test]
+async fn with_auto_a_server_that_clamps_the_limit_is_asked_for_no_more_than_it_sends() {
+    let (client, asked) = server_with_limits(3000, vec![LimitPolicy::Clamps(150)]).await;
+    let (ids, learned) = read_with_auto(&client, LearnedPages::default()).await.unwrap();
+    assert_eq!(ids, ids_of(&numbered(3000)));
+    assert_eq!(learned.ceiling, Some(PageCeiling::Clamped { rows: 150 }));
+    let asked = asked.lock().unwrap();
+    assert!(asked[4..].iter().all(|limit| *limit == 150), "{asked:?}");
+    // Twenty pages and one more, their end, and maybe some calls ahead of it.
+    assert!(asked.len() <= 21 + 1 + 21 / 4, "{} calls", asked.len());
+}
+
+#[tokio::test]
+async fn with_auto_a_limit_that_is_refused_costs_a_call_and_no_record() {
+    for (most, expected) in [(100, &[500, 100, 100][..]), (700, &[500, 2000, 500, 500])] {
+        let (client, asked) = server_with_limits(3000, vec![LimitPolicy::Refuses(most)]).await;
+        let (ids, learned) = read_with_auto(&client, LearnedPages::default()).await.unwrap();
+        assert_eq!(ids, ids_of(&numbered(3000)));
+        assert_eq!(asked.lock().unwrap()[..expected.len()], *expected);
+        // The next scan does not try it again.
+        asked.lock().unwrap().clear();
+        assert_eq!(read_with_auto(&client, learned).await.unwrap().0.len(), 3000);
+        assert!(asked.lock().unwrap().iter().all(|limit| *limit <= most));
+    }
+}
+
+#[tokio::test]
+async fn a_page_size_that_is_set_and_refused_is_an_error() {
+    let (client, asked) = server_with_limits(3000, vec![LimitPolicy::Refuses(700)]).await;
+    let error = pager(&projects(&client), 1000, Position::default()).next().await.unwrap_err();
+    assert!(error.to_string().contains("400"), "{error}");
+    assert_eq!(*asked.lock().unwrap(), [1000]);
+}
+
+#[tokio::test]
+async fn large_records_come_in_pages_of_fewer_rows_whatever_is_configured() {
+    let simulator = simulator(weighing(&[5000; 2500]), Options::default()).await;
+    assert_eq!(read_with_prefetch(&simulator, 5000).await.unwrap(), ids_of(&numbered(2500)));
+    let limits: Vec<_> = simulator.requests().iter().map(|request| number(request, "limit")).collect();
+    assert_eq!(limits[0], 1000);
+    assert!(limits[1..].iter().all(|limit| (400..600).contains(limit)), "{limits:?}");
+}
+
+#[tokio::test]
+async fn objects_with_pages_that_fill_the_memory_alone_are_read_side_by_side_to_their_ends() {
+    let objects = ["projects", "licenses", "opportunities", "assets"];
+    let heavy = || weighing(&[45_000; 400]);
+    let workspace = objects.into_iter().fold(Workspace::empty(), |workspace, object| workspace.with(object, heavy()));
+    let simulator = Simulator::start(workspace, Options::default()).await.unwrap();
+    let client = client_of(&simulator, simulator.token());
+    let read = objects.map(|object| {
+        let client = client.for_object(catalog::object(object).unwrap());
+        async move {
+            let mut pager = pager(&client, 100, Position::default());
+            let mut count = 0;
+            while let Some(mut page) = pager.next().await.unwrap() {
+                while let Some(following) = pager.next_if_ready() {
+                    page.append(following);
+                }
+                pager.prefetch();
+                // It is in memory until it is stored, and the others go on meanwhile.
+                tokio::task::yield_now().await; // No wait of a test: it lets others go first, once.
+                count += page.records.len();
+            }
+            count
+        }
+    });
+    assert_eq!(in_time("four objects", join_all(read)).await, [400; 4]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Whatever page sizes a server allows, and however often it changes its mind: each record is shown once.
+    #[test]
+    fn with_auto_each_record_is_shown_once_whatever_the_server_allows(
+        count in 0usize..2500,
+        policies in proptest::collection::vec(
+            prop_oneof![
+                2 => Just(LimitPolicy::Clamps(usize::MAX)),
+                3 => (2usize..600).prop_map(LimitPolicy::Clamps),
+                1 => (100usize..600).prop_map(LimitPolicy::Refuses),
+            ],
+            1..6,
+        ),
+        expected in (
+            proptest::option::of(0u32..3000), proptest::option::of(0u64..100_000), proptest::option::of(1u32..3000),
+        ),
+    ) {
+        let (largest_page, bytes_per_row, clamped) = expected;
+        let expected = LearnedPages { largest_page, bytes_per_row, ceiling: clamped.map(|rows| PageCeiling::Clamped { rows }) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (client, _) = server_with_limits(count, policies).await;
+            assert_eq!(read_with_auto(&client, expected).await.unwrap().0, ids_of(&numbered(count)));
+        });
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures_util::future::join_all;
-use planhat_api::{Budget, Client, ClientConfig, Listing, PageSettings, Pager, Position, RetryPolicy};
+use planhat_api::{Budget, Client, ClientConfig, Listing, PageSettings, Pager, Position, RetryPolicy, RowsPerPage};
 use planhat_model::catalog::{self, Object};
 use planhat_simulator::{Request, ScriptedAnswer, Workspace};
 use planhat_store::{ObjectStatus, RunStatus};
@@ -105,7 +105,8 @@ async fn answer(
 async fn read_all(client: &Client, object: &str) -> usize {
     let client = client.for_object(catalog::object(object).unwrap());
     let listing = Listing { sort: "_id".into(), hidden: false };
-    let mut pager = Pager::new(&client, listing, PageSettings { size: 5, overlap: true }, Position::default());
+    let mut pager =
+        Pager::new(&client, listing, PageSettings { size: RowsPerPage::Fixed(5), overlap: true }, Position::default());
     let mut count = 0;
     while let Some(page) = pager.next().await.unwrap() {
         pager.prefetch();

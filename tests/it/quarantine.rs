@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::rules::FieldMap;
 use planhat_model::rules::{Rule, Rules};
@@ -51,7 +52,7 @@ async fn an_api_without_ids_fails_the_object_and_every_record_is_stored_once_ids
     for (page_size, before, most_kept) in [(2000, 0, 0), (100, 0, 0), (100, 150, 100), (30, 150, 100)] {
         let records = [good(0..before), bad(before..1_200)].concat();
         let mut sync = sync_of("projects", records).await;
-        sync.limits.pages.size = page_size;
+        sync.limits.pages.size = RowsPerPage::Fixed(page_size);
 
         for _ in 0..2 {
             let failed = sync.sync_one("projects").await;
@@ -170,7 +171,7 @@ async fn a_full_scan_stopped_by_the_rejection_guard_is_followed_by_an_incrementa
     let company = |number: usize, days: i64| json!({"_id": format!("{number:06}"), "lastTouch": written(day(-30)), "updatedAt": written(day(days)), "n": days});
     let mut sync =
         TestSync::new(Workspace::empty().with("companies", (0..300).map(|number| company(number, -30)).collect())).await;
-    sync.limits.pages.size = 20;
+    sync.limits.pages.size = RowsPerPage::Fixed(20);
     sync.sync_one("companies").await;
     // A week later many come without an id, and one is edited.
     sync.now = day(8);
@@ -260,7 +261,7 @@ async fn masked_records_without_an_id_keep_separate_entries_that_are_the_same_ev
 #[tokio::test]
 async fn quarantining_a_page_is_one_statement_that_does_not_scan_the_whole_quarantine() {
     let mut sync = sync_of("projects", [good(0..1_000), bad(0..1_000)].concat()).await;
-    sync.limits.pages.size = 2_000;
+    sync.limits.pages.size = RowsPerPage::Fixed(2_000);
     sync.limits.rejections = RejectionGuard { percent: 100, rows: 100 };
     sync.sync_one("companies").await;
     sync.do_at_once(&[

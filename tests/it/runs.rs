@@ -1,5 +1,6 @@
 //! Runs: one at a time, resumable, on record.
 
+use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::scan::{ReconcileEvery, SortedObjects};
 use planhat_simulator::{ScriptedAnswer, Workspace};
@@ -74,7 +75,7 @@ async fn both_succeed(sync: &TestSync, backfill: RunRequest<'_>, daily: RunReque
 async fn a_backfill_pauses_for_a_sync_and_then_continues() {
     let workspace = Workspace::empty().with("projects", numbered(600)).with("companies", numbered(5));
     let mut sync = TestSync::new(workspace).await;
-    sync.limits.pages.size = 2;
+    sync.limits.pages.size = RowsPerPage::Fixed(2);
     let (projects, companies) = ([catalog::object("projects").unwrap()], [catalog::object("companies").unwrap()]);
     let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
     let backfill = RunRequest { command: "backfill", ..sync.request(everything, &projects) };
@@ -93,7 +94,7 @@ async fn a_backfill_pauses_for_a_sync_and_then_continues() {
 #[tokio::test]
 async fn a_paused_backfill_that_a_sync_completed_is_not_repeated() {
     let mut sync = TestSync::new(Workspace::empty().with("projects", numbered(600))).await;
-    sync.limits.pages.size = 2;
+    sync.limits.pages.size = RowsPerPage::Fixed(2);
     let projects = [catalog::object("projects").unwrap()];
     let backfill = RunRequest {
         command: "backfill",
@@ -112,7 +113,7 @@ async fn a_partial_backfill_is_completed_whatever_a_sync_loads_during_its_pause(
     let mut records = dated(&[1, 2, 3]);
     records.extend((0..400).map(|number| json!({"_id": format!("old-{number:05}"), "updatedAt": written(day(-2000))})));
     let mut sync = TestSync::new(Workspace::empty().with("tasks", records)).await;
-    sync.limits.pages.size = 3;
+    sync.limits.pages.size = RowsPerPage::Fixed(3);
     let tasks = [catalog::object("tasks").unwrap()];
     let part = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: Some(day(-1500)) });
     let backfill = RunRequest { command: "backfill", ..sync.request(part, &tasks) };

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use planhat_api::Client;
+use planhat_api::{Client, RowsPerPage};
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
 use planhat_simulator::{Options, ScriptedAnswer, Simulator, Workspace};
@@ -343,7 +343,7 @@ async fn of_two_simultaneous_first_runs_one_binds_the_schema() {
 async fn a_paused_backfill_does_not_continue_in_a_schema_that_was_bound_to_another_workspace() {
     let records = with_ids((0..600).map(|number| format!("{number:05}")));
     let mut sync = TestSync::new(Workspace::empty().with("projects", records)).await;
-    sync.limits.pages.size = 2;
+    sync.limits.pages.size = RowsPerPage::Fixed(2);
     let other = served(workspace("bolt")).await;
     let projects = objects(&["projects"]);
     let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });
@@ -370,7 +370,7 @@ async fn a_paused_backfill_does_not_continue_in_a_schema_that_was_bound_to_anoth
 async fn a_paused_first_load_does_not_let_another_workspace_into_its_schema() {
     let records = with_ids((0..600).map(|number| format!("acme-projects-{number:05}")));
     let mut sync = TestSync::new(Workspace::empty().with("projects", records)).await;
-    sync.limits.pages.size = 2;
+    sync.limits.pages.size = RowsPerPage::Fixed(2);
     let other = served(Workspace::empty().with("projects", with_ids(["bolt-projects-0".to_owned()]))).await;
     let projects = objects(&["projects"]);
     let everything = Mode::Backfill(BackfillRange { from: HistoryFrom::Earliest, until: None });

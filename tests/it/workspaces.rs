@@ -1,5 +1,6 @@
 //! Any workspace fits: every name, every type, and no value is lost.
 
+use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::catalog::ColumnType;
 use planhat_model::flatten::Declared;
@@ -148,7 +149,7 @@ async fn a_hundred_thousand_records_with_79_bad_ones_lose_only_those_79() {
     }
     let options = Options { honours_sort: false, ..Options::default() };
     let mut sync = TestSync::with(Workspace::empty().with("projects", records), options).await;
-    sync.limits.pages.size = 2000;
+    sync.limits.pages.size = RowsPerPage::Fixed(2000);
 
     let summary = sync.run(Mode::Incremental, &[catalog::object("projects").unwrap()]).await;
 

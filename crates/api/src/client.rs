@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::api_error::ApiError;
 use crate::budget::Budget;
+use crate::bytes_in_flight::BytesInFlight;
 use crate::object_client::ObjectClient;
 use crate::retry::{MAX_DELAY, RetryPolicy, retry_after};
 use crate::token::Token;
@@ -30,6 +31,8 @@ use crate::token_pause::TokenPause;
 /// The most characters of an error's body in a message.
 const MAX_EXCERPT_CHARS: usize = 200;
 const MAX_ERROR_BODY_BYTES: usize = 16 * 1024;
+/// What pages may have together, over all objects of a run, until they are stored. They take some times as much memory.
+const MAX_BYTES_IN_FLIGHT: u64 = 5 * 1024 * 1024;
 
 /// How to reach Planhat: host, token, timeouts and retries.
 #[derive(Debug, Clone)]
@@ -52,6 +55,8 @@ pub struct ListResponse {
     pub bytes: u64,
     /// The time of Planhat's clock, if it sends one.
     pub served_at: Option<DateTime<Utc>>,
+    /// From the first byte out to the last byte in.
+    pub answered_in: Duration,
 }
 
 /// The answer to a request for one record.
@@ -74,6 +79,7 @@ pub struct Client {
     pause: Arc<TokenPause>,
     /// Until when a failed request waits before it is sent again.
     retried_at: Arc<Mutex<Option<Instant>>>,
+    bytes_in_flight: BytesInFlight,
 }
 
 impl Client {
@@ -97,6 +103,7 @@ impl Client {
             budget: Arc::new(budget),
             pause: Arc::new(TokenPause::new()),
             retried_at: Arc::default(),
+            bytes_in_flight: BytesInFlight::new(MAX_BYTES_IN_FLIGHT),
         })
     }
 
@@ -117,6 +124,10 @@ impl Client {
 
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    pub(crate) fn bytes_in_flight(&self) -> &BytesInFlight {
+        &self.bytes_in_flight
     }
 
     pub(crate) fn retry_policy(&self) -> RetryPolicy {
@@ -167,12 +178,14 @@ impl Client {
     /// One attempt to read a page of a listing.
     pub(crate) async fn list_once(&self, object: &str, query: &[(&str, String)]) -> Result<ListResponse, ApiError> {
         let path = format!("/{object}");
+        let sent_at = Instant::now();
         let response = self.get(&path, self.url_of(&[object]), query).await?;
         let served_at = server_time(response.headers());
         let body = self.read_body(&path, query, response).await?;
+        let answered_in = sent_at.elapsed();
         let records = serde_json::from_slice(&body)
             .map_err(|error| ApiError::NotAList { found: self.describe_body(&body, &error), path })?;
-        Ok(ListResponse { records, bytes: body.len() as u64, served_at })
+        Ok(ListResponse { records, bytes: body.len() as u64, served_at, answered_in })
     }
 
     /// One attempt to read a record by its id.

@@ -8,6 +8,7 @@
 
 mod api_error;
 mod budget;
+mod bytes_in_flight;
 mod client;
 mod object_client;
 mod pager;
@@ -17,8 +18,9 @@ mod token_pause;
 
 pub use api_error::ApiError;
 pub use budget::Budget;
+pub use bytes_in_flight::ReservedBytes;
 pub use client::{Client, ClientConfig, ListResponse, RecordAnswer};
 pub use object_client::ObjectClient;
-pub use pager::{Listing, Page, PageSettings, Pager, Position};
+pub use pager::{LearnedPages, Listing, Page, PageCeiling, PageSettings, Pager, Position, RowsPerPage};
 pub use retry::RetryPolicy;
 pub use token::{InvalidToken, Token};

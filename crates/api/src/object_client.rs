@@ -14,6 +14,7 @@ use tracing::warn;
 
 use crate::api_error::ApiError;
 use crate::budget::CallPermit;
+use crate::bytes_in_flight::BytesInFlight;
 use crate::client::{Client, ListResponse, RecordAnswer};
 use crate::pager::Listing;
 use crate::retry::no_sooner_than;
@@ -93,6 +94,11 @@ impl ObjectClient {
                 return permit;
             }
         }
+    }
+
+    /// The bytes of pages that the objects of a run may have in memory.
+    pub(crate) fn bytes_in_flight(&self) -> &BytesInFlight {
+        self.client.bytes_in_flight()
     }
 
     pub(crate) fn max_page_bytes(&self) -> u64 {

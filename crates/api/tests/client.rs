@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use planhat_api::{
-    ApiError, Budget, Client, ClientConfig, Listing, ObjectClient, PageSettings, Pager, Position, RetryPolicy, Token,
+    ApiError, Budget, Client, ClientConfig, Listing, ObjectClient, PageSettings, Pager, Position, RetryPolicy, RowsPerPage, Token,
 };
 use planhat_model::catalog;
 use planhat_model::error::ErrorKind;
@@ -167,7 +167,7 @@ async fn what_a_server_sets_as_a_cookie_is_not_sent_back() {
 /// Reads a listing of tasks to its end; what was requested, as it was sent.
 async fn requested(listing: Listing, pages: Vec<ResponseTemplate>) -> Vec<String> {
     let server = server(pages).await;
-    let settings = PageSettings { size: 3, overlap: true };
+    let settings = PageSettings { size: RowsPerPage::Fixed(3), overlap: true };
     let mut pager = Pager::new(&tasks(&client(&server.uri())), listing, settings, Position::default());
     let mut read = 0;
     while in_time("a page", pager.next()).await.unwrap().is_some() {
@@ -197,7 +197,7 @@ async fn hidden_records_are_requested_by_the_parameter_of_their_object() {
 
     let server = server(vec![records(&[])]).await;
     let endusers = client(&server.uri()).for_object(catalog::object("endusers").unwrap());
-    let settings = PageSettings { size: 3, overlap: true };
+    let settings = PageSettings { size: RowsPerPage::Fixed(3), overlap: true };
     let mut pager = Pager::new(&endusers, Listing { sort: "_id".into(), hidden: true }, settings, Position::default());
     in_time("a page", pager.next()).await.unwrap();
     assert_eq!(requests(&server).await[0].url.query(), Some("limit=3&offset=0&sort=_id&archived=true"));
@@ -219,7 +219,7 @@ async fn a_base_url_with_a_path_keeps_it() {
 async fn only_get_is_ever_sent() {
     let server = server(vec![status(503), records(&["a", "b"]), status(500), records(&["b"]), status(404)]).await;
     let tasks = tasks(&client(&server.uri()));
-    let settings = PageSettings { size: 2, overlap: true };
+    let settings = PageSettings { size: RowsPerPage::Fixed(2), overlap: true };
     let mut pager = Pager::new(&tasks, Listing { sort: "_id".into(), hidden: false }, settings, Position::default());
     in_time("a page", pager.next()).await.unwrap();
     pager.prefetch();
@@ -610,7 +610,12 @@ fn rows(texts: impl IntoIterator<Item = usize>) -> Vec<Value> {
 
 fn pager_of(server: &MockServer, size: u32) -> Pager {
     let listing = Listing { sort: "_id".into(), hidden: false };
-    Pager::new(&tasks(&client(&server.uri())), listing, PageSettings { size, overlap: true }, Position::default())
+    Pager::new(
+        &tasks(&client(&server.uri())),
+        listing,
+        PageSettings { size: RowsPerPage::Fixed(size), overlap: true },
+        Position::default(),
+    )
 }
 
 /// The records of each page up to the end of the listing, and why others were rejected.

@@ -7,6 +7,7 @@ use tracing::Instrument;
 use super::page_entry::FetchedPage;
 use crate::api_error::ApiError;
 use crate::budget::CallPermit;
+use crate::bytes_in_flight::ReservedBytes;
 use crate::object_client::ObjectClient;
 
 /// A page that was requested. Its request is given up when this is dropped.
@@ -16,10 +17,27 @@ pub(crate) enum PageInFlight {
     Ready(Result<FetchedPage, ApiError>),
 }
 
+/// What a request needs before it is sent: room for its answer, and a call.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It waits for both. Its answer will probably have so many bytes.
+    Waits { bytes: u64 },
+    /// It has both already.
+    Granted { reserved: ReservedBytes, permit: CallPermit },
+}
+
 impl PageInFlight {
-    /// Requests a page; without a permit as soon as the budget has a call for it.
-    pub(crate) fn request(client: ObjectClient, query: Vec<(&'static str, String)>, permit: Option<CallPermit>) -> PageInFlight {
-        let answer = async move { client.list_permitted(&query, permit).await.map(FetchedPage::read) };
+    /// Requests a page, as soon as it may be requested.
+    pub(crate) fn request(client: ObjectClient, query: Vec<(&'static str, String)>, admission: Admission) -> PageInFlight {
+        let answer = async move {
+            let (mut reserved, permit) = match admission {
+                Admission::Waits { bytes } => (client.bytes_in_flight().reserve(bytes).await, None),
+                Admission::Granted { reserved, permit } => (reserved, Some(permit)),
+            };
+            let page = client.list_permitted(&query, permit).await.map(FetchedPage::read)?;
+            client.bytes_in_flight().settle(&mut reserved, page.bytes);
+            Ok(FetchedPage { reserved, ..page })
+        };
         // What is logged by the task is logged of this page.
         PageInFlight::InFlight(AbortOnDropHandle::new(tokio::spawn(answer.in_current_span())))
     }
@@ -64,7 +82,7 @@ mod tests {
     use super::*;
 
     fn page() -> FetchedPage {
-        FetchedPage { entries: entries_of([("a", 1)]), bytes: 1, served_at: None }
+        FetchedPage { entries: entries_of([("a", 1)]), bytes: 1, ..FetchedPage::default() }
     }
 
     fn in_flight(answer: impl Future<Output = Result<FetchedPage, ApiError>> + Send + 'static) -> PageInFlight {

@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
 use planhat_model::record::{Record, Rejected};
 
+use crate::bytes_in_flight::ReservedBytes;
+
 /// Which records of an object are listed, in which order.
 #[derive(Debug, Clone)]
 pub struct Listing {
@@ -45,9 +47,39 @@ impl Listing {
 #[derive(Debug, Clone, Copy)]
 pub struct PageSettings {
     /// Rows of a page; the object's own maximum takes precedence.
-    pub size: u32,
+    pub size: RowsPerPage,
     /// Whether each page begins with the last record of the page before.
     pub overlap: bool,
+}
+
+/// How many rows a page may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsPerPage {
+    Fixed(u32),
+    /// As many as the server answers with in good time.
+    Auto,
+}
+
+/// What the pages of an object have shown about how large its pages may be. An earlier scan's is where a later one begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LearnedPages {
+    /// Rows of the largest page that was as long as requested, and answered in good time.
+    pub largest_page: Option<u32>,
+    /// What is known of a larger limit.
+    pub ceiling: Option<PageCeiling>,
+    /// The average bytes of a row.
+    pub bytes_per_row: Option<u64>,
+}
+
+/// Why no larger pages are requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageCeiling {
+    /// The server sends this many rows, however many are requested.
+    Clamped { rows: u32 },
+    /// The server refuses this limit.
+    Refused { limit: u32 },
+    /// The server takes too long for this limit.
+    Slow { limit: u32 },
 }
 
 /// How far a listing has been read.
@@ -70,6 +102,8 @@ pub struct Page {
     pub next: Position,
     /// The time of Planhat's clock in the answer, if it sends one.
     pub served_at: Option<DateTime<Utc>>,
+    /// What it has reserved of the bytes of pages that may be in memory: to be dropped when it is stored.
+    pub reserved: ReservedBytes,
 }
 
 impl Page {
@@ -80,6 +114,7 @@ impl Page {
         self.rejected.append(&mut following.rejected);
         self.rows_moved |= following.rows_moved;
         self.next = following.next;
+        self.reserved.add(following.reserved);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -105,6 +140,7 @@ mod tests {
             rows_moved,
             next: Position { offset: next, overlap_id: None },
             served_at: None,
+            reserved: ReservedBytes::default(),
         }
     }
 

@@ -28,18 +28,18 @@ mod page_entry;
 mod page_size;
 mod prefetch;
 
+use planhat_model::error::{Chain, ErrorKind};
 use planhat_model::record::Rejected;
-use tracing::{Instrument, Span, debug, error_span};
+use tracing::{Instrument, Span, debug, error_span, info};
 
 use crate::api_error::ApiError;
-use crate::budget::CallPermit;
 use crate::object_client::ObjectClient;
 use end::{CheckedPage, EndCheck, PageMeaning};
-use in_flight::PageInFlight;
-pub use listing::{Listing, Page, PageSettings, Position};
+use in_flight::{Admission, PageInFlight};
+pub use listing::{LearnedPages, Listing, Page, PageCeiling, PageSettings, Position, RowsPerPage};
 use overlap::{Continuity, OverlapCheck};
 use page_entry::FetchedPage;
-use page_size::{PageSize, TooLarge};
+use page_size::{AnsweredPage, LimitFailure, PageSize, TooLarge};
 use prefetch::{PageRequest, Prefetch};
 
 /// Walks a listing page by page.
@@ -71,6 +71,18 @@ impl Pager {
             position,
             has_stepped_back: false,
         }
+    }
+
+    /// Begins with what an earlier listing of the object has shown. Only `RowsPerPage::Auto` depends on it.
+    pub fn expecting(mut self, learned: LearnedPages) -> Pager {
+        self.page_size.expect(learned);
+        self.end = EndCheck::new(self.page_size.limit());
+        self
+    }
+
+    /// What the pages have shown so far, in addition to what was expected.
+    pub fn learned(&self) -> LearnedPages {
+        self.page_size.learned()
     }
 
     /// The next page with a new record; none at the end of the listing.
@@ -128,7 +140,7 @@ impl Pager {
             return None;
         }
         let Some(PageInFlight::Ready(Ok(page))) = self.prefetch.take_if_is(request) else { return None };
-        self.note_size(page.bytes);
+        self.note_size(request, &page);
         // It has new records, so it is not the end.
         self.check_end(request.limit, &page);
         let page = self.accept(request.limit, page);
@@ -152,21 +164,27 @@ impl Pager {
         PageRequest { offset: self.position.offset, limit: self.page_size.limit() }
     }
 
-    /// Requests a page behind those in flight: the next one as soon as there is a call for it, others only if there is
-    /// one at once. Whether it has.
+    /// Requests a page behind those in flight: the next one as soon as there is room and a call for it, others only if there
+    /// are both at once. Whether it has.
     fn request_if_free(&mut self, request: PageRequest) -> bool {
-        let permit = if self.prefetch.is_empty() { None } else { self.client.try_acquire() };
-        let has_to_wait = permit.is_none();
-        if has_to_wait && !self.prefetch.is_empty() {
-            return false;
-        }
-        let page = self.send(request, permit);
+        let admission = if self.prefetch.is_empty() { Some(self.waiting()) } else { self.granted() };
+        let Some(admission) = admission else { return false };
+        let page = self.send(request, admission);
         self.prefetch.on_requested(request, page);
         true
     }
 
-    fn send(&self, request: PageRequest, permit: Option<CallPermit>) -> PageInFlight {
-        self.page_span(request).in_scope(|| PageInFlight::request(self.client.clone(), self.query(request), permit))
+    fn waiting(&self) -> Admission {
+        Admission::Waits { bytes: self.page_size.expected_bytes() }
+    }
+
+    fn granted(&self) -> Option<Admission> {
+        let reserved = self.client.bytes_in_flight().try_reserve(self.page_size.expected_bytes())?;
+        Some(Admission::Granted { reserved, permit: self.client.try_acquire()? })
+    }
+
+    fn send(&self, request: PageRequest, admission: Admission) -> PageInFlight {
+        self.page_span(request).in_scope(|| PageInFlight::request(self.client.clone(), self.query(request), admission))
     }
 
     /// Where a request is, for the lines of the log about it.
@@ -180,17 +198,26 @@ impl Pager {
             let request = self.next_request();
             let page = match self.prefetch.take_if_is(request) {
                 Some(page) => page,
-                None => self.send(request, None),
+                None => self.send(request, self.waiting()),
             };
             match page.answer().await {
                 Ok(page) => {
-                    self.note_size(page.bytes);
+                    self.note_size(request, &page);
                     return Ok((request.limit, page));
                 }
                 Err(error @ ApiError::PageTooLarge { .. }) => self.request_less(error)?,
-                Err(error) => return Err(error),
+                Err(error) => self.request_again_with_less(request, error)?,
             }
         }
+    }
+
+    /// A request failed. Where the limit was chosen here and may be the reason, a lower one is tried.
+    fn request_again_with_less(&mut self, failed: PageRequest, error: ApiError) -> Result<(), ApiError> {
+        let lower = limit_failure(&error).and_then(|failure| self.page_size.on_failure(failed.limit, failure));
+        let Some(limit) = lower else { return Err(error) };
+        let path = self.client.path();
+        info!(error = %Chain(&error), limit, "{path} did not answer to limit={}: requesting {limit} records", failed.limit);
+        Ok(())
     }
 
     /// Continues behind a page that is too large: with fewer of its rows, or without the one that no page has room for.
@@ -206,10 +233,17 @@ impl Pager {
         Ok(())
     }
 
-    fn note_size(&mut self, bytes: u64) {
-        self.prefetch.on_page(bytes);
-        if let Some(limit) = self.page_size.on_page(bytes) {
-            debug!(path = self.client.path(), limit, "pages are small again: raising the limit");
+    fn note_size(&mut self, request: PageRequest, page: &FetchedPage) {
+        self.prefetch.on_page(page.bytes);
+        let answered = AnsweredPage {
+            offset: request.offset,
+            limit: request.limit,
+            rows: u32::try_from(page.entries.len()).unwrap_or(u32::MAX),
+            bytes: page.bytes,
+            answered_in: page.answered_in,
+        };
+        if let Some(limit) = self.page_size.on_page(answered) {
+            debug!(path = self.client.path(), limit, "the limit of the next pages follows from the pages so far");
         }
     }
 
@@ -263,7 +297,7 @@ impl Pager {
 
     /// Takes what is new of a page, and goes to where the listing continues behind it.
     fn accept(&mut self, limit: u32, page: FetchedPage) -> Page {
-        let FetchedPage { entries, served_at, .. } = page;
+        let FetchedPage { entries, served_at, reserved, .. } = page;
         self.prefetch.on_accepted(entries.len(), limit);
         self.end.on_accepted(&entries, limit);
         let rows = self.overlap.on_accepted(&self.position, entries);
@@ -279,6 +313,7 @@ impl Pager {
             rows_moved: rows.rows_moved,
             next: self.position.clone(),
             served_at,
+            reserved,
         }
     }
 
@@ -291,6 +326,17 @@ impl Pager {
 
     fn query(&self, request: PageRequest) -> Vec<(&'static str, String)> {
         self.listing.query(self.client.object(), request.offset, request.limit)
+    }
+}
+
+/// Whether a failed request may succeed with a lower limit.
+fn limit_failure(error: &ApiError) -> Option<LimitFailure> {
+    match error.kind() {
+        ErrorKind::Answered(400 | 413 | 422) => Some(LimitFailure::Refused),
+        ErrorKind::ServerError | ErrorKind::RequestTimeout | ErrorKind::NotAnswered | ErrorKind::TruncatedBody => {
+            Some(LimitFailure::NotAnswered)
+        }
+        _ => None,
     }
 }
 
@@ -321,11 +367,11 @@ mod tests {
         };
         let projects = Client::new(config, budget).unwrap().for_object(catalog::object("projects").unwrap());
         let listing = Listing { sort: "_id".to_owned(), hidden: false };
-        Pager::new(&projects, listing, PageSettings { size: LIMIT, overlap: true }, Position::default())
+        Pager::new(&projects, listing, PageSettings { size: RowsPerPage::Fixed(LIMIT), overlap: true }, Position::default())
     }
 
     fn page(ids: &[&str]) -> FetchedPage {
-        FetchedPage { entries: entries_of(ids.iter().map(|id| (*id, 1))), bytes: 1000, served_at: None }
+        FetchedPage { entries: entries_of(ids.iter().map(|id| (*id, 1))), bytes: 1000, ..FetchedPage::default() }
     }
 
     /// A pager that has accepted a page of these ids.

@@ -1,10 +1,13 @@
 //! A page as it came, and its elements: what identifies each, and what it holds.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use planhat_model::record::{Record, Rejected};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::bytes_in_flight::ReservedBytes;
 use crate::client::ListResponse;
 
 /// A page as Planhat sent it, with its records parsed.
@@ -13,6 +16,8 @@ pub(crate) struct FetchedPage {
     pub(crate) entries: Vec<PageEntry>,
     pub(crate) bytes: u64,
     pub(crate) served_at: Option<DateTime<Utc>>,
+    pub(crate) answered_in: Duration,
+    pub(crate) reserved: ReservedBytes,
 }
 
 /// One element of a page.
@@ -28,8 +33,9 @@ pub(crate) struct PageEntry {
 
 impl FetchedPage {
     pub(crate) fn read(listed: ListResponse) -> FetchedPage {
-        let ListResponse { records, bytes, served_at } = listed;
-        FetchedPage { entries: records.into_iter().map(PageEntry::read).collect(), bytes, served_at }
+        let ListResponse { records, bytes, served_at, answered_in } = listed;
+        let entries = records.into_iter().map(PageEntry::read).collect();
+        FetchedPage { entries, bytes, served_at, answered_in, reserved: ReservedBytes::default() }
     }
 }
 

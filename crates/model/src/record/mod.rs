@@ -177,6 +177,11 @@ impl Record {
         properties.into_iter().filter_map(|property| self.instant(property)).max()
     }
 
+    /// How long its text is.
+    pub fn text_bytes(&self) -> usize {
+        self.text().len()
+    }
+
     fn text(&self) -> &str {
         self.sanitized.as_deref().unwrap_or(&self.raw).get()
     }
