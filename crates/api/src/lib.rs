@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! budget -> client (one GET) -> object client (retried, counted) -> pager (a listing as pages without gaps)
+//!           -> workspace probe (how does Planhat answer?)
 //! ```
 //!
 //! The client issues GET and nothing else, so nothing here can change a workspace.
@@ -13,6 +14,7 @@ mod object_client;
 mod pager;
 mod retry;
 mod token;
+mod workspace_probe;
 
 pub use api_error::ApiError;
 pub use budget::Budget;
@@ -21,3 +23,4 @@ pub use object_client::ObjectClient;
 pub use pager::{Listing, Page, PageSettings, Pager, Position};
 pub use retry::RetryPolicy;
 pub use token::{InvalidToken, Token};
+pub use workspace_probe::probe_workspace;
