@@ -35,6 +35,7 @@ mod pages;
 mod paging;
 mod permissions;
 mod privacy;
+mod probe;
 mod proxies;
 mod quarantine;
 mod reconcile;

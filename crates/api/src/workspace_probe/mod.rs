@@ -167,7 +167,8 @@ impl Asker<'_> {
         for limit in limits {
             let mut parameters = parameters.clone();
             parameters.push(("limit", limit.to_string()));
-            page = ProbeAnswer { limit: *limit, ..self.ask(object.name, &parameters, answers).await };
+            page = self.ask(object.name, &parameters, answers).await;
+            page.limit = *limit;
             if !page.is_too_large {
                 break;
             }
