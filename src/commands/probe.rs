@@ -12,7 +12,9 @@ use chrono::{DateTime, Utc};
 use planhat_api::{Client, probe_workspace};
 use planhat_model::capability::{Capability, HiddenListing, LimitDetail, SortDetail};
 use planhat_model::catalog::{self, Object};
-use planhat_model::workspace_report::{ObjectReport, OverLimitAnswer, OverLimitReport, SortAnswer, Throttling, WorkspaceReport};
+use planhat_model::workspace_report::{
+    AnswerReport, ObjectReport, OverLimitAnswer, OverLimitReport, SortAnswer, Throttling, WorkspaceReport,
+};
 use planhat_store::{self as store, ProvenCapability, Store, StoredCapability};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,13 +44,15 @@ pub(super) struct CapabilityFinding {
 /// What is stored, and what became of what a probe has found.
 pub(super) struct KeptCapabilities {
     stored: Vec<StoredCapability>,
+    /// What was stored before the probe.
+    before: Vec<StoredCapability>,
     /// Why a probe's findings could not be stored.
     not_kept: Option<String>,
 }
 
 impl KeptCapabilities {
     pub(super) fn none(why: &str) -> KeptCapabilities {
-        KeptCapabilities { stored: Vec::new(), not_kept: Some(why.to_owned()) }
+        KeptCapabilities { stored: Vec::new(), before: Vec::new(), not_kept: Some(why.to_owned()) }
     }
 
     pub(super) fn of_another(schema: &str) -> KeptCapabilities {
@@ -105,12 +109,12 @@ pub(super) async fn keep(store: &Store, report: Option<&WorkspaceReport>) -> Kep
     let schema = &store.schema;
     let read = || store.read_only(async |db| store::capabilities(db, schema).await);
     // Somebody who may not read the table sees that with the privileges.
-    let Ok(stored) = read().await else { return KeptCapabilities::none("planhat_sync.capabilities cannot be read") };
-    let Some(report) = report else { return KeptCapabilities { stored, not_kept: None } };
+    let Ok(before) = read().await else { return KeptCapabilities::none("planhat_sync.capabilities cannot be read") };
+    let Some(report) = report else { return KeptCapabilities { stored: before, before: Vec::new(), not_kept: None } };
     let learned = learned_from(report);
     let written = store.transaction(async |db| {
         for Learned { object, capability, fact } in &learned {
-            let known = stored.iter().find(|known| known.is(object, *capability));
+            let known = before.iter().find(|known| known.is(object, *capability));
             match fact {
                 Fact::Proven(proven) => {
                     let (value, detail) = beside_what_is_known(*capability, proven, known);
@@ -127,8 +131,8 @@ pub(super) async fn keep(store: &Store, report: Option<&WorkspaceReport>) -> Kep
         Ok(())
     });
     let not_kept = written.await.err().map(|error| CommandError::from(error).on_one_line());
-    let stored = read().await.unwrap_or(stored);
-    KeptCapabilities { stored, not_kept }
+    let stored = read().await.unwrap_or_else(|_| before.clone());
+    KeptCapabilities { stored, before, not_kept }
 }
 
 /// The value and the detail to store. A probe looks at a few pages, so what scans have learned from whole listings stays.
@@ -190,17 +194,21 @@ fn hidden_fact(parameter: &str, found: &ObjectReport) -> Fact {
         let mut pages = answered(found, "sort=_id").filter(|answer| answer.request.contains(parameter) == with_parameter);
         pages.next().and_then(|answer| answer.records).unwrap_or_default()
     };
-    let pages = format!(
-        "the first pages by _id with and without {parameter}=true have {} and {} records",
-        first_page(true),
-        first_page(false)
-    );
+    let (with, without) = (first_page(true), first_page(false));
+    let proof = |which: &str| {
+        format!(
+            "the first page by _id with {parameter}=true ({with} records) has {which} of those on the one without it ({without})"
+        )
+    };
     match found.hidden {
-        Some(listing) => Proven::fact(listing.as_str(), json!({}), pages),
+        Some(HiddenListing::Adds) => Proven::fact(HiddenListing::Adds.as_str(), json!({}), proof("as far as it goes all")),
+        Some(HiddenListing::Replaces) => Proven::fact(HiddenListing::Replaces.as_str(), json!({}), proof("none")),
         None if answered(found, parameter).next().is_none() => {
             Fact::NotKnown(format!("what {parameter}=true does is not known: there was no answer"))
         }
-        None => Fact::NotKnown(format!("what {parameter}=true does is not known: {pages}")),
+        None => Fact::NotKnown(format!(
+            "what {parameter}=true does is not known: the first pages by _id with it ({with} records) and without it ({without}) prove nothing"
+        )),
     }
 }
 
@@ -282,7 +290,7 @@ fn dimension_data_fact(report: &WorkspaceReport) -> Fact {
 pub(super) fn findings(report: Option<&WorkspaceReport>, kept: &KeptCapabilities) -> Vec<Finding> {
     let learned = report.map(learned_from).unwrap_or_default();
     let is_stored = |learned: &Learned| kept.stored.iter().any(|known| known.is(learned.object, learned.capability));
-    let mut findings: Vec<Finding> = kept.stored.iter().map(of_stored).collect();
+    let mut findings: Vec<Finding> = kept.stored.iter().map(|known| of_stored(known, &kept.before)).collect();
     let of_probe = |learned: &&Learned| match &learned.fact {
         // What was stored is shown as it is stored.
         Fact::Proven(_) => kept.not_kept.is_some() || !is_stored(learned),
@@ -299,18 +307,25 @@ pub(super) fn findings(report: Option<&WorkspaceReport>, kept: &KeptCapabilities
     findings
 }
 
-fn of_stored(known: &StoredCapability) -> Finding {
+fn of_stored(known: &StoredCapability, before: &[StoredCapability]) -> Finding {
     let StoredCapability { object, value, proof, proven_at, disproof, disproved_at, .. } = known.clone();
     let Some(capability) = Capability::ALL.into_iter().find(|capability| capability.as_str() == known.capability) else {
         return Finding::ok(SUBJECT, format!("{} of {object}: {value}", known.capability));
     };
     let text = sentence(&object, capability, &value, &known.detail);
-    let since = proven_at.format("%Y-%m-%d %H:%M UTC");
-    let finding = match (&disproof, disproved_at) {
-        (Some(disproof), Some(at)) => Finding::warn(
-            SUBJECT,
-            format!("{text}: this was proven on {since}, and disproved on {}: {disproof}", at.format("%Y-%m-%d %H:%M UTC")),
-        ),
+    let since = minute(proven_at);
+    let other =
+        before.iter().find(|other| other.is(&object, capability) && other.holds() && contradicts(capability, &value, other));
+    let finding = match (&disproof, disproved_at, other) {
+        (Some(disproof), Some(at), _) => {
+            let text = format!("{text}: this was proven on {since}, and disproved on {}: {disproof}", minute(at));
+            Finding::warn(SUBJECT, text)
+        }
+        (_, _, Some(other)) => {
+            let earlier = sentence(&object, capability, &other.value, &other.detail);
+            let text = format!("{text} (proven on {since}: {proof}); on {} it was otherwise: {earlier}", minute(other.proven_at));
+            Finding::warn(SUBJECT, text)
+        }
         _ => Finding::ok(SUBJECT, format!("{text} (proven on {since}: {proof})")),
     };
     let data = CapabilityFinding {
@@ -323,6 +338,19 @@ fn of_stored(known: &StoredCapability) -> Finding {
         disproved_at,
     };
     Finding { capability: Some(data), ..finding }
+}
+
+/// Whether an earlier value does not hold beside the new one: that more records come than before is no contradiction.
+fn contradicts(capability: Capability, value: &str, earlier: &StoredCapability) -> bool {
+    let records = |value: &str| value.parse::<u64>().unwrap_or_default();
+    match capability {
+        Capability::Limit => records(value) < records(&earlier.value),
+        _ => value != earlier.value,
+    }
+}
+
+fn minute(at: DateTime<Utc>) -> impl std::fmt::Display {
+    at.format("%Y-%m-%d %H:%M UTC")
 }
 
 fn of_learned(learned: &Learned) -> Finding {

@@ -535,7 +535,11 @@ async fn commands_that_only_read_change_nothing() {
         assert_nothing_changed(&empty, &everything_in(&tool.database()).await, &format!("{reading:?}: {}", ran.all()));
     }
     let ran = tool.run(&["check", "--probe"]);
-    assert_nothing_changed(&empty, &everything_in(&tool.database()).await, &format!("a probe before the first run: {}", ran.all()));
+    assert_nothing_changed(
+        &empty,
+        &everything_in(&tool.database()).await,
+        &format!("a probe before the first run: {}", ran.all()),
+    );
 
     assert_eq!(tool.run(&["sync"]).code, 3);
     // There is a change to come.
@@ -560,8 +564,7 @@ async fn commands_that_only_read_change_nothing() {
     let (learned, others): (Vec<String>, Vec<String>) =
         everything_in(&tool.database()).await.into_iter().partition(|line| line.starts_with("row of planhat_sync.capabilities "));
     assert_ne!(learned, Vec::<String>::new(), "{}", ran.all());
-    let synced: Vec<String> =
-        synced.into_iter().filter(|line| !line.starts_with("row of planhat_sync.capabilities ")).collect();
+    let synced: Vec<String> = synced.into_iter().filter(|line| !line.starts_with("row of planhat_sync.capabilities ")).collect();
     assert_nothing_changed(&synced, &others, &format!("a probe: {}", ran.all()));
 }
 

@@ -84,11 +84,32 @@ async fn a_probe_shows_what_it_proves_and_keeps_it_for_later_checks() {
     sqlx::query("delete from planhat_sync.capabilities").execute(&mut database).await.unwrap();
     let probed = tool.run(&["check", "--probe"]);
     assert_eq!(probed.code, 0, "{}", probed.all());
-    insta::assert_snapshot!(capabilities(&probed.stdout), @"");
+    insta::assert_snapshot!(capabilities(&probed.stdout), @"
+    ok    /dimensiondata answers 404 (proven on TIME: 404 without cId; with the cId of a company: 404)
+    ok    churn: one call brings up to 1000 records, and not 1001 (proven on TIME: limit=1001 brought 1000 records, and there are more)
+    ok    companies: sort=-updatedAt comes newest first (proven on TIME: sort=-updatedAt began with a newer record than sort=updatedAt, each page in order)
+    ok    endusers: archived=true lists archived records and all others (proven on TIME: the first pages by _id with and without archived=true have 8 and 6 records)
+    ok    endusers: sort=-updatedAt comes newest first (proven on TIME: sort=-updatedAt began with a newer record than sort=updatedAt, each page in order)
+    ok    tasks: isArchived=true lists archived records alone (proven on TIME: the first pages by _id with and without isArchived=true have 2 and 4 records)
+    ok    tasks: sort=-updatedAt comes newest first (proven on TIME: sort=-updatedAt began with a newer record than sort=updatedAt, each page in order)
+    ok    companies: sort=-lastTouch comes newest first
+    ok    endusers: sort=-lastTouch comes newest first
+    ok    churn: whether sort=-updatedAt is honoured is not known: no two records with different times were seen
+    ok    what a 429 carries is not known: none was seen
+    ok    what was proven is stored in planhat_sync.capabilities
+    ");
 
     let checked = tool.run(&["check"]);
     let kept = capabilities(&checked.stdout);
-    insta::assert_snapshot!(kept, @"");
+    insta::assert_snapshot!(kept, @"
+    ok    /dimensiondata answers 404 (proven on TIME: 404 without cId; with the cId of a company: 404)
+    ok    churn: one call brings up to 1000 records, and not 1001 (proven on TIME: limit=1001 brought 1000 records, and there are more)
+    ok    companies: sort=-updatedAt comes newest first (proven on TIME: sort=-updatedAt began with a newer record than sort=updatedAt, each page in order)
+    ok    endusers: archived=true lists archived records and all others (proven on TIME: the first pages by _id with and without archived=true have 8 and 6 records)
+    ok    endusers: sort=-updatedAt comes newest first (proven on TIME: sort=-updatedAt began with a newer record than sort=updatedAt, each page in order)
+    ok    tasks: isArchived=true lists archived records alone (proven on TIME: the first pages by _id with and without isArchived=true have 2 and 4 records)
+    ok    tasks: sort=-updatedAt comes newest first (proven on TIME: sort=-updatedAt began with a newer record than sort=updatedAt, each page in order)
+    ");
     let findings = tool.run(&["check", "--json"]).json();
     let of_tasks = findings.as_array().unwrap().iter().find(|finding| finding["object"] == "tasks").unwrap();
     assert_eq!((&of_tasks["capability"], &of_tasks["value"]), (&json!("hidden"), &json!("replaces")));
@@ -103,7 +124,20 @@ async fn a_probe_shows_what_it_proves_and_keeps_it_for_later_checks() {
     });
     let probed = tool.run(&["check", "--probe"]);
     assert_eq!(probed.code, 0, "{}", probed.all());
-    insta::assert_snapshot!(capabilities(&probed.stdout), @"");
+    insta::assert_snapshot!(capabilities(&probed.stdout), @"
+    warn  /dimensiondata answers (proven on TIME: 200 without cId; with the cId of a company: 404); on TIME it was otherwise: /dimensiondata answers 404
+    ok    churn: one call brings up to 1000 records, and not 1001 (proven on TIME: limit=1001 was refused with 400)
+    warn  companies: sort=-updatedAt comes newest first: this was proven on TIME, and disproved on TIME: sort=-updatedAt and sort=updatedAt did not both come in order
+    ok    endusers: archived=true lists archived records and all others (proven on TIME: the first pages by _id with and without archived=true have 8 and 6 records)
+    ok    endusers: sort=-updatedAt comes newest first (proven on TIME: sort=-updatedAt began with a newer record than sort=updatedAt, each page in order)
+    warn  tasks: isArchived=true lists archived records and all others (proven on TIME: the first pages by _id with and without isArchived=true have 6 and 4 records); on TIME it was otherwise: tasks: isArchived=true lists archived records alone
+    ok    tasks: sort=-updatedAt comes newest first (proven on TIME: sort=-updatedAt began with a newer record than sort=updatedAt, each page in order)
+    ok    companies: sort=-lastTouch is ignored: the pages did not come in order
+    ok    endusers: sort=-lastTouch comes newest first
+    ok    churn: whether sort=-updatedAt is honoured is not known: no two records with different times were seen
+    ok    what a 429 carries is not known: none was seen
+    ok    what was proven is stored in planhat_sync.capabilities
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +145,14 @@ async fn what_a_probe_finds_is_only_shown_where_no_schema_is_bound_to_the_worksp
     let simulator = start(Workspace::from_fixtures()).await;
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "tasks");
     let probed = tool.run(&["check", "--probe"]);
-    insta::assert_snapshot!(capabilities(&probed.stdout), @"");
+    insta::assert_snapshot!(capabilities(&probed.stdout), @"
+    ok    tasks: isArchived=true lists archived records alone (proven now: the first pages by _id with and without isArchived=true have 2 and 4 records)
+    ok    tasks: sort=-updatedAt comes newest first (proven now: sort=-updatedAt began with a newer record than sort=updatedAt, each page in order)
+    ok    tasks: limit=10001 is not refused; the listing is too short to see whether it is clamped
+    ok    what a 429 carries is not known: none was seen
+    ok    /dimensiondata answers 404 (proven now: 404 without cId)
+    warn  what was proven is not stored: schema planhat is not bound to this workspace; a sync binds it
+    ");
     tool.put("DATABASE_URL", Some("postgres://u:p@127.0.0.1:1/d"));
     let probed = tool.run(&["check", "--probe"]);
     assert!(probed.stdout.contains("not stored: the database cannot be used"), "{}", probed.all());
@@ -127,7 +168,14 @@ async fn after_a_429_a_probe_asks_nothing_more_and_says_what_it_carried() {
     let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "tasks");
     let probed = tool.run(&["check", "--probe"]);
     assert_eq!(simulator.requests().len(), calls + 1, "{}", probed.all());
-    insta::assert_snapshot!(capabilities(&probed.stdout), @"");
+    insta::assert_snapshot!(capabilities(&probed.stdout), @"
+    ok    tasks: what isArchived=true does is not known: there was no answer
+    ok    tasks: whether sort=-updatedAt is honoured is not known: there was no answer
+    ok    what a limit over the documented maximum does is not known: no object has a record, or there was no answer
+    ok    a 429 carries Retry-After (proven now: a 429 in answer to a probe)
+    ok    whether /dimensiondata answers is not known: there was no answer
+    warn  what was proven is not stored: schema planhat is not bound to this workspace; a sync binds it
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
