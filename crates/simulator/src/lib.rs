@@ -453,7 +453,7 @@ mod tests {
         simulator.clear_faults();
         simulator.set_options(|options| options.object("nps").over_limit = OverLimit::Answered);
         assert_eq!(list(&simulator, "/nps?limit=3").len(), 3);
-        simulator.set_options(|options| _ = options.objects.clear());
+        simulator.set_options(|options| options.objects.clear());
         assert_eq!(lengths(["/endusers?archived=true", "/tasks?isArchived=true"]), [8, 2]);
     }
 
