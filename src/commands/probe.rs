@@ -197,12 +197,12 @@ fn hidden_fact(parameter: &str, found: &ObjectReport) -> Fact {
     let (with, without) = (first_page(true), first_page(false));
     let proof = |which: &str| {
         format!(
-            "the first page by _id with {parameter}=true ({with} records) has {which} of those on the one without it ({without})"
+            "of the {without} records on the first page by _id, {which} on the first page with {parameter}=true ({with} records)"
         )
     };
     match found.hidden {
-        Some(HiddenListing::Adds) => Proven::fact(HiddenListing::Adds.as_str(), json!({}), proof("as far as it goes all")),
-        Some(HiddenListing::Replaces) => Proven::fact(HiddenListing::Replaces.as_str(), json!({}), proof("none")),
+        Some(HiddenListing::Adds) => Proven::fact(HiddenListing::Adds.as_str(), json!({}), proof("all that may be there are")),
+        Some(HiddenListing::Replaces) => Proven::fact(HiddenListing::Replaces.as_str(), json!({}), proof("none is")),
         None if answered(found, parameter).next().is_none() => {
             Fact::NotKnown(format!("what {parameter}=true does is not known: there was no answer"))
         }
