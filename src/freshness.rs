@@ -140,6 +140,7 @@ pub(crate) mod tests {
             figures: Figures::default(),
             watermark: None,
             reconciled_at: None,
+            full_scan_calls: None,
             load_unfinished: false,
             has_table: true,
             left_out: None,

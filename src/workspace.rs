@@ -196,8 +196,9 @@ impl Workspace {
             lookback: settings.sync.lookback,
             history: settings.sync.history,
             histories: settings.histories.clone(),
-            sorted: settings.sync.sorted.iter().map(|object| object.name).collect(),
+            sorted: settings.sync.sorted.clone(),
             reconcile_every: settings.sync.reconcile_every,
+            calls_per_minute: settings.planhat.calls_per_minute,
             keep_runs: settings.sync.keep_runs,
             timeline: TimelineOptions {
                 enabled: settings.actions.enabled,

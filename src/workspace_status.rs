@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use planhat_model::scan::{ReconcileEvery, days};
 use planhat_store::{MisfitColumn, MissingReferences, ObjectState, PastRun, WorkspaceOverview};
 use serde::Serialize;
 
@@ -23,9 +24,45 @@ pub struct Status {
     pub misfits: Vec<MisfitColumn>,
     /// Rows that refer to records that are not stored, by property, as they were counted last.
     pub missing_references: Vec<ReferenceLine>,
+    /// How often all records are compared, where that follows from the quota.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
     /// What was stored before its privacy rules; only where somebody has looked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unmasked: Vec<Unmasked>,
+}
+
+/// How often all records are compared (full scans), and what that costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    pub every_days: u32,
+    /// Calls of the last one, as far as they were counted.
+    pub calls: u64,
+}
+
+impl Comparison {
+    /// None where a setting says how often.
+    pub fn of(every: ReconcileEvery, calls_per_minute: u32, objects: &[ObjectLine]) -> Option<Comparison> {
+        let calls = objects.iter().filter_map(|line| line.known.as_ref()?.full_scan_calls).sum::<i64>().cast_unsigned();
+        match every {
+            ReconcileEvery::Fixed(_) => None,
+            ReconcileEvery::AsTheQuotaAllows => Some(Comparison { every_days: days(calls, calls_per_minute), calls }),
+        }
+    }
+
+    /// As a sentence.
+    pub fn line(self, calls_per_minute: u32) -> String {
+        let every = if self.every_days == 1 { "every day".to_owned() } else { format!("every {} days", self.every_days) };
+        let cost = match (self.calls, calls_per_minute) {
+            (0, _) => "what it costs is not known yet".to_owned(),
+            (calls, 0) => format!("{calls} calls"),
+            (calls, quota) => {
+                let minutes = (calls as f64 / f64::from(quota) * 10.0).ceil() / 10.0;
+                format!("{calls} calls, {minutes} minutes of the quota")
+            }
+        };
+        format!("all records are compared {every} (sync.reconcile_every = \"auto\"): {cost}")
+    }
 }
 
 /// One property that refers to records of another object.
@@ -88,6 +125,7 @@ impl Status {
             quarantine,
             misfits,
             missing_references,
+            comparison: None,
             unmasked: Vec::new(),
         }
     }
@@ -280,6 +318,39 @@ mod tests {
         assert_eq!(json["objects"].as_array().unwrap().len(), 1);
         assert_eq!((&json["objects"][0]["object"], &json["objects"][0]["state"]), (&"companies".into(), &"fresh".into()));
         assert_eq!(json["quarantine"], serde_json::json!({"companies": 2}));
+    }
+
+    #[test]
+    fn how_often_all_records_are_compared_is_said_with_what_it_costs() {
+        let objects = |calls: &[Option<i64>]| -> Vec<ObjectLine> {
+            let line = |calls: &Option<i64>| ObjectLine {
+                object: "companies",
+                state: FreshnessState::Fresh,
+                known: Some(ObjectState { full_scan_calls: *calls, ..known("companies", "succeeded", Some(1)) }),
+            };
+            calls.iter().map(line).collect()
+        };
+        let said = |calls: &[Option<i64>], quota| {
+            Comparison::of(ReconcileEvery::AsTheQuotaAllows, quota, &objects(calls)).map(|comparison| comparison.line(quota))
+        };
+        let auto = "(sync.reconcile_every = \"auto\")";
+        for (calls, quota, expected) in [
+            (
+                &[Some(80), Some(5), None][..],
+                200,
+                format!("all records are compared every day {auto}: 85 calls, 0.5 minutes of the quota"),
+            ),
+            (
+                &[Some(10_810)],
+                200,
+                format!("all records are compared every 6 days {auto}: 10810 calls, 54.1 minutes of the quota"),
+            ),
+            (&[Some(10_810)], 0, format!("all records are compared every day {auto}: 10810 calls")),
+            (&[None], 200, format!("all records are compared every day {auto}: what it costs is not known yet")),
+        ] {
+            assert_eq!(said(calls, quota), Some(expected));
+        }
+        assert_eq!(Comparison::of(ReconcileEvery::Fixed(Duration::ZERO), 200, &objects(&[Some(1)])), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::freshness::FreshnessState;
 use crate::print;
 use crate::run::records;
 use crate::workspace::Workspace;
-use crate::workspace_status::{ObjectLine, ReferenceLine, Status};
+use crate::workspace_status::{Comparison, ObjectLine, ReferenceLine, Status};
 
 pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<ExitCode, CommandError> {
     let (overview, unmasked) = with_store_read_only(workspace, async |store| {
@@ -34,6 +34,8 @@ pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<
     .await?;
     let mut status = Status::of(&workspace.object_names(), overview, Utc::now(), workspace.settings.notify.stale_after);
     status.unmasked = unmasked;
+    let (every, quota) = (workspace.settings.sync.reconcile_every, workspace.settings.planhat.calls_per_minute);
+    status.comparison = Comparison::of(every, quota, &status.objects);
     let settings = &workspace.settings.database;
     if output.json {
         print::json(&StatusOfDatabase { database: settings.location(), status: &status })?;
@@ -44,6 +46,9 @@ pub(super) async fn status(workspace: &Workspace, output: OutputArgs) -> Result<
         }
         if let Some(run) = &status.latest_run {
             print::to_stdout(&details(&status, run, &settings.schema));
+            if let Some(comparison) = status.comparison {
+                print::to_stdout(&comparison.line(quota));
+            }
         }
         if workspace.no_database_yet().is_none() {
             print::to_stdout(&format!("\nthe data is in schema {} of {}", settings.schema, settings.location()));

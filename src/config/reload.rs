@@ -182,7 +182,7 @@ fn sync_keys(sync: &SyncSettings) -> Section {
         ("concurrency", WithTheNextRun, shown(concurrency)),
         ("lookback", WithTheNextRun, shown(lookback)),
         ("history", WithTheNextRun, shown(history)),
-        ("sorted", WithTheNextRun, names(sorted)),
+        ("sorted", WithTheNextRun, shown(sorted)),
         ("reconcile_every", WithTheNextRun, shown(reconcile_every)),
         ("reject_percent", WithTheNextRun, shown(reject_percent)),
         ("reject_rows", WithTheNextRun, shown(reject_rows)),

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use planhat_model::catalog::Object;
-use planhat_model::scan::History;
+use planhat_model::scan::{History, ReconcileEvery, SortedObjects};
 use planhat_store::{ConnectionSource, UrlSource, Variables};
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::values::{address, duration, history, names, objects, secret, sorted, word};
+use super::values::{address, duration, history, names, objects, reconcile_every, secret, sorted, word};
 use crate::events::Format;
 
 /// One field per key of `[planhat]`.
@@ -50,9 +50,9 @@ pub struct SyncSettings {
     #[serde(deserialize_with = "history")]
     pub history: History,
     #[serde(deserialize_with = "sorted")]
-    pub sorted: Vec<&'static Object>,
-    #[serde(deserialize_with = "duration")]
-    pub reconcile_every: Duration,
+    pub sorted: SortedObjects,
+    #[serde(deserialize_with = "reconcile_every")]
+    pub reconcile_every: ReconcileEvery,
     pub reject_percent: u8,
     pub reject_rows: u32,
     pub quarantine_rows: usize,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use humantime::format_duration;
-use planhat_model::scan::History;
+use planhat_model::catalog;
+use planhat_model::scan::{History, ReconcileEvery, SortedObjects};
 use planhat_store as store;
 use secrecy::ExposeSecret;
 use url::{Host, Url};
@@ -58,9 +59,13 @@ impl Settings {
             }
         }
         check_history("sync.history", sync.history)?;
+        let reconcile_every = match sync.reconcile_every {
+            ReconcileEvery::Fixed(every) => every,
+            ReconcileEvery::AsTheQuotaAllows => Duration::ZERO,
+        };
         for (key, duration, instead) in [
             ("sync.lookback", sync.lookback, "; `backfill --all` reads everything"),
-            ("sync.reconcile_every", sync.reconcile_every, "; \"0s\" turns it off"),
+            ("sync.reconcile_every", reconcile_every, "; \"0s\" turns it off"),
             ("sync.keep_runs", sync.keep_runs, ""),
             ("actions.keep", actions.keep, "; \"0s\" is for ever"),
             ("daemon.jitter", daemon.jitter, ""),
@@ -155,9 +160,10 @@ impl SyncSettings {
         if self.concurrency == 0 {
             return bad("sync.concurrency", "must be at least 1");
         }
-        if let Some(object) = self.sorted.iter().find(|object| object.sweeps().is_empty()) {
-            let problem = format!("names {}, whose records have no modification time to sort by", object.name);
-            return bad("sync.sorted", problem);
+        if let SortedObjects::Named(names) = &self.sorted
+            && let Some(name) = names.iter().find(|name| catalog::object(name).is_some_and(|object| object.sweeps().is_empty()))
+        {
+            return bad("sync.sorted", format!("names {name}, whose records have no modification time to sort by"));
         }
         if self.reject_percent > 100 {
             return bad("sync.reject_percent", "is more than 100; 100 turns the guard off");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
-use planhat_model::scan::History;
+use planhat_model::scan::{History, ReconcileEvery, SortedObjects};
 use secrecy::SecretString;
 use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
@@ -87,6 +87,18 @@ pub(super) fn history_if_any<'de, D: Deserializer<'de>>(input: D) -> Result<Opti
     history(input).map(Some)
 }
 
+/// How often everything is compared: a duration, or "auto".
+pub(super) fn reconcile_every<'de, D: Deserializer<'de>>(input: D) -> Result<ReconcileEvery, D::Error> {
+    let text = String::deserialize(input)?;
+    if text.trim() == "auto" {
+        return Ok(ReconcileEvery::AsTheQuotaAllows);
+    }
+    let wrong = |error| {
+        serde::de::Error::custom(format!("{text:?} is neither \"auto\" nor a duration like \"7days\" or \"24h\": {error}"))
+    };
+    humantime::parse_duration(&text).map(ReconcileEvery::Fixed).map_err(wrong)
+}
+
 /// The objects to sync: "all", or an empty list for the default ones.
 pub(super) fn objects<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
     match names(input)?.as_slice() {
@@ -96,13 +108,15 @@ pub(super) fn objects<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'stati
     }
 }
 
-/// The objects to read newest first: "all" that have a modification time, or "none".
-pub(super) fn sorted<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<&'static Object>, D::Error> {
-    match names(input)?.as_slice() {
-        [none] if none.trim() == "none" => Ok(Vec::new()),
-        [all] if all.trim() == "all" => Ok(catalog::OBJECTS.iter().filter(|object| !object.sweeps().is_empty()).collect()),
-        names => objects_named(names).map_err(serde::de::Error::custom),
-    }
+/// The objects to read newest first: "auto", "all" that have a modification time, or "none".
+pub(super) fn sorted<'de, D: Deserializer<'de>>(input: D) -> Result<SortedObjects, D::Error> {
+    let objects = match names(input)?.as_slice() {
+        [auto] if auto.trim() == "auto" => return Ok(SortedObjects::Auto),
+        [none] if none.trim() == "none" => Vec::new(),
+        [all] if all.trim() == "all" => catalog::OBJECTS.iter().filter(|object| !object.sweeps().is_empty()).collect(),
+        names => objects_named(names).map_err(serde::de::Error::custom)?,
+    };
+    Ok(SortedObjects::Named(objects.into_iter().map(|object| object.name).collect()))
 }
 
 /// A list, or a text with commas as the environment has it.

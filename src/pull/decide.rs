@@ -1,17 +1,17 @@
-//! Decides what a pull reads: a new scan or an unfinished one, and its listings in order.
+//! Decides what a pull reads: a new scan or an unfinished one.
 //!
 //! `decide` is pure: what is stored and asked goes in, a plan comes out. The database is read around it.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use planhat_api::Listing;
 use planhat_model::catalog::Object;
 use planhat_model::rules::Rules;
-use planhat_model::scan::{BackfillRange, History, HistoryFrom, Mode, ScanKind, Sweep, Window};
+use planhat_model::scan::{BackfillRange, History, HistoryFrom, Mode, ScanKind, Window};
 use planhat_store::{self as store, Cursor, ScanProgress, UnfinishedScan};
 
 use super::Limits;
+use super::learned::Learned;
 use super::request::{Context, Purpose};
 
 /// A full scan that was begun longer ago begins anew: who asks for one wants to know how things are now.
@@ -44,8 +44,10 @@ pub(super) struct ScanLimits {
 }
 
 impl ScanLimits {
-    pub(super) fn of(object: &Object, limits: &Limits) -> ScanLimits {
-        let &Limits { lookback, reconcile_every, .. } = limits;
+    /// `full_scan_calls` are those that it takes to compare all objects.
+    pub(super) fn of(object: &Object, limits: &Limits, full_scan_calls: u64) -> ScanLimits {
+        let lookback = limits.lookback;
+        let reconcile_every = limits.reconcile_every.interval(full_scan_calls, limits.calls_per_minute);
         let rules_fingerprint = limits.rules_of(object).map(Rules::fingerprint);
         ScanLimits { lookback, history: limits.history_of(object), reconcile_every, rules_fingerprint }
     }
@@ -58,6 +60,8 @@ pub(super) struct StoredProgress {
     pub(super) unfinished: Vec<UnfinishedScan>,
     /// When it was last read to its end. An object that has shown no record yet has that, and no cursor.
     pub(super) last_success_at: Option<DateTime<Utc>>,
+    /// How Planhat answers for the object, as far as that was learned.
+    pub(super) learned: Learned,
 }
 
 /// Which scan to make or to resume.
@@ -71,6 +75,7 @@ pub(super) struct Plan {
     pub(super) new_rows: NewRows,
     /// A record that was made since then is new to the workspace, and not only to its table; none before the first sync.
     pub(super) created_since: Option<DateTime<Utc>>,
+    pub(super) learned: Learned,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +132,7 @@ struct Wanted {
 
 /// Decides which scan to make or to resume.
 pub(super) fn decide(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, stored: StoredProgress) -> Plan {
-    let StoredProgress { cursor, unfinished, last_success_at } = stored;
+    let StoredProgress { cursor, unfinished, last_success_at, learned } = stored;
     let has_current_full_scan =
         unfinished.iter().any(|scan| scan.kind == ScanKind::Full && is_current_full_scan(&scan.progress, now, limits));
     let wanted = wanted(now, limits, ask, cursor, has_current_full_scan);
@@ -156,6 +161,7 @@ pub(super) fn decide(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, stored: 
         new_rows: if is_load { NewRows::Loaded } else { NewRows::Created },
         created_since: everything_known_at(cursor, last_success_at, wanted.kind, &progress).map(|at| at - limits.lookback),
         progress,
+        learned,
     }
 }
 
@@ -255,10 +261,12 @@ pub(super) async fn stored_progress(ctx: &Context<'_>, object: &Object) -> Resul
         }
         let read = ctx.store.read_only(async |db| {
             let table_exists = store::table_exists(&mut *db, workspace, object).await?;
-            if table_exists { store::cursor(db, workspace, object).await } else { Ok(None) }
+            let cursor = if table_exists { store::cursor(&mut *db, workspace, object).await? } else { None };
+            Ok((cursor, Learned::of(object, &store::capabilities(db, workspace).await?)))
         });
         // A preview never resumes an unfinished scan.
-        return Ok(StoredProgress { cursor: read.await?, ..StoredProgress::default() });
+        let (cursor, learned) = read.await?;
+        return Ok(StoredProgress { cursor, learned, ..StoredProgress::default() });
     }
     let read = ctx.store.transaction(async |db| {
         if let Some(binding) = ctx.binding {
@@ -269,8 +277,9 @@ pub(super) async fn stored_progress(ctx: &Context<'_>, object: &Object) -> Resul
         }
         let cursor = store::cursor(&mut *db, workspace, object).await?;
         let unfinished = store::unfinished_scans(&mut *db, workspace, object).await?;
-        let last_success_at = store::last_success(db, workspace, object).await?;
-        Ok(StoredProgress { cursor, unfinished, last_success_at })
+        let last_success_at = store::last_success(&mut *db, workspace, object).await?;
+        let learned = Learned::of(object, &store::capabilities(db, workspace).await?);
+        Ok(StoredProgress { cursor, unfinished, last_success_at, learned })
     });
     read.await
 }
@@ -279,30 +288,6 @@ impl Purpose {
     pub(super) fn is_preview(self) -> bool {
         matches!(self, Purpose::Preview { .. })
     }
-}
-
-/// What a scan reads, in order: each sweep, or the whole listing by id, and again for hidden records.
-///
-/// Ids are unique and growing, so a listing by id neither loses nor repeats a row over ties, and new
-/// records land on its last page. A sweep reads newest first by a time, for changes only: other scans must reach the records
-/// that lack the time it would be sorted by.
-pub(super) fn listings(object: &'static Object, window: Window, sorted: &[&str]) -> Vec<(Listing, Option<Sweep>)> {
-    let is_sorted = sorted.contains(&object.name);
-    let (sweeps, since): (Vec<Option<&'static str>>, _) = match window {
-        Window::Incremental { since, .. } if is_sorted => (object.sweeps().iter().copied().map(Some).collect(), Some(since)),
-        _ => (vec![None], None),
-    };
-    let hidden = if object.hidden.is_some() { vec![false, true] } else { vec![false] };
-    let listing =
-        |field: Option<&str>, hidden| Listing { sort: field.map_or("_id".to_owned(), |field| format!("-{field}")), hidden };
-    hidden
-        .into_iter()
-        .flat_map(|hidden| sweeps.iter().enumerate().map(move |(rank, field)| (rank, *field, hidden)))
-        .map(|(rank, field, hidden)| {
-            let sweep = field.zip(since).map(|(field, since)| Sweep::new(object.name, field, since, rank == 0));
-            (listing(field, hidden), sweep)
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -329,7 +314,7 @@ mod tests {
     }
 
     fn synced(watermark: i64, reconciled: i64) -> StoredProgress {
-        let cursor = Cursor { watermark: day(watermark), reconciled_at: Some(day(reconciled)) };
+        let cursor = Cursor { watermark: day(watermark), reconciled_at: Some(day(reconciled)), full_scan_calls: None };
         StoredProgress { cursor: Some(cursor), ..StoredProgress::default() }
     }
 
@@ -476,7 +461,7 @@ mod tests {
         let unfinished = |since| {
             let starting = ScanProgress { offset: 500, ..ScanProgress::starting(day(99), since, None) };
             let scan = UnfinishedScan { kind: ScanKind::History, progress: starting, number: 7 };
-            StoredProgress { cursor: None, unfinished: vec![scan], last_success_at: None }
+            StoredProgress { unfinished: vec![scan], ..StoredProgress::default() }
         };
         assert_eq!(decide(day(100), &all, SYNC, unfinished(None)).start, Start::Resumed { number: 7 });
         assert_eq!(decide(day(100), &all, SYNC, unfinished(Some(day(0)))).start, Start::Anew);
@@ -576,7 +561,7 @@ mod tests {
 
     #[test]
     fn a_full_scan_is_due_after_a_week_or_if_there_was_none_or_one_in_the_future_and_never_if_it_is_switched_off() {
-        let never_compared = Cursor { watermark: day(99), reconciled_at: None };
+        let never_compared = Cursor { watermark: day(99), reconciled_at: None, full_scan_calls: None };
         let never_compared = StoredProgress { cursor: Some(never_compared), ..StoredProgress::default() };
         let switched_off = ScanLimits { reconcile_every: Duration::ZERO, ..LIMITS };
         for (case, limits, stored, expected) in [
@@ -612,39 +597,6 @@ mod tests {
             (Ask { mode: Mode::Referenced, ..SYNC }, synced(99, 98), Window::History { since: None, until: None }),
         ] {
             assert_eq!(decide(day(100), &LIMITS, ask, stored).window, expected, "{ask:?}");
-        }
-    }
-
-    /// The listings that a scan reads, and which of them are sweeps; `first` is the one that is read to its end if it is not in
-    /// order.
-    fn listed(object: &str, window: Window, sorted: &[&str]) -> Vec<String> {
-        let object = planhat_model::catalog::object(object).unwrap();
-        let name = |(listing, sweep): (Listing, Option<Sweep>)| match sweep {
-            Some(sweep) if sweep.is_first => format!("{} (first sweep)", listing.name()),
-            Some(_) => format!("{} (sweep)", listing.name()),
-            None => listing.name(),
-        };
-        listings(object, window, sorted).into_iter().map(name).collect()
-    }
-
-    #[test]
-    fn changes_of_sorted_objects_are_swept_newest_first_and_everything_else_is_listed_by_id() {
-        let changes = Window::Incremental { since: day(96), history: None };
-        let sorted = ["companies", "endusers"];
-        assert_eq!(listed("companies", changes, &sorted), ["-lastTouch (first sweep)", "-updatedAt (sweep)"]);
-        assert_eq!(
-            listed("endusers", changes, &sorted),
-            [
-                "-lastTouch (first sweep)",
-                "-updatedAt (sweep)",
-                "-lastTouch, with hidden ones (first sweep)",
-                "-updatedAt, with hidden ones (sweep)",
-            ]
-        );
-        assert_eq!(listed("companies", changes, &["endusers"]), ["_id"]);
-        assert_eq!(listed("tasks", changes, &sorted), ["_id", "_id, with hidden ones"]);
-        for window in [Window::Full { history: None }, Window::History { since: None, until: None }] {
-            assert_eq!(listed("companies", window, &sorted), ["_id"]);
         }
     }
 }

@@ -10,6 +10,7 @@
 //! older is missing. From top to bottom:
 //!
 //! - `request`: what a pull is given. `decide`: what it reads. `next_step`: what follows when that has ended.
+//! - `listings`: the listings of a scan. `learned`: how Planhat answers, as far as that is known; `prove_listings` proves it again.
 //! - `object_scan`: a scan, its listings one after the other, page by page, and its end.
 //! - `page`: what becomes of a page's records. `table_writer` stores them, `preview` only says what it would store.
 //! - `detect_deletions`, `deletion_guard`: which rows have lost their records. `referenced`: records that rows refer to, by id.
@@ -21,11 +22,14 @@ mod decide;
 mod declarations;
 mod deletion_guard;
 mod detect_deletions;
+mod learned;
+mod listings;
 mod next_step;
 mod object_scan;
 mod page;
 mod pause_gate;
 mod preview;
+mod prove_listings;
 mod pull_error;
 mod referenced;
 mod rejected;
@@ -64,7 +68,7 @@ pub async fn pull(ctx: &Context<'_>, object: &'static Object, mode: Mode, report
 /// One scan after the other, until no other follows.
 async fn pull_by(client: &ObjectClient, ctx: &Context<'_>, mode: Mode, report: &mut Report) -> Result<PullEnd, PullError> {
     let object = client.object();
-    let limits = ScanLimits::of(object, ctx.limits);
+    let limits = ScanLimits::of(object, ctx.limits, ctx.full_scan_calls);
     let mut state = State::of(mode);
     loop {
         // A run that preempts this one waits until every scan has left the pause gate.

@@ -1,24 +1,27 @@
 //! One scan of one object: its listings one after the other, each page by page, and what its end proves.
 
 use chrono::{DateTime, Utc};
-use planhat_api::{Listing, ObjectClient, Page, Pager, Position};
+use planhat_api::{ObjectClient, Page, Pager, Position};
+use planhat_model::capability::SortDetail;
 use planhat_model::catalog::Object;
 use planhat_model::scan::{ScanKind, SortCheck, Sweep, Window};
 use planhat_store::{self as store, Cursor, Durability, LeftOut, PageStep, ScanCheckpoint, ScanProgress};
 use tracing::{Instrument, debug, error_span};
 
-use super::decide::{NewRows, Plan, Proves, Start, listings};
+use super::decide::{NewRows, Plan, Proves, Start};
+use super::learned::{Learned, TimesSeen};
+use super::listings::{PlannedListing, PlannedSweep, time_to_learn};
 use super::next_step::Ended;
 use super::page::ClassifiedPage;
 use super::rejected::RejectionShare;
 use super::table_writer::TableWriter;
-use super::{Context, PullError, Purpose, Report, detect_deletions};
+use super::{Context, PullError, Purpose, Report};
 
 /// A scan at work.
 pub(super) struct ObjectScan<'a> {
     pub(super) client: &'a ObjectClient,
     pub(super) ctx: &'a Context<'a>,
-    plan: Plan,
+    pub(super) plan: Plan,
     /// How far it has come: it moves when a page is committed.
     pub(super) progress: ScanProgress,
     /// None in a dry run.
@@ -27,8 +30,15 @@ pub(super) struct ObjectScan<'a> {
     /// The rejected share of the current listing, and (next field) of the whole scan.
     listing_rejections: RejectionShare,
     scan_rejections: RejectionShare,
-    /// Records that were listed before this scan.
+    /// Records that were listed before this scan, and calls that were made.
     listed_before: i64,
+    calls_before: u64,
+    /// How Planhat answers, as far as it is known now.
+    pub(super) learned: Learned,
+    /// The times of all records, where they are to be learned and this scan sees them.
+    pub(super) times: Option<TimesSeen>,
+    /// The times that proven sweeps have begun with, and those known before.
+    pub(super) swept: Option<SortDetail>,
     pub(super) report: &'a mut Report,
 }
 
@@ -38,6 +48,10 @@ pub(super) enum ListingEnd {
     Complete,
     /// The rest is older than the window, or in no order.
     StoppedEarly,
+    /// It is a sweep that has not proven its order: all has to be read.
+    OrderNotProven,
+    /// It was read in place of another one too, and may not have had all of that.
+    DidNotStandForAll,
     /// The scan ends here, for now.
     Interrupted(Interruption),
 }
@@ -84,6 +98,10 @@ impl<'a> ObjectScan<'a> {
             listing_rejections: RejectionShare::default(),
             scan_rejections: RejectionShare::default(),
             listed_before: report.figures.listed(),
+            calls_before: client.calls(),
+            learned: plan.learned.clone(),
+            times: None,
+            swept: None,
             report,
             plan,
         }
@@ -92,35 +110,46 @@ impl<'a> ObjectScan<'a> {
     /// Reads all listings of the object, from where the scan is, finds what is deleted, and moves the watermark.
     pub(super) async fn read_everything(mut self) -> Result<Ended, PullError> {
         self.drop_older_full_scan().await?;
-        let listings = listings(self.object(), self.plan.window, &self.ctx.limits.sorted);
-        let names: Vec<String> = listings.iter().map(|(listing, _)| listing.name()).collect();
-        // Settings may have changed which listings there are.
-        let first = match names.iter().position(|name| *name == self.progress.listing) {
-            _ if self.progress.listing == detect_deletions::LISTING => names.len(),
-            found => found.unwrap_or(0),
-        };
-        if names.len() - first > 1 || self.plan.is_resumed() {
+        let mut to_read = self.listings_to_read().await?;
+        let has_learned_sweep = to_read.iter().any(PlannedListing::has_to_prove_its_order);
+        if to_read.len() > 1 || has_learned_sweep || self.plan.is_resumed() {
             self.report.repeats.enable();
+        }
+        if !self.plan.is_resumed() && to_read.iter().all(|planned| planned.sweep.is_none()) {
+            self.begin_times();
         }
         let mut read_to_the_end = false;
         let mut saw_everything = !self.plan.is_resumed();
         let mut listed_everything = true;
-        for ((listing, sweep), name) in listings.into_iter().zip(names).skip(first) {
+        while let Some(planned) = to_read.pop_front() {
             // After a sweep that was read to the end, no second sweep is needed.
-            if sweep.as_ref().is_some_and(|sweep| !sweep.is_first) && read_to_the_end {
+            if planned.is_later_sweep() && read_to_the_end {
                 continue;
             }
             // A sweep always starts at its beginning: its rows change places with every edit, so an offset means nothing.
-            if self.progress.listing != name || sweep.is_some() {
-                self.progress = self.progress.at_start_of(name);
+            if self.progress.listing != planned.name() || planned.sweep.is_some() {
+                self.progress = self.progress.at_start_of(planned.name());
             }
-            match self.read_listing(listing, sweep).await? {
+            match self.read_listing(planned).await? {
                 ListingEnd::Interrupted(Interruption::Stop) => return Ok(Ended::Stopped),
                 ListingEnd::Interrupted(Interruption::Pause) => return Ok(Ended::Preempted { is_saved: self.is_saved() }),
+                ListingEnd::OrderNotProven => {
+                    to_read = self.all_by_id();
+                    (saw_everything, listed_everything) = (!self.plan.is_resumed(), true);
+                    continue;
+                }
+                ListingEnd::DidNotStandForAll => {
+                    self.report.repeats.enable();
+                    to_read.push_front(PlannedListing::plain());
+                    read_to_the_end = true;
+                }
                 end => read_to_the_end = end == ListingEnd::Complete,
             }
             saw_everything &= read_to_the_end;
             listed_everything &= read_to_the_end;
+        }
+        if !listed_everything {
+            self.times = None;
         }
         if !self.plan.is_resumed() && self.ctx.limits.rejections.rejects_whole_scan(&self.scan_rejections) {
             return Err(self.reject_scan(&self.scan_rejections.clone()).await);
@@ -133,7 +162,10 @@ impl<'a> ObjectScan<'a> {
             self.report.left_out = self.left_out().or(self.report.left_out);
         }
         match self.finish(saw_everything).await.map_err(|source| self.store_failed(source))? {
-            ScanOutcome::Complete => Ok(Ended::Complete { has_watermark: self.report.watermark.is_some() }),
+            ScanOutcome::Complete => {
+                self.save_finding(self.finding_of_times()).await?;
+                Ok(Ended::Complete { has_watermark: self.report.watermark.is_some() })
+            }
             ScanOutcome::NothingListed => Err(PullError::NothingListed { object: self.object().name }),
         }
     }
@@ -149,13 +181,24 @@ impl<'a> ObjectScan<'a> {
         }
     }
 
+    /// From here on the time of each record is seen, if it is to be learned whether all of them have one.
+    pub(super) fn begin_times(&mut self) {
+        self.times = time_to_learn(&self.ctx.limits.sorted, self.object()).map(TimesSeen::of);
+    }
+
     /// One listing, page by page.
-    async fn read_listing(&mut self, listing: Listing, mut sweep: Option<Sweep>) -> Result<ListingEnd, PullError> {
+    async fn read_listing(&mut self, planned: PlannedListing) -> Result<ListingEnd, PullError> {
         let ctx = self.ctx;
+        let PlannedListing { listing, sweep, stands_for_all } = planned;
+        let (mut sweep, mut to_prove) = match sweep {
+            Some(PlannedSweep { sweep, proof }) => (Some(sweep), proof),
+            None => (None, None),
+        };
+        let relies_on_order = to_prove.is_some();
         self.report.repeats.begin_listing();
         self.listing_rejections = RejectionShare::default();
         let position = Position { offset: self.progress.offset.cast_unsigned(), overlap_id: self.progress.overlap_id.clone() };
-        let mut pager = Pager::new(self.client, listing, ctx.limits.pages, position);
+        let mut pager = Pager::new(self.client, listing.clone(), ctx.limits.pages, position);
         loop {
             let fetched = tokio::select! {
                 biased;
@@ -175,11 +218,28 @@ impl<'a> ObjectScan<'a> {
                 self.report.readable = true;
                 self.table.prepare(self.report).await?;
             }
-            let Some(mut page) = page else { return Ok(ListingEnd::Complete) };
+            let Some(mut page) = page else {
+                let is_all = !stands_for_all || self.stood_for_all(&pager).await?;
+                return Ok(if is_all { ListingEnd::Complete } else { ListingEnd::DidNotStandForAll });
+            };
+            if let Some(known) = to_prove.take()
+                && let Some(sweep) = &sweep
+                && !self.proves_order(&listing, sweep.field(), (&page.records, page.rejected.len()), known).await?
+            {
+                return Ok(ListingEnd::OrderNotProven);
+            }
             while let Some(following) = pager.next_if_ready() {
                 page.append(following);
             }
             let order = sweep.as_mut().map(|sweep| sweep.check_page(&page.records, page.rows_moved));
+            if relies_on_order && let Some(SortCheck::OutOfOrder(_)) = order {
+                let field = sweep.as_ref().map_or("", Sweep::field);
+                self.order_is_disproved(field, "a newer record follows an older one").await?;
+                return Ok(ListingEnd::OrderNotProven);
+            }
+            if let Some(times) = &mut self.times {
+                times.add(listing.hidden, &page.records, page.rejected.len());
+            }
             if order != Some(SortCheck::PastWindow) {
                 pager.prefetch();
             }
@@ -317,6 +377,7 @@ impl<'a> ObjectScan<'a> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(ScanOutcome::Complete) };
         let Plan { kind, start, proves, .. } = self.plan;
         let started_at = self.progress.started_at;
+        let calls = self.client.calls().saturating_sub(self.calls_before).cast_signed();
         let watermark = self.progress.newest_change_at.map_or(started_at, |newest| newest.min(started_at));
         let finished = checkpoint.end_scan(async |db| {
             // A resumed scan may have listed records in an earlier run; a full scan has saved their ids.
@@ -342,7 +403,8 @@ impl<'a> ObjectScan<'a> {
                 store::release_unlisted(&mut *db, schema, object, run_id).await?;
             }
             let reconciled_at = (proves == Proves::Everything).then_some(started_at);
-            let moved = store::move_cursor(db, schema, object, Cursor { watermark, reconciled_at }).await?;
+            let full_scan_calls = reconciled_at.filter(|_| start == Start::Anew).map(|_| calls);
+            let moved = store::move_cursor(db, schema, object, Cursor { watermark, reconciled_at, full_scan_calls }).await?;
             Ok((ScanOutcome::Complete, Some(moved), None))
         });
         let (outcome, moved, warning) = finished.await?;

@@ -7,7 +7,7 @@ use planhat_api::{Client, PageSettings};
 use planhat_model::catalog::{ByObject, DefaultHistory, Object};
 use planhat_model::flatten::IgnoredFields;
 use planhat_model::rules::{FieldMap, Rules};
-use planhat_model::scan::History;
+use planhat_model::scan::{History, ReconcileEvery, SortedObjects};
 use planhat_store::{Binding, Store, TimelineOptions};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,8 @@ pub struct Context<'a> {
     pub now: DateTime<Utc>,
     /// What is known of custom fields before any record shows them.
     pub declarations: &'a Declarations,
+    /// How many calls it takes to compare all objects of the run, as far as that is known.
+    pub full_scan_calls: u64,
     /// Stops the pull after the page that is being stored.
     pub stop: &'a CancellationToken,
     /// Pauses the scans, should another run want the workspace meanwhile.
@@ -58,10 +60,12 @@ pub struct Limits {
     pub history: History,
     /// The same for objects for which it is set.
     pub histories: ByObject<History>,
-    /// Names of the objects whose changes are read newest first, so that a daily run stops early.
-    pub sorted: Vec<&'static str>,
-    /// How often a sync becomes a full scan; zero for never.
-    pub reconcile_every: Duration,
+    /// The objects whose changes are read newest first, so that a daily run stops early.
+    pub sorted: SortedObjects,
+    /// How often a sync becomes a full scan.
+    pub reconcile_every: ReconcileEvery,
+    /// The quota, of which comparing everything may take a share; 0 for no limit.
+    pub calls_per_minute: u32,
     /// How long the history of runs is kept.
     pub keep_runs: Duration,
     pub timeline: TimelineOptions,

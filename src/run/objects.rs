@@ -46,6 +46,7 @@ impl Pulls<'_> {
             binding,
             now: request.now,
             declarations: &declarations,
+            full_scan_calls: full_scan_calls(store, request).await,
             stop: run_stop,
             pause_gate,
             progress: &request.progress,
@@ -61,6 +62,21 @@ impl Pulls<'_> {
         let of_declarations = customfields.map_or(0, |customfields| customfields.calls().cast_signed());
         (objects, of_objects + of_declarations)
     }
+}
+
+/// How many calls it takes to compare everything. While that cannot be read, as many as were never counted.
+async fn full_scan_calls(store: &Store, request: &RunRequest<'_>) -> u64 {
+    let names: Vec<&str> = request.objects.iter().map(|object| object.name).collect();
+    let read = async {
+        match store.is_set_up().await? {
+            true => store.read_only(async |db| store::full_scan_calls(db, &store.schema, &names).await).await,
+            false => Ok(0),
+        }
+    };
+    read.await.unwrap_or_else(|error| {
+        warn!(error = %Chain(&error), "could not read how many calls it takes to compare everything");
+        0
+    })
 }
 
 /// Pulls an object, decides what came of it, and saves that.

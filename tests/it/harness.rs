@@ -11,7 +11,7 @@ use planhat_api::{Budget, Client, ClientConfig, PageSettings, RetryPolicy, Token
 use planhat_model::catalog;
 use planhat_model::catalog::{ByObject, Object};
 use planhat_model::record::{Origin, Record};
-use planhat_model::scan::{History, ScanKind};
+use planhat_model::scan::{History, ReconcileEvery, ScanKind, SortedObjects};
 use planhat_simulator::{Gate, Options, Simulator, Workspace};
 use planhat_store::{Durability, ScanCheckpoint, Store, TimelineOptions};
 use planhat_sync::pull::{BackfillRange, DeletionGuard, HistoryFrom, Limits, Mode, RejectionGuard};
@@ -119,8 +119,9 @@ impl TestSync {
             lookback: Duration::from_secs(72 * 3600),
             history: History::Within(Duration::from_secs(4 * 365 * 86_400)),
             histories: ByObject::new(),
-            sorted: vec!["companies", "endusers"],
-            reconcile_every: Duration::from_secs(7 * 86_400),
+            sorted: SortedObjects::Named(vec!["companies", "endusers"]),
+            reconcile_every: ReconcileEvery::Fixed(Duration::from_secs(7 * 86_400)),
+            calls_per_minute: 0,
             keep_runs: Duration::from_secs(180 * 86_400),
             timeline: TimelineOptions::default(),
             rules: ByObject::new(),

@@ -26,6 +26,7 @@ mod joins;
 mod kills;
 mod known_columns;
 mod landing;
+mod learning;
 mod limit;
 mod logs;
 mod model;

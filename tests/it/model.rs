@@ -14,7 +14,8 @@ use planhat_model::catalog;
 use planhat_model::catalog::Object;
 use planhat_model::rules::FieldMap;
 use planhat_model::rules::{Rule, Rules};
-use planhat_simulator::{ScriptedAnswer, Source, Workspace};
+use planhat_model::scan::SortedObjects;
+use planhat_simulator::{HiddenListing, Options, ScriptedAnswer, Sorts, Source, Workspace};
 use planhat_store::ObjectStatus;
 use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
 use serde_json::{Value, json};
@@ -58,6 +59,14 @@ impl Faults {
     }
 }
 
+/// Whether Planhat answers as it always did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Planhat {
+    StaysTheSame,
+    /// What was learned of it may become wrong, in the middle of a run too.
+    Changes,
+}
+
 /// What people do in Planhat.
 struct World {
     rng: Rng,
@@ -71,6 +80,8 @@ struct World {
     changed: BTreeSet<(&'static str, String)>,
     /// How many requests the run has left to live.
     lives: Option<u32>,
+    /// How many requests it takes until Planhat answers in another way.
+    behaves_until: Option<u32>,
     dead: Arc<Notify>,
 }
 
@@ -78,7 +89,17 @@ impl World {
     fn new(seed: u64, dead: Arc<Notify>) -> World {
         let there = OBJECTS.map(|object| (object, Vec::new())).into();
         let rng = Rng::with_seed(seed);
-        World { rng, clock: day(0), there, trash: Vec::new(), made: 0, changed: BTreeSet::new(), lives: None, dead }
+        World {
+            rng,
+            clock: day(0),
+            there,
+            trash: Vec::new(),
+            made: 0,
+            changed: BTreeSet::new(),
+            lives: None,
+            behaves_until: None,
+            dead,
+        }
     }
 
     /// A moment later.
@@ -92,11 +113,35 @@ impl World {
         if self.rng.u8(0..4) == 0 {
             (0..self.rng.u8(1..4)).for_each(|_| self.work(source));
         }
+        if let Some(requests) = &mut self.behaves_until {
+            *requests = requests.saturating_sub(1);
+            if *requests == 0 {
+                self.behaves_until = None;
+                source.set_options(|options| self.behave_otherwise(options));
+            }
+        }
         if let Some(lives) = &mut self.lives {
             *lives = lives.saturating_sub(1);
             if *lives == 0 {
                 self.dead.notify_one();
             }
+        }
+    }
+
+    /// Something changes of what was learned, or could be.
+    fn behave_otherwise(&mut self, options: &mut Options) {
+        match self.rng.u8(0..4) {
+            // The sweeps of companies and end users rely on their order as ever.
+            0 | 1 => {
+                let tasks = options.object("tasks");
+                tasks.sorts = if tasks.sorts == Sorts::Honoured { Sorts::Ignored } else { Sorts::Honoured };
+            }
+            2 => {
+                let object = options.object(["endusers", "tasks"][self.rng.usize(0..2)]);
+                let adds = object.hidden == Some(HiddenListing::Adds);
+                object.hidden = Some(if adds { HiddenListing::Replaces } else { HiddenListing::Adds });
+            }
+            _ => options.max_limit = Some(self.rng.usize(3..60)),
         }
     }
 
@@ -217,12 +262,15 @@ fn objects() -> Vec<&'static Object> {
 }
 
 /// Years of one workspace and the runs over it.
-async fn live_through(seed: u64, faults: Faults) {
+async fn live_through(seed: u64, faults: Faults, planhat: Planhat) {
     let dead = Arc::new(Notify::new());
     let world = Arc::new(Mutex::new(World::new(seed, Arc::clone(&dead))));
     let mut rng = Rng::with_seed(seed ^ 0x5eed);
     let mut sync = TestSync::new(Workspace::empty()).await;
     keep_versions(&sync, &objects()).await;
+    if planhat == Planhat::Changes {
+        sync.limits.sorted = SortedObjects::Auto;
+    }
     for object in OBJECTS {
         if rng.u8(0..4) == 0 {
             sync.limits.rules.insert(object, some_rules(&mut rng));
@@ -242,6 +290,7 @@ async fn live_through(seed: u64, faults: Faults) {
             (0..work).for_each(|_| world.work(source));
             world.changed.clear();
             world.lives = (rng.u8(0..3) == 0).then(|| rng.u32(1..60));
+            world.behaves_until = (planhat == Planhat::Changes && rng.bool()).then(|| rng.u32(1..60));
             sync.now = world.tick();
         });
         sync.limits.pages.size = rng.u32(2..60);
@@ -339,6 +388,15 @@ async fn assert_shows_what_could_be_seen(sync: &TestSync, object: &'static str, 
 
 #[test]
 fn no_visible_change_is_missed_whatever_happens_during_a_sync() {
+    live_through_all(Planhat::StaysTheSame);
+}
+
+#[test]
+fn no_visible_change_is_missed_whatever_was_learned_and_is_no_longer_true() {
+    live_through_all(Planhat::Changes);
+}
+
+fn live_through_all(planhat: Planhat) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let mut seeds = match number("PLANHAT_SYNC_SEED") {
         Some(seed) => seed..seed + 1,
@@ -346,16 +404,16 @@ fn no_visible_change_is_missed_whatever_happens_during_a_sync() {
     };
     let mut failed = Vec::new();
     while !seeds.is_empty() {
-        failed.extend(live_side_by_side(&seeds.by_ref().take(6).collect::<Vec<_>>(), Faults::Few));
+        failed.extend(live_side_by_side(&seeds.by_ref().take(6).collect::<Vec<_>>(), Faults::Few, planhat));
     }
     assert!(failed.is_empty(), "replay with PLANHAT_SYNC_SEED= one of {failed:?}");
 }
 
 /// Lives through these and says which came to a bad end.
-fn live_side_by_side(seeds: &[u64], faults: Faults) -> Vec<u64> {
+fn live_side_by_side(seeds: &[u64], faults: Faults, planhat: Planhat) -> Vec<u64> {
     let live = |seed| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(live_through(seed, faults));
+        runtime.block_on(live_through(seed, faults, planhat));
     };
     limit_this_test();
     std::thread::scope(|scope| {
@@ -377,7 +435,8 @@ fn soak() {
     println!("from seed {seed} on");
     while begun.elapsed().as_secs() < seconds {
         let seeds: Vec<u64> = (seed..seed + 4).collect();
-        let failed = live_side_by_side(&seeds, Faults::OfAllKinds);
+        let planhat = if seed % 8 < 4 { Planhat::StaysTheSame } else { Planhat::Changes };
+        let failed = live_side_by_side(&seeds, Faults::OfAllKinds, planhat);
         assert!(failed.is_empty(), "came to a bad end: {failed:?}");
         (seed, histories) = (seed + 4, histories + 4);
         // The first ones fill caches and pools.

@@ -9,6 +9,7 @@ use axum::extract::{Query, State};
 use axum::routing::get;
 use planhat_api::{ApiError, Budget, Client, Listing, ObjectClient, PageSettings, Pager, Position};
 use planhat_model::catalog;
+use planhat_model::scan::{ReconcileEvery, SortedObjects};
 use planhat_simulator::{Options, Request, ScriptedAnswer, Simulator, Workspace};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -410,7 +411,7 @@ async fn any_object_with_a_time_of_its_last_edit_can_be_read_newest_first() {
     {
         let records = (0..800).map(|age| json!({"_id": format!("{age:05}"), time: written(day(-age))})).collect();
         let mut sync = TestSync::new(Workspace::empty().with(object, records)).await;
-        sync.limits.sorted = vec![object];
+        sync.limits.sorted = SortedObjects::Named(vec![object]);
         sync.sync_one(object).await;
         sync.simulator.edit(object, "00700", day(1), |record| _ = record.insert("description".into(), json!("edited")));
         (sync.now, _) = (day(2), sync.simulator.forget_requests());
@@ -434,7 +435,7 @@ async fn an_object_not_in_newest_first_is_read_to_the_end_even_if_the_setting_ch
     let fails = || vec![ScriptedAnswer::status(500); 4];
     sync.simulator.answer_next("companies", fails());
     sync.sync_one("companies").await;
-    sync.limits.sorted = Vec::new();
+    sync.limits.sorted = SortedObjects::Named(Vec::new());
     sync.simulator.forget_requests();
 
     let whole = sync.sync_one("companies").await;
@@ -451,7 +452,7 @@ async fn a_sweep_without_changes_reads_one_page() {
     // The newest contact is as old as the lookback, so that the first page is past the window.
     sync.now = day(30);
     sync.limits.lookback = std::time::Duration::ZERO;
-    sync.limits.reconcile_every = std::time::Duration::ZERO;
+    sync.limits.reconcile_every = ReconcileEvery::Fixed(std::time::Duration::ZERO);
     let untouched = sync.sync_one("companies").await;
 
     assert_eq!((untouched.run.figures.inserted, untouched.run.figures.updated), (0, 0));

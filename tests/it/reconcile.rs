@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use planhat_model::catalog;
+use planhat_model::scan::ReconcileEvery;
 use planhat_simulator::{ScriptedAnswer, Workspace};
 use planhat_store::ObjectStatus;
 use planhat_sync::pull::{HistoryFrom, Mode};
@@ -389,7 +390,7 @@ async fn a_sync_becomes_a_full_scan_only_after_reconcile_every() {
     }
     assert_eq!(sync.one(scans).await, "history incremental incremental full incremental full");
 
-    sync.limits.reconcile_every = std::time::Duration::ZERO;
+    sync.limits.reconcile_every = ReconcileEvery::Fixed(std::time::Duration::ZERO);
     sync.now = day(100);
     sync.sync_one("tasks").await;
     assert_eq!(sync.one(scans).await, "history incremental incremental full incremental full incremental");

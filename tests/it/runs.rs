@@ -1,6 +1,7 @@
 //! Runs: one at a time, resumable, on record.
 
 use planhat_model::catalog;
+use planhat_model::scan::{ReconcileEvery, SortedObjects};
 use planhat_simulator::{ScriptedAnswer, Workspace};
 use planhat_store::{self as store, ObjectStatus, RunStatus};
 use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
@@ -273,7 +274,7 @@ async fn a_partial_backfill_does_not_move_the_watermark_past_what_it_left_out() 
     sync.simulator.edit("tasks", "00040", day(5), |task| _ = task.insert("action".into(), json!("edited")));
     sync.simulator.edit("tasks", "00001", day(29), |task| _ = task.insert("action".into(), json!("edited")));
     sync.now = day(30);
-    sync.limits.reconcile_every = std::time::Duration::ZERO;
+    sync.limits.reconcile_every = ReconcileEvery::Fixed(std::time::Duration::ZERO);
 
     let part = sync.backfill_one("tasks", HistoryFrom::Since(day(20))).await;
     let until = sync.backfill_until("tasks", HistoryFrom::Default, Some(day(3))).await;
@@ -331,7 +332,7 @@ async fn a_record_listed_twice_is_counted_once() {
     let first = sync.sync_one("endusers").await;
     let again = sync.full_sync_one("endusers").await;
     sync.now = day(1);
-    sync.limits.sorted = Vec::new();
+    sync.limits.sorted = SortedObjects::Named(Vec::new());
     let daily = sync.sync_one("endusers").await;
 
     assert_eq!(counts(&first), (3000, 2972, 0, 28, 3000));

@@ -8,11 +8,13 @@ use backon::Retryable;
 use metrics::histogram;
 use planhat_model::catalog::Object;
 use planhat_model::error::Chain;
+use planhat_model::record::Record;
 use tracing::warn;
 
 use crate::api_error::ApiError;
 use crate::budget::CallPermit;
 use crate::client::{Client, ListResponse, RecordAnswer};
+use crate::pager::Listing;
 use crate::retry::no_sooner_than;
 
 /// Reads one object. A clone counts together with the handle that it was made from.
@@ -49,6 +51,12 @@ impl ObjectClient {
         permit: Option<CallPermit>,
     ) -> Result<ListResponse, ApiError> {
         self.with_retries(permit, || self.client.list_once(self.object.name, query)).await
+    }
+
+    /// The first records of a listing, but for those that cannot be read.
+    pub async fn head(&self, listing: &Listing, limit: u32) -> Result<Vec<Record>, ApiError> {
+        let answer = self.list(&listing.query(self.object, 0, limit.min(self.object.max_limit))).await?;
+        Ok(answer.records.into_iter().filter_map(|record| Record::parse(record).ok()).collect())
     }
 
     /// Whether Planhat still has a record. Only a 404 means that it does not.

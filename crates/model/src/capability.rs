@@ -4,8 +4,6 @@
 //! answer, used to save calls, and taken back when another answer disproves it. It never replaces a proof: whoever relies on
 //! one looks again, with every scan, whether it still holds.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -80,25 +78,45 @@ impl HiddenListing {
     }
 }
 
-/// What was learned of a sort, as it is stored: the newest time that each listing has shown.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What was learned of a sort, as it is stored: the times that a scan of everything has seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SortDetail {
-    /// By the name of the listing in the order of ids.
-    #[serde(default)]
-    pub newest: BTreeMap<String, DateTime<Utc>>,
+    /// The newest time in the plain listing.
+    pub newest: Option<DateTime<Utc>>,
+    /// The newest time in the listing with hidden records.
+    pub newest_with_hidden: Option<DateTime<Utc>>,
+    /// The oldest time of all.
+    pub oldest: Option<DateTime<Utc>>,
     /// Whether a listing has come newest first when asked to. Without it, only the times of all records are known.
-    #[serde(default)]
     pub is_honoured: bool,
+}
+
+impl SortDetail {
+    pub fn newest_of(&self, hidden: bool) -> Option<DateTime<Utc>> {
+        if hidden { self.newest_with_hidden } else { self.newest }
+    }
+
+    /// A listing has shown this time.
+    pub fn add(&mut self, hidden: bool, time: DateTime<Utc>) {
+        let newest = if hidden { &mut self.newest_with_hidden } else { &mut self.newest };
+        *newest = (*newest).max(Some(time));
+        self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
+    }
+
+    /// Whether an order by these times can be told from any other.
+    pub fn has_an_order(&self) -> bool {
+        self.newest.max(self.newest_with_hidden) > self.oldest
+    }
 }
 
 /// What was learned of pages, as it is stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LimitDetail {
     /// The bytes of an average record.
-    #[serde(default)]
     pub bytes_per_record: u64,
     /// A larger limit than the value that was asked for, and not answered in full.
-    #[serde(default)]
     pub asked: Option<u32>,
 }
 

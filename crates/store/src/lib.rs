@@ -77,7 +77,7 @@ pub use state::bindings::{
 pub use state::capabilities::{ProvenCapability, StoredCapability, capabilities, disprove_capability, save_capability};
 pub use state::checkpoint::{
     Cursor, Durability, PageStep, PageWork, ScanCheckpoint, ScanProgress, UnfinishedScan, cursor, end_covered_history, end_scans,
-    move_cursor, reset_object, reset_workspace, unfinished_scans,
+    full_scan_calls, move_cursor, reset_object, reset_workspace, unfinished_scans,
 };
 pub use state::forgotten::{
     ForgottenGroup, Traces, ensure_forget_key, erase_record, forget_key, forgotten_at, forgotten_groups, forgotten_records,

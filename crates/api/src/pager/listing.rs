@@ -1,6 +1,7 @@
 //! What a pager reads and hands out: the listing, how it is paged, the position in it, and a page.
 
 use chrono::{DateTime, Utc};
+use planhat_model::catalog::Object;
 use planhat_model::record::{Record, Rejected};
 
 /// Which records of an object are listed, in which order.
@@ -26,6 +27,13 @@ impl Listing {
     pub fn name(&self) -> String {
         let hidden = if self.hidden { ", with hidden ones" } else { "" };
         format!("{}{hidden}", self.sort)
+    }
+
+    /// What a page of it is requested with.
+    pub(crate) fn query(&self, object: &Object, offset: u64, limit: u32) -> Vec<(&'static str, String)> {
+        let mut query = vec![("limit", limit.to_string()), ("offset", offset.to_string()), ("sort", self.sort.clone())];
+        query.extend(object.hidden.filter(|_| self.hidden).map(|parameter| (parameter, "true".to_owned())));
+        query
     }
 
     pub(crate) fn order(&self) -> RowOrder {

@@ -49,6 +49,7 @@ pub struct Pager {
     prefetch: Prefetch<PageInFlight>,
     overlap: OverlapCheck,
     end: EndCheck,
+    has_stepped_back: bool,
 }
 
 impl Pager {
@@ -64,6 +65,7 @@ impl Pager {
             listing,
             settings,
             position,
+            has_stepped_back: false,
         }
     }
 
@@ -97,6 +99,16 @@ impl Pager {
                 return Ok(Some(page));
             }
         }
+    }
+
+    /// Whether rows have moved up at any time, so that pages had to be read again.
+    pub fn has_stepped_back(&self) -> bool {
+        self.has_stepped_back
+    }
+
+    /// Whether a record is among those that were seen last.
+    pub fn has_seen(&self, id: &str) -> bool {
+        self.overlap.has_seen(id)
     }
 
     /// The next page, if it has arrived already and continues the page before without any special case.
@@ -220,6 +232,7 @@ impl Pager {
 
     fn step_back(&mut self, position: Position) {
         self.position = position;
+        self.has_stepped_back = true;
         self.prefetch.on_step_back();
         debug!(
             path = self.client.path(),
@@ -265,15 +278,7 @@ impl Pager {
     }
 
     fn query(&self, request: PageRequest) -> Vec<(&'static str, String)> {
-        let mut query = vec![
-            ("limit", request.limit.to_string()),
-            ("offset", request.offset.to_string()),
-            ("sort", self.listing.sort.clone()),
-        ];
-        if let Some(parameter) = self.client.object().hidden.filter(|_| self.listing.hidden) {
-            query.push((parameter, "true".to_owned()));
-        }
-        query
+        self.listing.query(self.client.object(), request.offset, request.limit)
     }
 }
 

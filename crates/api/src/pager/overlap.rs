@@ -110,6 +110,11 @@ impl OverlapCheck {
         !entries.iter().all(|entry| self.recent.contains(entry.key))
     }
 
+    /// Whether a record is among those that are remembered.
+    pub(crate) fn has_seen(&self, id: &str) -> bool {
+        self.recent.contains(hash_of_id(id))
+    }
+
     /// Whether the next page is read again after a step back.
     pub(crate) fn is_stepping_back(&self) -> bool {
         self.steps_back.in_a_row > 0

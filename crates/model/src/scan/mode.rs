@@ -22,6 +22,15 @@ impl History {
     }
 }
 
+/// `sync.sorted`: the objects whose changes are read newest first, so that a daily run stops early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SortedObjects {
+    /// Those of the catalogue, and any other of which it was learned that it can be read so.
+    Auto,
+    /// The objects of these names.
+    Named(Vec<&'static str>),
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {

@@ -38,6 +38,11 @@ impl Sweep {
         Sweep { object, field, since, is_first, lowest: None, missing: false }
     }
 
+    /// The time that the listing is sorted by.
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
     /// Checks a page. If rows have `moved`, the page begins before the end of the page before.
     pub fn check_page(&mut self, records: &[Record], moved: bool) -> SortCheck {
         if moved {

@@ -303,15 +303,30 @@ pub struct Cursor {
     pub watermark: DateTime<Utc>,
     /// When everything was last compared.
     pub reconciled_at: Option<DateTime<Utc>>,
+    /// How many calls that took, if it was done in one go.
+    pub full_scan_calls: Option<i64>,
 }
 
 pub async fn cursor(db: &mut PgConnection, workspace: &str, object: &Object) -> Result<Option<Cursor>, StoreError> {
-    query_as("select watermark, reconciled_at from planhat_sync.cursors where workspace = $1 and object = $2")
+    query_as("select watermark, reconciled_at, full_scan_calls from planhat_sync.cursors where workspace = $1 and object = $2")
         .bind(workspace)
         .bind(object.name)
         .fetch_optional(db)
         .await
         .map_err(could_not("read the watermark"))
+}
+
+/// How many calls the last complete scans of these objects took together, as far as they were counted.
+pub async fn full_scan_calls(db: &mut PgConnection, workspace: &str, objects: &[&str]) -> Result<u64, StoreError> {
+    let calls: i64 = query_scalar(
+        "select coalesce(sum(full_scan_calls), 0)::bigint from planhat_sync.cursors where workspace = $1 and object = any($2)",
+    )
+    .bind(workspace)
+    .bind(objects)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("read how many calls it takes to compare everything"))?;
+    Ok(calls.cast_unsigned())
 }
 
 /// The unfinished scans of an object, at most one of each kind.
@@ -353,13 +368,15 @@ pub async fn move_cursor(
     db: &mut PgConnection,
     workspace: &str,
     object: &Object,
-    Cursor { watermark, reconciled_at }: Cursor,
+    Cursor { watermark, reconciled_at, full_scan_calls }: Cursor,
 ) -> Result<DateTime<Utc>, StoreError> {
     query(
-        "insert into planhat_sync.cursors as old (workspace, object, watermark, reconciled_at) values ($1, $2, $3, $4)
+        "insert into planhat_sync.cursors as old (workspace, object, watermark, reconciled_at, full_scan_calls)
+         values ($1, $2, $3, $4, $5)
          on conflict (workspace, object) do update
          set watermark = greatest(old.watermark, excluded.watermark),
-             reconciled_at = greatest(old.reconciled_at, excluded.reconciled_at), updated_at = now()
+             reconciled_at = greatest(old.reconciled_at, excluded.reconciled_at),
+             full_scan_calls = coalesce(excluded.full_scan_calls, old.full_scan_calls), updated_at = now()
          where old.watermark < excluded.watermark
              or old.reconciled_at is distinct from greatest(old.reconciled_at, excluded.reconciled_at)",
     )
@@ -367,6 +384,7 @@ pub async fn move_cursor(
     .bind(object.name)
     .bind(watermark)
     .bind(reconciled_at)
+    .bind(full_scan_calls)
     .execute(&mut *db)
     .await
     .map_err(could_not("move the watermark"))?;

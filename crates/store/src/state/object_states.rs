@@ -35,6 +35,8 @@ pub struct ObjectState {
     pub watermark: Option<DateTime<Utc>>,
     /// When the last full scan began.
     pub reconciled_at: Option<DateTime<Utc>>,
+    /// How many calls that took, if it was made in one go.
+    pub full_scan_calls: Option<i64>,
     /// A historical load has begun and is not complete.
     pub load_unfinished: bool,
     pub has_table: bool,
@@ -98,7 +100,7 @@ pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec
              coalesce(unchanged, 0) as unchanged, coalesce(outside_history, 0) as outside_history, coalesce(misfits, 0) as misfits,
              coalesce(overflowed, 0) as overflowed, coalesce(sanitized, 0) as sanitized, coalesce(quarantined, 0) as quarantined,
              coalesce(forgotten, 0) as forgotten, coalesce(pages, 0) as pages, coalesce(calls, 0) as calls, cursors.watermark,
-             cursors.reconciled_at, states.left_out, states.left_out_before, states.left_out_at,
+             cursors.reconciled_at, cursors.full_scan_calls, states.left_out, states.left_out_before, states.left_out_at,
              exists (select from planhat_sync.scans where scans.workspace = $1 and scans.object = states.object
                      and scans.scan in ('history', 'backfill')) as load_unfinished,
              exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
