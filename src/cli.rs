@@ -32,6 +32,13 @@ It checks the token, the permission to read each object, whether the schema belo
 version, the encryption of the connection, tables and privileges), files with secrets that others can read, and settings that \
 are probably not meant. It changes nothing and takes seconds, whatever is wrong.
 
+It also shows what is known of how Planhat answers for this workspace, since when, and by which answer. With --probe it asks \
+Planhat about that anew: with a few dozen calls within the call budget, in up to three minutes. What the answers prove is stored \
+in planhat_sync.capabilities if the schema belongs to this workspace; nothing else is changed.
+
+--report writes what the probe found and the shapes of the records to a file, without a value, an id or the name of a custom \
+field. docs/probe-report.md says what is in it, and how to hand it to us.
+
 Each line is ok, warn or fail. Exit codes: 0 no line is fail, 1 failed, 2 configuration, 4 token refused, 5 database.";
 
 const SYNC_HELP: &str = "\
@@ -141,7 +148,7 @@ pub enum Once {
     Demo,
     /// Check the token, its permissions and the database, and print what to do about each problem.
     #[command(after_help = CHECK_HELP)]
-    Check(OutputArgs),
+    Check(CheckArgs),
     /// Sync now: the changes since the last sync, or the whole history (sync.history) the first time.
     #[command(after_help = SYNC_HELP)]
     Sync(SyncArgs),
@@ -394,6 +401,18 @@ pub struct OutputArgs {
     /// Print JSON for machines.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Ask Planhat how it answers for this workspace, and store what the answers prove.
+    #[arg(long)]
+    pub probe: bool,
+    /// Write what the probe found to a new file, or to stdout with - (the findings go to stderr then).
+    #[arg(long, value_name = "FILE", requires = "probe")]
+    pub report: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! `check`: is everything in place? One line per finding: ok, warn or fail, and what to do.
 //!
 //! A person waits for it, so it takes seconds whatever is wrong: Planhat and the database are checked in parallel, and so are the
-//! objects; nothing is requested twice, and every timeout is short.
+//! objects; nothing is requested twice, and every timeout is short. With `--probe` it takes longer: see `probe.rs`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,17 +11,19 @@ use futures_util::StreamExt;
 use planhat_api::{ApiError as PlanhatError, Client};
 use planhat_model::catalog::{self, ByObject, Object};
 use planhat_model::error::{Chain, ErrorKind, exit_code as exit};
-use planhat_model::flatten::{Columns, Declared};
-use planhat_model::record::Origin;
-use planhat_model::rules::{NamedField, folded, named};
+use planhat_model::flatten::Columns;
+use planhat_model::workspace_report::WorkspaceReport;
 use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, MissingGrant, Privileges, Store, Writable};
-use serde::Serialize;
 use tokio::time::timeout;
 
+use super::finding::{CheckLevel, Finding};
 use super::masked_tables::{unmasked, unmasked_line};
-use crate::cli::OutputArgs;
+use super::names_in_rules::{check_names_in_rules, columns_with_rules, declared_fields};
+use super::probe::{self, KeptCapabilities};
+use super::report_file::ReportDestination;
+use crate::cli::CheckArgs;
 use crate::command_error::CommandError;
-use crate::config::{Settings, nearest};
+use crate::config::Settings;
 use crate::print;
 use crate::run::{self, Recognized};
 use crate::workspace::Workspace;
@@ -38,42 +40,31 @@ const SIDE_BY_SIDE: usize = 8;
 /// What is found of whose schema it is.
 const WORKSPACE: &str = "workspace";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum CheckLevel {
-    Ok,
-    Warn,
-    Fail,
-}
-
-#[derive(Debug, Serialize)]
-struct Finding {
-    verdict: CheckLevel,
-    subject: String,
-    text: String,
-    /// What to exit with, unless something failed before.
-    #[serde(skip)]
-    code: exit::ExitCode,
-}
-
-impl Finding {
-    fn ok(subject: &str, text: impl Into<String>) -> Finding {
-        Finding { verdict: CheckLevel::Ok, subject: subject.to_owned(), text: text.into(), code: exit::SUCCESS }
-    }
-
-    fn warn(subject: &str, text: impl Into<String>) -> Finding {
-        Finding { verdict: CheckLevel::Warn, subject: subject.to_owned(), text: text.into(), code: exit::SUCCESS }
-    }
-
-    fn fail(subject: &str, text: impl Into<String>, code: exit::ExitCode) -> Finding {
-        Finding { verdict: CheckLevel::Fail, subject: subject.to_owned(), text: text.into(), code }
-    }
-}
-
-pub(super) async fn check(workspace: &Workspace, output: OutputArgs) -> Result<ExitCode, CommandError> {
+pub(super) async fn check(workspace: &Workspace, asked: &CheckArgs) -> Result<ExitCode, CommandError> {
+    let destination = asked.report.as_deref().map(|path| ReportDestination::of(path, asked.output)).transpose()?;
+    let client = workspace.client_without_retries();
+    let usable = client.as_ref().ok();
     let mut findings = vec![Finding::ok("planhat-sync", concat!("version ", env!("CARGO_PKG_VERSION")))];
-    let (planhat, (mut database, columns), declared) =
-        tokio::join!(check_planhat(workspace), check_database(workspace), declared_fields(workspace));
+    let ((planhat, report, database), declared) = tokio::join!(
+        async {
+            if !asked.probe {
+                let (planhat, database) =
+                    tokio::join!(check_planhat(workspace, &client), check_database(workspace, usable, None));
+                return (planhat, None, database);
+            }
+            // What is found is stored, so that the database comes after it.
+            let planhat = check_planhat(workspace, &client).await;
+            let is_readable = planhat.iter().any(|finding| finding.verdict == CheckLevel::Ok);
+            let report = match usable.filter(|_| is_readable) {
+                Some(client) => Some(probe::ask(client, &workspace.settings.planhat.objects).await),
+                None => None,
+            };
+            let database = check_database(workspace, usable, report.as_ref()).await;
+            (planhat, report, database)
+        },
+        declared_fields(workspace, usable, ANSWER_TIMEOUT)
+    );
+    let DatabaseCheck { findings: mut database, columns, kept } = database;
     // Why nothing could be asked of Planhat has been said then.
     if !planhat.iter().any(|finding| finding.verdict == CheckLevel::Ok) {
         database.retain(|finding| finding.subject != WORKSPACE);
@@ -82,30 +73,30 @@ pub(super) async fn check(workspace: &Workspace, output: OutputArgs) -> Result<E
     findings.extend(database);
     findings.extend(check_names_in_rules(&workspace.settings, &declared, &columns));
     findings.extend(check_settings(&workspace.settings));
-    if output.json {
+    findings.extend(probe::findings(report.as_ref(), &kept));
+    if let Some(destination) = &destination {
+        findings.push(destination.write(report, &kept));
+    }
+    let is_beside_a_report = destination.is_some_and(|destination| destination.is_stdout());
+    if asked.output.json {
         print::json(&findings)?;
     } else {
-        for Finding { verdict, subject, text, .. } in &findings {
-            let verdict = match verdict {
-                CheckLevel::Ok => "ok",
-                CheckLevel::Warn => "warn",
-                CheckLevel::Fail => "fail",
-            };
-            print::to_stdout(&format!("{verdict:<5} {subject:<14} {}", print::on_one_line(text)));
+        for finding in &findings {
+            if is_beside_a_report { print::to_stderr(&finding.line()) } else { print::to_stdout(&finding.line()) }
         }
     }
     Ok(ExitCode::from(findings.iter().map(|finding| finding.code).find(|code| *code != exit::SUCCESS).unwrap_or(exit::SUCCESS)))
 }
 
-async fn check_planhat(workspace: &Workspace) -> Vec<Finding> {
-    let client = match workspace.client_without_retries() {
+async fn check_planhat(workspace: &Workspace, client: &Result<Client, CommandError>) -> Vec<Finding> {
+    let client = match client {
         Ok(client) => client,
         Err(failure) => return vec![Finding::fail("token", failure.on_one_line(), failure.code)],
     };
     let mut findings = Vec::new();
     let (mut readable, mut not_found) = (0, 0);
     let objects = futures_util::stream::iter(&workspace.settings.planhat.objects);
-    let mut answers = objects.map(async |object| (object, read_one(&client, object).await)).buffered(SIDE_BY_SIDE);
+    let mut answers = objects.map(async |object| (object, read_one(client, object).await)).buffered(SIDE_BY_SIDE);
     while let Some((object, answer)) = answers.next().await {
         let finding = match answer {
             Ok(()) => {
@@ -153,27 +144,42 @@ async fn read_one(client: &Client, object: &'static Object) -> Result<(), Planha
     client.for_object(object).list(&[("limit", "1".to_owned())]).await.map(|_| ())
 }
 
-/// What is found of the database, and the columns of the objects that the settings have rules for.
-async fn check_database(workspace: &Workspace) -> (Vec<Finding>, ByObject<Columns>) {
-    let without_columns = |finding| (vec![finding], ByObject::new());
+/// What is found of the database.
+struct DatabaseCheck {
+    findings: Vec<Finding>,
+    /// Of the objects that the settings have rules for.
+    columns: ByObject<Columns>,
+    kept: KeptCapabilities,
+}
+
+impl DatabaseCheck {
+    /// There is no database to look at.
+    fn none(finding: Finding) -> DatabaseCheck {
+        let kept = KeptCapabilities::none("the database cannot be used");
+        DatabaseCheck { findings: vec![finding], columns: ByObject::new(), kept }
+    }
+}
+
+/// Looks at the database, and stores what a probe has found.
+async fn check_database(workspace: &Workspace, client: Option<&Client>, report: Option<&WorkspaceReport>) -> DatabaseCheck {
     if let Some(text) = workspace.no_database_yet() {
-        return without_columns(Finding::warn("database", text));
+        return DatabaseCheck::none(Finding::warn("database", text));
     }
     let time_limit = if workspace.settings.database.is_embedded() { START_TIMEOUT } else { CONNECT_TIMEOUT };
     let store = match timeout(time_limit, workspace.open_store()).await {
         Ok(Ok(store)) => store,
-        Ok(Err(failure)) => return without_columns(Finding::fail("database", failure.on_one_line(), failure.code)),
-        Err(_) => return without_columns(unresponsive(time_limit)),
+        Ok(Err(failure)) => return DatabaseCheck::none(Finding::fail("database", failure.on_one_line(), failure.code)),
+        Err(_) => return DatabaseCheck::none(unresponsive(time_limit)),
     };
-    let findings = timeout(ANSWER_TIMEOUT, check_store(&store, workspace)).await;
+    let checked = timeout(ANSWER_TIMEOUT, check_store(&store, workspace, client, report)).await;
     let _ = timeout(CLOSE_TIMEOUT, store.close()).await;
-    match findings {
-        Ok(Ok(findings)) => findings,
+    match checked {
+        Ok(Ok(checked)) => checked,
         Ok(Err(error)) => {
             let failure = CommandError::from(error);
-            without_columns(Finding::fail("database", failure.on_one_line(), failure.code))
+            DatabaseCheck::none(Finding::fail("database", failure.on_one_line(), failure.code))
         }
-        Err(_) => without_columns(unresponsive(ANSWER_TIMEOUT)),
+        Err(_) => DatabaseCheck::none(unresponsive(ANSWER_TIMEOUT)),
     }
 }
 
@@ -185,7 +191,12 @@ fn unresponsive(time_limit: Duration) -> Finding {
     Finding::fail("database", text, exit::DATABASE)
 }
 
-async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Finding>, ByObject<Columns>), store::StoreError> {
+async fn check_store(
+    store: &Store,
+    workspace: &Workspace,
+    client: Option<&Client>,
+    report: Option<&WorkspaceReport>,
+) -> Result<DatabaseCheck, store::StoreError> {
     let (schema, settings) = (&store.schema, &workspace.settings);
     let health = store
         .read_only(async |db| store::check_requirements(db, schema, &settings.planhat.objects, settings.actions.enabled).await)
@@ -210,10 +221,11 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
         Ok(false) | Err(_) => Vec::new(),
     };
     let from_before_rules = from_before_rules.iter().map(|left| Finding::warn("privacy", unmasked_line(left)));
-    let workspace = match &is_set_up {
-        Ok(is_set_up) => check_workspace(workspace, store, *is_set_up).await,
-        Err(_) => None,
+    let (workspace, is_bound) = match (&is_set_up, client) {
+        (Ok(is_set_up), Some(client)) => check_workspace(client, store, *is_set_up).await,
+        _ => (None, false),
     };
+    let kept = if is_bound { probe::keep(store, report).await } else { KeptCapabilities::of_another(schema) };
     // Tables that may not be read are named with the privileges.
     if !matches!(&is_set_up, Err(error) if error.kind() == ErrorKind::PrivilegeMissing) {
         findings.push(tables(store, is_set_up).await);
@@ -227,7 +239,7 @@ async fn check_store(store: &Store, workspace: &Workspace) -> Result<(Vec<Findin
     findings.extend(from_before_rules);
     findings.extend(privileges(&health.privileges, schema));
     findings.extend(check_readers(store).await?);
-    Ok((findings, columns))
+    Ok(DatabaseCheck { findings, columns, kept })
 }
 
 fn faults_of(health: &DatabaseRequirements) -> Vec<Finding> {
@@ -386,22 +398,19 @@ fn check_settings(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// Whether the schema is filled by the workspace whose token is set.
-async fn check_workspace(workspace: &Workspace, store: &Store, is_set_up: bool) -> Option<Finding> {
-    let client = workspace.client_without_retries().ok()?;
+/// Whether the schema is filled by the workspace whose token is set, and whether that is recorded.
+async fn check_workspace(client: &Client, store: &Store, is_set_up: bool) -> (Option<Finding>, bool) {
     let schema = &store.schema;
-    Some(match run::recognize(&client, store).await {
+    let finding = match run::recognize(client, store).await {
         Ok(Recognized::Bound(binding)) => {
             let since = binding.bound_at.format("%Y-%m-%d %H:%M:%S UTC");
-            Finding::ok(
-                WORKSPACE,
-                format!("schema {schema} belongs to the workspace of this token on {} since {since}", binding.host),
-            )
+            let text = format!("schema {schema} belongs to the workspace of this token on {} since {since}", binding.host);
+            return (Some(Finding::ok(WORKSPACE, text)), true);
         }
         // There is nothing yet, as is said of the tables.
-        Ok(Recognized::New { .. }) if !is_set_up => return None,
+        Ok(Recognized::New { .. }) if !is_set_up => return (None, false),
         // Tables that may not be read are named with the privileges.
-        Err(run::RunError::Store(_)) if !is_set_up => return None,
+        Err(run::RunError::Store(_)) if !is_set_up => return (None, false),
         Ok(Recognized::New { .. }) => {
             Finding::ok(WORKSPACE, format!("schema {schema} is empty; the next sync binds it to this workspace"))
         }
@@ -412,99 +421,6 @@ async fn check_workspace(workspace: &Workspace, store: &Store, is_set_up: bool) 
             let failure = CommandError::from(error);
             Finding::fail(WORKSPACE, failure.on_one_line(), failure.code)
         }
-    })
-}
-
-/// The columns of the objects whose properties the settings name.
-async fn columns_with_rules(store: &Store, settings: &Settings) -> Result<ByObject<Columns>, store::StoreError> {
-    let mut columns = ByObject::new();
-    for (_, object, _) in settings.names_of_properties() {
-        if !columns.contains_key(object.name) {
-            let of_object = store.read_only(async |db| store::load_columns(db, &store.schema, object).await).await?;
-            columns.insert(object.name, of_object);
-        }
-    }
-    Ok(columns)
-}
-
-/// The declarations of custom fields, if the settings name properties and the token may read them.
-async fn declared_fields(workspace: &Workspace) -> Option<Declared> {
-    workspace.settings.names_of_properties().next()?;
-    let client = workspace.client_without_retries().ok()?.for_object(catalog::object("customfields")?);
-    let read = run::read_declarations(&client, workspace.limits().pages);
-    match timeout(ANSWER_TIMEOUT, read).await {
-        Ok((records, None)) => Some(Declared::from_records(&records)),
-        _ => None,
-    }
-}
-
-/// Names in the rules for objects that mean nothing in this workspace, or not all that they seem to: a rule for a misspelt
-/// name is none.
-fn check_names_in_rules(settings: &Settings, declared: &Option<Declared>, columns: &ByObject<Columns>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (setting, object, name) in settings.names_of_properties() {
-        let (origin, bare) = match named(name) {
-            NamedField::AllCustom => continue,
-            NamedField::Custom(field) => (Origin::Custom, field),
-            NamedField::Property(property) => (Origin::Property, property),
-        };
-        let known = names_known(object, origin, declared.as_ref(), columns.get(object.name));
-        if let Some(doubt) = doubt_of(&bare, origin, &known) {
-            findings.push(Finding::warn("settings", format!("{setting} names {name:?}, {doubt}")));
-            continue;
-        }
-        let all_named: Vec<NamedField> =
-            settings.names_of_properties().filter(|(_, of, _)| of.name == object.name).map(|(.., name)| named(name)).collect();
-        let is_named =
-            |field: &str| all_named.contains(&NamedField::AllCustom) || all_named.contains(&named(&full(origin, field)));
-        let twin = known.iter().find(|field| is_case_twin(field, &bare) && !is_named(field));
-        if let Some(twin) = twin {
-            let text =
-                format!("{setting} names {name:?}, but not {:?}, which differs in upper and lower case only", full(origin, twin));
-            findings.push(Finding::warn("settings", text));
-        }
-    }
-    findings
-}
-
-/// The names of the properties or custom fields of an object as far as they are documented, declared or stored.
-fn names_known<'a>(
-    object: &'static Object,
-    origin: Origin,
-    declared: Option<&'a Declared>,
-    columns: Option<&'a Columns>,
-) -> Vec<&'a str> {
-    let mut known: Vec<&str> = match origin {
-        Origin::Property => object.documented().map(|(property, _)| property).collect(),
-        Origin::Custom => declared.into_iter().flat_map(|declared| declared.custom_fields_of(object)).collect(),
     };
-    let stored = columns.into_iter().flat_map(Columns::iter).filter(|column| column.origin == origin);
-    known.extend(stored.map(|column| column.planhat_name.as_str()));
-    known
-}
-
-/// Why a name may be a mistake, if none of those that are known looks like it.
-fn doubt_of(bare: &str, origin: Origin, known: &[&str]) -> Option<String> {
-    // Of custom fields nothing may be known yet.
-    if known.is_empty() || known.iter().any(|known| folded(known) == bare) {
-        return None;
-    }
-    let renamed = catalog::renamed_to(bare).filter(|property| origin == Origin::Property && known.contains(property));
-    let in_other_case = known.iter().find(|known| is_case_twin(known, bare)).copied();
-    let meant = renamed.or(in_other_case).or_else(|| nearest(bare, known.iter().copied()));
-    let what = if origin == Origin::Custom { "custom field" } else { "property" };
-    Some(match meant {
-        Some(meant) => format!("but no {what} has this name; did you mean {:?}?", full(origin, meant)),
-        None => format!("but no {what} has this name so far; if one appears, the setting applies to it"),
-    })
-}
-
-fn is_case_twin(name: &str, other: &str) -> bool {
-    let name = folded(name);
-    name != other && name.to_lowercase() == other.to_lowercase()
-}
-
-/// As the settings name it.
-fn full(origin: Origin, name: &str) -> String {
-    format!("{}{name}", if origin == Origin::Custom { "custom." } else { "" })
+    (Some(finding), false)
 }

@@ -10,17 +10,21 @@ mod check;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+mod finding;
 mod forget;
 mod health;
 mod man;
 mod masked_tables;
 mod named_record;
+mod names_in_rules;
 mod no_actions;
 mod not_stored;
 mod notify;
 mod privacy_apply;
+mod probe;
 mod progress_bar;
 mod quarantine;
+mod report_file;
 mod retype;
 mod runs;
 mod schema;
@@ -52,7 +56,7 @@ pub async fn execute(command: Once, workspace: &Workspace) -> Result<ExitCode, C
         Once::Demo => Err(no_demo()),
         Once::Health => health::health(workspace).await,
         Once::Notify => notify::notify(workspace).await,
-        Once::Check(output) => check::check(workspace, output).await,
+        Once::Check(asked) => check::check(workspace, &asked).await,
         Once::Sync(asked) => sync::sync(workspace, asked).await,
         Once::Backfill(asked) => backfill::backfill(workspace, asked).await,
         Once::Status(output) => status::status(workspace, output).await,

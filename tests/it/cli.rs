@@ -534,6 +534,12 @@ async fn commands_that_only_read_change_nothing() {
         let ran = tool.run(reading);
         assert_nothing_changed(&empty, &everything_in(&tool.database()).await, &format!("{reading:?}: {}", ran.all()));
     }
+    let ran = tool.run(&["check", "--probe"]);
+    assert_nothing_changed(
+        &empty,
+        &everything_in(&tool.database()).await,
+        &format!("a probe before the first run: {}", ran.all()),
+    );
 
     assert_eq!(tool.run(&["sync"]).code, 3);
     // There is a change to come.
@@ -551,6 +557,15 @@ async fn commands_that_only_read_change_nothing() {
     }
     let ran = tool.set_and_run("PLANHAT_SYNC__DATABASE__SCHEMA", "mistyped", &["schema"]);
     assert_eq!(ran.stdout, "no tables yet; `planhat-sync sync` creates them\n");
+
+    // A probe notes what it has proven, in one table.
+    tool.put("PLANHAT_SYNC__DATABASE__SCHEMA", None);
+    let ran = tool.run(&["check", "--probe"]);
+    let (learned, others): (Vec<String>, Vec<String>) =
+        everything_in(&tool.database()).await.into_iter().partition(|line| line.starts_with("row of planhat_sync.capabilities "));
+    assert_ne!(learned, Vec::<String>::new(), "{}", ran.all());
+    let synced: Vec<String> = synced.into_iter().filter(|line| !line.starts_with("row of planhat_sync.capabilities ")).collect();
+    assert_nothing_changed(&synced, &others, &format!("a probe: {}", ran.all()));
 }
 
 fn assert_nothing_changed(before: &[String], after: &[String], what: &str) {

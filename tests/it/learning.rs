@@ -108,7 +108,8 @@ async fn a_sort_that_is_no_longer_honoured_is_noticed_in_any_scan_and_taken_back
         "/opportunities is no longer read newest first (sorted by -updatedAt: a newer record follows an older one): reading all of it",
     ]
     "#);
-    assert_eq!(known(&sync).await, "");
+    let disproved = "opportunities sort updatedAt (sorted by -updatedAt: a newer record follows an older one)";
+    assert_eq!(known(&sync).await, disproved);
     sync.assert_equals_workspace(&[catalog::object("opportunities").unwrap()]).await;
 }
 

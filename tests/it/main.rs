@@ -37,6 +37,7 @@ mod paging;
 mod pauses;
 mod permissions;
 mod privacy;
+mod probe;
 mod proxies;
 mod quarantine;
 mod reconcile;

@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use url::Url;
 
 use crate::api_error::ApiError;
-use crate::budget::Budget;
+use crate::budget::{Budget, CallPermit};
 use crate::bytes_in_flight::BytesInFlight;
 use crate::object_client::ObjectClient;
 use crate::retry::{MAX_DELAY, RetryPolicy, retry_after};
@@ -130,6 +130,26 @@ impl Client {
         &self.bytes_in_flight
     }
 
+    /// Waits until a call may go out: for the budget, and for the end of a pause. A permit from before a pause is worth
+    /// nothing: many may have been acquired by then, and their calls would all go out at its end.
+    pub(crate) async fn acquire(&self, mut permit: Option<CallPermit>) -> CallPermit {
+        let pause = self.pause();
+        loop {
+            if pause.left().is_some() {
+                permit = None;
+                pause.over().await;
+            }
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => self.budget().acquire().await,
+            };
+            // A pause may have begun while the budget was waited for.
+            if pause.left().is_none() {
+                return permit;
+            }
+        }
+    }
+
     pub(crate) fn retry_policy(&self) -> RetryPolicy {
         self.config.retry
     }
@@ -217,6 +237,12 @@ impl Client {
 
     /// Sends one GET; an answer other than 200 is an error.
     async fn get(&self, path: &str, url: Option<Url>, query: &[(&str, String)]) -> Result<Response, ApiError> {
+        let response = self.send(path, url, query).await?;
+        self.expect_ok(path, response).await
+    }
+
+    /// Sends one GET; any answer is one.
+    pub(crate) async fn send(&self, path: &str, url: Option<Url>, query: &[(&str, String)]) -> Result<Response, ApiError> {
         let Some(url) = url else { return Err(ApiError::UnusableId { path: path.to_owned() }) };
         let response = match self.http.get(url).query(query).send().await {
             Ok(response) => response,
@@ -227,11 +253,11 @@ impl Client {
         };
         counter!("planhat_sync_api_calls_total", "status" => response.status().as_u16().to_string()).increment(1);
         debug!(path, ?query, status = response.status().as_u16(), "Planhat answered");
-        self.expect_ok(path, response).await
+        Ok(response)
     }
 
     /// None if there is an id that would not arrive as it is: dots mean folders, line ends are left out.
-    fn url_of(&self, segments: &[&str]) -> Option<Url> {
+    pub(crate) fn url_of(&self, segments: &[&str]) -> Option<Url> {
         let arrives = |segment: &&str| !matches!(*segment, "." | "..") && !segment.chars().any(char::is_control);
         let mut url = self.config.base_url.clone();
         url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
@@ -266,7 +292,7 @@ impl Client {
         warn!(wait_ms = wait.as_millis(), "Planhat asks to wait: no call goes out for {}{longer}", seconds(wait));
     }
 
-    async fn read_body(&self, path: &str, query: &[(&str, String)], response: Response) -> Result<Bytes, ApiError> {
+    pub(crate) async fn read_body(&self, path: &str, query: &[(&str, String)], response: Response) -> Result<Bytes, ApiError> {
         let limit_bytes = self.config.max_page_bytes;
         let expected = response.content_length().unwrap_or_default().min(limit_bytes);
         let mut body = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! budget -> client (one GET) -> object client (retried, counted) -> pager (a listing as pages without gaps)
+//!           -> workspace probe (how does Planhat answer?)
 //! ```
 //!
 //! The client issues GET and nothing else, so nothing here can change a workspace.
@@ -15,6 +16,7 @@ mod pager;
 mod retry;
 mod token;
 mod token_pause;
+mod workspace_probe;
 
 pub use api_error::ApiError;
 pub use budget::Budget;
@@ -24,3 +26,4 @@ pub use object_client::ObjectClient;
 pub use pager::{LearnedPages, Listing, Page, PageCeiling, PageSettings, Pager, Position, RowsPerPage};
 pub use retry::RetryPolicy;
 pub use token::{InvalidToken, Token};
+pub use workspace_probe::probe_workspace;

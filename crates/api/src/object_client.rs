@@ -76,26 +76,6 @@ impl ObjectClient {
         if self.client.pause().left().is_some() { None } else { self.client.budget().try_acquire() }
     }
 
-    /// Waits until a call may go out: for the budget, and for the end of a pause. A permit from before a pause is worth
-    /// nothing: many may have been acquired by then, and their calls would all go out at its end.
-    async fn acquire(&self, mut permit: Option<CallPermit>) -> CallPermit {
-        let pause = self.client.pause();
-        loop {
-            if pause.left().is_some() {
-                permit = None;
-                pause.over().await;
-            }
-            let permit = match permit.take() {
-                Some(permit) => permit,
-                None => self.client.budget().acquire().await,
-            };
-            // A pause may have begun while the budget was waited for.
-            if pause.left().is_none() {
-                return permit;
-            }
-        }
-    }
-
     /// The bytes of pages that the objects of a run may have in memory.
     pub(crate) fn bytes_in_flight(&self) -> &BytesInFlight {
         self.client.bytes_in_flight()
@@ -118,7 +98,7 @@ impl ObjectClient {
             let permit = permit.take();
             async move {
                 let wanted = Instant::now();
-                let _permit = self.acquire(permit).await;
+                let _permit = self.client.acquire(permit).await;
                 histogram!("planhat_sync_throttled_seconds").record(wanted.elapsed().as_secs_f64());
                 self.calls.fetch_add(1, Ordering::Relaxed);
                 send().await

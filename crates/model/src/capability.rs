@@ -40,7 +40,8 @@ impl Capability {
 }
 
 /// What the listing that is asked for with the hidden parameter (`archived=true`) has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum HiddenListing {
     /// Archived records and all others, so that the plain listing need not be read too.
     Adds,

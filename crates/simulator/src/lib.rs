@@ -15,6 +15,7 @@
 
 mod content;
 mod endpoint;
+mod from_report;
 mod gate;
 mod generate;
 mod options;
@@ -35,6 +36,7 @@ pub use content::Content;
 pub use gate::Gate;
 pub use options::{DimensionData, ObjectOptions, Options, OverLimit, Quota, Sorts};
 pub use planhat_model::capability::HiddenListing;
+pub use planhat_model::workspace_report::WorkspaceReport;
 use serve::SharedServer;
 pub use tenant::Workspace;
 
