@@ -13,6 +13,7 @@
 
 pub(crate) mod column_types;
 pub(crate) mod deletions;
+mod column_values;
 mod dependents;
 pub(crate) mod diff;
 pub(crate) mod erased_terms;
