@@ -434,6 +434,7 @@ async fn action_ids_grow_in_the_order_of_commits() {
         created_since: None,
         rules: None,
         ignore_changes: &ignored,
+        stored: None,
     };
     let mut slow = sync.store.pool().begin().await.unwrap();
     store::upsert(&mut slow, target(projects), &rows).await.unwrap();

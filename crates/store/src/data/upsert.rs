@@ -14,6 +14,7 @@ use planhat_model::rules::Rules;
 use sqlx::{Connection as _, PgConnection};
 
 use super::diff::compare;
+use super::id_filter::IdFilter;
 use super::rows_by_column::RowsByColumn;
 use super::set_values::set_from_excluded;
 use super::stored_value::ColumnRules;
@@ -57,11 +58,19 @@ pub struct Target<'a> {
     pub rules: Option<&'a Rules>,
     /// Values whose change alone updates no row.
     pub ignore_changes: &'a IgnoredFields,
+    /// The records that may have rows; none where that is not known, so that any may.
+    pub stored: Option<&'a IdFilter>,
 }
 
 impl<'a> Target<'a> {
     pub(crate) fn column_rules(self) -> ColumnRules<'a> {
         ColumnRules { rules: self.rules, columns: self.columns }
+    }
+
+    /// Whether a record has to be looked up. Where a user has inserted its row, PostgreSQL refuses the page, which is then stored
+    /// without this knowledge.
+    pub(crate) fn may_be_stored(self, id: &str) -> bool {
+        self.stored.is_none_or(|stored| stored.may_have(id))
     }
 
     /// Whether another value in a column alone is no reason to update a row. One that a rule masks always is: with another
@@ -81,6 +90,8 @@ pub async fn upsert_bisecting(
     target: Target<'_>,
     rows: &[Row<'_>],
 ) -> Result<(RowCounts, Vec<RefusedRow>), StoreError> {
+    // What was refused may be a row that nobody knew of.
+    let target = Target { stored: None, ..target };
     let (mut counts, mut refused) = (RowCounts::default(), Vec::new());
     let mut parts = vec![rows];
     while let Some(part) = parts.pop() {
