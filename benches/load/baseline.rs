@@ -16,7 +16,7 @@ use serde_json::Value;
 
 /// As `planhat.page_size`, `pages.overlap` and `sync.concurrency` are by default.
 const PAGE_SIZE: usize = 100;
-const OVERLAP: usize = 1;
+pub(crate) const OVERLAP: usize = 1;
 const SIDE_BY_SIDE: usize = 4;
 
 /// How many pages a listing has, by its object and whether it is that of hidden records too.
@@ -57,14 +57,14 @@ pub(crate) async fn download(url: &str, token: &str, pages: &PageCounts) -> Resu
     stream::iter(read).buffer_unordered(SIDE_BY_SIDE).try_collect().await
 }
 
-struct BaselineListing {
-    object: &'static Object,
+pub(crate) struct BaselineListing {
+    pub(crate) object: &'static Object,
     /// What to ask for besides, to be shown archived records.
     hidden: Option<&'static str>,
 }
 
 /// The listings of each object.
-fn listings() -> impl Iterator<Item = Vec<BaselineListing>> {
+pub(crate) fn listings() -> impl Iterator<Item = Vec<BaselineListing>> {
     catalog::default_objects().into_iter().map(|object| {
         let plain = BaselineListing { object, hidden: None };
         let with_hidden = object.hidden.map(|parameter| BaselineListing { object, hidden: Some(parameter) });
@@ -78,19 +78,19 @@ impl BaselineListing {
     }
 }
 
-struct BaselineReader {
+pub(crate) struct BaselineReader {
     http: reqwest::Client,
     url: String,
     token: String,
 }
 
 impl BaselineReader {
-    fn new(url: &str, token: &str) -> Self {
+    pub(crate) fn new(url: &str, token: &str) -> Self {
         let http = reqwest::Client::builder().gzip(true).no_proxy().build().unwrap_or_default();
         Self { http, url: url.to_owned(), token: token.to_owned() }
     }
 
-    async fn page(&self, listing: &BaselineListing, number: usize) -> Result<Bytes> {
+    pub(crate) async fn page(&self, listing: &BaselineListing, number: usize) -> Result<Bytes> {
         let offset = number * (PAGE_SIZE - OVERLAP);
         let mut query = vec![("limit", PAGE_SIZE.to_string()), ("offset", offset.to_string()), ("sort", "_id".to_owned())];
         query.extend(listing.hidden.map(|parameter| (parameter, "true".to_owned())));

@@ -1,20 +1,24 @@
 //! The private PostgreSQL: a database for each load, and the time of `psql \copy` for the same rows.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::server_cpu::ServerCpu;
+
 /// The server that `scripts/with-postgres` has started.
 pub(crate) struct BenchServer {
     url: String,
     psql: PathBuf,
+    cpu: ServerCpu,
 }
 
 pub(crate) struct BenchDatabase {
     pub(crate) url: String,
+    pub(crate) cpu: ServerCpu,
     psql: PathBuf,
 }
 
@@ -22,13 +26,16 @@ pub(crate) struct BenchDatabase {
 pub(crate) struct Copied {
     pub(crate) rows: usize,
     pub(crate) seconds: f64,
+    pub(crate) server_cpu_seconds: Option<f64>,
 }
 
 impl BenchServer {
     pub(crate) fn from_environment() -> Result<BenchServer> {
         let url = std::env::var("TEST_DATABASE_URL").context("TEST_DATABASE_URL is not set: run this with `make bench`")?;
         let psql = std::env::var_os("PG_BINDIR").map_or_else(PathBuf::new, PathBuf::from).join("psql");
-        Ok(BenchServer { url, psql })
+        let unmeasured = BenchServer { url, psql, cpu: ServerCpu::of(Path::new("")) };
+        let folder = unmeasured.database("postgres")?.psql("show data_directory")?;
+        Ok(BenchServer { cpu: ServerCpu::of(Path::new(folder.trim())), ..unmeasured })
     }
 
     /// As in `PostgreSQL 17.2`.
@@ -49,7 +56,7 @@ impl BenchServer {
 
     pub(crate) fn database(&self, name: &str) -> Result<BenchDatabase> {
         let (server, _) = self.url.rsplit_once('/').context("TEST_DATABASE_URL names no database")?;
-        Ok(BenchDatabase { url: format!("{server}/{name}"), psql: self.psql.clone() })
+        Ok(BenchDatabase { url: format!("{server}/{name}"), cpu: self.cpu, psql: self.psql.clone() })
     }
 }
 
@@ -81,13 +88,21 @@ impl BenchDatabase {
         self.settle()?;
 
         let started = Instant::now();
-        self.psql(&for_each(&|table, file| format!("\\copy copied.{table} from '{file}'")))?;
+        let copying = || self.psql(&for_each(&|table, file| format!("\\copy copied.{table} from '{file}'")));
+        let (_, server_cpu_seconds) = self.cpu.during(copying)?;
         let seconds = started.elapsed().as_secs_f64();
 
         let counts = self.psql(&for_each(&|table, _| format!("select count(*) from copied.{table};")))?;
         let rows = counts.lines().map(str::parse::<usize>).sum::<Result<_, _>>()?;
         self.psql("drop schema copied cascade")?;
-        Ok(Copied { rows, seconds })
+        Ok(Copied { rows, seconds, server_cpu_seconds })
+    }
+
+    /// How many rows all tables of the naive script have.
+    pub(crate) fn naive_rows(&self) -> Result<usize> {
+        let count = "select sum((xpath('/row/n/text()', query_to_xml(format('select count(*) as n from %s', oid::regclass), false, true, '')))[1]
+                ::text::bigint) from pg_class where relnamespace = 'planhat'::regnamespace and relkind = 'r'";
+        Ok(self.psql(count)?.trim().parse()?)
     }
 
     /// What psql prints for these statements, without ornament.

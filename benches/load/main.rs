@@ -1,7 +1,7 @@
 //! Measures the tool beside what no tool could do without. `make bench` runs it.
 //!
 //! ```text
-//! for each size: simulator -> parse, download -> sync with and without the timeline -> psql \copy
+//! for each size: simulator -> parse, download -> naive script -> sync with and without the timeline -> psql \copy
 //!                -> idle sync -> sync --full -> 500 edits, sync with and without the timeline
 //! for small ones: a load at so many milliseconds a call, and on request one under a quota
 //! ```
@@ -14,7 +14,9 @@
 mod baseline;
 mod database;
 mod measured;
+mod naive;
 mod report;
+mod server_cpu;
 mod simulated;
 
 use std::ffi::OsString;
@@ -63,6 +65,8 @@ enum Role {
     #[command(hide = true)]
     Download { url: String, token: String, pages: String },
     #[command(hide = true)]
+    Naive { url: String, token: String, database: String },
+    #[command(hide = true)]
     Measure { command: Vec<OsString> },
 }
 
@@ -70,6 +74,7 @@ impl Role {
     const SERVE: &str = "serve";
     const PARSE: &str = "parse";
     const DOWNLOAD: &str = "download";
+    const NAIVE: &str = "naive";
     /// What stands behind it is not for this program.
     const MEASURE: [&str; 2] = ["measure", "--"];
 }
@@ -89,6 +94,7 @@ fn main() -> Result<ExitCode> {
         Role::Download { url, token, pages } => {
             runtime.block_on(baseline::download(&url, &token, &serde_json::from_str(&pages)?))?;
         }
+        Role::Naive { url, token, database } => runtime.block_on(naive::load(&url, &token, &database))?,
         Role::Measure { command } => return Ok(ExitCode::from(measured::measure(&command)? as u8)),
     }
     Ok(ExitCode::SUCCESS)
@@ -99,6 +105,8 @@ struct Measured {
     records: usize,
     parse: MeasuredRun,
     download: MeasuredRun,
+    /// The naive script; none of a workspace for which it would take minutes.
+    naive: Option<MeasuredRun>,
     /// The first load without the timeline, and as it is by default.
     bare_load: MeasuredRun,
     load: MeasuredRun,
@@ -114,6 +122,8 @@ struct Measured {
 /// One run of the tool or of a baseline.
 struct MeasuredRun {
     cost: Cost,
+    /// What PostgreSQL has used meanwhile, where that can be measured.
+    server_cpu_seconds: Option<f64>,
     /// How many records it was shown.
     rows: usize,
     calls: Calls,
@@ -156,6 +166,14 @@ fn measure_size(server: &BenchServer, records: usize) -> Result<Measured> {
     let download = || run_baseline(&mut planhat, &[Role::DOWNLOAD, &pages]);
     let (download, _) = middle(attempts, download, |(run, _)| run.cost.wall_seconds)?;
 
+    let naive = if records <= FEW {
+        log("a naive script");
+        Some(middle(attempts, || run_naive(&mut planhat, &server.create("naive")?), |run| run.cost.wall_seconds)?)
+    } else {
+        None
+    };
+    server.drop("naive")?;
+
     log("planhat-sync sync");
     let mut first = |name: &str, timeline: LoadTimeline| {
         let (run, of_load) = sync(&mut planhat, &server.create(name)?, &["sync"], timeline)?;
@@ -194,7 +212,8 @@ fn measure_size(server: &BenchServer, records: usize) -> Result<Measured> {
     server.drop("load")?;
     let [parse, download, bare_load, load, full] =
         [parse, download, bare_load, load, full].map(|run| MeasuredRun { rows: records, ..run });
-    Ok(Measured { records, parse, download, bare_load, load, copy, idle, full, bare_daily, daily, sweeps })
+    let naive = naive.map(|run| MeasuredRun { rows: records, ..run });
+    Ok(Measured { records, parse, download, naive, bare_load, load, copy, idle, full, bare_daily, daily, sweeps })
 }
 
 /// The one of some attempts that took neither long nor short.
@@ -225,7 +244,15 @@ fn run_baseline(planhat: &mut Simulated, role: &[&str]) -> Result<(MeasuredRun, 
     let (program, Address { url, token, .. }) = (std::env::current_exe()?, &planhat.address);
     let arguments = [&role[..1], &[url, token], &role[1..]].concat();
     let (printed, cost) = measured(program.to_str().context("a path that is no text")?, &arguments, &[])?;
-    Ok((MeasuredRun { cost, rows: 0, calls: planhat.calls()? }, printed))
+    Ok((MeasuredRun { cost, server_cpu_seconds: None, rows: 0, calls: planhat.calls()? }, printed))
+}
+
+fn run_naive(planhat: &mut Simulated, database: &BenchDatabase) -> Result<MeasuredRun> {
+    database.settle()?;
+    let ((run, _), server_cpu_seconds) = database.cpu.during(|| run_baseline(planhat, &[Role::NAIVE, &database.url]))?;
+    let (stored, records) = (database.naive_rows()?, planhat.address.records);
+    ensure!(stored == records, "the naive script stored {stored} of {records} records");
+    Ok(MeasuredRun { server_cpu_seconds, ..run })
 }
 
 /// What a run of the tool says it did.
@@ -264,12 +291,13 @@ fn sync(
         ("PLANHAT_SYNC__LOG__LEVEL", "warn"),
     ];
     let arguments = [command, &["--json", "--config", "/dev/null"]].concat();
-    let (printed, cost) = measured(env!("CARGO_BIN_EXE_planhat-sync"), &arguments, &variables)?;
+    let running = || measured(env!("CARGO_BIN_EXE_planhat-sync"), &arguments, &variables);
+    let ((printed, cost), server_cpu_seconds) = database.cpu.during(running)?;
     let summary: Value = serde_json::from_str(&printed)?;
     let objects = summary["objects"].as_array().context("no objects")?;
     let total = |figure: &str| objects.iter().filter_map(|object| object[figure].as_u64()).sum::<u64>() as usize;
     let figures = PrintedFigures { fetched: total("fetched"), inserted: total("inserted"), updated: total("updated") };
-    Ok((MeasuredRun { cost, rows: figures.fetched, calls: planhat.calls()? }, figures))
+    Ok((MeasuredRun { cost, server_cpu_seconds, rows: figures.fetched, calls: planhat.calls()? }, figures))
 }
 
 /// How far it is, for those who wait.

@@ -208,6 +208,7 @@ async fn carry_out(store: &Store, order: &Order<'_>, run_id: i64) -> Result<Foun
         created_since: None,
         rules: None,
         ignore_changes: &ignored,
+        stored: None,
     };
     let remembered = store.transaction(async |db| {
         let key = store::ensure_forget_key(&mut *db, schema).await?;

@@ -48,6 +48,7 @@ pub async fn retry_quarantined(
         created_since: cursor.map(|cursor| cursor.watermark - limits.lookback),
         rules: None,
         ignore_changes: &ignore_changes,
+        stored: None,
     };
     let rules = limits.rules.get(object.name);
     loop {

@@ -13,7 +13,7 @@ use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
 use planhat_model::record::{Record, Rejected};
 use planhat_model::rules::{ForgottenRecords, Rules};
 use planhat_store::{
-    self as store, ActionPolicy, PageStep, PageWork, PgConnection, RowCounts, ScanCheckpoint, StoreError, Target,
+    self as store, ActionPolicy, IdFilter, PageStep, PageWork, PgConnection, RowCounts, ScanCheckpoint, StoreError, Target,
 };
 use tracing::warn;
 
@@ -36,6 +36,8 @@ pub(super) struct TableWriter<'a> {
     pub(super) columns: Option<Columns>,
     /// The table has been found to take no more columns.
     is_full: bool,
+    /// The records that were stored since the table was found empty; none where it had rows.
+    stored: Option<IdFilter>,
     /// Records of this object in quarantine that have an id, to be released when they arrive whole.
     quarantined: HashSet<String>,
     /// Records that are not stored, and people who are left out of those that are. Read when the scan begins, and again when
@@ -84,6 +86,7 @@ impl<'a> TableWriter<'a> {
             exists: false,
             columns: None,
             is_full: false,
+            stored: None,
             quarantined: HashSet::new(),
             forgotten: ForgottenRecords::default(),
         }
@@ -136,12 +139,14 @@ impl<'a> TableWriter<'a> {
             store::recreate_dropped_columns(&mut *db, schema, object, &columns).await?;
             let quarantined = store::ids_in_quarantine(&mut *db, schema, object).await?;
             let forgotten = store::forgotten_records(&mut *db, schema, object).await?;
-            let columns = self.add_known_columns(db, self.as_declared(columns)).await?;
-            Ok(Some((columns, quarantined, forgotten)))
+            let columns = self.add_known_columns(&mut *db, self.as_declared(columns)).await?;
+            let is_empty = store::is_empty_table(db, schema, object).await?;
+            Ok(Some((columns, quarantined, forgotten, is_empty)))
         });
-        if let Some((columns, quarantined, forgotten)) = made.await? {
+        if let Some((columns, quarantined, forgotten, is_empty)) = made.await? {
             (self.columns, self.quarantined, self.exists) = (Some(columns), quarantined, true);
             self.forgotten = forgotten;
+            self.stored = is_empty.then(IdFilter::default);
         }
         Ok(())
     }
@@ -229,6 +234,7 @@ impl<'a> TableWriter<'a> {
             created_since: self.created_since,
             rules: self.rules,
             ignore_changes: &self.ignored_fields,
+            stored: self.stored.as_ref(),
         }
     }
 
@@ -257,6 +263,9 @@ impl<'a> TableWriter<'a> {
         };
         let CommittedPage { rows, counts, refused, released } = committed?;
         report.add(self.object, page, &rows, counts, &refused);
+        if let Some(stored) = &mut self.stored {
+            page.taken.iter().for_each(|record| stored.insert(&record.id));
+        }
         for id in released {
             self.quarantined.remove(&id);
         }

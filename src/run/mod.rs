@@ -203,6 +203,7 @@ pub async fn run_with_notice(
     let work = Box::pin(async {
         let (objects, calls) = with_start_notice(on_start, pulls.pull_all(), &run_stop).await;
         let counted = count_references(store, run_id, &request.limits, &objects, &run_stop).await;
+        index_actions(store, request, &run_stop).await;
         (objects, calls, counted)
     });
     let (objects, calls, missing_references) = lease.renew_while(work).await;
@@ -292,6 +293,16 @@ fn warn_of_grants(not_granted: Vec<MissingGrant>) {
     for MissingGrant { statement, obstacle } in not_granted {
         let reason = obstacle.unwrap_or_else(|| "the role of the connection may not grant it".to_owned());
         warn!(reason, "could not {statement}");
+    }
+}
+
+/// Makes the indexes of the timeline behind the first load. Where that fails, the next run does it: they only make queries faster.
+async fn index_actions(store: &Store, request: &RunRequest<'_>, run_stop: &CancellationToken) {
+    if !request.limits.timeline.enabled || run_stop.is_cancelled() {
+        return;
+    }
+    if let Err(error) = store.transaction_once(async |db| store::index_actions(db, &store.schema).await).await {
+        warn!(error = %Chain(&error), "could not index the table {}.actions; the next run tries again", store.schema);
     }
 }
 

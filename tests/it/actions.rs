@@ -434,6 +434,7 @@ async fn action_ids_grow_in_the_order_of_commits() {
         created_since: None,
         rules: None,
         ignore_changes: &ignored,
+        stored: None,
     };
     let mut slow = sync.store.pool().begin().await.unwrap();
     store::upsert(&mut slow, target(projects), &rows).await.unwrap();
@@ -452,6 +453,24 @@ async fn action_ids_grow_in_the_order_of_commits() {
     in_time("both transactions", async { tokio::join!(quick, commit) }).await;
 
     assert_eq!(sync.one("select string_agg(object, ' ' order by id) from planhat.actions").await, "projects issues");
+}
+
+#[tokio::test]
+async fn a_run_makes_the_indexes_of_the_actions_at_its_end_and_leaves_alone_what_a_user_has_dropped_of_them() {
+    let sync = TestSync::new(small()).await;
+    let indexes = "select string_agg(indexname::text, ' ' order by indexname) from pg_indexes where schemaname = 'planhat' and tablename = 'actions'";
+    // As `forget` does, before the first run.
+    let make = sync.store.transaction(async |db| store::create_actions_table(db, "planhat").await);
+    make.await.unwrap();
+    assert_eq!(sync.one(indexes).await, "actions_object_record_id_id_idx actions_pkey");
+
+    sync.sync_one("companies").await;
+
+    let all = "actions_company_id_happened_at_id_idx actions_happened_at_id_idx actions_object_record_id_id_idx actions_pkey actions_seen_at_id_idx";
+    assert_eq!(sync.one(indexes).await, all);
+    sync.do_at_once(&["drop index planhat.actions_happened_at_id_idx"]).await;
+    sync.sync_one("companies").await;
+    assert_eq!(sync.one(indexes).await, all.replace("actions_happened_at_id_idx ", ""));
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use planhat_model::catalog;
 use planhat_simulator::{ScriptedAnswer, Workspace};
-use planhat_store::RunStatus;
+use planhat_store::{ObjectStatus, RunStatus};
 use planhat_sync::pull::Mode;
 use serde_json::{Value, json};
 
 use crate::harness::{TestSync, day, written};
+use crate::waiting::eventually;
 
 #[tokio::test]
 async fn every_value_of_every_record_of_every_object_is_stored() {
@@ -209,6 +210,49 @@ async fn numbers_keep_their_digits() {
 
     let stored = sync.one("select planhat__value::text || ' ' || planhat__ratio__custom from planhat.assets").await;
     assert_eq!(stored, "123456789012345678901234567890.123456789012345678901234567890 0.1");
+}
+
+#[tokio::test]
+async fn numbers_and_times_are_stored_as_postgresql_reads_their_texts() {
+    let numbers = "0 -0 -0.00 7 -7 9999 10000 10001 12345.60 0.5 0.00015 -100000000.50 0.0000000001 99999999999999999999.99990";
+    let times = "2023-07-11T08:00:00.123Z 0001-01-01T00:00:00.000Z 1969-12-31T23:59:59.999Z 2024-02-29T12:00:00.000Z 9999-12-31T23:59:59.999Z";
+    let numbered =
+        numbers.split(' ').enumerate().map(|(index, number)| format!(r#"{{"_id": "n{index:02}", "value": {number}}}"#));
+    let timed = times.split(' ').enumerate().map(|(index, time)| format!(r#"{{"_id": "t{index:02}", "createdAt": "{time}"}}"#));
+    let with_exponent = r#"{"_id": "a", "quantity": 1.50e2}"#.to_owned();
+    let records = numbered.chain(timed).chain([with_exponent]).map(|text| serde_json::from_str(&text).unwrap()).collect();
+    let sync = TestSync::new(Workspace::empty().with("assets", records)).await;
+
+    sync.sync_one("assets").await;
+
+    let stored = "select string_agg(planhat__value::text, ' ' order by planhat__id) from planhat.assets";
+    assert_eq!(sync.one(stored).await, numbers.replace("-0 ", "0 ").replace("-0.00 ", "0.00 "));
+    let stored = "select string_agg(to_char(planhat__created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), ' '
+            order by planhat__id) from planhat.assets";
+    assert_eq!(sync.one(stored).await, times);
+    assert_eq!(sync.one("select max(planhat__quantity)::text from planhat.assets").await, "150");
+}
+
+#[tokio::test]
+async fn a_row_that_a_user_inserts_during_the_first_load_is_written_over_by_its_record() {
+    let records = (0..300).map(|n| json!({"_id": format!("p{n:03}"), "name": "from Planhat"})).collect();
+    let sync = TestSync::new(Workspace::empty().with("projects", records)).await;
+    let held = sync.hold_at_page(2, "projects");
+    let insert = "insert into planhat.projects (planhat__id, planhat__name, _row_hash, _run_id) values ('p299', 'mine', 1, 1)";
+
+    let (summary, ()) = tokio::join!(sync.sync_one("projects"), async {
+        held.reached().await;
+        eventually("a first page", async || sync.one("select (count(*) > 0)::text from planhat.projects").await == "true").await;
+        sync.do_at_once(&[insert]).await;
+        held.open();
+    });
+
+    assert_eq!(
+        (summary.run.status, summary.run.figures.inserted, summary.run.figures.updated),
+        (ObjectStatus::Succeeded, 299, 1)
+    );
+    let stored = "select count(*) || ' ' || count(*) filter (where planhat__name = 'from Planhat') from planhat.projects";
+    assert_eq!(sync.one(stored).await, "300 300");
 }
 
 #[tokio::test]

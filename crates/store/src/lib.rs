@@ -52,6 +52,7 @@ pub use data::deletions::{
 pub use data::diff::{Difference, PageDiff, compare, differences};
 pub use data::erased_terms::{Terms, ids_by_address, terms_of};
 pub use data::grants::{MissingGrant, grant_missing, grants_sql, missing_grants};
+pub use data::id_filter::IdFilter;
 pub use data::join_columns::{JoinColumn, join_columns_there, make_join_columns};
 pub use data::keys::{keys_sql, keys_table_exists, refresh_keys};
 pub use data::missing_records::{
@@ -61,8 +62,8 @@ pub use data::named_records::{NameQuery, NamedRecord, named_records, some_named_
 pub use data::rewrite::{MaskedCounts, MaskedTable, Masking, Pass, mask_rows};
 pub use data::stored_value::masks_addresses;
 pub use data::tables::{
-    SampleQuery, add_columns, create_table, if_allowed, load_columns, lock_columns, recreate_dropped_columns, row_count, sample,
-    table_exists, table_sql,
+    SampleQuery, add_columns, create_table, if_allowed, is_empty_table, load_columns, lock_columns, recreate_dropped_columns,
+    row_count, sample, table_exists, table_sql,
 };
 pub use data::upsert::{RefusedRow, RowCounts, Target, upsert, upsert_bisecting};
 #[cfg(feature = "embedded")]
@@ -112,7 +113,7 @@ pub use state::run_history::{
 pub use store::{STATEMENT_TIMEOUT, Store, needs_new_embedded_database};
 pub use store_error::StoreError;
 pub use timeline::action_builder::{ActionPolicy, TimelineOptions};
-pub use timeline::action_table::{actions_sql, create_actions_table, delete_old_actions};
+pub use timeline::action_table::{actions_sql, create_actions_table, delete_old_actions, index_actions};
 pub use timeline::consumers::{consumer_position, save_consumer_position};
 pub use timeline::listener::ActionListener;
 pub use timeline::masked_actions::mask_actions;

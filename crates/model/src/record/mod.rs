@@ -22,6 +22,7 @@ pub use json::{Json, Shape};
 pub use storable::fits_numeric;
 use storable::{StorableFields, may_have_reserved_name, may_have_unstorable_text, not_an_id, unreadable};
 use timestamp::instant;
+pub use timestamp::instant_of_cell;
 
 /// A record with an id, fit to be stored.
 #[derive(Debug, Clone)]

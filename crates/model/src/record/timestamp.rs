@@ -31,6 +31,11 @@ pub(crate) fn spelled_for_database(value: Json<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
+/// The instant of a cell that [`spelled_for_database`] has spelled, if `timestamptz` keeps it exactly.
+pub fn instant_of_cell(text: &str) -> Option<DateTime<Utc>> {
+    with_time_of_day(text).filter(|instant| instant.nanosecond() < 1_000_000_000 && instant.nanosecond().is_multiple_of(1_000))
+}
+
 /// A text with date and time of day. A missing offset means UTC, as everywhere in the API.
 pub(crate) fn with_time_of_day(text: &str) -> Option<DateTime<Utc>> {
     // The cheap look keeps ordinary text from going through three parsers.

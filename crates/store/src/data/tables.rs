@@ -291,6 +291,12 @@ pub async fn row_count(db: &mut PgConnection, schema: &str, object: &Object) -> 
     sql.query_scalar().fetch_one(db).await.map_err(could_not("count the rows of a table"))
 }
 
+/// Whether an object's table has no row, not even one marked as deleted.
+pub async fn is_empty_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<bool, StoreError> {
+    let sql = Sql::new("select not exists (select from ").table(schema, object.name).text(")");
+    sql.query_scalar().fetch_one(db).await.map_err(could_not("look for rows"))
+}
+
 /// Some rows of an object's table, for people to look at.
 #[derive(Debug, Clone, Copy)]
 pub struct SampleQuery<'a> {

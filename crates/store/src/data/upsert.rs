@@ -1,7 +1,7 @@
 //! Writes the rows of a page, except unchanged ones.
 //!
 //! The stored row hashes are read first, so a sync without changes writes nothing: no row, no WAL, no bloat. New and changed
-//! rows are sent in one statement each, as an array of texts per column, which PostgreSQL parses as exactly and as fast as a
+//! rows are sent in one statement each, as an array per column, which costs PostgreSQL hardly more than a
 //! COPY; a COPY waits for the network twice and, with this driver over TCP, for a delayed acknowledgement of 40 ms. A column that a
 //! row does not contain becomes NULL: the record is complete, so a missing value was cleared at Planhat.
 
@@ -14,6 +14,7 @@ use planhat_model::rules::Rules;
 use sqlx::{Connection as _, PgConnection};
 
 use super::diff::compare;
+use super::id_filter::IdFilter;
 use super::rows_by_column::RowsByColumn;
 use super::set_values::set_from_excluded;
 use super::stored_value::ColumnRules;
@@ -57,11 +58,19 @@ pub struct Target<'a> {
     pub rules: Option<&'a Rules>,
     /// Values whose change alone updates no row.
     pub ignore_changes: &'a IgnoredFields,
+    /// The records that may have rows; none where that is not known, so that any may.
+    pub stored: Option<&'a IdFilter>,
 }
 
 impl<'a> Target<'a> {
     pub(crate) fn column_rules(self) -> ColumnRules<'a> {
         ColumnRules { rules: self.rules, columns: self.columns }
+    }
+
+    /// Whether a record has to be looked up. Where a user has inserted its row, PostgreSQL refuses the page, which is then stored
+    /// without this knowledge.
+    pub(crate) fn may_be_stored(self, id: &str) -> bool {
+        self.stored.is_none_or(|stored| stored.may_have(id))
     }
 
     /// Whether another value in a column alone is no reason to update a row. One that a rule masks always is: with another
@@ -81,6 +90,8 @@ pub async fn upsert_bisecting(
     target: Target<'_>,
     rows: &[Row<'_>],
 ) -> Result<(RowCounts, Vec<RefusedRow>), StoreError> {
+    // What was refused may be a row that nobody knew of.
+    let target = Target { stored: None, ..target };
     let (mut counts, mut refused) = (RowCounts::default(), Vec::new());
     let mut parts = vec![rows];
     while let Some(part) = parts.pop() {
@@ -242,8 +253,7 @@ async fn insert_or_set(
     let sql = inserting(target, &by_column).text(" on conflict (planhat__id) do update set ").text(of_version);
     // What is not inserted is NULL in what was to be inserted.
     let sets: HashSet<&str> = target.columns.sets().map(|column| &*column.name).collect();
-    let every = target.columns.iter().map(|column| &*column.name).chain(by_column.own.iter().map(|(name, ..)| *name));
-    let sql = sql.list(every, |sql, name| set_from_excluded(sql, name, sets.contains(name)));
+    let sql = sql.list(by_column.all_names(), |sql, name| set_from_excluded(sql, name, sets.contains(name)));
     execute(db, target, &by_column, sql).await
 }
 

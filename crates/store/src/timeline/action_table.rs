@@ -1,4 +1,8 @@
-//! The table of actions: how it is made, written, and cut at its end.
+//! The table of actions: how it is made, indexed, written, and cut at its end.
+//!
+//! A new table gets most of its indexes at the end of the first run, which is a load: made at once from all actions they cost a third of
+//! what it costs to put every action into each of them, and a load that outgrows the server's cache stays as fast as it was. The one of
+//! records is there from the start, since it may refuse an id, which has to be known while its record can still go to quarantine.
 //!
 //! Ids are given out one transaction at a time, the last thing before it commits: who reads everything behind an id
 //! has not missed what another transaction was still writing.
@@ -10,7 +14,7 @@ use sqlx::PgConnection;
 
 use super::action_builder::{Action, ActionPolicy};
 use crate::data::upsert::Target;
-use crate::sql::{Sql, query, query_as};
+use crate::sql::{Sql, query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// The table in the data schema.
@@ -18,7 +22,7 @@ pub(crate) const TABLE: &str = "actions";
 /// The channel of LISTEN and NOTIFY.
 pub(super) const CHANNEL: &str = "planhat_actions";
 
-/// Writes actions, and notifies listeners at commit. It should come shortly before the commit, because other transactions
+/// Writes actions in their order, and notifies listeners at commit. It should come shortly before the commit, because other transactions
 /// with actions wait for it.
 pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, actions: &[Action]) -> Result<(), StoreError> {
     if target.action_policy == ActionPolicy::None || actions.is_empty() {
@@ -30,10 +34,10 @@ pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, act
         " (action, kind, first_seen, object, record_id, company_id, end_user_id, happened_at, seen_at, run_id, changes)
          select action, kind, first_seen, $2, record_id, company_id, end_user_id, coalesce(happened_at, statement_timestamp()),
              statement_timestamp(), $4, changes::jsonb
-         from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::text[], $3::text[], $11::boolean[])
-             with ordinality
-             as new (kind, record_id, company_id, end_user_id, happened_at, changes, action, first_seen, position)
-         order by position returning id)
+         from (select unnest($5::text[]) as kind, unnest($6::text[]) as record_id, unnest($7::text[]) as company_id,
+             unnest($8::text[]) as end_user_id, unnest($9::timestamptz[]) as happened_at, unnest($10::text[]) as changes,
+             unnest($3::text[]) as action, unnest($11::boolean[]) as first_seen) as new
+         returning id)
          select pg_notify($12, json_build_object('schema', $1::text, 'object', $2::text, 'count', count(*),
              'last_id', max(id))::text) from noted",
     );
@@ -108,7 +112,7 @@ pub async fn create_actions_table(db: &mut PgConnection, schema: &str) -> Result
     if let Some(there) = actions_table(&mut *db, schema).await? {
         return add_first_seen(db, schema, there).await;
     }
-    table_as_sql(schema).execute(&mut *db).await.map_err(could_not_define("create the table of actions"))?;
+    table_before_its_load(schema).execute(&mut *db).await.map_err(could_not_define("create the table of actions"))?;
     // Where there was one before, its readers know how far they have read.
     query(
         "select setval(pg_get_serial_sequence(format('%I.%I', $1, $2), 'id'), max(last_action_id), true)
@@ -120,6 +124,39 @@ pub async fn create_actions_table(db: &mut PgConnection, schema: &str) -> Result
     .await
     .map_err(could_not("go on with the ids of actions"))?;
     Ok(())
+}
+
+/// Gives the table of actions its other indexes, if it has none of them. Nobody can write actions meanwhile; they can be read.
+pub async fn index_actions(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    if !actions_table_exists(&mut *db, schema).await? {
+        return Ok(());
+    }
+    // They are made together. If some are missing, a user has dropped them.
+    let is_indexed: bool = query_scalar(
+        "select exists (select from pg_index join pg_class on pg_class.oid = indrelid
+                join pg_namespace on pg_namespace.oid = relnamespace join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+            where nspname = $1 and relname = $2 and not indisprimary and attname = any($3))",
+    )
+    .bind(schema)
+    .bind(TABLE)
+    .bind(INDEXES.map(|(first, _)| first))
+    .fetch_one(&mut *db)
+    .await
+    .map_err(could_not("look for the indexes of actions"))?;
+    if is_indexed {
+        return Ok(());
+    }
+    for (first, others) in INDEXES {
+        index(Sql::default(), schema, first, others).execute(&mut *db).await.map_err(could_not_define("index the actions"))?;
+    }
+    Ok(())
+}
+
+/// The first column of each index that is made behind a load, and the others. None of them can refuse an action.
+const INDEXES: [(&str, &str); 3] = [("company_id", ", happened_at desc, id desc"), ("happened_at", ", id"), ("seen_at", ", id")];
+
+fn index(sql: Sql, schema: &str, first: &'static str, others: &'static str) -> Sql {
+    sql.text("create index on ").table(schema, TABLE).text(" (").text(first).text(others).text(")")
 }
 
 /// Only the catalogue of the database changes: no row is written, and in old rows the value is not known.
@@ -164,7 +201,11 @@ pub fn actions_sql(schema: &str) -> String {
 }
 
 fn table_as_sql(schema: &str) -> Sql {
-    let mut sql = Sql::new("create table ").table(schema, TABLE).text(
+    INDEXES.into_iter().fold(table_before_its_load(schema), |sql, (first, others)| index(sql.text(";\n"), schema, first, others))
+}
+
+fn table_before_its_load(schema: &str) -> Sql {
+    let sql = Sql::new("create table ").table(schema, TABLE).text(
         " (
     id bigint generated always as identity primary key,
     action text not null,
@@ -179,11 +220,7 @@ fn table_as_sql(schema: &str) -> Sql {
     changes jsonb,
     first_seen boolean)",
     );
-    for columns in
-        [" (company_id, happened_at desc, id desc)", " (happened_at, id)", " (object, record_id, id)", " (seen_at, id)"]
-    {
-        sql = sql.text(";\ncreate index on ").table(schema, TABLE).text(columns);
-    }
+    let sql = index(sql.text(";\n"), schema, "object", ", record_id, id");
     let about = "What happened, one row per change that was stored, kept by planhat-sync. See also the view timeline.";
     comment_on_columns(sql.text(";\ncomment on table ").table(schema, TABLE).text(" is ").literal(about), schema)
 }
