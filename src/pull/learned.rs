@@ -4,7 +4,8 @@
 //! too. What it learns is stored when it ends. The next scan relies on it only as far as it proves it again: `sort_proof` for the
 //! order of a sweep, `hidden_listing` for the listing that stands for all.
 
-use planhat_model::capability::{Capability, HiddenListing, SortDetail};
+use planhat_api::{LearnedPages, PageCeiling};
+use planhat_model::capability::{Capability, HiddenListing, LimitDetail, SortDetail};
 use planhat_model::record::Record;
 use planhat_model::scan::KnownOrder;
 use planhat_store::{ProvenCapability, StoredCapability};
@@ -21,6 +22,8 @@ pub(super) struct Learned {
     /// A listing did not come in the order that was asked for, or a record has no time. It is tried again when everything was
     /// compared.
     pub(super) is_sort_disproved: bool,
+    /// How large pages may be.
+    pub(super) pages: LearnedPages,
 }
 
 impl Learned {
@@ -34,6 +37,7 @@ impl Learned {
             hidden: holds(Capability::Hidden).and_then(|known| HiddenListing::from_name(&known.value)),
             times: times.map(StoredCapability::detail),
             is_sort_disproved: stored_of(Capability::Sort).is_some_and(|known| !known.holds()),
+            pages: holds(Capability::Limit).map(pages_of).unwrap_or_default(),
         }
     }
 
@@ -45,6 +49,42 @@ impl Learned {
         let times = self.times.unwrap_or_default();
         KnownOrder { newest: times.newest_of(hidden), is_honoured: times.is_honoured }
     }
+}
+
+fn pages_of(known: &StoredCapability) -> LearnedPages {
+    let (rows, LimitDetail { bytes_per_record, asked }) = (known.value.parse().ok(), known.detail());
+    LearnedPages {
+        largest_page: rows,
+        ceiling: asked.and(rows).map(|rows| PageCeiling::Clamped { rows }),
+        bytes_per_row: Some(bytes_per_record).filter(|bytes| *bytes > 0),
+    }
+}
+
+/// What the pages of a scan have shown, unless it is about what was known. That an answer was slow is true of a moment alone.
+pub(super) fn page_finding(object: &'static Object, seen: LearnedPages, known: LearnedPages) -> Finding {
+    let (rows, asked) = match (seen.largest_page, seen.ceiling) {
+        (_, Some(PageCeiling::Clamped { rows })) => (rows, Some(rows.saturating_add(1))),
+        (Some(rows), Some(PageCeiling::Refused { limit })) => (rows, Some(limit)),
+        (Some(rows), Some(PageCeiling::Slow { .. }) | None) => (rows, None),
+        (None, _) => return Finding::Nothing,
+    };
+    let bytes_per_record = seen.bytes_per_row.unwrap_or_default();
+    let is_about = |one: u64, other: u64| one.abs_diff(other) * 4 <= one.max(other);
+    let known_rows = known.largest_page.unwrap_or_default();
+    let is_known = is_about(rows.into(), known_rows.into())
+        && is_about(bytes_per_record, known.bytes_per_row.unwrap_or_default())
+        && asked.is_some() == known.ceiling.is_some();
+    if is_known || rows <= known_rows && asked.is_none() && known.ceiling.is_none() && known.bytes_per_row.is_some() {
+        return Finding::Nothing;
+    }
+    let more = asked.map_or(String::new(), |limit| format!(", and a limit of {limit} was not answered in full"));
+    Finding::Proven(ProvenCapability {
+        object: object.name,
+        capability: Capability::Limit,
+        value: rows.to_string(),
+        detail: json!(LimitDetail { bytes_per_record, asked }),
+        proof: format!("a page had {rows} records{more}"),
+    })
 }
 
 /// The times of the records that a scan of everything has listed.
@@ -148,12 +188,44 @@ mod tests {
         let all = [stored(Capability::Hidden, "adds", SortDetail::default()), stored(Capability::Sort, "updatedAt", detail)];
         assert_eq!(
             Learned::of(tasks, &all),
-            Learned { hidden: Some(HiddenListing::Adds), times: Some(detail), is_sort_disproved: false }
+            Learned { hidden: Some(HiddenListing::Adds), times: Some(detail), ..Learned::default() }
         );
         assert_eq!(Learned::of(catalog::object("projects").unwrap(), &all), Learned::default());
         let disproved = all.map(|known| StoredCapability { disproved_at: Some(time(3)), ..known });
         assert_eq!(Learned::of(tasks, &disproved), Learned { is_sort_disproved: true, ..Learned::default() });
         assert_eq!(Learned::of(tasks, &[stored(Capability::Sort, "changedAt", detail)]), Learned::default());
+    }
+
+    #[test]
+    fn what_pages_have_shown_is_stored_if_it_is_news_and_read_again() {
+        let tasks = catalog::object("tasks").unwrap();
+        let nothing = LearnedPages::default();
+        let seen = |rows, ceiling, bytes| LearnedPages { largest_page: Some(rows), ceiling, bytes_per_row: Some(bytes) };
+        let clamped = Some(PageCeiling::Clamped { rows: 700 });
+        for (seen, known, expected) in [
+            (nothing, nothing, None),
+            (seen(2000, None, 1200), nothing, Some(seen(2000, None, 1200))),
+            (seen(2000, None, 1250), seen(1900, None, 1200), None),
+            (seen(500, None, 1200), seen(2000, None, 1200), None),
+            (seen(5000, None, 1200), seen(2000, None, 1200), Some(seen(5000, None, 1200))),
+            (seen(500, clamped, 1200), seen(2000, None, 1200), Some(seen(700, clamped, 1200))),
+            (seen(700, clamped, 1200), seen(700, clamped, 1200), None),
+            // The server takes more now.
+            (seen(2000, None, 1200), seen(700, clamped, 1200), Some(seen(2000, None, 1200))),
+            // It was slow for a moment.
+            (seen(500, Some(PageCeiling::Slow { limit: 2000 }), 1200), nothing, Some(seen(500, None, 1200))),
+        ] {
+            let found = match page_finding(tasks, seen, known) {
+                Finding::Nothing => None,
+                Finding::Proven(ProvenCapability { value, detail, .. }) => {
+                    let detail: LimitDetail = serde_json::from_value(detail).unwrap();
+                    let stored = stored(Capability::Limit, &value, SortDetail::default());
+                    Some(pages_of(&StoredCapability { detail: json!(detail), ..stored }))
+                }
+                Finding::Disproved(why) => panic!("{why}"),
+            };
+            assert_eq!(found, expected, "{seen:?} {known:?}");
+        }
     }
 
     #[test]

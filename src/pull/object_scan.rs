@@ -1,7 +1,7 @@
 //! One scan of one object: its listings one after the other, each page by page, and what its end proves.
 
 use chrono::{DateTime, Utc};
-use planhat_api::{LearnedPages, ObjectClient, Page, Pager, Position};
+use planhat_api::{LearnedPages, ObjectClient, Page, Pager, Position, RowsPerPage};
 use planhat_model::capability::SortDetail;
 use planhat_model::catalog::Object;
 use planhat_model::scan::{ScanKind, SortCheck, Sweep, Window};
@@ -9,7 +9,7 @@ use planhat_store::{self as store, Cursor, Durability, LeftOut, PageStep, ScanCh
 use tracing::{Instrument, debug, error_span};
 
 use super::decide::{NewRows, Plan, Proves, Start};
-use super::learned::{Learned, TimesSeen};
+use super::learned::{Learned, TimesSeen, page_finding};
 use super::listings::{Beside, PlannedListing, PlannedSweep, time_to_learn};
 use super::next_step::Ended;
 use super::page::ClassifiedPage;
@@ -42,6 +42,14 @@ pub(super) struct ObjectScan<'a> {
     /// How large pages may be, as far as the listings before this one have shown.
     learned_pages: LearnedPages,
     pub(super) report: &'a mut Report,
+}
+
+/// What is known of pages when a scan begins. Whether the server takes larger ones now is tried when everything is compared.
+fn expected_pages(plan: &Plan) -> LearnedPages {
+    match plan.window {
+        Window::Incremental { .. } => plan.learned.pages,
+        Window::Full { .. } | Window::History { .. } => LearnedPages { ceiling: None, ..plan.learned.pages },
+    }
 }
 
 /// How a listing came to its end.
@@ -106,7 +114,7 @@ impl<'a> ObjectScan<'a> {
             learned: plan.learned.clone(),
             times: None,
             swept: None,
-            learned_pages: LearnedPages::default(),
+            learned_pages: expected_pages(&plan),
             report,
             plan,
         }
@@ -173,6 +181,9 @@ impl<'a> ObjectScan<'a> {
         match self.finish(saw_everything).await.map_err(|source| self.store_failed(source))? {
             ScanOutcome::Complete => {
                 self.save_finding(self.finding_of_times()).await?;
+                if self.ctx.limits.pages.size == RowsPerPage::Auto {
+                    self.save_finding(page_finding(self.object(), self.learned_pages, self.learned.pages)).await?;
+                }
                 Ok(Ended::Complete { has_watermark: self.report.watermark.is_some() })
             }
             ScanOutcome::NothingListed => Err(PullError::NothingListed { object: self.object().name }),

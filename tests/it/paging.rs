@@ -579,7 +579,7 @@ async fn server_with_limits(count: usize, policies: Vec<LimitPolicy>) -> (Client
     }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Asked::default();
+    let asked: Arc<Mutex<Vec<usize>>> = Arc::default();
     let app = Router::new().route("/projects", get(list)).with_state((
         Arc::new(numbered(count)),
         Arc::new(policies),

@@ -24,7 +24,7 @@ use super::listing::{LearnedPages, PageCeiling, PageSettings, RowsPerPage};
 use super::overlap::REMEMBERED_RECORDS;
 
 /// What a page should have at most. It takes several times as much until it is stored.
-const TARGET_BYTES: u64 = 2560 * 1024;
+const TARGET_BYTES: u64 = 2 * 1024 * 1024;
 /// With this many rows no page is too large for its bytes: so many are requested even of large records.
 const SMALL_PAGE_ROWS: u32 = 100;
 /// Rows of the first page with `"auto"`: a small object is read with it, and a page of large records is not too large.
