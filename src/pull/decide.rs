@@ -2,6 +2,7 @@
 //!
 //! `decide` is pure: what is stored and asked goes in, a plan comes out. The database is read around it.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -76,6 +77,8 @@ pub(super) struct Plan {
     /// A record that was made since then is new to the workspace, and not only to its table; none before the first sync.
     pub(super) created_since: Option<DateTime<Utc>>,
     pub(super) learned: Learned,
+    /// The times of edits that earlier scans must have seen, and that no comparison of everything has seen yet.
+    pub(super) seen_by_sweeps_alone: Option<Range<DateTime<Utc>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +163,7 @@ pub(super) fn decide(now: DateTime<Utc>, limits: &ScanLimits, ask: Ask, stored: 
         proves: proves(wanted.kind, &progress, limits, cursor),
         new_rows: if is_load { NewRows::Loaded } else { NewRows::Created },
         created_since: everything_known_at(cursor, last_success_at, wanted.kind, &progress).map(|at| at - limits.lookback),
+        seen_by_sweeps_alone: seen_by_sweeps_alone(wanted.kind, limits, cursor),
         progress,
         learned,
     }
@@ -250,6 +254,12 @@ fn everything_known_at(
         (_, None) => Some(cursor.watermark),
         (_, Some(compared)) => Some(compared),
     }
+}
+
+/// Between the last comparison and the beginning of what the next sweep would look at again. Only a comparison asks.
+fn seen_by_sweeps_alone(kind: ScanKind, limits: &ScanLimits, cursor: Option<Cursor>) -> Option<Range<DateTime<Utc>>> {
+    let cursor = cursor.filter(|_| kind == ScanKind::Full)?;
+    Some(cursor.reconciled_at?..cursor.watermark - limits.lookback)
 }
 
 /// Reads what the tool's own tables know of an object. Where its table is gone, they forget the object.

@@ -182,15 +182,15 @@ mod tests {
         let mut times = SortDetail::default();
         times.add(false, day(3));
         let of = |times| Learned { times: Some(times), ..Learned::default() };
-        assert_eq!(listed("projects", CHANGES, &SortedObjects::Auto, &of(times)), ["_id"], "one time is no order");
+        assert_eq!(listed("opportunities", CHANGES, &SortedObjects::Auto, &of(times)), ["_id"], "one time is no order");
         times.add(false, day(1));
-        assert_eq!(listed("projects", CHANGES, &SortedObjects::Auto, &of(times)), ["-updatedAt (sweep, if proven)"]);
+        assert_eq!(listed("opportunities", CHANGES, &SortedObjects::Auto, &of(times)), ["-updatedAt (sweep, if proven)"]);
         assert_eq!(
             listed("tasks", CHANGES, &SortedObjects::Auto, &of(times)),
             ["-updatedAt (sweep, if proven)", "-updatedAt, with hidden ones (sweep, if proven)"]
         );
-        assert_eq!(listed("projects", Window::Full { history: None }, &SortedObjects::Auto, &of(times)), ["_id"]);
-        assert_eq!(listed("projects", CHANGES, &SortedObjects::Named(Vec::new()), &of(times)), ["_id"]);
+        assert_eq!(listed("opportunities", Window::Full { history: None }, &SortedObjects::Auto, &of(times)), ["_id"]);
+        assert_eq!(listed("opportunities", CHANGES, &SortedObjects::Named(Vec::new()), &of(times)), ["_id"]);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) struct ObjectScan<'a> {
     pub(super) times: Option<TimesSeen>,
     /// The times that proven sweeps have begun with, and those known before.
     pub(super) swept: Option<SortDetail>,
+    /// Edits that a comparison has found and sweeps had not shown.
+    pub(super) missed_edits: u64,
     /// How large pages may be, as far as the listings before this one have shown.
     learned_pages: LearnedPages,
     pub(super) report: &'a mut Report,
@@ -114,6 +116,7 @@ impl<'a> ObjectScan<'a> {
             learned: plan.learned.clone(),
             times: None,
             swept: None,
+            missed_edits: 0,
             learned_pages: expected_pages(&plan),
             report,
             plan,
@@ -180,6 +183,7 @@ impl<'a> ObjectScan<'a> {
         }
         match self.finish(saw_everything).await.map_err(|source| self.store_failed(source))? {
             ScanOutcome::Complete => {
+                self.take_back_sweeps_that_missed_edits().await?;
                 self.save_finding(self.finding_of_times()).await?;
                 if self.ctx.limits.pages.size == RowsPerPage::Auto {
                     self.save_finding(page_finding(self.object(), self.learned_pages, self.learned.pages)).await?;
@@ -313,6 +317,7 @@ impl<'a> ObjectScan<'a> {
     pub(super) async fn store_page(&mut self, mut page: Page) -> Result<(), store::StoreError> {
         let _reserved = std::mem::take(&mut page.reserved);
         let newest: Vec<_> = page.records.iter().map(|record| record.newest_of(self.object().times())).collect();
+        self.missed_edits += self.count_missed_edits(&page).await?;
         let mut step = self.step_behind(&page, newest.iter().copied().max().flatten());
         let page = ClassifiedPage::of(page, newest, self.plan.window, &self.table, &self.report.repeats).await?;
         step.progress.left_out += i64::try_from(page.left_out).unwrap_or(i64::MAX);

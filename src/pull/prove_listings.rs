@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use chrono::{DateTime, Utc};
 use planhat_api::{Listing, Page, Pager, RowsPerPage};
 use planhat_model::capability::{Capability, HiddenListing};
 use planhat_model::record::Record;
@@ -17,7 +18,7 @@ use tracing::{debug, info};
 use super::decide::Start;
 use super::detect_deletions;
 use super::learned::{Finding, sort_capability};
-use super::listings::{Beside, PlannedListing, all_by_id, listings};
+use super::listings::{Beside, PlannedListing, all_by_id, listings, time_to_learn};
 use super::object_scan::ObjectScan;
 use super::{PullError, Purpose};
 
@@ -173,6 +174,43 @@ impl ObjectScan<'_> {
             self.report.warn(format!("/{object} is no longer read newest first ({disproof}): reading all of it"));
         }
         Ok(())
+    }
+
+    /// How many edits of a page should have been stored before this comparison, and were not.
+    pub(super) async fn count_missed_edits(&self, page: &Page) -> Result<u64, store::StoreError> {
+        let (Some(span), Some(field)) = (&self.plan.seen_by_sweeps_alone, time_to_learn(&self.ctx.limits.sorted, self.object()))
+        else {
+            return Ok(0);
+        };
+        let is_swept = self.learned.times.is_some_and(|times| times.is_honoured);
+        let (Some(columns), Purpose::Store { .. }, true) = (&self.table.columns, self.ctx.purpose, is_swept) else {
+            return Ok(0);
+        };
+        let edited = page.records.iter().filter_map(|record| Some((record.id.as_str(), record.instant(field)?)));
+        let (ids, times): (Vec<&str>, Vec<DateTime<Utc>>) = edited.filter(|(_, at)| span.contains(at)).unzip();
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let (schema, object) = (&self.ctx.store.schema, self.object());
+        let listed = store::ListedEdits { ids: &ids, times: &times };
+        let counted = self
+            .ctx
+            .store
+            .transaction(async |db| store::count_missed_edits(db, (schema, object), (columns, field), listed).await);
+        counted.await
+    }
+
+    /// Sweeps that have missed an edit are not relied on any more, until a comparison finds that none was missed.
+    pub(super) async fn take_back_sweeps_that_missed_edits(&mut self) -> Result<(), PullError> {
+        if self.missed_edits == 0 {
+            return Ok(());
+        }
+        let (object, edits) = (self.object().name, self.missed_edits);
+        let disproof = format!("a comparison of everything has found {edits} edited records that no sweep had shown");
+        self.report.warn(format!("/{object} is no longer read newest first ({disproof}): it is read to its end"));
+        self.learned.times = None;
+        (self.learned.is_sort_disproved, self.swept, self.times) = (true, None, None);
+        self.take_back(Capability::Sort, &disproof).await.map(|_| ())
     }
 
     /// What the end of the scan has proven of times and orders.

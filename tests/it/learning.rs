@@ -141,6 +141,39 @@ async fn a_sort_that_is_no_longer_honoured_from_the_second_page_on_hides_nothing
 }
 
 #[tokio::test]
+async fn a_comparison_that_finds_an_edit_which_no_sweep_has_shown_takes_the_sweeps_back() {
+    let mut sync = with_auto(Workspace::empty().with("opportunities", edited_at_some_time(800))).await;
+    sync.sync_one("opportunities").await;
+    for days in 1..5 {
+        sync.simulator.edit("opportunities", "00001", day(days), |record| _ = record.insert("name".into(), json!(days)));
+        sync.now = day(days) + chrono::TimeDelta::hours(1);
+        sync.sync_one("opportunities").await;
+    }
+    // As if an edit of the first day had been listed without its time until now.
+    sync.simulator.edit("opportunities", "00500", day(1), |record| _ = record.insert("name".into(), json!("late")));
+    sync.now = day(5);
+
+    let full = sync.full_sync_one("opportunities").await;
+
+    assert_eq!((full.run.status, full.run.figures.updated), (ObjectStatus::Succeeded, 1));
+    insta::assert_debug_snapshot!(full.warnings, @"");
+    sync.simulator.forget_requests();
+    sync.now = day(6);
+    sync.sync_one("opportunities").await;
+    assert!(sync.calls_of("opportunities") > 8, "it is read to its end");
+    // The next comparison finds nothing that was missed.
+    for (days, is_swept) in [(7, false), (8, true)] {
+        sync.now = day(days);
+        if days == 7 {
+            sync.full_sync_one("opportunities").await
+        } else {
+            sync.sync_one("opportunities").await
+        };
+        assert_eq!(sync.calls_of("opportunities") <= 2, is_swept, "on day {days}");
+    }
+}
+
+#[tokio::test]
 async fn a_listing_that_has_all_records_is_read_alone() {
     let mut records = edited_at_some_time(1000);
     for record in records.iter_mut().step_by(7) {

@@ -55,6 +55,7 @@ pub use data::grants::{MissingGrant, grant_missing, grants_sql, missing_grants};
 pub use data::id_filter::IdFilter;
 pub use data::join_columns::{JoinColumn, join_columns_there, make_join_columns};
 pub use data::keys::{keys_sql, keys_table_exists, refresh_keys};
+pub use data::missed_edits::{ListedEdits, count_missed_edits};
 pub use data::missing_records::{
     MissingRecords, ReferenceColumn, ReferenceColumns, ReferringColumns, count_missing, missing_ids, reference_columns,
 };

@@ -8,7 +8,7 @@
 //! what is stored already, by what `erased_terms` finds for those who were forgotten.
 //! `rows_by_column` is how rows go into a statement (`column_values`: one column of it), `id_filter` says which records need no
 //! look-up, `stored_value` how values come out of one, `named_records` finds records by
-//! what people call them, `missing_records` what rows refer to and is not stored. `join_columns` gives references in one
+//! what people call them, `missed_edits` those that sweeps have not shown, `missing_records` what rows refer to and is not stored. `join_columns` gives references in one
 //! spelling, `keys` is the table that tells what they point to, `dependents` what users have made on a column. `grants` lets
 //! the roles read that the settings name.
 
@@ -22,6 +22,7 @@ pub(crate) mod grants;
 pub(crate) mod id_filter;
 pub(crate) mod join_columns;
 pub(crate) mod keys;
+pub(crate) mod missed_edits;
 pub(crate) mod missing_records;
 pub(crate) mod named_records;
 pub(crate) mod rewrite;
