@@ -140,6 +140,15 @@ fn a_test_waits_by_the_helpers_that_have_a_deadline() {
 }
 
 /// A line of code without comments and without what stands in quotation marks.
+#[test]
+fn every_recipe_that_the_makefile_names_is_there_with_what_it_is_for() {
+    let makefile = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile")).unwrap();
+    let named = makefile.lines().find_map(|line| line.strip_prefix(".PHONY: ")).unwrap();
+    for recipe in named.split_whitespace() {
+        assert!(makefile.lines().any(|line| line.starts_with(&format!("{recipe}: ## "))), "there is no recipe {recipe}");
+    }
+}
+
 fn without_texts(line: &str) -> String {
     let code = line.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
     code.split("//").next().unwrap_or_default().to_owned()
