@@ -115,8 +115,21 @@ struct Measured {
     full: MeasuredRun,
     bare_daily: MeasuredRun,
     daily: MeasuredRun,
+    /// The same with pages as large as the workspace allows.
+    auto: AutoRuns,
+    /// First loads with pages of so many records, for their memory.
+    large_pages: Vec<(&'static str, MeasuredRun)>,
     /// Edits and calls of the longest sweep, by object.
     sweeps: Vec<(&'static str, usize, usize)>,
+}
+
+/// Runs with `planhat.page_size = "auto"`.
+struct AutoRuns {
+    bare_load: MeasuredRun,
+    load: MeasuredRun,
+    idle: MeasuredRun,
+    full: MeasuredRun,
+    daily: MeasuredRun,
 }
 
 /// One run of the tool or of a baseline.
@@ -175,45 +188,72 @@ fn measure_size(server: &BenchServer, records: usize) -> Result<Measured> {
     server.drop("naive")?;
 
     log("planhat-sync sync");
-    let mut first = |name: &str, timeline: LoadTimeline| {
-        let (run, of_load) = sync(&mut planhat, &server.create(name)?, &["sync"], timeline)?;
+    let mut first = |name: &str, set: Set| {
+        let (run, of_load) = sync(&mut planhat, &server.create(name)?, &["sync"], set)?;
         ensure!(of_load.inserted == records, "{} of {records} records were loaded", of_load.inserted);
-        Ok(run)
+        Ok(MeasuredRun { rows: records, ..run })
     };
-    let bare_load = middle(attempts, || first("bare", LoadTimeline::Off), |run| run.cost.wall_seconds)?;
-    let load = middle(attempts, || first("load", LoadTimeline::On), |run| run.cost.wall_seconds)?;
+    let mut middle_of = |name: &str, set: Set| middle(attempts, || first(name, set), |run| run.cost.wall_seconds);
+    let bare_load = middle_of("bare", USUAL.bare())?;
+    let load = middle_of("load", USUAL)?;
+    let auto_bare_load = middle_of("auto", AUTO.bare())?;
+    let auto_load = middle_of("auto", AUTO)?;
+    log("planhat-sync sync with large pages");
+    let large_pages = ["1000", "5000"].map(|page_size| Ok((page_size, first("large", Set { page_size, ..USUAL })?)));
+    let large_pages = large_pages.into_iter().collect::<Result<Vec<_>>>()?;
+    server.drop("large")?;
     let (bare, database) = (server.database("bare")?, server.database("load")?);
     log("psql \\copy");
     let copy = middle(attempts, || database.copy(), |copied| copied.seconds)?;
     ensure!(copy.rows == records, "{} of {records} rows were copied", copy.rows);
 
     log("planhat-sync sync, nothing has changed");
-    let mut unchanged = |command: &[&str]| {
-        let (run, figures) = sync(&mut planhat, &database, command, LoadTimeline::On)?;
+    let auto_database = server.database("auto")?;
+    let mut unchanged = |database: &BenchDatabase, command: &[&str], set: Set| {
+        let (run, figures) = sync(&mut planhat, database, command, set)?;
         ensure!(figures.inserted + figures.updated == 0, "rows were written where nothing had changed");
         Ok(run)
     };
-    let idle = unchanged(&["sync"])?;
+    let idle = unchanged(&database, &["sync"], USUAL)?;
+    let auto_idle = unchanged(&auto_database, &["sync"], AUTO)?;
     log("planhat-sync sync --full, nothing has changed");
-    let full = middle(attempts, || unchanged(&["sync", "--full"]), |run| run.cost.wall_seconds)?;
+    let full = middle(attempts, || unchanged(&database, &["sync", "--full"], USUAL), |run| run.cost.wall_seconds)?;
+    let auto_full = unchanged(&auto_database, &["sync", "--full"], AUTO)?;
 
     log("planhat-sync sync, after edits");
     let edits = planhat.edit(EDITS)?;
     let edited: usize = edits.values().sum();
-    let mut of_the_day = |database: &BenchDatabase, timeline: LoadTimeline| {
-        let (run, figures) = sync(&mut planhat, database, &["sync"], timeline)?;
+    let mut of_the_day = |database: &BenchDatabase, set: Set| {
+        let (run, figures) = sync(&mut planhat, database, &["sync"], set)?;
         ensure!(figures.updated == edited, "{} of {edited} edits arrived", figures.updated);
         Ok(run)
     };
-    let bare_daily = of_the_day(&bare, LoadTimeline::Off)?;
-    let daily = of_the_day(&database, LoadTimeline::On)?;
+    let bare_daily = of_the_day(&bare, USUAL.bare())?;
+    let daily = of_the_day(&database, USUAL)?;
+    let auto_daily = of_the_day(&auto_database, AUTO)?;
     let sweeps = SWEPT.map(|object| (object, edits[object], daily.calls.longest_sweep(object))).to_vec();
     server.drop("bare")?;
     server.drop("load")?;
-    let [parse, download, bare_load, load, full] =
-        [parse, download, bare_load, load, full].map(|run| MeasuredRun { rows: records, ..run });
+    server.drop("auto")?;
+    let [parse, download, full] = [parse, download, full].map(|run| MeasuredRun { rows: records, ..run });
     let naive = naive.map(|run| MeasuredRun { rows: records, ..run });
-    Ok(Measured { records, parse, download, naive, bare_load, load, copy, idle, full, bare_daily, daily, sweeps })
+    let auto = AutoRuns { bare_load: auto_bare_load, load: auto_load, idle: auto_idle, full: auto_full, daily: auto_daily };
+    Ok(Measured {
+        records,
+        parse,
+        download,
+        naive,
+        bare_load,
+        load,
+        copy,
+        idle,
+        full,
+        bare_daily,
+        daily,
+        auto,
+        large_pages,
+        sweeps,
+    })
 }
 
 /// The one of some attempts that took neither long nor short.
@@ -229,7 +269,7 @@ fn measure_slowed(server: &BenchServer, served: Served) -> Result<Slowed> {
     let mut planhat = Simulated::start(served)?;
     let records = planhat.address.records;
     let load = || {
-        let (run, of_load) = sync(&mut planhat, &server.create("slowed")?, &["sync"], LoadTimeline::On)?;
+        let (run, of_load) = sync(&mut planhat, &server.create("slowed")?, &["sync"], USUAL)?;
         ensure!(of_load.inserted == records, "{} of {records} records were loaded", of_load.inserted);
         Ok(run)
     };
@@ -262,32 +302,35 @@ struct PrintedFigures {
     updated: usize,
 }
 
-/// Whether changes become actions.
+/// What is set of the tool, besides where Planhat and the database are, and the quota.
 #[derive(Debug, Clone, Copy)]
-enum LoadTimeline {
-    On,
-    Off,
+struct Set {
+    /// Whether changes become actions.
+    has_timeline: bool,
+    page_size: &'static str,
 }
 
-/// Runs the tool with its defaults, but for where Planhat and the database are, the quota, and maybe the timeline.
-fn sync(
-    planhat: &mut Simulated,
-    database: &BenchDatabase,
-    command: &[&str],
-    timeline: LoadTimeline,
-) -> Result<(MeasuredRun, PrintedFigures)> {
+/// As it is by default, and with pages as large as the workspace allows.
+const USUAL: Set = Set { has_timeline: true, page_size: "100" };
+const AUTO: Set = Set { page_size: "auto", ..USUAL };
+
+impl Set {
+    fn bare(self) -> Set {
+        Set { has_timeline: false, ..self }
+    }
+}
+
+/// Runs the tool with its defaults, but for where Planhat and the database are, the quota, and what is set.
+fn sync(planhat: &mut Simulated, database: &BenchDatabase, command: &[&str], set: Set) -> Result<(MeasuredRun, PrintedFigures)> {
     database.settle()?;
-    let actions = match timeline {
-        LoadTimeline::On => "true",
-        LoadTimeline::Off => "false",
-    };
     let calls_per_minute = planhat.served.calls_per_minute.to_string();
     let variables = [
         ("PLANHAT_API_URL", planhat.address.url.as_str()),
         ("PLANHAT_API_TOKEN", &planhat.address.token),
         ("DATABASE_URL", &database.url),
         ("PLANHAT_SYNC__PLANHAT__CALLS_PER_MINUTE", &calls_per_minute),
-        ("PLANHAT_SYNC__ACTIONS__ENABLED", actions),
+        ("PLANHAT_SYNC__ACTIONS__ENABLED", if set.has_timeline { "true" } else { "false" }),
+        ("PLANHAT_SYNC__PLANHAT__PAGE_SIZE", set.page_size),
         ("PLANHAT_SYNC__LOG__LEVEL", "warn"),
     ];
     let arguments = [command, &["--json", "--config", "/dev/null"]].concat();

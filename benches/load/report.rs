@@ -7,6 +7,8 @@ use chrono::Utc;
 use crate::{Measured, MeasuredRun, Slowed};
 
 const MIB: f64 = 1024.0 * 1024.0;
+/// Calls a minute.
+const QUOTA: f64 = 200.0;
 
 /// A figure that the tool promises.
 struct Promise {
@@ -18,6 +20,8 @@ struct Promise {
 
 pub(crate) fn markdown(postgres: &str, sizes: &[Measured], slowed: &[Slowed]) -> String {
     let mut text = format!("{}, {postgres}, {}\n", machine(), Utc::now().format("%Y-%m-%d"));
+    text.push_str("\n| calls | records | 100 a page | minutes | `\"auto\"` | minutes |\n|---|--:|--:|--:|--:|--:|\n");
+    sizes.iter().for_each(|size| text.push_str(&calls_of(size)));
     text.push_str(
         "\n| run | rows | time | rows/s | calls | CPU | PostgreSQL's CPU | peak memory |\n|---|--:|--:|--:|--:|--:|--:|--:|\n",
     );
@@ -40,6 +44,25 @@ pub(crate) fn markdown(postgres: &str, sizes: &[Measured], slowed: &[Slowed]) ->
     text
 }
 
+/// What users pay: the calls, and the minutes that they take of the quota.
+fn calls_of(size: &Measured) -> String {
+    let Measured { auto, load, idle, daily, full, .. } = size;
+    let row = |(name, usual, auto): (&str, &MeasuredRun, &MeasuredRun)| {
+        let [usual, auto] = [usual, auto].map(|run| run.calls.total());
+        let minutes = |calls: usize| calls as f64 / QUOTA;
+        let (of_usual, of_auto, records) = (minutes(usual), minutes(auto), thousands(size.records));
+        format!("| {name} | {records} | {} | {of_usual:.1} | {} | {of_auto:.1} |\n", thousands(usual), thousands(auto))
+    };
+    [
+        ("a first load", load, &auto.load),
+        ("a day without changes", idle, &auto.idle),
+        ("a day with 500 edits", daily, &auto.daily),
+        ("everything compared", full, &auto.full),
+    ]
+    .map(row)
+    .concat()
+}
+
 fn rows_of(size: &Measured) -> String {
     let runs = [
         ("download", &size.download),
@@ -50,8 +73,16 @@ fn rows_of(size: &Measured) -> String {
         ("`sync --full`, nothing changed", &size.full),
         ("`sync`, 500 edits, without the timeline", &size.bare_daily),
         ("`sync`, 500 edits", &size.daily),
+        ("`sync` with `auto`, the first, without the timeline", &size.auto.bare_load),
+        ("`sync` with `auto`, the first", &size.auto.load),
+        ("`sync` with `auto`, nothing changed", &size.auto.idle),
+        ("`sync --full` with `auto`, nothing changed", &size.auto.full),
+        ("`sync` with `auto`, 500 edits", &size.auto.daily),
     ];
     let mut rows = runs.map(|(name, run)| row(name, run)).concat();
+    for (page_size, run) in &size.large_pages {
+        rows.push_str(&row(&format!("`sync` with pages of {page_size}, the first"), run));
+    }
     let (records, seconds) = (thousands(size.copy.rows), size.copy.seconds);
     let speed = thousands((size.copy.rows as f64 / seconds) as usize);
     let server_cpu = seconds_of(size.copy.server_cpu_seconds);
@@ -75,12 +106,18 @@ fn seconds_of(seconds: Option<f64>) -> String {
 }
 
 fn promises_of(size: &Measured) -> Vec<Promise> {
-    let Measured { load, bare_load, full, sweeps, .. } = size;
+    let Measured { load, bare_load, full, auto, sweeps, .. } = size;
     let speed = full.speed() / load.speed();
-    let memory = [load, &size.idle, full, &size.daily].map(|run| run.cost.peak_bytes).into_iter().max().unwrap_or(0) as f64 / MIB;
+    let of_auto = [&auto.bare_load, &auto.load, &auto.idle, &auto.full, &auto.daily];
+    let all = [load, &size.idle, full, &size.daily].into_iter().chain(of_auto).chain(size.large_pages.iter().map(|(_, run)| run));
+    let memory = all.map(|run| run.cost.peak_bytes).max().unwrap_or(0) as f64 / MIB;
     let calls = sweeps.iter().map(|(object, edits, calls)| format!("{object} {calls} for {edits} edits")).collect::<Vec<_>>();
     let mut promises = cost_of(size, bare_load, "the first load without the timeline", MostToCopy { time: 2.2, server_cpu: 2.0 });
     promises.extend(cost_of(size, load, "the first load", MostToCopy { time: 3.0, server_cpu: 3.0 }));
+    let (of_bare, of_load) = ("the first load with `auto`, without the timeline", "the first load with `auto`");
+    promises.extend(cost_of(size, &auto.bare_load, of_bare, MostToCopy { time: 2.2, server_cpu: 2.0 }));
+    promises.extend(cost_of(size, &auto.load, of_load, MostToCopy { time: 3.0, server_cpu: 3.0 }));
+    promises.extend(calls_promised(size));
     promises.extend([
         Promise {
             what: "rows/s of `sync --full` with nothing changed to those of the first load".to_owned(),
@@ -102,6 +139,34 @@ fn promises_of(size: &Measured) -> Vec<Promise> {
         },
     ]);
     promises
+}
+
+/// The calls that runs may take, of the workspaces of the sizes for which that is promised.
+fn calls_promised(size: &Measured) -> Vec<Promise> {
+    let Measured { load, auto, .. } = size;
+    let at_most = |(what, run, most): (&str, &MeasuredRun, usize)| {
+        let calls = run.calls.total();
+        Promise {
+            what: what.to_owned(),
+            measured: thousands(calls),
+            bound: format!("≤ {}", thousands(most)),
+            holds: calls <= most,
+        }
+    };
+    let promised = match size.records {
+        90_000..110_000 => vec![
+            ("calls of a first load at 100 a page, where `archived` adds", load, 1090),
+            ("calls of a first load with `auto`", &auto.load, 90),
+            ("calls of a day without changes with `auto`", &auto.idle, 60),
+            ("calls of a day with 500 edits with `auto`", &auto.daily, 75),
+        ],
+        900_000..1_100_000 => vec![
+            ("calls of a first load with `auto` (five minutes)", &auto.load, 1000),
+            ("calls of a day without changes with `auto`", &auto.idle, 200),
+        ],
+        _ => Vec::new(),
+    };
+    promised.into_iter().map(at_most).collect()
 }
 
 /// How often what `psql \\copy` takes a load may take.
