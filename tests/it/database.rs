@@ -228,10 +228,10 @@ async fn a_page_after_a_step_back_whose_commit_was_lost_is_read_again() {
     });
     let forget = async {
         let overlap = "select max(overlap_id) from planhat_sync.scans";
-        eventually("the step back", async || sync.one(overlap).await == "00011").await;
+        eventually("the step back", async || sync.one(overlap).await.as_str() > "00009").await;
         sync.do_at_once(&[
             "update planhat_sync.scans set overlap_id = '00009', checkpoint_number = checkpoint_number - 1",
-            "delete from planhat.projects where planhat__id in ('00010', '00011')",
+            "delete from planhat.projects where planhat__id > '00009'",
         ])
         .await;
         gate.open();

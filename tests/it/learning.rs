@@ -156,7 +156,7 @@ async fn a_comparison_that_finds_an_edit_which_no_sweep_has_shown_takes_the_swee
     let full = sync.full_sync_one("opportunities").await;
 
     assert_eq!((full.run.status, full.run.figures.updated), (ObjectStatus::Succeeded, 1));
-    insta::assert_debug_snapshot!(full.warnings, @"");
+    insta::assert_debug_snapshot!(full.warnings, @"[]");
     sync.simulator.forget_requests();
     sync.now = day(6);
     sync.sync_one("opportunities").await;
@@ -179,23 +179,22 @@ async fn a_listing_that_has_all_records_is_read_alone() {
     for record in records.iter_mut().step_by(7) {
         record["isArchived"] = json!(true);
     }
-    let mut calls = Vec::new();
     for hidden in [HiddenListing::Adds, HiddenListing::Replaces] {
         let sync = with_auto(Workspace::empty().with("tasks", records.clone())).await;
         sync.simulator.set_options(|options| options.object("tasks").hidden = Some(hidden));
 
         let first = sync.sync_one("tasks").await;
-        let of_first = sync.calls_of("tasks");
+        let plain = sync.simulator.requests().into_iter().filter(|request| request.path == "/tasks");
+        let plain = plain.filter(|request| !request.query.contains_key("isArchived")).count();
         let full = sync.full_sync_one("tasks").await;
 
         assert_eq!((first.run.figures.inserted, full.run.figures.unchanged), (1000, 1000), "{hidden:?}");
         assert_eq!(known(&sync).await, format!("tasks hidden {}, tasks sort updatedAt", hidden.as_str()));
         assert!(first.warnings.is_empty() && full.warnings.is_empty());
         sync.assert_equals_workspace(&[catalog::object("tasks").unwrap()]).await;
-        calls.push(of_first);
+        // A page, a page that was requested ahead, and a look at the end; or all nine pages and the end.
+        assert_eq!(plain <= 3, hidden == HiddenListing::Adds, "{plain} calls of the plain listing");
     }
-    // Eleven pages and the end, a page of the other listing and two looks. Two listings would be over twenty.
-    assert!(calls[0] <= 15, "{calls:?}");
 }
 
 #[tokio::test]
@@ -304,8 +303,9 @@ async fn everything_is_compared_as_often_as_the_quota_allows() {
     sync.limits.reconcile_every = planhat_model::scan::ReconcileEvery::AsTheQuotaAllows;
     sync.limits.calls_per_minute = 200;
     sync.sync_one("opportunities").await;
-    let calls = "select full_scan_calls::text from planhat_sync.cursors";
-    assert_eq!(sync.one(calls).await, "12");
+    let calls: i64 = sync.one("select full_scan_calls::text from planhat_sync.cursors").await.parse().unwrap();
+    // Some of them were requested ahead in vain.
+    assert!((12..=20).contains(&calls), "{calls}");
     let scan = "select scan from planhat_sync.object_runs order by run_id desc limit 1";
     let mut scans = Vec::new();
     for (days, per_minute) in [(0, 200), (1, 200), (2, 1), (3, 1), (4, 0)] {
@@ -313,6 +313,6 @@ async fn everything_is_compared_as_often_as_the_quota_allows() {
         sync.sync_one("opportunities").await;
         scans.push(sync.one(scan).await);
     }
-    // Of one call a minute, ten minutes a day are twelve calls every two days.
+    // At one call a minute, ten minutes a day are enough every two days.
     assert_eq!(scans, ["incremental", "full", "incremental", "full", "full"]);
 }

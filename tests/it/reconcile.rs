@@ -305,7 +305,7 @@ async fn a_token_that_may_not_request_by_id_detects_no_deletions_and_warns() {
 async fn an_empty_listing_deletes_nothing_and_does_not_move_the_watermark() {
     let sync = loaded("projects", numbered(30)).await;
     let before = sync.one("select watermark::text from planhat_sync.cursors").await;
-    sync.simulator.answer_next("projects", vec![ScriptedAnswer::json(200, json!([]))]);
+    sync.simulator.answer_next("projects", vec![ScriptedAnswer::json(200, json!([])); 2]);
     let later = TestSync { now: day(1), ..sync };
 
     let full = later.full_sync_one("projects").await;
