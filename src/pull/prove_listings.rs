@@ -206,7 +206,8 @@ impl ObjectScan<'_> {
             return Ok(());
         }
         let (object, edits) = (self.object().name, self.missed_edits);
-        let disproof = format!("a comparison of everything has found {edits} edited records that no sweep had shown");
+        let records = if edits == 1 { "record" } else { "records" };
+        let disproof = format!("a comparison of everything has found {edits} edited {records} that no sweep had shown");
         self.report.warn(format!("/{object} is no longer read newest first ({disproof}): it is read to its end"));
         self.learned.times = None;
         (self.learned.is_sort_disproved, self.swept, self.times) = (true, None, None);

@@ -144,27 +144,31 @@ async fn a_sort_that_is_no_longer_honoured_from_the_second_page_on_hides_nothing
 async fn a_comparison_that_finds_an_edit_which_no_sweep_has_shown_takes_the_sweeps_back() {
     let mut sync = with_auto(Workspace::empty().with("opportunities", edited_at_some_time(800))).await;
     sync.sync_one("opportunities").await;
-    for days in 1..5 {
+    for days in 1..7 {
         sync.simulator.edit("opportunities", "00001", day(days), |record| _ = record.insert("name".into(), json!(days)));
         sync.now = day(days) + chrono::TimeDelta::hours(1);
         sync.sync_one("opportunities").await;
     }
     // As if an edit of the first day had been listed without its time until now.
     sync.simulator.edit("opportunities", "00500", day(1), |record| _ = record.insert("name".into(), json!("late")));
-    sync.now = day(5);
+    sync.now = day(7);
 
     let full = sync.full_sync_one("opportunities").await;
 
     assert_eq!((full.run.status, full.run.figures.updated), (ObjectStatus::Succeeded, 1));
-    insta::assert_debug_snapshot!(full.warnings, @"[]");
+    insta::assert_debug_snapshot!(full.warnings, @r#"
+    [
+        "/opportunities is no longer read newest first (a comparison of everything has found 1 edited record that no sweep had shown): it is read to its end",
+    ]
+    "#);
     sync.simulator.forget_requests();
-    sync.now = day(6);
+    sync.now = day(8);
     sync.sync_one("opportunities").await;
     assert!(sync.calls_of("opportunities") > 8, "it is read to its end");
     // The next comparison finds nothing that was missed.
-    for (days, is_swept) in [(7, false), (8, true)] {
+    for (days, is_swept) in [(9, false), (10, true)] {
         sync.now = day(days);
-        if days == 7 {
+        if days == 9 {
             sync.full_sync_one("opportunities").await
         } else {
             sync.sync_one("opportunities").await
