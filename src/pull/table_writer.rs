@@ -46,7 +46,7 @@ pub(super) struct TableWriter<'a> {
 }
 
 /// What the records of a part may have as text. A page of a hundred records has less, so it is one part.
-const PART_BYTES: usize = 1024 * 1024;
+const PART_BYTES: usize = 512 * 1024;
 
 /// What is written of a page.
 struct PageRows<'a, 't> {

@@ -21,9 +21,12 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use planhat_api::{self as api, Client};
+use planhat_model::capability::Capability;
 use planhat_model::catalog::Object;
 use planhat_model::error::{Chain, ErrorKind};
-use planhat_store::{self as store, Explanation, LeaseHolder, MissingGrant, ObjectRun, RunStatus, Store};
+use planhat_store::{
+    self as store, Explanation, LeaseHolder, MissingGrant, ObjectRun, ProvenCapability, RunStatus, Store, StoredCapability,
+};
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -208,6 +211,7 @@ pub async fn run_with_notice(
     });
     let (objects, calls, missing_references) = lease.renew_while(work).await;
     lease.save_pause().await;
+    note_what_a_429_carries(client, store).await;
 
     record_calls(store, run_id, calls).await;
     let status = run_status(&objects, stop.is_cancelled());
@@ -237,6 +241,27 @@ pub async fn run_with_notice(
 async fn record_calls(store: &Store, run_id: i64, calls: i64) {
     if let Err(error) = store.transaction(async |db| store::record_calls(db, run_id, calls).await).await {
         warn!(error = %Chain(&error), "could not record the number of calls of the run");
+    }
+}
+
+/// Keeps what the first 429 has shown. The run does not depend on it.
+async fn note_what_a_429_carries(client: &Client, store: &Store) {
+    let Some(carries) = client.throttling_seen() else { return };
+    let proven = ProvenCapability {
+        object: "",
+        capability: Capability::Throttling,
+        value: carries.as_str().to_owned(),
+        detail: serde_json::json!({}),
+        proof: "a 429 in answer to a run".to_owned(),
+    };
+    let noted = store.transaction(async |db| {
+        let known = store::capabilities(&mut *db, &store.schema).await?;
+        let is_it =
+            |known: &StoredCapability| known.is("", Capability::Throttling) && known.value == proven.value && known.holds();
+        if known.iter().any(is_it) { Ok(()) } else { store::save_capability(db, &store.schema, &proven).await }
+    });
+    if let Err(error) = noted.await {
+        warn!(error = %Chain(&error), "could not note what a 429 carries");
     }
 }
 

@@ -3,7 +3,7 @@
 use planhat_model::capability::HiddenListing;
 use planhat_model::catalog;
 use planhat_model::scan::SortedObjects;
-use planhat_simulator::{Sorts, Workspace};
+use planhat_simulator::{ScriptedAnswer, Sorts, Workspace};
 use planhat_store::ObjectStatus;
 use serde_json::{Value, json};
 
@@ -299,6 +299,23 @@ fn tickets(count: i64) -> Vec<Value> {
         record
     };
     edited_at_some_time(count).into_iter().map(with_its_name).collect()
+}
+
+#[tokio::test]
+async fn what_a_429_carries_is_learned_from_the_first_one() {
+    for (answer, expected) in [
+        (ScriptedAnswer::status(429).with_header("retry-after", "0"), " throttling Retry-After"),
+        (ScriptedAnswer::status(429), " throttling nothing"),
+    ] {
+        let sync = with_auto(Workspace::empty().with("licenses", vec![json!({"_id": "a"})])).await;
+        assert_eq!(sync.sync_one("licenses").await.run.status, ObjectStatus::Succeeded);
+        assert_eq!(known(&sync).await, "");
+        sync.simulator.answer_next("licenses", vec![answer]);
+
+        assert_eq!(sync.sync_one("licenses").await.run.status, ObjectStatus::Succeeded);
+
+        assert_eq!(known(&sync).await, expected);
+    }
 }
 
 #[tokio::test]

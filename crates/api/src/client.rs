@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use metrics::counter;
 use planhat_model::catalog::Object;
 use planhat_model::record::{Json, Record};
+use planhat_model::workspace_report::Throttling;
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, redirect};
 use serde_json::Value;
@@ -79,6 +80,8 @@ pub struct Client {
     pause: Arc<TokenPause>,
     /// Until when a failed request waits before it is sent again.
     retried_at: Arc<Mutex<Option<Instant>>>,
+    /// What the last 429 carried; none if there was none.
+    throttling: Arc<Mutex<Option<Throttling>>>,
     bytes_in_flight: BytesInFlight,
 }
 
@@ -103,6 +106,7 @@ impl Client {
             budget: Arc::new(budget),
             pause: Arc::new(TokenPause::new()),
             retried_at: Arc::default(),
+            throttling: Arc::default(),
             bytes_in_flight: BytesInFlight::new(MAX_BYTES_IN_FLIGHT),
         })
     }
@@ -152,6 +156,11 @@ impl Client {
 
     pub(crate) fn retry_policy(&self) -> RetryPolicy {
         self.config.retry
+    }
+
+    /// What a 429 carries, if one has come.
+    pub fn throttling_seen(&self) -> Option<Throttling> {
+        *self.throttling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn pause(&self) -> &TokenPause {
@@ -274,8 +283,10 @@ impl Client {
             status => {
                 let retry_after = retry_after(response.headers(), Utc::now());
                 // Before the body is read, which may take its time.
-                if let Some(asked) = retry_after.filter(|_| status == StatusCode::TOO_MANY_REQUESTS) {
-                    self.begin_pause(asked);
+                if status == StatusCode::TOO_MANY_REQUESTS {
+                    let carries = if retry_after.is_some() { Throttling::RetryAfter } else { Throttling::Nothing };
+                    *self.throttling.lock().unwrap_or_else(PoisonError::into_inner) = Some(carries);
+                    retry_after.into_iter().for_each(|asked| self.begin_pause(asked));
                 }
                 let start = read_beginning(response).await;
                 Err(ApiError::Status { path, status, excerpt: self.excerpt(&start), retry_after })

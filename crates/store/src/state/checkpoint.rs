@@ -20,6 +20,8 @@ use crate::store_error::{StoreError, could_not};
 
 /// Pages that may be read again after a crash because they changed nothing.
 const UNSAVED_PAGES: u32 = 20;
+/// Ids of such pages that are kept in memory, for a full scan. Large pages have many.
+const UNSAVED_IDS: usize = 2000;
 
 /// How far a scan has come, and what it is about. It may have been begun in an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -158,7 +160,8 @@ impl<'a> ScanCheckpoint<'a> {
     ) -> Result<T, StoreError> {
         let transaction = async |db: &mut PgConnection| {
             let PageWork { done, has_changes } = work(&mut *db).await?;
-            let is_due = has_changes || self.unsaved_pages >= UNSAVED_PAGES;
+            let ids = self.unsaved_ids.len() + step.listed_ids.len();
+            let is_due = has_changes || self.unsaved_pages >= UNSAVED_PAGES || ids > UNSAVED_IDS;
             let number = if is_due { Some(self.save_in(db, &step.progress, &step.listed_ids).await?) } else { None };
             Ok((done, number))
         };
