@@ -31,7 +31,7 @@ pub(crate) fn spelled_for_database(value: Json<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The instant of a cell that [`spelled_for_database`] has spelled, if `timestamptz` keeps it exactly.
+/// The instant of a cell that `spelled_for_database` has spelled, if `timestamptz` keeps it exactly.
 pub fn instant_of_cell(text: &str) -> Option<DateTime<Utc>> {
     with_time_of_day(text).filter(|instant| instant.nanosecond() < 1_000_000_000 && instant.nanosecond().is_multiple_of(1_000))
 }
