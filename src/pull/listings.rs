@@ -49,12 +49,12 @@ enum ReadBy {
     LearnedSweeps,
 }
 
-fn read_by(sorted: &SortedObjects, object: &Object, learned: &Learned) -> ReadBy {
+fn read_by(sorted: &SortedObjects, object: &'static Object, learned: &Learned) -> ReadBy {
     match sorted {
         SortedObjects::Named(names) if names.contains(&object.name) => ReadBy::Sweeps,
         SortedObjects::Named(_) => ReadBy::Id,
         SortedObjects::Auto if !object.sweeps.is_empty() => ReadBy::Sweeps,
-        SortedObjects::Auto if learned.can_be_swept() => ReadBy::LearnedSweeps,
+        SortedObjects::Auto if time_to_learn(sorted, object).is_some() && learned.can_be_swept() => ReadBy::LearnedSweeps,
         SortedObjects::Auto => ReadBy::Id,
     }
 }
@@ -62,7 +62,9 @@ fn read_by(sorted: &SortedObjects, object: &Object, learned: &Learned) -> ReadBy
 /// The time by which it may be learned that an object can be swept.
 pub(super) fn time_to_learn(sorted: &SortedObjects, object: &'static Object) -> Option<&'static str> {
     let learns = *sorted == SortedObjects::Auto && object.sweeps.is_empty();
-    object.sweeps().first().copied().filter(|_| learns)
+    // Where an edit may move one of several times, a sweep by one of them does not show it.
+    let [time] = object.modified else { return None };
+    learns.then_some(*time)
 }
 
 impl PlannedListing {

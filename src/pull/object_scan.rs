@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use planhat_api::{LearnedPages, ObjectClient, Page, Pager, Position, RowsPerPage};
 use planhat_model::capability::SortDetail;
 use planhat_model::catalog::Object;
+use planhat_model::error::Fails;
 use planhat_model::scan::{ScanKind, SortCheck, Sweep, Window};
 use planhat_store::{self as store, Cursor, Durability, LeftOut, PageStep, ScanCheckpoint, ScanProgress};
 use tracing::{Instrument, debug, error_span};
@@ -39,8 +40,8 @@ pub(super) struct ObjectScan<'a> {
     pub(super) times: Option<TimesSeen>,
     /// The times that proven sweeps have begun with, and those known before.
     pub(super) swept: Option<SortDetail>,
-    /// Edits that a comparison has found and sweeps had not shown.
-    pub(super) missed_edits: u64,
+    /// This comparison has found edits that sweeps had not shown.
+    pub(super) has_found_missed_edits: bool,
     /// How large pages may be, as far as the listings before this one have shown.
     learned_pages: LearnedPages,
     pub(super) report: &'a mut Report,
@@ -116,7 +117,7 @@ impl<'a> ObjectScan<'a> {
             learned: plan.learned.clone(),
             times: None,
             swept: None,
-            missed_edits: 0,
+            has_found_missed_edits: false,
             learned_pages: expected_pages(&plan),
             report,
             plan,
@@ -183,7 +184,6 @@ impl<'a> ObjectScan<'a> {
         }
         match self.finish(saw_everything).await.map_err(|source| self.store_failed(source))? {
             ScanOutcome::Complete => {
-                self.take_back_sweeps_that_missed_edits().await?;
                 self.save_finding(self.finding_of_times()).await?;
                 if self.ctx.limits.pages.size == RowsPerPage::Auto {
                     self.save_finding(page_finding(self.object(), self.learned_pages, self.learned.pages)).await?;
@@ -241,6 +241,10 @@ impl<'a> ObjectScan<'a> {
                 Ok(page) => page,
                 Err(source) => {
                     let failure = PullError::Fetch { object: self.object().name, offset: self.progress.offset, source };
+                    // It may be the sort that Planhat does not answer.
+                    if relies_on_order && failure.kind().fails() == Fails::Listing {
+                        return self.do_without_order(&failure).await;
+                    }
                     return self.interrupt(Interruption::Stop).await.and(Err(failure));
                 }
             };
@@ -250,6 +254,10 @@ impl<'a> ObjectScan<'a> {
                 self.table.prepare(self.report).await?;
             }
             let Some(mut page) = page else {
+                // Nothing, where there was something before.
+                if to_prove.is_some_and(|known| known.newest.is_some()) {
+                    return Ok(ListingEnd::OrderNotProven);
+                }
                 let is_all = beside != Beside::NoOther || self.stood_for_all(pager).await?;
                 return Ok(if is_all { ListingEnd::Complete } else { ListingEnd::DidNotStandForAll });
             };
@@ -304,6 +312,7 @@ impl<'a> ObjectScan<'a> {
         if guard.is_exceeded_by(&with_this_page) {
             return Err(self.reject_scan(&with_this_page).await);
         }
+        self.look_for_missed_edits(&page).await?;
         self.store_page(page).await.map_err(|source| self.store_failed(source))?;
         if guard.is_exceeded_by(&self.listing_rejections) {
             return Err(self.reject_scan(&self.listing_rejections.clone()).await);
@@ -317,7 +326,6 @@ impl<'a> ObjectScan<'a> {
     pub(super) async fn store_page(&mut self, mut page: Page) -> Result<(), store::StoreError> {
         let _reserved = std::mem::take(&mut page.reserved);
         let newest: Vec<_> = page.records.iter().map(|record| record.newest_of(self.object().times())).collect();
-        self.missed_edits += self.count_missed_edits(&page).await?;
         let mut step = self.step_behind(&page, newest.iter().copied().max().flatten());
         let page = ClassifiedPage::of(page, newest, self.plan.window, &self.table, &self.report.repeats).await?;
         step.progress.left_out += i64::try_from(page.left_out).unwrap_or(i64::MAX);

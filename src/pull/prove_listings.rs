@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use chrono::{DateTime, Utc};
 use planhat_api::{Listing, Page, Pager, RowsPerPage};
 use planhat_model::capability::{Capability, HiddenListing};
-use planhat_model::record::Record;
+use planhat_model::error::Chain;
+use planhat_model::record::{Origin, Record};
 use planhat_model::scan::{KnownOrder, SortProof, Window, judge_first_page};
 use planhat_store::{self as store, ProvenCapability};
 use serde_json::json;
@@ -19,7 +20,7 @@ use super::decide::Start;
 use super::detect_deletions;
 use super::learned::{Finding, sort_capability};
 use super::listings::{Beside, PlannedListing, all_by_id, listings, time_to_learn};
-use super::object_scan::ObjectScan;
+use super::object_scan::{ListingEnd, ObjectScan};
 use super::{PullError, Purpose};
 
 /// Rows at the end of a listing that are looked at.
@@ -176,17 +177,36 @@ impl ObjectScan<'_> {
         Ok(())
     }
 
+    /// Sweeps that have missed an edit are not relied on any more, until a comparison finds that none was missed. That is noted before the
+    /// page is stored: then nothing shows any more that it was missed.
+    pub(super) async fn look_for_missed_edits(&mut self, page: &Page) -> Result<(), PullError> {
+        let missed = self.count_missed_edits(page).await.map_err(|source| self.store_failed(source))?;
+        if missed == 0 {
+            return Ok(());
+        }
+        let object = self.object().name;
+        let disproof = "a comparison of everything has found an edit that no sweep had shown";
+        self.report.warn(format!("/{object} is no longer read newest first ({disproof}): it is read to its end"));
+        self.learned.times = None;
+        (self.learned.is_sort_disproved, self.has_found_missed_edits) = (true, true);
+        self.take_back(Capability::Sort, disproof).await.map(|_| ())
+    }
+
     /// How many edits of a page should have been stored before this comparison, and were not.
-    pub(super) async fn count_missed_edits(&self, page: &Page) -> Result<u64, store::StoreError> {
+    async fn count_missed_edits(&self, page: &Page) -> Result<u64, store::StoreError> {
         let (Some(span), Some(field)) = (&self.plan.seen_by_sweeps_alone, time_to_learn(&self.ctx.limits.sorted, self.object()))
         else {
             return Ok(0);
         };
-        let is_swept = self.learned.times.is_some_and(|times| times.is_honoured);
+        // A touch alone does not update a row whose time is ignored.
+        let is_swept =
+            self.learned.times.is_some_and(|times| times.is_honoured) && !self.table.ignored_fields.has(Origin::Property, field);
         let (Some(columns), Purpose::Store { .. }, true) = (&self.table.columns, self.ctx.purpose, is_swept) else {
             return Ok(0);
         };
-        let edited = page.records.iter().filter_map(|record| Some((record.id.as_str(), record.instant(field)?)));
+        // The row of a record in quarantine is of an earlier edit, although that was seen.
+        let stored = page.records.iter().filter(|record| !self.table.has_in_quarantine(&record.id));
+        let edited = stored.filter_map(|record| Some((record.id.as_str(), record.instant(field)?)));
         let (ids, times): (Vec<&str>, Vec<DateTime<Utc>>) = edited.filter(|(_, at)| span.contains(at)).unzip();
         if ids.is_empty() {
             return Ok(0);
@@ -200,18 +220,16 @@ impl ObjectScan<'_> {
         counted.await
     }
 
-    /// Sweeps that have missed an edit are not relied on any more, until a comparison finds that none was missed.
-    pub(super) async fn take_back_sweeps_that_missed_edits(&mut self) -> Result<(), PullError> {
-        if self.missed_edits == 0 {
-            return Ok(());
+    /// Planhat does not answer a listing that is asked for in an order. It is read by id then, as one whose order was never honoured:
+    /// that is not tried again until everything was compared.
+    pub(super) async fn do_without_order(&mut self, failure: &PullError) -> Result<ListingEnd, PullError> {
+        let field = self.object().sweeps().first().copied().unwrap_or_default();
+        let was_honoured = self.learned.times.is_some_and(|times| times.is_honoured);
+        info!(error = %Chain(failure), "{} cannot be read newest first: reading all of it", self.object().name);
+        if !was_honoured {
+            self.order_is_disproved(field, &Chain(failure).to_string()).await?;
         }
-        let (object, edits) = (self.object().name, self.missed_edits);
-        let records = if edits == 1 { "record" } else { "records" };
-        let disproof = format!("a comparison of everything has found {edits} edited {records} that no sweep had shown");
-        self.report.warn(format!("/{object} is no longer read newest first ({disproof}): it is read to its end"));
-        self.learned.times = None;
-        (self.learned.is_sort_disproved, self.swept, self.times) = (true, None, None);
-        self.take_back(Capability::Sort, &disproof).await.map(|_| ())
+        Ok(ListingEnd::OrderNotProven)
     }
 
     /// What the end of the scan has proven of times and orders.
@@ -222,7 +240,8 @@ impl ObjectScan<'_> {
             let proof = format!("sorted by -{field}, the listing began with the newest record");
             return Finding::Proven(sort_capability(self.object(), field, &times, proof));
         }
-        if self.learned.is_sort_disproved && matches!(self.plan.window, Window::Incremental { .. }) {
+        let is_incremental = matches!(self.plan.window, Window::Incremental { .. });
+        if self.has_found_missed_edits || self.learned.is_sort_disproved && is_incremental {
             return Finding::Nothing;
         }
         self.times.as_ref().map_or(Finding::Nothing, |times| times.proven(self.object(), &self.learned))
@@ -264,6 +283,11 @@ impl ObjectScan<'_> {
     /// Everything by id: what is read where a sweep is not proven.
     pub(super) fn all_by_id(&mut self) -> VecDeque<PlannedListing> {
         self.begin_times();
+        // The times are seen anew.
+        let honoured = self.swept.take().is_some_and(|swept| swept.is_honoured);
+        if let Some(times) = &mut self.learned.times {
+            times.is_honoured |= honoured;
+        }
         all_by_id(self.object())
     }
 }

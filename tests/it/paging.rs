@@ -923,7 +923,7 @@ async fn a_purge_that_lasts_as_long_as_the_listing_is_read_ends_complete() {
     for (place, every, rows) in
         [(Place::Head, 2, 1), (Place::Head, 1, 1), (Place::Anywhere, 1, 3), (Place::Tail, 1, 1), (Place::Tail, 2, 3)]
     {
-        for (count, page_size) in [(2000, 100), (2000, 20), (150, 100), (100, 100), (30, 100)] {
+        for (count, page_size) in [(2000, 100), (2000, 20), (292, 12), (150, 100), (100, 100), (30, 100)] {
             for prefetches in [false, true] {
                 let purge = Purge { place, every, rows };
                 let (lost, calls) = lost_in_a_purge(count, page_size, prefetches, purging(count, purge, false, 7)).await;
@@ -936,19 +936,20 @@ async fn a_purge_that_lasts_as_long_as_the_listing_is_read_ends_complete() {
     }
 }
 
-fn any_purge(page_size: u32, most: usize) -> impl Strategy<Value = (u32, Purge)> {
-    let place = prop_oneof![Just(Place::Head), Just(Place::Tail), Just(Place::Anywhere)];
-    (place, 1usize..4, 1usize..=most).prop_map(move |(place, every, rows)| (page_size, Purge { place, every, rows }))
+fn any_purge(page_size: u32, most: usize, places: &'static [Place]) -> impl Strategy<Value = (u32, Purge)> {
+    (prop::sample::select(places), 1usize..4, 1usize..=most)
+        .prop_map(move |(place, every, rows)| (page_size, Purge { place, every, rows }))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Up to a quarter of a page vanishes at each call.
+    /// Up to a quarter of a page vanishes at each call. A listing that loses that much at its end alone, as fast as it is read, may fail:
+    /// see the next test.
     #[test]
     fn whatever_vanishes_during_a_listing_it_ends_complete_in_a_bounded_number_of_calls(
         count in 1usize..800,
-        (page_size, purge) in (8u32..100).prop_flat_map(|size| any_purge(size, size as usize / 4)),
+        (page_size, purge) in (8u32..100).prop_flat_map(|size| any_purge(size, size as usize / 4, &[Place::Head, Place::Anywhere])),
         inserts: bool,
         prefetches: bool,
         seed: u64,
@@ -965,7 +966,7 @@ proptest! {
     #[test]
     fn a_purge_faster_than_it_can_be_read_loses_nothing(
         count in 1usize..300,
-        (page_size, purge) in (1u32..30).prop_flat_map(|size| any_purge(size, 40)),
+        (page_size, purge) in (1u32..30).prop_flat_map(|size| any_purge(size, 40, &[Place::Head, Place::Tail, Place::Anywhere])),
         inserts: bool,
         prefetches: bool,
         seed: u64,

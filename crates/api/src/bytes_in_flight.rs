@@ -3,9 +3,9 @@
 //! Pages may be large, and several objects are read side by side. So a page reserves the bytes that it will probably have before it
 //! is requested, and gives them back when it has been stored. A page that is larger than everything there is takes all of it.
 //!
-//! Nobody waits for ever: a pull waits for bytes only for the page that it needs next, and holds none of its own meanwhile, since it
-//! requests further pages only behind that one and only with bytes that are free at once. The bytes that others hold belong to pages
-//! that are being stored, or that are stored next; neither needs any more for that.
+//! Nobody waits for ever: a pull waits for bytes only for the page that it needs next, and holds none of its own meanwhile. It requests
+//! further pages only behind one that has its bytes, and only with bytes that are free at once. The bytes that others hold belong to
+//! pages that are being stored, or that are stored next; neither needs any more for that.
 
 use std::sync::Arc;
 

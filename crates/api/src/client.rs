@@ -33,7 +33,7 @@ use crate::token_pause::TokenPause;
 const MAX_EXCERPT_CHARS: usize = 200;
 const MAX_ERROR_BODY_BYTES: usize = 16 * 1024;
 /// What pages may have together, over all objects of a run, until they are stored. They take some times as much memory.
-const MAX_BYTES_IN_FLIGHT: u64 = 4 * 1024 * 1024;
+pub(crate) const MAX_BYTES_IN_FLIGHT: u64 = 4 * 1024 * 1024;
 
 /// How to reach Planhat: host, token, timeouts and retries.
 #[derive(Debug, Clone)]

@@ -104,9 +104,14 @@ impl EndCheck {
             (self.repeated_pages, self.known_rows_in_a_row, self.ends_seen) = (0, 0, 0);
             return PageMeaning::New;
         }
-        if page.entries.len() > 1 {
+        if !page.entries.is_empty() {
             self.ends_seen = if self.shows_end(page) { self.ends_seen + 1 } else { 0 };
-            return if self.ends_seen >= ENDS_TO_SEE { PageMeaning::End } else { self.check_for_loop(page) };
+            if self.ends_seen >= ENDS_TO_SEE {
+                return PageMeaning::End;
+            }
+        }
+        if page.entries.len() > 1 {
+            return self.check_for_loop(page);
         }
         if self.is_doubtful(page) && !is_asked_again {
             self.is_asked_again = true;

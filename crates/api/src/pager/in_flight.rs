@@ -22,8 +22,8 @@ pub(crate) enum PageInFlight {
 pub(crate) enum Admission {
     /// It waits for both. Its answer will probably have so many bytes.
     Waits { bytes: u64 },
-    /// It has both already.
-    Granted { reserved: ReservedBytes, permit: CallPermit },
+    /// It has room, and maybe a call.
+    Granted { reserved: ReservedBytes, permit: Option<CallPermit> },
 }
 
 impl PageInFlight {
@@ -32,7 +32,7 @@ impl PageInFlight {
         let answer = async move {
             let (mut reserved, permit) = match admission {
                 Admission::Waits { bytes } => (client.bytes_in_flight().reserve(bytes).await, None),
-                Admission::Granted { reserved, permit } => (reserved, Some(permit)),
+                Admission::Granted { reserved, permit } => (reserved, permit),
             };
             let page = client.list_permitted(&query, permit).await.map(FetchedPage::read)?;
             client.bytes_in_flight().settle(&mut reserved, page.bytes);

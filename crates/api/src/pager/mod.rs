@@ -166,21 +166,27 @@ impl Pager {
 
     /// Requests a page behind those in flight: the next one as soon as there is room and a call for it, others only if there
     /// are both at once. Whether it has.
+    ///
+    /// Behind a page that has no room yet nothing is requested: what is behind it is stored later, and would keep the room that the page
+    /// waits for.
     fn request_if_free(&mut self, request: PageRequest) -> bool {
-        let admission = if self.prefetch.is_empty() { Some(self.waiting()) } else { self.granted() };
-        let Some(admission) = admission else { return false };
+        let is_next = self.prefetch.is_empty();
+        let (admission, has_room) = match self.client.bytes_in_flight().try_reserve(self.page_size.expected_bytes()) {
+            Some(reserved) if is_next => (Admission::Granted { reserved, permit: None }, true),
+            Some(reserved) => match self.client.try_acquire() {
+                permit @ Some(_) => (Admission::Granted { reserved, permit }, true),
+                None => return false,
+            },
+            None if is_next => (self.waiting(), false),
+            None => return false,
+        };
         let page = self.send(request, admission);
         self.prefetch.on_requested(request, page);
-        true
+        has_room
     }
 
     fn waiting(&self) -> Admission {
         Admission::Waits { bytes: self.page_size.expected_bytes() }
-    }
-
-    fn granted(&self) -> Option<Admission> {
-        let reserved = self.client.bytes_in_flight().try_reserve(self.page_size.expected_bytes())?;
-        Some(Admission::Granted { reserved, permit: self.client.try_acquire()? })
     }
 
     fn send(&self, request: PageRequest, admission: Admission) -> PageInFlight {
@@ -446,6 +452,20 @@ mod tests {
         (0..8).for_each(|_| pager.prefetch.on_accepted(LIMIT as usize, LIMIT));
         pager.prefetch();
         assert_eq!(not_requested(&mut pager), 2);
+    }
+
+    #[tokio::test]
+    async fn no_page_takes_the_room_that_the_page_before_it_needs() {
+        for (pages_with_room, expected_in_flight) in [(0.5, 1), (1.5, 1), (2.5, 2), (9.0, 3)] {
+            let mut pager = pager(Budget::per_minute(0));
+            (0..8).for_each(|_| pager.prefetch.on_accepted(LIMIT as usize, LIMIT));
+            let free = (pager.page_size.expected_bytes() as f64 * pages_with_room) as u64;
+            let _others = pager.client.bytes_in_flight().try_reserve(crate::client::MAX_BYTES_IN_FLIGHT - free).unwrap();
+
+            pager.prefetch();
+
+            assert_eq!(not_requested(&mut pager), 3 - expected_in_flight, "room for {pages_with_room} pages");
+        }
     }
 
     #[tokio::test]
