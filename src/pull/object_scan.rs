@@ -230,6 +230,8 @@ impl<'a> ObjectScan<'a> {
             None => (None, None),
         };
         let relies_on_order = to_prove.is_some();
+        // The time that such a sweep has begun with, and how many pages it has shown.
+        let (mut begun_with, mut pages) = (None, 0);
         loop {
             let fetched = tokio::select! {
                 biased;
@@ -258,6 +260,9 @@ impl<'a> ObjectScan<'a> {
                 if to_prove.is_some_and(|known| known.newest.is_some()) {
                     return Ok(ListingEnd::OrderNotProven);
                 }
+                if relies_on_order && pages > 1 && !self.is_still_in_order(&listing, begun_with).await {
+                    return Ok(ListingEnd::OrderNotProven);
+                }
                 let is_all = beside != Beside::NoOther || self.stood_for_all(pager).await?;
                 return Ok(if is_all { ListingEnd::Complete } else { ListingEnd::DidNotStandForAll });
             };
@@ -273,9 +278,17 @@ impl<'a> ObjectScan<'a> {
             {
                 return Ok(ListingEnd::OrderNotProven);
             }
+            // Rows have changed places, or the order is another one now: which of the two cannot be told.
+            if relies_on_order && pager.has_stepped_back() {
+                return Ok(ListingEnd::OrderNotProven);
+            }
+            if relies_on_order && pages == 0 {
+                begun_with = page.records.first().zip(sweep.as_ref()).and_then(|(first, sweep)| first.instant(sweep.field()));
+            }
             while let Some(following) = pager.next_if_ready() {
                 page.append(following);
             }
+            pages += page.pages;
             let order = sweep.as_mut().map(|sweep| sweep.check_page(&page.records, page.rows_moved));
             if relies_on_order && let Some(SortCheck::OutOfOrder(_)) = order {
                 let field = sweep.as_ref().map_or("", Sweep::field);
@@ -291,7 +304,12 @@ impl<'a> ObjectScan<'a> {
             let place = error_span!("page", offset = self.progress.offset, listing = %self.progress.listing);
             self.take_page(page).instrument(place).await?;
             match order {
-                Some(SortCheck::PastWindow) => return Ok(ListingEnd::StoppedEarly),
+                Some(SortCheck::PastWindow) => {
+                    if relies_on_order && pages > 1 && !self.is_still_in_order(&listing, begun_with).await {
+                        return Ok(ListingEnd::OrderNotProven);
+                    }
+                    return Ok(ListingEnd::StoppedEarly);
+                }
                 Some(SortCheck::OutOfOrder(warning)) => {
                     self.report.warn(warning);
                     // The first sweep is read on to the end and so sees everything; a later one only adds to it.

@@ -165,6 +165,15 @@ impl ObjectScan<'_> {
         Ok(is_proven)
     }
 
+    /// Whether a sweep of several pages still begins with what it began with, or something newer: the order may have changed between two
+    /// of its pages.
+    pub(super) async fn is_still_in_order(&self, listing: &Listing, begun_with: Option<DateTime<Utc>>) -> bool {
+        let Some(field) = listing.sort.strip_prefix('-') else { return false };
+        let Some(head) = self.head(listing, LONG_PAGE).await else { return false };
+        let known = KnownOrder { newest: begun_with, is_honoured: true };
+        begun_with.is_some() && judge_first_page(field, &head, known) == SortProof::Proven
+    }
+
     /// A listing did not come in the order that was asked for. It is a warning only if it did before.
     pub(super) async fn order_is_disproved(&mut self, field: &str, why: &str) -> Result<(), PullError> {
         let disproof = format!("sorted by -{field}: {why}");

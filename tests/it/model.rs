@@ -132,10 +132,11 @@ impl World {
     /// Something changes of what was learned, or could be.
     fn behave_otherwise(&mut self, options: &mut Options) {
         match self.rng.u8(0..4) {
-            // The sweeps of companies and end users rely on their order as ever.
+            // The sweeps of companies and end users rely on their order as ever, and a listing by id on that of ids.
             0 | 1 => {
                 let tasks = options.object("tasks");
-                tasks.sorts = if tasks.sorts == Sorts::Honoured { Sorts::Ignored } else { Sorts::Honoured };
+                let ignored = Sorts::IgnoredBy(["updatedAt".to_owned()].into());
+                tasks.sorts = if tasks.sorts == Sorts::Honoured { ignored } else { Sorts::Honoured };
             }
             2 => {
                 let object = options.object(["endusers", "tasks"][self.rng.usize(0..2)]);
