@@ -1,17 +1,16 @@
 //! What is known of how Planhat answers for an object, and what a scan adds to it.
 //!
 //! A scan that reads everything by id sees the time of every record, and whether the listing with hidden records has all the others
-//! too. What it learns is stored when it ends. The next scan relies on it only as far as it proves it again: `sort_proof` for the
-//! order of a sweep, `hidden_listing` for the listing that stands for all.
+//! too. What it learns is stored when it ends. The next scan relies on it only as far as `prove_listings` proves it
+//! again.
 
 use planhat_api::{LearnedPages, PageCeiling};
 use planhat_model::capability::{Capability, HiddenListing, LimitDetail, SortDetail};
+use planhat_model::catalog::Object;
 use planhat_model::record::Record;
 use planhat_model::scan::KnownOrder;
 use planhat_store::{ProvenCapability, StoredCapability};
 use serde_json::json;
-
-use planhat_model::catalog::Object;
 
 /// What was learned of an object, and not disproved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 //!
 //! What was learned of a workspace may be no longer true, and may change while we read. So a listing stands for another one only if
 //! its first page has the records of the other's first page, no row moved up while it was read, and the newest record of the other
-//! one was in it too. And a sweep stops early only if its first page proves the order.
+//! one was in it too. And a sweep stops early only if its first page proves the order,
+//! and still does when the sweep took several pages.
 
 use std::collections::VecDeque;
 

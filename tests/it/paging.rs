@@ -589,11 +589,8 @@ async fn server_with_limits(count: usize, policies: Vec<LimitPolicy>) -> (Client
     (Client::new(connection_to(&url, "token"), Budget::per_minute(0)).unwrap(), asked)
 }
 
-/// Reads projects with "auto" as a pull does: the ids, and what the pages have shown.
-async fn read_with_auto(client: &Client, expected: LearnedPages) -> Result<(Vec<String>, LearnedPages), ApiError> {
-    let listing = Listing { sort: "_id".into(), hidden: false };
-    let settings = PageSettings { size: RowsPerPage::Auto, overlap: true };
-    let mut pager = Pager::new(&projects(client), listing, settings, Position::default()).expecting(expected);
+/// The ids of a listing that is read as a pull does: with pages on their way while others are taken.
+async fn ids_read_ahead(pager: &mut Pager) -> Result<Vec<String>, ApiError> {
     let mut ids = Vec::new();
     while let Some(mut page) = pager.next().await? {
         while let Some(following) = pager.next_if_ready() {
@@ -602,6 +599,15 @@ async fn read_with_auto(client: &Client, expected: LearnedPages) -> Result<(Vec<
         pager.prefetch();
         ids.extend(page.records.into_iter().map(|record| record.id));
     }
+    Ok(ids)
+}
+
+/// Reads projects with "auto" as a pull does: the ids, and what the pages have shown.
+async fn read_with_auto(client: &Client, expected: LearnedPages) -> Result<(Vec<String>, LearnedPages), ApiError> {
+    let listing = Listing { sort: "_id".into(), hidden: false };
+    let settings = PageSettings { size: RowsPerPage::Auto, overlap: true };
+    let mut pager = Pager::new(&projects(client), listing, settings, Position::default()).expecting(expected);
+    let ids = ids_read_ahead(&mut pager).await?;
     Ok((ids, pager.learned()))
 }
 
@@ -730,16 +736,7 @@ async fn nothing_but_get_is_ever_sent() {
 /// Reads a listing as a pull does: with pages on their way while others are taken.
 async fn read_with_prefetch(simulator: &Simulator, page_size: u32) -> Result<Vec<String>, ApiError> {
     let client = projects(&client_of(simulator, simulator.token()));
-    let mut pager = pager(&client, page_size, Position::default());
-    let mut ids = Vec::new();
-    while let Some(mut page) = pager.next().await? {
-        while let Some(following) = pager.next_if_ready() {
-            page.append(following);
-        }
-        pager.prefetch();
-        ids.extend(page.records.into_iter().map(|record| record.id));
-    }
-    Ok(ids)
+    ids_read_ahead(&mut pager(&client, page_size, Position::default())).await
 }
 
 #[tokio::test]
