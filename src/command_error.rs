@@ -62,7 +62,7 @@ impl CommandError {
 
 impl From<config::SettingsError> for CommandError {
     fn from(error: config::SettingsError) -> CommandError {
-        let kind = match error {
+        let kind = match error.root() {
             config::SettingsError::File { .. } | config::SettingsError::SecretFile { .. } => ErrorKind::UnreadableFile,
             config::SettingsError::BadSecretFile { .. } => ErrorKind::UnusableSecretFile,
             config::SettingsError::UnknownKey { .. } => ErrorKind::UnknownSetting,

@@ -36,16 +36,18 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let rust_log = environment.get("RUST_LOG").filter(|filter| !filter.is_empty()).cloned();
 
     let load = || config::load(cli.config.as_deref(), environment.clone());
-    let mut settings = load()?;
+    let mut installation = load()?;
     if matches!(cli.command, Command::Once(Once::Demo)) {
         // The demo prints to stdout; only warnings may interrupt it.
-        settings.log.level = "warn".to_owned();
+        installation.shared.log.level = "warn".to_owned();
     }
-    telemetry::start(&settings.log, rust_log.as_deref()).map_err(anyhow::Error::new)?;
+    telemetry::start(&installation.shared.log, rust_log.as_deref()).map_err(anyhow::Error::new)?;
+    let settings = installation.shared;
     // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
-    let span = error_span!("workspace", workspace = %settings.database.schema);
+    let span = error_span!("workspace", workspace = %settings.workspace_name);
+    let reload = || load().map(|installation| installation.shared);
     match cli.command {
-        Command::Daemon => daemon::daemon(settings, load).instrument(span).await,
+        Command::Daemon => daemon::daemon(settings, reload).instrument(span).await,
         Command::Once(command) => commands::execute(command, &Workspace::new(settings)).instrument(span).await,
     }
 }

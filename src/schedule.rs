@@ -17,7 +17,10 @@ use xxhash_rust::xxh3::xxh3_64;
 #[derive(Debug, Clone)]
 pub struct Schedule {
     cron: Cron,
+    /// The expression as it was written.
+    text: String,
     zone: Tz,
+    jitter: Duration,
     delay: Duration,
 }
 
@@ -46,7 +49,8 @@ const A_YEAR: TimeDelta = TimeDelta::days(366);
 const RUNS_OF_SOME_WEEKS: usize = 10_000;
 
 impl Schedule {
-    /// `installation` identifies this installation, which always gets the same delay below `jitter`.
+    /// `installation` identifies this installation, which always gets the same delay below `jitter`. What is wrong with the expression
+    /// or the time zone is found here, everything else by [`checked`](Self::checked).
     pub fn new(cron: &str, zone: &str, jitter: Duration, installation: &str) -> Result<Schedule, ScheduleError> {
         let parsed =
             Cron::from_str(cron).map_err(|error| ScheduleError::Cron { text: cron.to_owned(), problem: error.to_string() })?;
@@ -55,14 +59,20 @@ impl Schedule {
         if cron.split_whitespace().nth(6).is_some_and(|years| !years.contains('*')) {
             return Err(ScheduleError::Ends(cron.to_owned()));
         }
-        let schedule = Schedule { cron: parsed, zone, delay: Duration::from_secs(delay) };
+        Ok(Schedule { cron: parsed, text: cron.to_owned(), zone, jitter, delay: Duration::from_secs(delay) })
+    }
+
+    /// This schedule, if it goes on occurring, and no more often than the jitter allows. That takes a look at many occurrences.
+    pub fn checked(self) -> Result<Schedule, ScheduleError> {
         let now = Utc::now();
-        if schedule.next_after(now).is_none() {
-            return Err(ScheduleError::Never(cron.to_owned()));
+        if self.next_after(now).is_none() {
+            return Err(ScheduleError::Never(self.text));
         }
-        match schedule.intervals(now).take(NEXT_RUNS).min() {
-            Some(interval) if jitter > interval => Err(ScheduleError::Jitter { schedule: cron.to_owned(), jitter, interval }),
-            _ => Ok(schedule),
+        match self.intervals(now).take(NEXT_RUNS).min() {
+            Some(interval) if self.jitter > interval => {
+                Err(ScheduleError::Jitter { schedule: self.text, jitter: self.jitter, interval })
+            }
+            _ => Ok(self),
         }
     }
 
@@ -161,7 +171,8 @@ mod tests {
 
     #[test]
     fn an_invalid_schedule_is_refused() {
-        let refused = |cron, zone| Schedule::new(cron, zone, Duration::ZERO, "").unwrap_err().to_string();
+        let with = |cron, zone| Schedule::new(cron, zone, Duration::ZERO, "").and_then(Schedule::checked);
+        let refused = |cron, zone| with(cron, zone).unwrap_err().to_string();
         assert!(refused("every day", "UTC").contains("is not a cron expression"));
         assert!(refused("0 25 * * *", "UTC").contains("is not a cron expression"));
         assert!(refused("0 3 * * *", "Mars/Olympus").contains("is not a time zone"));
@@ -173,12 +184,13 @@ mod tests {
         "0 0 3 1 1 * 2026-2099" names years, after which no run would start; leave them out ("0 3 * * *" is every day at 03:00)
         "#
         );
-        assert!(Schedule::new("0 0 3 * * * *", "UTC", Duration::ZERO, "").is_ok());
+        assert!(with("0 0 3 * * * *", "UTC").is_ok());
     }
 
     #[test]
     fn a_jitter_is_no_longer_than_the_shortest_time_between_two_runs() {
-        let with = |cron, minutes: u64| Schedule::new(cron, "UTC", Duration::from_secs(60 * minutes), "").map(|_| ());
+        let new = |cron, minutes: u64| Schedule::new(cron, "UTC", Duration::from_secs(60 * minutes), "");
+        let with = |cron, minutes| new(cron, minutes).and_then(Schedule::checked).map(|_| ());
         let refused = |cron, minutes| with(cron, minutes).unwrap_err().to_string();
         assert!(with("*/15 * * * *", 15).is_ok() && with("0 3 1 1 *", 24 * 60 * 300).is_ok());
         insta::assert_snapshot!([refused("*/5 * * * *", 10), refused("0,20 3 * * 1", 30)].join("\n"), @r#"

@@ -44,15 +44,20 @@ impl SecretFiles {
         self.text_of(&path).map(|_| path)
     }
 
+    /// The file with the variables in the folder.
+    pub(super) fn environment_file(folder: &Path) -> PathBuf {
+        folder.join(ENVIRONMENT)
+    }
+
     /// The variables in the folder, as far as they are ours.
     pub(super) fn environment_in(&mut self, folder: &Path) -> HashMap<String, String> {
-        let text = self.text_of(&folder.join(ENVIRONMENT)).unwrap_or_default();
+        let text = self.text_of(&Self::environment_file(folder)).unwrap_or_default();
         let is_ours = |name: &str| name.starts_with("PLANHAT_") || name.starts_with("DATABASE_") || name.starts_with("PG");
         variables_in(&text).filter(|(name, value)| is_ours(name) && !value.trim().is_empty()).collect()
     }
 
     pub(super) fn environment_was_used(&mut self, folder: &Path) {
-        self.used.push(folder.join(ENVIRONMENT));
+        self.used.push(Self::environment_file(folder));
     }
 
     fn text_of(&mut self, path: &Path) -> Option<String> {

@@ -6,9 +6,12 @@
 //!
 //! ```text
 //! sources (default.toml, file, environment, folder) -> secrets -> sections -> properties, validation -> Settings
+//!                                                  the same, and what a workspace says itself -> installation
 //! ```
 
+mod file_stamps;
 mod folder;
+mod installation;
 mod misspelt;
 mod properties;
 mod reload;
@@ -18,8 +21,10 @@ mod settings_error;
 mod sources;
 mod validation;
 mod values;
+mod workspace_settings;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use planhat_model::catalog::ByObject;
 use planhat_model::rules::FieldMap;
@@ -31,6 +36,7 @@ use crate::schedule::{Schedule, ScheduleError};
 use properties::PropertySettings;
 
 pub use folder::{DEFAULT_FOLDER, SecretFiles};
+pub use installation::{Installation, NamedWorkspace};
 pub use reload::Reload;
 pub use sections::{
     ActionsSettings, DaemonSettings, DatabaseSettings, DeletionsSettings, LogFormat, LogSettings, NotifySettings, PagesSettings,
@@ -43,6 +49,8 @@ pub use values::{nearest, objects_named};
 /// One field per section of `config/default.toml`, and what follows from them.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
+    /// Where the files with the settings of workspaces are; empty if there are none.
+    pub workspaces_dir: PathBuf,
     pub planhat: PlanhatSettings,
     pub pages: PagesSettings,
     pub sync: SyncSettings,
@@ -55,6 +63,9 @@ pub struct Settings {
     pub notify: NotifySettings,
     pub database: DatabaseSettings,
     pub log: LogSettings,
+    /// What people call the workspace: its name in the settings, or its schema if there is only one.
+    #[serde(skip)]
+    pub workspace_name: String,
     /// The privacy rules.
     #[serde(skip)]
     pub rules: ByObject<Rules>,
@@ -86,6 +97,13 @@ pub(super) mod tests {
     use std::io::Write;
     use std::path::Path;
     use std::time::Duration;
+
+    /// The settings of the only workspace.
+    pub(super) fn load(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, SettingsError> {
+        let installation = super::load(file, environment)?;
+        assert!(installation.is_single, "there are several workspaces");
+        Ok(installation.shared)
+    }
 
     /// The settings by the defaults and these variables.
     pub(super) fn with(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {

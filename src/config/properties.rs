@@ -58,8 +58,9 @@ impl Settings {
         Ok(histories)
     }
 
-    /// What is said of the properties of objects, as far as it makes sense.
-    pub(super) fn property_rules(&self) -> Result<(ByObject<Rules>, ByObject<FieldMap<()>>), SettingsError> {
+    /// What is said of the properties of objects, as far as it makes sense. `has_key` is whether there is, or will be, a key to hash
+    /// with.
+    pub(super) fn property_rules(&self, has_key: bool) -> Result<(ByObject<Rules>, ByObject<FieldMap<()>>), SettingsError> {
         let key = self.privacy.hash_key.as_ref();
         if key.is_some_and(|key| key.expose_secret().len() < SHORTEST_KEY_BYTES) {
             let problem = format!("is shorter than {SHORTEST_KEY_BYTES} characters; `openssl rand -hex 32` makes a good one");
@@ -69,7 +70,7 @@ impl Settings {
         for (name, of) in &self.objects {
             let object = objects_named(&[name])?.remove(0).name;
             let bad = |list: &str, problem| SettingsError::Bad { key: format!("objects.{object}{list}"), problem };
-            of.check(key.is_some()).map_err(|(list, problem)| bad(&format!(".{list}"), problem))?;
+            of.check(has_key).map_err(|(list, problem)| bad(&format!(".{list}"), problem))?;
             let said = of.rules().map_err(|problem| bad("", problem))?;
             if !said.is_empty() {
                 // The token may be the key: a person who has it can read the records anyway.
@@ -179,8 +180,7 @@ mod tests {
 
     use planhat_model::record::Origin::{Custom, Property};
 
-    use super::super::load;
-    use super::super::tests::{file, message, with};
+    use super::super::tests::{file, load, message, with};
     use super::*;
 
     #[test]

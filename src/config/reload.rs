@@ -2,7 +2,8 @@
 //!
 //! Every setting applies from the next run on, except the database, the log and the listening address: these are in use as long as
 //! the process lives, so it keeps the old ones and reports that. Old and new settings are compared key by key. The structs are
-//! destructured without `..`, so that a new setting that is missing here does not compile.
+//! destructured without `..`, so that a new setting that is missing here does not compile. Where there are several workspaces, the
+//! settings of each are compared by themselves.
 
 use std::collections::BTreeMap;
 
@@ -85,6 +86,7 @@ fn value_of<'a>(keys: &'a Keys, key: &str) -> Option<&'a str> {
 fn keys_of(settings: &Settings) -> Keys {
     // Privacy rules, ignored properties and histories are derived from other settings; where secrets were found is not a setting.
     let Settings {
+        workspaces_dir,
         planhat,
         pages: PagesSettings { overlap },
         sync,
@@ -96,12 +98,14 @@ fn keys_of(settings: &Settings) -> Keys {
         notify,
         database,
         log: LogSettings { level, format },
+        workspace_name: _,
         rules: _,
         ignore_changes: _,
         histories: _,
         secret_files: _,
     } = settings;
     let mut keys = Keys::new();
+    keys.insert("workspaces_dir".to_owned(), (WithTheNextRun, shown(workspaces_dir)));
     let mut section = |name: &str, of_section: Section| {
         keys.extend(of_section.into_iter().map(|(key, applies, value)| (format!("{name}.{key}"), (applies, value))));
     };
@@ -316,8 +320,9 @@ mod tests {
     #[test]
     fn a_reload_knows_every_documented_setting() {
         let documented: toml::Table = toml::from_str(include_str!("../../config/default.toml")).unwrap();
-        let documented = documented.iter().flat_map(|(section, keys)| {
-            keys.as_table().unwrap().keys().map(move |key| format!("{section}.{key}")).collect::<Vec<_>>()
+        let documented = documented.iter().flat_map(|(name, value)| match value.as_table() {
+            Some(keys) => keys.keys().map(|key| format!("{name}.{key}")).collect::<Vec<_>>(),
+            None => vec![name.clone()],
         });
         let mut documented: Vec<String> = documented.collect();
         documented.sort();

@@ -11,15 +11,21 @@
 //! In one source (the environment, a settings file) a secret is given once: a text and a file for it is an error, since
 //! nobody knows which is the current one. A source with higher precedence overrides both. A file is taken as it is, but for
 //! one line break at its end.
+//!
+//! A workspace among several takes each secret but those of the database from its own settings, otherwise from the file or
+//! credential with its name at the end (`planhat_api_token_acme`), otherwise from the shared settings.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use config::Value;
+use config::ValueKind;
 use planhat_model::secret_file;
 use secrecy::SecretString;
 
+use super::file_stamps::FileStamps;
 use super::folder::SecretFiles;
+use super::sources::Sections;
 use super::{Settings, SettingsError};
 
 /// A secret, and where it may come from.
@@ -161,22 +167,52 @@ pub(super) fn settle(variables: &mut HashMap<String, String>) -> Result<(), Sett
 }
 
 /// Refuses a settings file that gives a secret twice.
-pub(super) fn refuse_both(sections: &config::Map<String, Value>, place: &Path) -> Result<(), SettingsError> {
-    let value_of = |key: &str| {
-        let (section, name) = key.split_once('.')?;
-        let value = sections.get(section)?.clone().into_table().ok()?.remove(name)?.into_string().ok()?;
-        (!value.is_empty()).then_some(value)
-    };
+pub(super) fn refuse_both(sections: &Sections, place: &str) -> Result<(), SettingsError> {
     for secret in &SECRETS {
         if let Some(key) = secret.key
-            && value_of(key).is_some()
-            && value_of(secret.file_key).is_some()
+            && is_set(sections, key)
+            && is_set(sections, secret.file_key)
         {
-            let name = |key: &str| format!("{key} in {}", place.display());
+            let name = |key: &str| format!("{key} in {place}");
             return Err(SettingsError::BothGiven { text: name(key), file: name(secret.file_key) });
         }
     }
     Ok(())
+}
+
+/// Whether a key has a text that is not empty.
+fn is_set(sections: &Sections, key: &str) -> bool {
+    let value = key.split_once('.').and_then(|(section, name)| match &sections.get(section)?.kind {
+        ValueKind::Table(keys) => keys.get(name)?.clone().into_string().ok(),
+        _ => None,
+    });
+    value.is_some_and(|value| !value.is_empty())
+}
+
+/// The secrets that are read when settings are loaded, each with its text and the file that the settings name: all but those of the
+/// database.
+fn texts_in(settings: &Settings) -> [(&'static SecretSetting, &Option<SecretString>, &PathBuf); 5] {
+    let Settings { planhat, privacy, notify, .. } = settings;
+    let [token, _, _, key, webhook, webhook_secret, ping] = &SECRETS;
+    [
+        (token, &planhat.token, &planhat.token_file),
+        (key, &privacy.hash_key, &privacy.hash_key_file),
+        (webhook, &notify.webhook_url, &notify.webhook_url_file),
+        (webhook_secret, &notify.webhook_secret, &notify.webhook_secret_file),
+        (ping, &notify.ping_url, &notify.ping_url_file),
+    ]
+}
+
+/// The same, to be set, in the same order.
+fn texts_of(settings: &mut Settings) -> [(&mut Option<SecretString>, &mut PathBuf); 5] {
+    let Settings { planhat, privacy, notify, .. } = settings;
+    [
+        (&mut planhat.token, &mut planhat.token_file),
+        (&mut privacy.hash_key, &mut privacy.hash_key_file),
+        (&mut notify.webhook_url, &mut notify.webhook_url_file),
+        (&mut notify.webhook_secret, &mut notify.webhook_secret_file),
+        (&mut notify.ping_url, &mut notify.ping_url_file),
+    ]
 }
 
 /// Reads the secrets that settings name files for, or that are in files of the service folder. The files of the database are
@@ -188,21 +224,16 @@ pub(super) fn read(
     folder: Option<&Path>,
     has_url_of_its_own: bool,
 ) -> Result<(), SettingsError> {
-    let Settings { planhat, privacy, notify, database, .. } = settings;
-    let [token, url, password, key, webhook, webhook_secret, ping] = &SECRETS;
-    for (secret, text, path) in [
-        (token, &mut planhat.token, &planhat.token_file),
-        (key, &mut privacy.hash_key, &privacy.hash_key_file),
-        (webhook, &mut notify.webhook_url, &notify.webhook_url_file),
-        (webhook_secret, &mut notify.webhook_secret, &notify.webhook_secret_file),
-        (ping, &mut notify.ping_url, &notify.ping_url_file),
-    ] {
+    let [_, url, password, ..] = &SECRETS;
+    let secrets = texts_in(settings).map(|(secret, ..)| secret);
+    for (secret, (text, path)) in secrets.into_iter().zip(texts_of(settings)) {
         if text.is_none()
             && let Some(path) = file_of(secret, path, files, folder)
         {
             *text = Some(files.read(secret, &path)?);
         }
     }
+    let database = &mut settings.database;
     if database.url.is_none()
         && let Some(path) = file_of(url, &database.url_file, files, folder)
     {
@@ -221,6 +252,70 @@ pub(super) fn read(
         database.password_file = path;
     }
     Ok(())
+}
+
+/// The files that [`read`] looks into, but for those of the database.
+pub(super) fn files_of(settings: &Settings, folder: Option<&Path>) -> impl Iterator<Item = PathBuf> {
+    texts_in(settings).into_iter().filter_map(move |(secret, text, path)| match text {
+        Some(_) => None,
+        None if path.as_os_str().is_empty() => Some(folder?.join(secret.file_name)),
+        None => Some(path.clone()),
+    })
+}
+
+/// The secrets of one workspace among several.
+pub(super) struct OwnSecrets<'a> {
+    /// The settings of all workspaces, whose secrets have been read.
+    pub(super) shared: &'a Settings,
+    /// What the workspace itself says.
+    pub(super) written: &'a Sections,
+    /// Where its secrets may be by its name, and the names of the files there.
+    pub(super) folder: Option<(&'a Path, &'a BTreeSet<OsString>)>,
+}
+
+impl OwnSecrets<'_> {
+    /// Blanks the file where the workspace gives a text, and the other way round, so that it overrides what the shared settings say.
+    pub(super) fn override_shared(&self, merged: &mut Sections) {
+        for secret in &SECRETS {
+            let Some(key) = secret.key else { continue };
+            for (given, other) in [(key, secret.file_key), (secret.file_key, key)] {
+                if is_set(self.written, given)
+                    && let Some((section, name)) = other.split_once('.')
+                    && let Some(ValueKind::Table(keys)) = merged.get_mut(section).map(|section| &mut section.kind)
+                {
+                    keys.insert(name.to_owned(), String::new().into());
+                }
+            }
+        }
+    }
+
+    /// Takes each secret from where it is. What a file has is read now; the stamps are taken before that.
+    pub(super) fn read(&self, settings: &mut Settings, files: &mut SecretFiles, stamps: &mut FileStamps) -> Result<(), SettingsError> {
+        let name = settings.workspace_name.clone();
+        for ((secret, shared_text, shared_path), (text, path)) in texts_in(self.shared).into_iter().zip(texts_of(settings)) {
+            let is_own = secret.key.is_some_and(|key| is_set(self.written, key)) || is_set(self.written, secret.file_key);
+            if !is_own {
+                match self.file_by_name(secret, &name, files) {
+                    Some(by_name) => (*text, *path) = (None, by_name),
+                    None => (*text, *path) = (shared_text.clone(), shared_path.clone()),
+                }
+            }
+            if text.is_none() && !path.as_os_str().is_empty() {
+                stamps.watch(path);
+                *text = Some(files.read(secret, path)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn file_by_name(&self, secret: &SecretSetting, workspace: &str, files: &mut SecretFiles) -> Option<PathBuf> {
+        let (folder, names) = self.folder?;
+        let file_name = format!("{}_{workspace}", secret.file_name);
+        if !names.contains(OsStr::new(&file_name)) {
+            return None;
+        }
+        files.secret_in(folder, &file_name).filter(|path| secret.is_in(path))
+    }
 }
 
 /// The file that the settings name, or the one of the service folder.
@@ -268,8 +363,7 @@ pub(super) fn exposed(secret: &Option<SecretString>) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load;
-    use super::super::tests::{file, message, with};
+    use super::super::tests::{file, load, message, with};
     use super::*;
 
     const KEY: &str = "sixteen or more characters";

@@ -29,6 +29,42 @@ pub enum SettingsError {
     BothGiven { text: String, file: String },
     #[error("setting {key:?} {problem}")]
     Bad { key: String, problem: String },
+    #[error("could not list the settings of workspaces in {} (workspaces_dir)", path.display())]
+    WorkspacesDir { path: PathBuf, source: std::io::Error },
+    /// What is wrong with one workspace among several is a matter of that one alone.
+    #[error("could not use the settings of workspace {name:?}{}", source.place_if_unnamed(place))]
+    Workspace { name: String, place: String, source: Box<SettingsError> },
+    #[error("{0:?} is no name of a workspace: it has to begin with a letter from a to z, and to consist of these, digits, - and _, at most {LONGEST_NAME}")]
+    WorkspaceName(String),
+    #[error("it is set twice: {first}, and {second}")]
+    WorkspaceTwice { first: String, second: String },
+    #[error("schema {schema:?} (database.schema) belongs to workspace {first:?} already; one workspace fills one schema")]
+    SchemaTaken { schema: String, first: String },
+}
+
+/// The most characters that the name of a workspace has.
+pub(super) const LONGEST_NAME: usize = 40;
+
+impl SettingsError {
+    /// The error that it is about, without the workspace.
+    pub fn root(&self) -> &SettingsError {
+        match self {
+            SettingsError::Workspace { source, .. } => source.root(),
+            error => error,
+        }
+    }
+
+    /// Where the mistake is, for one that does not say that itself.
+    fn place_if_unnamed(&self, place: &str) -> String {
+        match self {
+            SettingsError::UnknownKey { .. }
+            | SettingsError::File { .. }
+            | SettingsError::Toml { .. }
+            | SettingsError::BothGiven { .. }
+            | SettingsError::WorkspaceTwice { .. } => String::new(),
+            _ => format!(" in {place}"),
+        }
+    }
 }
 
 impl From<ScheduleError> for SettingsError {

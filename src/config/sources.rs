@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use config::{Config, Environment, File, FileFormat, Source, Value, ValueKind};
+use config::{Config, ConfigError, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 use planhat_model::catalog;
 use planhat_store::Variables;
 
+use super::file_stamps::FileStamps;
 use super::folder::{DEFAULT_FOLDER, SecretFiles};
+use super::installation::Installation;
 use super::properties::KEYS;
 use super::secrets::is_secret;
 use super::values::nearest;
@@ -21,13 +23,36 @@ const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// In the usual folder; read when `--config` names no other file; it may be missing.
 const DEFAULT_FILE: &str = "config.toml";
 const PREFIX: &str = "PLANHAT_SYNC";
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 const DATABASE_URL: &str = "PLANHAT_SYNC__DATABASE__URL";
 const DATABASE_URL_FILE: &str = "PLANHAT_SYNC__DATABASE__URL_FILE";
 /// The only variable that has a meaning when it is empty: nowhere.
 const LISTEN: &str = "PLANHAT_SYNC__DAEMON__LISTEN";
+/// In a settings file: the workspaces, each with sections of its own.
+const WORKSPACES: &str = "workspaces";
 
-/// Loads the settings. `file` is the one named by the user, `environment` all variables.
-pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, SettingsError> {
+/// Settings as they are written, by section.
+pub(super) type Sections = Map<String, Value>;
+
+/// What the sources say for the whole process, and what the settings of workspaces are loaded with.
+pub(super) struct SharedSources {
+    /// As they were read, with their secrets, not yet checked.
+    pub(super) settings: Settings,
+    /// The same as it is written.
+    pub(super) written: Sections,
+    /// All keys that there are.
+    pub(super) known: BTreeSet<String>,
+    /// `[workspaces]` of the settings file; none if it has no such section.
+    pub(super) workspaces: Option<Sections>,
+    /// The settings file, if there is one.
+    pub(super) file: Option<PathBuf>,
+    /// Where a workspace's secrets may be by their names: the credentials of systemd, or the service folder.
+    pub(super) secrets_folder: Option<PathBuf>,
+    pub(super) stamps: FileStamps,
+}
+
+/// Loads the settings and the workspaces that they name. `file` is the one named by the user, `environment` all variables.
+pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> Result<Installation, SettingsError> {
     load_in(Path::new(DEFAULT_FOLDER), file, environment)
 }
 
@@ -36,16 +61,16 @@ pub(super) fn load_in(
     folder: &Path,
     file: Option<&Path>,
     environment: HashMap<String, String>,
-) -> Result<Settings, SettingsError> {
-    match file {
-        Some(path) => merge(Some((path, true)), None, environment),
-        None => merge(Some((&folder.join(DEFAULT_FILE), false)), Some(folder), environment),
-    }
+) -> Result<Installation, SettingsError> {
+    Installation::of(match file {
+        Some(path) => merge(Some((path, true)), None, environment)?,
+        None => merge(Some((&folder.join(DEFAULT_FILE), false)), Some(folder), environment)?,
+    })
 }
 
 /// Loads the settings from the defaults and these variables alone.
 pub fn load_without_file(environment: HashMap<String, String>) -> Result<Settings, SettingsError> {
-    merge(None, None, environment)
+    merge(None, None, environment)?.settings.checked()
 }
 
 /// `file` comes with whether it has to be there.
@@ -53,26 +78,28 @@ fn merge(
     file: Option<(&Path, bool)>,
     folder: Option<&Path>,
     environment: HashMap<String, String>,
-) -> Result<Settings, SettingsError> {
-    let unreadable = |source| SettingsError::Unreadable { source };
-    let defaults = File::from_str(DEFAULTS, FileFormat::Toml);
-    let known = keys_of(&defaults).map_err(unreadable)?;
+) -> Result<SharedSources, SettingsError> {
+    let defaults = File::from_str(DEFAULTS, FileFormat::Toml).collect().map_err(unreadable)?;
+    let known = keys_of(&defaults);
 
     let home = environment.clone();
     // Empty is how compose files and unit files say "not set".
     let is_set = |(name, value): &(String, String)| !value.trim().is_empty() || name == LISTEN;
     let mut variables: HashMap<_, _> = environment.into_iter().filter(is_set).collect();
     let mut secret_files = SecretFiles { doubts: misspelt::doubts(&home, &known), ..SecretFiles::default() };
+    let mut stamps = FileStamps::default();
     apply_customary_names(&mut variables)?;
-    refuse_unknown(&known, keys_of(&source_of(variables.clone())).map_err(unreadable)?, "the environment")?;
+    refuse_unknown(&known, keys_of_variables(&variables)?, "the environment")?;
     // A service gets these values from systemd.
-    let folder = folder.filter(|_| !variables.contains_key("CREDENTIALS_DIRECTORY"));
+    let credentials = variables.get(CREDENTIALS).map(PathBuf::from);
+    let folder = folder.filter(|_| credentials.is_none());
     let mut libpq: Variables = BTreeMap::new();
     let has_url_of_its_own = [DATABASE_URL, DATABASE_URL_FILE].iter().any(|name| variables.contains_key(*name));
     if let Some(folder) = folder {
+        stamps.watch(&SecretFiles::environment_file(folder));
         let mut of_folder = secret_files.environment_in(folder);
         apply_customary_names(&mut of_folder)?;
-        let given = keys_of(&source_of(of_folder.clone())).map_err(unreadable)?;
+        let given = keys_of_variables(&of_folder)?;
         let is_given = |key: &String| of_folder.get(&secrets::variable_of(key)).is_some_and(|value| !value.is_empty());
         if given.iter().any(|key| is_given(key) && is_secret(key, of_folder.get(DATABASE_URL).map(String::as_str))) {
             secret_files.environment_was_used(folder);
@@ -81,16 +108,21 @@ fn merge(
         libpq.extend(of_folder.iter().filter(|(name, _)| is_of_libpq(name)).map(|(name, value)| (name.clone(), value.clone())));
         of_folder.into_iter().for_each(|(name, value)| _ = variables.entry(name).or_insert(value));
     }
-    let from_environment = source_of(variables);
 
-    let mut builder = Config::builder().add_source(defaults);
+    let mut builder = Config::builder().add_source(Written(defaults));
+    let mut workspaces = None;
+    if let Some((path, _)) = file {
+        stamps.watch(path);
+    }
     if let Some((path, required)) = file
-        && let Some(text) = text_of(path, required)?
+        && let Some(mut written) = sections_in(path, required)?
     {
-        let from_file = File::from_str(&text, FileFormat::Toml);
-        let given = keys_of(&from_file).map_err(unreadable)?;
-        let url = from_file.collect().ok().and_then(|mut keys| keys.remove("database")?.into_table().ok()?.remove("url"));
-        if given.iter().any(|key| is_secret(key, url.as_ref().and_then(|url| url.clone().into_string().ok()).as_deref())) {
+        if written.get(WORKSPACES).is_some_and(is_table) {
+            workspaces = written.remove(WORKSPACES).and_then(|workspaces| workspaces.into_table().ok());
+        }
+        let given = keys_of(&written);
+        let is_in_workspace = |workspace: &Value| workspace.clone().into_table().is_ok_and(|table| has_secret(&table));
+        if has_secret(&written) || workspaces.iter().flat_map(|all| all.values()).any(is_in_workspace) {
             secret_files.used.push(path.to_owned());
         }
         if known.is_subset(&given) {
@@ -98,19 +130,60 @@ fn merge(
             secret_files.doubts.push(format!("{} {doubt}", path.display()));
         }
         refuse_unknown(&known, given, &path.display().to_string())?;
-        secrets::refuse_both(&from_file.collect().map_err(unreadable)?, path)?;
-        builder = builder.add_source(from_file);
+        secrets::refuse_both(&written, &path.display().to_string())?;
+        builder = builder.add_source(Written(written));
     }
-    let merged = builder.add_source(from_environment).build();
-    let mut settings: Settings = merged.map_err(unreadable)?.try_deserialize().map_err(unreadable)?;
+    let merged = builder.add_source(source_of(variables)).build().map_err(unreadable)?;
+    let written = merged.collect().map_err(unreadable)?;
+    let mut settings: Settings = merged.try_deserialize().map_err(unreadable)?;
+    secrets::files_of(&settings, folder).for_each(|path| stamps.watch(&path));
     secrets::read(&mut settings, &mut secret_files, folder, has_url_of_its_own)?;
     libpq.extend(home.iter().filter(|(name, _)| is_of_libpq(name)).map(|(name, value)| (name.clone(), value.clone())));
     settings.database.variables = libpq;
     if settings.database.data_dir.as_os_str().is_empty() {
         settings.database.data_dir = usual_data_dir(&home);
     }
+    if !settings.workspaces_dir.as_os_str().is_empty() {
+        let beside = file.and_then(|(path, _)| path.parent()).unwrap_or(Path::new(""));
+        settings.workspaces_dir = beside.join(&settings.workspaces_dir);
+    }
+    settings.workspace_name.clone_from(&settings.database.schema);
     settings.secret_files = secret_files;
-    settings.checked()
+    let secrets_folder = credentials.or(folder.map(Path::to_owned));
+    let file = file.map(|(path, _)| path.to_owned());
+    Ok(SharedSources { settings, written, known, workspaces, file, secrets_folder, stamps })
+}
+
+pub(super) fn unreadable(source: ConfigError) -> SettingsError {
+    SettingsError::Unreadable { source }
+}
+
+/// Sections that were read before.
+#[derive(Debug, Clone)]
+struct Written(Sections);
+
+impl Source for Written {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Sections, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+fn is_table(value: &Value) -> bool {
+    matches!(value.kind, ValueKind::Table(_))
+}
+
+/// Whether a file with these sections contains a secret.
+pub(super) fn has_secret(sections: &Sections) -> bool {
+    let text = |section: &str, key: &str| match &sections.get(section)?.kind {
+        ValueKind::Table(keys) => keys.get(key).and_then(|value| value.clone().into_string().ok()),
+        _ => None,
+    };
+    let url = text("database", "url");
+    keys_of(sections).iter().any(|key| is_secret(key, url.as_deref()))
 }
 
 fn source_of(variables: HashMap<String, String>) -> Environment {
@@ -122,18 +195,23 @@ fn is_of_libpq(name: &str) -> bool {
     name.starts_with("PG") || name == "HOME"
 }
 
-/// The text of a settings file that is TOML.
-fn text_of(path: &Path, required: bool) -> Result<Option<String>, SettingsError> {
+/// The sections of a settings file that is TOML; none if it is missing and may be.
+pub(super) fn sections_in(path: &Path, required: bool) -> Result<Option<Sections>, SettingsError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(SettingsError::File { path: path.to_owned(), source }),
     };
-    if let Err(error) = toml::from_str::<toml::Table>(&text) {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
-        return Err(SettingsError::Toml { path: path.to_owned(), line, problem: error.message().to_owned() });
-    }
-    Ok(Some(text))
+    File::from_str(&text, FileFormat::Toml).collect().map(Some).map_err(|error| {
+        // Its own text would show the line, which may be the one with a secret.
+        match toml::from_str::<toml::Table>(&text) {
+            Err(error) => {
+                let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+                SettingsError::Toml { path: path.to_owned(), line, problem: error.message().to_owned() }
+            }
+            Ok(_) => unreadable(error),
+        }
+    })
 }
 
 /// The variables of a process. One that is ours and not readable is refused rather than left out.
@@ -168,23 +246,27 @@ fn usual_data_dir(environment: &HashMap<String, String>) -> PathBuf {
     data.join("planhat-sync")
 }
 
-/// All keys of a source, written with dots.
-fn keys_of(source: &impl Source) -> Result<BTreeSet<String>, config::ConfigError> {
-    fn walk(prefix: &str, fields: &BTreeMap<&String, &Value>, keys: &mut BTreeSet<String>) {
+/// All keys, written with dots.
+pub(super) fn keys_of(sections: &Sections) -> BTreeSet<String> {
+    fn walk(prefix: &str, fields: &Sections, keys: &mut BTreeSet<String>) {
         for (name, value) in fields {
-            let key = if prefix.is_empty() { (*name).clone() } else { format!("{prefix}.{name}") };
+            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
             match &value.kind {
-                ValueKind::Table(inner) => walk(&key, &inner.iter().collect(), keys),
+                ValueKind::Table(inner) => walk(&key, inner, keys),
                 _ => drop(keys.insert(key)),
             }
         }
     }
     let mut keys = BTreeSet::new();
-    walk("", &source.collect()?.iter().collect(), &mut keys);
-    Ok(keys)
+    walk("", sections, &mut keys);
+    keys
 }
 
-fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str) -> Result<(), SettingsError> {
+fn keys_of_variables(variables: &HashMap<String, String>) -> Result<BTreeSet<String>, SettingsError> {
+    Ok(keys_of(&source_of(variables.clone()).collect().map_err(unreadable)?))
+}
+
+pub(super) fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str) -> Result<(), SettingsError> {
     let of_properties = || catalog::OBJECTS.iter().flat_map(|object| KEYS.map(|key| format!("objects.{}.{key}", object.name)));
     let is_known = |key: &String| known.contains(key) || of_properties().any(|known| known == *key);
     match given.into_iter().find(|key| !is_known(key)) {
@@ -203,8 +285,8 @@ fn refuse_unknown(known: &BTreeSet<String>, given: BTreeSet<String>, place: &str
 #[cfg(test)]
 mod tests {
     use super::super::secrets::exposed;
-    use super::super::tests::{file, message, with};
-    use super::*;
+    use super::super::tests::{file, load, message, with};
+    use super::{DEFAULTS, HashMap, OsString, Path, Settings, SettingsError, readable};
     use crate::config::PlanhatSettings;
     use planhat_api::RowsPerPage;
     use secrecy::ExposeSecret;
@@ -311,6 +393,14 @@ mod tests {
     fn in_folder(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Settings {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         load_in(folder.path(), None, variables).unwrap()
+    }
+
+    fn load_in(
+        folder: &Path,
+        file: Option<&Path>,
+        environment: HashMap<String, String>,
+    ) -> Result<Settings, SettingsError> {
+        super::load_in(folder, file, environment).map(|installation| installation.shared)
     }
 
     #[test]

@@ -25,8 +25,24 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 impl Settings {
     /// These settings with what follows from them, or what is wrong with them.
-    pub(super) fn checked(mut self) -> Result<Settings, SettingsError> {
-        (self.rules, self.ignore_changes) = self.property_rules()?;
+    pub(super) fn checked(self) -> Result<Settings, SettingsError> {
+        let checked = self.checked_but_schedule()?;
+        checked.schedule("")?.checked()?;
+        Ok(checked)
+    }
+
+    /// What several workspaces share. Each of them may have a hash key of its own, so that there need not be one here.
+    pub(super) fn checked_as_shared(mut self) -> Result<Settings, SettingsError> {
+        self.property_rules(true)?;
+        self.histories()?;
+        let objects = std::mem::take(&mut self.objects);
+        let checked = self.checked()?;
+        Ok(Settings { objects, ..checked })
+    }
+
+    /// The same without the schedule, which takes a while to be checked: for one that was checked before.
+    pub(super) fn checked_but_schedule(mut self) -> Result<Settings, SettingsError> {
+        (self.rules, self.ignore_changes) = self.property_rules(self.privacy.hash_key.is_some())?;
         self.histories = self.histories()?;
         self.planhat.check()?;
         if self.pages.overlap > 1 {
@@ -37,7 +53,6 @@ impl Settings {
         if self.deletions.max_percent > 100 {
             return bad("deletions.max_percent", "is more than 100");
         }
-        self.schedule("")?;
         self.notify.check()?;
         self.database.check()?;
         self.log.check()?;

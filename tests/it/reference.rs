@@ -108,12 +108,15 @@ struct Setting {
     about: String,
 }
 
-/// All sections in their order. One that is commented out is an example, and its settings have no defaults.
+/// All sections in their order, behind the settings that are in none. One that is commented out is an example, and its settings have
+/// no defaults.
 fn sections_of(text: &str) -> Vec<Section> {
     let document: DocumentMut = text.parse().unwrap();
-    let mut sections = Vec::new();
+    let in_none = document.iter().filter(|(_, item)| !item.is_table());
+    let in_none = in_none.map(|(key, item)| setting(document.as_table(), key, item)).collect();
+    let mut sections = vec![Section { name: String::new(), about: String::new(), has_examples: false, settings: in_none }];
     for (name, item) in document.iter() {
-        let Item::Table(table) = item else { panic!("{name} is in no section") };
+        let Item::Table(table) = item else { continue };
         let above = comment_of(table.decor());
         let (example, about) = above.rsplit_once("\n\n").unwrap_or(("", &above));
         sections.extend(example_in(example));
@@ -122,13 +125,16 @@ fn sections_of(text: &str) -> Vec<Section> {
     sections
 }
 
+fn setting(table: &Table, key: &str, value: &Item) -> Setting {
+    let comment = comment_of(table.key(key).unwrap().leaf_decor());
+    // The head of the file is not about its first setting.
+    let about = comment.rsplit("\n\n").next().unwrap_or_default();
+    Setting { key: key.to_owned(), value: value.to_string().trim().to_owned(), about: one_line(about) }
+}
+
 fn section(name: &str, about: &str, table: &Table) -> Section {
-    let setting = |(key, value): (&str, &Item)| Setting {
-        key: key.to_owned(),
-        value: value.to_string().trim().to_owned(),
-        about: one_line(&comment_of(table.key(key).unwrap().leaf_decor())),
-    };
-    Section { name: name.to_owned(), about: one_line(about), has_examples: false, settings: table.iter().map(setting).collect() }
+    let settings = table.iter().map(|(key, value)| setting(table, key, value)).collect();
+    Section { name: name.to_owned(), about: one_line(about), has_examples: false, settings }
 }
 
 /// The section for an object, which is commented out, so that its own comments have two signs.
@@ -155,11 +161,16 @@ fn one_line(text: &str) -> String {
 impl std::fmt::Display for Section {
     fn fmt(&self, page: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let values = if self.has_examples { "example" } else { "default" };
-        write!(page, "\n### `[{}]`\n\n{}\n\n", self.name, with_links(&self.about))?;
+        if self.name.is_empty() {
+            write!(page, "\n### In no section\n\n")?;
+        } else {
+            write!(page, "\n### `[{}]`\n\n{}\n\n", self.name, with_links(&self.about))?;
+        }
         write!(page, "| setting, and its variable | {values} | what it is |\n|---|---|---|\n")?;
         for Setting { key, value, about } in &self.settings {
             assert!(!about.is_empty(), "{}.{key} has no comment", self.name);
-            let variable = format!("PLANHAT_SYNC__{}__{key}", self.name.replace('.', "__")).to_uppercase();
+            let section = if self.name.is_empty() { String::new() } else { format!("{}__", self.name.replace('.', "__")) };
+            let variable = format!("PLANHAT_SYNC__{section}{key}").to_uppercase();
             writeln!(page, "| `{key}`<br>`{variable}` | `{value}` | {} |", with_links(about).replace('|', "\\|"))?;
         }
         Ok(())
