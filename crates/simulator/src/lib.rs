@@ -12,7 +12,10 @@
 //! ignore the sort or the offset, forbid an object, enforce a quota, fail for a while. It never repeats
 //! a record by itself; a test that wants that, or an answer that is broken, scripts it with
 //! [`answer_next`](Simulator::answer_next).
+//!
+//! One address can serve many workspaces, each with a token of its own: [`tenant`](Simulator::tenant).
 
+mod by_token;
 mod content;
 mod endpoint;
 mod from_report;
@@ -37,6 +40,7 @@ pub use gate::Gate;
 pub use options::{DimensionData, ObjectOptions, Options, OverLimit, Quota, Sorts};
 pub use planhat_model::capability::HiddenListing;
 pub use planhat_model::workspace_report::WorkspaceReport;
+use by_token::Tenants;
 use serve::SharedServer;
 pub use tenant::Workspace;
 
@@ -49,11 +53,12 @@ pub struct Source<'a> {
     options: &'a mut Options,
 }
 
-/// A running server. It stops when this is dropped.
+/// A workspace of a running server. The server stops when this is dropped, and so is every other workspace of it.
 pub struct Simulator {
     address: SocketAddr,
     server: Arc<SharedServer>,
-    _running: DropGuard,
+    tenants: Arc<Tenants>,
+    running: Arc<DropGuard>,
 }
 
 /// A request as the server saw it, refused ones included.
@@ -85,11 +90,22 @@ impl Simulator {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let server = Arc::new(SharedServer::new(options, workspace.into_shelves()));
+        let tenants = Arc::new(Tenants::new(Arc::clone(&server)));
 
         let stop = CancellationToken::new();
-        let serving = axum::serve(listener, serve::router(&server)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let serving = axum::serve(listener, serve::router(&tenants)).with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::spawn(serving.into_future());
-        Ok(Simulator { address, server, _running: stop.drop_guard() })
+        Ok(Simulator { address, server, tenants, running: Arc::new(stop.drop_guard()) })
+    }
+
+    /// Another workspace at the same address, with records, options, a quota and a list of requests of its own. The token of its
+    /// options has to be another one; who comes with it is answered from this workspace.
+    #[must_use]
+    pub fn tenant(&self, workspace: Workspace, options: Options) -> Simulator {
+        let server = Arc::new(SharedServer::new(options, workspace.into_shelves()));
+        self.tenants.add(Arc::clone(&server));
+        let (tenants, running) = (Arc::clone(&self.tenants), Arc::clone(&self.running));
+        Simulator { address: self.address, server, tenants, running }
     }
 
     /// The base URL, `http://127.0.0.1:PORT`.
@@ -382,6 +398,33 @@ mod tests {
             assert!(records.len() >= 3, "{}", endpoint.path);
             assert!(records.iter().all(|record| record["_id"].as_str().unwrap().len() == 24));
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_token_has_a_workspace_of_its_own_at_the_same_address() {
+        let options = |token: &str, calls| Options {
+            token: token.to_owned(),
+            quota: Some(Quota { calls, within: DEADLINE, sends_retry_after: false }),
+            ..Options::default()
+        };
+        let first = start(options("first", 9)).await;
+        let acme = first.tenant(Workspace::empty().with("companies", vec![json!({"_id": "a"})]), options("acme", 2));
+        let bolt = first.tenant(Workspace::empty(), options("bolt", 9));
+        assert_eq!(acme.url(), first.url());
+
+        assert_eq!(list(&acme, "/companies"), [json!({"_id": "a"})]);
+        assert_eq!(list(&bolt, "/companies"), [json!({}); 0]);
+        assert_eq!(list(&first, "/companies").len(), first.records("companies").len());
+        // A quota and a list of requests for each.
+        assert_eq!(get(&acme, "/companies/a").0, 200);
+        assert_eq!((get(&acme, "/companies/a").0, get(&bolt, "/companies/a").0), (429, 404));
+        let requests = [&first, &acme, &bolt].map(|tenant| tenant.requests().len());
+        assert_eq!(requests, [1, 3, 2]);
+
+        bolt.rotate_token("bolt 2");
+        assert_eq!((get(&bolt, "/companies").0, ask(&bolt, "GET", "/companies", "bolt 2").0), (401, 200));
+        assert_eq!(ask(&bolt, "GET", "/companies", "bolt 2").0, 200);
+        assert_eq!(ask(&first, "GET", "/companies", "nobody's").0, 401);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! The HTTP side of the simulator: which requests are accepted, which page they get, and a log of all requests.
 //!
 //! ```text
-//! check_request (log, token, method, quota, scripted answers, permissions) -> list | one -> records
+//! check_request (workspace, log, token, method, quota, scripted answers, permissions) -> list | one -> records
 //! ```
 //!
 //! `check_request` runs before every path, known or not, because the real API checks the token before anything else. Error
@@ -12,20 +12,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request as HttpRequest, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use axum::{Extension, Router};
 use chrono::{DateTime, Utc};
 
+use super::by_token::Tenants;
 use super::endpoint::{Endpoint, Hides};
 use super::tenant::{EndpointRecords, Filter, ListQuery, Marked};
 use super::{DimensionData, Gate, HiddenListing, Options, Quota, Request, RequestHook, ScriptedAnswer, Source};
 
-/// What the server and the [`Simulator`](super::Simulator) that holds it share.
+/// One workspace: what the server and the [`Simulator`](super::Simulator) that holds it share.
 pub(super) struct SharedServer {
     /// The token of the start.
     token: String,
@@ -82,6 +83,11 @@ impl SharedServer {
         &self.token
     }
 
+    /// Whether it is the valid one now.
+    pub(super) fn takes(&self, token: &str) -> bool {
+        self.now().options.token == token
+    }
+
     pub(super) fn gate(&self) -> Gate {
         self.gate.clone()
     }
@@ -96,18 +102,23 @@ impl SharedServer {
     }
 }
 
-pub(super) fn router(server: &Arc<SharedServer>) -> Router {
+pub(super) fn router(tenants: &Arc<Tenants>) -> Router {
     Router::new()
         .route("/{object}", any(list))
         .route("/{object}/{id}", any(one))
         .fallback(async || not_found())
-        .layer(middleware::from_fn_with_state(Arc::clone(server), check_request))
-        .with_state(Arc::clone(server))
+        .layer(middleware::from_fn_with_state(Arc::clone(tenants), check_request))
+}
+
+fn token_of(request: &HttpRequest) -> Option<&str> {
+    request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 /// Records the request before the latency begins, so that requests of clients that give up are recorded too.
-async fn check_request(State(server): State<Arc<SharedServer>>, request: HttpRequest, next: Next) -> Response {
+async fn check_request(State(tenants): State<Arc<Tenants>>, mut request: HttpRequest, next: Next) -> Response {
     let at = Instant::now();
+    let server = tenants.of(token_of(&request));
+    request.extensions_mut().insert(Arc::clone(&server));
     let path = request.uri().path().to_owned();
     let query = Query::<QueryMap>::try_from_uri(request.uri()).map(|Query(query)| query).unwrap_or_default();
 
@@ -129,7 +140,7 @@ async fn check_request(State(server): State<Arc<SharedServer>>, request: HttpReq
     response
 }
 
-async fn list(State(server): State<Arc<SharedServer>>, Path(object): Path<String>, Query(query): Query<QueryMap>) -> Response {
+async fn list(Extension(server): Extension<Arc<SharedServer>>, Path(object): Path<String>, Query(query): Query<QueryMap>) -> Response {
     let mut now = server.now();
     let ServerState { endpoints, options, .. } = &mut *now;
     if object == "dimensiondata" {
@@ -142,7 +153,7 @@ async fn list(State(server): State<Arc<SharedServer>>, Path(object): Path<String
     }
 }
 
-async fn one(State(server): State<Arc<SharedServer>>, Path((object, id)): Path<(String, String)>) -> Response {
+async fn one(Extension(server): Extension<Arc<SharedServer>>, Path((object, id)): Path<(String, String)>) -> Response {
     let now = server.now();
     let found = now.endpoints.get(object.as_str()).and_then(|records| records.find(&id));
     found.map_or_else(not_found, |record| json(record.to_owned()))
@@ -158,9 +169,7 @@ impl SharedServer {
 
     /// The answer to those who do not come through the door.
     fn refusal(&self, request: &HttpRequest) -> Option<Response> {
-        let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let given = authorization.and_then(|value| value.strip_prefix("Bearer "));
-        if given != Some(self.now().options.token.as_str()) {
+        if !token_of(request).is_some_and(|given| self.takes(given)) {
             return Some(sentence(StatusCode::UNAUTHORIZED, "The access token is not valid."));
         }
         if request.method() != Method::GET {

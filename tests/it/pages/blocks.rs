@@ -22,7 +22,7 @@ use chrono::Utc;
 use futures_util::TryStreamExt as _;
 use planhat_model::catalog::{self, Object};
 use planhat_simulator::{Options, Simulator, Workspace};
-use planhat_sync::config;
+use planhat_sync::config::{self, SettingsError};
 use planhat_sync::pull::Mode;
 use serde_json::json;
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
