@@ -184,7 +184,8 @@ fn doubts(workspaces: &[NamedWorkspace], written: &Sections, shared: &Settings) 
             some_of(&names)
         ));
     }
-    let schema = written.get("database").and_then(|database| database.clone().into_table().ok()?.remove("schema")?.into_string().ok());
+    let schema =
+        written.get("database").and_then(|database| database.clone().into_table().ok()?.remove("schema")?.into_string().ok());
     if schema.is_some_and(|schema| schema != "planhat") {
         doubts.push(format!(
             "database.schema = {:?} has no effect, since there are several workspaces: each has a schema of its own",
@@ -340,13 +341,16 @@ mod tests {
             planhat_model::error::Chain(&error).to_string().replace(&folder.path().display().to_string(), "FOLDER")
         };
         let acme = "[workspaces.acme.planhat]\ntoken = 'x'\n";
-        insta::assert_snapshot!([
-            refused(&format!("[sync]\nlookback = '0s'\n{acme}")),
-            refused(&format!("[daemon]\nschedule = 'often'\n{acme}")),
-            refused(&format!("[objects.enduser]\nhash = ['email']\n{acme}")),
-            refused(&format!("[workspace.acme.planhat]\ntoken = 'x'\n{acme}")),
-            refused("workspaces = 'w'\n"),
-        ].join("\n"));
+        insta::assert_snapshot!(
+            [
+                refused(&format!("[sync]\nlookback = '0s'\n{acme}")),
+                refused(&format!("[daemon]\nschedule = 'often'\n{acme}")),
+                refused(&format!("[objects.enduser]\nhash = ['email']\n{acme}")),
+                refused(&format!("[workspace.acme.planhat]\ntoken = 'x'\n{acme}")),
+                refused("workspaces = 'w'\n"),
+            ]
+            .join("\n")
+        );
         let by_variable = folder(&[("config.toml", "")]);
         let error = load_with(&by_variable, &[("PLANHAT_SYNC__WORKSPACES__ACME__PLANHAT__TOKEN", "x")]).unwrap_err();
         assert!(error.to_string().starts_with("unknown setting \"workspaces.acme.planhat.token\" in the environment"), "{error}");
@@ -396,8 +400,11 @@ mod tests {
         assert_eq!((used("own"), used("text"), used("credential"), used("shared")), (1, 1, 2, 0));
 
         // By hand, from the service folder.
-        std::fs::rename(folder.path().join("credentials/planhat_api_token_credential"), folder.path().join("planhat_api_token_shared"))
-            .unwrap();
+        std::fs::rename(
+            folder.path().join("credentials/planhat_api_token_credential"),
+            folder.path().join("planhat_api_token_shared"),
+        )
+        .unwrap();
         let by_hand = load_in(folder.path(), None, HashMap::new()).unwrap();
         assert_eq!((token(&by_hand, "shared"), token(&by_hand, "credential")), (Some("by its name"), None));
     }
