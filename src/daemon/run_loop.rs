@@ -11,7 +11,7 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use planhat_model::catalog;
 use planhat_model::error::Chain;
-use planhat_store::{self as store, ClaimRequest, DueWorkspace, Ending, Explanation, PgConnection, RunStatus, Store};
+use planhat_store::{self as store, ClaimRequest, DueWorkspace, Ending, Explanation, NextLook, PgConnection, RunStatus, Store};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{self, JoinError, JoinSet};
@@ -286,22 +286,26 @@ impl DaemonLoop {
             return poll_every.unwrap_or(TICK);
         }
         let schemas = self.idle_schemas();
-        let looked = self.control.read_only(async |db| store::next_due_in(db, &schemas).await).await;
-        let due_in = match looked {
-            Ok(due_in) => due_in.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()),
+        let looked = self.control.read_only(async |db| store::next_look(db, &schemas).await).await;
+        let NextLook { due_in, stale_in } = match looked {
+            Ok(next) => next,
             Err(error) => {
                 warn!(error = %Chain(&error), "could not see when the next workspace is due");
                 return LOOK_AGAIN;
             }
         };
+        // What has passed already, as negative seconds, is now.
+        let [due_in, stale_in] =
+            [due_in, stale_in].map(|seconds| seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()));
         if due_in.is_some_and(|due_in| due_in.is_zero()) {
             return self.look_again_at_busy(&schemas).await;
         }
         if let Some(due_in) = due_in {
             self.announce_next(Utc::now() + due_in);
         }
-        let longest = poll_every.unwrap_or(Duration::MAX);
-        due_in.unwrap_or(longest).min(longest)
+        // A lease that is just not renewed yet is looked at again after a moment.
+        let stale_in = stale_in.map(|stale_in| stale_in.max(Duration::from_secs(1)));
+        [due_in, stale_in, poll_every].into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 
     /// A workspace is due, and another run is at work on it or with its token: a backfill is asked to make room.

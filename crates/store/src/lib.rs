@@ -78,8 +78,9 @@ pub use state::bindings::{
     note_throttling, tables, throttled_for,
 };
 pub use state::calendar::{
-    CalendarEntry, ClaimRequest, DueWorkspace, Ending, Enrolment, calendar, claim, enrol, last_good_starts, lease_processes,
-    next_due_in, note_ending, pause_workspaces, pick_due, postpone, request_leases_of_backfills, request_run, resume_workspaces,
+    CalendarEntry, ClaimRequest, DueWorkspace, Ending, Enrolment, NextLook, calendar, claim, enrol, last_good_starts,
+    lease_processes, next_look, note_ending, pause_workspaces, pick_due, postpone, request_leases_of_backfills, request_run,
+    resume_workspaces,
 };
 pub use state::capabilities::{ProvenCapability, StoredCapability, capabilities, disprove_capability, save_capability};
 pub use state::checkpoint::{

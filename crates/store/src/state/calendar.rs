@@ -75,14 +75,17 @@ pub async fn last_good_starts(
     .map_err(could_not("read when the last runs were"))
 }
 
-/// Puts workspaces into the calendar, or notes what the settings say of them now.
+/// Puts workspaces into the calendar, or notes what the settings say of them now. When a workspace is due next that is being run, its run
+/// notes itself.
 pub async fn enrol(db: &mut PgConnection, workspaces: &[Enrolment]) -> Result<(), StoreError> {
     let text = |of: fn(&Enrolment) -> Option<&str>| workspaces.iter().map(of).collect::<Vec<_>>();
     query(
         "insert into planhat_sync.workspaces as old (workspace, name, token_hash, next_run_at)
          select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::timestamptz[])
          on conflict (workspace) do update
-         set name = excluded.name, token_hash = excluded.token_hash, next_run_at = excluded.next_run_at
+         set name = excluded.name, token_hash = excluded.token_hash,
+             next_run_at = case when exists (select from planhat_sync.leases where leases.workspace = old.workspace)
+                 then coalesce(old.next_run_at, excluded.next_run_at) else excluded.next_run_at end
          where (old.name, old.token_hash, old.next_run_at) is distinct from (excluded.name, excluded.token_hash, excluded.next_run_at)",
     )
     .bind(text(|of| Some(&of.workspace)))
@@ -263,16 +266,22 @@ pub async fn request_leases_of_backfills(db: &mut PgConnection, workspaces: &[St
     Ok(asked.rows_affected())
 }
 
-/// How long until one of these workspaces is due, or until the lease of another run there may be stale, in seconds; none if neither
-/// will be. Zero or less if one is due that could not be begun.
-pub async fn next_due_in(db: &mut PgConnection, workspaces: &[String]) -> Result<Option<f64>, StoreError> {
-    query_scalar(
-        "select extract(epoch from least(
-             (select min(case when requested_at is not null then requested_at
-                  else greatest(least(next_run_at, retry_at), not_before) end)
-              from planhat_sync.workspaces where workspace = any($1) and paused_at is null),
-             (select min(renewed_at) + make_interval(secs => $2) from planhat_sync.leases
-              where workspace = any($1) and renewed_at > to_timestamp(0))) - now())::float8",
+/// What a daemon waits for that has nothing to begin, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, FromRow)]
+pub struct NextLook {
+    /// Until a workspace is due; none if none has a time. Zero or less if one is due that could not be begun.
+    pub due_in: Option<f64>,
+    /// Until the lease of another run may be stale; none if there is no such run.
+    pub stale_in: Option<f64>,
+}
+
+pub async fn next_look(db: &mut PgConnection, workspaces: &[String]) -> Result<NextLook, StoreError> {
+    query_as(
+        "select (select extract(epoch from min(case when requested_at is not null then requested_at
+                    else greatest(least(next_run_at, retry_at), not_before) end) - now())::float8
+                from planhat_sync.workspaces where workspace = any($1) and paused_at is null) as due_in,
+             (select extract(epoch from min(renewed_at) - now())::float8 + $2 from planhat_sync.leases
+              where workspace = any($1) and renewed_at > to_timestamp(0)) as stale_in",
     )
     .bind(workspaces)
     .bind(STALE_AFTER.as_secs_f64())
