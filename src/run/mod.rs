@@ -172,20 +172,14 @@ pub async fn run_with_notice(
 ) -> Result<Summary, RunError> {
     let started = Instant::now();
     let recognized = recognize::recognize_for_a_run(client, store, stop).await?;
-    let has_timeline = request.limits.timeline.enabled;
-    let not_granted = store.transaction(async |db| {
-        if has_timeline {
-            store::create_actions_table(&mut *db, &store.schema).await?;
-        }
-        store::grant_missing(db, &store.schema, &store.readers).await
-    });
-    warn_of_grants(not_granted.await?);
-    if has_timeline && let Err(error) = refresh_timeline_view(store).await {
-        debug!(error = %Chain(&error), "could not create the view timeline at the start");
-    }
     let run_id = begin(store, request.command, stop).await?;
     Span::current().record("run_id", run_id);
-    let binding = match recognized.bind(client, store, run_id).await {
+    let prepared = async {
+        let binding = recognized.bind(client, store, run_id).await?;
+        prepare_timeline(store, request.limits.timeline.enabled).await?;
+        Ok(binding)
+    };
+    let binding = match prepared.await {
         Ok(binding) => binding,
         Err(error) => {
             let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.kind().hint() };
@@ -235,6 +229,22 @@ pub async fn run_with_notice(
         RunStatus::Partial | RunStatus::Failed => warn!(status = came_to, seconds, "run {run_id} {came_to}"),
     }
     Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects, missing_references })
+}
+
+/// Makes what the actions of the run are written to and read by, and lets those read it who should. Under the lease, since a run of an
+/// earlier release may have been at work before.
+async fn prepare_timeline(store: &Store, is_enabled: bool) -> Result<(), store::StoreError> {
+    let not_granted = store.transaction(async |db| {
+        if is_enabled {
+            store::create_actions_table(&mut *db, &store.schema).await?;
+        }
+        store::grant_missing(db, &store.schema, &store.readers).await
+    });
+    warn_of_grants(not_granted.await?);
+    if is_enabled && let Err(error) = refresh_timeline_view(store).await {
+        debug!(error = %Chain(&error), "could not create the view timeline at the start");
+    }
+    Ok(())
 }
 
 /// What a run has cost; its end does not depend on it.
