@@ -177,7 +177,7 @@ pub async fn run_with_notice(
     let prepared = async {
         let binding = recognized.bind(client, store, run_id).await?;
         prepare_timeline(store, request.limits.timeline.enabled).await?;
-        Ok(binding)
+        Ok::<_, store::StoreError>(binding)
     };
     let binding = match prepared.await {
         Ok(binding) => binding,

@@ -128,7 +128,8 @@ impl Connections {
             }
             // The server has said no, so it answers.
             Err(error @ StoreError::Statement { doing: BEGIN, source: DatabaseCause(sqlx::Error::Database(_)) }) => {
-                let named = engine::named_in(error, borrowed.get()?, &self.connector.place());
+                let place = self.connector.place();
+                let named = engine::named_in(error, borrowed.get()?, &place);
                 self.stalls.with_stall_limit(NETWORK_GRACE, named).await.map(Err)?
             }
             Err(error) => Err(error),
