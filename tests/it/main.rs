@@ -14,6 +14,7 @@ mod containers;
 mod daemon;
 mod database;
 mod embedded;
+mod engine_rules;
 mod escapes;
 mod faults;
 mod follower;
