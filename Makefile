@@ -1,4 +1,4 @@
-.PHONY: help demo test test-sql test-bench soak unattended bench mutants reference lint deny fmt ci
+.PHONY: help demo test test-sql test-bench soak unattended bench mutants reference check-helm lint deny fmt ci
 
 RECORDS ?= 100000,1000000
 LATENCY_MS ?= 20
@@ -45,6 +45,9 @@ mutants: ## Change the pager and the plan bit by bit and list what no test notic
 
 reference: ## Write the generated parts of docs/commands.md and docs/configure.md
 	WRITE_REFERENCE=1 cargo test --locked --test it -- reference::
+
+check-helm: ## Check the Helm chart: rendered manifests, schemas of Kubernetes, values that must be refused (needs python3-pip)
+	scripts/check-helm-chart
 
 lint: ## Check formatting, lints and docs, with warnings denied
 	cargo fmt --all --check
