@@ -43,8 +43,8 @@ mutants: ## Change the pager and the plan bit by bit and list what no test notic
 	-cargo mutants --output target/mutants-of-plan $(MUTANTS) -f 'crates/model/src/scan/*.rs' -f src/pull/decide.rs -f src/pull/next_step.rs \
 		-f src/pull/page.rs -f src/pull/detect_deletions.rs -f src/pull/deletion_guard.rs -f src/pull/rejected.rs -- --lib
 
-reference: ## Write the generated parts of docs/commands.md and docs/configure.md
-	WRITE_REFERENCE=1 cargo test --locked --test it -- reference::
+reference: ## Write the generated parts of docs/commands.md, docs/configure.md and the schema of the Helm chart
+	WRITE_REFERENCE=1 cargo test --locked --test it -- reference:: helm_chart::
 
 check-helm: ## Check the Helm chart: rendered manifests, schemas of Kubernetes, values that must be refused (needs python3-pip)
 	scripts/check-helm-chart
