@@ -21,6 +21,7 @@ mod follower;
 mod forget;
 mod grants;
 mod harness;
+mod helm_chart;
 mod history;
 mod house;
 mod joins;
