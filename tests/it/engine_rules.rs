@@ -62,10 +62,15 @@ fn broken_rules(file: &str, source: &str) -> Vec<String> {
     broken
 }
 
-/// The texts that name a table of planhat_sync and are a part of a statement about the data.
+/// The texts that name a table of planhat_sync and are a part of a statement, which may be one about the data.
 fn joins_with_own_tables(file: &str, source: &str) -> Vec<String> {
-    let is_whole = |before: &str| ["query(", "query_as(", "query_scalar("].iter().any(|call| before.trim_end().ends_with(call));
-    let joins = texts_of(source).into_iter().filter(|Text { text, before }| text.contains("planhat_sync.") && !is_whole(before));
+    let is_part = |Text { text, before }: &Text| {
+        let is_built = ["Sql::new(", ".text("].iter().any(|call| before.trim_end().ends_with(call));
+        let begins = ["select ", "insert ", "update ", "delete ", "with ", "lock "].iter().any(|word| text.trim_start().starts_with(word));
+        let reads = ["from planhat_sync.", "join planhat_sync."].iter().any(|read| text.contains(read));
+        text.contains("planhat_sync.") && (is_built || reads && !begins)
+    };
+    let joins = texts_of(source).into_iter().filter(is_part);
     let first_table = |text: &str| {
         let name = &text[text.find("planhat_sync.").unwrap()..];
         name[..name.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').unwrap_or(name.len())].to_owned()
@@ -141,7 +146,13 @@ fn the_sql_of_the_store_keeps_the_rules_of_the_engine() {
 #[test]
 fn the_statements_that_join_the_data_with_our_own_tables_are_few_and_known() {
     let joins: Vec<String> = store().iter().flat_map(|(file, source)| joins_with_own_tables(file, source)).collect();
-    insta::assert_snapshot!(joins.join("\n"), @"");
+    // The last one makes a table of our own.
+    insta::assert_snapshot!(joins.join("\n"), @"
+    /data/deletions.rs: planhat_sync.listed_ids
+    /data/missing_records.rs: planhat_sync.forgotten
+    /data/missing_records.rs: planhat_sync.absent_records
+    /migrate.rs: planhat_sync.migrations
+    ");
 }
 
 #[test]
@@ -151,8 +162,9 @@ fn no_migration_takes_an_advisory_lock_or_refers_to_the_data() {
         let text = fs::read_to_string(&file).unwrap().to_lowercase();
         let code: String = text.lines().filter(|line| !line.starts_with("--") && !line.starts_with("comment on")).collect::<Vec<_>>().join("\n");
         assert!(!code.contains("pg_advisory"), "{}", file.display());
-        for reference in code.split("references ").skip(1) {
-            assert!(reference.starts_with("planhat_sync."), "{}: references {reference:.40}", file.display());
+        let words: Vec<&str> = code.split_whitespace().collect();
+        for reference in words.windows(2).filter(|words| words[0] == "references") {
+            assert!(reference[1].starts_with("planhat_sync."), "{}: {reference:?}", file.display());
         }
     }
 }
