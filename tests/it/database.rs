@@ -509,7 +509,11 @@ async fn rewriting_proxy(url: &str, rewrites: &'static [(&'static str, &'static 
     url.to_string()
 }
 
-async fn rewritten(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, rewrites: &'static [(&'static str, &'static str)]) -> std::io::Result<()> {
+async fn rewritten(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    rewrites: &'static [(&'static str, &'static str)],
+) -> std::io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         let count = from.read(&mut buffer).await?;
@@ -547,7 +551,11 @@ async fn an_engine_that_only_speaks_the_protocol_is_refused_by_its_name_before_a
         }
         let checked = tool.run(&["check"]);
         assert_eq!(checked.code, 5, "{}", checked.all());
-        assert!(checked.stdout.contains("fail  database       the database is CockroachDB, not PostgreSQL: "), "{}", checked.all());
+        assert!(
+            checked.stdout.contains("fail  database       the database is CockroachDB, not PostgreSQL: "),
+            "{}",
+            checked.all()
+        );
     }
     let mut database = PgConnection::connect(&direct).await.unwrap();
     let schemas = "select count(*) from pg_namespace where nspname like 'planhat%'";
@@ -573,7 +581,10 @@ async fn check_tries_a_lock_with_two_connections() {
     let without_locks = rewriting_proxy(&direct, &[("for update skip locked", "                      ")]).await;
     tool = tool.set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "2").set("DATABASE_URL", &without_locks);
     let broken = line(&mut tool);
-    assert!(broken.starts_with("5 fail  locks          a row that one connection had locked was given to another one"), "{broken}");
+    assert!(
+        broken.starts_with("5 fail  locks          a row that one connection had locked was given to another one"),
+        "{broken}"
+    );
 }
 
 async fn small() -> planhat_simulator::Simulator {
