@@ -12,7 +12,7 @@ use planhat_store::{ObjectStatus, RunStatus, Store};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -487,6 +487,104 @@ async fn a_whole_run_works_behind_a_pooler_in_transaction_mode() {
     sync.now = crate::harness::day(8);
     assert_eq!(sync.sync().await.status, RunStatus::Succeeded);
     look(&mut sync).await;
+}
+
+/// A way on which each of these texts in what the server or the client says becomes another one of the same length.
+async fn rewriting_proxy(url: &str, rewrites: &'static [(&'static str, &'static str)]) -> String {
+    let mut url: url::Url = url.parse().unwrap();
+    let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+    assert!(rewrites.iter().all(|(text, other)| text.len() == other.len()));
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(&server).await.unwrap();
+            let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+            for (from, to) in [(from_client, to_server), (from_server, to_client)] {
+                tokio::spawn(rewritten(from, to, rewrites));
+            }
+        }
+    });
+    url.to_string()
+}
+
+async fn rewritten(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    rewrites: &'static [(&'static str, &'static str)],
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        for (text, other) in rewrites {
+            for place in 0..(count + 1).saturating_sub(text.len()) {
+                if buffer[place..].starts_with(text.as_bytes()) {
+                    buffer[place..place + text.len()].copy_from_slice(other.as_bytes());
+                }
+            }
+        }
+        to.write_all(&buffer[..count]).await?;
+    }
+}
+
+/// What `version()` answers, and nothing else that passes.
+const AS_COCKROACH: (&str, &str) = ("PostgreSQL 1", "CockroachDB ");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_only_speaks_the_protocol_is_refused_by_its_name_before_anything_is_written() {
+    let simulator = small().await;
+    let direct = fresh_database().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    // One that takes all of our statements, and one that does not know what a transaction of ours begins with.
+    for rewrites in [&[AS_COCKROACH][..], &[AS_COCKROACH, ("concat_ws", "concat_wx")]] {
+        tool = tool.set("DATABASE_URL", &rewriting_proxy(&direct, rewrites).await);
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(tool.run(&["sync", "projects"]).all(), @"
+            exit 5
+            error: the database is CockroachDB, not PostgreSQL: a change of a table is not undone with the rest of its transaction
+            hint: name a PostgreSQL server in DATABASE_URL, version 15 or newer; where one machine is not enough, PostgreSQL with Citus
+            ");
+        }
+        let checked = tool.run(&["check"]);
+        assert_eq!(checked.code, 5, "{}", checked.all());
+        assert!(
+            checked.stdout.contains("fail  database       the database is CockroachDB, not PostgreSQL: "),
+            "{}",
+            checked.all()
+        );
+    }
+    let mut database = PgConnection::connect(&direct).await.unwrap();
+    let schemas = "select count(*) from pg_namespace where nspname like 'planhat%'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(schemas).fetch_one(&mut database).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tries_a_lock_with_two_connections() {
+    let simulator = small().await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    assert_eq!(tool.run(&["sync", "projects"]).code, 0);
+    let direct = tool.database();
+    let line = |tool: &mut Tool| {
+        let checked = tool.run(&["check"]);
+        let line = checked.stdout.lines().find(|line| line.contains(" locks ")).unwrap_or_default().to_owned();
+        format!("{} {line}", checked.code)
+    };
+
+    assert_eq!(line(&mut tool), "0 ok    locks          a row that one connection has locked is refused to another one");
+    tool = tool.set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "1");
+    assert_eq!(line(&mut tool), "0 ok    locks          not tried, since that takes two connections and there is one");
+    // As where `for update` is taken and means nothing.
+    let without_locks = rewriting_proxy(&direct, &[("for update skip locked", "                      ")]).await;
+    tool = tool.set("PLANHAT_SYNC__DATABASE__MAX_CONNECTIONS", "2").set("DATABASE_URL", &without_locks);
+    let broken = line(&mut tool);
+    assert!(
+        broken.starts_with("5 fail  locks          a row that one connection had locked was given to another one"),
+        "{broken}"
+    );
 }
 
 async fn small() -> planhat_simulator::Simulator {

@@ -10,8 +10,8 @@ use std::path::Path;
 
 /// What may answer differently from one call to the next.
 const NOT_IMMUTABLE: [&str; 11] = [
-    "now()", "statement_timestamp", "clock_timestamp", "current_timestamp", "current_date", "localtimestamp", "timeofday", "random",
-    "gen_random", "nextval", "current_setting",
+    "now()", "statement_timestamp", "clock_timestamp", "current_timestamp", "current_date", "localtimestamp", "timeofday",
+    "random", "gen_random", "nextval", "current_setting",
 ];
 
 /// A text in the source, and the code in front of it.
@@ -24,13 +24,16 @@ struct Text {
 fn broken_rules(file: &str, source: &str) -> Vec<String> {
     let texts = texts_of(source);
     let mut broken = Vec::new();
-    let mut breaks = |rule: &str, text: &str| broken.push(format!("{file}: {rule}: {}", text.trim().lines().next().unwrap_or_default()));
+    let mut breaks =
+        |rule: &str, text: &str| broken.push(format!("{file}: {rule}: {}", text.trim().lines().next().unwrap_or_default()));
     for Text { text, .. } in &texts {
         let lower = text.to_lowercase();
         if lower.contains("pg_advisory") || lower.contains("pg_try_advisory") {
             breaks("an advisory lock", text);
         }
-        if lower.contains("foreign key") || lower.split_whitespace().any(|word| word == "references") && lower.contains("create table") {
+        if lower.contains("foreign key")
+            || lower.split_whitespace().any(|word| word == "references") && lower.contains("create table")
+        {
             breaks("a foreign key", text);
         }
     }
@@ -62,10 +65,16 @@ fn broken_rules(file: &str, source: &str) -> Vec<String> {
     broken
 }
 
-/// The texts that name a table of planhat_sync and are a part of a statement about the data.
+/// The texts that name a table of planhat_sync and are a part of a statement, which may be one about the data.
 fn joins_with_own_tables(file: &str, source: &str) -> Vec<String> {
-    let is_whole = |before: &str| ["query(", "query_as(", "query_scalar("].iter().any(|call| before.trim_end().ends_with(call));
-    let joins = texts_of(source).into_iter().filter(|Text { text, before }| text.contains("planhat_sync.") && !is_whole(before));
+    let is_part = |Text { text, before }: &Text| {
+        let is_built = ["Sql::new(", ".text("].iter().any(|call| before.trim_end().ends_with(call));
+        let begins =
+            ["select ", "insert ", "update ", "delete ", "with ", "lock "].iter().any(|word| text.trim_start().starts_with(word));
+        let reads = ["from planhat_sync.", "join planhat_sync."].iter().any(|read| text.contains(read));
+        text.contains("planhat_sync.") && (is_built || reads && !begins)
+    };
+    let joins = texts_of(source).into_iter().filter(is_part);
     let first_table = |text: &str| {
         let name = &text[text.find("planhat_sync.").unwrap()..];
         name[..name.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').unwrap_or(name.len())].to_owned()
@@ -141,18 +150,29 @@ fn the_sql_of_the_store_keeps_the_rules_of_the_engine() {
 #[test]
 fn the_statements_that_join_the_data_with_our_own_tables_are_few_and_known() {
     let joins: Vec<String> = store().iter().flat_map(|(file, source)| joins_with_own_tables(file, source)).collect();
-    insta::assert_snapshot!(joins.join("\n"), @"");
+    // The last two make a table of our own, and name what is no table.
+    insta::assert_snapshot!(joins.join("\n"), @"
+    /data/deletions.rs: planhat_sync.listed_ids
+    /data/missing_records.rs: planhat_sync.forgotten
+    /data/missing_records.rs: planhat_sync.absent_records
+    /migrate.rs: planhat_sync.migrations
+    /timeline/action_table.rs: planhat_sync.is_newer_than_this_program
+    ");
 }
 
 #[test]
 fn no_migration_takes_an_advisory_lock_or_refers_to_the_data() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-    for file in fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "sql")) {
+    for file in
+        fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "sql"))
+    {
         let text = fs::read_to_string(&file).unwrap().to_lowercase();
-        let code: String = text.lines().filter(|line| !line.starts_with("--") && !line.starts_with("comment on")).collect::<Vec<_>>().join("\n");
+        let code: String =
+            text.lines().filter(|line| !line.starts_with("--") && !line.starts_with("comment on")).collect::<Vec<_>>().join("\n");
         assert!(!code.contains("pg_advisory"), "{}", file.display());
-        for reference in code.split("references ").skip(1) {
-            assert!(reference.starts_with("planhat_sync."), "{}: references {reference:.40}", file.display());
+        let words: Vec<&str> = code.split_whitespace().collect();
+        for reference in words.windows(2).filter(|words| words[0] == "references") {
+            assert!(reference[1].starts_with("planhat_sync."), "{}: {reference:?}", file.display());
         }
     }
 }
@@ -179,5 +199,8 @@ fn each_rule_is_broken_by_what_it_forbids() {
     ] {
         assert_eq!(broken_rules("/data/x.rs", kept), [""; 0], "{kept}");
     }
-    assert_eq!(joins_with_own_tables("x", r#"query("select from planhat_sync.runs"); const A: &str = "join planhat_sync.scans as a";"#), ["x: planhat_sync.scans"]);
+    assert_eq!(
+        joins_with_own_tables("x", r#"query("select from planhat_sync.runs"); const A: &str = "join planhat_sync.scans as a";"#),
+        ["x: planhat_sync.scans"]
+    );
 }

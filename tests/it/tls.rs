@@ -140,6 +140,19 @@ async fn a_refused_certificate_is_reported_with_what_to_do() {
         assert_eq!(ran.code, 5, "{name} {mode}: {}", ran.all());
         assert!(ran.stderr.contains(hint), "{name} {mode}: {}", ran.stderr);
     }
+    // What the hints offer instead.
+    for (name, mode, root) in [
+        ("good", "require", ""),
+        ("expired", "require", ""),
+        ("not-yet-valid", "require", ""),
+        ("other-name", "verify-ca", &*ours),
+        ("common-name-only", "verify-ca", &ours),
+    ] {
+        let url = from_afar(&with_certificate(name).await, &format!("sslmode={mode}{root}"));
+        tool = tool.set("DATABASE_URL", &url);
+        let line = connection(&mut tool);
+        assert!(line.contains("encrypted"), "{name} {mode}: {line}");
+    }
     let plain = from_afar(&fresh_database().await.parse().unwrap(), "sslmode=require");
     let ran = tool.set("DATABASE_URL", &plain).run(&["sync"]);
     assert!(ran.stderr.contains("if the server has no TLS, turn it on"), "{}", ran.stderr);

@@ -215,6 +215,7 @@ fn lost_race(error: &sqlx::Error) -> bool {
         // A schema, a table, a type or a constraint of this name is there.
         Some("42P06" | "42P07" | "42710") => true,
         Some("23505") => error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::schema) == Some("pg_catalog"),
+        // PostgreSQL translates no error of this code.
         Some("XX000") => error.message().starts_with("tuple concurrently "),
         _ => false,
     }

@@ -207,13 +207,13 @@ impl ErrorKind {
             CertificateOfUnknownAuthority => until_timeout(Run, DATABASE).hint(
                 "the server's certificate was issued by an unknown authority: save the authority's certificate to a file, and \
                  put sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL, or add it to the system's certificate \
-                 store; sslmode=require encrypts without verifying it"),
+                 store; sslmode=require without sslrootcert encrypts, and verifies nothing"),
             CertificateExpired => until_timeout(Run, DATABASE).hint(
-                "the server's certificate has expired: renew it, or correct this machine's clock; until then sslmode=require in \
-                 DATABASE_URL encrypts without verifying it"),
+                "the server's certificate has expired: renew it, or correct this machine's clock; until then sslmode=require without \
+                 sslrootcert encrypts, and verifies nothing"),
             CertificateNotYetValid => until_timeout(Run, DATABASE).hint(
-                "the server's certificate is not valid yet: correct this machine's clock, or wait; until then sslmode=require in \
-                 DATABASE_URL encrypts without verifying it"),
+                "the server's certificate is not valid yet: correct this machine's clock, or wait; until then sslmode=require without \
+                 sslrootcert encrypts, and verifies nothing"),
             CertificateWithoutName => until_timeout(Run, DATABASE).hint(
                 "the server's certificate has no subject alternative name, and a common name alone does not count: have one \
                  made with the host of DATABASE_URL as its subjectAltName, or put sslmode=verify-ca into DATABASE_URL, which \
@@ -224,7 +224,8 @@ impl ErrorKind {
             CertificateRevoked => until_timeout(Run, DATABASE).hint("the server's certificate has been revoked: get a new one"),
             CertificateForm => until_timeout(Run, DATABASE).hint(
                 "the server's certificate is in a form that is not accepted: have one made as X.509 version 3, with the host \
-                 of DATABASE_URL as its subjectAltName, by an authority rather than as one (openssl: -addext or -extfile)"),
+                 of DATABASE_URL as its subjectAltName, by an authority rather than as one (openssl: -addext or -extfile); no sslmode accepts \
+                 it but sslmode=disable, on a trusted network"),
 
             LockTimeout => briefly(Object, DATABASE).hint(
                 "another session holds a lock on the table; try again when that session has ended"),
