@@ -124,6 +124,7 @@ fn found_in_folder(folder: &Path, stamps: &mut FileStamps) -> Result<Vec<FoundWo
         };
         found.push(FoundWorkspace { name, place, own });
     }
+    found.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
 }
 
@@ -184,7 +185,8 @@ fn doubts(workspaces: &[NamedWorkspace], written: &Sections, shared: &Settings) 
             some_of(&names)
         ));
     }
-    let schema = written.get("database").and_then(|database| database.clone().into_table().ok()?.remove("schema")?.into_string().ok());
+    let schema =
+        written.get("database").and_then(|database| database.clone().into_table().ok()?.remove("schema")?.into_string().ok());
     if schema.is_some_and(|schema| schema != "planhat") {
         doubts.push(format!(
             "database.schema = {:?} has no effect, since there are several workspaces: each has a schema of its own",
@@ -340,13 +342,16 @@ mod tests {
             planhat_model::error::Chain(&error).to_string().replace(&folder.path().display().to_string(), "FOLDER")
         };
         let acme = "[workspaces.acme.planhat]\ntoken = 'x'\n";
-        insta::assert_snapshot!([
-            refused(&format!("[sync]\nlookback = '0s'\n{acme}")),
-            refused(&format!("[daemon]\nschedule = 'often'\n{acme}")),
-            refused(&format!("[objects.enduser]\nhash = ['email']\n{acme}")),
-            refused(&format!("[workspace.acme.planhat]\ntoken = 'x'\n{acme}")),
-            refused("workspaces = 'w'\n"),
-        ].join("\n"));
+        insta::assert_snapshot!(
+            [
+                refused(&format!("[sync]\nlookback = '0s'\n{acme}")),
+                refused(&format!("[daemon]\nschedule = 'often'\n{acme}")),
+                refused(&format!("[objects.enduser]\nhash = ['email']\n{acme}")),
+                refused(&format!("[workspace.acme.planhat]\ntoken = 'x'\n{acme}")),
+                refused("workspaces = 'w'\n"),
+            ]
+            .join("\n")
+        );
         let by_variable = folder(&[("config.toml", "")]);
         let error = load_with(&by_variable, &[("PLANHAT_SYNC__WORKSPACES__ACME__PLANHAT__TOKEN", "x")]).unwrap_err();
         assert!(error.to_string().starts_with("unknown setting \"workspaces.acme.planhat.token\" in the environment"), "{error}");
@@ -396,8 +401,11 @@ mod tests {
         assert_eq!((used("own"), used("text"), used("credential"), used("shared")), (1, 1, 2, 0));
 
         // By hand, from the service folder.
-        std::fs::rename(folder.path().join("credentials/planhat_api_token_credential"), folder.path().join("planhat_api_token_shared"))
-            .unwrap();
+        std::fs::rename(
+            folder.path().join("credentials/planhat_api_token_credential"),
+            folder.path().join("planhat_api_token_shared"),
+        )
+        .unwrap();
         let by_hand = load_in(folder.path(), None, HashMap::new()).unwrap();
         assert_eq!((token(&by_hand, "shared"), token(&by_hand, "credential")), (Some("by its name"), None));
     }
@@ -456,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_workspaces_are_loaded_and_looked_at_without_reading_the_defaults_a_thousand_times() {
+    fn a_thousand_workspaces_are_loaded_and_looked_at() {
         let folder = folder(&[("config.toml", "workspaces_dir = 'w'\n[daemon]\nschedule = '0 * * * *'\n"), ("w/x.md", "")]);
         for number in 0..1000 {
             let token = folder.path().join(format!("token{number}"));
@@ -464,14 +472,11 @@ mod tests {
             let text = format!("[planhat]\ntoken_file = '{}'\n[daemon]\njitter = '5min'\n", token.display());
             std::fs::write(folder.path().join(format!("w/w{number}.toml")), text).unwrap();
         }
-        let begun = std::time::Instant::now();
         let installation = load(&folder);
-        let loaded = begun.elapsed();
-        let begun = std::time::Instant::now();
         assert!(!installation.files_changed());
-        let looked = begun.elapsed();
         assert_eq!(installation.workspaces.iter().filter(|workspace| workspace.settings.is_ok()).count(), 1000);
         assert_eq!(token(&installation, "w700"), Some("token 700"));
-        println!("loaded in {loaded:?}, looked at in {looked:?}, {} bytes of settings", size_of::<Settings>());
+        // What a workspace does not say itself is small, so that a thousand of them are.
+        assert!(size_of::<Settings>() < 4096, "{} bytes", size_of::<Settings>());
     }
 }

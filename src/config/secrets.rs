@@ -290,7 +290,12 @@ impl OwnSecrets<'_> {
     }
 
     /// Takes each secret from where it is. What a file has is read now; the stamps are taken before that.
-    pub(super) fn read(&self, settings: &mut Settings, files: &mut SecretFiles, stamps: &mut FileStamps) -> Result<(), SettingsError> {
+    pub(super) fn read(
+        &self,
+        settings: &mut Settings,
+        files: &mut SecretFiles,
+        stamps: &mut FileStamps,
+    ) -> Result<(), SettingsError> {
         let name = settings.workspace_name.clone();
         for ((secret, shared_text, shared_path), (text, path)) in texts_in(self.shared).into_iter().zip(texts_of(settings)) {
             let is_own = secret.key.is_some_and(|key| is_set(self.written, key)) || is_set(self.written, secret.file_key);

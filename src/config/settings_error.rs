@@ -34,7 +34,9 @@ pub enum SettingsError {
     /// What is wrong with one workspace among several is a matter of that one alone.
     #[error("could not use the settings of workspace {name:?}{}", source.place_if_unnamed(place))]
     Workspace { name: String, place: String, source: Box<SettingsError> },
-    #[error("{0:?} is no name of a workspace: it has to begin with a letter from a to z, and to consist of these, digits, - and _, at most {LONGEST_NAME}")]
+    #[error(
+        "{0:?} is no name of a workspace: it has to begin with a letter from a to z, and to consist of these, digits, - and _, at most {LONGEST_NAME}"
+    )]
     WorkspaceName(String),
     #[error("it is set twice: {first}, and {second}")]
     WorkspaceTwice { first: String, second: String },

@@ -395,11 +395,7 @@ mod tests {
         load_in(folder.path(), None, variables).unwrap()
     }
 
-    fn load_in(
-        folder: &Path,
-        file: Option<&Path>,
-        environment: HashMap<String, String>,
-    ) -> Result<Settings, SettingsError> {
+    fn load_in(folder: &Path, file: Option<&Path>, environment: HashMap<String, String>) -> Result<Settings, SettingsError> {
         super::load_in(folder, file, environment).map(|installation| installation.shared)
     }
 

@@ -117,7 +117,8 @@ impl SettingsLoader<'_> {
 
     /// The shared settings with those of the workspace over them.
     fn merged(&self, own: &OwnSettings, secrets: &OwnSecrets<'_>) -> Result<Settings, SettingsError> {
-        let mut sections: Sections = own.written.keys().filter_map(|name| Some((name.clone(), self.written.get(name)?.clone()))).collect();
+        let mut sections: Sections =
+            own.written.keys().filter_map(|name| Some((name.clone(), self.written.get(name)?.clone()))).collect();
         put_over(&mut sections, &own.written);
         secrets.override_shared(&mut sections);
         let sections: OwnSections = Value::from(sections).try_deserialize().map_err(unreadable)?;

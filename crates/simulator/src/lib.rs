@@ -35,12 +35,12 @@ use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use by_token::Tenants;
 pub use content::Content;
 pub use gate::Gate;
 pub use options::{DimensionData, ObjectOptions, Options, OverLimit, Quota, Sorts};
 pub use planhat_model::capability::HiddenListing;
 pub use planhat_model::workspace_report::WorkspaceReport;
-use by_token::Tenants;
 use serve::SharedServer;
 pub use tenant::Workspace;
 

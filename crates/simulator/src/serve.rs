@@ -140,7 +140,11 @@ async fn check_request(State(tenants): State<Arc<Tenants>>, mut request: HttpReq
     response
 }
 
-async fn list(Extension(server): Extension<Arc<SharedServer>>, Path(object): Path<String>, Query(query): Query<QueryMap>) -> Response {
+async fn list(
+    Extension(server): Extension<Arc<SharedServer>>,
+    Path(object): Path<String>,
+    Query(query): Query<QueryMap>,
+) -> Response {
     let mut now = server.now();
     let ServerState { endpoints, options, .. } = &mut *now;
     if object == "dimensiondata" {
