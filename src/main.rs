@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Parser;
 use planhat_sync::cli::{Cli, Command, Once};
 use planhat_sync::command_error::CommandError;
-use planhat_sync::workspace::Workspace;
 use planhat_sync::{commands, config, daemon, print, telemetry};
 use tracing::{Instrument, error_span};
 
@@ -42,12 +41,14 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         installation.shared.log.level = "warn".to_owned();
     }
     telemetry::start(&installation.shared.log, rust_log.as_deref()).map_err(anyhow::Error::new)?;
-    let settings = installation.shared;
-    // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
-    let span = error_span!("workspace", workspace = %settings.workspace_name);
-    let reload = || load().map(|installation| installation.shared);
     match cli.command {
-        Command::Daemon => daemon::daemon(settings, reload).instrument(span).await,
-        Command::Once(command) => commands::execute(command, &Workspace::new(settings)).instrument(span).await,
+        Command::Daemon => {
+            let settings = installation.select(&cli.workspaces)?.shared;
+            // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
+            let span = error_span!("workspace", workspace = %settings.workspace_name);
+            let reload = || Ok(load()?.select(&cli.workspaces)?.shared);
+            daemon::daemon(settings, reload).instrument(span).await
+        }
+        Command::Once(command) => commands::execute(command, installation, &cli.workspaces).await,
     }
 }
