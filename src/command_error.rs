@@ -142,6 +142,7 @@ mod tests {
     #[test]
     fn a_workspace_that_is_busy_says_when_it_is_free() {
         let held = store::LeaseHolder {
+            workspace: "planhat".to_owned(),
             run_id: 7,
             command: "sync".to_owned(),
             holder: "process 1".to_owned(),
@@ -149,7 +150,7 @@ mod tests {
             acquired_at: DateTime::UNIX_EPOCH,
             renewed_at: DateTime::UNIX_EPOCH,
         };
-        let busy = CommandError::from(run::RunError::Busy(held));
+        let busy = CommandError::from(run::RunError::Busy { held, schema: "planhat".to_owned() });
         assert!(busy.as_start_failure().is_none());
         let free = format!("another run can begin {} s after the lease was last renewed", store::STALE_AFTER.as_secs());
         check(busy, exit::BUSY, Some(&free));

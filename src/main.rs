@@ -43,11 +43,15 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     telemetry::start(&installation.shared.log, rust_log.as_deref()).map_err(anyhow::Error::new)?;
     match cli.command {
         Command::Daemon => {
-            let settings = installation.select(&cli.workspaces)?.shared;
+            // What it reads anew has the same workspaces, if only some are named.
+            let reload = || load()?.select(&cli.workspaces);
+            let installation = installation.select(&cli.workspaces)?;
+            if !installation.is_single {
+                return daemon::daemon(installation, reload).await;
+            }
             // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
-            let span = error_span!("workspace", workspace = %settings.workspace_name);
-            let reload = || Ok(load()?.select(&cli.workspaces)?.shared);
-            daemon::daemon(settings, reload).instrument(span).await
+            let span = error_span!("workspace", workspace = %installation.shared.workspace_name);
+            daemon::daemon(installation, reload).instrument(span).await
         }
         Command::Once(command) => commands::execute(command, installation, &cli.workspaces).await,
     }

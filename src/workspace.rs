@@ -54,6 +54,17 @@ impl Workspace {
         })
     }
 
+    /// Whether there is a token that can be sent.
+    pub fn check_token(&self) -> Result<(), CommandError> {
+        self.client_config().map(|_| ())
+    }
+
+    /// What tells the token from others without revealing it, under a key; none without a token.
+    pub fn token_hash(&self, key: &str) -> Option<String> {
+        let pasted = self.settings.planhat.token.as_ref()?;
+        Token::new(pasted).ok().map(|token| token.fingerprint(key))
+    }
+
     fn client_config(&self) -> Result<ClientConfig, CommandError> {
         let planhat = &self.settings.planhat;
         let Some(pasted) = &planhat.token else {
@@ -107,7 +118,12 @@ impl Workspace {
 
     /// The configured database, or the embedded one.
     pub async fn open_store(&self) -> Result<Store, CommandError> {
-        let mut store = self.connect().await?;
+        self.open_store_with(self.settings.database.max_connections).await
+    }
+
+    /// The same with this many connections at most; the embedded database has one.
+    pub async fn open_store_with(&self, max_connections: u32) -> Result<Store, CommandError> {
+        let mut store = self.connect(max_connections).await?;
         store.readers.clone_from(&self.settings.database.grant_select_to);
         if !self.settings.database.is_embedded() {
             store.reconnect_timeout = self.settings.database.reconnect_timeout;
@@ -115,11 +131,11 @@ impl Workspace {
         Ok(store)
     }
 
-    async fn connect(&self) -> Result<Store, CommandError> {
+    async fn connect(&self, max_connections: u32) -> Result<Store, CommandError> {
         match self.settings.database.source() {
             Some(source) => {
-                let DatabaseSettings { schema, max_connections, statement_timeout, .. } = &self.settings.database;
-                let connected = Store::connect_with(source, schema, *max_connections, *statement_timeout).await;
+                let DatabaseSettings { schema, statement_timeout, .. } = &self.settings.database;
+                let connected = Store::connect_with(source, schema, max_connections, *statement_timeout).await;
                 connected.map_err(|error| self.with_hint_of_files(error))
             }
             #[cfg(feature = "embedded")]

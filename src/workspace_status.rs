@@ -228,6 +228,7 @@ mod tests {
     fn run() -> PastRun {
         PastRun {
             id: 1,
+            workspace: "planhat".to_owned(),
             command: "sync".to_owned(),
             status: "partial".to_owned(),
             started_at: now(),

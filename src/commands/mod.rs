@@ -162,10 +162,12 @@ async fn in_a_run_of_its_own<T>(
     work: impl AsyncFnOnce(i64) -> Result<(T, RunStatus), CommandError>,
 ) -> Result<T, CommandError> {
     let run_stop = CancellationToken::new();
-    let run_id = run::begin(store, command, &run_stop).await?;
+    let run = run::begin(store, command, None, &run_stop).await?;
+    let run_id = run.run_id;
     Span::current().record("run_id", run_id);
     let pause_gate = PauseGate::default();
-    let lease = run::RunLease { store, client: None, run_id, command, pause_gate: &pause_gate, run_stop: &run_stop };
+    let renewal = run::Renewal::Own;
+    let lease = run::RunLease { store, client: None, run: &run, command, renewal, pause_gate: &pause_gate, run_stop: &run_stop };
     let result = lease.renew_while(work(run_id)).await;
     let status = result.as_ref().map_or(RunStatus::Failed, |(_, status)| *status);
     let why = Explanation { reason: result.as_ref().err().map(CommandError::on_one_line), hint: None };

@@ -196,12 +196,14 @@ fn sync_keys(sync: &SyncSettings) -> Section {
 }
 
 fn daemon_keys(daemon: &DaemonSettings) -> Section {
-    let DaemonSettings { schedule, time_zone, jitter, retry_after, listen, stuck_after } = daemon;
+    let DaemonSettings { schedule, time_zone, jitter, retry_after, slots, poll_every, listen, stuck_after } = daemon;
     vec![
         ("schedule", WithTheNextRun, shown(schedule)),
         ("time_zone", WithTheNextRun, shown(time_zone)),
         ("jitter", WithTheNextRun, shown(jitter)),
         ("retry_after", WithTheNextRun, shown(retry_after)),
+        ("slots", WithTheNextRun, shown(slots)),
+        ("poll_every", WithTheNextRun, shown(poll_every)),
         ("listen", AfterRestart, shown(listen)),
         ("stuck_after", WithTheNextRun, shown(stuck_after)),
     ]

@@ -14,7 +14,9 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::values::{address, duration, history, names, objects, page_size, reconcile_every, secret, sorted, word};
+use super::values::{
+    address, duration, duration_or_auto, history, names, objects, page_size, reconcile_every, secret, sorted, word,
+};
 use crate::events::Format;
 
 /// One field per key of `[planhat]`.
@@ -92,6 +94,9 @@ pub struct DaemonSettings {
     pub jitter: Duration,
     #[serde(deserialize_with = "duration")]
     pub retry_after: Duration,
+    pub slots: usize,
+    #[serde(deserialize_with = "duration_or_auto")]
+    pub poll_every: Option<Duration>,
     #[serde(deserialize_with = "address")]
     pub listen: Option<SocketAddr>,
     #[serde(deserialize_with = "duration")]

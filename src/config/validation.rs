@@ -53,6 +53,7 @@ impl Settings {
         if self.deletions.max_percent > 100 {
             return bad("deletions.max_percent", "is more than 100");
         }
+        self.daemon.check()?;
         self.notify.check()?;
         self.database.check()?;
         self.log.check()?;
@@ -137,6 +138,23 @@ pub(super) fn check_history(key: &str, history: History) -> Result<(), SettingsE
         return bad(key, "is longer than 200 years; \"all\" loads all records");
     }
     Ok(())
+}
+
+/// More runs at a time than this need more connections than a server has.
+const MOST_SLOTS: usize = 64;
+/// The calendar costs the database a few statements each time.
+const SHORTEST_POLL: Duration = Duration::from_secs(1);
+
+impl DaemonSettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        if !(1..=MOST_SLOTS).contains(&self.slots) {
+            return bad("daemon.slots", format!("is {}: it must be from 1 to {MOST_SLOTS}; the default is 4", self.slots));
+        }
+        if self.poll_every.is_some_and(|every| every < SHORTEST_POLL || every > LONGEST_HISTORY) {
+            return bad("daemon.poll_every", "must be \"auto\", or a duration of at least \"1s\"");
+        }
+        Ok(())
+    }
 }
 
 impl PlanhatSettings {

@@ -71,6 +71,16 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, 
         .map_err(|error| serde::de::Error::custom(format!("{text:?} is not a duration like \"90s\" or \"72h\": {error}")))
 }
 
+/// A duration; none for "auto".
+pub(super) fn duration_or_auto<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(input)?;
+    if text.trim() == "auto" {
+        return Ok(None);
+    }
+    let wrong = |error| serde::de::Error::custom(format!("{text:?} is neither \"auto\" nor a duration like \"10s\": {error}"));
+    humantime::parse_duration(&text).map(Some).map_err(wrong)
+}
+
 /// How far back: a duration, or "all".
 pub(super) fn history<'de, D: Deserializer<'de>>(input: D) -> Result<History, D::Error> {
     let text = String::deserialize(input)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -17,8 +17,8 @@ use chrono::Utc;
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use planhat_model::error::Chain;
 use planhat_model::printable::{in_json, on_one_line};
-use planhat_store::{self as store, Store, WorkspaceOverview};
-use serde::Serialize;
+use planhat_store::{self as store, CalendarEntry, Store};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -26,9 +26,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::health_state::HealthState;
+use super::health_state::{DaemonState, HealthState, WatchedWorkspace};
 use super::http_connections::{ConnectionLimits, serve};
-use super::prometheus::{collect, gauges};
+use super::prometheus::{collect, fleet_gauges, gauges};
+use crate::progress::{ObjectProgress, Progress};
 use crate::workspace_status::Status;
 
 /// The time limit of the database for an answer.
@@ -72,23 +73,29 @@ impl HttpServer {
         Ok((address, Serving(tokio::spawn(serve(listener, router, ConnectionLimits::default(), stop).in_current_span()))))
     }
 
-    /// The current status of the workspace.
-    async fn status(&self) -> Result<Status, ReadFailure> {
-        let overview = self.read(overview_of).await?;
-        let state = self.health.snapshot();
-        Ok(Status::of(&state.objects, overview, Utc::now(), state.stale_after))
+    /// The current status of a workspace.
+    async fn status_of(&self, workspace: &WatchedWorkspace) -> Result<Status, ReadFailure> {
+        let overview = self.read(async |db| store::overview(db, &workspace.schema).await).await?;
+        Ok(Status::of(&workspace.objects, overview, Utc::now(), workspace.stale_after))
+    }
+
+    /// The calendar, as far as the workspaces of this daemon go.
+    async fn fleet(&self, state: &DaemonState) -> Result<Vec<CalendarEntry>, ReadFailure> {
+        let mut entries = self.read(async |db| store::calendar(db).await).await?;
+        entries.retain(|entry| state.workspaces.iter().any(|workspace| workspace.schema == entry.workspace));
+        Ok(entries)
     }
 
     /// Something read from the database, or why it could not be.
     async fn read<T>(
         &self,
-        what: impl AsyncFnOnce(&mut store::PgConnection, &str) -> Result<T, store::StoreError>,
+        what: impl AsyncFnOnce(&mut store::PgConnection) -> Result<T, store::StoreError>,
     ) -> Result<T, ReadFailure> {
         let read = self.store.read_only_housekeeping(async |db| {
             if !store::is_set_up(&mut *db).await? {
                 return Err(store::StoreError::OlderTables);
             }
-            what(db, &self.store.schema).await
+            what(db).await
         });
         match timeout(DATABASE_TIMEOUT, read).await {
             Ok(read) => read.map_err(|error| ReadFailure::Failed(Chain(&error).to_string())),
@@ -131,54 +138,92 @@ async fn ready(State(server): State<HttpServer>) -> Response {
     if server.health.is_stuck() {
         return unavailable("the run in progress has made no progress for too long");
     }
-    match server.read(async |_, _| Ok(())).await {
+    match server.read(async |_| Ok(())).await {
         Ok(()) | Err(ReadFailure::Busy) => "ready\n".into_response(),
         Err(failure) => failure.into_response(),
     }
 }
 
 async fn metrics_of(State(server): State<HttpServer>) -> Response {
-    let status = server.status().await;
-    let is_running = server.health.snapshot().run.is_some();
-    let is_up = match &status {
-        Ok(_) => Some(true),
-        Err(ReadFailure::Busy) => None,
-        Err(ReadFailure::Failed(_)) => Some(false),
+    let state = server.health.snapshot();
+    let text = match state.only_workspace() {
+        Some(only) => {
+            let status = server.status_of(only).await;
+            let is_up = is_up(status.as_ref().map(|_| ()));
+            gauges(status.as_ref().ok(), is_up, !state.runs.is_empty())
+        }
+        None => {
+            let fleet = server.fleet(&state).await;
+            fleet_gauges(&state, fleet.as_ref().ok(), is_up(fleet.as_ref().map(|_| ())))
+        }
     };
-    let text = server.metrics.render() + &gauges(status.as_ref().ok(), is_up, is_running);
+    let text = server.metrics.render() + &text;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn status(State(server): State<HttpServer>) -> Response {
-    match server.status().await {
+/// Whether the database has answered; none if that is not known.
+fn is_up(read: Result<(), &ReadFailure>) -> Option<bool> {
+    match read {
+        Ok(()) => Some(true),
+        Err(ReadFailure::Busy) => None,
+        Err(ReadFailure::Failed(_)) => Some(false),
+    }
+}
+
+/// Which workspace somebody asks for, by its name.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    workspace: Option<String>,
+}
+
+async fn status(State(server): State<HttpServer>, Query(asked): Query<Asked>) -> Response {
+    let state = server.health.snapshot();
+    let workspace = match state.asked_for(asked.workspace.as_deref()) {
+        Ok(Some(workspace)) => workspace,
+        Ok(None) => return status_of_all(&server, &state).await,
+        Err(unknown) => return (StatusCode::NOT_FOUND, unknown).into_response(),
+    };
+    match server.status_of(workspace).await {
         Ok(overview) => {
-            let state = server.health.snapshot();
-            let progress: serde_json::Map<_, _> = state
-                .run
-                .iter()
-                .flat_map(|progress| progress.objects())
-                .map(|(object, progress)| {
-                    (
-                        object.to_owned(),
-                        json!({"pages": progress.pages, "fetched": progress.fetched, "written": progress.written}),
-                    )
-                })
-                .collect();
-            printable_json(&json!({"next_run": state.next_run, "progress": progress, "overview": overview}))
+            let progress = state.runs.get(&workspace.schema).map(|progress| progress_of(progress)).unwrap_or_default();
+            let next_run = state.only_workspace().and(state.next_run);
+            printable_json(&json!({"next_run": next_run, "progress": progress, "overview": overview}))
         }
         Err(failure) => failure.into_response(),
     }
 }
 
-async fn runs(State(server): State<HttpServer>) -> Response {
-    match server.read(async |db, workspace| store::recent_runs(db, workspace, RUNS_SHOWN).await).await {
-        Ok(runs) => printable_json(&runs),
+async fn status_of_all(server: &HttpServer, state: &DaemonState) -> Response {
+    match server.fleet(state).await {
+        Ok(workspaces) => {
+            let progress: serde_json::Map<_, _> =
+                state.runs.iter().map(|(schema, progress)| (schema.clone(), progress_of(progress).into())).collect();
+            printable_json(&json!({
+                "next_run": state.next_run, "slots": state.slots, "progress": progress, "workspaces": workspaces,
+                "refused_settings": state.refused,
+            }))
+        }
         Err(failure) => failure.into_response(),
     }
 }
 
-async fn overview_of(db: &mut store::PgConnection, workspace: &str) -> Result<WorkspaceOverview, store::StoreError> {
-    store::overview(db, workspace).await
+fn progress_of(progress: &Progress) -> serde_json::Map<String, serde_json::Value> {
+    let of_object =
+        |progress: ObjectProgress| json!({"pages": progress.pages, "fetched": progress.fetched, "written": progress.written});
+    progress.objects().into_iter().map(|(object, progress)| (object.to_owned(), of_object(progress))).collect()
+}
+
+async fn runs(State(server): State<HttpServer>, Query(asked): Query<Asked>) -> Response {
+    let state = server.health.snapshot();
+    let schemas: Vec<String> = match state.asked_for(asked.workspace.as_deref()) {
+        Ok(Some(workspace)) => vec![workspace.schema.clone()],
+        Ok(None) => state.workspaces.iter().map(|workspace| workspace.schema.clone()).collect(),
+        Err(unknown) => return (StatusCode::NOT_FOUND, unknown).into_response(),
+    };
+    match server.read(async |db| store::recent_runs_of(db, &schemas, RUNS_SHOWN).await).await {
+        Ok(runs) => printable_json(&runs),
+        Err(failure) => failure.into_response(),
+    }
 }
 
 /// JSON that a person may ask for at a terminal.

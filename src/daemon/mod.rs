@@ -1,10 +1,17 @@
-//! The daemon: keeps running, starts a sync when one is due, and shows its state.
+//! The daemon: keeps running, syncs workspaces when they are due, and shows its state.
 //!
-//! It ends with SIGTERM or SIGINT, and with errors at startup that it cannot fix (the token of another workspace, no database). After
-//! startup nothing else ends it: when a run fails, also by a token that is refused, it is tried again.
+//! ```text
+//! calendar in the database -> run_loop (claims what is due, slots) -> claimed_run -> run -> calendar
+//! settings -> fleet (the workspaces, and what is done for each beside its runs)
+//! ```
+//!
+//! Any number of daemons share the calendar and the work. It ends with SIGTERM or SIGINT, and with errors at startup that it cannot fix
+//! (the token of another workspace, no database). After startup nothing else ends it: when a run fails, also by a token that is refused,
+//! it is tried again.
 
-mod daemon_lease;
-mod dispatch;
+mod back_off;
+mod claimed_run;
+mod fleet;
 mod health_state;
 mod housekeeping;
 mod http;
@@ -12,6 +19,7 @@ mod http_connections;
 mod prometheus;
 mod run_loop;
 mod runtime_config;
+mod slots;
 mod staleness;
 
 use std::net::SocketAddr;
@@ -20,9 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use planhat_api::Client;
 use planhat_model::error::Chain;
-use planhat_model::error::exit_code as exit;
 use planhat_store::Store;
 use sd_notify::NotifyState;
 use tokio::task::LocalSet;
@@ -32,11 +38,12 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::command_error::CommandError;
-use crate::config::{Settings, SettingsError};
+use crate::config::{Installation, SettingsError};
+use crate::events::Notifier;
 use crate::run;
 use crate::signals::{self, Stop};
 use crate::workspace::Workspace;
-use daemon_lease::{DaemonLeaseKeeper, acquire_lease};
+use fleet::Fleet;
 use health_state::HealthState;
 use housekeeping::notify_systemd;
 use http::{HttpServer, Serving};
@@ -47,29 +54,45 @@ use runtime_config::RuntimeConfig;
 const DAEMON: &str = "daemon";
 /// The time limit for verifying the workspace at startup: a service manager does not wait long.
 const START_WITHIN: Duration = Duration::from_secs(20);
+/// The connections of a daemon of several workspaces: one for the calendar and the leases, one for what it shows.
+const CONNECTIONS: u32 = 2;
 
-/// Stays up until it is stopped. `reload` reads the settings again, for a signal that asks for that.
-pub async fn daemon(settings: Settings, reload: impl Fn() -> Result<Settings, SettingsError>) -> Result<ExitCode, CommandError> {
-    Workspace::new(settings.clone()).log_destination();
+/// Stays up until it is stopped. `reload` reads the settings again, for a signal that asks for that, and when their files have changed.
+pub async fn daemon(
+    mut settings: Installation,
+    reload: impl Fn() -> Result<Installation, SettingsError>,
+) -> Result<ExitCode, CommandError> {
+    let stop = signals::listen()?;
+    let shared = Workspace::new(settings.shared.clone());
+    shared.log_destination();
     // Mistakes in the settings show before the database is touched.
-    let runtime = RuntimeConfig::of(settings)?;
-    let notifier = runtime.notifier.clone().for_one_run();
+    let fleet = Fleet::new(&mut settings, &stop.token)?;
+    let only = fleet.only_member().map(|member| Arc::clone(&member.config));
     notify_systemd(&[NotifyState::Status("connecting to the database")]);
-    let store = Arc::new(runtime.workspace.open_store().await?);
-    let stop = signals::listen_for(&store)?;
+    let opening = async {
+        match &only {
+            Some(only) => only.workspace.open_store().await,
+            None => shared.open_store_with(CONNECTIONS.min(shared.settings.database.max_connections)).await,
+        }
+    };
+    let control = tokio::select! {
+        control = opening => control?,
+        () = stop.token.cancelled() => return Ok(ExitCode::SUCCESS),
+    };
+    control.stop_on(stop.token.clone());
+    let control = Arc::new(control);
     // Housekeeping has tasks of its own, on this thread.
-    let result = LocalSet::new().run_until(run_until_stopped(&store, runtime, &stop, reload)).await;
+    let result = LocalSet::new().run_until(run_until_stopped(&control, (settings, fleet), &stop, reload)).await;
     // A refused start is announced once, because the announced state is stored; without a database it would be announced at each attempt.
-    if let Err(failure) = &result
-        && let Some(why) = failure.as_start_failure()
-    {
+    if let (Err(failure), Some(only)) = (&result, only) {
+        let notifier = only.notifier.clone().for_one_run();
         tokio::select! {
             () = stop.token.cancelled() => {}
-            () = notifier.run_could_not_begin(Some(&store), DAEMON, &why) => {}
+            () = announce_refused_start(&notifier, &control, failure) => {}
         }
     }
-    if let Some(store) = Arc::into_inner(store) {
-        store.close().await;
+    if let Some(control) = Arc::into_inner(control) {
+        control.close().await;
     }
     match result {
         Err(failure) if stop.token.is_cancelled() => {
@@ -80,46 +103,49 @@ pub async fn daemon(settings: Settings, reload: impl Fn() -> Result<Settings, Se
     }
 }
 
+async fn announce_refused_start(notifier: &Notifier, control: &Store, failure: &CommandError) {
+    if let Some(why) = failure.as_start_failure() {
+        notifier.run_could_not_begin(Some(control), DAEMON, &why).await;
+    }
+}
+
 /// Runs the daemon from the first watchdog notification to the last.
 async fn run_until_stopped(
-    store: &Arc<Store>,
-    runtime: RuntimeConfig,
+    control: &Arc<Store>,
+    (settings, fleet): (Installation, Fleet),
     stop: &Stop,
-    reload: impl Fn() -> Result<Settings, SettingsError>,
+    reload: impl Fn() -> Result<Installation, SettingsError>,
 ) -> Result<ExitCode, CommandError> {
-    let health = Arc::new(HealthState::new(runtime.settings().daemon.stuck_after));
+    let health = Arc::new(HealthState::new(fleet.daemon.stuck_after));
     let _watchdog = housekeeping::watchdog(&health);
-    runtime.publish_objects(&health);
-    store.migrate().await?;
-    tokio::select! {
-        refused = refuse_another_workspace(store, &runtime.client) => refused?,
-        () = stop.token.cancelled() => return Ok(ExitCode::SUCCESS),
+    health.watch(fleet.watched());
+    control.migrate().await?;
+    if let Some(only) = fleet.only_member() {
+        tokio::select! {
+            refused = refuse_another_workspace(control, &only.config) => refused?,
+            () = stop.token.cancelled() => return Ok(ExitCode::SUCCESS),
+        }
+    } else {
+        info!("looking after {} workspaces with {} slots", fleet.schemas().len(), fleet.slots());
     }
-    let lease = acquire_lease(store, stop).await?;
-    let result = serve_and_run(runtime, &lease, health, stop, reload).await;
-    // Whatever it has come to, the next one need not wait.
-    lease.release().await;
-    result?;
-    if lease.is_lost() {
-        return Ok(ExitCode::from(exit::BUSY));
-    }
+    serve_and_run((settings, fleet), control, health, stop, reload).await?;
     info!("stopped; everything committed is kept");
     Ok(ExitCode::SUCCESS)
 }
 
 /// Serves, waits and runs until it is stopped.
 async fn serve_and_run(
-    runtime: RuntimeConfig,
-    lease: &DaemonLeaseKeeper,
+    (settings, fleet): (Installation, Fleet),
+    control: &Arc<Store>,
     health: Arc<HealthState>,
     stop: &Stop,
-    reload: impl Fn() -> Result<Settings, SettingsError>,
+    reload: impl Fn() -> Result<Installation, SettingsError>,
 ) -> Result<(), CommandError> {
-    let address = runtime.settings().daemon.listen;
-    let mut daemon = DaemonLoop::new(runtime, lease, Arc::clone(&health), stop)?;
+    let address = fleet.daemon.listen;
+    let mut daemon = DaemonLoop::new(control, (settings, fleet), Arc::clone(&health), stop)?;
     let http = CancellationToken::new();
     let served = match address {
-        Some(address) => Some(serve(lease.store(), health, address, http.clone()).await?),
+        Some(address) => Some(serve(control, health, address, http.clone()).await?),
         None => None,
     };
     notify_systemd(&[NotifyState::Ready]);
@@ -150,8 +176,9 @@ async fn serve(
 
 /// A schema that belongs to another workspace is a mistake in the settings, so the daemon refuses to start. If that cannot be
 /// verified at startup, each run checks it again.
-async fn refuse_another_workspace(store: &Store, client: &Client) -> Result<(), CommandError> {
-    match timeout(START_WITHIN, run::recognize(client, store)).await {
+async fn refuse_another_workspace(store: &Store, config: &RuntimeConfig) -> Result<(), CommandError> {
+    let client = config.workspace.client()?;
+    match timeout(START_WITHIN, run::recognize(&client, store)).await {
         Ok(Ok(_)) => {}
         Ok(Err(refused @ run::RunError::OtherWorkspace { .. })) => return Err(refused.into()),
         Ok(Err(error)) => {

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 use metrics::{counter, describe_counter, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use planhat_store::{MissingReferences, RunStatus};
+use planhat_store::{CalendarEntry, MissingReferences, RunStatus};
 
+use super::health_state::DaemonState;
 use crate::workspace_status::Status;
 
 /// Seconds, up to a load of hours, and up to the longest wait that a server may ask for.
@@ -31,16 +32,8 @@ pub(super) fn collect() -> Result<PrometheusHandle, BuildError> {
 /// not respond, are left out.
 pub(super) fn gauges(status: Option<&Status>, database_is_up: Option<bool>, is_running: bool) -> String {
     let mut text = String::new();
-    let mut family = |name: &str, help: &str, samples: &mut dyn Iterator<Item = (String, f64)>| {
-        let mut samples = samples.peekable();
-        if samples.peek().is_none() {
-            return;
-        }
-        let _ = writeln!(text, "# HELP planhat_sync_{name} {help}\n# TYPE planhat_sync_{name} gauge");
-        for (labels, value) in samples {
-            let _ = writeln!(text, "planhat_sync_{name}{labels} {value}");
-        }
-    };
+    let mut family =
+        |name: &str, help: &str, samples: &mut dyn Iterator<Item = (String, f64)>| write_family(&mut text, name, help, samples);
     // Names of objects and documented properties: there is nothing in them to escape.
     let of = |object: &str| format!("{{object=\"{object}\"}}");
     let flag = |is_so: bool| f64::from(u8::from(is_so));
@@ -95,6 +88,59 @@ pub(super) fn gauges(status: Option<&Status>, database_is_up: Option<bool>, is_r
         &mut references().map(|missing| (by(missing), count(missing.absent_rows))),
     );
     text
+}
+
+/// The most workspaces that have series of their own: each costs the monitoring some.
+const MOST_LABELLED: usize = 200;
+
+/// The gauges of a daemon of several workspaces: `calendar` has their rows, unless the database does not answer.
+pub(super) fn fleet_gauges(state: &DaemonState, calendar: Option<&Vec<CalendarEntry>>, database_is_up: Option<bool>) -> String {
+    let mut text = String::new();
+    let mut family =
+        |name: &str, help: &str, samples: &mut dyn Iterator<Item = (String, f64)>| write_family(&mut text, name, help, samples);
+    let number = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+    let mut one = |name: &str, help: &str, value: f64| family(name, help, &mut std::iter::once((String::new(), value)));
+    one("slots", "How many workspaces this daemon syncs at the same time.", number(state.slots));
+    one("runs_in_progress", "Runs that this daemon is at work on.", number(state.runs.len()));
+    one("workspaces", "Workspaces of the settings that can be run.", number(state.workspaces.len()));
+    one("refused_settings", "Workspaces whose settings cannot be used.", number(state.refused.len()));
+    if let Some(is_up) = database_is_up {
+        one("database_up", "Whether the database answered this time.", f64::from(u8::from(is_up)));
+    }
+    // Names of workspaces are lower-case letters, digits, `-` and `_`: there is nothing in them to escape.
+    let of = |name: &str| format!("{{workspace=\"{name}\"}}");
+    let running = state.workspaces.iter().filter(|workspace| state.runs.contains_key(&workspace.schema));
+    family(
+        "workspace_run_in_progress",
+        "1 for a workspace that this daemon is at work on.",
+        &mut running.map(|workspace| (of(&workspace.name), 1.0)),
+    );
+    let Some(calendar) = calendar else { return text };
+    let mut one = |name: &str, help: &str, value: f64| family(name, help, &mut std::iter::once((String::new(), value)));
+    let failing = calendar.iter().filter(|entry| entry.failures > 0).count();
+    one("workspaces_failing", "Workspaces whose last run by a daemon did not succeed.", number(failing));
+    let paused = calendar.iter().filter(|entry| entry.paused_at.is_some()).count();
+    one("workspaces_paused", "Workspaces that no daemon runs until they are resumed.", number(paused));
+    if calendar.len() <= MOST_LABELLED {
+        let named = calendar.iter().filter_map(|entry| Some((entry.name.as_deref()?, entry)));
+        family(
+            "workspace_failures",
+            "Runs of daemons in a row that did not succeed.",
+            &mut named.map(|(name, entry)| (of(name), f64::from(entry.failures))),
+        );
+    }
+    text
+}
+
+fn write_family(text: &mut String, name: &str, help: &str, samples: &mut dyn Iterator<Item = (String, f64)>) {
+    let mut samples = samples.peekable();
+    if samples.peek().is_none() {
+        return;
+    }
+    let _ = writeln!(text, "# HELP planhat_sync_{name} {help}\n# TYPE planhat_sync_{name} gauge");
+    for (labels, value) in samples {
+        let _ = writeln!(text, "planhat_sync_{name}{labels} {value}");
+    }
 }
 
 fn count(count: i64) -> f64 {

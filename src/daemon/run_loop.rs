@@ -1,250 +1,410 @@
-//! The loop of the daemon: wait until a run is due, run, and take over settings that were changed.
+//! The loop of the daemon: it claims workspaces that are due, runs them, and takes over settings that were changed.
 //!
-//! [`Dispatch`] decides when and what; this waits, asks the database, and says what came of it.
+//! Which workspace is due, and who is at work on it, is in the database alone (`calendar` and `leases` of the store). So any number of
+//! daemons share the work without knowing each other. This loop only looks, waits and says what came of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use metrics::{counter, histogram};
 use planhat_model::catalog;
-use planhat_model::catalog::Object;
-use planhat_model::error::{Chain, ErrorKind};
-use planhat_store::{self as store, ObjectStatus};
+use planhat_model::error::Chain;
+use planhat_store::{self as store, ClaimRequest, DueWorkspace, Ending, Explanation, NextLook, PgConnection, RunStatus, Store};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, info, warn};
+use tokio::task::{self, JoinError, JoinSet};
+use tracing::{Instrument, debug, error, error_span, info, warn};
 
 use super::DAEMON;
-use super::daemon_lease::DaemonLeaseKeeper;
-use super::dispatch::{Dispatch, DueRun};
+use super::back_off::wait_after;
+use super::claimed_run::ClaimedRun;
+use super::fleet::{Fleet, Member};
 use super::health_state::HealthState;
-use super::housekeeping::{self, notify_systemd};
-use super::runtime_config::RuntimeConfig;
-use super::staleness::StalenessMonitor;
+use super::housekeeping::notify_systemd;
+use super::slots::Slots;
 use crate::command_error::CommandError;
-use crate::config::{Settings, SettingsError};
-use crate::pull::Mode;
-use crate::run::{self, RunError, Summary};
+use crate::config::{Installation, SettingsError};
+use crate::run::{BegunRun, Heartbeat, has_exited, this_process};
 use crate::signals::Stop;
 
 /// The command of retry runs in `planhat_sync.runs`; they do not count as scheduled runs.
 const RETRY: &str = "daemon (retry)";
 /// How often the clock is checked.
 const TICK: Duration = Duration::from_secs(10);
+/// How often the calendar is looked at, with several workspaces.
+const POLL_EVERY: Duration = Duration::from_secs(10);
+/// When the calendar is looked at again after a workspace was due and could not be begun, or the database was away.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// The same after a backfill was asked to yield.
+const YIELDS_WITHIN: Duration = Duration::from_secs(1);
+/// How often the files of the settings are looked at, with several workspaces.
+const LOOK_AT_FILES: Duration = Duration::from_secs(20);
 
-pub(super) struct DaemonLoop<'a> {
-    lease: &'a DaemonLeaseKeeper,
-    runtime: RuntimeConfig,
+pub(super) struct DaemonLoop {
+    control: Arc<Store>,
+    fleet: Fleet,
+    settings: Installation,
     stop: Stop,
     hangups: Signal,
     health: Arc<HealthState>,
-    dispatch: Dispatch,
-    staleness: StalenessMonitor,
+    heartbeat: Arc<Heartbeat>,
+    /// The runs in progress.
+    runs: JoinSet<()>,
+    running: HashMap<task::Id, RunningWorkspace>,
+    /// Workspaces whose times in the calendar have to be made anew.
+    to_enrol: Vec<String>,
+    files_looked_at: Instant,
+    /// When the next run is due, as it was said last.
+    announced: Option<DateTime<Utc>>,
     /// The result of the last reload, shown in the status line of systemd.
     reloaded: Option<String>,
 }
 
+/// A workspace that is being run.
+struct RunningWorkspace {
+    schema: String,
+    /// Whether the run loads history.
+    is_history: bool,
+}
+
 /// Why waiting ended.
 enum WakeReason {
-    Due,
+    /// It is time to look at the calendar.
+    Look,
+    RunEnded,
     /// Due times must be computed again.
     ClockSetBack,
     Reload,
     Stop,
 }
 
-impl<'a> DaemonLoop<'a> {
+impl DaemonLoop {
     /// From here on a signal that asks for the settings to be read again does not end the process.
     pub(super) fn new(
-        runtime: RuntimeConfig,
-        lease: &'a DaemonLeaseKeeper,
+        control: &Arc<Store>,
+        (settings, fleet): (Installation, Fleet),
         health: Arc<HealthState>,
         stop: &Stop,
-    ) -> Result<DaemonLoop<'a>, CommandError> {
+    ) -> Result<DaemonLoop, CommandError> {
         let hangups = signal(SignalKind::hangup()).context("could not listen for signals")?;
-        let staleness = StalenessMonitor::since(Utc::now());
-        let (stop, dispatch) = (stop.clone(), Dispatch::default());
-        Ok(DaemonLoop { lease, runtime, stop, hangups, health, dispatch, staleness, reloaded: None })
+        Ok(DaemonLoop {
+            control: Arc::clone(control),
+            to_enrol: fleet.schemas(),
+            fleet,
+            settings,
+            stop: stop.clone(),
+            hangups,
+            health,
+            heartbeat: Heartbeat::new(Arc::clone(control)),
+            runs: JoinSet::new(),
+            running: HashMap::new(),
+            files_looked_at: Instant::now(),
+            announced: None,
+            reloaded: None,
+        })
     }
 
-    /// Waits and runs until it is stopped.
-    pub(super) async fn run_loop(&mut self, reload: impl Fn() -> Result<Settings, SettingsError>) {
-        let mut _housekeeping = self.start_housekeeping();
+    /// Waits and runs until it is stopped, and until the runs have handed back what they had not done.
+    pub(super) async fn run_loop(&mut self, reload: impl Fn() -> Result<Installation, SettingsError>) {
+        let heartbeat = Arc::clone(&self.heartbeat);
+        let _beating = super::housekeeping::spawn_beside(async move { heartbeat.beat_for_ever().await });
+        self.fleet.start_housekeeping(&self.control);
         loop {
-            let next = self.next_run().await;
-            self.announce_next(next);
-            let reload_wanted = match self.wait_until(next).await {
-                WakeReason::Stop => return,
-                WakeReason::Reload => true,
-                WakeReason::ClockSetBack => continue,
-                WakeReason::Due => self.run().await,
-            };
-            if self.stop.token.is_cancelled() {
-                return;
+            let rest = self.begin_what_is_due().await;
+            match self.wait(rest).await {
+                WakeReason::Stop => break,
+                WakeReason::Look | WakeReason::RunEnded => {}
+                WakeReason::ClockSetBack => self.to_enrol = self.fleet.schemas(),
+                WakeReason::Reload => self.reload(&reload, true),
             }
-            if reload_wanted {
-                self.reload(&reload);
-                _housekeeping = self.start_housekeeping();
+            if !self.fleet.is_single && self.files_looked_at.elapsed() >= LOOK_AT_FILES {
+                self.files_looked_at = Instant::now();
+                if self.settings.files_changed() {
+                    self.reload(&reload, false);
+                }
+            }
+        }
+        while let Some(ended) = self.runs.join_next_with_id().await {
+            self.run_ended(ended);
+        }
+    }
+
+    /// Begins runs while there are free slots and workspaces that are due. Returns when to look again.
+    async fn begin_what_is_due(&mut self) -> Duration {
+        if !self.to_enrol.is_empty() {
+            match self.fleet.enrol(&self.control, &self.to_enrol).await {
+                Ok(()) => self.to_enrol.clear(),
+                Err(error) => {
+                    warn!(error = %Chain(&error), "could not put the workspaces into the calendar");
+                    return LOOK_AGAIN;
+                }
+            }
+        }
+        while self.slots().has_free() && !self.stop.token.is_cancelled() {
+            match self.claim().await {
+                Ok(Some(claimed)) => self.start(claimed).await,
+                Ok(None) => break,
+                Err(error) => {
+                    warn!(error = %Chain(&error), "could not look at the calendar");
+                    return LOOK_AGAIN;
+                }
+            }
+        }
+        self.next_look().await
+    }
+
+    fn slots(&self) -> Slots {
+        let histories = self.running.values().filter(|run| run.is_history).count();
+        Slots { count: self.fleet.slots(), taken: self.running.len(), histories }
+    }
+
+    /// The workspaces that this daemon is not at work on.
+    fn idle_schemas(&self) -> Vec<String> {
+        let mut schemas = self.fleet.schemas();
+        schemas.retain(|schema| !self.running.values().any(|run| run.schema == *schema));
+        schemas
+    }
+
+    /// Claims the workspace that comes first; none if none is due that may be begun.
+    async fn claim(&self) -> Result<Option<Claimed>, store::StoreError> {
+        let schemas = self.idle_schemas();
+        let with_histories = self.slots().has_free_for_history();
+        let began = Instant::now();
+        let claim = self.control.transaction(async |db| {
+            // No other process can use an embedded database.
+            let (held, is_ours) = (store::lease_processes(&mut *db, &schemas).await?, self.control.is_embedded());
+            let exited = held.iter().filter(|(_, process)| is_ours || has_exited(process));
+            let exited_runs: Vec<i64> = exited.map(|(run_id, _)| *run_id).collect();
+            let (holder, mut workspaces) = (this_process(), schemas.clone());
+            loop {
+                let wanted = ClaimRequest { workspaces: &workspaces, with_histories, holder: &holder, exited_runs: &exited_runs };
+                let Some(due) = store::pick_due(&mut *db, wanted).await? else { return Ok(None) };
+                if let Some(run_id) = self.claim_picked(&mut *db, &due, wanted).await? {
+                    return Ok(Some((due, run_id)));
+                }
+                workspaces.retain(|schema| *schema != due.workspace);
+            }
+        });
+        let claimed = claim.await?;
+        Ok(claimed.map(|(due, run_id)| Claimed { due, run_id, began }))
+    }
+
+    /// Takes the lease of a workspace that was picked; none if it has to wait after all.
+    async fn claim_picked(
+        &self,
+        db: &mut PgConnection,
+        due: &DueWorkspace,
+        wanted: ClaimRequest<'_>,
+    ) -> Result<Option<i64>, store::StoreError> {
+        let Some(member) = self.fleet.member_of(&due.workspace) else { return Ok(None) };
+        if let Some(wait) = wait_of_crashed(member, due) {
+            store::postpone(db, due, wait).await?;
+            return Ok(None);
+        }
+        let is_retry = due.retry_objects.is_some();
+        let next_run_at = if is_retry { None } else { member.config.schedule.next_after(Utc::now()) };
+        store::claim(db, due, if is_retry { RETRY } else { DAEMON }, wanted, next_run_at).await
+    }
+
+    /// Starts the run of a workspace that was claimed, on a task of its own.
+    async fn start(&mut self, Claimed { due, run_id, began }: Claimed) {
+        let Some(member) = self.fleet.member_of(&due.workspace) else { return };
+        let config = Arc::clone(&member.config);
+        let objects = match &due.retry_objects {
+            Some(names) => names.iter().filter_map(|name| catalog::object(name)).collect(),
+            None => config.settings().planhat.objects.clone(),
+        };
+        let client = match config.workspace.client() {
+            Ok(client) => client,
+            Err(failure) => return self.end_unbegun(&due, run_id, &failure).await,
+        };
+        let database = &config.settings().database;
+        let claimed = ClaimedRun {
+            run: BegunRun { run_id, token_hash: due.token_hash },
+            lease: self.heartbeat.keep(run_id, &client, began),
+            client,
+            command: if due.retry_objects.is_some() { RETRY } else { DAEMON },
+            objects,
+            failures: due.failures,
+            control: Arc::clone(&self.control),
+            shares_connections: self.fleet.is_single || self.control.is_embedded() || database.max_connections == 1,
+            health: Arc::clone(&self.health),
+            stop: member.stop.clone(),
+            config,
+        };
+        let schema = due.workspace;
+        let span = error_span!("workspace", workspace = %schema);
+        notify_systemd(&[NotifyState::Status("syncing")]);
+        let task = self.runs.spawn_local(claimed.execute().instrument(span));
+        self.running.insert(task.id(), RunningWorkspace { schema, is_history: due.is_history });
+    }
+
+    /// Ends a run that cannot call Planhat, so that its lease is free, and notes when it is tried again.
+    async fn end_unbegun(&self, due: &DueWorkspace, run_id: i64, failure: &CommandError) {
+        let why = failure.on_one_line();
+        error!(error = why, "the run could not begin");
+        let Some(member) = self.fleet.member_of(&due.workspace) else { return };
+        let wait = wait_after(member.config.settings().daemon.retry_after, due.failures);
+        let next_run_at = member.config.schedule.next_after(Utc::now()).unwrap_or_else(Utc::now);
+        let objects = member.config.workspace.object_names();
+        let explanation = Explanation { reason: Some(why.clone()), hint: failure.hint.clone() };
+        let ended = self.control.transaction(async |db| {
+            store::finish_run(&mut *db, run_id, RunStatus::Failed, &explanation).await?;
+            let ending = Ending::Failed { why: &why, objects: objects.clone(), wait };
+            store::note_ending(db, &due.workspace, &ending, next_run_at).await
+        });
+        if let Err(error) = ended.await {
+            warn!(error = %Chain(&error), "could not note that a run failed; it is marked as interrupted later");
+        }
+    }
+
+    fn run_ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(failure) => {
+                // Its lease is not renewed any more, so the run is taken over.
+                error!(error = %failure, "a run ended without a result");
+                failure.id()
+            }
+        };
+        let Some(RunningWorkspace { schema, .. }) = self.running.remove(&id) else { return };
+        self.health.run_ends(&schema);
+        if let Some(member) = self.fleet.member_of(&schema) {
+            member.staleness.recheck();
+        }
+    }
+
+    /// How long to wait before the calendar is looked at again.
+    async fn next_look(&mut self) -> Duration {
+        let poll_every = match self.fleet.daemon.poll_every {
+            Some(every) => Some(every),
+            None => (!self.fleet.is_single).then_some(POLL_EVERY),
+        };
+        if !self.slots().has_free() {
+            return poll_every.unwrap_or(TICK);
+        }
+        let schemas = self.idle_schemas();
+        let looked = self.control.read_only(async |db| store::next_look(db, &schemas).await).await;
+        let NextLook { due_in, stale_in } = match looked {
+            Ok(next) => next,
+            Err(error) => {
+                warn!(error = %Chain(&error), "could not see when the next workspace is due");
+                return LOOK_AGAIN;
+            }
+        };
+        // What has passed already, as negative seconds, is now.
+        let [due_in, stale_in] =
+            [due_in, stale_in].map(|seconds| seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()));
+        if due_in.is_some_and(|due_in| due_in.is_zero()) {
+            return self.look_again_at_busy(&schemas).await;
+        }
+        if let Some(due_in) = due_in {
+            self.announce_next(Utc::now() + due_in);
+        }
+        // A lease that is just not renewed yet is looked at again after a moment.
+        let stale_in = stale_in.map(|stale_in| stale_in.max(Duration::from_secs(1)));
+        [due_in, stale_in, poll_every].into_iter().flatten().min().unwrap_or(Duration::MAX)
+    }
+
+    /// A workspace is due, and another run is at work on it or with its token: a backfill is asked to make room.
+    async fn look_again_at_busy(&self, schemas: &[String]) -> Duration {
+        match self.control.transaction(async |db| store::request_leases_of_backfills(db, schemas).await).await {
+            Ok(0) => LOOK_AGAIN,
+            Ok(_) => YIELDS_WITHIN,
+            Err(error) => {
+                debug!(error = %Chain(&error), "could not ask a backfill to yield");
+                LOOK_AGAIN
             }
         }
     }
 
-    /// When the next run is due: by the schedule, for a missed run, or for a retry.
-    async fn next_run(&mut self) -> DateTime<Utc> {
-        let now = Utc::now();
-        if self.dispatch.needs_last_start() {
-            let store = self.lease.store();
-            match store.read_only(async |db| store::last_good_start(db, &store.schema, DAEMON).await).await {
-                Ok(last_good) => self.dispatch.on_last_start(last_good),
-                Err(error) => warn!(error = %Chain(&error), "could not read when the last run was"),
-            }
+    fn announce_next(&mut self, next: DateTime<Utc>) {
+        // It is computed from seconds that are left, and so differs by some milliseconds each time.
+        if self.announced.is_some_and(|announced| (announced - next).abs() < chrono::TimeDelta::seconds(1)) {
+            return;
         }
-        self.dispatch.next_run(&self.runtime.schedule, now)
-    }
-
-    fn announce_next(&self, next: DateTime<Utc>) {
-        self.health.next_run(next);
+        self.announced = Some(next);
+        self.health.next_run(Some(next));
         let reloaded = self.reloaded.as_ref().map(|reloaded| format!("; {reloaded}")).unwrap_or_default();
         notify_systemd(&[NotifyState::Status(&format!("next run at {}{reloaded}", next.format("%Y-%m-%d %H:%M:%S UTC")))]);
         info!("the next run is due at {}", next.format("%Y-%m-%d %H:%M:%S UTC"));
     }
 
-    async fn wait_until(&mut self, due: DateTime<Utc>) -> WakeReason {
-        let begun = (Instant::now(), Utc::now());
+    async fn wait(&mut self, rest: Duration) -> WakeReason {
+        let (since, clock) = (Instant::now(), Utc::now());
         loop {
             // The system clock may be changed while waiting, so it is checked regularly.
-            if Utc::now() + TICK < begun.1 + begun.0.elapsed() {
+            if Utc::now() + TICK < clock + since.elapsed() {
                 info!("the clock was set back");
                 return WakeReason::ClockSetBack;
             }
-            let rest = (due - Utc::now()).to_std().unwrap_or_default().min(TICK);
-            if rest.is_zero() {
-                return WakeReason::Due;
-            }
+            let left = rest.saturating_sub(since.elapsed()).min(TICK);
             tokio::select! {
                 biased;
                 () = self.stop.token.cancelled() => return WakeReason::Stop,
                 _ = self.hangups.recv() => return WakeReason::Reload,
-                () = tokio::time::sleep(rest) => {}
-            }
-        }
-    }
-
-    /// One run. Returns whether the settings are to be read again.
-    async fn run(&mut self) -> bool {
-        // Another daemon may have taken over the lease while this one was idle.
-        self.lease.renew().await;
-        if self.stop.token.is_cancelled() {
-            return false;
-        }
-        let _renewing = self.lease.keep_renewed();
-        let (command, objects) = match self.dispatch.begin(Utc::now()) {
-            DueRun::Retry(objects) => (RETRY, objects),
-            DueRun::AllObjects => (DAEMON, self.runtime.settings().planhat.objects.clone()),
-        };
-        let (result, reload_wanted) = self.run_objects(command, &objects).await;
-        match result {
-            Ok(summary) => self.run_ended(command, &summary).await,
-            Err(error) => self.run_could_not_end(command, objects, error).await,
-        }
-        self.staleness.recheck();
-        reload_wanted
-    }
-
-    /// Runs, and hears meanwhile whether the settings are to be read again.
-    async fn run_objects(&mut self, command: &str, objects: &[&'static Object]) -> (Result<Summary, RunError>, bool) {
-        let RuntimeConfig { workspace, client, notifier, .. } = &self.runtime;
-        let request = workspace.run_request(command, Mode::Incremental, objects);
-        self.health.run_begins(Arc::clone(&request.progress));
-        notify_systemd(&[NotifyState::Status("syncing")]);
-        let mut reload_wanted = false;
-        let begins = notifier.run_began();
-        let run = run::run_with_notice(client, self.lease.store(), &request, &self.stop.token, begins);
-        let mut run = std::pin::pin!(run);
-        let result = loop {
-            tokio::select! {
-                result = &mut run => break result,
-                _ = self.hangups.recv() => reload_wanted = true,
-            }
-        };
-        self.health.run_ends();
-        (result, reload_wanted)
-    }
-
-    async fn run_ended(&mut self, command: &str, summary: &Summary) {
-        counter!("planhat_sync_runs_total", "status" => summary.status.as_str()).increment(1);
-        histogram!("planhat_sync_run_duration_seconds").record(summary.seconds);
-        let is_failed = |status| matches!(status, ObjectStatus::Failed | ObjectStatus::Interrupted);
-        let failed = summary.objects.iter().filter(|of| is_failed(of.run.status));
-        self.schedule_retry(failed.filter_map(|of| catalog::object(of.run.object)).collect());
-        self.unless_stopped(self.runtime.notifier.run_ended(self.lease.store(), command, summary)).await;
-    }
-
-    /// The run could not begin, or what came of it could not be noted.
-    async fn run_could_not_end(&mut self, command: &str, objects: Vec<&'static Object>, error: RunError) {
-        match error {
-            RunError::Stopped => {}
-            error if self.stop.token.is_cancelled() && *error.kind().root() == ErrorKind::DatabaseUnresponsive => {
-                warn!(error = %Chain(&error), "the database does not respond; the next run will mark this one as interrupted");
-            }
-            busy @ RunError::Busy(_) => {
-                info!("{busy}");
-                self.dispatch.on_busy(objects, Utc::now());
-            }
-            error => {
-                error!(error = %Chain(&error), "{}", error.headline());
-                counter!("planhat_sync_runs_total", "status" => "failed").increment(1);
-                if let Some(why) = CommandError::from(error).as_start_failure() {
-                    let told = self.runtime.notifier.run_could_not_begin(Some(self.lease.store()), command, &why);
-                    self.unless_stopped(told).await;
+                Some(ended) = self.runs.join_next_with_id(), if !self.runs.is_empty() => {
+                    self.run_ended(ended);
+                    return WakeReason::RunEnded;
                 }
-                self.schedule_retry(objects);
+                () = tokio::time::sleep(left) => {}
+            }
+            let looks_at_files = !self.fleet.is_single && self.files_looked_at.elapsed() >= LOOK_AT_FILES;
+            if since.elapsed() >= rest || looks_at_files {
+                return WakeReason::Look;
             }
         }
-    }
-
-    /// A stop does not wait for a message to be sent; the next run announces the state.
-    async fn unless_stopped(&self, telling: impl Future<Output = ()>) {
-        tokio::select! {
-            biased;
-            () = telling => {}
-            () = self.stop.token.cancelled() => {}
-        }
-    }
-
-    fn schedule_retry(&mut self, objects: Vec<&'static Object>) {
-        self.dispatch.on_failed(objects, self.runtime.settings().daemon.retry_after, Utc::now());
     }
 
     /// Takes over the settings as they are now, from the next run on. What is wrong with them changes nothing.
-    fn reload(&mut self, reload: impl Fn() -> Result<Settings, SettingsError>) {
+    fn reload(&mut self, reload: impl Fn() -> Result<Installation, SettingsError>, is_asked_for: bool) {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             notify_systemd(&[NotifyState::Reloading, now]);
         }
-        let said = match reload().map_err(CommandError::from).and_then(|read| self.runtime.with(read)) {
-            Ok((runtime, said)) => {
-                self.runtime = runtime;
-                self.health.stuck_after(self.runtime.settings().daemon.stuck_after);
-                self.runtime.publish_objects(&self.health);
+        let taken_over = reload().map_err(CommandError::from).and_then(|mut read| {
+            if read.is_single != self.fleet.is_single {
+                let other = anyhow::anyhow!("going from one workspace to several, or back, needs a restart");
+                return Err(CommandError::new(planhat_model::error::exit_code::CONFIGURATION, other, None));
+            }
+            let taken_over = self.fleet.take_over(&mut read);
+            self.settings = read;
+            taken_over
+        });
+        let said = match taken_over {
+            Ok((changed, said)) => {
+                self.to_enrol.extend(changed);
+                self.health.watch(self.fleet.watched());
+                self.fleet.start_housekeeping(&self.control);
                 info!("{said}");
                 said
             }
             Err(failure) => {
                 let failure = failure.on_one_line();
-                error!(error = failure, "the new settings are not applied");
-                format!("the new settings are not applied: {failure}")
+                let said = format!("the new settings are not applied: {failure}");
+                // Files that are wrong are looked at again and again.
+                if self.reloaded.as_ref() != Some(&said) || is_asked_for {
+                    error!(error = failure, "the new settings are not applied");
+                }
+                said
             }
         };
         notify_systemd(&[NotifyState::Ready, NotifyState::Status(&said)]);
-        self.reloaded = Some(said);
+        (self.reloaded, self.announced) = (Some(said), None);
     }
+}
 
-    /// Starts the housekeeping tasks for these settings.
-    fn start_housekeeping(&self) -> [AbortOnDropHandle<()>; 2] {
-        let (store, RuntimeConfig { workspace, notifier, .. }) = (self.lease.store(), &self.runtime);
-        [self.staleness.watch(store, notifier, workspace), housekeeping::deliver(store, notifier)]
-    }
+/// A workspace that was claimed.
+struct Claimed {
+    due: DueWorkspace,
+    run_id: i64,
+    began: Instant,
+}
+
+/// How long a workspace waits whose runs have ended with their process more than once: it may be what ends it.
+fn wait_of_crashed(member: &Member, due: &DueWorkspace) -> Option<Duration> {
+    let again = due.unfinished_run.is_some() && due.failures > 0 && !due.was_postponed && !due.is_requested;
+    let first = member.config.settings().daemon.retry_after;
+    if again { wait_after(first, due.failures - 1) } else { None }
 }

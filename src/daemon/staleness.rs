@@ -44,6 +44,7 @@ impl StalenessMonitor {
         let changed = Arc::clone(&self.changed);
         let mut watch = StalenessWatch {
             store: Arc::clone(store),
+            schema: workspace.settings.database.schema.clone(),
             notifier: notifier.clone(),
             objects: workspace.object_names(),
             stale_after: workspace.settings.notify.stale_after,
@@ -66,6 +67,7 @@ impl StalenessMonitor {
 /// Who watches the age of the data.
 struct StalenessWatch {
     store: Arc<Store>,
+    schema: String,
     notifier: Notifier,
     objects: Vec<&'static str>,
     stale_after: Duration,
@@ -78,8 +80,7 @@ struct StalenessWatch {
 impl StalenessWatch {
     /// Checks for stale data, announces changes, and returns when to check again.
     async fn check(&mut self) -> Option<Duration> {
-        let store = &self.store;
-        let looked = store.read_only_housekeeping(async |db| store::object_states(db, &store.schema).await).await;
+        let looked = self.store.read_only_housekeeping(async |db| store::object_states(db, &self.schema).await).await;
         let is_known = looked.is_ok();
         match looked {
             Ok(states) => self.states = states,

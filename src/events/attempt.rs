@@ -4,6 +4,7 @@
 //! A POST is not redirected: what was asked for would become a GET, or the message would go where nobody said. A
 //! ping is, on the same host, since that is how `http://` becomes `https://`.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -50,12 +51,18 @@ impl DeliveryError {
 }
 
 pub(super) fn client() -> Result<Client, reqwest::Error> {
-    Client::builder()
+    // It keeps no connection, so all workspaces of a daemon share one: each reads the certificates of the system.
+    static SHARED: OnceLock<Client> = OnceLock::new();
+    if let Some(client) = SHARED.get() {
+        return Ok(client.clone());
+    }
+    let client = Client::builder()
         .user_agent(concat!("planhat-sync/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(0)
-        .build()
+        .build()?;
+    Ok(SHARED.get_or_init(|| client).clone())
 }
 
 /// Posts a message, within `time` and never longer than one attempt may take.

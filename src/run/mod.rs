@@ -5,6 +5,7 @@
 
 mod count_references;
 mod declared_fields;
+mod heartbeat;
 mod id_probe;
 mod identity;
 mod lease;
@@ -41,10 +42,11 @@ use outcome::{run_explanation, run_status};
 
 pub use count_references::ReferenceCount;
 pub(crate) use declared_fields::read_declarations;
+pub use heartbeat::{Heartbeat, KeptLease};
 pub use identity::Evidence;
-pub use lease::{RunLease, begin, end};
+pub use lease::{BegunRun, Renewal, RunLease, begin, end};
 pub use outcome::records;
-pub use process::{has_exited, process_state, this_process};
+pub use process::{has_exited, this_process};
 pub use recognize::{Recognized, adopt, recognize};
 
 /// How long a run waits, after its pulls, for the announcement of its start.
@@ -104,10 +106,11 @@ pub struct ObjectSummary {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(
-        "another run is in progress on this workspace: run {} of {}, since {}, lease last renewed {}",
-        .0.run_id, .0.holder, .0.acquired_at.format("%Y-%m-%d %H:%M:%S UTC"), .0.renewed_at.format("%H:%M:%S UTC")
+        "another run is in progress {}: run {} of {}, since {}, lease last renewed {}",
+        on_which_workspace(held, schema), held.run_id, held.holder, held.acquired_at.format("%Y-%m-%d %H:%M:%S UTC"),
+        held.renewed_at.format("%H:%M:%S UTC")
     )]
-    Busy(LeaseHolder),
+    Busy { held: LeaseHolder, schema: String },
     #[error("stopped by a signal before the run began")]
     Stopped,
     #[error("schema {schema} belongs to another workspace: {evidence}")]
@@ -121,6 +124,13 @@ pub enum RunError {
     Store(#[from] store::StoreError),
 }
 
+fn on_which_workspace(held: &LeaseHolder, schema: &str) -> String {
+    match held.workspace == schema {
+        true => "on this workspace".to_owned(),
+        false => format!("with the same token on another workspace (schema {})", held.workspace),
+    }
+}
+
 impl RunError {
     fn unproven(schema: &str, source: Option<api::ApiError>) -> RunError {
         RunError::Unproven { schema: schema.to_owned(), source }
@@ -129,7 +139,7 @@ impl RunError {
     /// Which kind of trouble it is: what follows from it stands in the table of consequences.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            RunError::Busy(_) => ErrorKind::Busy { free_after_seconds: store::STALE_AFTER.as_secs() },
+            RunError::Busy { .. } => ErrorKind::Busy { free_after_seconds: store::STALE_AFTER.as_secs() },
             RunError::Stopped => ErrorKind::Stopped,
             RunError::OtherWorkspace { .. } => ErrorKind::OtherWorkspace,
             RunError::Unproven { source, .. } => source.as_ref().map_or(ErrorKind::Unproven, api::ApiError::kind),
@@ -142,7 +152,7 @@ impl RunError {
     pub fn headline(&self) -> &'static str {
         match self {
             RunError::End { .. } => "the run is done, but its result could not be recorded",
-            RunError::Busy(_)
+            RunError::Busy { .. }
             | RunError::Stopped
             | RunError::OtherWorkspace { .. }
             | RunError::Unproven { .. }
@@ -171,6 +181,43 @@ pub async fn run_with_notice(
     on_start: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
     let started = Instant::now();
+    let recognized = prepare(client, store, request, stop).await?;
+    let run = begin(store, request.command, Some(client), stop).await?;
+    let parties = Parties { client, store, request, stop };
+    parties.run_in_lease((&run, Renewal::Own), recognized, started, on_start).await
+}
+
+/// The same for a run that a daemon has claimed: it has its lease from the start, and the heartbeat renews it.
+#[instrument(name = "run", level = "error", skip_all, fields(run_id = run.run_id, command = %parties.request.command))]
+pub async fn run_claimed(
+    parties: Parties<'_>,
+    run: &BegunRun,
+    lease: &KeptLease,
+    on_start: impl Future<Output = ()>,
+) -> Result<Summary, RunError> {
+    let (started, Parties { client, store, request, stop }) = (Instant::now(), parties);
+    let recognized = match prepare(client, store, request, stop).await {
+        Ok(recognized) => recognized,
+        Err(error) => {
+            let status = if matches!(error, RunError::Stopped) { RunStatus::Interrupted } else { RunStatus::Failed };
+            end(store, run.run_id, status, &explanation_of(&error)).await?;
+            return Err(error);
+        }
+    };
+    parties.run_in_lease((run, Renewal::Heartbeat(&lease.lost)), recognized, started, on_start).await
+}
+
+fn explanation_of(error: &RunError) -> Explanation {
+    Explanation { reason: Some(Chain(error).to_string()), hint: error.kind().hint() }
+}
+
+/// Before a run has its lease: whose schema it is, and what all runs need.
+async fn prepare(
+    client: &Client,
+    store: &Store,
+    request: &RunRequest<'_>,
+    stop: &CancellationToken,
+) -> Result<Recognized, RunError> {
     let recognized = recognize::recognize_for_a_run(client, store, stop).await?;
     let has_timeline = request.limits.timeline.enabled;
     let not_granted = store.transaction(async |db| {
@@ -183,58 +230,82 @@ pub async fn run_with_notice(
     if has_timeline && let Err(error) = refresh_timeline_view(store).await {
         debug!(error = %Chain(&error), "could not create the view timeline at the start");
     }
-    let run_id = begin(store, request.command, stop).await?;
-    Span::current().record("run_id", run_id);
-    let binding = match recognized.bind(client, store, run_id).await {
-        Ok(binding) => binding,
-        Err(error) => {
-            let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.kind().hint() };
-            end(store, run_id, RunStatus::Failed, &why).await?;
-            return Err(error.into());
+    Ok(recognized)
+}
+
+/// With what a run works, and what it is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Parties<'a> {
+    pub client: &'a Client,
+    pub store: &'a Store,
+    pub request: &'a RunRequest<'a>,
+    /// A cancelled `stop` ends it after the pages in hand.
+    pub stop: &'a CancellationToken,
+}
+
+impl Parties<'_> {
+    /// Pulls the objects of a run that has its lease, and records its result.
+    async fn run_in_lease(
+        self,
+        (run, renewal): (&BegunRun, Renewal<'_>),
+        recognized: Recognized,
+        started: Instant,
+        on_start: impl Future<Output = ()>,
+    ) -> Result<Summary, RunError> {
+        let (Parties { client, store, request, stop }, run_id) = (self, run.run_id);
+        Span::current().record("run_id", run_id);
+        let binding = match recognized.bind(client, store, run_id).await {
+            Ok(binding) => binding,
+            Err(error) => {
+                let error = RunError::from(error);
+                end(store, run_id, RunStatus::Failed, &explanation_of(&error)).await?;
+                return Err(error);
+            }
+        };
+        info!(objects = request.objects.len(), "run {run_id} begins");
+
+        // Cancelled by a signal, and also when the token is refused, Planhat or the database is unreachable, or the lease is lost.
+        let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
+        let command = request.command;
+        let lease = RunLease { store, client: Some(client), run, command, renewal, pause_gate: &pause_gate, run_stop: &run_stop };
+        lease.continue_after_another_process().await;
+        let purpose = Purpose::Store { run_id };
+        let pulls =
+            Pulls { client, store, request, purpose, binding: Some(&binding), pause_gate: &pause_gate, run_stop: &run_stop };
+        // Boxed, or the futures lie deeper within each other than the compiler follows.
+        let work = Box::pin(async {
+            let (objects, calls) = with_start_notice(on_start, pulls.pull_all(), &run_stop).await;
+            let counted = count_references(store, run_id, &request.limits, &objects, &run_stop).await;
+            index_actions(store, request, &run_stop).await;
+            (objects, calls, counted)
+        });
+        let (objects, calls, missing_references) = lease.renew_while(work).await;
+        lease.save_pause().await;
+        note_what_a_429_carries(client, store).await;
+
+        record_calls(store, run_id, calls).await;
+        let status = run_status(&objects, stop.is_cancelled());
+        let why = run_explanation(status, &objects);
+        end(store, run_id, status, &why).await.map_err(|source| RunError::End { run_id, status, source })?;
+        prune_runs(store, request).await;
+        prune_actions(store, request, stop).await;
+        // Now that all tables have been made.
+        if request.limits.timeline.enabled
+            && let Err(error) = refresh_timeline_view(store).await
+        {
+            warn!(error = %Chain(&error), "could not create the view {}.timeline", store.schema);
         }
-    };
-    info!(objects = request.objects.len(), "run {run_id} begins");
-
-    // Cancelled by a signal, and also when the token is refused, Planhat or the database is unreachable, or the lease is lost.
-    let (run_stop, pause_gate) = (stop.child_token(), PauseGate::default());
-    let command = request.command;
-    let lease = RunLease { store, client: Some(client), run_id, command, pause_gate: &pause_gate, run_stop: &run_stop };
-    lease.continue_after_another_process().await;
-    let purpose = Purpose::Store { run_id };
-    let pulls = Pulls { client, store, request, purpose, binding: Some(&binding), pause_gate: &pause_gate, run_stop: &run_stop };
-    // Boxed, or the futures lie deeper within each other than the compiler follows.
-    let work = Box::pin(async {
-        let (objects, calls) = with_start_notice(on_start, pulls.pull_all(), &run_stop).await;
-        let counted = count_references(store, run_id, &request.limits, &objects, &run_stop).await;
-        index_actions(store, request, &run_stop).await;
-        (objects, calls, counted)
-    });
-    let (objects, calls, missing_references) = lease.renew_while(work).await;
-    lease.save_pause().await;
-    note_what_a_429_carries(client, store).await;
-
-    record_calls(store, run_id, calls).await;
-    let status = run_status(&objects, stop.is_cancelled());
-    let why = run_explanation(status, &objects);
-    end(store, run_id, status, &why).await.map_err(|source| RunError::End { run_id, status, source })?;
-    prune_runs(store, request).await;
-    prune_actions(store, request, stop).await;
-    // Now that all tables have been made.
-    if request.limits.timeline.enabled
-        && let Err(error) = refresh_timeline_view(store).await
-    {
-        warn!(error = %Chain(&error), "could not create the view {}.timeline", store.schema);
+        if let Err(error) = refresh_keys(store).await {
+            warn!(error = %Chain(&error), "could not bring the table {}.keys up to date", store.schema);
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let came_to = status.as_str();
+        match status {
+            RunStatus::Succeeded | RunStatus::Interrupted => info!(status = came_to, seconds, "run {run_id} {came_to}"),
+            RunStatus::Partial | RunStatus::Failed => warn!(status = came_to, seconds, "run {run_id} {came_to}"),
+        }
+        Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects, missing_references })
     }
-    if let Err(error) = refresh_keys(store).await {
-        warn!(error = %Chain(&error), "could not bring the table {}.keys up to date", store.schema);
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    let came_to = status.as_str();
-    match status {
-        RunStatus::Succeeded | RunStatus::Interrupted => info!(status = came_to, seconds, "run {run_id} {came_to}"),
-        RunStatus::Partial | RunStatus::Failed => warn!(status = came_to, seconds, "run {run_id} {came_to}"),
-    }
-    Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects, missing_references })
 }
 
 /// What a run has cost; its end does not depend on it.

@@ -1,14 +1,12 @@
 //! Identifies the process that holds a lease, and tells whether it has exited: after a crash the next run on the same
 //! machine need not wait until the lease is stale.
 //!
-//! A random id identifies a process anywhere. Whether it has exited can be seen only on its own machine, by the boot id, the
-//! pid namespace, the pid and the start time. If any of these differs, or `/proc` does not exist (macOS) or hides other
+//! Whether a process has exited can be seen only on its own machine, by the boot id, the pid namespace, the pid and the start time. If any of these differs, or `/proc` does not exist (macOS) or hides other
 //! processes, the state is unknown, and the age of the last renewal decides.
 
 use std::fs;
-use std::sync::OnceLock;
 
-use planhat_store::{ProcessIdentity, ProcessState};
+use planhat_store::ProcessIdentity;
 
 /// This process, as others find it.
 pub fn this_process() -> ProcessIdentity {
@@ -16,25 +14,15 @@ pub fn this_process() -> ProcessIdentity {
     let id = std::process::id();
     let process = pid_namespace().and_then(|pid_namespace| Some(format!("{pid_namespace} {id} {}", start_ticks(id)?)));
     let name = format!("process {id} on {}", host.trim());
-    ProcessIdentity { name, process: process.unwrap_or_default(), instance: instance().to_owned() }
-}
-
-/// 128 random bits, unique to this process.
-fn instance() -> &'static str {
-    static INSTANCE: OnceLock<String> = OnceLock::new();
-    INSTANCE.get_or_init(|| format!("{:032x}", fastrand::u128(..)))
+    ProcessIdentity { name, process: process.unwrap_or_default() }
 }
 
 /// Whether it is certain that this process has ended.
 pub fn has_exited(process: &str) -> bool {
-    process_state(process) == ProcessState::Exited
+    is_running(process) == Some(false)
 }
 
-/// What can be seen of a process from here.
-pub fn process_state(process: &str) -> ProcessState {
-    is_running(process).map_or(ProcessState::Unknown, |lives| if lives { ProcessState::Running } else { ProcessState::Exited })
-}
-
+/// Nothing if that cannot be seen from here.
 fn is_running(process: &str) -> Option<bool> {
     let (world_and_id, beginning) = process.rsplit_once(' ')?;
     let (its_world, id) = world_and_id.rsplit_once(' ')?;
@@ -65,12 +53,12 @@ mod tests {
     #[test]
     fn a_process_counts_as_exited_only_when_that_is_certain() {
         let us = this_process().process;
-        assert_eq!(process_state(&us), ProcessState::Running);
+        assert_eq!(is_running(&us), Some(true));
         let (rest, beginning) = us.rsplit_once(' ').unwrap();
         assert!(has_exited(&format!("{rest} 1{beginning}")), "its id belongs to another one now");
         let (pid_namespace, _) = rest.rsplit_once(' ').unwrap();
         assert!(has_exited(&format!("{pid_namespace} 4294967295 {beginning}")));
         assert!(!has_exited(&format!("another-{pid_namespace} 4294967295 {beginning}")));
-        assert_eq!((process_state(""), process_state("odd")), (ProcessState::Unknown, ProcessState::Unknown));
+        assert_eq!((is_running(""), is_running("odd")), (None, None));
     }
 }

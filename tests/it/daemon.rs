@@ -247,25 +247,26 @@ async fn a_signal_ends_a_run_and_the_next_daemon_catches_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_daemon_is_refused_with_the_holder_of_the_lease_unless_that_process_has_exited() {
+async fn two_daemons_share_a_workspace_and_the_run_of_one_that_is_killed_goes_on_with_the_other() {
     let simulator = simulator().await;
-    let mut tool = tool(&simulator, "0 0 1 1 *").await;
-    let first = DaemonProcess::start(&tool, &["daemon"]);
-    let process = first.process.id();
-
-    let refused = tool.set_log("error").run(&["daemon"]);
-    assert_eq!(refused.code, 75);
-    assert!(
-        refused.stderr.contains(&format!("another daemon is running for this workspace: process {process} on")),
-        "{}",
-        refused.stderr
-    );
-    tool.set_log("info");
+    let answers = simulator.gate();
+    answers.close();
+    let tool = tool(&simulator, "0 0 1 1 *").await.set("PLANHAT_SYNC__DAEMON__POLL_EVERY", "1s");
+    let mut first = DaemonProcess::start(&tool, &["daemon"]);
+    first.until("run 1 begins");
+    let mut second = DaemonProcess::start(&tool, &["daemon"]);
+    second.until("the next run is due");
 
     first.signal("KILL");
     assert_eq!(first.end().0, None);
-    let mut next = DaemonProcess::start(&tool, &["daemon"]);
-    next.until("the next run is due");
+    second.until("run 2 begins");
+    answers.open();
+    second.until("run 2 succeeded");
+
+    second.signal("TERM");
+    let (code, log) = second.end();
+    assert_eq!(code, Some(0));
+    assert!(!log.contains("run 3 begins"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

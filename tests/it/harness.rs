@@ -13,7 +13,7 @@ use planhat_model::catalog::{ByObject, Object};
 use planhat_model::record::{Origin, Record};
 use planhat_model::scan::{History, ReconcileEvery, ScanKind, SortedObjects};
 use planhat_simulator::{Gate, Options, Simulator, Workspace};
-use planhat_store::{Durability, ScanCheckpoint, Store, TimelineOptions};
+use planhat_store::{Durability, LeaseRequest, ProcessIdentity, ScanCheckpoint, Store, Takeover, TimelineOptions};
 use planhat_sync::pull::{BackfillRange, DeletionGuard, HistoryFrom, Limits, Mode, RejectionGuard};
 use planhat_sync::run::{self, ObjectSummary, RunError, RunRequest, Summary};
 use serde_json::{Value, json};
@@ -96,6 +96,11 @@ impl HeldAnswers {
         eventually("the request of the lease", async || sync.one(requests).await == "1").await;
         self.gate.open();
     }
+}
+
+/// A sync that wants the lease of the usual schema.
+pub(crate) fn lease_for(holder: &ProcessIdentity, takeover: Takeover) -> LeaseRequest<'_> {
+    LeaseRequest { workspace: "planhat", command: "sync", holder, takeover, token_hash: None }
 }
 
 pub(crate) struct TestSync {

@@ -9,7 +9,7 @@ use planhat_sync::pull::{BackfillRange, HistoryFrom, Mode};
 use planhat_sync::run::{self, ObjectSummary, RunRequest};
 use serde_json::{Value, json};
 
-use crate::harness::{TestSync, at, checkpoint_of, day, written};
+use crate::harness::{TestSync, at, checkpoint_of, day, lease_for, written};
 use crate::waiting::eventually;
 
 fn numbered(count: usize) -> Vec<Value> {
@@ -18,11 +18,7 @@ fn numbered(count: usize) -> Vec<Value> {
 
 /// A process on another machine.
 fn elsewhere() -> store::ProcessIdentity {
-    store::ProcessIdentity {
-        name: "process 1 on elsewhere".into(),
-        process: "another-boot pid:[1] 1 1".into(),
-        instance: "another".into(),
-    }
+    store::ProcessIdentity { name: "process 1 on elsewhere".into(), process: "another-boot pid:[1] 1 1".into() }
 }
 
 #[tokio::test]
@@ -162,7 +158,7 @@ async fn a_dropped_column_is_recreated_and_filled_when_its_records_are_read() {
 async fn a_second_run_is_refused_with_the_holder_of_the_lease() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let mut tx = sync.store.pool().begin().await.unwrap();
-    let taken = store::acquire_lease(&mut tx, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await.unwrap();
+    let taken = store::acquire_lease(&mut tx, lease_for(&elsewhere(), store::Takeover::IfStale)).await.unwrap();
     tx.commit().await.unwrap();
     assert!(taken.is_ok());
 
@@ -182,7 +178,7 @@ async fn a_second_run_is_refused_with_the_holder_of_the_lease() {
 async fn a_lease_that_was_not_renewed_is_taken_over_and_its_run_marked_as_interrupted() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let mut tx = sync.store.pool().begin().await.unwrap();
-    store::acquire_lease(&mut tx, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await.unwrap().unwrap();
+    store::acquire_lease(&mut tx, lease_for(&elsewhere(), store::Takeover::IfStale)).await.unwrap().unwrap();
     tx.commit().await.unwrap();
     sqlx::raw_sql("update planhat_sync.leases set renewed_at = now() - interval '10 minutes'")
         .execute(sync.store.pool())
@@ -524,7 +520,7 @@ async fn a_run_that_lost_its_lease_saves_no_checkpoint() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
     let (tasks, scan) = (catalog::object("tasks").unwrap(), store::ScanProgress::starting(day(0), None, None));
     let mut tx = sync.store.pool().begin().await.unwrap();
-    let run_id = store::acquire_lease(&mut tx, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await.unwrap().unwrap();
+    let run_id = store::acquire_lease(&mut tx, lease_for(&elsewhere(), store::Takeover::IfStale)).await.unwrap().unwrap();
 
     assert!(checkpoint_of(&sync, tasks, run_id).save_in(&mut tx, &scan, &[]).await.is_ok());
     let refused = checkpoint_of(&sync, tasks, run_id + 1).save_in(&mut tx, &scan, &[]).await.unwrap_err();
@@ -591,9 +587,8 @@ async fn a_resumed_scan_that_lost_its_checkpoint_is_still_followed_by_an_increme
 #[tokio::test]
 async fn a_run_whose_process_has_exited_is_not_shown_as_running() {
     let sync = TestSync::new(Workspace::from_fixtures()).await;
-    let begin = async |db: &mut store::PgConnection| {
-        store::acquire_lease(db, "planhat", "sync", &elsewhere(), store::Takeover::IfStale).await
-    };
+    let begin =
+        async |db: &mut store::PgConnection| store::acquire_lease(db, lease_for(&elsewhere(), store::Takeover::IfStale)).await;
     let run_id = sync.store.transaction_once(begin).await.unwrap().unwrap();
     let said =
         async || sync.store.read_only(async |db| store::run_of(db, "planhat", run_id).await).await.unwrap().unwrap().reason;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use planhat_model::catalog;
 use planhat_simulator::{Options, Simulator, Workspace};
-use planhat_store::{self as store, DaemonLease, ObjectStatus, ProcessIdentity, ProcessState, RunStatus, Store, Takeover};
+use planhat_store::{self as store, ObjectStatus, RunStatus, Store, Takeover};
 use planhat_sync::pull::Mode;
 use planhat_sync::run;
 use serde_json::json;
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::cli::{Tool, signal, simulator};
 use crate::daemon::{DaemonProcess, tool};
 use crate::database::TcpProxy;
-use crate::harness::{TestSync, checkpoint_of, fresh_database};
+use crate::harness::{TestSync, checkpoint_of, fresh_database, lease_for};
 use crate::waiting::{ended, ended_within, eventually, in_time, next_of};
 
 /// What a statement may take here.
@@ -271,70 +271,13 @@ async fn a_daemon_works_with_the_embedded_database() {
     assert_eq!(daemon.end_within(STOPS_WITHIN).0, Some(0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_start_releases_the_daemon_lease_at_once() {
-    let simulator = simulator().await;
-    let somebody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = somebody.local_addr().unwrap().to_string();
-    let mut tool = tool(&simulator, "0 0 1 1 *").await.set("PLANHAT_SYNC__DAEMON__LISTEN", &taken);
-    assert_eq!(tool.run(&["daemon"]).code, 1);
-
-    let store = Store::connect(&tool.database().into(), "planhat", 1).await.unwrap();
-    let acquired = store
-        .transaction_once(async |db| store::acquire_daemon_lease(db, "planhat", &unseen("next"), |_| ProcessState::Unknown).await)
-        .await
-        .unwrap();
-    assert_eq!(acquired, DaemonLease::Acquired { from: None });
-}
-
-/// A process of which nothing can be seen, as where there is no /proc.
-fn unseen(instance: &str) -> ProcessIdentity {
-    ProcessIdentity { name: format!("process of {instance}"), process: String::new(), instance: instance.to_owned() }
-}
-
-#[tokio::test]
-async fn two_daemons_on_different_machines_are_told_apart() {
-    let sync = TestSync::new(Workspace::empty()).await;
-    let acquire = async |who: &str| {
-        let acquired = async |db: &mut store::PgConnection| {
-            store::acquire_daemon_lease(db, "planhat", &unseen(who), |_| ProcessState::Unknown).await
-        };
-        sync.store.transaction_once(acquired).await.unwrap()
-    };
-    assert_eq!(acquire("one").await, DaemonLease::Acquired { from: None });
-    assert_eq!(acquire("one").await, DaemonLease::Acquired { from: None });
-    assert!(matches!(acquire("other").await, DaemonLease::HeldBy(held) if held.instance == "one"));
-
-    // Idle, or dead: nobody can tell. The next one takes its place, and it finds that out.
-    sync.do_at_once(&["update planhat_sync.daemons set renewed_at = renewed_at - interval '2 minutes'"]).await;
-    assert!(matches!(acquire("other").await, DaemonLease::Acquired { from: Some(one) } if one.instance == "one"));
-    let renewed =
-        sync.store.transaction_once(async |db| store::renew_daemon_lease(db, "planhat", &unseen("one")).await).await.unwrap();
-    assert!(!renewed);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_daemon_whose_lease_was_taken_over_ends_before_its_next_run() {
-    let simulator = simulator().await;
-    let tool = tool(&simulator, "* * * * * *").await;
-    let mut daemon = DaemonProcess::start(&tool, &["daemon"]);
-    daemon.until("run 1 succeeded");
-    let store = Store::connect(&tool.database().into(), "planhat", 1).await.unwrap();
-    let take = store
-        .transaction_once(async |db| store::acquire_daemon_lease(db, "planhat", &unseen("next"), |_| ProcessState::Exited).await);
-    take.await.unwrap();
-
-    daemon.until("another daemon has taken over the lease: stopping");
-    assert_eq!(daemon.end().0, Some(75));
-}
-
 #[tokio::test]
 async fn a_frozen_run_cannot_commit_after_its_lease_was_taken_over() {
     let sync = TestSync::new(numbered(3)).await;
     let (projects, scan) = (catalog::object("projects").unwrap(), store::ScanProgress::starting(sync.now, None, None));
     let take = async |may| {
         sync.store
-            .transaction_once(async |db| store::acquire_lease(db, "planhat", "sync", &run::this_process(), may).await)
+            .transaction_once(async |db| store::acquire_lease(db, lease_for(&run::this_process(), may)).await)
             .await
             .unwrap()
             .unwrap()

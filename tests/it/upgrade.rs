@@ -9,7 +9,7 @@ use std::path::Path;
 use chrono::{DateTime, TimeDelta, Utc};
 use planhat_model::catalog::{self, Object};
 use planhat_simulator::{Options, ScriptedAnswer, Workspace};
-use planhat_store::{RunStatus, Store};
+use planhat_store::{self as store, RunStatus, Store};
 use planhat_sync::pull::Mode;
 use serde_json::json;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -316,4 +316,25 @@ fn every_migration_since_the_baseline_has_a_test_here() {
         assert!(number.len() == 4 && number.parse::<u32>().is_ok(), "{migration} is not called NUMBER_words");
         assert!(tests.contains(&format!("fn {name}_")), "no test of {migration}: its name begins with {name}_");
     }
+}
+
+#[tokio::test]
+async fn calendar_rows_of_the_baseline_keep_their_binding_and_are_due_when_a_daemon_knows_them() {
+    let sync = upgraded().await;
+    let row =
+        "select concat_ws(' ', workspace, fingerprint is not null, name, next_run_at, failures) from planhat_sync.workspaces";
+    assert_eq!(sync.one(row).await, "planhat t 0");
+    let enrolment = store::Enrolment {
+        workspace: "planhat".to_owned(),
+        name: "main".to_owned(),
+        token_hash: None,
+        next_run_at: DateTime::UNIX_EPOCH,
+    };
+
+    sync.store.transaction(async |db| store::enrol(db, std::slice::from_ref(&enrolment)).await).await.unwrap();
+    let summary = sync.run(Mode::Incremental, &objects()).await;
+
+    assert_eq!(summary.status, RunStatus::Succeeded, "the schema is bound as before: {summary:?}");
+    let known = "select concat_ws(' ', workspace, fingerprint is not null, name, next_run_at < now(), failures) from planhat_sync.workspaces";
+    assert_eq!(sync.one(known).await, "planhat t main t 0");
 }

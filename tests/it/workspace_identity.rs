@@ -352,7 +352,7 @@ async fn a_paused_backfill_does_not_continue_in_a_schema_that_was_bound_to_anoth
     let held = sync.hold_at_page(3, "projects");
     let adopt = async {
         held.reached().await;
-        let run_id = run::begin(&sync.store, "adopt", &sync.stop).await.unwrap();
+        let run_id = run::begin(&sync.store, "adopt", None, &sync.stop).await.unwrap().run_id;
         run::adopt(&client_of(&other, other.token()), &sync.store, run_id).await.unwrap();
         run::end(&sync.store, run_id, RunStatus::Succeeded, &store::Explanation::default()).await.unwrap();
     };

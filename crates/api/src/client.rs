@@ -24,6 +24,7 @@ use url::Url;
 use crate::api_error::ApiError;
 use crate::budget::{Budget, CallPermit};
 use crate::bytes_in_flight::BytesInFlight;
+use crate::call_fence::CallFence;
 use crate::object_client::ObjectClient;
 use crate::retry::{MAX_DELAY, RetryPolicy, retry_after};
 use crate::token::Token;
@@ -78,6 +79,8 @@ pub struct Client {
     budget: Arc<Budget>,
     /// No call of any object goes out while it lasts.
     pause: Arc<TokenPause>,
+    /// No call goes out when the run may have lost its lease.
+    fence: Arc<CallFence>,
     /// Until when a failed request waits before it is sent again.
     retried_at: Arc<Mutex<Option<Instant>>>,
     /// What the last 429 carried; none if there was none.
@@ -105,6 +108,7 @@ impl Client {
             config: Arc::new(config),
             budget: Arc::new(budget),
             pause: Arc::new(TokenPause::new()),
+            fence: Arc::new(CallFence::new()),
             retried_at: Arc::default(),
             throttling: Arc::default(),
             bytes_in_flight: BytesInFlight::new(MAX_BYTES_IN_FLIGHT),
@@ -134,21 +138,36 @@ impl Client {
         &self.bytes_in_flight
     }
 
-    /// Waits until a call may go out: for the budget, and for the end of a pause. A permit from before a pause is worth
+    /// Calls may go out for this long from `since` on, when the run has renewed its lease, and then wait for this to be called again.
+    pub fn allow_calls_for(&self, time: Duration, since: Instant) {
+        self.fence.open_for(time, since);
+    }
+
+    /// The run has ended: calls need no lease any more.
+    pub fn allow_calls(&self) {
+        self.fence.open();
+    }
+
+    pub(crate) fn may_call(&self) -> bool {
+        self.pause.left().is_none() && self.fence.is_open()
+    }
+
+    /// Waits until a call may go out: for the budget, for the end of a pause, and for the lease. A permit from before a pause is worth
     /// nothing: many may have been acquired by then, and their calls would all go out at its end.
     pub(crate) async fn acquire(&self, mut permit: Option<CallPermit>) -> CallPermit {
         let pause = self.pause();
         loop {
-            if pause.left().is_some() {
+            if !self.may_call() {
                 permit = None;
                 pause.over().await;
+                self.fence.opened().await;
             }
             let permit = match permit.take() {
                 Some(permit) => permit,
                 None => self.budget().acquire().await,
             };
-            // A pause may have begun while the budget was waited for.
-            if pause.left().is_none() {
+            // A pause may have begun while the budget was waited for, and the process may have been frozen.
+            if self.may_call() {
                 return permit;
             }
         }

@@ -10,6 +10,7 @@
 mod api_error;
 mod budget;
 mod bytes_in_flight;
+mod call_fence;
 mod client;
 mod object_client;
 mod pager;

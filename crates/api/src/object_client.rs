@@ -73,7 +73,7 @@ impl ObjectClient {
 
     /// Acquires a call if that is possible without waiting.
     pub(crate) fn try_acquire(&self) -> Option<CallPermit> {
-        if self.client.pause().left().is_some() { None } else { self.client.budget().try_acquire() }
+        if self.client.may_call() { self.client.budget().try_acquire() } else { None }
     }
 
     /// The bytes of pages that the objects of a run may have in memory.

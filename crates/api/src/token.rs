@@ -32,7 +32,7 @@ impl Token {
     }
 
     /// What tells this token from others without revealing it: its HMAC-SHA256 under a key, in hexadecimal.
-    pub(crate) fn fingerprint(&self, key: &str) -> String {
+    pub fn fingerprint(&self, key: &str) -> String {
         HashKey::new(key.as_bytes()).hex_of(self.0.expose_secret().as_bytes())
     }
 

@@ -77,6 +77,11 @@ pub use state::bindings::{
     Binding, NewBinding, Proof, bind, binding, expect_binding, has_actions, has_ever_had_rows, ids_at_both_ends, new_key,
     note_throttling, tables, throttled_for,
 };
+pub use state::calendar::{
+    CalendarEntry, ClaimRequest, DueWorkspace, Ending, Enrolment, NextLook, calendar, claim, enrol, last_good_starts,
+    lease_processes, next_look, note_ending, pause_workspaces, pick_due, postpone, request_leases_of_backfills, request_run,
+    resume_workspaces,
+};
 pub use state::capabilities::{ProvenCapability, StoredCapability, capabilities, disprove_capability, save_capability};
 pub use state::checkpoint::{
     Cursor, Durability, PageStep, PageWork, ScanCheckpoint, ScanProgress, UnfinishedScan, cursor, end_covered_history, end_scans,
@@ -88,9 +93,8 @@ pub use state::forgotten::{
     remember_as_forgotten, stop_forgetting, traces_of,
 };
 pub use state::leases::{
-    DaemonLease, DaemonLeaseHolder, LeaseHolder, ProcessIdentity, ProcessState, RENEW_EVERY, RenewedLease, STALE_AFTER, Takeover,
-    acquire_daemon_lease, acquire_lease, fence, reacquire_lease, release_daemon_lease, renew_daemon_lease, renew_lease,
-    request_lease, yield_lease,
+    LeaseHolder, LeaseRequest, ProcessIdentity, RENEW_EVERY, RenewedLease, STALE_AFTER, Takeover, acquire_lease, fence,
+    reacquire_lease, renew_lease, renew_leases, request_lease, token_key, yield_lease,
 };
 pub use state::missing_references::{
     AbsentRecord, MissingReferences, ReferringProperty, missing_references, save_absent_records, save_missing_references,
@@ -110,7 +114,7 @@ pub use state::quarantined::{
 };
 pub use state::run_history::{
     Explanation, Figures, ObjectRun, ObjectStatus, PastObjectRun, PastRun, RunStatus, delete_old_runs, finish_run,
-    last_good_start, objects_of_run, recent_runs, record_calls, record_object_run, run_of,
+    objects_of_run, recent_runs, recent_runs_of, record_calls, record_object_run, run_of,
 };
 pub use store::{STATEMENT_TIMEOUT, Store, needs_new_embedded_database};
 pub use store_error::StoreError;

@@ -1,5 +1,6 @@
 //! The database a workspace is stored in: how to reach it, and the kinds of transactions there are.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use planhat_model::error::{Chain, Retry};
@@ -21,7 +22,10 @@ pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Where the data goes.
 #[derive(Debug)]
 pub struct Store {
-    pub(crate) connections: Connections,
+    pub(crate) connections: Arc<Connections>,
+    /// Whether another store lends its connections, and closes them.
+    is_lent: bool,
+    is_embedded: bool,
     /// Name of the data schema, which is also what the tool's tables call the workspace.
     pub schema: String,
     /// The roles that may read what is stored.
@@ -48,7 +52,9 @@ impl Store {
         let connections = Connections::new(Connector::new(source)?, connections, statement_timeout);
         connections.probe().await?;
         Ok(Store {
-            connections,
+            connections: Arc::new(connections),
+            is_lent: false,
+            is_embedded: false,
             schema: schema.to_owned(),
             readers: Vec::new(),
             reconnect_timeout: DEFAULT_RECONNECT_TIMEOUT,
@@ -62,16 +68,35 @@ impl Store {
     pub async fn embedded(place: EmbeddedLocation, schema: &str) -> Result<Store, StoreError> {
         let server = embedded::EmbeddedServer::start(place).await?;
         let connections = Connections::new(Connector::to_embedded(server.options()), 1, STATEMENT_TIMEOUT);
-        let schema = schema.to_owned();
-        Ok(Store { connections, schema, readers: Vec::new(), reconnect_timeout: Duration::ZERO, embedded: Some(server) })
+        Ok(Store {
+            connections: Arc::new(connections),
+            is_lent: false,
+            is_embedded: true,
+            schema: schema.to_owned(),
+            readers: Vec::new(),
+            reconnect_timeout: Duration::ZERO,
+            embedded: Some(server),
+        })
+    }
+
+    /// The store of another workspace on the same connections. They are closed with this one.
+    #[must_use]
+    pub fn lend_to(&self, schema: &str, readers: &[String]) -> Store {
+        Store {
+            connections: Arc::clone(&self.connections),
+            is_lent: true,
+            is_embedded: self.is_embedded,
+            schema: schema.to_owned(),
+            readers: readers.to_vec(),
+            reconnect_timeout: self.reconnect_timeout,
+            #[cfg(feature = "embedded")]
+            embedded: None,
+        }
     }
 
     /// Whether no other process can be using this database.
     pub fn is_embedded(&self) -> bool {
-        #[cfg(feature = "embedded")]
-        return self.embedded.is_some();
-        #[cfg(not(feature = "embedded"))]
-        false
+        self.is_embedded
     }
 
     /// For tests, which look at the stored rows.
@@ -169,6 +194,9 @@ impl Store {
 
     /// Closes all connections and stops the embedded server, which would otherwise wait for them.
     pub async fn close(self) {
+        if self.is_lent {
+            return;
+        }
         self.connections.close().await;
         #[cfg(feature = "embedded")]
         if let Some(server) = self.embedded {

@@ -55,11 +55,9 @@ impl Proof {
 
 /// What a schema is bound to; none if it was never bound.
 pub async fn binding(db: &mut PgConnection, workspace: &str) -> Result<Option<Binding>, StoreError> {
-    query_as("select key::text, fingerprint, host, bound_at, proven_by from planhat_sync.workspaces where workspace = $1")
-        .bind(workspace)
-        .fetch_optional(db)
-        .await
-        .map_err(could_not("read which workspace fills the schema"))
+    let sql = "select key::text, fingerprint, host, bound_at, proven_by from planhat_sync.workspaces
+        where workspace = $1 and fingerprint is not null";
+    query_as(sql).bind(workspace).fetch_optional(db).await.map_err(could_not("read which workspace fills the schema"))
 }
 
 /// A key for a fingerprint, which nobody can guess.
@@ -86,11 +84,12 @@ pub async fn bind(
     new: NewBinding<'_>,
 ) -> Result<bool, StoreError> {
     let bound = query(
-        "insert into planhat_sync.workspaces as old (workspace, key, fingerprint, host, proven_by) values ($1, $2::uuid, $3, $4, $5)
+        "insert into planhat_sync.workspaces as old (workspace, key, fingerprint, host, bound_at, proven_by)
+         values ($1, $2::uuid, $3, $4, now(), $5)
          on conflict (workspace) do update
-         set fingerprint = excluded.fingerprint, host = excluded.host, bound_at = excluded.bound_at,
-             proven_by = excluded.proven_by
-         where old.fingerprint = $6 and old.host = $7",
+         set key = case when old.fingerprint is null then excluded.key else old.key end, fingerprint = excluded.fingerprint,
+             host = excluded.host, bound_at = excluded.bound_at, proven_by = excluded.proven_by
+         where old.fingerprint is not distinct from $6 and old.host is not distinct from $7",
     )
     .bind(workspace)
     .bind(new.key)

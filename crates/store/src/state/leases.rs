@@ -1,8 +1,10 @@
-//! Leases: one run at a time on a workspace, and one daemon.
+//! Leases: one run at a time on a workspace, and on a token.
 //!
 //! A lease is a row that its holder renews, not a session lock, so that it works behind a connection pooler. When a run
 //! stops renewing its lease (it was killed, its machine failed), the next run takes the lease over and marks the old run as
-//! interrupted.
+//! interrupted. The row of a run that was killed stays: by it a daemon sees that a run is unfinished.
+//!
+//! Planhat counts the calls of a token. So a run whose token is at work on another workspace waits for that as for a run on its own.
 
 use std::time::Duration;
 
@@ -24,8 +26,6 @@ pub struct ProcessIdentity {
     pub name: String,
     /// Identifies the process on its machine; empty if unknown.
     pub process: String,
-    /// A random id that identifies the process anywhere.
-    pub instance: String,
 }
 
 /// When a lease may be taken over.
@@ -39,9 +39,32 @@ pub enum Takeover {
     Always,
 }
 
+impl Takeover {
+    fn exited_run(self) -> Option<i64> {
+        match self {
+            Takeover::IfOwnerExited(run_id) => Some(run_id),
+            Takeover::IfStale | Takeover::Always => None,
+        }
+    }
+}
+
+/// Who wants the lease of a workspace, and for what.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseRequest<'a> {
+    pub workspace: &'a str,
+    /// What the run is called.
+    pub command: &'a str,
+    pub holder: &'a ProcessIdentity,
+    pub takeover: Takeover,
+    /// Of the token that it calls Planhat with, as [`token_key`] hashes it; none for a run that makes no call.
+    pub token_hash: Option<&'a str>,
+}
+
 /// The run that holds the lease.
 #[derive(Debug, Clone, FromRow)]
 pub struct LeaseHolder {
+    /// Another one than was asked for, if it shares its token.
+    pub workspace: String,
     pub run_id: i64,
     pub command: String,
     pub holder: String,
@@ -50,33 +73,27 @@ pub struct LeaseHolder {
     pub renewed_at: DateTime<Utc>,
 }
 
-/// Starts a run and acquires the lease for it; the inner `Err` is the holder if another run has the lease, and then no run
-/// was started.
-pub async fn acquire_lease(
-    db: &mut PgConnection,
-    workspace: &str,
-    command: &str,
-    holder: &ProcessIdentity,
-    takeover: Takeover,
-) -> Result<Result<i64, LeaseHolder>, StoreError> {
+/// Starts a run and acquires the lease for it; the inner `Err` is the holder if another run has the lease, or has the token on another
+/// workspace, and then no run was started.
+pub async fn acquire_lease(db: &mut PgConnection, wanted: LeaseRequest<'_>) -> Result<Result<i64, LeaseHolder>, StoreError> {
+    if let Some(token_hash) = wanted.token_hash
+        && let Some(held) = other_run_of_token(&mut *db, token_hash, wanted).await?
+    {
+        return Ok(Err(held));
+    }
     loop {
-        if let Some(run_id) = try_acquire_lease(&mut *db, workspace, command, holder, takeover).await? {
+        if let Some(run_id) = try_acquire_lease(&mut *db, wanted).await? {
             return Ok(Ok(run_id));
         }
         // The holder may have released it in the meantime.
-        if let Some(held) = lease_holder(&mut *db, workspace).await? {
+        if let Some(held) = lease_holder(&mut *db, wanted.workspace).await? {
             return Ok(Err(held));
         }
     }
 }
 
-async fn try_acquire_lease(
-    db: &mut PgConnection,
-    workspace: &str,
-    command: &str,
-    holder: &ProcessIdentity,
-    takeover: Takeover,
-) -> Result<Option<i64>, StoreError> {
+async fn try_acquire_lease(db: &mut PgConnection, wanted: LeaseRequest<'_>) -> Result<Option<i64>, StoreError> {
+    let LeaseRequest { workspace, command, holder, takeover, token_hash } = wanted;
     let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
     let run_id: i64 = query_scalar(
         "insert into planhat_sync.runs (workspace, command, status, version) values ($1, $2, 'running', $3) returning id",
@@ -88,10 +105,10 @@ async fn try_acquire_lease(
     .await
     .map_err(could_not("start a run"))?;
     let taken = query(
-        "insert into planhat_sync.leases as old (workspace, run_id, holder, process) values ($1, $2, $3, $4)
+        "insert into planhat_sync.leases as old (workspace, run_id, holder, process, token_hash) values ($1, $2, $3, $4, $8)
          on conflict (workspace) do update
-         set run_id = excluded.run_id, holder = excluded.holder, process = excluded.process, acquired_at = now(),
-             renewed_at = now(), requested_at = null
+         set run_id = excluded.run_id, holder = excluded.holder, process = excluded.process, token_hash = excluded.token_hash,
+             acquired_at = now(), renewed_at = now(), requested_at = null
          where $5 or old.run_id = $6 or old.renewed_at < now() - make_interval(secs => $7)",
     )
     .bind(workspace)
@@ -99,8 +116,9 @@ async fn try_acquire_lease(
     .bind(&holder.name)
     .bind(&holder.process)
     .bind(takeover == Takeover::Always)
-    .bind(if let Takeover::IfOwnerExited(run_id) = takeover { Some(run_id) } else { None })
+    .bind(takeover.exited_run())
     .bind(STALE_AFTER.as_secs_f64())
+    .bind(token_hash)
     .execute(&mut *savepoint)
     .await
     .map_err(could_not("take the lease"))?;
@@ -111,6 +129,46 @@ async fn try_acquire_lease(
     mark_interrupted(&mut savepoint, workspace, run_id).await?;
     savepoint.commit().await.map_err(could_not("release a savepoint"))?;
     Ok(Some(run_id))
+}
+
+/// The run that is at work with this token on another workspace. The row of the token is locked until the transaction has ended, so that
+/// of two runs that look at the same moment the second one sees the lease of the first.
+async fn other_run_of_token(
+    db: &mut PgConnection,
+    token_hash: &str,
+    LeaseRequest { workspace, takeover, .. }: LeaseRequest<'_>,
+) -> Result<Option<LeaseHolder>, StoreError> {
+    query("insert into planhat_sync.tokens (token_hash) values ($1) on conflict do nothing")
+        .bind(token_hash)
+        .execute(&mut *db)
+        .await
+        .map_err(could_not("note a token"))?;
+    query("select from planhat_sync.tokens where token_hash = $1 for update")
+        .bind(token_hash)
+        .execute(&mut *db)
+        .await
+        .map_err(could_not("wait for another run of the token"))?;
+    query_as(
+        "select leases.workspace, run_id, command, holder, process, acquired_at, renewed_at
+         from planhat_sync.leases join planhat_sync.runs on runs.id = run_id
+         where token_hash = $1 and leases.workspace <> $2 and renewed_at >= now() - make_interval(secs => $3)
+             and run_id is distinct from $4 limit 1",
+    )
+    .bind(token_hash)
+    .bind(workspace)
+    .bind(STALE_AFTER.as_secs_f64())
+    .bind(takeover.exited_run())
+    .fetch_optional(db)
+    .await
+    .map_err(could_not("see who uses the token"))
+}
+
+/// The key under which tokens are hashed to compare them. It is the same for all workspaces of the database.
+pub async fn token_key(db: &mut PgConnection) -> Result<String, StoreError> {
+    query_scalar("select token_key::text from planhat_sync.installation")
+        .fetch_one(db)
+        .await
+        .map_err(could_not("read the key of the tokens"))
 }
 
 /// Runs that seem to be at work beside the one that holds the lease have died.
@@ -129,7 +187,7 @@ async fn mark_interrupted(db: &mut PgConnection, workspace: &str, run_id: i64) -
 
 async fn lease_holder(db: &mut PgConnection, workspace: &str) -> Result<Option<LeaseHolder>, StoreError> {
     query_as(
-        "select run_id, command, holder, process, acquired_at, renewed_at
+        "select leases.workspace, run_id, command, holder, process, acquired_at, renewed_at
          from planhat_sync.leases join planhat_sync.runs on runs.id = run_id where leases.workspace = $1",
     )
     .bind(workspace)
@@ -156,6 +214,15 @@ pub async fn renew_lease(db: &mut PgConnection, workspace: &str, run_id: i64) ->
     .fetch_optional(db)
     .await
     .map_err(could_not("keep the lease"))
+}
+
+/// Renews the leases of all these runs at once. Returns those that still hold theirs.
+pub async fn renew_leases(db: &mut PgConnection, run_ids: &[i64]) -> Result<Vec<i64>, StoreError> {
+    query_scalar("update planhat_sync.leases set renewed_at = now() where run_id = any($1) returning run_id")
+        .bind(run_ids)
+        .fetch_all(db)
+        .await
+        .map_err(could_not("keep the leases"))
 }
 
 /// The fence of a commit: fails if the run has lost its lease, and keeps it from being taken over until the transaction
@@ -209,20 +276,25 @@ pub async fn yield_lease(db: &mut PgConnection, workspace: &str, run_id: i64) ->
     Ok(true)
 }
 
-/// Reacquires the lease for a run that yielded it. False while another run holds it, and while no run has acquired it yet,
-/// unless `even_if_unclaimed`.
+/// Reacquires the lease for a run that yielded it. False while another run holds it or uses its token, and while no run has acquired it
+/// yet, unless `even_if_unclaimed`.
 pub async fn reacquire_lease(
     db: &mut PgConnection,
-    workspace: &str,
+    wanted: LeaseRequest<'_>,
     run_id: i64,
-    holder: &ProcessIdentity,
     even_if_unclaimed: bool,
 ) -> Result<bool, StoreError> {
+    let LeaseRequest { workspace, holder, token_hash, .. } = wanted;
+    if let Some(token_hash) = token_hash
+        && other_run_of_token(&mut *db, token_hash, wanted).await?.is_some()
+    {
+        return Ok(false);
+    }
     let taken = query(
-        "insert into planhat_sync.leases as old (workspace, run_id, holder, process) values ($1, $2, $3, $4)
+        "insert into planhat_sync.leases as old (workspace, run_id, holder, process, token_hash) values ($1, $2, $3, $4, $7)
          on conflict (workspace) do update
-         set run_id = excluded.run_id, holder = excluded.holder, process = excluded.process, acquired_at = now(),
-             renewed_at = now(), requested_at = null
+         set run_id = excluded.run_id, holder = excluded.holder, process = excluded.process, token_hash = excluded.token_hash,
+             acquired_at = now(), renewed_at = now(), requested_at = null
          where ($5 or old.run_id <> $2) and old.renewed_at < now() - make_interval(secs => $6)",
     )
     .bind(workspace)
@@ -231,6 +303,7 @@ pub async fn reacquire_lease(
     .bind(&holder.process)
     .bind(even_if_unclaimed)
     .bind(STALE_AFTER.as_secs_f64())
+    .bind(token_hash)
     .execute(&mut *db)
     .await
     .map_err(could_not("take the lease back"))?;
@@ -253,147 +326,4 @@ pub(super) async fn release_lease(db: &mut PgConnection, run_id: i64) -> Result<
         .await
         .map_err(could_not("release the lease"))?;
     Ok(())
-}
-
-/// The daemon that holds the daemon lease of a workspace.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct DaemonLeaseHolder {
-    pub holder: String,
-    pub process: String,
-    pub instance: String,
-    pub started_at: DateTime<Utc>,
-    pub renewed_at: DateTime<Utc>,
-    /// Not renewed for longer than a running sync would leave it: the daemon is idle or dead.
-    pub is_stale: bool,
-}
-
-impl DaemonLeaseHolder {
-    fn blocks(&self, ours: &ProcessIdentity, process: ProcessState) -> bool {
-        self.instance != ours.instance
-            && match process {
-                ProcessState::Running => true,
-                ProcessState::Exited => false,
-                ProcessState::Unknown => !self.is_stale,
-            }
-    }
-}
-
-/// What is known about a process on this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProcessState {
-    Running,
-    Exited,
-    /// It runs on another machine, or its state is hidden.
-    Unknown,
-}
-
-/// The result of acquiring the daemon lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DaemonLease {
-    /// Acquired; `from` is the previous holder, if there was one.
-    Acquired {
-        from: Option<DaemonLeaseHolder>,
-    },
-    HeldBy(DaemonLeaseHolder),
-}
-
-/// Acquires the daemon lease of the workspace, unless another daemon holds it. An idle daemon does not renew its lease, so that
-/// a database that suspends itself can do so. Seen from another machine, an idle daemon looks like one that has exited: its
-/// lease is taken over, and it finds that out before its next run.
-pub async fn acquire_daemon_lease(
-    db: &mut PgConnection,
-    workspace: &str,
-    ours: &ProcessIdentity,
-    process_state: impl Fn(&str) -> ProcessState,
-) -> Result<DaemonLease, StoreError> {
-    let inserted = query(
-        "insert into planhat_sync.daemons (workspace, holder, process, instance) values ($1, $2, $3, $4) on conflict do nothing",
-    )
-    .bind(workspace)
-    .bind(&ours.name)
-    .bind(&ours.process)
-    .bind(&ours.instance)
-    .execute(&mut *db)
-    .await
-    .map_err(could_not("become the daemon of a workspace"))?;
-    if inserted.rows_affected() == 1 {
-        return Ok(DaemonLease::Acquired { from: None });
-    }
-    let there: Option<DaemonLeaseHolder> = query_as(
-        "select holder, process, instance, started_at, renewed_at,
-             renewed_at < now() - make_interval(secs => $2) as is_stale
-         from planhat_sync.daemons where workspace = $1 for update",
-    )
-    .bind(workspace)
-    .bind(STALE_AFTER.as_secs_f64())
-    .fetch_optional(&mut *db)
-    .await
-    .map_err(could_not("see which daemon looks after a workspace"))?;
-    match there {
-        Some(there) if there.blocks(ours, process_state(&there.process)) => Ok(DaemonLease::HeldBy(there)),
-        there => {
-            query(
-                "insert into planhat_sync.daemons (workspace, holder, process, instance) values ($1, $2, $3, $4)
-                 on conflict (workspace) do update set holder = excluded.holder, process = excluded.process,
-                     instance = excluded.instance, started_at = now(), renewed_at = now()",
-            )
-            .bind(workspace)
-            .bind(&ours.name)
-            .bind(&ours.process)
-            .bind(&ours.instance)
-            .execute(db)
-            .await
-            .map_err(could_not("become the daemon of a workspace"))?;
-            Ok(DaemonLease::Acquired { from: there.filter(|there| there.instance != ours.instance) })
-        }
-    }
-}
-
-/// Renews the daemon lease; false if another daemon has taken it over.
-pub async fn renew_daemon_lease(db: &mut PgConnection, workspace: &str, ours: &ProcessIdentity) -> Result<bool, StoreError> {
-    let renewed = query("update planhat_sync.daemons set renewed_at = now() where workspace = $1 and instance = $2")
-        .bind(workspace)
-        .bind(&ours.instance)
-        .execute(db)
-        .await
-        .map_err(could_not("renew the lease of the daemon"))?;
-    Ok(renewed.rows_affected() == 1)
-}
-
-pub async fn release_daemon_lease(db: &mut PgConnection, workspace: &str, ours: &ProcessIdentity) -> Result<(), StoreError> {
-    query("delete from planhat_sync.daemons where workspace = $1 and instance = $2")
-        .bind(workspace)
-        .bind(&ours.instance)
-        .execute(db)
-        .await
-        .map_err(could_not("release the lease of the daemon"))?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_daemon_lease_blocks_others_while_its_process_runs_or_has_renewed_it_recently() {
-        let ours = ProcessIdentity { name: String::new(), process: String::new(), instance: "ours".to_owned() };
-        let holds = |instance: &str, is_stale, process| {
-            let instance = instance.to_owned();
-            let (started_at, renewed_at) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
-            DaemonLeaseHolder { holder: String::new(), process: String::new(), instance, started_at, renewed_at, is_stale }
-                .blocks(&ours, process)
-        };
-        for (is_stale, process, expected) in [
-            (false, ProcessState::Running, true),
-            (true, ProcessState::Running, true),
-            (false, ProcessState::Exited, false),
-            (true, ProcessState::Exited, false),
-            // As where there is no /proc.
-            (false, ProcessState::Unknown, true),
-            (true, ProcessState::Unknown, false),
-        ] {
-            assert_eq!(holds("another", is_stale, process), expected, "{is_stale} {process:?}");
-            assert!(!holds("ours", is_stale, process), "our own is no obstacle");
-        }
-    }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod applied_rules;
 pub(crate) mod bindings;
+pub(crate) mod calendar;
 pub(crate) mod capabilities;
 pub(crate) mod checkpoint;
 pub(crate) mod fleet_overview;

@@ -5,7 +5,7 @@ use planhat_model::scan::ScanKind;
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
-use crate::sql::{query, query_as, query_scalar};
+use crate::sql::{query, query_as};
 use crate::state::leases as lease;
 use crate::state::object_states::{LeftOut, save_object_state};
 use crate::store_error::{StoreError, could_not};
@@ -216,6 +216,9 @@ pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, w
 #[derive(Debug, Clone, Serialize, FromRow)]
 pub struct PastRun {
     pub id: i64,
+    /// The data schema of its workspace.
+    #[serde(skip)]
+    pub workspace: String,
     pub command: String,
     pub status: String,
     pub started_at: DateTime<Utc>,
@@ -228,26 +231,36 @@ pub struct PastRun {
 
 /// The latest runs, the last one first.
 pub async fn recent_runs(db: &mut PgConnection, workspace: &str, count: i64) -> Result<Vec<PastRun>, StoreError> {
-    past_runs(db, workspace, None, count).await
+    past_runs(db, &[workspace.to_owned()], None, count).await
+}
+
+/// The latest runs of these workspaces, the last one first.
+pub async fn recent_runs_of(db: &mut PgConnection, workspaces: &[String], count: i64) -> Result<Vec<PastRun>, StoreError> {
+    past_runs(db, workspaces, None, count).await
 }
 
 /// One run of this workspace.
 pub async fn run_of(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Option<PastRun>, StoreError> {
-    Ok(past_runs(db, workspace, Some(run_id), 1).await?.pop())
+    Ok(past_runs(db, &[workspace.to_owned()], Some(run_id), 1).await?.pop())
 }
 
 /// A running run whose lease is stale gets a reason that says so.
-async fn past_runs(db: &mut PgConnection, workspace: &str, run_id: Option<i64>, count: i64) -> Result<Vec<PastRun>, StoreError> {
+async fn past_runs(
+    db: &mut PgConnection,
+    workspaces: &[String],
+    run_id: Option<i64>,
+    count: i64,
+) -> Result<Vec<PastRun>, StoreError> {
     query_as(
-        "select id, command, status, started_at, finished_at, hint, calls as calls,
+        "select id, workspace, command, status, started_at, finished_at, hint, calls as calls,
              case when status = 'running' and not exists (select from planhat_sync.leases
                       where leases.run_id = runs.id and renewed_at >= now() - make_interval(secs => $4))
                  then 'it has not renewed its lease: its process has probably ended; the next run will mark it as interrupted'
                  else reason end as reason
          from planhat_sync.runs
-         where workspace = $1 and ($2::bigint is null or id = $2) order by id desc limit $3",
+         where workspace = any($1) and ($2::bigint is null or id = $2) order by id desc limit $3",
     )
-    .bind(workspace)
+    .bind(workspaces)
     .bind(run_id)
     .bind(count)
     .bind(lease::STALE_AFTER.as_secs_f64())
@@ -285,19 +298,6 @@ pub async fn objects_of_run(db: &mut PgConnection, run_id: i64) -> Result<Vec<Pa
     .fetch_all(db)
     .await
     .map_err(could_not("read what a run did"))
-}
-
-/// When the last run of this command began that succeeded, at least in part.
-pub async fn last_good_start(db: &mut PgConnection, workspace: &str, command: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
-    query_scalar(
-        "select max(started_at) from planhat_sync.runs
-         where workspace = $1 and command = $2 and status in ('succeeded', 'partial')",
-    )
-    .bind(workspace)
-    .bind(command)
-    .fetch_one(db)
-    .await
-    .map_err(could_not("read when the last run was"))
 }
 
 /// Forgets runs that ended before `instant`, but for the last one and the last good one of each object. Returns how many.

@@ -1,0 +1,184 @@
+//! One run of a daemon, from the claim of its workspace to the note in the calendar.
+//!
+//! It has its lease from the start. Whatever becomes of it is noted where people look for it: in the history of runs, in the calendar,
+//! in the log and in the messages of its workspace. A run that has lost its lease notes nothing: another daemon goes on with it.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use metrics::{counter, histogram};
+use planhat_api::Client;
+use planhat_model::catalog::{self, Object};
+use planhat_model::error::{Chain, ErrorKind};
+use planhat_store::{self as store, Ending, Explanation, ObjectStatus, RunStatus, Store};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::back_off::wait_after;
+use super::health_state::HealthState;
+use super::runtime_config::RuntimeConfig;
+use crate::command_error::CommandError;
+use crate::pull::Mode;
+use crate::run::{self, BegunRun, KeptLease, Parties, RunError, Summary};
+
+/// The connections of a run with a store of its own: one for its transactions, one for what goes on beside them.
+const CONNECTIONS_OF_A_RUN: u32 = 2;
+
+/// A workspace that this daemon has claimed, and with what it is run.
+pub(super) struct ClaimedRun {
+    pub(super) config: Arc<RuntimeConfig>,
+    pub(super) run: BegunRun,
+    pub(super) lease: KeptLease,
+    pub(super) client: Client,
+    pub(super) command: &'static str,
+    pub(super) objects: Vec<&'static Object>,
+    /// Runs in a row that have failed before this one.
+    pub(super) failures: i32,
+    /// The connection of the daemon, which looks after the calendar.
+    pub(super) control: Arc<Store>,
+    /// Whether the run uses the connections of the daemon.
+    pub(super) shares_connections: bool,
+    pub(super) health: Arc<HealthState>,
+    pub(super) stop: CancellationToken,
+}
+
+impl ClaimedRun {
+    /// Runs the workspace, and notes what came of it.
+    pub(super) async fn execute(self) {
+        let ending = match self.open_store().await {
+            Ok(store) => {
+                if !self.shares_connections {
+                    store.stop_on(self.stop.clone());
+                }
+                let ran = self.run_in(&store).await;
+                store.close().await;
+                ran
+            }
+            Err(failure) => {
+                let why = Explanation { reason: Some(failure.on_one_line()), hint: failure.hint.clone() };
+                self.end_without_a_store(&why).await;
+                Some(self.could_not_begin(&failure, None).await)
+            }
+        };
+        // Whoever holds the lease now has noted what came before.
+        if let Some(ending) = ending.filter(|_| !self.lease.lost.is_cancelled()) {
+            self.note(&ending).await;
+        }
+    }
+
+    async fn open_store(&self) -> Result<Store, CommandError> {
+        if self.shares_connections {
+            let database = &self.config.settings().database;
+            return Ok(self.control.lend_to(&database.schema, &database.grant_select_to));
+        }
+        self.config.workspace.open_store_with(CONNECTIONS_OF_A_RUN).await
+    }
+
+    /// One run. None if nothing is to be noted of it.
+    async fn run_in(&self, store: &Store) -> Option<NotedEnding> {
+        let request = self.config.workspace.run_request(self.command, Mode::Incremental, &self.objects);
+        self.health.run_begins(self.config.schema(), Arc::clone(&request.progress));
+        let parties = Parties { client: &self.client, store, request: &request, stop: &self.stop };
+        let ran = run::run_claimed(parties, &self.run, &self.lease, self.config.notifier.run_began()).await;
+        self.health.run_ends(self.config.schema());
+        match ran {
+            Ok(summary) => Some(self.ended(store, &summary).await),
+            Err(error) => self.could_not_end(store, error).await,
+        }
+    }
+
+    async fn ended(&self, store: &Store, summary: &Summary) -> NotedEnding {
+        counter!("planhat_sync_runs_total", "status" => summary.status.as_str()).increment(1);
+        histogram!("planhat_sync_run_duration_seconds").record(summary.seconds);
+        self.unless_stopped(self.config.notifier.run_ended(store, self.command, summary)).await;
+        if self.stop.is_cancelled() && summary.status == RunStatus::Interrupted {
+            return NotedEnding::HandedBack;
+        }
+        let is_failed = |status| matches!(status, ObjectStatus::Failed | ObjectStatus::Interrupted);
+        let failed = summary.objects.iter().filter(|of| is_failed(of.run.status));
+        let objects: Vec<_> = failed.filter_map(|of| catalog::object(of.run.object)).collect();
+        match summary.status {
+            RunStatus::Succeeded => NotedEnding::Succeeded,
+            // Records in quarantine are no reason to run again.
+            RunStatus::Partial if objects.is_empty() => NotedEnding::Succeeded,
+            RunStatus::Partial | RunStatus::Failed | RunStatus::Interrupted => {
+                let why = summary.why.reason.clone().unwrap_or_else(|| "no reason is known".to_owned());
+                NotedEnding::Failed { why, objects }
+            }
+        }
+    }
+
+    /// The run could not begin, or what came of it could not be noted.
+    async fn could_not_end(&self, store: &Store, error: RunError) -> Option<NotedEnding> {
+        match error {
+            RunError::Stopped => Some(NotedEnding::HandedBack),
+            error if self.stop.is_cancelled() && *error.kind().root() == ErrorKind::DatabaseUnresponsive => {
+                warn!(error = %Chain(&error), "the database does not respond; the next run will mark this one as interrupted");
+                None
+            }
+            error => {
+                error!(error = %Chain(&error), "{}", error.headline());
+                let failure = CommandError::from(error);
+                Some(self.could_not_begin(&failure, Some(store)).await)
+            }
+        }
+    }
+
+    async fn could_not_begin(&self, failure: &CommandError, store: Option<&Store>) -> NotedEnding {
+        if store.is_none() {
+            error!(error = failure.on_one_line(), "the run could not begin");
+        }
+        counter!("planhat_sync_runs_total", "status" => "failed").increment(1);
+        if let Some(why) = failure.as_start_failure() {
+            self.unless_stopped(self.config.notifier.run_could_not_begin(store, self.command, &why)).await;
+        }
+        NotedEnding::Failed { why: failure.on_one_line(), objects: self.objects.clone() }
+    }
+
+    /// Without connections of its own, the daemon ends the run, so that its lease is free.
+    async fn end_without_a_store(&self, why: &Explanation) {
+        let ended =
+            self.control.transaction_once(async |db| store::finish_run(db, self.run.run_id, RunStatus::Failed, why).await).await;
+        if let Err(error) = ended {
+            warn!(error = %Chain(&error), "could not note that a run failed; it is marked as interrupted later");
+        }
+    }
+
+    async fn note(&self, ending: &NotedEnding) {
+        let schema = self.config.schema();
+        let wait = wait_after(self.config.settings().daemon.retry_after, self.failures);
+        let next_run_at = self.config.schedule.next_after(Utc::now()).unwrap_or_else(Utc::now);
+        let ending = match ending {
+            NotedEnding::Succeeded => Ending::Succeeded,
+            NotedEnding::HandedBack => Ending::HandedBack,
+            NotedEnding::Failed { why, objects } => {
+                let wait = wait.filter(|_| !objects.is_empty());
+                Ending::Failed { why, objects: objects.iter().map(|object| object.name).collect(), wait }
+            }
+        };
+        let noted = self.control.transaction(async |db| store::note_ending(db, schema, &ending, next_run_at).await).await;
+        if let Err(error) = noted {
+            warn!(error = %Chain(&error), "could not note in the calendar how the run came out");
+        }
+    }
+
+    /// A stop does not wait for a message to be sent; the next run announces the state.
+    async fn unless_stopped(&self, telling: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = telling => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+}
+
+/// How a run came out.
+enum NotedEnding {
+    Succeeded,
+    Failed {
+        why: String,
+        objects: Vec<&'static Object>,
+    },
+    /// It was stopped: any daemon goes on.
+    HandedBack,
+}
