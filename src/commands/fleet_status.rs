@@ -19,6 +19,7 @@ use crate::config::{Installation, NamedWorkspace, Settings};
 use crate::freshness::{Freshness, FreshnessState, KnownObject};
 use crate::print::{self, WorkspaceForm};
 use crate::workspace::Workspace;
+use crate::workspace_status::duration;
 
 /// With more workspaces than this, those that are fresh are counted and not listed.
 const LISTED: usize = 40;
@@ -58,6 +59,9 @@ struct FleetLine {
     failures: i32,
     /// Why it is not good.
     reason: Option<String>,
+    /// The same where a line has little room: what is wrong with the settings, without the file.
+    #[serde(skip)]
+    short_reason: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -164,6 +168,7 @@ fn line_of(workspace: &NamedWorkspace, known: OnRecord, now: DateTime<Utc>) -> F
                 paused_at: None,
                 failures: 0,
                 reason: Some(Chain(error).to_string()),
+                short_reason: Some(Chain(error.root()).to_string()),
             };
         }
     };
@@ -198,6 +203,7 @@ fn line_of(workspace: &NamedWorkspace, known: OnRecord, now: DateTime<Utc>) -> F
         paused_at: calendar.as_ref().and_then(|entry| entry.paused_at),
         failures: calendar.as_ref().map_or(0, |entry| entry.failures),
         reason,
+        short_reason: None,
     }
 }
 
@@ -250,7 +256,10 @@ fn reason_for(state: FleetState, settings: &Settings, freshness: &Freshness, kno
         match (gone.as_slice(), stale.as_slice()) {
             ([], []) if state == FleetState::Stale => Some("the token may not read any object".to_owned()),
             ([], []) => None,
-            ([], stale) => Some(format!("no run has synced {} in time", stale.join(", "))),
+            ([], stale) => {
+                let within = duration(settings.notify.stale_after);
+                Some(format!("not synced within the last {within}: {}", stale.join(", ")))
+            }
             (gone, _) => Some(format!("tables were dropped: {}", gone.join(", "))),
         }
     })
@@ -284,7 +293,7 @@ fn summary_of(lines: &[FleetLine]) -> String {
     let counts = [
         (FleetState::UnusableSettings, "with unusable settings"),
         (FleetState::Stale, "STALE"),
-        (FleetState::StillFresh, "still fresh, though the last run failed"),
+        (FleetState::StillFresh, "still fresh (last run failed)"),
         (FleetState::NeverSynced, "never synced"),
         (FleetState::Running, "running"),
         (FleetState::Fresh, "fresh"),
@@ -325,7 +334,12 @@ fn row_of(line: &FleetLine) -> [String; 6] {
         (None, Some(_)) => "requested".to_owned(),
         (None, None) => or_empty(line.next_run_at),
     };
-    let reason = line.reason.as_deref().map(|reason| print::shortened(reason, REASON_CHARS)).unwrap_or_default();
+    let reason = line
+        .short_reason
+        .as_ref()
+        .or(line.reason.as_ref())
+        .map(|reason| print::shortened(reason, REASON_CHARS))
+        .unwrap_or_default();
     [
         line.name.clone(),
         format!("{state}{marks}"),

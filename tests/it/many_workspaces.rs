@@ -113,9 +113,27 @@ macro_rules! assert_shown {
 async fn each_workspace_is_synced_with_its_own_token_into_its_own_schema_and_a_bad_one_keeps_no_other_from_it() {
     let mut fleet = Fleet::of(&["acme", "bolt"]).await;
     fleet.write("workspaces.d/aaa.toml", "[planhat]\npage_siz = 5\n");
-    fleet.write("workspaces.d/zzz.toml", "[planhat]\ntoken = 'nobody-has-this'\n");
+    fleet.write("workspaces.d/zzz.toml", "[planhat]\ntoken = 'nobody-has-this'\nobjects = ['companies']\n");
+    fleet.tool.set_log("off");
 
-    assert_shown!(fleet.shown(&["sync"]), @"");
+    let shown = fleet.shown(&["sync"]);
+    let is_of_table = |line: &&str| line.contains(['┌', '│', '╞', '└']);
+    let shown: Vec<&str> = shown.lines().filter(|line| !is_of_table(line)).collect();
+    assert_shown!(shown.join("\n"), @r#"
+    exit 2
+    ==> aaa <==
+    ==> acme <==
+    run 1 succeeded in 0.0 s
+    ==> bolt <==
+    run 2 succeeded in 0.0 s
+    ==> zzz <==
+    failed companies: could not read companies from offset 0: /companies answered 401: the token is not valid on this host
+      hint: check PLANHAT_API_TOKEN and planhat.base_url: a token is valid only on the API host of its workspace
+    run 3 failed in 0.0 s
+    aaa: error: could not use the settings of workspace "aaa"
+      Caused by: unknown setting "planhat.page_siz" in workspaces.d/aaa.toml; did you mean "planhat.page_size"?
+    hint: the page docs/configure.md lists every setting; `planhat-sync --help` says where settings come from
+    "#);
 
     let rows = "select string_agg(id, ' ' order by id) from (select planhat__id as id from planhat_acme.companies union all
         select planhat__id from planhat_bolt.companies) all_of_them";
@@ -171,7 +189,10 @@ async fn some_workspaces_are_named_and_an_unknown_name_is_refused_with_the_neare
     assert_eq!(headings(&fleet.run(&["schema", "--sql", "companies"])), "");
     assert!(fleet.run(&["schema", "--sql"]).stdout.starts_with("-- acme\ncreate table"));
 
-    assert_shown!(fleet.shown(&["sync", "--workspace", "acne"]), @"");
+    assert_shown!(fleet.shown(&["sync", "--workspace", "acne"]), @r#"
+    exit 2
+    error: unknown workspace "acne"; did you mean "acme"? (known: acme, bolt and corp)
+    "#);
     for command in [
         &["retype", "companies", "planhat__name", "text"][..],
         &["forget", "companies", "x"],
@@ -187,7 +208,11 @@ async fn some_workspaces_are_named_and_an_unknown_name_is_refused_with_the_neare
         assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{command:?}");
         assert!(refused.stderr.contains("name it with --workspace; the workspaces are acme, bolt, corp"), "{}", refused.all());
     }
-    assert_shown!(fleet.shown(&["adopt"]), @"");
+    assert_shown!(fleet.shown(&["adopt"]), @"
+    exit 2
+    error: `planhat-sync adopt` works on one workspace, and there are 3
+    hint: name it with --workspace; the workspaces are acme, bolt, corp
+    ");
     assert_eq!(fleet.run(&["runs", "show", "1", "--workspace", "acme"]).code, 0);
 }
 
@@ -199,8 +224,14 @@ async fn without_several_workspaces_the_only_one_is_called_by_its_schema_and_not
     let sync = tool.run(&[&["sync"][..], &objects].concat());
     assert!(sync.code == 0 && sync.stdout.starts_with('┌'), "{}", sync.all());
     assert_eq!(tool.run(&["runs", "--workspace", "planhat"]).stdout, tool.run(&["runs"]).stdout);
-    insta::assert_snapshot!(tool.run(&["runs", "--workspace", "acme"]).all(), @"");
-    insta::assert_snapshot!(tool.run(&["workspaces", "sync-now", "planhat"]).all(), @"");
+    insta::assert_snapshot!(tool.run(&["runs", "--workspace", "acme"]).all(), @r#"
+    exit 2
+    error: unknown workspace "acme" (known: planhat)
+    "#);
+    insta::assert_snapshot!(tool.run(&["workspaces", "sync-now", "planhat"]).all(), @r#"
+    exit 0
+    requested: planhat. The daemon of a single workspace sees it when it looks at the calendar next, which is when a run is due (daemon.poll_every = "auto"); `planhat-sync sync` syncs at once
+    "#);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +244,22 @@ async fn the_status_of_several_is_a_line_each_the_worst_first() {
     fleet.execute("update planhat_sync.object_states set last_success_at = now() - interval '3 days' where workspace = 'planhat_stale' and object = 'users'").await;
     assert_eq!(fleet.run(&["workspaces", "pause", "paused"]).code, 0);
 
-    assert_shown!(fleet.shown(&["status"]), @"");
+    assert_shown!(fleet.shown(&["status"]), @r#"
+    exit 2
+    6 workspaces: 1 with unusable settings, 1 STALE, 1 still fresh (last run failed), 1 never synced, 2 fresh; 1 paused
+    ┌───────────┬───────────────────┬─────────────────────────┬────────────────────────────────────┬──────────┬───────────────────────────────────────────────────────────────────────────────────────────────────────┐
+    │ workspace ┆ state             ┆ oldest success          ┆ latest run                         ┆ next run ┆ why                                                                                                   │
+    ╞═══════════╪═══════════════════╪═════════════════════════╪════════════════════════════════════╪══════════╪═══════════════════════════════════════════════════════════════════════════════════════════════════════╡
+    │ broken    ┆ settings unusable ┆                         ┆                                    ┆          ┆ setting "sync.lookback" is "0s": a change that a listing shows with a delay would be missed; the def… │
+    │ stale     ┆ STALE             ┆ [instant] ┆ succeeded, [instant] ┆          ┆ not synced within the last 26h: users                                                                 │
+    │ failing   ┆ still fresh       ┆ [instant] ┆ partial, [instant]   ┆          ┆ users: could not read users from offset 0: /users answered 403 Forbidden; it could be read until 202… │
+    │ never     ┆ never synced      ┆                         ┆                                    ┆          ┆                                                                                                       │
+    │ fresh     ┆ fresh             ┆ [instant] ┆ succeeded, [instant] ┆          ┆                                                                                                       │
+    │ paused    ┆ fresh, paused     ┆ [instant] ┆ succeeded, [instant] ┆ paused   ┆                                                                                                       │
+    └───────────┴───────────────────┴─────────────────────────┴────────────────────────────────────┴──────────┴───────────────────────────────────────────────────────────────────────────────────────────────────────┘
+
+    the data is in [database]
+    "#);
 
     // The worst of those that are looked at.
     for (names, code) in [("fresh,paused", 0), ("fresh,failing", 0), ("fresh,stale", 1), ("fresh,never", 1), ("stale,broken", 2)]
@@ -233,11 +279,7 @@ async fn a_run_in_progress_shows_in_the_status_of_several() {
     let reached = Arc::new(Notify::new());
     let hook = Arc::clone(&reached);
     gate.close();
-    fleet.tenant(1).on_request(move |_, path| {
-        if path == "companies" {
-            hook.notify_one();
-        }
-    });
+    fleet.tenant(1).on_request(move |_, _| hook.notify_one());
     let mut process = fleet
         .tool
         .command(&["--config", "config.toml", "sync", "--workspace", "acme"])
@@ -245,7 +287,7 @@ async fn a_run_in_progress_shows_in_the_status_of_several() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    in_time("the first page", reached.notified()).await;
+    in_time("the first request", reached.notified()).await;
 
     let lines = fleet.lines(&["status", "--json"]);
     assert_eq!((lines[0].0.as_str(), &lines[0].1["output"]["state"]), ("acme", &json!("running")));
@@ -277,7 +319,18 @@ async fn many_that_are_fresh_are_counted_and_those_that_are_not_are_listed() {
              update planhat_sync.object_states set last_success_at = now() - interval '3 days' where workspace = 'planhat_w042'",
         )
         .await;
-    assert_shown!(fleet.shown(&["status"]), @"");
+    assert_shown!(fleet.shown(&["status"]), @"
+    exit 1
+    101 workspaces: 1 STALE, 100 fresh
+    ┌───────────┬───────┬─────────────────────────┬────────────┬──────────┬──────────────────────────────────────────────────┐
+    │ workspace ┆ state ┆ oldest success          ┆ latest run ┆ next run ┆ why                                              │
+    ╞═══════════╪═══════╪═════════════════════════╪════════════╪══════════╪══════════════════════════════════════════════════╡
+    │ w042      ┆ STALE ┆ [instant] ┆            ┆          ┆ not synced within the last 26h: companies, users │
+    └───────────┴───────┴─────────────────────────┴────────────┴──────────┴──────────────────────────────────────────────────┘
+    100 more are fresh; `planhat-sync status --all` lists them too
+
+    the data is in [database]
+    ");
     let all = fleet.run(&["status", "--all"]).stdout;
     assert_eq!(all.lines().filter(|line| line.starts_with("│ w") && !line.contains("workspace ")).count(), 100, "{all}");
     assert_eq!(fleet.lines(&["status", "--json"]).len(), 101);
@@ -292,8 +345,15 @@ async fn workspaces_are_listed_paused_resumed_and_asked_to_sync_in_the_calendar(
     let calendar = "select string_agg(concat_ws(' ', workspace, case when paused_at is not null then 'paused' end,
         case when requested_at is not null then 'requested' end), ', ' order by workspace) from planhat_sync.workspaces";
 
-    assert_shown!(fleet.shown(&["workspaces", "pause", "acme", "bolt"]), @"");
-    assert_shown!(fleet.shown(&["workspaces", "sync-now", "acme", "none"]), @"");
+    assert_shown!(fleet.shown(&["workspaces", "pause", "acme", "bolt"]), @"
+    exit 0
+    paused: acme, bolt. No daemon begins a run of them until `planhat-sync workspaces resume acme bolt`; a run in progress goes on
+    ");
+    assert_shown!(fleet.shown(&["workspaces", "sync-now", "acme", "none"]), @"
+    exit 0
+    requested: acme, none. A daemon begins the sync as soon as it has a free slot
+    paused, so that no daemon runs it: acme; `planhat-sync workspaces resume acme` ends that
+    ");
     assert_eq!(fleet.one(calendar).await, "planhat_acme paused requested, planhat_bolt paused, planhat_none requested");
     let by = fleet.one("select requested_by from planhat_sync.workspaces where workspace = 'planhat_acme'").await;
     assert!(by.starts_with("somebody on "), "{by}");
@@ -304,13 +364,33 @@ async fn workspaces_are_listed_paused_resumed_and_asked_to_sync_in_the_calendar(
              update planhat_sync.workspaces set failures = 3, last_error = 'answered 500' where workspace = 'planhat_bolt'",
         )
         .await;
-    assert_shown!(fleet.shown(&["workspaces"]), @"");
-    assert_shown!(fleet.shown(&["workspaces", "resume", "bolt"]), @"");
+    assert_shown!(fleet.shown(&["workspaces"]), @r#"
+    exit 2
+    ┌───────────┬──────────────────┬──────────┬──────────────────────┬──────────────────────────────────────┬────────────────────────┐
+    │ workspace ┆ schema           ┆ settings ┆ token                ┆ next run                             ┆ last error             │
+    ╞═══════════╪══════════════════╪══════════╪══════════════════════╪══════════════════════════════════════╪════════════════════════╡
+    │ acme      ┆ planhat_acme     ┆ ok       ┆ its own              ┆ paused since [instant] ┆                        │
+    │ bolt      ┆ planhat_bolt     ┆ ok       ┆ shared with bolt-too ┆ paused since [instant] ┆ answered 500 (3 times) │
+    │ bolt-too  ┆ planhat_bolt_too ┆ ok       ┆ shared with bolt     ┆                                      ┆                        │
+    │ broken    ┆                  ┆ UNUSABLE ┆                      ┆                                      ┆                        │
+    │ none      ┆ planhat_none     ┆ ok       ┆ none                 ┆ requested [instant]    ┆                        │
+    │ gone      ┆ planhat_gone     ┆ removed  ┆                      ┆                                      ┆                        │
+    └───────────┴──────────────────┴──────────┴──────────────────────┴──────────────────────────────────────┴────────────────────────┘
+    broken: could not use the settings of workspace "broken": unknown setting "sync.lookbak" in workspaces.d/broken.toml; did you mean "sync.lookback"?
+    no longer in the settings: gone. Their data is kept, and no daemon with these settings syncs it
+    "#);
+    assert_shown!(fleet.shown(&["workspaces", "resume", "bolt"]), @"
+    exit 0
+    resumed: bolt. A daemon runs at once what was due meanwhile
+    ");
     assert_eq!(
         fleet.one("select string_agg(workspace, ' ') from planhat_sync.workspaces where paused_at is not null").await,
         "planhat_acme"
     );
-    assert_shown!(fleet.shown(&["workspaces", "resume", "blot"]), @"");
+    assert_shown!(fleet.shown(&["workspaces", "resume", "blot"]), @r#"
+    exit 2
+    error: unknown workspace "blot"; did you mean "bolt"? (known: acme, bolt, bolt-too, broken and none)
+    "#);
 
     // A person is not kept from it.
     assert_eq!(fleet.run(&["sync", "--workspace", "acme"]).code, 0);
@@ -328,9 +408,9 @@ async fn all_workspaces_are_checked_at_the_same_time_and_shown_in_their_order() 
     slow.close();
     let last = Arc::new(Notify::new());
     let hook = Arc::clone(&last);
-    fleet.tenant(8).on_request(move |_, _| hook.notify_one());
+    fleet.tenant(7).on_request(move |_, _| hook.notify_one());
     let opened = tokio::spawn(async move {
-        in_time("the eighth to be checked while the first is not", last.notified()).await;
+        in_time("the eighth in their order to be checked while the first is not", last.notified()).await;
         slow.open();
     });
     let ran = fleet.run(&["check"]);
@@ -351,15 +431,11 @@ async fn a_signal_ends_the_command_and_not_only_the_workspace_at_hand() {
     let reached = Arc::new(Notify::new());
     let hook = Arc::clone(&reached);
     gate.close();
-    fleet.tenant(1).on_request(move |_, path| {
-        if path == "companies" {
-            hook.notify_one();
-        }
-    });
+    fleet.tenant(1).on_request(move |_, _| hook.notify_one());
     fleet.tool.set_log("warn");
     let mut process =
         fleet.tool.command(&["--config", "config.toml", "sync"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    in_time("the first page", reached.notified()).await;
+    in_time("the first request", reached.notified()).await;
     signal(process.id(), "TERM");
     assert_eq!(ended(&mut process).await, Some(143));
     gate.open();
@@ -369,7 +445,11 @@ async fn a_signal_ends_the_command_and_not_only_the_workspace_at_hand() {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_name_no_workspace_say_where_they_would_be() {
     let mut fleet = Fleet::of(&[]).await;
-    assert_shown!(fleet.shown(&["sync"]), @"");
+    assert_shown!(fleet.shown(&["sync"]), @"
+    exit 2
+    error: there is no workspace: there is no section [workspaces.NAME] in the settings file, and no file NAME.toml in workspaces.d
+    hint: docs/many-workspaces.md says how workspaces are set up
+    ");
     assert_eq!(fleet.run(&["status"]).code, 2);
     fleet.write("workspaces.d/acme.toml", "[planhat]\ntoken = 'x'\n");
     // One of one: what is told apart today is told apart tomorrow, when there is another.
