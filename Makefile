@@ -1,4 +1,4 @@
-.PHONY: help demo test test-sql test-bench soak unattended bench mutants reference lint deny fmt ci
+.PHONY: help demo test test-sql test-bench soak unattended bench mutants reference check-helm lint deny fmt ci
 
 RECORDS ?= 100000,1000000
 LATENCY_MS ?= 20
@@ -43,8 +43,11 @@ mutants: ## Change the pager and the plan bit by bit and list what no test notic
 	-cargo mutants --output target/mutants-of-plan $(MUTANTS) -f 'crates/model/src/scan/*.rs' -f src/pull/decide.rs -f src/pull/next_step.rs \
 		-f src/pull/page.rs -f src/pull/detect_deletions.rs -f src/pull/deletion_guard.rs -f src/pull/rejected.rs -- --lib
 
-reference: ## Write the generated parts of docs/commands.md and docs/configure.md
-	WRITE_REFERENCE=1 cargo test --locked --test it -- reference::
+reference: ## Write the generated parts of docs/commands.md, docs/configure.md and the schema of the Helm chart
+	WRITE_REFERENCE=1 cargo test --locked --test it -- reference:: helm_chart::
+
+check-helm: ## Check the Helm chart: rendered manifests, schemas of Kubernetes, values that must be refused (needs python3-pip)
+	scripts/check-helm-chart
 
 lint: ## Check formatting, lints and docs, with warnings denied
 	cargo fmt --all --check

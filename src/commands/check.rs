@@ -13,7 +13,7 @@ use planhat_model::catalog::{self, ByObject, Object};
 use planhat_model::error::{Chain, ErrorKind, exit_code as exit};
 use planhat_model::flatten::Columns;
 use planhat_model::workspace_report::WorkspaceReport;
-use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, MissingGrant, Privileges, Store, Writable};
+use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, LockProof, MissingGrant, Privileges, Store, Writable};
 use tokio::time::timeout;
 
 use super::finding::{CheckLevel, Finding};
@@ -211,19 +211,24 @@ async fn check_store(
 ) -> Result<DatabaseCheck, store::StoreError> {
     let (schema, settings) = (&store.schema, &workspace.settings);
     let health = store
-        .read_only(async |db| store::check_requirements(db, schema, &settings.planhat.objects, settings.actions.enabled).await)
+        .read_only(async |db| {
+            store::check_requirements(db, &store.place(), schema, &settings.planhat.objects, settings.actions.enabled).await
+        })
         .await?;
     let place = if settings.database.is_embedded() { settings.database.location() } else { store.database_location() };
     let mut findings = vec![if health.version_is_supported {
-        Finding::ok("database", format!("PostgreSQL {}, {place}", health.version))
+        Finding::ok("database", format!("{}, {place}", health.engine))
     } else {
-        let text = format!("PostgreSQL {}, {place}, is too old; version 15 or newer is required", health.version);
+        let text = format!("{}, {place}, is too old; version 15 or newer is required", health.engine);
         Finding::fail("database", text, exit::DATABASE)
     }];
     findings.push(check_connection(store).await);
     findings.extend(faults_of(&health));
     let is_set_up = store.is_set_up().await;
     let has_tables = matches!(is_set_up, Ok(true));
+    if has_tables && health.writable == Writable::Yes && health.privileges == Privileges::Complete {
+        findings.extend(check_locks(store).await?);
+    }
     let columns = match is_set_up {
         Ok(true) => columns_with_rules(store, settings).await.unwrap_or_default(),
         _ => ByObject::new(),
@@ -317,6 +322,18 @@ async fn check_connection(store: &Store) -> Finding {
             Finding::warn("connection", format!("not encrypted: someone on the network path can read the data; {VERIFY}"))
         }
     }
+}
+
+/// Whether the locks hold by which several processes work on one database. There is nothing to lock before the first sync.
+async fn check_locks(store: &Store) -> Result<Option<Finding>, store::StoreError> {
+    const BROKEN: &str = "a row that one connection had locked was given to another one, so that two runs could write at the same time: let \
+         DATABASE_URL name PostgreSQL itself, without a proxy that sends statements to several servers";
+    Ok(match store.prove_locks().await? {
+        LockProof::NoRow => None,
+        LockProof::Proven => Some(Finding::ok("locks", "a row that one connection has locked is refused to another one")),
+        LockProof::SingleConnection => Some(Finding::ok("locks", "not tried, since that takes two connections and there is one")),
+        LockProof::Broken => Some(Finding::fail("locks", BROKEN, exit::DATABASE)),
+    })
 }
 
 /// Whether the tables are there: our own, and those of what has been synced.

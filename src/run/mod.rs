@@ -181,7 +181,7 @@ pub async fn run_with_notice(
     on_start: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
     let started = Instant::now();
-    let recognized = prepare(client, store, request, stop).await?;
+    let recognized = recognize::recognize_for_a_run(client, store, stop).await?;
     let run = begin(store, request.command, Some(client), stop).await?;
     let parties = Parties { client, store, request, stop };
     parties.run_in_lease((&run, Renewal::Own), recognized, started, on_start).await
@@ -195,8 +195,8 @@ pub async fn run_claimed(
     lease: &KeptLease,
     on_start: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
-    let (started, Parties { client, store, request, stop }) = (Instant::now(), parties);
-    let recognized = match prepare(client, store, request, stop).await {
+    let (started, Parties { client, store, stop, .. }) = (Instant::now(), parties);
+    let recognized = match recognize::recognize_for_a_run(client, store, stop).await {
         Ok(recognized) => recognized,
         Err(error) => {
             let status = if matches!(error, RunError::Stopped) { RunStatus::Interrupted } else { RunStatus::Failed };
@@ -209,28 +209,6 @@ pub async fn run_claimed(
 
 fn explanation_of(error: &RunError) -> Explanation {
     Explanation { reason: Some(Chain(error).to_string()), hint: error.kind().hint() }
-}
-
-/// Before a run has its lease: whose schema it is, and what all runs need.
-async fn prepare(
-    client: &Client,
-    store: &Store,
-    request: &RunRequest<'_>,
-    stop: &CancellationToken,
-) -> Result<Recognized, RunError> {
-    let recognized = recognize::recognize_for_a_run(client, store, stop).await?;
-    let has_timeline = request.limits.timeline.enabled;
-    let not_granted = store.transaction(async |db| {
-        if has_timeline {
-            store::create_actions_table(&mut *db, &store.schema).await?;
-        }
-        store::grant_missing(db, &store.schema, &store.readers).await
-    });
-    warn_of_grants(not_granted.await?);
-    if has_timeline && let Err(error) = refresh_timeline_view(store).await {
-        debug!(error = %Chain(&error), "could not create the view timeline at the start");
-    }
-    Ok(recognized)
 }
 
 /// With what a run works, and what it is to do.
@@ -254,7 +232,12 @@ impl Parties<'_> {
     ) -> Result<Summary, RunError> {
         let (Parties { client, store, request, stop }, run_id) = (self, run.run_id);
         Span::current().record("run_id", run_id);
-        let binding = match recognized.bind(client, store, run_id).await {
+        let prepared = async {
+            let binding = recognized.bind(client, store, run_id).await?;
+            prepare_timeline(store, request.limits.timeline.enabled).await?;
+            Ok::<_, store::StoreError>(binding)
+        };
+        let binding = match prepared.await {
             Ok(binding) => binding,
             Err(error) => {
                 let error = RunError::from(error);
@@ -306,6 +289,22 @@ impl Parties<'_> {
         }
         Ok(Summary { run_id: Some(run_id), status, why, seconds, calls, objects, missing_references })
     }
+}
+
+/// Makes what the actions of the run are written to and read by, and lets those read it who should. Under the lease, since a run of an
+/// earlier release may have been at work before.
+async fn prepare_timeline(store: &Store, is_enabled: bool) -> Result<(), store::StoreError> {
+    let not_granted = store.transaction(async |db| {
+        if is_enabled {
+            store::create_actions_table(&mut *db, &store.schema).await?;
+        }
+        store::grant_missing(db, &store.schema, &store.readers).await
+    });
+    warn_of_grants(not_granted.await?);
+    if is_enabled && let Err(error) = refresh_timeline_view(store).await {
+        debug!(error = %Chain(&error), "could not create the view timeline at the start");
+    }
+    Ok(())
 }
 
 /// What a run has cost; its end does not depend on it.

@@ -293,8 +293,8 @@ async fn a_dropped_actions_table_is_recreated_and_continues_its_ids() {
 async fn actions_are_kept_for_the_configured_time() {
     let mut sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
-    let old = "insert into planhat.actions (action, kind, object, record_id, happened_at, seen_at, run_id)
-        select 'x', 'updated', 'companies', 'x', now(), now() - interval '100 days', 1 from generate_series(1, 25000)";
+    let old = "insert into planhat.actions (id, action, kind, object, record_id, happened_at, seen_at, run_id)
+        select 100 + n, 'x', 'updated', 'companies', 'x', now(), now() - interval '100 days', 1 from generate_series(1, 25000) n";
     sqlx::raw_sql(old).execute(sync.store.pool()).await.unwrap();
 
     sync.sync_one("companies").await;
@@ -445,7 +445,7 @@ async fn action_ids_grow_in_the_order_of_commits() {
         quick.commit().await.unwrap();
     };
     let commit = async {
-        let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
+        let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'";
         eventually("the lock", async || sync.one(waits).await != "0").await;
         assert_eq!(count(&sync).await, "0");
         slow.commit().await.unwrap();
@@ -453,6 +453,25 @@ async fn action_ids_grow_in_the_order_of_commits() {
     in_time("both transactions", async { tokio::join!(quick, commit) }).await;
 
     assert_eq!(sync.one("select string_agg(object, ' ' order by id) from planhat.actions").await, "projects issues");
+}
+
+#[tokio::test]
+async fn the_actions_of_a_page_have_ids_that_follow_each_other_in_their_order_and_a_refused_page_gives_its_ids_back() {
+    let records = ["a", "b", "c", "d"].map(|id| json!({"_id": id, "updatedAt": crate::harness::written(day(-1))}));
+    let sync = TestSync::new(Workspace::empty().with("projects", records.into())).await;
+    sync.sync_one("projects").await;
+    let ids = "select string_agg(id || record_id, ' ' order by id) from planhat.actions";
+    assert_eq!(sync.one(ids).await, "1a 2b 3c 4d");
+
+    // A page of which one row is refused is written in parts.
+    sync.do_at_once(&["alter table planhat.projects add check (planhat__id <> 'f')"]).await;
+    for id in ["e", "f", "g"] {
+        sync.simulator.add("projects", json!({"_id": id, "updatedAt": crate::harness::written(day(0))}));
+    }
+    sync.sync_one("projects").await;
+
+    assert_eq!(sync.one(ids).await, "1a 2b 3c 4d 5e 6g");
+    assert_eq!(sync.one("select last_action_id::text from planhat_sync.counters").await, "6");
 }
 
 #[tokio::test]
@@ -477,8 +496,8 @@ async fn a_run_makes_the_indexes_of_the_actions_at_its_end_and_leaves_alone_what
 async fn common_queries_on_actions_use_indexes() {
     let sync = TestSync::new(small()).await;
     sync.sync_one("companies").await;
-    let many = "insert into planhat.actions (action, kind, object, record_id, company_id, happened_at, seen_at, run_id)
-            select 'Company Updated', 'updated', 'companies', 'r' || n % 40000, 'c' || n % 40, now() - n * interval '1 minute',
+    let many = "insert into planhat.actions (id, action, kind, object, record_id, company_id, happened_at, seen_at, run_id)
+            select 100 + n, 'Company Updated', 'updated', 'companies', 'r' || n % 40000, 'c' || n % 40, now() - n * interval '1 minute',
                 now() - (200000 - n) * interval '1 minute', 1 from generate_series(1, 200000) n;
         analyze planhat.actions";
     sqlx::raw_sql(many).execute(sync.store.pool()).await.unwrap();

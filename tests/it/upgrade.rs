@@ -304,6 +304,51 @@ async fn throttled_until_is_unknown_after_the_upgrade_and_a_run_notes_it() {
     assert_eq!((summary.status, sync.one(known).await), (RunStatus::Succeeded, "1 of 1".to_owned()));
 }
 
+const IDENTITIES: &str = "select count(*)::text from pg_attribute where attrelid = 'planhat.actions'::regclass and attidentity <> ''";
+
+#[tokio::test]
+async fn counters_go_on_behind_the_ids_that_an_upgraded_table_has_given_out_by_itself() {
+    let mut sync = upgraded().await;
+    assert_eq!(sync.one("select count(*)::text from planhat_sync.counters").await, "0");
+    assert_eq!(sync.one(IDENTITIES).await, "1", "a run of the release before may still be at work");
+    // Ids that were given out and whose transaction did not commit.
+    sync.do_at_once(&["select setval('planhat.actions_id_seq', 50)"]).await;
+    let company = serde_json::json!({"_id": "6b1f0000b3a10000000000ff", "name": "New", "createdAt": crate::harness::written(sync.now)});
+    sync.simulator.add("companies", company);
+
+    sync.run(Mode::Incremental, &objects()).await;
+
+    let ids = "select string_agg(id::text, ' ' order by id) from planhat.actions where id > 34";
+    assert_eq!(sync.one(ids).await, "35 51");
+    assert_eq!(sync.one("select last_action_id::text from planhat_sync.counters").await, "51");
+    assert_eq!(sync.one(IDENTITIES).await, "0");
+    // A process of the release before fails, and takes nothing for a fault of its data.
+    let earlier = "insert into planhat.actions (action, kind, object, record_id, happened_at, seen_at, run_id)
+        values ('Company Updated', 'updated', 'companies', 'x', now(), now(), 1)";
+    let refused = sqlx::query(earlier).execute(sync.store.pool()).await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("42704"), "{refused}");
+    // A second run finds everything as it should be, and a counter that was lost begins behind the actions.
+    sync.do_at_once(&["delete from planhat_sync.counters"]).await;
+    let other = serde_json::json!({"_id": "6b1f0000b3a10000000000fe", "name": "Newer", "createdAt": crate::harness::written(sync.now)});
+    sync.simulator.add("companies", other);
+    sync.now += TimeDelta::days(1);
+    sync.run(Mode::Incremental, &objects()).await;
+    assert_eq!(sync.one(ids).await, "35 51 52");
+}
+
+#[tokio::test]
+async fn several_processes_that_migrate_a_database_of_the_baseline_at_once_all_succeed() {
+    let url = database_of(BASELINE).await;
+    let migrate = async || Store::connect(&url.as_str().into(), "planhat", 1).await.unwrap().migrate().await;
+    let done = tokio::join!(migrate(), migrate(), migrate(), migrate());
+    for one in [done.0, done.1, done.2, done.3] {
+        one.unwrap();
+    }
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let applied: i64 = sqlx::query_scalar("select count(*) - max(version) from planhat_sync.migrations").fetch_one(&mut database).await.unwrap();
+    assert_eq!(applied, 0);
+}
+
 #[test]
 fn every_migration_since_the_baseline_has_a_test_here() {
     let tests = include_str!("upgrade.rs");

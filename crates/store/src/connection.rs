@@ -19,11 +19,14 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::connect::Connector;
 use crate::connection_pool::{BorrowedConnection, ConnectionPool};
+use crate::engine;
 use crate::sql::Sql;
-use crate::store_error::{StoreError, could_not};
+use crate::store_error::{DatabaseCause, StoreError, could_not};
 
 /// How much longer than the statement timeout the server's answer may take, at most.
 const NETWORK_GRACE: Duration = Duration::from_secs(10);
+/// What a transaction does first.
+const BEGIN: &str = "begin a transaction";
 /// The longest wait for a lock of another session: a longer wait would block the readers that queue behind it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the database may not respond after a stop was requested; and, once it has stalled for that long, for each
@@ -113,14 +116,24 @@ impl Connections {
         let sql = self.begin(begin).safe();
         let connection = borrowed.get()?;
         let done = self.stalls.with_stall_limit(self.statement_timeout + NETWORK_GRACE.min(self.statement_timeout), async {
-            let mut tx = connection.begin_with(sql).await.map_err(could_not("begin a transaction"))?;
+            let mut tx = connection.begin_with(sql).await.map_err(could_not(BEGIN))?;
             let done = work(&mut tx).await?;
             tx.commit().await.map_err(could_not("commit"))?;
             Ok(done)
         });
-        let done = done.await??;
-        borrowed.is_fit_for_reuse();
-        Ok(done)
+        match done.await? {
+            Ok(done) => {
+                borrowed.is_fit_for_reuse();
+                Ok(done)
+            }
+            // The server has said no, so it answers.
+            Err(error @ StoreError::Statement { doing: BEGIN, source: DatabaseCause(sqlx::Error::Database(_)) }) => {
+                let place = self.connector.place();
+                let named = engine::named_in(error, borrowed.get()?, &place);
+                self.stalls.with_stall_limit(NETWORK_GRACE, named).await.map(Err)?
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Closes all connections, in good order where the server still answers.
@@ -146,6 +159,9 @@ impl Connections {
 
     /// The server lets neither a statement, a lock nor an idle transaction wait without end, and [`RELIED_ON`] holds. Local to
     /// the transaction, so that a connection pooler in between does no harm.
+    ///
+    /// This is the one text of several statements: they touch no table, so that no engine has to distribute them, and each call of its
+    /// own would let every page wait for the network once more.
     fn begin(&self, begin: TransactionKind) -> Sql {
         let sql = Sql::new("begin isolation level read committed");
         let sql = if begin == TransactionKind::Read { sql.text(" read only; ") } else { sql.text("; ") };

@@ -194,8 +194,7 @@ impl ConnectionPool {
         }
         let opening = async {
             let mut connection = self.connector.open().await?;
-            // In one message: behind a pooler, a statement that is prepared first may find another session.
-            Sql::new("select 1").execute(&mut connection).await.map_err(could_not("use a further connection"))?;
+            Sql::new("select 1").execute_in_one_message(&mut connection).await.map_err(could_not("use a further connection"))?;
             Ok(connection)
         };
         let too_slow = || could_not("open a further connection")(sqlx::Error::PoolTimedOut);

@@ -7,6 +7,7 @@
 //! store     the way to the database, and its transactions;  migrate: the tool's own tables, made and kept up to date
 //! connect   from a database URL to a connection;            connection_pool: the connections that are open
 //! sql       statements: how all of them are made;           connection: how long anything may wait for the database
+//! engine    PostgreSQL, or what only speaks its protocol;   lock_proof: whether locks hold
 //! ```
 //!
 //! A page is one transaction: its rows (`upsert`), their actions, what cannot be stored (`quarantine_records`), and the
@@ -33,6 +34,8 @@ mod connection_pool;
 mod data;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod engine;
+mod lock_proof;
 mod migrate;
 mod requirements;
 mod row_security;
@@ -69,6 +72,8 @@ pub use data::tables::{
 pub use data::upsert::{RefusedRow, RowCounts, Target, upsert, upsert_bisecting};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedLocation;
+pub use engine::Engine;
+pub use lock_proof::LockProof;
 pub use migrate::is_set_up;
 pub use requirements::{ConnectionSecurity, DatabaseRequirements, Privileges, Writable, check_requirements, synced_tables};
 pub use row_security::refuse_hidden_rows;

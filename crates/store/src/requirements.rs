@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::data::keys;
 use crate::data::tables::table_exists;
+use crate::engine::{Engine, expect_postgresql};
 use crate::sql::{query_as, quoted};
 use crate::store_error::{StoreError, could_not};
 use crate::timeline::action_table::{self, actions_table_exists};
@@ -22,7 +23,7 @@ const OLDEST_VERSION: i32 = 150_000;
 
 #[derive(Debug)]
 pub struct DatabaseRequirements {
-    pub version: String,
+    pub engine: Engine,
     pub version_is_supported: bool,
     /// UTF8 has room for every name and value; anything else has not.
     pub encoding: String,
@@ -59,15 +60,18 @@ pub enum Privileges {
     Missing(Vec<String>),
 }
 
-/// Checks version, privileges and names for these objects and their actions; changes nothing.
+/// Checks engine, version, privileges and names for these objects and their actions; changes nothing. An error if the engine is not
+/// PostgreSQL: the other questions would mean nothing to it. `place` is where it is.
 pub async fn check_requirements(
     db: &mut PgConnection,
+    place: &str,
     schema: &str,
     objects: &[&'static Object],
     has_actions: bool,
 ) -> Result<DatabaseRequirements, StoreError> {
-    let (version, number, encoding, is_replica, is_read_only, role): (String, i32, String, bool, bool, String) = query_as(
-        "select current_setting('server_version'), current_setting('server_version_num')::int,
+    let engine = expect_postgresql(&mut *db, place).await?;
+    let (number, encoding, is_replica, is_read_only, role): (i32, String, bool, bool, String) = query_as(
+        "select current_setting('server_version_num')::int,
              current_setting('server_encoding'), pg_is_in_recovery(),
              current_setting('default_transaction_read_only')::bool, current_user::text",
     )
@@ -88,7 +92,7 @@ pub async fn check_requirements(
         names_taken.extend(taken_name(actions_table_exists(&mut *db, schema).await)?);
     }
     Ok(DatabaseRequirements {
-        version,
+        engine,
         version_is_supported: number >= OLDEST_VERSION,
         encoding,
         writable: match (is_replica, is_read_only) {
@@ -145,6 +149,11 @@ impl Store {
             PgSslMode::Prefer if has_tls(host, options.get_port()).await => ConnectionSecurity::Encrypted,
             PgSslMode::Prefer | PgSslMode::Allow | PgSslMode::Disable => ConnectionSecurity::Unencrypted,
         }
+    }
+
+    /// Host and port, or socket, of the server.
+    pub fn place(&self) -> String {
+        self.connections.connector().place()
     }
 
     /// Host, or socket, and name of the database on a server; never a password.

@@ -15,7 +15,6 @@ use sqlx::query::{Query, QueryAs, QueryScalar};
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
 
 use crate::data::stored_value::Guarded;
-use crate::store_error::{StoreError, could_not};
 
 /// A statement in the making.
 #[derive(Debug, Default)]
@@ -78,13 +77,19 @@ impl Sql {
         self
     }
 
-    /// For statements whose answer nobody reads.
+    /// For the beginning of a transaction, whose answer nobody reads.
     pub(crate) fn safe(self) -> AssertSqlSafe<String> {
         AssertSqlSafe(self.0)
     }
 
-    /// Executes it, several statements too, without parameters.
+    /// Executes it without parameters. PostgreSQL prepares it, and refuses to prepare a text of several statements.
     pub(crate) async fn execute(self, db: &mut PgConnection) -> Result<(), sqlx::Error> {
+        self.query().execute(db).await.map(|_| ())
+    }
+
+    /// Executes it in one message, without having it prepared. Only for what is outside of a transaction: behind a pooler a
+    /// statement that is prepared first may find another session.
+    pub(crate) async fn execute_in_one_message(self, db: &mut PgConnection) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(self.safe()).execute(db).await.map(|_| ())
     }
 
@@ -121,6 +126,80 @@ impl std::fmt::Display for Sql {
     }
 }
 
+/// What makes a table or a view: its statements in their order, and the comments on what they make.
+///
+/// Each statement is a call of its own. Citus distributes a table that is made by a call of its own, and none that is made in a
+/// text of several statements. Comments distribute nothing, and there is one for each column, so comments that follow each other are
+/// one `do`: otherwise each would wait for the network, some of them while a table is locked.
+#[derive(Debug, Default)]
+pub(crate) struct Definition(Vec<DefinitionStep>);
+
+#[derive(Debug)]
+enum DefinitionStep {
+    Statement(Sql),
+    Comment(Sql),
+}
+
+impl Definition {
+    pub(crate) fn statement(mut self, sql: Sql) -> Definition {
+        self.0.push(DefinitionStep::Statement(sql));
+        self
+    }
+
+    pub(crate) fn comment(mut self, sql: Sql) -> Definition {
+        self.0.push(DefinitionStep::Comment(sql));
+        self
+    }
+
+    pub(crate) fn and(mut self, other: Definition) -> Definition {
+        self.0.extend(other.0);
+        self
+    }
+
+    pub(crate) async fn execute(self, db: &mut PgConnection) -> Result<(), sqlx::Error> {
+        for call in self.calls() {
+            call.execute(&mut *db).await?;
+        }
+        Ok(())
+    }
+
+    fn calls(self) -> Vec<Sql> {
+        let (mut calls, mut comments) = (Vec::new(), Vec::new());
+        for step in self.0 {
+            match step {
+                DefinitionStep::Comment(sql) => comments.push(sql),
+                DefinitionStep::Statement(sql) => {
+                    calls.extend(one_call(std::mem::take(&mut comments)));
+                    calls.push(sql);
+                }
+            }
+        }
+        calls.extend(one_call(comments));
+        calls
+    }
+}
+
+fn one_call(mut comments: Vec<Sql>) -> Option<Sql> {
+    if comments.len() < 2 {
+        return comments.pop();
+    }
+    let body = comments.iter().fold("begin".to_owned(), |body, comment| format!("{body}\n{comment};")) + "\nend";
+    Some(Sql::new("do ").literal(&body))
+}
+
+/// As a person would type it.
+impl std::fmt::Display for Definition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, DefinitionStep::Statement(sql) | DefinitionStep::Comment(sql)) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(";\n")?;
+            }
+            write!(f, "{sql}")?;
+        }
+        Ok(())
+    }
+}
+
 // No statement is kept on the connection: behind a connection pooler the next one may go to another
 // server process, which would not know it, and a new column would outdate it.
 
@@ -139,12 +218,6 @@ where
     sqlx::query_scalar(sql).persistent(false)
 }
 
-/// Forgets what was prepared by name on this server connection.
-pub(crate) async fn forget_prepared(db: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::raw_sql("deallocate all").execute(db).await.map_err(could_not("forget prepared statements"))?;
-    Ok(())
-}
-
 /// The one function that quotes identifiers.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\0', "").replace('"', "\"\""))
@@ -158,6 +231,21 @@ mod tests {
     fn hostile_names_stay_names() {
         let sql = Sql::new("select ").name("a\"; drop table x; --").text(" from ").table("s", "t\0");
         assert_eq!(sql.0, r#"select "a""; drop table x; --" from "s"."t""#);
+    }
+
+    #[test]
+    fn a_definition_is_a_call_for_each_statement_and_one_for_comments_that_follow_each_other() {
+        let (statement, comment) = (Sql::new("create table t ()"), |text: &str| Sql::new("comment on table t is ").literal(text));
+        let definition = Definition::default().statement(statement).comment(comment("it's")).comment(comment("\\ $$; end"));
+        let definition = definition.statement(Sql::new("create index on t (a)")).comment(comment("last"));
+        assert_eq!(
+            definition.to_string(),
+            "create table t ();\ncomment on table t is E'it''s';\ncomment on table t is E'\\\\ $$; end';\n\
+             create index on t (a);\ncomment on table t is E'last'"
+        );
+        let calls: Vec<String> = definition.calls().iter().map(Sql::to_string).collect();
+        let comments = r"do E'begin\u000acomment on table t is E''it''''s'';\u000acomment on table t is E''\\\\ $$; end'';\u000aend'";
+        assert_eq!(calls, ["create table t ()", comments, "create index on t (a)", "comment on table t is E'last'"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use planhat_model::error::ErrorKind;
 use planhat_model::secret_file::SecretFileError;
 use rustls::CertificateError;
-use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgDatabaseError;
 
 use crate::connect::ConnectionUrlError;
 
@@ -40,14 +40,14 @@ pub enum StoreError {
     DefinitionRefused { doing: &'static str, source: DatabaseCause },
     #[error("a trigger leaves rows out of {relation}")]
     RowsLeftOut { relation: String },
+    #[error("the database is {engine}, not PostgreSQL: {lacks}")]
+    OtherEngine { engine: String, lacks: &'static str },
     #[error("the server is a read-only replica (a standby)")]
     ReadOnlyReplica,
     #[error("the database is encoded in {encoding}, which has no room for every name and value")]
     WrongEncoding { encoding: String },
     #[error("row security may hide rows of {relation} from role {role}: {}", policies_that_hide(policies))]
     RowsHidden { relation: String, role: String, policies: String },
-    #[error("could not bring the tables of schema planhat_sync up to date")]
-    Migrate { source: MigrateError },
     #[error("run {run_id} no longer holds the lease: another run has taken it")]
     LeaseLost { run_id: i64 },
     #[error("the database lost the checkpoint of the scan of {object}")]
@@ -121,16 +121,6 @@ pub(crate) fn could_not_define(doing: &'static str) -> impl FnOnce(sqlx::Error) 
     }
 }
 
-/// The same for the migrations of the tool's own tables.
-pub(crate) fn could_not_migrate(error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            could_not_define("bring the tables of schema planhat_sync up to date")(error)
-        }
-        source => StoreError::Migrate { source },
-    }
-}
-
 fn policies_that_hide(policies: &str) -> String {
     match policies {
         "" => "no policy lets it read and write all of them".to_owned(),
@@ -161,10 +151,10 @@ impl StoreError {
                 kind => kind,
             },
             StoreError::RowsLeftOut { .. } => ErrorKind::DataRefused(LEFT_OUT.to_owned()),
+            StoreError::OtherEngine { .. } => ErrorKind::OtherEngine,
             StoreError::ReadOnlyReplica => ErrorKind::ReadOnly,
             StoreError::WrongEncoding { .. } => ErrorKind::WrongEncoding,
             StoreError::RowsHidden { .. } => ErrorKind::RowsHidden,
-            StoreError::Migrate { .. } => ErrorKind::MigrationFailed,
             StoreError::LeaseLost { .. } => ErrorKind::LeaseLost,
             StoreError::CheckpointLost { .. } => ErrorKind::CheckpointLost,
             StoreError::BoundElsewhere { .. } => ErrorKind::BoundElsewhere,
@@ -204,10 +194,29 @@ impl StoreError {
         }
     }
 
+    /// Whether two transactions have made the same thing at the same moment, and the other one has committed first. It is there now.
+    pub(crate) fn is_lost_race(&self) -> bool {
+        let (StoreError::DefinitionRefused { source, .. } | StoreError::Statement { source, .. }) = self else { return false };
+        lost_race(&source.0)
+    }
+
     /// Whether a server, or a pooler before it, works and has no room for a further connection.
     pub(crate) fn is_no_room(&self) -> bool {
         let (StoreError::Connect { source, .. } | StoreError::Statement { source, .. }) = self else { return false };
         matches!(kind_of(&source.0), ErrorKind::NoFreeConnection)
+    }
+}
+
+/// `create … if not exists`, too, looks first and makes it then: in between another transaction may make it. Then a catalogue of
+/// PostgreSQL's refuses the second row of that name, or the second change of a row.
+fn lost_race(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    match error.code().as_deref() {
+        // A schema, a table, a type or a constraint of this name is there.
+        Some("42P06" | "42P07" | "42710") => true,
+        Some("23505") => error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::schema) == Some("pg_catalog"),
+        Some("XX000") => error.message().starts_with("tuple concurrently "),
+        _ => false,
     }
 }
 
@@ -222,6 +231,9 @@ fn kind_of(error: &sqlx::Error) -> ErrorKind {
     match error {
         sqlx::Error::Database(error) if error.code().is_some_and(|code| is_no_room_of_a_pooler(&code, error.message())) => {
             ErrorKind::NoFreeConnection
+        }
+        sqlx::Error::Database(refused) if lost_race(error) => {
+            ErrorKind::TransactionConflict(refused.code().unwrap_or_default().into_owned())
         }
         sqlx::Error::Database(error) => error.code().map_or(ErrorKind::DatabaseError(None), |code| kind_of_code(&code)),
         // Where there is TLS, what it refuses comes as an error of the connection.
@@ -309,9 +321,8 @@ mod tests {
         check(&StoreError::NotPrimary { place: "db:5432".to_owned() }, &ErrorKind::ReadOnly);
         check(&StoreError::NoAnswer { place: "db:5432".to_owned(), seconds: 30 }, &ErrorKind::ConnectTimeout);
         check(&StoreError::Unresponsive { waited: Duration::ZERO }, &ErrorKind::DatabaseUnresponsive);
-        check(&could_not_migrate(MigrateError::Dirty(7)), &ErrorKind::MigrationFailed);
-        let no_connection = MigrateError::Execute(sqlx::Error::PoolTimedOut);
-        check(&could_not_migrate(no_connection), &ErrorKind::NoFreeConnection);
+        let other = StoreError::OtherEngine { engine: "CockroachDB".to_owned(), lacks: "it is another one" };
+        check(&other, &ErrorKind::OtherEngine);
         check(&StoreError::LeaseLost { run_id: 1 }, &ErrorKind::LeaseLost);
         check(&StoreError::CheckpointLost { object: "nps" }, &ErrorKind::CheckpointLost);
         check(&StoreError::BoundElsewhere { schema: schema() }, &ErrorKind::BoundElsewhere);

@@ -207,17 +207,20 @@ impl ErrorKind {
             CertificateOfUnknownAuthority => until_timeout(Run, DATABASE).hint(
                 "the server's certificate was issued by an unknown authority: save the authority's certificate to a file, and \
                  put sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL, or add it to the system's certificate \
-                 store"),
+                 store; sslmode=require encrypts without verifying it"),
             CertificateExpired => until_timeout(Run, DATABASE).hint(
-                "the server's certificate has expired: renew it, or correct this machine's clock"),
+                "the server's certificate has expired: renew it, or correct this machine's clock; until then sslmode=require in \
+                 DATABASE_URL encrypts without verifying it"),
             CertificateNotYetValid => until_timeout(Run, DATABASE).hint(
-                "the server's certificate is not valid yet: correct this machine's clock, or wait"),
+                "the server's certificate is not valid yet: correct this machine's clock, or wait; until then sslmode=require in \
+                 DATABASE_URL encrypts without verifying it"),
             CertificateWithoutName => until_timeout(Run, DATABASE).hint(
                 "the server's certificate has no subject alternative name, and a common name alone does not count: have one \
-                 made with the host of DATABASE_URL as its subjectAltName"),
+                 made with the host of DATABASE_URL as its subjectAltName, or put sslmode=verify-ca into DATABASE_URL, which \
+                 verifies the authority alone"),
             CertificateOfOtherName => until_timeout(Run, DATABASE).hint(
                 "the server's certificate is for another name than the host in DATABASE_URL: connect by that name, or get a \
-                 certificate for this host"),
+                 certificate for this host, or put sslmode=verify-ca into DATABASE_URL, which verifies the authority alone"),
             CertificateRevoked => until_timeout(Run, DATABASE).hint("the server's certificate has been revoked: get a new one"),
             CertificateForm => until_timeout(Run, DATABASE).hint(
                 "the server's certificate is in a form that is not accepted: have one made as X.509 version 3, with the host \
@@ -245,6 +248,8 @@ impl ErrorKind {
             DataRefused(_) => never(Record, DATABASE).as_warning(),
             DatabaseError(_) | UnknownValue => never(Object, DATABASE),
 
+            OtherEngine => never(Command, DATABASE).hint(
+                "name a PostgreSQL server in DATABASE_URL, version 15 or newer; where one machine is not enough, PostgreSQL with Citus"),
             OtherVersion => never(Command, DATABASE).hint(
                 "run `planhat-sync sync` once with this version, or use the version that created them"),
             NewerVersion => never(Command, DATABASE).hint(
@@ -255,7 +260,6 @@ impl ErrorKind {
             MigrationEdited => never(Command, DATABASE).hint(
                 "use the version that made the tables; if you build planhat-sync yourself, put the file in migrations/ back \
                  as it was"),
-            MigrationFailed => never(Command, DATABASE),
             WrongEncoding => never(Command, DATABASE).hint(
                 "create one with: create database … encoding 'UTF8' template template0"),
             RowsHidden => never(Command, DATABASE).hint(
@@ -372,11 +376,11 @@ mod tests {
             DependentObjects(code("2BP01")),
             DataRefused(code("22003")),
             DatabaseError(Some(code("42P01"))),
+            OtherEngine,
             OtherVersion,
             NewerVersion,
             UnreleasedTables,
             MigrationEdited,
-            MigrationFailed,
             UnknownValue,
             WrongEncoding,
             RowsHidden,

@@ -103,11 +103,12 @@ pub enum ErrorKind {
     DatabaseError(Option<String>),
 
     // What is found in the database.
+    /// An engine that only speaks PostgreSQL's protocol.
+    OtherEngine,
     OtherVersion,
     NewerVersion,
     UnreleasedTables,
     MigrationEdited,
-    MigrationFailed,
     UnknownValue,
     WrongEncoding,
     /// Row security could leave rows out.
@@ -206,7 +207,7 @@ impl ErrorKind {
             | ErrorKind::NewerVersion
             | ErrorKind::UnreleasedTables
             | ErrorKind::MigrationEdited
-            | ErrorKind::MigrationFailed
+            | ErrorKind::OtherEngine
             | ErrorKind::UnknownValue
             | ErrorKind::WrongEncoding
             | ErrorKind::RowsHidden

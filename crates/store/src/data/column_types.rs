@@ -53,7 +53,7 @@ pub async fn retype(
     move_out(&mut *db, schema, object, column).await?;
     alter(&mut *db, schema, object, column, kind).await?;
     let retyped = move_back(&mut *db, schema, object, column, kind).await?;
-    let described = with_columns(Sql::default(), schema, object, &[&Column { kind, ..column.clone() }]);
+    let described = with_columns(schema, object, &[&Column { kind, ..column.clone() }]);
     described.execute(&mut *db).await.map_err(could_not("describe a column"))?;
     query(
         "update planhat_sync.columns set type = $4, misfits_since = null, misfits_type = null
@@ -75,8 +75,10 @@ pub async fn retype(
 /// First of all, so that a reader in the way costs nothing but the wait; from then on no statement is cut
 /// off, however large the table is.
 async fn lock_table(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), StoreError> {
-    let sql = Sql::new("lock table ").table(schema, object.name).text("; set local statement_timeout = 0");
-    sql.execute(db).await.map_err(could_not("lock the table"))
+    let sql = Sql::new("lock table ").table(schema, object.name);
+    sql.execute(&mut *db).await.map_err(could_not("lock the table"))?;
+    query("set local statement_timeout = 0").execute(db).await.map_err(could_not("take all the time that a table needs"))?;
+    Ok(())
 }
 
 async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), StoreError> {

@@ -15,7 +15,7 @@ use sqlx::{FromRow, PgConnection};
 
 use super::dependents::{make_indexes_again, refuse_if_viewed, remember_indexes};
 use super::tables::{comment_on, lock_columns, meaning_of};
-use crate::sql::{Sql, query_as};
+use crate::sql::{Definition, Sql, query_as};
 use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// A column that is generated from others.
@@ -153,13 +153,14 @@ impl Source {
     }
 }
 
-/// `alter table … add column …` for these, with their comments, added to a statement.
-pub(super) fn with_join_columns(sql: Sql, schema: &str, object: &Object, columns: &[JoinColumn]) -> Sql {
-    let sql = sql
-        .text("alter table ")
+/// `alter table … add column …` for these, with their comments.
+pub(super) fn with_join_columns(schema: &str, object: &Object, columns: &[JoinColumn]) -> Definition {
+    let sql = Sql::new("alter table ")
         .table(schema, object.name)
         .list(columns, |sql, column| column.definition(sql.text("\n    add column ")));
-    columns.iter().fold(sql, |sql, column| comment_on(sql.text(";\n"), schema, object, column.name, &column.comment()))
+    columns.iter().fold(Definition::default().statement(sql), |added, column| {
+        added.comment(comment_on(schema, object, column.name, &column.comment()))
+    })
 }
 
 /// A column as it is in a table.
@@ -276,14 +277,14 @@ pub async fn make_join_columns(
         missing.extend(outdated);
     }
     if !missing.is_empty() {
-        let sql = with_join_columns(Sql::default(), schema, object, &missing);
-        sql.execute(&mut *db).await.map_err(could_not_define("add the columns for joins to a table"))?;
+        let added = with_join_columns(schema, object, &missing);
+        added.execute(&mut *db).await.map_err(could_not_define("add the columns for joins to a table"))?;
     }
     if is_remade {
         make_indexes_again(&mut *db).await?;
     }
     for column in unexplained {
-        let sql = comment_on(Sql::default(), schema, object, &column.name, &meaning_of(object, column));
+        let sql = comment_on(schema, object, &column.name, &meaning_of(object, column));
         sql.execute(&mut *db).await.map_err(could_not("describe a column"))?;
     }
     Ok(obstacle)

@@ -9,7 +9,8 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
 use super::join_columns;
-use crate::sql::{Sql, query, query_as};
+use super::tables::lock_all_columns;
+use crate::sql::{Definition, Sql, query_as};
 use crate::store_error::{StoreError, could_not, could_not_define};
 use crate::timeline::view;
 
@@ -43,13 +44,11 @@ pub async fn refresh_keys(db: &mut PgConnection, schema: &str) -> Result<(), Sto
     if keys_table_exists(&mut *db, schema).await? && has_keys(&mut *db, schema, &keys).await? {
         return Ok(());
     }
-    query("select set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(hashtextextended($1 || '.keys', 0))")
-        .bind(schema)
-        .execute(&mut *db)
-        .await
-        .map_err(could_not("wait for another process with the table of keys"))?;
+    lock_all_columns(&mut *db, schema).await?;
+    // Another process may have made tables, and the keys, in the meantime.
+    let keys = keys_of(&mut *db, schema).await?;
     if !keys_table_exists(&mut *db, schema).await? {
-        table_as_sql(schema).execute(&mut *db).await.map_err(could_not_define("create the table of keys"))?;
+        definition(schema).execute(&mut *db).await.map_err(could_not_define("create the table of keys"))?;
     }
     let sql = Sql::new("delete from ").table(schema, TABLE);
     sql.execute(&mut *db).await.map_err(could_not("empty the table of keys"))?;
@@ -182,16 +181,18 @@ fn condition(table: &str, column: &str, kind: &str, to: &str) -> String {
 
 /// The statements that make the table.
 pub fn keys_sql(schema: &str) -> String {
-    table_as_sql(schema).to_string()
+    definition(schema).to_string()
 }
 
-fn table_as_sql(schema: &str) -> Sql {
+fn definition(schema: &str) -> Definition {
     let sql = Sql::new("create table ").table(schema, TABLE).text(" (");
     let sql = sql.list(COLUMNS, |sql, (column, _)| sql.text("\n    ").name(column).text(" text not null"));
-    let sql = sql.text(",\n    primary key (table_name, column_name));\ncomment on table ").table(schema, TABLE).text(" is ");
-    let sql = sql.literal("Which column points to which table, and how to join them, kept by planhat-sync.");
-    COLUMNS.iter().fold(sql, |sql, (column, meaning)| {
-        sql.text(";\ncomment on column ").table(schema, TABLE).text(".").name(column).text(" is ").literal(meaning)
+    let table = Definition::default().statement(sql.text(",\n    primary key (table_name, column_name))"));
+    let about = "Which column points to which table, and how to join them, kept by planhat-sync.";
+    let table = table.comment(Sql::new("comment on table ").table(schema, TABLE).text(" is ").literal(about));
+    COLUMNS.iter().fold(table, |table, (column, meaning)| {
+        let sql = Sql::new("comment on column ").table(schema, TABLE).text(".").name(column).text(" is ").literal(meaning);
+        table.comment(sql)
     })
 }
 

@@ -15,7 +15,7 @@ use sqlx::{Connection as _, FromRow, PgConnection};
 
 use super::join_columns::{join_columns, with_join_columns};
 use super::stored_value::{ColumnRules, Stored};
-use crate::sql::{Sql, query, query_as, query_scalar};
+use crate::sql::{Definition, Sql, query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// Creates a schema unless it is there. Asking first matters: PostgreSQL wants the privilege to
@@ -58,27 +58,21 @@ pub async fn create_table(db: &mut PgConnection, schema: &str, object: &Object) 
         return Ok(());
     }
     let known = load_columns(db, schema, object).await?;
-    if known.is_empty() {
-        let id = Column { name: ID.to_owned(), kind: ColumnType::Text, origin: Origin::Property, planhat_name: "_id".to_owned() };
-        register(db, schema, object, 0, std::slice::from_ref(&id)).await?;
-    }
-    table_as_sql(schema, object, &known).execute(db).await.map_err(could_not_define("create a table"))
+    definition(schema, object, &known).execute(db).await.map_err(could_not_define("create a table"))
 }
 
 /// The statements that make a table with these columns.
 pub fn table_sql(schema: &str, object: &Object, columns: &Columns) -> String {
-    table_as_sql(schema, object, columns).to_string()
+    definition(schema, object, columns).to_string()
 }
 
-fn table_as_sql(schema: &str, object: &Object, columns: &Columns) -> Sql {
+fn definition(schema: &str, object: &Object, columns: &Columns) -> Definition {
     let about = format!(
         "Planhat {}, one row per record, kept by planhat-sync. Its actions are called {} Created, Updated, Deleted and Restored.",
         object.name, object.action_noun
     );
-    let mut sql = Sql::new("create table ")
-        .table(schema, object.name)
-        .text(
-            " (
+    let table = Sql::new("create table ").table(schema, object.name).text(
+        " (
     planhat__id text primary key,
     _row_hash bigint not null,
     _first_seen_at timestamptz not null default now(),
@@ -86,31 +80,26 @@ fn table_as_sql(schema: &str, object: &Object, columns: &Columns) -> Sql {
     _deleted_at timestamptz,
     _run_id bigint not null,
     _misfits jsonb,
-    _overflow jsonb);
-comment on table ",
-        )
-        .table(schema, object.name)
-        .text(" is ")
-        .literal(&about);
-    for (column, meaning) in OWN_COLUMNS {
-        sql = comment_on(sql.text(";\n"), schema, object, column, meaning);
-    }
+    _overflow jsonb)",
+    );
+    let about = Sql::new("comment on table ").table(schema, object.name).text(" is ").literal(&about);
+    let table = OWN_COLUMNS.iter().fold(Definition::default().statement(table).comment(about), |table, (column, meaning)| {
+        table.comment(comment_on(schema, object, column, meaning))
+    });
     let of_planhat: Vec<&Column> = columns.iter().filter(|column| column.name != ID).collect();
-    let sql = if of_planhat.is_empty() { sql } else { with_columns(sql.text(";\n"), schema, object, &of_planhat) };
+    let table = if of_planhat.is_empty() { table } else { table.and(with_columns(schema, object, &of_planhat)) };
     let for_joins = join_columns(object, columns);
-    if for_joins.is_empty() { sql } else { with_join_columns(sql.text(";\n"), schema, object, &for_joins) }
+    if for_joins.is_empty() { table } else { table.and(with_join_columns(schema, object, &for_joins)) }
 }
 
-/// `alter table` and the comments for these columns, added to a statement. One that is there already stays
-/// as it is, but for its comment.
-pub(super) fn with_columns(sql: Sql, schema: &str, object: &Object, columns: &[&Column]) -> Sql {
-    let mut sql = sql.text("alter table ").table(schema, object.name).list(columns, |sql, column| {
+/// `alter table` and the comments for these columns. One that is there already stays as it is, but for its comment.
+pub(super) fn with_columns(schema: &str, object: &Object, columns: &[&Column]) -> Definition {
+    let sql = Sql::new("alter table ").table(schema, object.name).list(columns, |sql, column| {
         sql.text("\n    add column if not exists ").name(&column.name).text(" ").text(column.kind.sql())
     });
-    for column in columns {
-        sql = comment_on(sql.text(";\n"), schema, object, &column.name, &meaning_of(object, column));
-    }
-    sql
+    columns.iter().fold(Definition::default().statement(sql), |added, column| {
+        added.comment(comment_on(schema, object, &column.name, &meaning_of(object, column)))
+    })
 }
 
 /// What the comment of a column says.
@@ -150,8 +139,8 @@ pub async fn add_columns(
     if columns.is_empty() {
         return Ok(());
     }
-    let sql = with_columns(Sql::default(), schema, object, &columns.iter().collect::<Vec<_>>());
-    sql.execute(db).await.map_err(could_not_define("add columns to a table"))?;
+    let added = with_columns(schema, object, &columns.iter().collect::<Vec<_>>());
+    added.execute(db).await.map_err(could_not_define("add columns to a table"))?;
     register(db, schema, object, position, columns).await
 }
 
@@ -203,26 +192,60 @@ pub async fn recreate_dropped_columns(
     if missing.is_empty() {
         return Ok(());
     }
-    let sql = with_columns(Sql::default(), schema, object, &missing);
-    sql.execute(&mut *db).await.map_err(could_not_define("add columns to a table"))?;
+    let added = with_columns(schema, object, &missing);
+    added.execute(&mut *db).await.map_err(could_not_define("add columns to a table"))?;
     let sql = Sql::new("update ").table(schema, object.name).text(" set _row_hash = 0");
     sql.execute(db).await.map_err(could_not("have rows written again"))
 }
 
 /// Lets only one transaction at a time make columns of an object, and none wait long for readers of the
-/// table: whoever waits for this lock makes everybody behind it wait too.
+/// table: whoever waits for this lock makes everybody behind it wait too. The lock is the object's first row in the map.
 pub async fn lock_columns(db: &mut PgConnection, schema: &str, object: &Object) -> Result<(), StoreError> {
-    query("select set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(hashtextextended($1 || '.' || $2, 0))")
+    wait_briefly(&mut *db).await?;
+    // Two transactions that make the first row wait for each other here.
+    let waited = || could_not("wait for another change of the table");
+    query(
+        "insert into planhat_sync.columns (workspace, object, position, column_name, origin, planhat_name, type)
+         values ($1, $2, 0, $3, 'property', '_id', 'text') on conflict do nothing",
+    )
+    .bind(schema)
+    .bind(object.name)
+    .bind(ID)
+    .execute(&mut *db)
+    .await
+    .map_err(waited())?;
+    query("select from planhat_sync.columns where workspace = $1 and object = $2 and column_name = $3 for update")
         .bind(schema)
         .bind(object.name)
+        .bind(ID)
         .execute(db)
         .await
-        .map_err(could_not("wait for another change of the table"))?;
+        .map_err(waited())?;
     Ok(())
 }
 
-pub(super) fn comment_on(sql: Sql, schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {
-    sql.text("comment on column ").table(schema, object.name).text(".").name(column).text(" is ").literal(meaning)
+/// The same for all objects that have a table: what follows from the tables of a schema (the view timeline, the table of keys) is
+/// made by one transaction at a time, and from tables that stay as they are meanwhile.
+pub(crate) async fn lock_all_columns(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    wait_briefly(&mut *db).await?;
+    // In order, so that two of them do not wait for each other.
+    query("select from planhat_sync.columns where workspace = $1 and column_name = $2 order by object for update")
+        .bind(schema)
+        .bind(ID)
+        .execute(db)
+        .await
+        .map_err(could_not("wait for another change of the tables"))?;
+    Ok(())
+}
+
+/// From here to the end of the transaction no lock is waited for longer than this.
+pub(crate) async fn wait_briefly(db: &mut PgConnection) -> Result<(), StoreError> {
+    query("set local lock_timeout = '5s'").execute(db).await.map_err(could_not("limit how long locks are waited for"))?;
+    Ok(())
+}
+
+pub(super) fn comment_on(schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {
+    Sql::new("comment on column ").table(schema, object.name).text(".").name(column).text(" is ").literal(meaning)
 }
 
 async fn register(

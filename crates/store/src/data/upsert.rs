@@ -231,7 +231,7 @@ async fn insert(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) ->
 }
 
 async fn insert_or_update(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), StoreError> {
-    insert_or_set(db, target, rows, "_synced_at = now(), _deleted_at = null, _run_id = excluded._run_id, ").await
+    insert_or_set(db, target, rows, "_synced_at = excluded._synced_at, _deleted_at = null, _run_id = excluded._run_id, ").await
 }
 
 /// Writes rows of the same records again: it is no other version of them.
@@ -239,7 +239,8 @@ async fn write_again(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>
     insert_or_set(db, target, rows, "").await
 }
 
-/// `of_version` are the columns that say when and by whom a version was written.
+/// `of_version` are the columns that say when and by whom a version was written. No function that may answer differently from
+/// one call to the next belongs there: Citus refuses it, so the time is that which the row was to be inserted with.
 async fn insert_or_set(
     db: &mut PgConnection,
     target: Target<'_>,

@@ -4,8 +4,11 @@
 //! what it costs to put every action into each of them, and a load that outgrows the server's cache stays as fast as it was. The one of
 //! records is there from the start, since it may refuse an id, which has to be known while its record can still go to quarantine.
 //!
-//! Ids are given out one transaction at a time, the last thing before it commits: who reads everything behind an id
-//! has not missed what another transaction was still writing.
+//! Ids come from a row of `planhat_sync.counters`, the workspace's own. A transaction adds to it how many actions it has, as one of the
+//! last things before it commits, and keeps the row locked until then. So ids are given out one transaction at a time: who reads
+//! everything behind an id has not missed what another transaction was still writing.
+//!
+//! In which order locks are taken: the row of the counter, then the table of actions.
 
 use std::time::Duration;
 
@@ -13,8 +16,9 @@ use planhat_model::catalog::Object;
 use sqlx::PgConnection;
 
 use super::action_builder::{Action, ActionPolicy};
+use crate::data::tables::wait_briefly;
 use crate::data::upsert::Target;
-use crate::sql::{Sql, query, query_as, query_scalar};
+use crate::sql::{Definition, Sql, query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not, could_not_define};
 
 /// The table in the data schema.
@@ -28,21 +32,19 @@ pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, act
     if target.action_policy == ActionPolicy::None || actions.is_empty() {
         return Ok(());
     }
-    lock_action_ids(&mut *db, target.schema).await?;
+    let last_id = take_ids(&mut *db, target, actions.len() as i64).await?;
     let text = |of: fn(&Action) -> Option<&str>| actions.iter().map(of).collect::<Vec<_>>();
-    let sql = Sql::new("with noted as (insert into ").table(target.schema, TABLE).text(
-        " (action, kind, first_seen, object, record_id, company_id, end_user_id, happened_at, seen_at, run_id, changes)
-         select action, kind, first_seen, $2, record_id, company_id, end_user_id, coalesce(happened_at, statement_timestamp()),
+    let sql = Sql::new("insert into ").table(target.schema, TABLE).text(
+        " (id, action, kind, first_seen, object, record_id, company_id, end_user_id, happened_at, seen_at, run_id, changes)
+         select id, action, kind, first_seen, $2, record_id, company_id, end_user_id, coalesce(happened_at, statement_timestamp()),
              statement_timestamp(), $4, changes::jsonb
          from (select unnest($5::text[]) as kind, unnest($6::text[]) as record_id, unnest($7::text[]) as company_id,
              unnest($8::text[]) as end_user_id, unnest($9::timestamptz[]) as happened_at, unnest($10::text[]) as changes,
-             unnest($3::text[]) as action, unnest($11::boolean[]) as first_seen) as new
-         returning id)
-         select pg_notify($12, json_build_object('schema', $1::text, 'object', $2::text, 'count', count(*),
-             'last_id', max(id))::text) from noted",
+             unnest($3::text[]) as action, unnest($11::boolean[]) as first_seen,
+             generate_series($1::bigint - cardinality($3::text[]) + 1, $1::bigint) as id) as new",
     );
     sql.query()
-        .bind(target.schema)
+        .bind(last_id)
         .bind(target.object.name)
         .bind(text(|action| Some(&action.name)))
         .bind(target.run_id)
@@ -53,25 +55,90 @@ pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, act
         .bind(actions.iter().map(|action| action.happened_at).collect::<Vec<_>>())
         .bind(text(|action| action.changes.as_deref()))
         .bind(actions.iter().map(|action| action.first_seen).collect::<Vec<_>>())
-        .bind(CHANNEL)
         .execute(db)
         .await
         .map_err(could_not("write actions"))?;
     Ok(())
 }
 
-/// Until the end of the transaction no other transaction assigns action ids. A crash must not lose actions that a consumer
-/// may have read and assign their ids again, so this transaction waits for the disk.
-async fn lock_action_ids(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
-    query(
-        "select pg_advisory_xact_lock(hashtextextended($1 || '.actions', 0)), set_config('synchronous_commit',
-             case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end, true)",
-    )
-        .bind(schema)
-        .execute(db)
+/// Takes this many ids and returns the last of them. Until the end of the transaction no other transaction gets any. A crash must not
+/// lose actions that a consumer may have read and assign their ids again, so this transaction waits for the disk.
+///
+/// Listeners are notified from here, not by the statement that writes the actions: Citus may run that one on another node, which
+/// nobody listens to.
+async fn take_ids(db: &mut PgConnection, target: Target<'_>, count: i64) -> Result<i64, StoreError> {
+    let take = async |db: &mut PgConnection| -> Result<Option<i64>, StoreError> {
+        query_scalar(
+            "update planhat_sync.counters set last_action_id = last_action_id + $2 where workspace = $1
+             returning last_action_id, set_config('synchronous_commit',
+                     case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end, true),
+                 pg_notify($3, json_build_object('schema', $1::text, 'object', $4::text, 'count', $2::bigint,
+                     'last_id', last_action_id)::text)",
+        )
+        .bind(target.schema)
+        .bind(count)
+        .bind(CHANNEL)
+        .bind(target.object.name)
+        .fetch_optional(db)
         .await
-        .map_err(could_not("wait for the actions of another object"))?;
+        .map_err(could_not("wait for the actions of another object"))
+    };
+    if let Some(last) = take(&mut *db).await? {
+        return Ok(last);
+    }
+    // Somebody has removed the row since the run began.
+    begin_counter(&mut *db, target.schema).await?;
+    take(db).await?.ok_or_else(|| could_not("give ids to actions")(sqlx::Error::RowNotFound))
+}
+
+/// Gives the workspace its counter if it has none, and keeps the row locked until the end of the transaction. An id that was ever
+/// given out is not given out again: the counter goes on behind the actions that are there, behind those that readers have seen,
+/// and behind what the table itself has counted, as tables of earlier releases do.
+async fn begin_counter(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    query("insert into planhat_sync.counters (workspace, last_action_id) values ($1, 0) on conflict do nothing")
+        .bind(schema)
+        .execute(&mut *db)
+        .await
+        .map_err(could_not("begin the counter of actions"))?;
+    let counted: i64 = query_scalar("select last_action_id from planhat_sync.counters where workspace = $1 for update")
+        .bind(schema)
+        .fetch_one(&mut *db)
+        .await
+        .map_err(could_not("wait for the counter of actions"))?;
+    let least = last_id_in_use(&mut *db, schema).await?;
+    if least > counted {
+        query("update planhat_sync.counters set last_action_id = $2 where workspace = $1")
+            .bind(schema)
+            .bind(least)
+            .execute(db)
+            .await
+            .map_err(could_not("go on with the ids of actions"))?;
+    }
     Ok(())
+}
+
+/// The greatest id that an action has, that a reader has read, or that the table has given out by itself.
+async fn last_id_in_use(db: &mut PgConnection, schema: &str) -> Result<i64, StoreError> {
+    let failed = || could_not("look for the last id of actions");
+    let read: Option<i64> = query_scalar("select max(last_action_id) from planhat_sync.consumers where workspace = $1")
+        .bind(schema)
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed())?;
+    let Some(there) = actions_table(&mut *db, schema).await? else { return Ok(read.unwrap_or(0)) };
+    let written = Sql::new("select coalesce(max(id), 0) from ").table(schema, TABLE);
+    let written: i64 = written.query_scalar().fetch_one(&mut *db).await.map_err(failed())?;
+    let given_out: Option<i64> = if there.counts_ids {
+        query_scalar("select pg_sequence_last_value(pg_get_serial_sequence(format('%I.%I', $1::text, $2::text), 'id')::regclass)")
+            .bind(schema)
+            .bind(TABLE)
+            .fetch_one(db)
+            .await
+            .map_err(failed())?
+    } else {
+        None
+    };
+    Ok(written.max(read.unwrap_or(0)).max(given_out.unwrap_or(0)))
 }
 
 const COLUMNS: [(&str, &str); 12] = [
@@ -100,30 +167,38 @@ const FIRST_SEEN: &str = "first_seen";
 pub(crate) struct ActionsTable {
     /// Not before a release that writes it has made a run.
     pub(crate) has_first_seen: bool,
+    /// An earlier release has made it: it gives out the ids by itself.
+    counts_ids: bool,
 }
 
-/// Makes the table of actions unless it is there, and gives one of an earlier release the column that it lacks.
+/// Makes the table of actions unless it is there, and brings one of an earlier release up to date. Under the lease of a run: a run of
+/// an earlier release may be at work until then, and relies on a table that counts by itself.
 pub async fn create_actions_table(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
-    if let Some(there) = actions_table(&mut *db, schema).await? {
-        return add_first_seen(db, schema, there).await;
+    wait_briefly(&mut *db).await?;
+    begin_counter(&mut *db, schema).await?;
+    match actions_table(&mut *db, schema).await? {
+        None => before_its_load(schema).execute(db).await.map_err(could_not_define("create the table of actions")),
+        Some(there) => {
+            if there.counts_ids {
+                stop_counting(&mut *db, schema).await?;
+            }
+            add_first_seen(db, schema, there).await
+        }
     }
-    lock_action_ids(&mut *db, schema).await?;
-    // Another process may have created it in the meantime.
-    if let Some(there) = actions_table(&mut *db, schema).await? {
-        return add_first_seen(db, schema, there).await;
-    }
-    table_before_its_load(schema).execute(&mut *db).await.map_err(could_not_define("create the table of actions"))?;
-    // Where there was one before, its readers know how far they have read.
-    query(
-        "select setval(pg_get_serial_sequence(format('%I.%I', $1, $2), 'id'), max(last_action_id), true)
-         from planhat_sync.consumers where workspace = $1 having max(last_action_id) > 0",
-    )
-    .bind(schema)
-    .bind(TABLE)
-    .execute(db)
-    .await
-    .map_err(could_not("go on with the ids of actions"))?;
-    Ok(())
+}
+
+/// From now on the counter gives out the ids. Only the catalogue of the database changes.
+async fn stop_counting(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    let failed = || could_not_define("take over the ids of actions");
+    Sql::new("lock table ").table(schema, TABLE).execute(&mut *db).await.map_err(failed())?;
+    // By what the table had given out until it was locked.
+    begin_counter(&mut *db, schema).await?;
+    let column = || Sql::new("alter table ").table(schema, TABLE).text(" alter column id ");
+    column().text("drop identity").execute(&mut *db).await.map_err(failed())?;
+    // A process of an earlier release that nobody has restarted would take a missing id for a fault of its data, and put each changed
+    // record into quarantine. By this default its objects fail instead, and it is named why.
+    let says_why = column().text("set default current_setting('planhat_sync.is_newer_than_this_program')::bigint");
+    says_why.execute(db).await.map_err(failed())
 }
 
 /// Gives the table of actions its other indexes, if it has none of them. Nobody can write actions meanwhile; they can be read.
@@ -147,7 +222,7 @@ pub async fn index_actions(db: &mut PgConnection, schema: &str) -> Result<(), St
         return Ok(());
     }
     for (first, others) in INDEXES {
-        index(Sql::default(), schema, first, others).execute(&mut *db).await.map_err(could_not_define("index the actions"))?;
+        index(schema, first, others).execute(&mut *db).await.map_err(could_not_define("index the actions"))?;
     }
     Ok(())
 }
@@ -155,8 +230,8 @@ pub async fn index_actions(db: &mut PgConnection, schema: &str) -> Result<(), St
 /// The first column of each index that is made behind a load, and the others. None of them can refuse an action.
 const INDEXES: [(&str, &str); 3] = [("company_id", ", happened_at desc, id desc"), ("happened_at", ", id"), ("seen_at", ", id")];
 
-fn index(sql: Sql, schema: &str, first: &'static str, others: &'static str) -> Sql {
-    sql.text("create index on ").table(schema, TABLE).text(" (").text(first).text(others).text(")")
+fn index(schema: &str, first: &'static str, others: &'static str) -> Sql {
+    Sql::new("create index on ").table(schema, TABLE).text(" (").text(first).text(others).text(")")
 }
 
 /// Only the catalogue of the database changes: no row is written, and in old rows the value is not known.
@@ -164,9 +239,9 @@ async fn add_first_seen(db: &mut PgConnection, schema: &str, there: ActionsTable
     if there.has_first_seen {
         return Ok(());
     }
-    let sql = Sql::new("set local lock_timeout = '5s'; alter table ").table(schema, TABLE).text(" add column if not exists ");
-    let sql = comment_on_columns(sql.name(FIRST_SEEN).text(" boolean"), schema);
-    sql.execute(db).await.map_err(could_not("add a column to the table of actions"))
+    let sql = Sql::new("alter table ").table(schema, TABLE).text(" add column if not exists ").name(FIRST_SEEN).text(" boolean");
+    let added = with_comments_on_columns(Definition::default().statement(sql), schema);
+    added.execute(db).await.map_err(could_not("add a column to the table of actions"))
 }
 
 /// Whether the actions table exists; an error if it was not created by planhat-sync.
@@ -176,9 +251,10 @@ pub(crate) async fn actions_table_exists(db: &mut PgConnection, schema: &str) ->
 
 /// The actions table, if it exists; an error if it was not created by planhat-sync.
 pub(crate) async fn actions_table(db: &mut PgConnection, schema: &str) -> Result<Option<ActionsTable>, StoreError> {
-    let found: Option<(bool, Vec<String>)> = query_as(
+    let found: Option<(bool, Vec<String>, bool)> = query_as(
         "select relkind in ('r', 'p'), array(select attname::text from pg_attribute
-                where attrelid = pg_class.oid and attnum > 0 and not attisdropped)
+                where attrelid = pg_class.oid and attnum > 0 and not attisdropped),
+             exists (select from pg_attribute where attrelid = pg_class.oid and attname = 'id' and attidentity <> '')
          from pg_class join pg_namespace on pg_namespace.oid = relnamespace where nspname = $1 and relname = $2",
     )
     .bind(schema)
@@ -186,28 +262,25 @@ pub(crate) async fn actions_table(db: &mut PgConnection, schema: &str) -> Result
     .fetch_optional(db)
     .await
     .map_err(could_not("look for a table"))?;
-    let Some((is_table, columns)) = found else { return Ok(None) };
+    let Some((is_table, columns, counts_ids)) = found else { return Ok(None) };
     let has = |column: &str| columns.iter().any(|there| there == column);
     let is_ours = is_table && COLUMNS.iter().all(|(column, _)| *column == FIRST_SEEN || has(column));
     match is_ours {
-        true => Ok(Some(ActionsTable { has_first_seen: has(FIRST_SEEN) })),
+        true => Ok(Some(ActionsTable { has_first_seen: has(FIRST_SEEN), counts_ids })),
         false => Err(StoreError::NameTaken { relation: format!("{schema}.{TABLE}") }),
     }
 }
 
 /// The statements that make the table of actions.
 pub fn actions_sql(schema: &str) -> String {
-    table_as_sql(schema).to_string()
+    let indexes = INDEXES.into_iter().map(|(first, others)| index(schema, first, others));
+    indexes.fold(before_its_load(schema), Definition::statement).to_string()
 }
 
-fn table_as_sql(schema: &str) -> Sql {
-    INDEXES.into_iter().fold(table_before_its_load(schema), |sql, (first, others)| index(sql.text(";\n"), schema, first, others))
-}
-
-fn table_before_its_load(schema: &str) -> Sql {
+fn before_its_load(schema: &str) -> Definition {
     let sql = Sql::new("create table ").table(schema, TABLE).text(
         " (
-    id bigint generated always as identity primary key,
+    id bigint primary key,
     action text not null,
     kind text not null check (kind in ('created', 'updated', 'deleted', 'restored')),
     object text not null,
@@ -220,14 +293,16 @@ fn table_before_its_load(schema: &str) -> Sql {
     changes jsonb,
     first_seen boolean)",
     );
-    let sql = index(sql.text(";\n"), schema, "object", ", record_id, id");
     let about = "What happened, one row per change that was stored, kept by planhat-sync. See also the view timeline.";
-    comment_on_columns(sql.text(";\ncomment on table ").table(schema, TABLE).text(" is ").literal(about), schema)
+    let about = Sql::new("comment on table ").table(schema, TABLE).text(" is ").literal(about);
+    let table = Definition::default().statement(sql).statement(index(schema, "object", ", record_id, id")).comment(about);
+    with_comments_on_columns(table, schema)
 }
 
-fn comment_on_columns(sql: Sql, schema: &str) -> Sql {
-    COLUMNS.iter().fold(sql, |sql, (column, meaning)| {
-        sql.text(";\ncomment on column ").table(schema, TABLE).text(".").name(column).text(" is ").literal(meaning)
+fn with_comments_on_columns(table: Definition, schema: &str) -> Definition {
+    COLUMNS.iter().fold(table, |table, (column, meaning)| {
+        let sql = Sql::new("comment on column ").table(schema, TABLE).text(".").name(column).text(" is ").literal(meaning);
+        table.comment(sql)
     })
 }
 

@@ -7,7 +7,8 @@ use sqlx::{FromRow, PgConnection};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::action_table::TABLE;
-use crate::sql::{Sql, query, query_as, query_scalar};
+use crate::data::tables::lock_all_columns;
+use crate::sql::{Definition, Sql, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not, could_not_define};
 
 pub(crate) const VIEW: &str = "timeline";
@@ -17,11 +18,7 @@ const ABOUT: &str = "What happened, for people, kept by planhat-sync: each actio
 
 /// Creates the view, or recreates it if there are new tables.
 pub async fn create_timeline_view(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
-    query("select set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(hashtextextended($1 || '.timeline', 0))")
-        .bind(schema)
-        .execute(&mut *db)
-        .await
-        .map_err(could_not("wait for another change of the timeline"))?;
+    lock_all_columns(&mut *db, schema).await?;
     let tables = tables(&mut *db, schema).await?;
     let definition = select(Sql::default(), schema, &tables).to_string();
     let about =
@@ -35,10 +32,9 @@ pub async fn create_timeline_view(db: &mut PgConnection, schema: &str) -> Result
     let view = Sql::new("create or replace view ").table(schema, VIEW);
     let view =
         if options.is_empty() { view } else { view.text(" with (").list(options.iter().map(String::as_str), option).text(")") };
-    let view =
-        select(view.text(" as "), schema, &tables).text(";\ncomment on view ").table(schema, VIEW).text(" is ").literal(&about);
-    view.execute(db).await.map_err(could_not_define("make the timeline"))?;
-    Ok(())
+    let comment = Sql::new("comment on view ").table(schema, VIEW).text(" is ").literal(&about);
+    let view = Definition::default().statement(select(view.text(" as "), schema, &tables)).comment(comment);
+    view.execute(db).await.map_err(could_not_define("make the timeline"))
 }
 
 /// The relation that has the view's name.
