@@ -13,7 +13,9 @@ use planhat_model::catalog::{self, ByObject, Object};
 use planhat_model::error::{Chain, ErrorKind, exit_code as exit};
 use planhat_model::flatten::Columns;
 use planhat_model::workspace_report::WorkspaceReport;
-use planhat_store::{self as store, ConnectionSecurity, DatabaseRequirements, LockProof, MissingGrant, Privileges, Store, Writable};
+use planhat_store::{
+    self as store, ConnectionSecurity, DatabaseRequirements, LockProof, MissingGrant, Privileges, Store, Writable,
+};
 use tokio::time::timeout;
 
 use super::finding::{CheckLevel, Finding};

@@ -11,15 +11,14 @@ use futures_util::StreamExt;
 use planhat_model::error::{Chain, exit_code as exit};
 use planhat_model::printable::in_json;
 use serde::Serialize;
-use tracing::{Instrument, error_span, warn};
+use tracing::warn;
 
-use super::{check, execute_for_one};
+use super::{check, execute_for};
 use crate::cli::{Once, PrivacyCommand, QuarantineCommand, RunsCommand};
 use crate::command_error::CommandError;
 use crate::config::{Installation, NamedWorkspace, Settings};
 use crate::print::{self, WorkspaceForm};
 use crate::signals;
-use crate::workspace::Workspace;
 
 /// How many workspaces are checked at the same time.
 const CHECKED_AT_ONCE: usize = 8;
@@ -92,10 +91,8 @@ async fn check_all(command: &Once, installation: Installation, form: WorkspaceFo
 /// Executes a command for one workspace of several. What ends it early is printed, so that the next workspace can follow.
 async fn execute_for_named(command: &Once, workspace: NamedWorkspace, form: WorkspaceForm) -> ExitCode {
     let NamedWorkspace { name, settings } = workspace;
-    let span = error_span!("workspace", workspace = %name);
     let done = match settings {
-        // Boxed, since the future of all commands is large.
-        Ok(settings) => Box::pin(execute_for_one(command, &Workspace::new(settings))).instrument(span).await,
+        Ok(settings) => execute_for(command, settings).await,
         Err(error) => Err(error.into()),
     };
     let failure = match done {

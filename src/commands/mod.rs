@@ -45,7 +45,7 @@ use tracing::{Instrument, Span, error_span, instrument};
 
 use crate::cli::{Once, PrivacyCommand, QuarantineCommand, RunsCommand};
 use crate::command_error::CommandError;
-use crate::config::{self, Installation, NamedWorkspace};
+use crate::config::{self, Installation, NamedWorkspace, Settings};
 use crate::pull::PauseGate;
 use crate::workspace::Workspace;
 use crate::{print, run};
@@ -72,17 +72,23 @@ pub async fn execute(command: Once, installation: Installation, names: &[String]
         }
         Once::Status(asked) if !is_one => fleet_status::status(&installation, &asked).await,
         command if is_one || (installation.workspaces.len() == 1 && every_workspace::is_only_for_one(&command)) => {
-            let Some(NamedWorkspace { name, settings }) = installation.workspaces.pop() else {
+            let Some(NamedWorkspace { settings, .. }) = installation.workspaces.pop() else {
                 return Err(every_workspace::no_workspace(&installation.shared));
             };
-            let span = error_span!("workspace", workspace = %name);
-            Box::pin(execute_for_one(&command, &Workspace::new(settings?))).instrument(span).await
+            execute_for(&command, settings?).await
         }
         command => every_workspace::execute_for_each(&command, installation).await,
     }
 }
 
-/// Executes a command for one workspace.
+/// Executes a command for the workspace of these settings.
+async fn execute_for(command: &Once, settings: Settings) -> Result<ExitCode, CommandError> {
+    // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
+    let span = error_span!("workspace", workspace = %settings.database.schema);
+    // Boxed, since the future of all commands is large.
+    Box::pin(execute_for_one(command, &Workspace::new(settings))).instrument(span).await
+}
+
 async fn execute_for_one(command: &Once, workspace: &Workspace) -> Result<ExitCode, CommandError> {
     match command {
         Once::Demo | Once::Health | Once::Completions { .. } | Once::Man | Once::Workspaces { .. } => Ok(ExitCode::SUCCESS),

@@ -445,7 +445,8 @@ async fn action_ids_grow_in_the_order_of_commits() {
         quick.commit().await.unwrap();
     };
     let commit = async {
-        let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'";
+        let waits =
+            "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'";
         eventually("the lock", async || sync.one(waits).await != "0").await;
         assert_eq!(count(&sync).await, "0");
         slow.commit().await.unwrap();

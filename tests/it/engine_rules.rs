@@ -10,8 +10,8 @@ use std::path::Path;
 
 /// What may answer differently from one call to the next.
 const NOT_IMMUTABLE: [&str; 11] = [
-    "now()", "statement_timestamp", "clock_timestamp", "current_timestamp", "current_date", "localtimestamp", "timeofday", "random",
-    "gen_random", "nextval", "current_setting",
+    "now()", "statement_timestamp", "clock_timestamp", "current_timestamp", "current_date", "localtimestamp", "timeofday",
+    "random", "gen_random", "nextval", "current_setting",
 ];
 
 /// A text in the source, and the code in front of it.
@@ -24,13 +24,16 @@ struct Text {
 fn broken_rules(file: &str, source: &str) -> Vec<String> {
     let texts = texts_of(source);
     let mut broken = Vec::new();
-    let mut breaks = |rule: &str, text: &str| broken.push(format!("{file}: {rule}: {}", text.trim().lines().next().unwrap_or_default()));
+    let mut breaks =
+        |rule: &str, text: &str| broken.push(format!("{file}: {rule}: {}", text.trim().lines().next().unwrap_or_default()));
     for Text { text, .. } in &texts {
         let lower = text.to_lowercase();
         if lower.contains("pg_advisory") || lower.contains("pg_try_advisory") {
             breaks("an advisory lock", text);
         }
-        if lower.contains("foreign key") || lower.split_whitespace().any(|word| word == "references") && lower.contains("create table") {
+        if lower.contains("foreign key")
+            || lower.split_whitespace().any(|word| word == "references") && lower.contains("create table")
+        {
             breaks("a foreign key", text);
         }
     }
@@ -147,9 +150,12 @@ fn the_statements_that_join_the_data_with_our_own_tables_are_few_and_known() {
 #[test]
 fn no_migration_takes_an_advisory_lock_or_refers_to_the_data() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-    for file in fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "sql")) {
+    for file in
+        fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "sql"))
+    {
         let text = fs::read_to_string(&file).unwrap().to_lowercase();
-        let code: String = text.lines().filter(|line| !line.starts_with("--") && !line.starts_with("comment on")).collect::<Vec<_>>().join("\n");
+        let code: String =
+            text.lines().filter(|line| !line.starts_with("--") && !line.starts_with("comment on")).collect::<Vec<_>>().join("\n");
         assert!(!code.contains("pg_advisory"), "{}", file.display());
         for reference in code.split("references ").skip(1) {
             assert!(reference.starts_with("planhat_sync."), "{}: references {reference:.40}", file.display());
@@ -179,5 +185,8 @@ fn each_rule_is_broken_by_what_it_forbids() {
     ] {
         assert_eq!(broken_rules("/data/x.rs", kept), [""; 0], "{kept}");
     }
-    assert_eq!(joins_with_own_tables("x", r#"query("select from planhat_sync.runs"); const A: &str = "join planhat_sync.scans as a";"#), ["x: planhat_sync.scans"]);
+    assert_eq!(
+        joins_with_own_tables("x", r#"query("select from planhat_sync.runs"); const A: &str = "join planhat_sync.scans as a";"#),
+        ["x: planhat_sync.scans"]
+    );
 }

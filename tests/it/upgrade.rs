@@ -304,7 +304,8 @@ async fn throttled_until_is_unknown_after_the_upgrade_and_a_run_notes_it() {
     assert_eq!((summary.status, sync.one(known).await), (RunStatus::Succeeded, "1 of 1".to_owned()));
 }
 
-const IDENTITIES: &str = "select count(*)::text from pg_attribute where attrelid = 'planhat.actions'::regclass and attidentity <> ''";
+const IDENTITIES: &str =
+    "select count(*)::text from pg_attribute where attrelid = 'planhat.actions'::regclass and attidentity <> ''";
 
 #[tokio::test]
 async fn counters_go_on_behind_the_ids_that_an_upgraded_table_has_given_out_by_itself() {
@@ -313,7 +314,8 @@ async fn counters_go_on_behind_the_ids_that_an_upgraded_table_has_given_out_by_i
     assert_eq!(sync.one(IDENTITIES).await, "1", "a run of the release before may still be at work");
     // Ids that were given out and whose transaction did not commit.
     sync.do_at_once(&["select setval('planhat.actions_id_seq', 50)"]).await;
-    let company = serde_json::json!({"_id": "6b1f0000b3a10000000000ff", "name": "New", "createdAt": crate::harness::written(sync.now)});
+    let company =
+        serde_json::json!({"_id": "6b1f0000b3a10000000000ff", "name": "New", "createdAt": crate::harness::written(sync.now)});
     sync.simulator.add("companies", company);
 
     sync.run(Mode::Incremental, &objects()).await;
@@ -329,7 +331,8 @@ async fn counters_go_on_behind_the_ids_that_an_upgraded_table_has_given_out_by_i
     assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("42704"), "{refused}");
     // A second run finds everything as it should be, and a counter that was lost begins behind the actions.
     sync.do_at_once(&["delete from planhat_sync.counters"]).await;
-    let other = serde_json::json!({"_id": "6b1f0000b3a10000000000fe", "name": "Newer", "createdAt": crate::harness::written(sync.now)});
+    let other =
+        serde_json::json!({"_id": "6b1f0000b3a10000000000fe", "name": "Newer", "createdAt": crate::harness::written(sync.now)});
     sync.simulator.add("companies", other);
     sync.now += TimeDelta::days(1);
     sync.run(Mode::Incremental, &objects()).await;
@@ -345,7 +348,8 @@ async fn several_processes_that_migrate_a_database_of_the_baseline_at_once_all_s
         one.unwrap();
     }
     let mut database = PgConnection::connect(&url).await.unwrap();
-    let applied: i64 = sqlx::query_scalar("select count(*) - max(version) from planhat_sync.migrations").fetch_one(&mut database).await.unwrap();
+    let applied: i64 =
+        sqlx::query_scalar("select count(*) - max(version) from planhat_sync.migrations").fetch_one(&mut database).await.unwrap();
     assert_eq!(applied, 0);
 }
 

@@ -96,7 +96,11 @@ mod tests {
         let here = "db.example.org:5432";
         check("PostgreSQL 18.0 on x86_64-pc-linux-gnu, compiled by gcc (Debian 12.2.0-14) 12.2.0, 64-bit", here, None);
         check("PostgreSQL 16.3 (Ubuntu 16.3-1.pgdg22.04+1) on aarch64-unknown-linux-gnu, compiled by gcc, 64-bit", here, None);
-        check("PostgreSQL 15.4 (EnterpriseDB Advanced Server 15.4.0) on x86_64-pc-linux-gnu, compiled by gcc, 64-bit", here, None);
+        check(
+            "PostgreSQL 15.4 (EnterpriseDB Advanced Server 15.4.0) on x86_64-pc-linux-gnu, compiled by gcc, 64-bit",
+            here,
+            None,
+        );
         check("PostgreSQL 15.7 on x86_64-pc-linux-gnu, compiled by Debian clang version 12.0.1, 64-bit", here, None);
         let other = |version, name| check(version, here, Some(name));
         other("CockroachDB CCL v24.3.1 (x86_64-pc-linux-gnu, built 2024/12/02 15:30:32, go1.22.8)", "CockroachDB");

@@ -257,9 +257,15 @@ mod tests {
         check("", &[]);
         check("-- nothing; at all\n ; ;\n", &[]);
         check("select 1; select 2;\n", &["select 1", "select 2"]);
-        check("-- why; so\nselect 1 -- a; b\n+ 1;/* c; d */ select 2", &["-- why; so\nselect 1 -- a; b\n+ 1", "/* c; d */ select 2"]);
+        check(
+            "-- why; so\nselect 1 -- a; b\n+ 1;/* c; d */ select 2",
+            &["-- why; so\nselect 1 -- a; b\n+ 1", "/* c; d */ select 2"],
+        );
         check("select 'it''s; so', \"a;\"\"b\"; select 2", &["select 'it''s; so', \"a;\"\"b\"", "select 2"]);
-        check("do $$ begin; end; $$; do $a_1$ $$; $a_1$; select $1;", &["do $$ begin; end; $$", "do $a_1$ $$; $a_1$", "select $1"]);
+        check(
+            "do $$ begin; end; $$; do $a_1$ $$; $a_1$; select $1;",
+            &["do $$ begin; end; $$", "do $a_1$ $$; $a_1$", "select $1"],
+        );
         check("comment on table t is '→ ä'; select 1", &["comment on table t is '→ ä'", "select 1"]);
     }
 

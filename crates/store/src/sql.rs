@@ -244,7 +244,8 @@ mod tests {
              create index on t (a);\ncomment on table t is E'last'"
         );
         let calls: Vec<String> = definition.calls().iter().map(Sql::to_string).collect();
-        let comments = r"do E'begin\u000acomment on table t is E''it''''s'';\u000acomment on table t is E''\\\\ $$; end'';\u000aend'";
+        let comments =
+            r"do E'begin\u000acomment on table t is E''it''''s'';\u000acomment on table t is E''\\\\ $$; end'';\u000aend'";
         assert_eq!(calls, ["create table t ()", comments, "create index on t (a)", "comment on table t is E'last'"]);
     }
 
