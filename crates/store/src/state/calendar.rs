@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
-use crate::sql::{query, query_as, query_scalar};
+use crate::sql::{query, query_as};
 use crate::state::leases::{LeaseRequest, ProcessIdentity, STALE_AFTER, Takeover, acquire_lease};
 use crate::store_error::{StoreError, could_not};
 
