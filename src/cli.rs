@@ -21,7 +21,8 @@ Settings come from the defaults, from a settings file and from environment varia
   PLANHAT_SYNC__SECTION__KEY  any other setting, as in PLANHAT_SYNC__PLANHAT__PAGE_SIZE
 
 Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partial, 4 token refused, 5 database, 75 another run is in \
-progress, 130 or 143 stopped by a signal (what was committed until then is kept).";
+progress, 130 or 143 stopped by a signal (what was committed until then is kept). Of several workspaces the worst code counts: a signal, 2, 4, \
+5, 1, 3, 75, 0.";
 
 const DEMO_HELP: &str = "\
 The demo loads a small simulated workspace, changes some of its records, syncs again and prints what was stored. Its data is \
@@ -76,8 +77,18 @@ Objects that the token may not read, and never could, do not count.
 For each object it prints the state, the last result, the last success, the watermark (every change before it is stored), when \
 all records were last compared, and the figures of the last run; after a failure its reason and a hint.
 
+Of several workspaces it prints one line for each, the worst first. If there are many, those that are fresh are counted and not \
+listed, unless --all is given. With --workspace NAME it prints the objects of one.
+
 Exit codes, for monitors: 0 fresh (also when the last run failed but the data is not too old yet), 1 stale, never synced, or a \
-table was dropped, 2 configuration, 5 database.";
+table was dropped, 2 configuration, 5 database. Of several workspaces it is the worst.";
+
+const WORKSPACES_HELP: &str = "\
+For each workspace it lists the schema, whether its settings can be used, with whom it shares its token, when its next run is \
+due, and the last error of a run that a daemon began. A paused workspace is not run by any daemon; `planhat-sync sync --workspace \
+NAME` still works. --json prints one line for each workspace.
+
+docs/many-workspaces.md says how to have several workspaces.";
 
 const RUNS_HELP: &str = "\
 The latest run comes first. `runs show ID` has the reason and a hint for each object that failed.";
@@ -126,6 +137,9 @@ pub struct Cli {
     /// The settings file; by default /etc/planhat-sync/config.toml, if it exists.
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
+    /// Where there are several workspaces: only these. Separate names with commas, or give the option several times.
+    #[arg(long = "workspace", value_name = "NAME", value_delimiter = ',', global = true)]
+    pub workspaces: Vec<String>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -162,7 +176,15 @@ pub enum Once {
     Notify,
     /// Show how fresh each object is and what the last run did.
     #[command(after_help = STATUS_HELP)]
-    Status(OutputArgs),
+    Status(StatusArgs),
+    /// List the workspaces, pause and resume them, or have the daemon sync some now.
+    #[command(args_conflicts_with_subcommands = true, after_help = WORKSPACES_HELP)]
+    Workspaces {
+        #[command(subcommand)]
+        what: Option<WorkspacesCommand>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// List the latest runs, or show one.
     #[command(after_help = RUNS_HELP)]
     Runs {
@@ -263,6 +285,32 @@ pub struct BackfillArgs {
     pub until: Option<DateTime<Utc>>,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Where there are several workspaces: list all of them, also many that are fresh.
+    #[arg(long, conflicts_with = "json")]
+    pub all: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WorkspacesCommand {
+    /// Have daemons begin no more runs of these workspaces. A run that is in progress goes on.
+    Pause(NamedWorkspacesArgs),
+    /// Have daemons run these workspaces again.
+    Resume(NamedWorkspacesArgs),
+    /// Have the daemon sync these workspaces as soon as it can.
+    SyncNow(NamedWorkspacesArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct NamedWorkspacesArgs {
+    /// The names of the workspaces.
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

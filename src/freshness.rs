@@ -28,6 +28,21 @@ pub enum FreshnessState {
     TableGone,
 }
 
+/// What the freshness of an object depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownObject<'a> {
+    /// Of its latest run.
+    pub status: &'a str,
+    pub last_success_at: Option<DateTime<Utc>>,
+    pub has_table: bool,
+}
+
+impl<'a> From<&'a ObjectState> for KnownObject<'a> {
+    fn from(state: &'a ObjectState) -> KnownObject<'a> {
+        KnownObject { status: &state.status, last_success_at: state.last_success_at, has_table: state.has_table }
+    }
+}
+
 /// The freshness of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freshness {
@@ -44,8 +59,19 @@ impl Freshness {
         now: DateTime<Utc>,
         stale_after: Duration,
     ) -> Freshness {
+        let known = |object: &str| states.iter().find(|state| state.object == object).map(KnownObject::from);
+        Freshness::of_known(objects, known, now, stale_after)
+    }
+
+    /// The same where less is known of each object.
+    pub fn of_known<'a>(
+        objects: impl IntoIterator<Item = &'static str>,
+        known: impl Fn(&str) -> Option<KnownObject<'a>>,
+        now: DateTime<Utc>,
+        stale_after: Duration,
+    ) -> Freshness {
         let objects = objects.into_iter().map(|object| {
-            let known = states.iter().find(|state| state.object == object);
+            let known = known(object);
             (object, state_of(known, now, stale_after), known.and_then(|known| known.last_success_at))
         });
         Freshness { stale_after, objects: objects.collect() }
@@ -99,7 +125,7 @@ fn is_too_old(last_success: DateTime<Utc>, now: DateTime<Utc>, stale_after: Dura
     last_success + stale_after <= now || last_success > now + CLOCK_TOLERANCE
 }
 
-fn state_of(known: Option<&ObjectState>, now: DateTime<Utc>, stale_after: Duration) -> FreshnessState {
+fn state_of(known: Option<KnownObject<'_>>, now: DateTime<Utc>, stale_after: Duration) -> FreshnessState {
     let Some(known) = known else { return FreshnessState::NeverSynced };
     match known.last_success_at {
         None if known.status == "skipped" => FreshnessState::Skipped,

@@ -7,10 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use planhat_sync::cli::{Cli, Command, Once};
 use planhat_sync::command_error::CommandError;
-use planhat_sync::config::Settings;
-use planhat_sync::workspace::Workspace;
 use planhat_sync::{commands, config, daemon, print, telemetry};
-use tracing::{Instrument, Span, error_span};
+use tracing::{Instrument, error_span};
 
 /// The time limit for tasks that still hang when everything is done, for example a DNS lookup.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -44,19 +42,17 @@ async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     }
     telemetry::start(&installation.shared.log, rust_log.as_deref()).map_err(anyhow::Error::new)?;
     match cli.command {
-        Command::Daemon if installation.is_single => {
-            let span = span_of(&installation.shared);
-            daemon::daemon(installation, load).instrument(span).await
+        Command::Daemon => {
+            // What it reads anew has the same workspaces, if only some are named.
+            let reload = || load()?.select(&cli.workspaces);
+            let installation = installation.select(&cli.workspaces)?;
+            if !installation.is_single {
+                return daemon::daemon(installation, reload).await;
+            }
+            // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
+            let span = error_span!("workspace", workspace = %installation.shared.workspace_name);
+            daemon::daemon(installation, reload).instrument(span).await
         }
-        Command::Daemon => daemon::daemon(installation, load).await,
-        Command::Once(command) => {
-            let span = span_of(&installation.shared);
-            commands::execute(command, &Workspace::new(installation.shared)).instrument(span).await
-        }
+        Command::Once(command) => commands::execute(command, installation, &cli.workspaces).await,
     }
-}
-
-/// At the highest level, as all spans: where a line is logged at all, it says where it comes from.
-fn span_of(settings: &Settings) -> Span {
-    error_span!("workspace", workspace = %settings.workspace_name)
 }

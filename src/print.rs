@@ -6,7 +6,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, Utc};
@@ -19,6 +19,92 @@ use tokio::io::Interest;
 use tokio::net::unix::pipe;
 
 use crate::telemetry::{self, Urgency};
+
+/// How the output for several workspaces is told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WorkspaceForm {
+    /// A line with the name above the output of each.
+    Sections,
+    /// The same as a comment.
+    SqlSections,
+    /// A line of JSON for each document, with the name in it.
+    JsonLines,
+}
+
+/// The workspace, of several, for which a command is executed at the moment.
+#[derive(Debug, Clone)]
+struct WorkspaceOutput {
+    /// None for what concerns all of them.
+    name: Option<String>,
+    form: WorkspaceForm,
+    /// Its output, if that has to wait for its turn.
+    held: Option<Arc<Mutex<String>>>,
+}
+
+tokio::task_local! {
+    static WORKSPACE: WorkspaceOutput;
+}
+
+/// A document for one of several workspaces.
+#[derive(Debug, Serialize)]
+struct OfWorkspace<'a, T> {
+    workspace: Option<&'a str>,
+    output: T,
+}
+
+/// The output for a workspace that waits for its turn.
+#[derive(Debug)]
+pub(crate) struct HeldOutput(String);
+
+impl HeldOutput {
+    pub(crate) fn release(self) {
+        let _ = write_as_it_is(&self.0);
+    }
+}
+
+/// Executes something for one of several workspaces, or for what concerns all of them. What it prints is told apart.
+pub(crate) async fn for_workspace<T>(name: Option<&str>, form: WorkspaceForm, work: impl Future<Output = T>) -> T {
+    let output = WorkspaceOutput { name: name.map(str::to_owned), form, held: None };
+    WORKSPACE
+        .scope(output, async {
+            write_heading();
+            work.await
+        })
+        .await
+}
+
+/// The same where several are worked on at the same time: what is printed is returned.
+pub(crate) async fn held_for_workspace<T>(
+    name: Option<&str>,
+    form: WorkspaceForm,
+    work: impl Future<Output = T>,
+) -> (T, HeldOutput) {
+    let held = Arc::<Mutex<String>>::default();
+    let output = WorkspaceOutput { name: name.map(str::to_owned), form, held: Some(Arc::clone(&held)) };
+    let result = WORKSPACE
+        .scope(output, async {
+            write_heading();
+            work.await
+        })
+        .await;
+    let text = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
+    (result, HeldOutput(text))
+}
+
+/// Above the output of a workspace, as `head` writes it for several files.
+fn write_heading() {
+    let heading = WORKSPACE.with(|WorkspaceOutput { name, form, .. }| {
+        let name = name.as_deref().unwrap_or("all workspaces");
+        match form {
+            WorkspaceForm::Sections => Some(format!("==> {name} <==")),
+            WorkspaceForm::SqlSections => Some(format!("-- {name}")),
+            WorkspaceForm::JsonLines => None,
+        }
+    });
+    if let Some(heading) = heading {
+        to_stdout(&heading);
+    }
+}
 
 /// Why the first result that could not be written was not.
 static FIRST_WRITE_ERROR: OnceLock<io::Error> = OnceLock::new();
@@ -40,6 +126,10 @@ pub(crate) fn own_file_to_stdout(text: &str) {
 }
 
 fn write_as_it_is(text: &str) -> io::Result<()> {
+    if let Ok(Some(held)) = WORKSPACE.try_with(|workspace| workspace.held.clone()) {
+        held.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.inspect_err(|error| record_write_error(copy_of(error)))
@@ -85,16 +175,36 @@ pub fn final_exit_code(code: ExitCode) -> ExitCode {
 
 /// Writes to stderr, for a terminal or, with a priority, for the journal.
 pub(crate) fn to_stderr(text: &str) {
-    let text = &*printable::in_lines(text);
     let urgency = if text.starts_with("error") { Urgency::Error } else { Urgency::Note };
+    // Which of several workspaces it is about.
+    let text = match WORKSPACE.try_with(|workspace| workspace.name.clone()) {
+        Ok(Some(name)) => &*format!("{name}: {text}"),
+        _ => text,
+    };
+    let text = &*printable::in_lines(text);
     let text = if telemetry::stderr_is_the_journal() { telemetry::for_journal(urgency, text) } else { format!("{text}\n") };
     // If stderr cannot be written, there is nowhere else to report it.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
+/// A document. For one of several workspaces it is a line, with the name of the workspace.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), anyhow::Error> {
-    to_stdout(&printable::in_json(&serde_json::to_string_pretty(value)?));
+    let text = match WORKSPACE.try_with(|_| ()) {
+        Ok(()) => json_line(value)?,
+        Err(_) => printable::in_json(&serde_json::to_string_pretty(value)?).into_owned(),
+    };
+    to_stdout(&text);
     Ok(())
+}
+
+/// A document on one line. For one of several workspaces it has the name of the workspace.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<String, anyhow::Error> {
+    let name = WORKSPACE.try_with(|workspace| workspace.name.clone());
+    let text = match &name {
+        Ok(name) => serde_json::to_string(&OfWorkspace { workspace: name.as_deref(), output: value })?,
+        Err(_) => serde_json::to_string(value)?,
+    };
+    Ok(printable::in_json(&text).into_owned())
 }
 
 /// A table with the first `text_columns` columns to the left and the figures after them to the right.

@@ -30,11 +30,22 @@ pub fn listen_for(store: &Store) -> Result<Stop, anyhow::Error> {
     Ok(stop)
 }
 
+/// The stop of this process. There is one, whatever is done in it one after the other.
+static LISTENING: OnceLock<Stop> = OnceLock::new();
+
+/// The exit code of the signal that has asked this process to stop, if one has.
+pub fn requested() -> Option<ExitCode> {
+    LISTENING.get().filter(|stop| stop.token.is_cancelled()).map(Stop::exit_code)
+}
+
 /// Handles signals from now on. Before that, a signal ends the process as usual.
 pub fn listen() -> Result<Stop, anyhow::Error> {
+    if let Some(stop) = LISTENING.get() {
+        return Ok(stop.clone());
+    }
     let of_kind = |kind| signal(kind).context("could not listen for signals");
     let (mut interrupt, mut terminate) = (of_kind(SignalKind::interrupt())?, of_kind(SignalKind::terminate())?);
-    let stop = Stop::default();
+    let stop = LISTENING.get_or_init(Stop::default).clone();
     let heard = stop.clone();
     let listening = async move {
         loop {

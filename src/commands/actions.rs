@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use planhat_model::catalog;
 use planhat_model::error::exit_code as exit;
-use planhat_model::printable::in_json;
 use planhat_store::{self as store, ActionFilter, ActionListener, ActionQuery, PastAction, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -31,14 +30,14 @@ const POLL_EVERY: Duration = Duration::from_secs(3);
 /// Lines of a table that an action may take.
 const MOST_LINES: usize = 4;
 
-pub(super) async fn actions(workspace: &Workspace, asked: cli::ActionsArgs) -> Result<ExitCode, CommandError> {
+pub(super) async fn actions(workspace: &Workspace, asked: &cli::ActionsArgs) -> Result<ExitCode, CommandError> {
     let zone = workspace.settings.daemon.time_zone.parse().unwrap_or(Tz::UTC);
     let now = Utc::now();
     let since = asked.since.map(|since| since.instant(now, zone).ok_or_else(|| anyhow!("--since is beyond the calendar")));
     let since = since.transpose()?;
     match asked.follow {
-        true => with_store(workspace, async |store| follow_asked(store, workspace, &asked, since).await).await,
-        false => list(workspace, &asked, since, zone).await,
+        true => with_store(workspace, async |store| follow_asked(store, workspace, asked, since).await).await,
+        false => list(workspace, asked, since, zone).await,
     }
 }
 
@@ -264,8 +263,7 @@ async fn save(store: &Store, consumer: Option<&str>, position: i64) -> Result<()
 fn lines(actions: &[PastAction], json: bool) -> Result<String, CommandError> {
     let line = |action: &PastAction| -> Result<String, anyhow::Error> {
         if json {
-            let json = serde_json::to_string(action).context("could not write an action as JSON")?;
-            return Ok(in_json(&json).into_owned());
+            return print::json_line(action).context("could not write an action as JSON");
         }
         let who: Vec<_> = [company_of(action), end_user_of(action)].into_iter().filter(|text| !text.is_empty()).collect();
         let changed = what_changed(action);

@@ -13,7 +13,7 @@ use crate::pull::{BackfillRange, HistoryFrom, Mode};
 use crate::run::RunRequest;
 use crate::workspace::Workspace;
 
-pub(super) async fn backfill(workspace: &Workspace, asked: BackfillArgs) -> Result<ExitCode, CommandError> {
+pub(super) async fn backfill(workspace: &Workspace, asked: &BackfillArgs) -> Result<ExitCode, CommandError> {
     let objects = named_or_configured(&asked.objects.objects, workspace)?;
     if asked.referenced {
         return load_referenced(workspace, objects, asked.output).await;

@@ -79,15 +79,27 @@ pub(super) async fn check(workspace: &Workspace, asked: &CheckArgs) -> Result<Ex
     if let Some(destination) = &destination {
         findings.push(destination.write(report, &kept));
     }
-    let is_beside_a_report = destination.is_some_and(|destination| destination.is_stdout());
-    if asked.output.json {
-        print::json(&findings)?;
+    if destination.is_some_and(|destination| destination.is_stdout()) {
+        findings.iter().for_each(|finding| print::to_stderr(&finding.line()));
     } else {
-        for finding in &findings {
-            if is_beside_a_report { print::to_stderr(&finding.line()) } else { print::to_stdout(&finding.line()) }
-        }
+        show(&findings, asked.output.json)?;
     }
     Ok(ExitCode::from(findings.iter().map(|finding| finding.code).find(|code| *code != exit::SUCCESS).unwrap_or(exit::SUCCESS)))
+}
+
+/// Prints what was found.
+pub(super) fn show(findings: &[Finding], json: bool) -> Result<(), CommandError> {
+    if json {
+        print::json(&findings)?;
+    } else {
+        findings.iter().for_each(|finding| print::to_stdout(&finding.line()));
+    }
+    Ok(())
+}
+
+/// What is found in the settings that several workspaces share.
+pub(super) fn findings_of_all(shared: &Settings) -> Vec<Finding> {
+    check_files(shared).collect()
 }
 
 async fn check_planhat(workspace: &Workspace, client: &Result<Client, CommandError>) -> Vec<Finding> {
@@ -409,12 +421,18 @@ async fn check_readers(store: &Store) -> Result<Vec<Finding>, store::StoreError>
 fn check_settings(settings: &Settings) -> Vec<Finding> {
     let warnings = settings.warnings(Utc::now()).into_iter();
     let mut findings: Vec<_> = warnings.map(|(key, doubt)| Finding::warn("settings", format!("{key} {doubt}"))).collect();
-    findings.extend(settings.secret_files.doubts.iter().map(|doubt| Finding::warn("settings", doubt.as_str())));
-    findings.extend(settings.secret_files.open_to_others().map(|path| {
+    findings.extend(check_files(settings));
+    findings
+}
+
+/// What is doubtful in the files that the settings were read from.
+fn check_files(settings: &Settings) -> impl Iterator<Item = Finding> {
+    let files = &settings.secret_files;
+    let doubts = files.doubts.iter().map(|doubt| Finding::warn("settings", doubt.as_str()));
+    doubts.chain(files.open_to_others().map(|path| {
         let path = path.display();
         Finding::warn("secrets", format!("{path} can be read by other users of this machine; run `chmod 600 {path}`"))
-    }));
-    findings
+    }))
 }
 
 /// Whether the schema is filled by the workspace whose token is set, and whether that is recorded.

@@ -15,8 +15,8 @@ use planhat_model::error::exit_code as exit;
 
 use crate::cli::{Cli, Command, Once};
 use crate::command_error::CommandError;
+use crate::config::Settings;
 use crate::print;
-use crate::workspace::Workspace;
 
 /// The name of the program, as a command line begins with it.
 const PROGRAM: &str = "planhat-sync";
@@ -33,12 +33,12 @@ enum AtWork {
     Nothing,
 }
 
-pub(super) async fn health(workspace: &Workspace) -> Result<ExitCode, CommandError> {
+pub(super) async fn health(shared: &Settings) -> Result<ExitCode, CommandError> {
     if let AtWork::OneOff(command) = at_work(&command_lines_of_the_first_processes()) {
         print::to_stdout(&format!("ok: `{command}` is running"));
         return Ok(ExitCode::SUCCESS);
     }
-    let Some(address) = workspace.settings.daemon.listen else {
+    let Some(address) = shared.daemon.listen else {
         return Err(CommandError::new(
             exit::CONFIGURATION,
             anyhow!("the daemon does not listen on any address"),

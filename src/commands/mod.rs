@@ -10,7 +10,9 @@ mod check;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+mod every_workspace;
 mod finding;
+mod fleet_status;
 mod forget;
 mod health;
 mod man;
@@ -30,6 +32,7 @@ mod runs;
 mod schema;
 mod status;
 mod sync;
+mod workspace_list;
 
 use std::process::ExitCode;
 
@@ -38,46 +41,78 @@ use planhat_model::error::exit_code as exit;
 use planhat_store::{Explanation, RunStatus, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
-use tracing::{Span, instrument};
+use tracing::{Instrument, Span, error_span, instrument};
 
 use crate::cli::{Once, PrivacyCommand, QuarantineCommand, RunsCommand};
 use crate::command_error::CommandError;
-use crate::config;
+use crate::config::{self, Installation, NamedWorkspace, Settings};
 use crate::pull::PauseGate;
 use crate::workspace::Workspace;
 use crate::{print, run};
 
-/// Executes a command and says with which code to exit.
-pub async fn execute(command: Once, workspace: &Workspace) -> Result<ExitCode, CommandError> {
+/// Executes a command for the workspaces of these names, or for all of them, and says with which code to exit.
+pub async fn execute(command: Once, installation: Installation, names: &[String]) -> Result<ExitCode, CommandError> {
     match command {
+        // Nothing of a workspace is needed for these.
         #[cfg(feature = "demo")]
-        Once::Demo => demo::demo().await,
+        Once::Demo => return demo::demo().await,
         #[cfg(not(feature = "demo"))]
-        Once::Demo => Err(no_demo()),
-        Once::Health => health::health(workspace).await,
+        Once::Demo => return Err(no_demo()),
+        Once::Health => return health::health(&installation.shared).await,
+        Once::Completions { shell } => return Ok(completions::completions(shell)),
+        Once::Man => return man::man(),
+        _ => {}
+    }
+    // One that is named is shown as the only one of an installation is.
+    let is_one = installation.is_single || names.len() == 1;
+    let mut installation = installation.select(names)?;
+    match command {
+        Once::Workspaces { what, output } => {
+            workspace_list::workspaces(what.as_ref(), &installation, !names.is_empty(), output).await
+        }
+        Once::Status(asked) if !is_one => fleet_status::status(&installation, &asked).await,
+        command if is_one || (installation.workspaces.len() == 1 && every_workspace::is_only_for_one(&command)) => {
+            let Some(NamedWorkspace { settings, .. }) = installation.workspaces.pop() else {
+                return Err(every_workspace::no_workspace(&installation.shared));
+            };
+            execute_for(&command, settings?).await
+        }
+        command => every_workspace::execute_for_each(&command, installation).await,
+    }
+}
+
+/// Executes a command for the workspace of these settings.
+async fn execute_for(command: &Once, settings: Settings) -> Result<ExitCode, CommandError> {
+    // At the highest level, as all spans: where a line is logged at all, it says where it comes from.
+    let span = error_span!("workspace", workspace = %settings.database.schema);
+    // Boxed, since the future of all commands is large.
+    Box::pin(execute_for_one(command, &Workspace::new(settings))).instrument(span).await
+}
+
+async fn execute_for_one(command: &Once, workspace: &Workspace) -> Result<ExitCode, CommandError> {
+    match command {
+        Once::Demo | Once::Health | Once::Completions { .. } | Once::Man | Once::Workspaces { .. } => Ok(ExitCode::SUCCESS),
         Once::Notify => notify::notify(workspace).await,
-        Once::Check(asked) => check::check(workspace, &asked).await,
+        Once::Check(asked) => check::check(workspace, asked).await,
         Once::Sync(asked) => sync::sync(workspace, asked).await,
         Once::Backfill(asked) => backfill::backfill(workspace, asked).await,
-        Once::Status(output) => status::status(workspace, output).await,
-        Once::Runs { one: Some(RunsCommand::Show { id, output }), .. } => runs::show(workspace, id, output).await,
-        Once::Runs { one: None, count, output } => runs::list(workspace, count, output).await,
-        Once::Quarantine { what: None, which } => quarantine::list(workspace, &which).await,
+        Once::Status(asked) => status::status(workspace, asked.output).await,
+        Once::Runs { one: Some(RunsCommand::Show { id, output }), .. } => runs::show(workspace, *id, *output).await,
+        Once::Runs { one: None, count, output } => runs::list(workspace, *count, *output).await,
+        Once::Quarantine { what: None, which } => quarantine::list(workspace, which).await,
         Once::Quarantine { what: Some(what), .. } => match what {
-            QuarantineCommand::List(which) => quarantine::list(workspace, &which).await,
-            QuarantineCommand::Show { id, output } => quarantine::show(workspace, id, output).await,
+            QuarantineCommand::List(which) => quarantine::list(workspace, which).await,
+            QuarantineCommand::Show { id, output } => quarantine::show(workspace, *id, *output).await,
             QuarantineCommand::Retry { objects } => quarantine::retry(workspace, &objects.objects).await,
-            QuarantineCommand::Drop { ids } => quarantine::drop(workspace, &ids).await,
+            QuarantineCommand::Drop { ids } => quarantine::drop(workspace, ids).await,
         },
         Once::Actions(asked) => actions::actions(workspace, asked).await,
-        Once::Completions { shell } => Ok(completions::completions(shell)),
-        Once::Man => man::man(),
-        Once::Schema { objects, output, sql } => schema::schema(workspace, &objects.objects, output, sql).await,
-        Once::Forget(asked) => forget::forget(workspace, &asked).await,
-        Once::Privacy { what: PrivacyCommand::Apply(asked) } => privacy_apply::apply(workspace, &asked).await,
+        Once::Schema { objects, output, sql } => schema::schema(workspace, &objects.objects, *output, *sql).await,
+        Once::Forget(asked) => forget::forget(workspace, asked).await,
+        Once::Privacy { what: PrivacyCommand::Apply(asked) } => privacy_apply::apply(workspace, asked).await,
         Once::Adopt => adopt::adopt(workspace).await,
-        Once::Retype { object, column, kind, dry_run: true } => retype::preview(workspace, &object, &column, kind).await,
-        Once::Retype { object, column, kind, dry_run: false } => retype::retype(workspace, &object, &column, kind).await,
+        Once::Retype { object, column, kind, dry_run: true } => retype::preview(workspace, object, column, *kind).await,
+        Once::Retype { object, column, kind, dry_run: false } => retype::retype(workspace, object, column, *kind).await,
     }
 }
 

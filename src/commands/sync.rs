@@ -22,7 +22,7 @@ use crate::run::{self, ObjectSummary, RunRequest, Summary, records};
 use crate::signals::{self, Stop};
 use crate::workspace::Workspace;
 
-pub(super) async fn sync(workspace: &Workspace, asked: SyncArgs) -> Result<ExitCode, CommandError> {
+pub(super) async fn sync(workspace: &Workspace, asked: &SyncArgs) -> Result<ExitCode, CommandError> {
     let objects = named_or_configured(&asked.objects.objects, workspace)?;
     let mode = if asked.full { Mode::Full } else { Mode::Incremental };
     let mut request = workspace.run_request("sync", mode, &objects);

@@ -38,6 +38,12 @@ pub enum SettingsError {
         "{0:?} is no name of a workspace: it has to begin with a letter from a to z, and to consist of these, digits, - and _, at most {LONGEST_NAME}"
     )]
     WorkspaceName(String),
+    #[error(
+        "unknown workspace {name:?}{}{}",
+        nearest.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default(),
+        if known.is_empty() { " (there is none)".to_owned() } else { format!(" (known: {known})") }
+    )]
+    UnknownWorkspace { name: String, nearest: Option<String>, known: String },
     #[error("it is set twice: {first}, and {second}")]
     WorkspaceTwice { first: String, second: String },
     #[error("schema {schema:?} (database.schema) belongs to workspace {first:?} already; one workspace fills one schema")]

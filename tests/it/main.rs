@@ -31,6 +31,7 @@ mod landing;
 mod learning;
 mod limit;
 mod logs;
+mod many_workspaces;
 mod model;
 mod notify;
 mod odd_databases;

@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(acme.url(), first.url());
 
         assert_eq!(list(&acme, "/companies"), [json!({"_id": "a"})]);
-        assert_eq!(list(&bolt, "/companies"), [json!({}); 0]);
+        assert!(list(&bolt, "/companies").is_empty());
         assert_eq!(list(&first, "/companies").len(), first.records("companies").len());
         // A quota and a list of requests for each.
         assert_eq!(get(&acme, "/companies/a").0, 200);

@@ -92,6 +92,7 @@ pub use state::checkpoint::{
     Cursor, Durability, PageStep, PageWork, ScanCheckpoint, ScanProgress, UnfinishedScan, cursor, end_covered_history, end_scans,
     full_scan_calls, move_cursor, reset_object, reset_workspace, unfinished_scans,
 };
+pub use state::fleet_overview::{FleetLease, FleetObject, FleetOverview, FleetRun, fleet_overview};
 pub use state::forgotten::{
     ForgottenGroup, Traces, ensure_forget_key, erase_record, forget_key, forgotten_at, forgotten_groups, forgotten_records,
     remember_as_forgotten, stop_forgetting, traces_of,

@@ -18,6 +18,22 @@ pub const INTERRUPTED: ExitCode = ExitCode(130);
 /// Stopped by SIGTERM.
 pub const TERMINATED: ExitCode = ExitCode(143);
 
+/// From the worst to the best, where the same was done for several workspaces. What stopped the whole command comes first, and then
+/// what a person has to do something about before it can be any better. A workspace that is busy is looked after by another run.
+const WORST_FIRST: [ExitCode; 9] =
+    [INTERRUPTED, TERMINATED, CONFIGURATION, TOKEN_REFUSED, DATABASE, FAILED, PARTIAL, BUSY, SUCCESS];
+
+/// The code of a command that was executed for several workspaces.
+pub fn worst_of(codes: impl IntoIterator<Item = process::ExitCode>) -> process::ExitCode {
+    let rank = |code: &process::ExitCode| WORST_FIRST.iter().position(|known| process::ExitCode::from(*known) == *code);
+    codes.into_iter().min_by_key(rank).unwrap_or_default()
+}
+
+/// Whether it is that of a signal, so that nothing more is begun.
+pub fn is_stop(code: process::ExitCode) -> bool {
+    [INTERRUPTED, TERMINATED].into_iter().any(|stopped| process::ExitCode::from(stopped) == code)
+}
+
 impl ExitCode {
     /// The code of a run in which several objects failed: a refused token explains all the others, and so does the database.
     pub fn of_failures(codes: impl Iterator<Item = ExitCode>) -> ExitCode {
@@ -43,6 +59,27 @@ impl From<ExitCode> for process::ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_for_several_workspaces_exits_with_the_worst_of_their_codes() {
+        let of = |codes: &[ExitCode]| worst_of(codes.iter().map(|code| process::ExitCode::from(*code)));
+        for (codes, worst) in [
+            (&[SUCCESS, SUCCESS][..], SUCCESS),
+            (&[SUCCESS, BUSY, SUCCESS], BUSY),
+            (&[BUSY, PARTIAL], PARTIAL),
+            (&[PARTIAL, FAILED, BUSY], FAILED),
+            (&[FAILED, DATABASE, SUCCESS], DATABASE),
+            (&[DATABASE, TOKEN_REFUSED], TOKEN_REFUSED),
+            (&[FAILED, TOKEN_REFUSED, CONFIGURATION, DATABASE], CONFIGURATION),
+            (&[CONFIGURATION, TERMINATED], TERMINATED),
+            (&[INTERRUPTED, CONFIGURATION], INTERRUPTED),
+            (&[], SUCCESS),
+        ] {
+            assert_eq!(of(codes), worst.into(), "{codes:?}");
+        }
+        let stops = WORST_FIRST.into_iter().filter(|code| is_stop((*code).into())).collect::<Vec<_>>();
+        assert_eq!(stops, [INTERRUPTED, TERMINATED]);
+    }
 
     #[test]
     fn a_run_exits_with_what_explains_most_of_its_failures() {

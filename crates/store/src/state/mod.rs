@@ -6,6 +6,7 @@ pub(crate) mod bindings;
 pub(crate) mod calendar;
 pub(crate) mod capabilities;
 pub(crate) mod checkpoint;
+pub(crate) mod fleet_overview;
 pub(crate) mod forgotten;
 pub(crate) mod leases;
 pub(crate) mod missing_references;
