@@ -111,6 +111,16 @@ impl Workspace {
     pub fn log_destination(&self) {
         let DatabaseSettings { schema, .. } = &self.settings.database;
         tracing::info!(schema, "the data goes to {}, schema {schema}", self.settings.database.location());
+        self.log_doubts();
+    }
+
+    /// The same for a daemon of several workspaces, of which these are the shared settings.
+    pub fn log_destination_of_all(&self) {
+        tracing::info!("the data goes to {}, a schema for each workspace", self.settings.database.location());
+        self.log_doubts();
+    }
+
+    fn log_doubts(&self) {
         for doubt in &self.settings.secret_files.doubts {
             tracing::warn!("{doubt}");
         }

@@ -79,7 +79,14 @@ impl ClaimedRun {
         let request = self.config.workspace.run_request(self.command, Mode::Incremental, &self.objects);
         self.health.run_begins(self.config.schema(), Arc::clone(&request.progress));
         let parties = Parties { client: &self.client, store, request: &request, stop: &self.stop };
-        let ran = run::run_claimed(parties, &self.run, &self.lease, self.config.notifier.run_began()).await;
+        let ran = match store.migrate().await {
+            Ok(()) => run::run_claimed(parties, &self.run, &self.lease, self.config.notifier.run_began()).await,
+            Err(error) => {
+                let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.kind().hint() };
+                self.end_without_a_store(&why).await;
+                Err(RunError::Store(error))
+            }
+        };
         self.health.run_ends(self.config.schema());
         match ran {
             Ok(summary) => Some(self.ended(store, &summary).await),

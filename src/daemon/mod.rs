@@ -64,7 +64,7 @@ pub async fn daemon(
 ) -> Result<ExitCode, CommandError> {
     let stop = signals::listen()?;
     let shared = Workspace::new(settings.shared.clone());
-    shared.log_destination();
+    if settings.is_single { shared.log_destination() } else { shared.log_destination_of_all() }
     // Mistakes in the settings show before the database is touched.
     let fleet = Fleet::new(&mut settings, &stop.token)?;
     let only = fleet.only_member().map(|member| Arc::clone(&member.config));
@@ -119,13 +119,14 @@ async fn run_until_stopped(
     let health = Arc::new(HealthState::new(fleet.daemon.stuck_after));
     let _watchdog = housekeeping::watchdog(&health);
     health.watch(fleet.watched());
-    control.migrate().await?;
     if let Some(only) = fleet.only_member() {
+        control.migrate().await?;
         tokio::select! {
             refused = refuse_another_workspace(control, &only.config) => refused?,
             () = stop.token.cancelled() => return Ok(ExitCode::SUCCESS),
         }
     } else {
+        control.migrate_own_tables().await?;
         info!("looking after {} workspaces with {} slots", fleet.schemas().len(), fleet.slots());
     }
     serve_and_run((settings, fleet), control, health, stop, reload).await?;

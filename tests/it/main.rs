@@ -45,6 +45,7 @@ mod proxies;
 mod quarantine;
 mod reconcile;
 mod reference;
+mod replicas;
 mod results;
 mod retype;
 mod runs;

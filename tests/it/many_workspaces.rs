@@ -13,14 +13,14 @@ use crate::harness::fresh_database;
 use crate::waiting::{ended, in_time};
 
 /// An installation in a folder, and a simulated Planhat with a workspace for each token.
-struct Fleet {
-    tool: Tool,
+pub(crate) struct Fleet {
+    pub(crate) tool: Tool,
     tenants: Vec<Simulator>,
 }
 
 impl Fleet {
     /// Each workspace has a file of its own, and as many companies as its place in the list.
-    async fn of(names: &[&str]) -> Fleet {
+    pub(crate) async fn of(names: &[&str]) -> Fleet {
         let nobody = Simulator::start(Workspace::empty(), Options::default()).await.unwrap();
         let tool = Tool::new()
             .set("PLANHAT_API_URL", &nobody.url())
@@ -45,19 +45,19 @@ impl Fleet {
         fleet
     }
 
-    fn tenant(&self, number: usize) -> &Simulator {
+    pub(crate) fn tenant(&self, number: usize) -> &Simulator {
         &self.tenants[number]
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.tool.home.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    fn run(&mut self, arguments: &[&str]) -> CommandOutput {
+    pub(crate) fn run(&mut self, arguments: &[&str]) -> CommandOutput {
         let arguments: Vec<&str> = ["--config", "config.toml"].iter().chain(arguments).copied().collect();
         self.tool.run(&arguments)
     }
@@ -86,7 +86,7 @@ impl Fleet {
         in_time(sql, async { sqlx::raw_sql(sql).execute(&mut self.database().await).await.unwrap() }).await;
     }
 
-    async fn one(&self, sql: &'static str) -> String {
+    pub(crate) async fn one(&self, sql: &'static str) -> String {
         in_time(sql, async { sqlx::query_scalar::<_, Option<String>>(sql).fetch_one(&mut self.database().await).await.unwrap() })
             .await
             .unwrap_or_default()

@@ -896,8 +896,8 @@ async fn a_role_that_only_reads_can_use_every_command_that_only_looks() {
     let refused = tool.run(&["sync"]);
     insta::assert_snapshot!(refused.all(), @"
     exit 5
-    error: could not start a run
-      Caused by: permission denied for table runs
+    error: could not note a token
+      Caused by: permission denied for table tokens
     hint: `planhat-sync check` says what the role may do, and the GRANT for what it lacks
     ");
     // What it is told helps.

@@ -59,21 +59,30 @@ fn judge(applied: &[Migration<'_>], known: &[Migration<'_>]) -> OwnTables {
 impl Store {
     /// Creates both schemas and migrates the tool's own tables.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        self.migrate_with(&[OWN_SCHEMA, &self.schema]).await
+    }
+
+    /// The same without a data schema: for a daemon of several workspaces, each of which has one of its own.
+    pub async fn migrate_own_tables(&self) -> Result<(), StoreError> {
+        self.migrate_with(&[OWN_SCHEMA]).await
+    }
+
+    async fn migrate_with(&self, schemas: &[&str]) -> Result<(), StoreError> {
         let mut lost_races = 0;
         loop {
-            match self.migrate_once().await {
+            match self.migrate_once(schemas).await {
                 Err(error) if error.is_lost_race() && lost_races < LOST_RACES => lost_races += 1,
                 migrated => return migrated,
             }
         }
     }
 
-    async fn migrate_once(&self) -> Result<(), StoreError> {
+    async fn migrate_once(&self, schemas: &[&str]) -> Result<(), StoreError> {
         let place = self.connections.connector().place();
         let migrated = self.connections.transaction(ConnectionUse::Work, TransactionKind::Write, async |db| {
             expect_postgresql(&mut *db, &place).await?;
             refuse_replica(&mut *db).await?;
-            for schema in [OWN_SCHEMA, &self.schema] {
+            for schema in schemas {
                 create_schema(&mut *db, schema).await?;
             }
             refuse_hidden_rows(&mut *db, &self.schema).await?;
