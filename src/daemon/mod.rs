@@ -64,7 +64,11 @@ pub async fn daemon(
 ) -> Result<ExitCode, CommandError> {
     let stop = signals::listen()?;
     let shared = Workspace::new(settings.shared.clone());
-    if settings.is_single { shared.log_destination() } else { shared.log_destination_of_all() }
+    if settings.is_single {
+        shared.log_destination()
+    } else {
+        shared.log_destination_of_all()
+    }
     // Mistakes in the settings show before the database is touched.
     let fleet = Fleet::new(&mut settings, &stop.token)?;
     let only = fleet.only_member().map(|member| Arc::clone(&member.config));

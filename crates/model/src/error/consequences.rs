@@ -98,9 +98,7 @@ impl ErrorKind {
         let hint = self.consequence().hint?;
         Some(match self {
             ErrorKind::AccessWithdrawn { object } | ErrorKind::NothingListed { object } => hint.replace("{object}", object),
-            ErrorKind::Busy { free_after_seconds } | ErrorKind::DaemonBusy { free_after_seconds } => {
-                hint.replace("{seconds}", &free_after_seconds.to_string())
-            }
+            ErrorKind::Busy { free_after_seconds } => hint.replace("{seconds}", &free_after_seconds.to_string()),
             _ => hint.to_owned(),
         })
     }
@@ -283,8 +281,6 @@ impl ErrorKind {
 
             Busy { .. } => never(Command, BUSY).as_skip().hint(
                 "wait for the other run to end. If it was killed, another run can begin {seconds} s after the lease was last renewed"),
-            DaemonBusy { .. } => never(Command, BUSY).as_skip().hint(
-                "stop the other daemon first. If it was killed, wait {seconds} s: then its lease has expired"),
             Stopped => never(Command, FAILED).as_skip(),
             OtherWorkspace => never(Command, CONFIGURATION).hint(
                 "use the token of the workspace that the schema belongs to, or another schema for this one (database.schema); \
@@ -393,7 +389,6 @@ mod tests {
             EmbeddedInUse,
             EmbeddedFailed,
             Busy { free_after_seconds: 90 },
-            DaemonBusy { free_after_seconds: 90 },
             Stopped,
             OtherWorkspace,
             Unproven,

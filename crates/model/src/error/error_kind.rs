@@ -125,9 +125,6 @@ pub enum ErrorKind {
     Busy {
         free_after_seconds: u64,
     },
-    DaemonBusy {
-        free_after_seconds: u64,
-    },
     Stopped,
     OtherWorkspace,
     /// Nobody could say whether the schema belongs to the workspace.
@@ -217,7 +214,7 @@ impl ErrorKind {
             | ErrorKind::BoundElsewhere
             | ErrorKind::EmbeddedInUse
             | ErrorKind::EmbeddedFailed => "database",
-            ErrorKind::Busy { .. } | ErrorKind::DaemonBusy { .. } => "busy",
+            ErrorKind::Busy { .. } => "busy",
             ErrorKind::Stopped => "stopped",
             ErrorKind::OtherWorkspace => "other workspace",
             ErrorKind::Unproven => "unproven",
