@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use planhat_model::catalog;
 use planhat_model::error::Chain;
 use planhat_store::{self as store, ClaimRequest, DueWorkspace, Ending, Explanation, NextLook, PgConnection, RunStatus, Store};
 use sd_notify::NotifyState;
@@ -212,10 +211,11 @@ impl DaemonLoop {
     async fn start(&mut self, Claimed { due, run_id, began }: Claimed) {
         let Some(member) = self.fleet.member_of(&due.workspace) else { return };
         let config = Arc::clone(&member.config);
-        let objects = match &due.retry_objects {
-            Some(names) => names.iter().filter_map(|name| catalog::object(name)).collect(),
-            None => config.settings().planhat.objects.clone(),
-        };
+        let mut objects = config.settings().planhat.objects.clone();
+        if let Some(failed) = &due.retry_objects {
+            // Some may have left the settings since.
+            objects.retain(|object| failed.iter().any(|name| name == object.name));
+        }
         let client = match config.workspace.client() {
             Ok(client) => client,
             Err(failure) => return self.end_unbegun(&due, run_id, &failure).await,

@@ -271,7 +271,7 @@ pub async fn request_leases_of_backfills(db: &mut PgConnection, workspaces: &[St
 pub struct NextLook {
     /// Until a workspace is due; none if none has a time. Zero or less if one is due that could not be begun.
     pub due_in: Option<f64>,
-    /// Until the lease of another run may be stale; none if there is no such run.
+    /// Until the lease of another run may be stale and be taken over; none if there is no such run.
     pub stale_in: Option<f64>,
 }
 
@@ -280,8 +280,9 @@ pub async fn next_look(db: &mut PgConnection, workspaces: &[String]) -> Result<N
         "select (select extract(epoch from min(case when requested_at is not null then requested_at
                     else greatest(least(next_run_at, retry_at), not_before) end) - now())::float8
                 from planhat_sync.workspaces where workspace = any($1) and paused_at is null) as due_in,
-             (select extract(epoch from min(renewed_at) - now())::float8 + $2 from planhat_sync.leases
-              where workspace = any($1) and renewed_at > to_timestamp(0)) as stale_in",
+             (select extract(epoch from min(greatest(l.renewed_at + make_interval(secs => $2), w.not_before)) - now())::float8
+              from planhat_sync.leases l join planhat_sync.workspaces w on w.workspace = l.workspace
+              where l.workspace = any($1) and l.renewed_at > to_timestamp(0) and w.paused_at is null) as stale_in",
     )
     .bind(workspaces)
     .bind(STALE_AFTER.as_secs_f64())
