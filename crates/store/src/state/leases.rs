@@ -96,7 +96,9 @@ async fn try_acquire_lease(db: &mut PgConnection, wanted: LeaseRequest<'_>) -> R
     let LeaseRequest { workspace, command, holder, takeover, token_hash } = wanted;
     let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
     let run_id: i64 = query_scalar(
-        "insert into planhat_sync.runs (workspace, command, status, version) values ($1, $2, 'running', $3) returning id",
+        // Not when the transaction began: the run before may have ended since.
+        "insert into planhat_sync.runs (workspace, command, status, version, started_at)
+         values ($1, $2, 'running', $3, clock_timestamp()) returning id",
     )
     .bind(workspace)
     .bind(command)
