@@ -75,7 +75,7 @@ impl ClaimedRun {
     }
 
     /// One run. None if nothing is to be noted of it.
-    async fn run_in(&self, store: &Store) -> Option<NotedEnding> {
+    async fn run_in(&self, store: &Store) -> Option<Ending> {
         let request = self.config.workspace.run_request(self.command, Mode::Incremental, &self.objects);
         self.health.run_begins(self.config.schema(), Arc::clone(&request.progress));
         let parties = Parties { client: &self.client, store, request: &request, stop: &self.stop };
@@ -94,31 +94,31 @@ impl ClaimedRun {
         }
     }
 
-    async fn ended(&self, store: &Store, summary: &Summary) -> NotedEnding {
+    async fn ended(&self, store: &Store, summary: &Summary) -> Ending {
         counter!("planhat_sync_runs_total", "status" => summary.status.as_str()).increment(1);
         histogram!("planhat_sync_run_duration_seconds").record(summary.seconds);
         self.unless_stopped(self.config.notifier.run_ended(store, self.command, summary)).await;
         if self.stop.is_cancelled() && summary.status == RunStatus::Interrupted {
-            return NotedEnding::HandedBack;
+            return Ending::HandedBack;
         }
         let is_failed = |status| matches!(status, ObjectStatus::Failed | ObjectStatus::Interrupted);
         let failed = summary.objects.iter().filter(|of| is_failed(of.run.status));
         let objects: Vec<_> = failed.filter_map(|of| catalog::object(of.run.object)).collect();
         match summary.status {
-            RunStatus::Succeeded => NotedEnding::Succeeded,
+            RunStatus::Succeeded => Ending::Succeeded,
             // Records in quarantine are no reason to run again.
-            RunStatus::Partial if objects.is_empty() => NotedEnding::Succeeded,
+            RunStatus::Partial if objects.is_empty() => Ending::Succeeded,
             RunStatus::Partial | RunStatus::Failed | RunStatus::Interrupted => {
                 let why = summary.why.reason.clone().unwrap_or_else(|| "no reason is known".to_owned());
-                NotedEnding::Failed { why, objects }
+                self.failed(why, &objects)
             }
         }
     }
 
     /// The run could not begin, or what came of it could not be noted.
-    async fn could_not_end(&self, store: &Store, error: RunError) -> Option<NotedEnding> {
+    async fn could_not_end(&self, store: &Store, error: RunError) -> Option<Ending> {
         match error {
-            RunError::Stopped => Some(NotedEnding::HandedBack),
+            RunError::Stopped => Some(Ending::HandedBack),
             error if self.stop.is_cancelled() && *error.kind().root() == ErrorKind::DatabaseUnresponsive => {
                 warn!(error = %Chain(&error), "the database does not respond; the next run will mark this one as interrupted");
                 None
@@ -131,7 +131,7 @@ impl ClaimedRun {
         }
     }
 
-    async fn could_not_begin(&self, failure: &CommandError, store: Option<&Store>) -> NotedEnding {
+    async fn could_not_begin(&self, failure: &CommandError, store: Option<&Store>) -> Ending {
         if store.is_none() {
             error!(error = failure.on_one_line(), "the run could not begin");
         }
@@ -139,7 +139,7 @@ impl ClaimedRun {
         if let Some(why) = failure.as_start_failure() {
             self.unless_stopped(self.config.notifier.run_could_not_begin(store, self.command, &why)).await;
         }
-        NotedEnding::Failed { why: failure.on_one_line(), objects: self.objects.clone() }
+        self.failed(failure.on_one_line(), &self.objects)
     }
 
     /// Without connections of its own, the daemon ends the run, so that its lease is free.
@@ -151,19 +151,16 @@ impl ClaimedRun {
         }
     }
 
-    async fn note(&self, ending: &NotedEnding) {
+    /// What failed is tried again, if anything is.
+    fn failed(&self, why: String, objects: &[&'static Object]) -> Ending {
+        let wait = wait_after(self.config.settings().daemon.retry_after, self.failures).filter(|_| !objects.is_empty());
+        Ending::Failed { why, objects: objects.iter().map(|object| object.name).collect(), wait }
+    }
+
+    async fn note(&self, ending: &Ending) {
         let schema = self.config.schema();
-        let wait = wait_after(self.config.settings().daemon.retry_after, self.failures);
         let next_run_at = self.config.schedule.next_after(Utc::now()).unwrap_or_else(Utc::now);
-        let ending = match ending {
-            NotedEnding::Succeeded => Ending::Succeeded,
-            NotedEnding::HandedBack => Ending::HandedBack,
-            NotedEnding::Failed { why, objects } => {
-                let wait = wait.filter(|_| !objects.is_empty());
-                Ending::Failed { why, objects: objects.iter().map(|object| object.name).collect(), wait }
-            }
-        };
-        let noted = self.control.transaction(async |db| store::note_ending(db, schema, &ending, next_run_at).await).await;
+        let noted = self.control.transaction(async |db| store::note_ending(db, schema, ending, next_run_at).await).await;
         if let Err(error) = noted {
             warn!(error = %Chain(&error), "could not note in the calendar how the run came out");
         }
@@ -177,15 +174,4 @@ impl ClaimedRun {
             () = self.stop.cancelled() => {}
         }
     }
-}
-
-/// How a run came out.
-enum NotedEnding {
-    Succeeded,
-    Failed {
-        why: String,
-        objects: Vec<&'static Object>,
-    },
-    /// It was stopped: any daemon goes on.
-    HandedBack,
 }

@@ -250,9 +250,9 @@ impl DaemonLoop {
         let next_run_at = member.config.schedule.next_after(Utc::now()).unwrap_or_else(Utc::now);
         let objects = member.config.workspace.object_names();
         let explanation = Explanation { reason: Some(why.clone()), hint: failure.hint.clone() };
+        let ending = Ending::Failed { why, objects, wait };
         let ended = self.control.transaction(async |db| {
             store::finish_run(&mut *db, run_id, RunStatus::Failed, &explanation).await?;
-            let ending = Ending::Failed { why: &why, objects: objects.clone(), wait };
             store::note_ending(db, &due.workspace, &ending, next_run_at).await
         });
         if let Err(error) = ended.await {

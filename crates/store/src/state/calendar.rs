@@ -204,11 +204,11 @@ pub async fn postpone(db: &mut PgConnection, due: &DueWorkspace, wait: Duration)
 
 /// How a run of a daemon came out, for the calendar.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending<'a> {
+pub enum Ending {
     Succeeded,
     /// These objects, by their names, are tried again after `wait`; with none they wait for the next run of all objects.
     Failed {
-        why: &'a str,
+        why: String,
         objects: Vec<&'static str>,
         wait: Option<Duration>,
     },
@@ -220,7 +220,7 @@ pub enum Ending<'a> {
 pub async fn note_ending(
     db: &mut PgConnection,
     workspace: &str,
-    ending: &Ending<'_>,
+    ending: &Ending,
     next_run_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let noted = match ending {
@@ -239,7 +239,7 @@ pub async fn note_ending(
         .bind(next_run_at)
         .bind(wait.map(|wait| wait.as_secs_f64()))
         .bind(objects.iter().map(|object| (*object).to_owned()).collect::<Vec<_>>())
-        .bind((*why).to_owned()),
+        .bind(why),
         Ending::HandedBack => {
             query("update planhat_sync.workspaces set next_run_at = least(next_run_at, now()) where workspace = $1").bind(workspace)
         }
