@@ -29,7 +29,6 @@ pub(super) struct ClaimedRun {
     pub(super) config: Arc<RuntimeConfig>,
     pub(super) run: BegunRun,
     pub(super) lease: KeptLease,
-    pub(super) client: Client,
     pub(super) command: &'static str,
     pub(super) objects: Vec<&'static Object>,
     /// Runs in a row that have failed before this one.
@@ -45,12 +44,12 @@ pub(super) struct ClaimedRun {
 impl ClaimedRun {
     /// Runs the workspace, and notes what came of it.
     pub(super) async fn execute(self) {
-        let ending = match self.open_store().await {
-            Ok(store) => {
+        let ending = match self.open().await {
+            Ok((client, store)) => {
                 if !self.shares_connections {
                     store.stop_on(self.stop.clone());
                 }
-                let ran = self.run_in(&store).await;
+                let ran = self.run_in(&client, &store).await;
                 store.close().await;
                 ran
             }
@@ -65,6 +64,12 @@ impl ClaimedRun {
         }
     }
 
+    async fn open(&self) -> Result<(Client, Store), CommandError> {
+        let client = self.config.workspace.client()?;
+        self.lease.admit(&client);
+        Ok((client, self.open_store().await?))
+    }
+
     async fn open_store(&self) -> Result<Store, CommandError> {
         if self.shares_connections {
             let database = &self.config.settings().database;
@@ -74,10 +79,10 @@ impl ClaimedRun {
     }
 
     /// One run. None if nothing is to be noted of it.
-    async fn run_in(&self, store: &Store) -> Option<Ending> {
+    async fn run_in(&self, client: &Client, store: &Store) -> Option<Ending> {
         let request = self.config.workspace.run_request(self.command, Mode::Incremental, &self.objects);
         self.health.run_begins(self.config.schema(), Arc::clone(&request.progress));
-        let parties = Parties { client: &self.client, store, request: &request, stop: &self.stop };
+        let parties = Parties { client, store, request: &request, stop: &self.stop };
         let ran = match store.migrate().await {
             Ok(()) => run::run_claimed(parties, &self.run, &self.lease, self.config.notifier.run_began()).await,
             Err(error) => {
