@@ -56,7 +56,19 @@ async fn one_daemon_syncs_every_workspace_and_shows_all_of_them() {
     assert_eq!(of_one["overview"]["fresh"], true, "{of_one}");
     assert_eq!(daemon.get("/api/status?workspace=nobody").await.0, 404);
     let scraped = daemon.get("/metrics").await.1;
-    for line in ["planhat_sync_workspaces 6", "planhat_sync_slots 4", "planhat_sync_workspaces_failing 0"] {
+    let states = of_all["workspaces"].as_array().unwrap().iter().map(|one| (one["workspace"].as_str(), one["fresh"].as_bool()));
+    assert!(states.eq(NAMES.map(|name| (Some(name), Some(true)))), "{of_all}");
+    let runs: serde_json::Value = serde_json::from_str(&daemon.get("/api/runs").await.1).unwrap();
+    assert!(runs.as_array().unwrap().iter().all(|run| NAMES.iter().any(|name| run["workspace"] == *name)), "{runs}");
+    assert!(daemon.get("/metrics").await.1.contains("\nplanhat_sync_oldest_success_timestamp_seconds "));
+    for line in [
+        "planhat_sync_workspaces 6",
+        "planhat_sync_slots 4",
+        "planhat_sync_workspaces_failing 0",
+        "planhat_sync_workspaces_fresh 6",
+        "planhat_sync_workspaces_stale 0",
+        "planhat_sync_workspaces_never_synced 0",
+    ] {
         assert!(scraped.contains(line), "no {line} in {scraped}");
     }
     stop(daemon);
