@@ -69,7 +69,7 @@ impl Fleet {
     }
 
     /// Each line of JSON, with the name of the workspace.
-    fn lines(&mut self, arguments: &[&str]) -> Vec<(String, Value)> {
+    pub(crate) fn lines(&mut self, arguments: &[&str]) -> Vec<(String, Value)> {
         let output = self.run(arguments);
         let line = |line: &str| {
             let document: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));

@@ -120,6 +120,7 @@ async fn check_request(State(tenants): State<Arc<Tenants>>, mut request: HttpReq
     let server = tenants.of(token_of(&request));
     request.extensions_mut().insert(Arc::clone(&server));
     let path = request.uri().path().to_owned();
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let query = Query::<QueryMap>::try_from_uri(request.uri()).map(|Query(query)| query).unwrap_or_default();
 
     server.now().run_hook(path.trim_start_matches('/'));
@@ -129,7 +130,7 @@ async fn check_request(State(tenants): State<Arc<Tenants>>, mut request: HttpReq
     };
 
     let status = response.status().as_u16();
-    if let Some(date) = server.note(Request { path, query, status, at }) {
+    if let Some(date) = server.note(Request { path, query, host, status, at }) {
         response.headers_mut().insert(header::DATE, date);
     }
     server.gate.passes().await;
