@@ -1,7 +1,7 @@
 //! What is known from outside of the runs of several daemons: who called Planhat when, who held which lease, and what was stored.
 //!
 //! ```text
-//! calls at the simulator (host -> process) + claims (lease -> process, by a trigger) -> when each run was at work -> no two at once
+//! calls at the simulator (caller -> process) + claims (lease -> process, by a trigger) -> when each run was at work -> no two at once
 //! ```
 //!
 //! The intervals of runs go into a table of the test with an exclusion constraint. It is over numbers, in which each tenant has a range
@@ -24,10 +24,10 @@ const NUMBERS_OF_A_TENANT: i64 = 10_000_000_000_000;
 #[derive(Debug)]
 pub(crate) struct StartedProcess {
     pub(crate) pid: u32,
-    /// The address at which it alone calls Planhat.
-    pub(crate) host: String,
+    /// As what it calls Planhat, it alone.
+    pub(crate) caller: String,
     /// From then on it made no call, though one that it had made may have been seen a moment later.
-    pub(crate) killed_at: Option<Instant>,
+    pub(crate) ended_at: Option<Instant>,
 }
 
 /// A lease as it was taken.
@@ -93,7 +93,7 @@ impl FleetEvidence {
     }
 
     /// How many workspaces were synced whole by a run that began since then.
-    pub(crate) async fn synced_since(&self, since: DateTime<Utc>) -> i64 {
+    pub(crate) async fn synced_since(&self, since: DateTime<Utc>) -> usize {
         let synced = format!(
             "select count(distinct workspace)::text from planhat_sync.runs
              where status = 'succeeded' and command = 'daemon' and started_at > '{since}'"
@@ -132,14 +132,15 @@ impl FleetEvidence {
         claims: &[&Claim],
         faults: &mut Vec<String>,
     ) -> Vec<Interval> {
-        let by_host: BTreeMap<&str, &StartedProcess> = processes.iter().map(|started| (started.host.as_str(), started)).collect();
+        let of_caller: BTreeMap<&str, &StartedProcess> =
+            processes.iter().map(|started| (started.caller.as_str(), started)).collect();
         let mut intervals = BTreeMap::<i64, Interval>::new();
         for request in tenant.simulator.requests() {
-            let Some(caller) = by_host.get(request.host.as_str()) else {
+            let Some(caller) = of_caller.get(request.caller.as_str()) else {
                 faults.push(format!("a call of nobody: {request:?}"));
                 continue;
             };
-            let at = caller.killed_at.map_or(request.at, |killed_at| killed_at.min(request.at));
+            let at = caller.ended_at.map_or(request.at, |ended_at| ended_at.min(request.at));
             let at = self.micros(at);
             let is_its = |claim: &&&Claim| claim.pid.cast_unsigned() == caller.pid && self.micros_of(claim.at) <= at;
             let Some(claim) = claims.iter().rfind(is_its) else {

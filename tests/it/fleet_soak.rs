@@ -100,22 +100,19 @@ async fn live_through(pace: Pace) {
     store.close().await;
     let evidence = FleetEvidence::collect_in(server.url()).await;
 
-    let mut daemons = Daemons::start(&mut fleet, rng.fork(), pace.freeze).await;
+    let mut daemons = Daemons::start(&mut fleet, rng.fork(), pace.freeze);
     let mut edits_of = rng.fork();
     let ((), edits, ()) =
         tokio::join!(daemons.trouble(pace), edit(&mut tenants, pace, &mut edits_of), restart_twice(&server, pace, &mut rng));
 
-    let settled = evidence.now().await;
-    let synced = daemons.sync_all_once_more(&tenants).await;
-    eventually_within(pace.settles_within, "a sync of every workspace", async || evidence.synced_since(settled).await == synced)
-        .await;
+    daemons.settle(&tenants, &evidence, pace.settles_within).await;
     let fresh = daemons.stop_and_list_what_is_not_fresh().await;
-    let Daemons { started, kills, freezes, aged, .. } = daemons;
+    let Daemons { started, kills, restarts, freezes, aged, .. } = daemons;
 
     let mut faults = evidence.faults(&tenants, &started, &aged).await;
     faults.extend(fresh);
     assert!(faults.is_empty(), "seed {seed}: {} faults:\n{}", faults.len(), faults.join("\n"));
-    println!("{kills} kills, {freezes} freezes ({} runs taken over by hand), {edits} edits", aged.len());
+    println!("{kills} kills, {restarts} starts without a database, {freezes} freezes, {} leases made stale by hand, {edits} edits", aged.len());
     println!("{} in {} s", evidence.summary(&tenants).await, begun.elapsed().as_secs());
 }
 
@@ -198,34 +195,34 @@ struct Daemons<'a> {
     /// All processes so far.
     started: Vec<StartedProcess>,
     kills: usize,
+    restarts: usize,
     freezes: usize,
     /// Runs whose leases were made stale by hand.
     aged: Vec<i64>,
 }
 
 impl Daemons<'_> {
-    async fn start(fleet: &mut Fleet, rng: Rng, freeze: Freeze) -> Daemons<'_> {
+    fn start(fleet: &mut Fleet, rng: Rng, freeze: Freeze) -> Daemons<'_> {
         let (replicas, started, aged) = (Vec::new(), Vec::new(), Vec::new());
-        let mut daemons = Daemons { fleet, rng, freeze, replicas, frozen: None, started, kills: 0, freezes: 0, aged };
+        let mut daemons = Daemons { fleet, rng, freeze, replicas, frozen: None, started, kills: 0, restarts: 0, freezes: 0, aged };
         for _ in 0..DAEMONS {
-            let replica = daemons.start_one().await;
+            let replica = daemons.start_one();
             daemons.replicas.push(replica);
         }
         daemons
     }
 
-    /// Each process calls Planhat at an address of its own.
-    async fn start_one(&mut self) -> Replica {
-        let url = self.fleet.tenant(0).another_url().await.unwrap();
-        self.fleet.tool.put("PLANHAT_API_URL", Some(&url));
+    /// The calls of each process say whose they are.
+    fn start_one(&mut self) -> Replica {
+        let caller = format!("daemon-{}", self.started.len());
+        self.fleet.tool.put("PLANHAT_API_URL", Some(&self.fleet.tenant(0).url_of(&caller)));
         let mut command = self.fleet.tool.command(&["--config", "config.toml", "daemon"]);
         let log = match std::env::var("PLANHAT_SYNC_FLEET_LOGS") {
             Ok(folder) => std::fs::File::create(PathBuf::from(folder).join(format!("{}.log", self.started.len()))).unwrap().into(),
             Err(_) => Stdio::null(),
         };
         let process = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let host = url.trim_start_matches("http://").to_owned();
-        self.started.push(StartedProcess { pid: process.id(), host, killed_at: None });
+        self.started.push(StartedProcess { pid: process.id(), caller, ended_at: None });
         Replica { process, woken_at: None }
     }
 
@@ -233,6 +230,7 @@ impl Daemons<'_> {
         let end = Instant::now() + pace.lasts;
         while Instant::now() < end {
             tokio::time::sleep(KILL_EVERY).await; // No wait of a test: so often one is killed.
+            self.start_those_that_have_ended();
             self.kill_one().await;
             match self.freeze {
                 Freeze::UntilStale => self.freeze_or_wake(LONGER_THAN_A_LEASE),
@@ -240,6 +238,20 @@ impl Daemons<'_> {
             }
         }
         self.wake();
+    }
+
+    /// Waits until every workspace was synced by a run that began after all troubles.
+    async fn settle(&mut self, tenants: &[EditedTenant], evidence: &FleetEvidence, within: Duration) {
+        let settled = evidence.now().await;
+        let schemas = tenants.iter().flat_map(|tenant| &tenant.schemas);
+        let names: Vec<&str> = schemas.map(|schema| schema.trim_start_matches("planhat_")).collect();
+        let asked = self.fleet.run(&[&["workspaces", "sync-now"], names.as_slice()].concat());
+        assert_eq!(asked.code, 0, "{}", asked.all());
+        let is_synced = async || {
+            self.start_those_that_have_ended();
+            evidence.synced_since(settled).await == names.len()
+        };
+        eventually_within(within, "a sync of every workspace", is_synced).await;
     }
 
     /// Those that are awake, and have been for a while.
@@ -252,14 +264,28 @@ impl Daemons<'_> {
     async fn kill_one(&mut self) {
         let awake = self.awake();
         let Some(index) = self.rng.choice(awake) else { return };
-        let victim = &mut self.replicas[index].process;
-        let pid = victim.id();
-        victim.kill().unwrap();
-        assert_eq!(ended(victim).await, None, "a daemon has ended by itself");
-        self.started.iter_mut().find(|started| started.pid == pid && started.killed_at.is_none()).unwrap().killed_at =
-            Some(Instant::now());
+        self.replicas[index].process.kill().unwrap();
+        ended(&mut self.replicas[index].process).await;
         self.kills += 1;
-        self.replicas[index] = self.start_one().await;
+        self.replace(index);
+    }
+
+    /// As a service manager does, it starts those again that have ended because they could not reach the database at their start.
+    fn start_those_that_have_ended(&mut self) {
+        for index in 0..self.replicas.len() {
+            if let Some(status) = self.replicas[index].process.try_wait().unwrap() {
+                assert_eq!(status.code(), Some(5), "a daemon has ended");
+                self.restarts += 1;
+                self.replace(index);
+            }
+        }
+    }
+
+    fn replace(&mut self, index: usize) {
+        let pid = self.replicas[index].process.id();
+        let started = self.started.iter_mut().rfind(|started| started.pid == pid);
+        started.unwrap().ended_at = Some(Instant::now());
+        self.replicas[index] = self.start_one();
     }
 
     fn freeze_or_wake(&mut self, lasts: Duration) {
@@ -329,15 +355,6 @@ impl Daemons<'_> {
             signal(self.replicas[index].process.id(), "CONT");
             self.replicas[index].woken_at = Some(Instant::now());
         }
-    }
-
-    /// Asks for a run of every workspace, and says how many these are.
-    async fn sync_all_once_more(&mut self, tenants: &[EditedTenant]) -> i64 {
-        let schemas: Vec<&str> = tenants.iter().flat_map(|tenant| &tenant.schemas).map(String::as_str).collect();
-        let names: Vec<&str> = schemas.iter().map(|schema| schema.trim_start_matches("planhat_")).collect();
-        let asked = self.fleet.run(&[&["workspaces", "sync-now"], names.as_slice()].concat());
-        assert_eq!(asked.code, 0, "{}", asked.all());
-        i64::try_from(names.len()).unwrap()
     }
 
     async fn stop_and_list_what_is_not_fresh(&mut self) -> Vec<String> {

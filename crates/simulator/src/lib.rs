@@ -58,13 +58,7 @@ pub struct Simulator {
     address: SocketAddr,
     server: Arc<SharedServer>,
     tenants: Arc<Tenants>,
-    running: Arc<Running>,
-}
-
-/// The server stops with the last workspace that has this.
-struct Running {
-    stop: CancellationToken,
-    _stops_at_last: DropGuard,
+    running: Arc<DropGuard>,
 }
 
 /// A request as the server saw it, refused ones included.
@@ -73,8 +67,8 @@ pub struct Request {
     /// With its leading slash, as in `/companies`.
     pub path: String,
     pub query: BTreeMap<String, String>,
-    /// The address that the client called, as `127.0.0.1:PORT`: a server may have [several](Simulator::another_url).
-    pub host: String,
+    /// Who sent it, if it came to a [URL of its own](Simulator::url_of); else empty.
+    pub caller: String,
     /// What the server answered.
     pub status: u16,
     /// When it came.
@@ -95,22 +89,15 @@ impl Simulator {
     /// # Errors
     /// When the loopback interface has no free port.
     pub async fn start(workspace: Workspace, options: Options) -> std::io::Result<Simulator> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
         let server = Arc::new(SharedServer::new(options, workspace.into_shelves()));
         let tenants = Arc::new(Tenants::new(Arc::clone(&server)));
-        let stop = CancellationToken::new();
-        let address = listen(&tenants, &stop).await?;
-        let running = Running { _stops_at_last: stop.clone().drop_guard(), stop };
-        Ok(Simulator { address, server, tenants, running: Arc::new(running) })
-    }
 
-    /// One more base URL under which all workspaces of this server are served. The requests say which one they came to, so a test
-    /// that gives each client another one can tell who called.
-    ///
-    /// # Errors
-    /// When the loopback interface has no free port.
-    pub async fn another_url(&self) -> std::io::Result<String> {
-        let address = listen(&self.tenants, &self.running.stop).await?;
-        Ok(format!("http://{address}"))
+        let stop = CancellationToken::new();
+        let serving = axum::serve(listener, serve::router(&tenants)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        tokio::spawn(serving.into_future());
+        Ok(Simulator { address, server, tenants, running: Arc::new(stop.drop_guard()) })
     }
 
     /// Another workspace at the same address, with records, options, a quota and a list of requests of its own. The token of its
@@ -127,6 +114,12 @@ impl Simulator {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// A base URL below which the same is served, so that requests say who sent them.
+    #[must_use]
+    pub fn url_of(&self, caller: &str) -> String {
+        format!("{}/as/{caller}", self.url())
     }
 
     #[must_use]
@@ -345,15 +338,6 @@ impl ScriptedAnswer {
     }
 }
 
-/// Serves these workspaces on a free port of the loopback interface, on a task of its own.
-async fn listen(tenants: &Arc<Tenants>, stop: &CancellationToken) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let address = listener.local_addr()?;
-    let serving = axum::serve(listener, serve::router(tenants)).with_graceful_shutdown(stop.clone().cancelled_owned());
-    tokio::spawn(serving.into_future());
-    Ok(address)
-}
-
 /// Dates go out as the API writes them: UTC, milliseconds, `Z`.
 fn date(at: DateTime<Utc>) -> Value {
     Value::from(at.to_rfc3339_opts(SecondsFormat::Millis, true))
@@ -382,13 +366,9 @@ mod tests {
 
     /// Status and body of one request, over a connection of its own.
     fn ask(simulator: &Simulator, method: &str, path: &str, token: &str) -> (u16, String) {
-        ask_at(simulator.address, method, path, token)
-    }
-
-    fn ask_at(address: SocketAddr, method: &str, path: &str, token: &str) -> (u16, String) {
-        let mut connection = TcpStream::connect(address).unwrap();
+        let mut connection = TcpStream::connect(simulator.address).unwrap();
         connection.set_read_timeout(Some(DEADLINE)).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: planhat\r\nauthorization: Bearer {token}\r\n");
         connection.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
@@ -456,15 +436,20 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_request_says_which_address_of_the_server_it_came_to() {
+    async fn a_request_says_which_caller_has_sent_it() {
         let simulator = simulated().await;
-        let other = simulator.another_url().await.unwrap();
-        let other: SocketAddr = other.trim_start_matches("http://").parse().unwrap();
-        for address in [other, simulator.address] {
-            assert_eq!(ask_at(address, "GET", "/nps", simulator.token()).0, 200);
+        let company = simulator.records("companies")[0]["_id"].as_str().unwrap().to_owned();
+        let paths = ["/companies", &format!("/companies/{company}"), "/nobody", "/dimensiondata/1/2"];
+        for prefix in ["", simulator.url_of("ann").trim_start_matches(&simulator.url())] {
+            let statuses = paths.map(|path| get(&simulator, &format!("{prefix}{path}")).0);
+            assert_eq!(statuses, [200, 200, 404, 404], "{prefix}");
         }
-        let hosts: Vec<String> = simulator.requests().into_iter().map(|request| request.host).collect();
-        assert_eq!(hosts, [other, simulator.address].map(|address| address.to_string()));
+        let requests = simulator.requests();
+        let seen: Vec<(&str, &str)> =
+            requests.iter().map(|request| (request.caller.as_str(), request.path.as_str())).collect();
+        let expected: Vec<(&str, &str)> =
+            ["", "ann"].into_iter().flat_map(|caller| paths.map(|path| (caller, path))).collect();
+        assert_eq!(seen, expected);
     }
 
     #[tokio::test(flavor = "multi_thread")]
