@@ -4,6 +4,7 @@
 //! its lease shows in the names alone.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::Utc;
 use fastrand::Rng;
@@ -63,7 +64,9 @@ impl EditedTenant {
             workspace = workspace.with(object, named.iter().map(record).collect());
             names.extend(named.into_iter().map(|(id, name)| ((object, id), vec![name])));
         }
-        let options = Options { token: format!("token-{number}"), ..Options::default() };
+        // So that a run takes a second or two, and faults fall into it.
+        let latency = Duration::from_millis(50 + 50 * (number as u64 % 4));
+        let options = Options { token: format!("token-{number}"), latency, ..Options::default() };
         let simulator = server.tenant(workspace, options);
         EditedTenant { simulator, quota: None, is_compared: number % 2 == 0, schemas: Vec::new(), names, trash: Vec::new() }
     }
