@@ -1,16 +1,16 @@
 //! One run of a daemon, from the claim of its workspace to the note in the calendar.
 //!
 //! It has its lease from the start. Whatever becomes of it is noted where people look for it: in the history of runs, in the calendar,
-//! in the log and in the messages of its workspace. A run that has lost its lease notes nothing: another daemon goes on with it.
+//! in the log and in the messages of its workspace. The calendar takes no note of a run that another one has followed: it may have lost
+//! its lease long ago, and learn that last.
 
 use std::sync::Arc;
 
-use chrono::Utc;
 use metrics::{counter, histogram};
 use planhat_api::Client;
 use planhat_model::catalog::{self, Object};
 use planhat_model::error::{Chain, ErrorKind};
-use planhat_store::{self as store, Ending, Explanation, ObjectStatus, RunStatus, Store};
+use planhat_store::{self as store, Ending, Explanation, ObjectStatus, RunStatus, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -60,8 +60,7 @@ impl ClaimedRun {
                 Some(self.could_not_begin(&failure, None).await)
             }
         };
-        // Whoever holds the lease now has noted what came before.
-        if let Some(ending) = ending.filter(|_| !self.lease.lost.is_cancelled()) {
+        if let Some(ending) = ending {
             self.note(&ending).await;
         }
     }
@@ -119,6 +118,10 @@ impl ClaimedRun {
     async fn could_not_end(&self, store: &Store, error: RunError) -> Option<Ending> {
         match error {
             RunError::Stopped => Some(Ending::HandedBack),
+            RunError::Store(lost @ StoreError::LeaseLost { .. }) => {
+                warn!(error = %Chain(&lost), "another daemon has taken over the run");
+                None
+            }
             error if self.stop.is_cancelled() && *error.kind().root() == ErrorKind::DatabaseUnresponsive => {
                 warn!(error = %Chain(&error), "the database does not respond; the next run will mark this one as interrupted");
                 None
@@ -159,8 +162,7 @@ impl ClaimedRun {
 
     async fn note(&self, ending: &Ending) {
         let schema = self.config.schema();
-        let next_run_at = self.config.schedule.next_after(Utc::now()).unwrap_or_else(Utc::now);
-        let noted = self.control.transaction(async |db| store::note_ending(db, schema, ending, next_run_at).await).await;
+        let noted = self.control.transaction(async |db| store::note_ending(db, schema, self.run.run_id, ending).await).await;
         if let Err(error) = noted {
             warn!(error = %Chain(&error), "could not note in the calendar how the run came out");
         }

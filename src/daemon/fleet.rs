@@ -72,12 +72,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// What a workspace works by from now on, and what has changed.
-    fn config_of(
-        &self,
-        name: &str,
-        read: Result<crate::config::Settings, SettingsError>,
-    ) -> Result<(RuntimeConfig, Option<String>), CommandError> {
+    fn config_of(&self, name: &str, read: Result<crate::config::Settings, SettingsError>) -> Result<NewConfig, CommandError> {
         let read = read?;
         match self.members.get(name) {
             Some(member) if self.is_single || member.config.schema() == read.database.schema => {
@@ -132,8 +127,15 @@ impl Fleet {
         let mut said = Vec::new();
         let mut refused = BTreeMap::new();
         let names: Vec<String> = read.workspaces.iter().map(|workspace| workspace.name.clone()).collect();
-        for NamedWorkspace { name, settings } in std::mem::take(&mut read.workspaces) {
-            match self.config_of(&name, settings) {
+        let read_again = std::mem::take(&mut read.workspaces);
+        let configs = read_again.into_iter().map(|NamedWorkspace { name, settings }| {
+            let config = self.config_of(&name, settings);
+            (name, config)
+        });
+        let mut configs: Vec<(String, Result<NewConfig, CommandError>)> = configs.collect();
+        self.refuse_kept_schemas(&mut configs);
+        for (name, config) in configs {
+            match config {
                 Ok((_, Some(news))) if !self.is_single && news.ends_with(NOTHING_CHANGED) => {}
                 Ok((config, news)) => {
                     changed.push(config.schema().to_owned());
@@ -173,6 +175,24 @@ impl Fleet {
             info!(workspace = name, "workspace {name}: {news}");
         }
         Ok((changed, format!("settings reloaded; {} of {} workspaces changed", said.len(), names.len())))
+    }
+
+    /// A workspace whose settings cannot be used goes on with those that it had, and so with its schema: no other workspace gets that. Then
+    /// the other one goes on with the schema that it had, if any, and so forth.
+    fn refuse_kept_schemas(&self, configs: &mut [(String, Result<NewConfig, CommandError>)]) {
+        loop {
+            let kept: BTreeMap<&str, &str> = configs
+                .iter()
+                .filter(|(_, config)| config.is_err())
+                .filter_map(|(name, _)| Some((self.members.get(name)?.config.schema(), name.as_str())))
+                .collect();
+            let taken = configs.iter().enumerate().find_map(|(index, (_, config))| {
+                let schema = config.as_ref().ok()?.0.schema();
+                Some((index, schema.to_owned(), (*kept.get(schema)?).to_owned()))
+            });
+            let Some((index, schema, first)) = taken else { return };
+            configs[index].1 = Err(SettingsError::SchemaTaken { schema, first }.into());
+        }
     }
 
     /// Starts what is done for each workspace beside its runs, where it is not done yet.
@@ -239,6 +259,9 @@ impl Fleet {
             .await
     }
 }
+
+/// What a workspace works by from now on, and what has changed; nothing is said of one that is new.
+type NewConfig = (RuntimeConfig, Option<String>);
 
 /// What tells this machine from others. Either file may be hidden from a service.
 fn host() -> String {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use planhat_model::error::Chain;
+use planhat_model::error::{Chain, Retry};
 use planhat_store::{self as store, ClaimRequest, DueWorkspace, Ending, Explanation, NextLook, PgConnection, RunStatus, Store};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +22,7 @@ use super::claimed_run::ClaimedRun;
 use super::fleet::{Fleet, Member};
 use super::health_state::HealthState;
 use super::housekeeping::notify_systemd;
+use super::runtime_config::RuntimeConfig;
 use super::slots::Slots;
 use crate::command_error::CommandError;
 use crate::config::{Installation, SettingsError};
@@ -38,6 +39,10 @@ const POLL_EVERY: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// The same after a backfill was asked to yield.
 const YIELDS_WITHIN: Duration = Duration::from_secs(1);
+/// How long a claim waits for a lock. Another daemon holds one for a moment; what is locked for longer keeps no other workspace waiting.
+const LOCKED_FOR: Duration = Duration::from_millis(500);
+/// When the calendar is looked at again that has no time at all, because the only workspace is paused.
+const WHILE_PAUSED: Duration = Duration::from_secs(60);
 /// How often the files of the settings are looked at, with several workspaces.
 const LOOK_AT_FILES: Duration = Duration::from_secs(20);
 
@@ -66,6 +71,8 @@ struct RunningWorkspace {
     schema: String,
     /// Whether the run loads history.
     is_history: bool,
+    /// With what settings it began.
+    config: Arc<RuntimeConfig>,
 }
 
 /// Why waiting ended.
@@ -132,26 +139,33 @@ impl DaemonLoop {
 
     /// Begins runs while there are free slots and workspaces that are due. Returns when to look again.
     async fn begin_what_is_due(&mut self) -> Duration {
+        let mut soonest = Duration::MAX;
         if !self.to_enrol.is_empty() {
             match self.fleet.enrol(&self.control, &self.to_enrol).await {
                 Ok(()) => self.to_enrol.clear(),
                 Err(error) => {
                     warn!(error = %Chain(&error), "could not put the workspaces into the calendar");
-                    return LOOK_AGAIN;
+                    soonest = LOOK_AGAIN;
                 }
             }
         }
+        let mut left_out = Vec::new();
         while self.slots().has_free() && !self.stop.token.is_cancelled() {
-            match self.claim().await {
+            match self.claim(&left_out).await {
                 Ok(Some(claimed)) => self.start(claimed).await,
                 Ok(None) => break,
-                Err(error) => {
+                Err(ClaimFailure { picked: Some(schema), error }) => {
+                    warn!(workspace = schema, error = %Chain(&error), "could not claim workspace {schema}; it is left out until the next look");
+                    left_out.push(schema);
+                    soonest = LOOK_AGAIN;
+                }
+                Err(ClaimFailure { picked: None, error }) => {
                     warn!(error = %Chain(&error), "could not look at the calendar");
                     return LOOK_AGAIN;
                 }
             }
         }
-        self.next_look().await
+        self.next_look().await.min(soonest)
     }
 
     fn slots(&self) -> Slots {
@@ -167,11 +181,13 @@ impl DaemonLoop {
     }
 
     /// Claims the workspace that comes first; none if none is due that may be begun.
-    async fn claim(&self) -> Result<Option<Claimed>, store::StoreError> {
-        let schemas = self.idle_schemas();
+    async fn claim(&self, left_out: &[String]) -> Result<Option<Claimed>, ClaimFailure> {
+        let mut schemas = self.idle_schemas();
+        schemas.retain(|schema| !left_out.contains(schema));
         let with_histories = self.slots().has_free_for_history();
-        let began = Instant::now();
-        let claim = self.control.transaction(async |db| {
+        let (began, mut picked) = (Instant::now(), None);
+        let claim = self.control.transaction_once(async |db| {
+            store::limit_lock_waits(&mut *db, LOCKED_FOR).await?;
             // No other process can use an embedded database.
             let (held, is_ours) = (store::lease_processes(&mut *db, &schemas).await?, self.control.is_embedded());
             let exited = held.iter().filter(|(_, process)| is_ours || has_exited(process));
@@ -180,13 +196,18 @@ impl DaemonLoop {
             loop {
                 let wanted = ClaimRequest { workspaces: &workspaces, with_histories, holder: &holder, exited_runs: &exited_runs };
                 let Some(due) = store::pick_due(&mut *db, wanted).await? else { return Ok(None) };
+                picked = Some(due.workspace.clone());
                 if let Some(run_id) = self.claim_picked(&mut *db, &due, wanted).await? {
                     return Ok(Some((due, run_id)));
                 }
                 workspaces.retain(|schema| *schema != due.workspace);
+                picked = None;
             }
         });
-        let claimed = claim.await?;
+        let claimed = claim.await.map_err(|error| {
+            let is_locked = error.kind().retry() == Retry::Briefly;
+            ClaimFailure { picked: picked.filter(|_| is_locked), error }
+        })?;
         Ok(claimed.map(|(due, run_id)| Claimed { due, run_id, began }))
     }
 
@@ -203,7 +224,9 @@ impl DaemonLoop {
             return Ok(None);
         }
         let is_retry = due.retry_objects.is_some();
-        let next_run_at = if is_retry { None } else { member.config.schedule.next_after(Utc::now()) };
+        // The clock of the database says what is due. Where it is ahead, this time of the schedule must not come once more.
+        let now = due.due_since.map_or_else(Utc::now, |due_since| due_since.max(Utc::now()));
+        let next_run_at = if is_retry { None } else { member.config.schedule.next_after(now) };
         store::claim(db, due, if is_retry { RETRY } else { DAEMON }, wanted, next_run_at).await
     }
 
@@ -232,13 +255,13 @@ impl DaemonLoop {
             shares_connections: self.fleet.is_single || self.control.is_embedded() || database.max_connections == 1,
             health: Arc::clone(&self.health),
             stop: member.stop.clone(),
-            config,
+            config: Arc::clone(&config),
         };
         let schema = due.workspace;
         let span = error_span!("workspace", workspace = %schema);
         notify_systemd(&[NotifyState::Status("syncing")]);
         let task = self.runs.spawn_local(claimed.execute().instrument(span));
-        self.running.insert(task.id(), RunningWorkspace { schema, is_history: due.is_history });
+        self.running.insert(task.id(), RunningWorkspace { schema, is_history: due.is_history, config });
     }
 
     /// Ends a run that cannot call Planhat, so that its lease is free, and notes when it is tried again.
@@ -247,13 +270,12 @@ impl DaemonLoop {
         error!(error = why, "the run could not begin");
         let Some(member) = self.fleet.member_of(&due.workspace) else { return };
         let wait = wait_after(member.config.settings().daemon.retry_after, due.failures);
-        let next_run_at = member.config.schedule.next_after(Utc::now()).unwrap_or_else(Utc::now);
         let objects = member.config.workspace.object_names();
         let explanation = Explanation { reason: Some(why.clone()), hint: failure.hint.clone() };
         let ending = Ending::Failed { why, objects, wait };
         let ended = self.control.transaction(async |db| {
             store::finish_run(&mut *db, run_id, RunStatus::Failed, &explanation).await?;
-            store::note_ending(db, &due.workspace, &ending, next_run_at).await
+            store::note_ending(db, &due.workspace, run_id, &ending).await
         });
         if let Err(error) = ended.await {
             warn!(error = %Chain(&error), "could not note that a run failed; it is marked as interrupted later");
@@ -269,10 +291,14 @@ impl DaemonLoop {
                 failure.id()
             }
         };
-        let Some(RunningWorkspace { schema, .. }) = self.running.remove(&id) else { return };
+        let Some(RunningWorkspace { schema, config, .. }) = self.running.remove(&id) else { return };
         self.health.run_ends(&schema);
         if let Some(member) = self.fleet.member_of(&schema) {
             member.staleness.recheck();
+            // As long as it ran, its times in the calendar were left alone.
+            if !Arc::ptr_eq(&member.config, &config) {
+                self.to_enrol.push(schema);
+            }
         }
     }
 
@@ -287,30 +313,25 @@ impl DaemonLoop {
         }
         let schemas = self.idle_schemas();
         let looked = self.control.read_only(async |db| store::next_look(db, &schemas).await).await;
-        let NextLook { due_in, stale_in } = match looked {
+        let next = match looked {
             Ok(next) => next,
             Err(error) => {
                 warn!(error = %Chain(&error), "could not see when the next workspace is due");
                 return LOOK_AGAIN;
             }
         };
-        // What has passed already, as negative seconds, is now.
-        let [due_in, stale_in] =
-            [due_in, stale_in].map(|seconds| seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()));
-        if due_in.is_some_and(|due_in| due_in.is_zero()) {
-            return self.look_again_at_busy(&schemas).await;
+        match seconds(next.due_in) {
+            Some(Duration::ZERO) => return self.look_again_at_busy(&schemas).await,
+            Some(due_in) => self.announce_next(Utc::now() + due_in),
+            None => {}
         }
-        if let Some(due_in) = due_in {
-            self.announce_next(Utc::now() + due_in);
-        }
-        // A lease that is just not renewed yet is looked at again after a moment.
-        let stale_in = stale_in.map(|stale_in| stale_in.max(Duration::from_secs(1)));
-        [due_in, stale_in, poll_every].into_iter().flatten().min().unwrap_or(Duration::MAX)
+        rest_until(next, poll_every)
     }
 
     /// A workspace is due, and another run is at work on it or with its token: a backfill is asked to make room.
     async fn look_again_at_busy(&self, schemas: &[String]) -> Duration {
-        match self.control.transaction(async |db| store::request_leases_of_backfills(db, schemas).await).await {
+        let with_histories = self.slots().has_free_for_history();
+        match self.control.transaction(async |db| store::request_leases_of_backfills(db, schemas, with_histories).await).await {
             Ok(0) => LOOK_AGAIN,
             Ok(_) => YIELDS_WITHIN,
             Err(error) => {
@@ -340,7 +361,7 @@ impl DaemonLoop {
                 info!("the clock was set back");
                 return WakeReason::ClockSetBack;
             }
-            let left = rest.saturating_sub(since.elapsed()).min(TICK);
+            let left = rest.saturating_sub(passed(since, clock)).min(TICK);
             tokio::select! {
                 biased;
                 () = self.stop.token.cancelled() => return WakeReason::Stop,
@@ -352,7 +373,7 @@ impl DaemonLoop {
                 () = tokio::time::sleep(left) => {}
             }
             let looks_at_files = !self.fleet.is_single && self.files_looked_at.elapsed() >= LOOK_AT_FILES;
-            if since.elapsed() >= rest || looks_at_files {
+            if passed(since, clock) >= rest || looks_at_files {
                 return WakeReason::Look;
             }
         }
@@ -360,7 +381,7 @@ impl DaemonLoop {
 
     /// Takes over the settings as they are now, from the next run on. What is wrong with them changes nothing.
     fn reload(&mut self, reload: impl Fn() -> Result<Installation, SettingsError>, is_asked_for: bool) {
-        if let Ok(now) = NotifyState::monotonic_usec_now() {
+        if let (true, Ok(now)) = (is_asked_for, NotifyState::monotonic_usec_now()) {
             notify_systemd(&[NotifyState::Reloading, now]);
         }
         let taken_over = reload().map_err(CommandError::from).and_then(|mut read| {
@@ -383,16 +404,24 @@ impl DaemonLoop {
             Err(failure) => {
                 let failure = failure.on_one_line();
                 let said = format!("the new settings are not applied: {failure}");
-                // Files that are wrong are looked at again and again.
-                if self.reloaded.as_ref() != Some(&said) || is_asked_for {
-                    error!(error = failure, "the new settings are not applied");
+                // Files that are wrong are looked at again and again: what is missing may come to where nobody looks.
+                if self.reloaded.as_ref() == Some(&said) && !is_asked_for {
+                    return;
                 }
+                error!(error = failure, "the new settings are not applied");
                 said
             }
         };
         notify_systemd(&[NotifyState::Ready, NotifyState::Status(&said)]);
         (self.reloaded, self.announced) = (Some(said), None);
     }
+}
+
+/// Why no workspace could be claimed.
+struct ClaimFailure {
+    /// The one that was tried, if somebody else has locked it: the others may be claimed.
+    picked: Option<String>,
+    error: store::StoreError,
 }
 
 /// A workspace that was claimed.
@@ -402,9 +431,63 @@ struct Claimed {
     began: Instant,
 }
 
+/// What has passed already, as negative seconds, is now.
+fn seconds(left: Option<f64>) -> Option<Duration> {
+    left.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// When the calendar is looked at again that has nothing to begin now.
+fn rest_until(next: NextLook, poll_every: Option<Duration>) -> Duration {
+    let stale_in = match seconds(next.stale_in) {
+        // It could be taken over, and was not: its token is at work, or the slots for histories are taken.
+        Some(Duration::ZERO) => Some(LOOK_AGAIN),
+        // A lease that is just not renewed yet is looked at again after a moment.
+        stale_in => stale_in.map(|stale_in| stale_in.max(Duration::from_secs(1))),
+    };
+    [seconds(next.due_in), stale_in, poll_every].into_iter().flatten().min().unwrap_or(WHILE_PAUSED)
+}
+
+/// How much time has passed: by the clock of the system too, since the other one stands still while a machine is suspended.
+fn passed(since: Instant, clock: DateTime<Utc>) -> Duration {
+    (Utc::now() - clock).to_std().unwrap_or_default().max(since.elapsed())
+}
+
 /// How long a workspace waits whose runs have ended with their process more than once: it may be what ends it.
 fn wait_of_crashed(member: &Member, due: &DueWorkspace) -> Option<Duration> {
     let again = due.unfinished_run.is_some() && due.failures > 0 && !due.was_postponed && !due.is_requested;
     let first = member.config.settings().daemon.retry_after;
     if again { wait_after(first, due.failures - 1) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calendar_is_looked_at_again_when_something_is_due_and_now_and_then() {
+        let (poll, day) = (Some(POLL_EVERY), 86_400.0);
+        for (due_in, stale_in, poll_every, expected) in [
+            (Some(day), None, None, 86_400),
+            (Some(day), Some(40.0), None, 40),
+            // Not renewed yet, but hardly more than that.
+            (Some(day), Some(0.01), None, 1),
+            // Nobody may take it over now, so there is no hurry.
+            (Some(day), Some(-30.0), None, 10),
+            (Some(3.0), Some(-30.0), None, 3),
+            (Some(day), None, poll, 10),
+            // The only workspace is paused, and may be resumed.
+            (None, None, None, 60),
+            (None, Some(70.0), None, 70),
+        ] {
+            let rest = rest_until(NextLook { due_in, stale_in }, poll_every);
+            assert_eq!(rest.as_secs(), expected, "{due_in:?} {stale_in:?} {poll_every:?}");
+        }
+    }
+
+    #[test]
+    fn time_passes_while_the_machine_is_suspended() {
+        let hour = chrono::TimeDelta::hours(1);
+        assert!(passed(Instant::now(), Utc::now() - hour) >= Duration::from_secs(3600));
+        assert!(passed(Instant::now(), Utc::now() + hour) < Duration::from_secs(60));
+    }
 }

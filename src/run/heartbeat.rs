@@ -1,7 +1,7 @@
 //! The heartbeat of a daemon: it renews the leases of all its runs by one statement.
 //!
-//! What does not come back from that statement is lost: another daemon has taken it over, and the run is stopped at once. A
-//! database that does not answer loses nothing by itself. The runs wait with their calls then (see [`Client::allow_calls_for`]),
+//! What does not come back from that statement is lost: another daemon has taken it over, and the run is stopped at once. (Or the run
+//! has just ended, and then its stop concerns nothing.) A database that does not answer loses nothing by itself. The runs wait with their calls then (see [`Client::allow_calls_for`]),
 //! and no commit gets past the fence.
 
 use std::collections::BTreeMap;
@@ -66,14 +66,14 @@ impl Heartbeat {
     }
 
     async fn beat(&self) {
-        let held: Vec<i64> = self.leases().keys().copied().collect();
-        if held.is_empty() {
+        let asked: Vec<i64> = self.leases().keys().copied().collect();
+        if asked.is_empty() {
             return;
         }
         let began = Instant::now();
-        let renewed = self.store.housekeeping(async |db| store::renew_leases(db, &held).await);
+        let renewed = self.store.housekeeping(async |db| store::renew_leases(db, &asked).await);
         match timeout(BEAT_TIMEOUT, renewed).await {
-            Ok(Ok(renewed)) => self.note(&held, &renewed, began),
+            Ok(Ok(held)) => self.note(&asked, &held, began),
             Ok(Err(error)) => warn!(error = %Chain(&error), "could not renew the leases"),
             // It waits for a statement of a run, or the database does not respond: the run will report that.
             Err(_) => debug!("could not renew the leases in time"),
@@ -81,13 +81,14 @@ impl Heartbeat {
     }
 
     /// Of the runs that were asked for, those that did not come back have lost their leases. One that has ended meanwhile is gone.
-    fn note(&self, asked: &[i64], renewed: &[i64], began: Instant) {
+    fn note(&self, asked: &[i64], held: &[(i64, bool)], began: Instant) {
         let leases = self.leases();
         for (run_id, run) in asked.iter().filter_map(|run_id| leases.get_key_value(run_id)) {
-            if renewed.contains(run_id) {
-                run.client.allow_calls_for(CALLS_AFTER_RENEWAL, began);
-            } else {
-                run.lost.cancel();
+            match held.iter().find(|(held, _)| held == run_id) {
+                Some((_, true)) => run.client.allow_calls_for(CALLS_AFTER_RENEWAL, began),
+                // Its row is locked, most likely by a commit of the run itself: nobody can take it over now.
+                Some((_, false)) => {}
+                None => run.lost.cancel(),
             }
         }
     }

@@ -196,7 +196,12 @@ pub async fn run_claimed(
     on_start: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
     let (started, Parties { client, store, stop, .. }) = (Instant::now(), parties);
-    let recognized = match recognize::recognize_for_a_run(client, store, stop).await {
+    let recognized = tokio::select! {
+        recognized = recognize::recognize_for_a_run(client, store, stop) => recognized,
+        // No call would ever come through any more.
+        () = lease.lost.cancelled() => return Err(store::StoreError::LeaseLost { run_id: run.run_id }.into()),
+    };
+    let recognized = match recognized {
         Ok(recognized) => recognized,
         Err(error) => {
             let status = if matches!(error, RunError::Stopped) { RunStatus::Interrupted } else { RunStatus::Failed };

@@ -7,6 +7,7 @@
 
 mod actions;
 mod budget;
+mod calendar;
 mod check;
 mod cli;
 mod connecting;

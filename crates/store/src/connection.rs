@@ -183,6 +183,13 @@ const RELIED_ON: &str = "select pg_catalog.set_config('search_path', pg_catalog.
      set local standard_conforming_strings = on; set local quote_all_identifiers = off; set local row_security = on; set local timezone = 'UTC'; \
      set local datestyle = 'ISO, MDY'";
 
+/// From here to the end of the transaction no lock is waited for longer than this.
+pub async fn limit_lock_waits(db: &mut PgConnection, limit: Duration) -> Result<(), StoreError> {
+    let sql = Sql::new("set local lock_timeout = ").milliseconds(limit);
+    sql.query().execute(db).await.map_err(could_not("limit how long locks are waited for"))?;
+    Ok(())
+}
+
 /// Tells a slow database from one that no longer responds.
 #[derive(Debug, Default)]
 struct StallDetector {

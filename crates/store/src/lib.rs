@@ -48,6 +48,7 @@ mod timeline;
 pub use sqlx::PgConnection;
 
 pub use connect::{ConnectionSource, ConnectionUrlError, UrlSource, Variables};
+pub use connection::limit_lock_waits;
 pub use data::column_types::{RetypePreview, RetypeQuery, Retyped, preview_retype, retype};
 pub use data::deletions::{
     UnlistedRows, count_unlisted, deletion_marks_of, has_live_rows, mark_deleted, save_listed_ids, some_listed_ids, unlisted,

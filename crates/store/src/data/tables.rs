@@ -5,6 +5,7 @@
 //! its column from the start (`Columns::add_known`), so that a query does not depend on which values there are yet.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use planhat_model::catalog::{ColumnType, Object, Reference};
 use planhat_model::error::ErrorKind;
@@ -15,6 +16,7 @@ use sqlx::{Connection as _, FromRow, PgConnection};
 
 use super::join_columns::{join_columns, with_join_columns};
 use super::stored_value::{ColumnRules, Stored};
+use crate::connection::limit_lock_waits;
 use crate::sql::{Definition, Sql, query, query_as, query_scalar};
 use crate::store_error::{StoreError, could_not, could_not_define};
 
@@ -238,10 +240,9 @@ pub(crate) async fn lock_all_columns(db: &mut PgConnection, schema: &str) -> Res
     Ok(())
 }
 
-/// From here to the end of the transaction no lock is waited for longer than this.
+/// From here to the end of the transaction no lock is waited for longer than some seconds.
 pub(crate) async fn wait_briefly(db: &mut PgConnection) -> Result<(), StoreError> {
-    query("set local lock_timeout = '5s'").execute(db).await.map_err(could_not("limit how long locks are waited for"))?;
-    Ok(())
+    limit_lock_waits(db, Duration::from_secs(5)).await
 }
 
 pub(super) fn comment_on(schema: &str, object: &Object, column: &str, meaning: &str) -> Sql {

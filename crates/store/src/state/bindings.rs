@@ -119,15 +119,16 @@ pub async fn note_throttling(db: &mut PgConnection, workspace: &str, wait: Durat
     Ok(())
 }
 
-/// How much longer Planhat wants no calls, as a run has noted; none if it does not mind. More than a day counts as a day: an
-/// infinite time is a time too.
+/// How much longer Planhat wants no calls with the token of this workspace, as a run has noted, maybe on another workspace of the token;
+/// none if it does not mind. More than a day counts as a day: an infinite time is a time too.
 pub async fn throttled_for(db: &mut PgConnection, workspace: &str) -> Result<Option<Duration>, StoreError> {
     let seconds: Option<f64> = query_scalar(
-        "select extract(epoch from least(throttled_until, now() + interval '1 day') - now())::double precision
-         from planhat_sync.workspaces where workspace = $1 and throttled_until > now()",
+        "select extract(epoch from max(least(throttled_until, now() + interval '1 day')) - now())::double precision
+         from planhat_sync.workspaces where throttled_until > now() and (workspace = $1
+             or token_hash = (select token_hash from planhat_sync.workspaces where workspace = $1))",
     )
     .bind(workspace)
-    .fetch_optional(db)
+    .fetch_one(db)
     .await
     .map_err(could_not("read until when Planhat wants no calls"))?;
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))

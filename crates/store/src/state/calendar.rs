@@ -121,6 +121,8 @@ pub struct DueWorkspace {
     pub is_requested: bool,
     /// Whether it has history left to load.
     pub is_history: bool,
+    /// Since when all of its objects are due; none if they are not.
+    pub due_since: Option<DateTime<Utc>>,
     pub failures: i32,
     /// Whether it has waited because its runs ended with their process.
     pub was_postponed: bool,
@@ -130,14 +132,14 @@ pub struct DueWorkspace {
 
 /// Picks the workspace that comes first, and locks its row until the transaction has ended.
 pub async fn pick_due(db: &mut PgConnection, wanted: ClaimRequest<'_>) -> Result<Option<DueWorkspace>, StoreError> {
+    // Only runs that cannot do without it load history: a backfill that was broken off waits for the next backfill.
     const PICK: &str = "select w.workspace, w.token_hash, w.failures, w.requested_at is not null as is_requested,
              case when w.requested_at is null and w.next_run_at > now() and l.run_id is null then w.retry_objects end as retry_objects,
-             h.is_history, w.not_before is not null as was_postponed, case when l.renewed_at > to_timestamp(0) then l.run_id end as unfinished_run
+             case when w.next_run_at <= now() then w.next_run_at end as due_since, h.is_history, w.not_before is not null as was_postponed, case when l.renewed_at > to_timestamp(0) then l.run_id end as unfinished_run
          from planhat_sync.workspaces w
          left join planhat_sync.leases l on l.workspace = w.workspace
          cross join lateral (select not exists (select from planhat_sync.cursors where cursors.workspace = w.workspace)
-             or exists (select from planhat_sync.scans where scans.workspace = w.workspace and scan in ('history', 'backfill'))
-             as is_history) h
+             or exists (select from planhat_sync.scans where scans.workspace = w.workspace and scan = 'history') as is_history) h
          where w.workspace = any($1) and w.paused_at is null
              and (w.not_before is null or w.not_before <= now() or w.requested_at is not null)
              and (l.run_id is null or l.renewed_at < now() - make_interval(secs => $2) or l.run_id = any($3))
@@ -216,50 +218,61 @@ pub enum Ending {
     HandedBack,
 }
 
-/// Notes how a run came out. `next_run_at` is when all objects are due again.
-pub async fn note_ending(
-    db: &mut PgConnection,
-    workspace: &str,
-    ending: &Ending,
-    next_run_at: DateTime<Utc>,
-) -> Result<(), StoreError> {
+/// Notes how this run of a daemon came out, unless a later one has begun, which notes that itself. When all objects are due next was
+/// noted by the claim; it may have come while the run was at work, and then they are due at once.
+pub async fn note_ending(db: &mut PgConnection, workspace: &str, run_id: i64, ending: &Ending) -> Result<(), StoreError> {
     let noted = match ending {
         Ending::Succeeded => query(
-            "update planhat_sync.workspaces set next_run_at = $2, retry_at = null, retry_objects = null, failures = 0, last_error = null
-             where workspace = $1",
+            "update planhat_sync.workspaces w set retry_at = null, retry_objects = null, failures = 0, last_error = null
+             where workspace = $1 and not exists (select from planhat_sync.runs r where r.workspace = w.workspace and r.id > $2
+                 and starts_with(r.command, 'daemon'))",
         )
         .bind(workspace)
-        .bind(next_run_at),
+        .bind(run_id),
         Ending::Failed { why, objects, wait } => query(
-            "update planhat_sync.workspaces set next_run_at = $2, retry_at = now() + make_interval(secs => $3), retry_objects = $4,
+            "update planhat_sync.workspaces w set retry_at = now() + make_interval(secs => $3), retry_objects = $4,
                  failures = failures + 1, last_error = $5
-             where workspace = $1",
+             where workspace = $1 and not exists (select from planhat_sync.runs r where r.workspace = w.workspace and r.id > $2
+                 and starts_with(r.command, 'daemon'))",
         )
         .bind(workspace)
-        .bind(next_run_at)
+        .bind(run_id)
         .bind(wait.map(|wait| wait.as_secs_f64()))
         .bind(objects.iter().map(|object| (*object).to_owned()).collect::<Vec<_>>())
         .bind(why),
-        Ending::HandedBack => {
-            query("update planhat_sync.workspaces set next_run_at = least(next_run_at, now()) where workspace = $1").bind(workspace)
-        }
+        Ending::HandedBack => query(
+            "update planhat_sync.workspaces w set next_run_at = least(next_run_at, now())
+             where workspace = $1 and not exists (select from planhat_sync.runs r where r.workspace = w.workspace and r.id > $2
+                 and starts_with(r.command, 'daemon'))",
+        )
+        .bind(workspace)
+        .bind(run_id),
     };
     noted.execute(db).await.map_err(could_not("note how a run came out"))?;
     Ok(())
 }
 
-/// Asks the backfills that are at work on workspaces that are due, or with their tokens, to yield. Returns how many.
-pub async fn request_leases_of_backfills(db: &mut PgConnection, workspaces: &[String]) -> Result<u64, StoreError> {
+/// Asks the backfills that are at work on workspaces that are due, or with their tokens, to yield; not for a workspace that would not be
+/// begun then, because it has to wait for its time, or for a slot for histories. Returns how many.
+pub async fn request_leases_of_backfills(
+    db: &mut PgConnection,
+    workspaces: &[String],
+    with_histories: bool,
+) -> Result<u64, StoreError> {
     let asked = query(
         "update planhat_sync.leases l set requested_at = now()
          from planhat_sync.runs r, planhat_sync.workspaces w
          where r.id = l.run_id and r.command = 'backfill' and w.workspace = any($1) and w.paused_at is null
              and (l.workspace = w.workspace or l.token_hash = w.token_hash)
              and l.renewed_at >= now() - make_interval(secs => $2)
-             and (w.requested_at is not null or w.next_run_at <= now() or w.retry_at <= now())",
+             and (w.requested_at is not null or w.next_run_at <= now() or w.retry_at <= now())
+             and (w.not_before is null or w.not_before <= now() or w.requested_at is not null)
+             and ($3 or exists (select from planhat_sync.cursors c where c.workspace = w.workspace)
+                 and not exists (select from planhat_sync.scans s where s.workspace = w.workspace and scan = 'history'))",
     )
     .bind(workspaces)
     .bind(STALE_AFTER.as_secs_f64())
+    .bind(with_histories)
     .execute(db)
     .await
     .map_err(could_not("ask for the leases of backfills"))?;

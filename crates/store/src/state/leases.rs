@@ -218,13 +218,18 @@ pub async fn renew_lease(db: &mut PgConnection, workspace: &str, run_id: i64) ->
     .map_err(could_not("keep the lease"))
 }
 
-/// Renews the leases of all these runs at once. Returns those that still hold theirs.
-pub async fn renew_leases(db: &mut PgConnection, run_ids: &[i64]) -> Result<Vec<i64>, StoreError> {
-    query_scalar("update planhat_sync.leases set renewed_at = now() where run_id = any($1) returning run_id")
-        .bind(run_ids)
-        .fetch_all(db)
-        .await
-        .map_err(could_not("keep the leases"))
+/// Renews the leases of all these runs at once. Returns those that still hold theirs, and whether each was renewed: one whose row is locked,
+/// as by a commit of its run, keeps the others waiting for nothing.
+pub async fn renew_leases(db: &mut PgConnection, run_ids: &[i64]) -> Result<Vec<(i64, bool)>, StoreError> {
+    query_as(
+        "with free as (select run_id from planhat_sync.leases where run_id = any($1) for update skip locked),
+             renewed as (update planhat_sync.leases l set renewed_at = now() from free where l.run_id = free.run_id returning l.run_id)
+         select run_id, run_id in (select renewed.run_id from renewed) from planhat_sync.leases where run_id = any($1)",
+    )
+    .bind(run_ids)
+    .fetch_all(db)
+    .await
+    .map_err(could_not("keep the leases"))
 }
 
 /// The fence of a commit: fails if the run has lost its lease, and keeps it from being taken over until the transaction
