@@ -82,7 +82,7 @@ impl Fleet {
         PgConnection::connect(&self.tool.database()).await.unwrap()
     }
 
-    async fn execute(&self, sql: &'static str) {
+    pub(crate) async fn execute(&self, sql: &'static str) {
         in_time(sql, async { sqlx::raw_sql(sql).execute(&mut self.database().await).await.unwrap() }).await;
     }
 
