@@ -180,6 +180,7 @@ async fn a_daemon_that_was_frozen_until_another_one_has_its_run_stores_nothing_m
     let mut fleet = fleet(&["acme"], "0 0 1 1 *").await;
     add_companies(fleet.tenant(1), 19);
     let (answers, reached) = hold_at_page(&mut fleet, 1, 4);
+    fleet.tool.put("PLANHAT_SYNC__NOTIFY__WEBHOOK_URL", Some("http://127.0.0.1:1/nobody"));
     let mut first = start(&fleet);
     in_time("the page whose answer is held back", reached.notified()).await;
     let working = "select count(*)::text from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
@@ -200,7 +201,11 @@ async fn a_daemon_that_was_frozen_until_another_one_has_its_run_stores_nothing_m
     assert_eq!(fleet.one(name).await, "new");
 
     first.signal("CONT");
-    first.until("another run has taken over the lease");
+    first.until("another daemon has taken over the run");
+    // Nor does it say anything of how the workspace stands.
+    let stands = "select string_agg(concat_ws(' ', object, run_id, status), ', ' order by object) from planhat_sync.object_states";
+    assert_eq!(fleet.one(stands).await, "companies 2 succeeded, users 2 succeeded");
+    assert_eq!(fleet.one("select count(*)::text from planhat_sync.notifications").await, "0");
     assert_eq!(fleet.run(&["workspaces", "sync-now", "acme"]).code, 0);
     first.until("run 3 succeeded");
     assert_eq!(fleet.one(stored).await, before);
