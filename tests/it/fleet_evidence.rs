@@ -172,7 +172,8 @@ impl FleetEvidence {
 
     /// Runs of one workspace that overlap by what the tool says of them itself.
     async fn overlaps_in_history(&self, db: &mut PgConnection) -> Vec<String> {
-        let runs = "select workspace, id, started_at, greatest(finished_at, started_at), status from planhat_sync.runs order by id";
+        let runs =
+            "select workspace, id, started_at, greatest(finished_at, started_at), status from planhat_sync.runs order by id";
         type Run = (String, i64, DateTime<Utc>, Option<DateTime<Utc>>, String);
         let runs: Vec<Run> = sqlx::query_as(runs).fetch_all(&mut *db).await.unwrap();
         let (mut faults, mut numbers) = (Vec::new(), BTreeMap::new());

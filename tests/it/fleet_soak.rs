@@ -19,7 +19,7 @@ use crate::edited_tenant::EditedTenant;
 use crate::fleet_evidence::{FleetEvidence, StartedProcess};
 use crate::many_workspaces::Fleet;
 use crate::server::PostgresServer;
-use crate::waiting::{ended, end, eventually_within, in_time, this_test_may_take};
+use crate::waiting::{end, ended, eventually_within, in_time, this_test_may_take};
 
 /// Calls per minute of the tenants that have a quota. The others may call as fast as they like.
 const QUOTA: usize = 60;
@@ -112,7 +112,10 @@ async fn live_through(pace: Pace) {
     let mut faults = evidence.faults(&tenants, &started, &aged).await;
     faults.extend(fresh);
     assert!(faults.is_empty(), "seed {seed}: {} faults:\n{}", faults.len(), faults.join("\n"));
-    println!("{kills} kills, {restarts} starts without a database, {freezes} freezes, {} leases made stale by hand, {edits} edits", aged.len());
+    println!(
+        "{kills} kills, {restarts} starts without a database, {freezes} freezes, {} leases made stale by hand, {edits} edits",
+        aged.len()
+    );
     println!("{} in {} s", evidence.summary(&tenants).await, begun.elapsed().as_secs());
 }
 
@@ -204,7 +207,8 @@ struct Daemons<'a> {
 impl Daemons<'_> {
     fn start(fleet: &mut Fleet, rng: Rng, freeze: Freeze) -> Daemons<'_> {
         let (replicas, started, aged) = (Vec::new(), Vec::new(), Vec::new());
-        let mut daemons = Daemons { fleet, rng, freeze, replicas, frozen: None, started, kills: 0, restarts: 0, freezes: 0, aged };
+        let mut daemons =
+            Daemons { fleet, rng, freeze, replicas, frozen: None, started, kills: 0, restarts: 0, freezes: 0, aged };
         for _ in 0..DAEMONS {
             let replica = daemons.start_one();
             daemons.replicas.push(replica);
@@ -218,7 +222,9 @@ impl Daemons<'_> {
         self.fleet.tool.put("PLANHAT_API_URL", Some(&self.fleet.tenant(0).url_of(&caller)));
         let mut command = self.fleet.tool.command(&["--config", "config.toml", "daemon"]);
         let log = match std::env::var("PLANHAT_SYNC_FLEET_LOGS") {
-            Ok(folder) => std::fs::File::create(PathBuf::from(folder).join(format!("{}.log", self.started.len()))).unwrap().into(),
+            Ok(folder) => {
+                std::fs::File::create(PathBuf::from(folder).join(format!("{}.log", self.started.len()))).unwrap().into()
+            }
             Err(_) => Stdio::null(),
         };
         let process = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -325,7 +331,8 @@ impl Daemons<'_> {
             held
         };
         let held = in_time("leases to be made stale", aged).await;
-        let is_over = held.as_ref().is_some_and(Vec::is_empty) && since.elapsed() > KILL_EVERY || since.elapsed() > 10 * KILL_EVERY;
+        let is_over =
+            held.as_ref().is_some_and(Vec::is_empty) && since.elapsed() > KILL_EVERY || since.elapsed() > 10 * KILL_EVERY;
         for run_id in held.into_iter().flatten() {
             if !self.aged.contains(&run_id) {
                 self.aged.push(run_id);

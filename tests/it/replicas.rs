@@ -189,7 +189,11 @@ async fn a_daemon_that_was_frozen_until_another_one_has_its_run_stores_nothing_m
     first.signal("STOP");
 
     // What the frozen daemon finds when it wakes is older than this.
-    assert!(fleet.tenant(1).edit("companies", "more-018", chrono::Utc::now(), |company| _ = company.insert("name".into(), json!("new"))));
+    assert!(
+        fleet
+            .tenant(1)
+            .edit("companies", "more-018", chrono::Utc::now(), |company| _ = company.insert("name".into(), json!("new")))
+    );
     fleet.execute("update planhat_sync.leases set renewed_at = now() - interval '2 minutes'").await;
     let mut second = start(&fleet);
     second.until("run 2 begins");
@@ -197,13 +201,15 @@ async fn a_daemon_that_was_frozen_until_another_one_has_its_run_stores_nothing_m
     second.until("run 2 succeeded");
     stop(second);
     let stored = "select string_agg(a::text, ' ' order by id) from planhat_acme.actions a";
-    let (before, name) = (fleet.one(stored).await, "select planhat__name from planhat_acme.companies where planhat__id = 'more-018'");
+    let (before, name) =
+        (fleet.one(stored).await, "select planhat__name from planhat_acme.companies where planhat__id = 'more-018'");
     assert_eq!(fleet.one(name).await, "new");
 
     first.signal("CONT");
     first.until("another daemon has taken over the run");
     // Nor does it say anything of how the workspace stands.
-    let stands = "select string_agg(concat_ws(' ', object, run_id, status), ', ' order by object) from planhat_sync.object_states";
+    let stands =
+        "select string_agg(concat_ws(' ', object, run_id, status), ', ' order by object) from planhat_sync.object_states";
     assert_eq!(fleet.one(stands).await, "companies 2 succeeded, users 2 succeeded");
     assert_eq!(fleet.one("select count(*)::text from planhat_sync.notifications").await, "0");
     assert_eq!(fleet.run(&["workspaces", "sync-now", "acme"]).code, 0);
@@ -228,8 +234,12 @@ async fn a_daemon_preempts_the_backfill_of_a_command_which_then_goes_on() {
     in_time("the page whose answer is held back", reached.notified()).await;
     fleet.tenant(1).add("users", json!({"_id": "added meanwhile"}));
     assert_eq!(fleet.run(&["workspaces", "sync-now", "acme"]).code, 0);
-    let asked = "select count(requested_at)::text from planhat_sync.leases";
-    eventually("the daemon to ask for the lease", async || fleet.one(asked).await == "1").await;
+    let asked = "select max(requested_at)::text from planhat_sync.leases";
+    eventually("the daemon to ask for the lease", async || !fleet.one(asked).await.is_empty()).await;
+    // It would be at its end before it has seen that.
+    let seen = format!("select (max(renewed_at) > '{}')::text from planhat_sync.leases", fleet.one(asked).await);
+    let seen: &'static str = seen.leak();
+    eventually("the backfill to see it", async || fleet.one(seen).await == "true").await;
     answers.open();
 
     daemon.until("run 3 succeeded");

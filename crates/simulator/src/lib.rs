@@ -445,10 +445,8 @@ mod tests {
             assert_eq!(statuses, [200, 200, 404, 404], "{prefix}");
         }
         let requests = simulator.requests();
-        let seen: Vec<(&str, &str)> =
-            requests.iter().map(|request| (request.caller.as_str(), request.path.as_str())).collect();
-        let expected: Vec<(&str, &str)> =
-            ["", "ann"].into_iter().flat_map(|caller| paths.map(|path| (caller, path))).collect();
+        let seen: Vec<(&str, &str)> = requests.iter().map(|request| (request.caller.as_str(), request.path.as_str())).collect();
+        let expected: Vec<(&str, &str)> = ["", "ann"].into_iter().flat_map(|caller| paths.map(|path| (caller, path))).collect();
         assert_eq!(seen, expected);
     }
 
