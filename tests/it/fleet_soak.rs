@@ -21,8 +21,6 @@ use crate::many_workspaces::Fleet;
 use crate::server::PostgresServer;
 use crate::waiting::{end, ended, eventually_within, in_time, this_test_may_take};
 
-/// Calls per minute of the tenants that have a quota. The others may call as fast as they like.
-const QUOTA: usize = 60;
 /// A daemon that wakes is left in peace for so long: it has to see that it has lost its leases, at the next beat of its heart.
 const AWAKE_FOR: Duration = Duration::from_secs(8);
 /// A lease is renewed so often that no holder is taken for dead by mistake; it is stale after 90 seconds.
@@ -33,6 +31,8 @@ struct Pace {
     workspaces: usize,
     lasts: Duration,
     edit_every: Duration,
+    /// Calls per minute of the tenants that have a quota. The others may be called as fast as one likes.
+    quota: usize,
     schedule: &'static str,
     freeze: Freeze,
     /// How long it may take at the end until every workspace has been synced once more.
@@ -58,6 +58,7 @@ async fn daemons_that_are_killed_and_frozen_while_postgresql_restarts_keep_every
         workspaces: 12,
         lasts: Duration::from_secs(45),
         edit_every: Duration::from_millis(40),
+        quota: 60,
         schedule: "* * * * * *",
         freeze: Freeze::UntilAged,
         settles_within: Duration::from_secs(180),
@@ -74,6 +75,8 @@ async fn two_hundred_workspaces_stay_in_step() {
         workspaces: number("PLANHAT_SYNC_FLEET_WORKSPACES").unwrap_or(200),
         lasts: Duration::from_secs(number("PLANHAT_SYNC_FLEET_SECONDS").unwrap_or(600)),
         edit_every: Duration::from_millis(25),
+        // Each run of them takes so long that few survive, so they are put off again and again.
+        quota: 30,
         schedule: "*/20 * * * * *",
         freeze: Freeze::UntilStale,
         settles_within: Duration::from_secs(900),
@@ -94,7 +97,7 @@ async fn live_through(pace: Pace) {
     let server = PostgresServer::start_with("max_connections = 100\nlog_min_messages = fatal", None).await;
     let mut fleet = fleet_on(&server).await;
     fleet.tool.put("PLANHAT_SYNC__DAEMON__SCHEDULE", Some(pace.schedule));
-    let mut tenants = tenants_of(&fleet, pace.workspaces);
+    let mut tenants = tenants_of(&fleet, pace);
     let store = Store::connect(&server.url().into(), "planhat", 1).await.unwrap();
     store.migrate().await.unwrap();
     store.close().await;
@@ -140,12 +143,13 @@ async fn fleet_on(server: &PostgresServer) -> Fleet {
 }
 
 /// A tenant for each workspace, but for the last workspace, which has the token of the first. These two and the second have a quota.
-fn tenants_of(fleet: &Fleet, workspaces: usize) -> Vec<EditedTenant> {
-    let mut tenants: Vec<EditedTenant> = (0..workspaces - 1).map(|number| EditedTenant::of(fleet.tenant(0), number)).collect();
-    for workspace in 0..workspaces {
+fn tenants_of(fleet: &Fleet, pace: Pace) -> Vec<EditedTenant> {
+    let mut tenants: Vec<EditedTenant> =
+        (0..pace.workspaces - 1).map(|number| EditedTenant::of(fleet.tenant(0), number)).collect();
+    for workspace in 0..pace.workspaces {
         let number = workspace % tenants.len();
         let tenant = &mut tenants[number];
-        tenant.quota = (number < 2).then_some(QUOTA);
+        tenant.quota = (number < 2).then_some(pace.quota);
         tenant.schemas.push(format!("planhat_w{workspace:03}"));
         let calls = tenant.quota.unwrap_or(0);
         let compared = if tenant.is_compared { "1s" } else { "7days" };
