@@ -1,6 +1,5 @@
 //! The process: arguments, settings, logs, exit code. The commands are in `commands`.
 
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,12 +12,9 @@ use tracing::{Instrument, error_span};
 /// The time limit for tasks that still hang when everything is done, for example a DNS lookup.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// More threads have nothing to do while four objects are read, and each keeps some memory to itself.
-const MAX_THREADS: usize = 4;
-
 fn main() -> ExitCode {
-    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+    // One thread: a run waits for Planhat and PostgreSQL most of the time, and each further thread keeps memory to itself.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return CommandError::from(anyhow::Error::new(error).context("could not start")).show(),
     };

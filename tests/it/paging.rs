@@ -526,14 +526,14 @@ async fn the_page_size_stays_within_the_documented_maximum() {
     let mut sync = TestSync::new(workspace).await;
     sync.limits.pages.size = RowsPerPage::Fixed(5000);
     sync.sync().await;
-    // A thousand at first, as long as the size of records is not known.
+    // A thousand or so at first, as long as the size of records is not known.
     let limits_of = |path: &str| {
         let requests = sync.simulator.requests();
         let of_path = requests.iter().filter(|request| request.path == path && request.query["sort"] == "_id");
         let limits: Vec<u32> = of_path.map(|request| request.query["limit"].parse().unwrap()).collect();
         (limits.first().copied(), limits.into_iter().max())
     };
-    let expected = [1000, 2000, 5000].map(|largest| (Some(1000), Some(largest)));
+    let expected = [1000, 2000, 5000].map(|largest: u32| (Some(largest.min(1024)), Some(largest)));
     assert_eq!(["/churn", "/endusers", "/companies"].map(limits_of), expected);
 }
 
@@ -616,7 +616,7 @@ async fn with_auto_pages_are_as_large_as_documented_after_the_first_one() {
     let (client, asked) = server_with_limits(6000, vec![LimitPolicy::Clamps(usize::MAX)]).await;
     let (ids, learned) = read_with_auto(&client, LearnedPages::default()).await.unwrap();
     assert_eq!(ids, ids_of(&numbered(6000)));
-    assert_eq!(*asked.lock().unwrap(), [500, 2000, 2000, 2000, 2000]);
+    assert_eq!(*asked.lock().unwrap(), [1024, 2000, 2000, 2000, 2000]);
     assert_eq!((learned.largest_page, learned.ceiling), (Some(2000), None));
     assert!((25..=40).contains(&learned.bytes_per_row.unwrap()), "{learned:?}");
     // The next scan begins with that.
@@ -639,7 +639,7 @@ async fn with_auto_a_server_that_clamps_the_limit_is_asked_for_no_more_than_it_s
 
 #[tokio::test]
 async fn with_auto_a_limit_that_is_refused_costs_a_call_and_no_record() {
-    for (most, expected) in [(100, &[500, 100, 100][..]), (700, &[500, 2000, 500, 500])] {
+    for (most, expected) in [(100, &[1024, 500, 100, 100][..]), (700, &[1024, 500, 500]), (1500, &[1024, 2000, 1024, 1024])] {
         let (client, asked) = server_with_limits(3000, vec![LimitPolicy::Refuses(most)]).await;
         let (ids, learned) = read_with_auto(&client, LearnedPages::default()).await.unwrap();
         assert_eq!(ids, ids_of(&numbered(3000)));
@@ -664,7 +664,7 @@ async fn large_records_come_in_pages_of_fewer_rows_whatever_is_configured() {
     let simulator = simulator(weighing(&[5000; 2500]), Options::default()).await;
     assert_eq!(read_with_prefetch(&simulator, 5000).await.unwrap(), ids_of(&numbered(2500)));
     let limits: Vec<_> = simulator.requests().iter().map(|request| number(request, "limit")).collect();
-    assert_eq!(limits[0], 1000);
+    assert_eq!(limits[0], 1024);
     assert!(limits[1..].iter().all(|limit| (400..600).contains(limit)), "{limits:?}");
 }
 

@@ -281,6 +281,13 @@ impl Client {
         };
         counter!("planhat_sync_api_calls_total", "status" => response.status().as_u16().to_string()).increment(1);
         debug!(path, ?query, status = response.status().as_u16(), "Planhat answered");
+        // Before the body is read, which may take its time.
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            let retry_after = retry_after(response.headers(), Utc::now());
+            let carries = if retry_after.is_some() { Throttling::RetryAfter } else { Throttling::Nothing };
+            *self.throttling.lock().unwrap_or_else(PoisonError::into_inner) = Some(carries);
+            retry_after.into_iter().for_each(|asked| self.begin_pause(asked));
+        }
         Ok(response)
     }
 
@@ -301,12 +308,6 @@ impl Client {
             status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Err(ApiError::AccessDenied { path, status }),
             status => {
                 let retry_after = retry_after(response.headers(), Utc::now());
-                // Before the body is read, which may take its time.
-                if status == StatusCode::TOO_MANY_REQUESTS {
-                    let carries = if retry_after.is_some() { Throttling::RetryAfter } else { Throttling::Nothing };
-                    *self.throttling.lock().unwrap_or_else(PoisonError::into_inner) = Some(carries);
-                    retry_after.into_iter().for_each(|asked| self.begin_pause(asked));
-                }
                 let start = read_beginning(response).await;
                 Err(ApiError::Status { path, status, excerpt: self.excerpt(&start), retry_after })
             }

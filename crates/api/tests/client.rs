@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use planhat_api::{
-    ApiError, Budget, Client, ClientConfig, Listing, ObjectClient, PageSettings, Pager, Position, RetryPolicy, RowsPerPage, Token,
+    ApiError, Budget, Client, ClientConfig, Listing, ObjectClient, PageSettings, Pager, Position, RetryPolicy, RowsPerPage,
+    Token, probe_workspace,
 };
 use planhat_model::catalog;
 use planhat_model::error::ErrorKind;
@@ -352,6 +353,19 @@ async fn wait_after(retry_after: &str) -> Option<Duration> {
 fn assert_about(wait: Option<Duration>, seconds: u64) {
     let range = Duration::from_secs(seconds.saturating_sub(3))..=Duration::from_secs(seconds);
     assert!(wait.is_some_and(|wait| range.contains(&wait)), "{wait:?} is not about {seconds} s");
+}
+
+#[tokio::test]
+async fn a_429_in_answer_to_a_probe_ends_all_questions_at_once_and_holds_back_all_other_calls() {
+    let refusal = status(429).insert_header("retry-after", "30");
+    let server = server(vec![refusal.clone(), refusal.clone(), refusal.clone(), refusal]).await;
+    let client = client(&server.uri());
+    let until = Instant::now() + Duration::from_secs(3600);
+    let objects = catalog::default_objects();
+    let report = in_time("the end of the questions", probe_workspace(&client, &objects, until)).await;
+
+    assert!(report.throttling.is_some());
+    assert_about(client.pause_left(), 30);
 }
 
 #[tokio::test]

@@ -27,10 +27,11 @@ use super::overlap::REMEMBERED_RECORDS;
 const TARGET_BYTES: u64 = 2 * 1024 * 1024;
 /// With this many rows no page is too large for its bytes: so many are requested even of large records.
 const SMALL_PAGE_ROWS: u32 = 100;
-/// Rows of the first page with `"auto"`: a small object is read with it, and a page of large records is not too large.
-const FIRST_PAGE_ROWS: u32 = 500;
-/// Rows of a page where a number is set and the size of records is not known yet.
-const MOST_ROWS_OF_UNKNOWN_SIZE: u32 = 1000;
+/// Rows of a page at most where the size of records is not known yet: a small object is read with it, and a page of large records is not
+/// too large. It is no round number, as the maxima of servers are: a page that is exactly as long as requested does not show the end.
+const FIRST_PAGE_ROWS: u32 = 1024;
+/// What is requested instead if that is refused, or else [`SMALL_PAGE_ROWS`].
+const FEWER_ROWS: u32 = 500;
 /// What a row may have while that is not known.
 const UNKNOWN_ROW_BYTES: u64 = 2 * 1024;
 /// An answer that takes longer than this has too many rows, with `"auto"`.
@@ -110,10 +111,10 @@ pub(crate) enum TooLarge {
 impl PageSize {
     pub(crate) fn new(settings: PageSettings, max_limit: u32, max_bytes: u64) -> PageSize {
         let least = if settings.overlap { 2 } else { 1 };
-        let (most, first, is_auto) = match settings.size {
-            RowsPerPage::Fixed(rows) => (rows, MOST_ROWS_OF_UNKNOWN_SIZE, false),
+        let (most, is_auto) = match settings.size {
+            RowsPerPage::Fixed(rows) => (rows, false),
             // Behind a step back the rows of a page are recognised if they are among the records that are remembered.
-            RowsPerPage::Auto => (REMEMBERED_RECORDS as u32 / 2, FIRST_PAGE_ROWS, true),
+            RowsPerPage::Auto => (REMEMBERED_RECORDS as u32 / 2, true),
         };
         let most = most.min(max_limit).max(least);
         PageSize {
@@ -121,7 +122,7 @@ impl PageSize {
             most,
             is_auto,
             max_bytes,
-            full_limit: first.min(most),
+            full_limit: FIRST_PAGE_ROWS.min(most),
             is_measured: false,
             limit: Limit::Full,
             learned: LearnedPages::default(),
@@ -247,7 +248,7 @@ impl PageSize {
         if !self.is_auto || failure == LimitFailure::NotAnswered && was_answered_before {
             return None;
         }
-        let lower = [self.largest_answered, FIRST_PAGE_ROWS, SMALL_PAGE_ROWS].into_iter().filter(|rows| *rows < failed).max()?;
+        let lower = [self.largest_answered, FEWER_ROWS, SMALL_PAGE_ROWS].into_iter().filter(|rows| *rows < failed).max()?;
         if lower < self.least {
             return None;
         }
@@ -428,16 +429,16 @@ mod tests {
     fn after_the_first_page_the_limit_is_as_large_as_the_bytes_of_a_row_and_the_maximum_allow() {
         let target = u32::try_from(TARGET_BYTES).unwrap();
         for (size, max_limit, row_bytes, expected) in [
-            (RowsPerPage::Auto, 2000, 400, [500, 2000, 2000, 2000]),
-            (RowsPerPage::Auto, 2000, 1500, [500, target / 1500, target / 1500, target / 1500]),
-            (RowsPerPage::Auto, 2000, 100_000, [500, 100, 100, 100]),
-            (RowsPerPage::Auto, 10_000, 100, [500, 5000, 5000, 5000]),
+            (RowsPerPage::Auto, 2000, 400, [1024, 2000, 2000, 2000]),
+            (RowsPerPage::Auto, 2000, 1500, [1024, target / 1500, target / 1500, target / 1500]),
+            (RowsPerPage::Auto, 2000, 100_000, [1024, 100, 100, 100]),
+            (RowsPerPage::Auto, 10_000, 100, [1024, 5000, 5000, 5000]),
             (RowsPerPage::Auto, 300, 400, [300; 4]),
             // A number that is set is the most.
-            (RowsPerPage::Fixed(5000), 10_000, 200, [1000, 5000, 5000, 5000]),
-            (RowsPerPage::Fixed(5000), 2000, 200, [1000, 2000, 2000, 2000]),
-            (RowsPerPage::Fixed(5000), 5000, 8000, [1000, target / 8000, target / 8000, target / 8000]),
-            (RowsPerPage::Fixed(5000), 5000, 100_000, [1000, 100, 100, 100]),
+            (RowsPerPage::Fixed(5000), 10_000, 200, [1024, 5000, 5000, 5000]),
+            (RowsPerPage::Fixed(5000), 2000, 200, [1024, 2000, 2000, 2000]),
+            (RowsPerPage::Fixed(5000), 5000, 8000, [1024, target / 8000, target / 8000, target / 8000]),
+            (RowsPerPage::Fixed(5000), 5000, 100_000, [1024, 100, 100, 100]),
             (RowsPerPage::Fixed(100), 5000, 100_000, [100; 4]),
             (RowsPerPage::Fixed(20), 5000, 100, [20; 4]),
         ] {
@@ -448,7 +449,7 @@ mod tests {
     #[test]
     fn a_page_that_is_shorter_than_requested_says_nothing_for_larger_ones() {
         let mut page_size = roomy(RowsPerPage::Auto, 2000);
-        assert_eq!(page_size.on_page(answered(&page_size, 499, 499 * 100)), None);
+        assert_eq!(page_size.on_page(answered(&page_size, 1023, 1023 * 100)), None);
     }
 
     #[test]
@@ -470,7 +471,7 @@ mod tests {
     #[test]
     fn pages_have_half_of_what_is_read_of_an_answer() {
         let mut page_size = PageSize::new(PageSettings { size: RowsPerPage::Auto, overlap: true }, 5000, 1_000_000);
-        page_size.on_page(full_page(&page_size, 500 * 1000));
+        page_size.on_page(full_page(&page_size, 1024 * 1000));
         assert_eq!(page_size.limit(), 500);
         page_size.on_page(full_page(&page_size, 500 * 2500));
         assert!((200..=334).contains(&page_size.limit()), "{}", page_size.limit());
@@ -488,7 +489,7 @@ mod tests {
             // The end, and the end again.
             (&[200, 1, 1], None),
             // Longer than it was.
-            (&[500, 2000, 2000], None),
+            (&[1024, 2000, 2000], None),
         ] {
             let mut page_size = roomy(RowsPerPage::Auto, 2000);
             for rows in pages {
@@ -527,24 +528,24 @@ mod tests {
     fn a_limit_that_is_refused_gives_way_to_one_that_was_answered_or_else_to_smaller_ones() {
         use LimitFailure::Refused;
         let mut answered_first = roomy(RowsPerPage::Auto, 2000);
-        answered_first.on_page(full_page(&answered_first, 500 * 100));
+        answered_first.on_page(full_page(&answered_first, 1024 * 100));
         assert_eq!(answered_first.limit(), 2000);
-        assert_eq!(answered_first.on_failure(2000, Refused), Some(500));
+        assert_eq!(answered_first.on_failure(2000, Refused), Some(1024));
         assert_eq!(answered_first.learned().ceiling, Some(PageCeiling::Refused { limit: 2000 }));
-        answered_first.on_page(full_page(&answered_first, 500 * 100));
-        assert_eq!(answered_first.limit(), 500);
+        answered_first.on_page(full_page(&answered_first, 1024 * 100));
+        assert_eq!(answered_first.limit(), 1024);
 
         let mut never_answered = roomy(RowsPerPage::Auto, 2000);
-        assert_eq!([500, 100].map(|limit| never_answered.on_failure(limit, Refused)), [Some(100), None]);
+        assert_eq!([1024, 500, 100].map(|limit| never_answered.on_failure(limit, Refused)), [Some(500), Some(100), None]);
     }
 
     #[test]
     fn a_limit_without_an_answer_gives_way_unless_it_was_answered_before_and_is_not_called_refused() {
         use LimitFailure::NotAnswered;
         let mut page_size = roomy(RowsPerPage::Auto, 2000);
-        page_size.on_page(full_page(&page_size, 500 * 100));
-        assert_eq!(page_size.on_failure(2000, NotAnswered), Some(500));
-        assert_eq!(page_size.on_failure(500, NotAnswered), None);
+        page_size.on_page(full_page(&page_size, 1024 * 100));
+        assert_eq!(page_size.on_failure(2000, NotAnswered), Some(1024));
+        assert_eq!(page_size.on_failure(1024, NotAnswered), None);
         assert_eq!(page_size.learned().ceiling, None);
     }
 
@@ -564,7 +565,7 @@ mod tests {
             (RowsPerPage::Fixed(2000), 2000, 2000),
         ] {
             let mut page_size = roomy(size, 2000);
-            page_size.on_page(full_page(&page_size, 500 * 100));
+            page_size.on_page(full_page(&page_size, 1024 * 100));
             let slow = full_page(&page_size, 2000 * 100);
             page_size.on_page(AnsweredPage { answered_in: Duration::from_secs(seconds), ..slow });
             assert_eq!(page_size.limit(), expected, "{size:?} after {seconds} s");
@@ -581,12 +582,12 @@ mod tests {
         let refused = |limit| Some(PageCeiling::Refused { limit });
         let slow = |limit| Some(PageCeiling::Slow { limit });
         for (largest_page, ceiling, bytes_per_row, expected) in [
-            (None, None, None, 500),
+            (None, None, None, 1024),
             (Some(1800), None, Some(400), 1800),
             (Some(1800), None, Some(15_000), u32::try_from(TARGET_BYTES / 15_000).unwrap()),
             // Never more than was proven.
-            (None, None, Some(400), 500),
-            (Some(200), None, Some(400), 500),
+            (None, None, Some(400), 1024),
+            (Some(200), None, Some(400), 1024),
             (Some(5000), None, Some(400), 2000),
             (None, rows(200), Some(400), 200),
             (Some(1800), refused(1801), Some(400), 1800),

@@ -10,8 +10,6 @@
 mod judge;
 mod probe_answer;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -19,14 +17,13 @@ use futures_util::{StreamExt, stream};
 use planhat_model::catalog::Object;
 use planhat_model::record_shapes::ShapeCounts;
 use planhat_model::workspace_report::{
-    AnswerReport, DimensionDataReport, FORMAT, ObjectReport, OverLimitReport, Throttling, WorkspaceReport,
+    AnswerReport, DimensionDataReport, FORMAT, ObjectReport, OverLimitReport, WorkspaceReport,
 };
-use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::time::{timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
-use crate::retry::retry_after;
 use judge::{hidden_listing, over_limit, sort};
 use probe_answer::ProbeAnswer;
 
@@ -43,17 +40,16 @@ type Parameters = Vec<(&'static str, String)>;
 
 /// Asks about these objects, until `until` at the latest.
 pub async fn probe_workspace(client: &Client, objects: &[&'static Object], until: Instant) -> WorkspaceReport {
-    let asker = Asker { client, until, is_stopped: AtomicBool::new(false), throttling: Mutex::new(None) };
+    let asker = Asker { client, until, stopped: CancellationToken::new() };
     let asked = stream::iter(objects).map(|object| asker.about(object)).buffered(SIDE_BY_SIDE);
     let mut found: Vec<ProbedObject> = asked.collect().await;
     asker.about_a_limit_over_the_maximum(&mut found).await;
     let company = found.iter().find(|probed| probed.object.name == "companies").and_then(|probed| probed.first_id.clone());
     let dimensiondata = asker.about_dimension_data(company).await;
-    let throttling = *asker.throttling.lock().unwrap_or_else(PoisonError::into_inner);
     WorkspaceReport {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        throttling,
+        throttling: client.throttling_seen(),
         dimensiondata,
         objects: found.into_iter().map(|probed| (probed.object.name.to_owned(), probed.report)).collect(),
     }
@@ -72,9 +68,8 @@ struct ProbedObject {
 struct Asker<'a> {
     client: &'a Client,
     until: Instant,
-    /// After a refusal that all further questions would meet.
-    is_stopped: AtomicBool,
-    throttling: Mutex<Option<Throttling>>,
+    /// Cancelled after a refusal that all further questions would meet.
+    stopped: CancellationToken,
 }
 
 impl Asker<'_> {
@@ -178,20 +173,21 @@ impl Asker<'_> {
 
     /// Sends one GET. Whatever comes of it is an answer; nothing comes where no further question may be asked.
     async fn ask(&self, path: &'static str, parameters: &Parameters, answers: &mut Vec<AnswerReport>) -> ProbeAnswer {
-        let permit = timeout_at(self.until.into(), self.client.acquire(None)).await;
+        let permit = tokio::select! {
+            biased;
+            // Nobody waits for the end of the pause that Planhat has asked for.
+            () = self.stopped.cancelled() => return ProbeAnswer::default(),
+            permit = timeout_at(self.until.into(), self.client.acquire(None)) => permit,
+        };
         let left = self.until.saturating_duration_since(Instant::now());
         let Ok(_permit) = permit else { return ProbeAnswer::default() };
-        if self.is_stopped.load(Ordering::Relaxed) || left == Duration::ZERO {
+        if left == Duration::ZERO {
             return ProbeAnswer::default();
         }
         let begun = Instant::now();
         let (answer, headers) = timeout(left, self.answer_to(path, parameters)).await.unwrap_or_default();
         if matches!(answer.status, Some(429 | 401)) {
-            self.is_stopped.store(true, Ordering::Relaxed);
-        }
-        if answer.status == Some(StatusCode::TOO_MANY_REQUESTS.as_u16()) {
-            let carried = retry_after(&headers, Utc::now()).map_or(Throttling::Nothing, |_| Throttling::RetryAfter);
-            *self.throttling.lock().unwrap_or_else(PoisonError::into_inner) = Some(carried);
+            self.stopped.cancel();
         }
         answers.push(AnswerReport {
             request: shown(path, parameters),
