@@ -92,11 +92,12 @@ impl FleetEvidence {
             .unwrap()
     }
 
-    /// How many workspaces were synced whole by a run that began since then.
+    /// How many workspaces were synced whole by two runs that began since then: the first may have gone on with a scan that began before,
+    /// and had listed what was deleted after that.
     pub(crate) async fn synced_since(&self, since: DateTime<Utc>) -> usize {
         let synced = format!(
-            "select count(distinct workspace)::text from planhat_sync.runs
-             where status = 'succeeded' and command = 'daemon' and started_at > '{since}'"
+            "select count(*)::text from (select from planhat_sync.runs where status = 'succeeded' and command = 'daemon'
+                 and started_at > '{since}' group by workspace having count(*) >= 2) synced"
         );
         self.one(synced).await.parse().unwrap()
     }

@@ -250,7 +250,7 @@ impl Daemons<'_> {
         self.wake();
     }
 
-    /// Waits until every workspace was synced by a run that began after all troubles.
+    /// Waits until every workspace was synced by runs that began after all troubles.
     async fn settle(&mut self, tenants: &[EditedTenant], evidence: &FleetEvidence, within: Duration) {
         let settled = evidence.now().await;
         let schemas = tenants.iter().flat_map(|tenant| &tenant.schemas);
