@@ -68,7 +68,14 @@ impl EditedTenant {
         let latency = Duration::from_millis(50 + 50 * (number as u64 % 4));
         let options = Options { token: format!("token-{number}"), latency, ..Options::default() };
         let simulator = server.tenant(workspace, options);
-        EditedTenant { simulator, quota: None, is_compared: number % 2 == 0, schemas: Vec::new(), names, trash: Vec::new() }
+        EditedTenant {
+            simulator,
+            quota: None,
+            is_compared: number.is_multiple_of(2),
+            schemas: Vec::new(),
+            names,
+            trash: Vec::new(),
+        }
     }
 
     /// Somebody adds, changes, deletes or restores a record.
