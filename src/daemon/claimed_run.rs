@@ -55,8 +55,13 @@ impl ClaimedRun {
             }
             Err(failure) => {
                 let why = Explanation { reason: Some(failure.on_one_line()), hint: failure.hint.clone() };
-                self.end_without_a_store(&why).await;
-                Some(self.could_not_begin(&failure, None).await)
+                match self.end_without_a_store(&why).await {
+                    Ok(()) => Some(self.could_not_begin(&failure, None).await),
+                    Err(lost) => {
+                        warn!(error = %Chain(&lost), "another daemon has taken over the run");
+                        None
+                    }
+                }
             }
         };
         if let Some(ending) = ending {
@@ -87,8 +92,7 @@ impl ClaimedRun {
             Ok(()) => run::run_claimed(parties, &self.run, &self.lease, self.config.notifier.run_began()).await,
             Err(error) => {
                 let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.kind().hint() };
-                self.end_without_a_store(&why).await;
-                Err(RunError::Store(error))
+                self.end_without_a_store(&why).await.and(Err(error)).map_err(RunError::Store)
             }
         };
         self.health.run_ends(self.config.schema());
@@ -150,13 +154,16 @@ impl ClaimedRun {
         self.failed(failure.on_one_line(), &self.objects)
     }
 
-    /// Without connections of its own, the daemon ends the run, so that its lease is free.
-    async fn end_without_a_store(&self, why: &Explanation) {
+    /// Without connections of its own, the daemon ends the run, so that its lease is free. Fails if another run has it by now.
+    async fn end_without_a_store(&self, why: &Explanation) -> Result<(), StoreError> {
         let ended =
             self.control.transaction_once(async |db| store::finish_run(db, self.run.run_id, RunStatus::Failed, why).await).await;
-        if let Err(error) = ended {
-            warn!(error = %Chain(&error), "could not note that a run failed; it is marked as interrupted later");
+        match ended {
+            Err(lost @ StoreError::LeaseLost { .. }) => return Err(lost),
+            Err(error) => warn!(error = %Chain(&error), "could not note that a run failed; it is marked as interrupted later"),
+            Ok(()) => {}
         }
+        Ok(())
     }
 
     /// What failed is tried again, if anything is.

@@ -69,7 +69,7 @@ impl Fleet {
     }
 
     /// Each line of JSON, with the name of the workspace.
-    fn lines(&mut self, arguments: &[&str]) -> Vec<(String, Value)> {
+    pub(crate) fn lines(&mut self, arguments: &[&str]) -> Vec<(String, Value)> {
         let output = self.run(arguments);
         let line = |line: &str| {
             let document: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -82,7 +82,7 @@ impl Fleet {
         PgConnection::connect(&self.tool.database()).await.unwrap()
     }
 
-    async fn execute(&self, sql: &'static str) {
+    pub(crate) async fn execute(&self, sql: &'static str) {
         in_time(sql, async { sqlx::raw_sql(sql).execute(&mut self.database().await).await.unwrap() }).await;
     }
 
