@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["command_error"],
     &["print"],
     &["cli", "telemetry"],
-    &["config"],
+    &["config", "fleet_state"],
     &["events", "workspace_status"],
     &["freshness", "run"],
     &["pull"],
