@@ -32,6 +32,8 @@ const RECORDS: usize = 60;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a server may count a connection that was closed, and how late a look may come, on a busy machine.
 const CLOSED_WITHIN: TimeDelta = TimeDelta::seconds(2);
+/// Until the last run has closed its connections, and the calendar has been looked at.
+const SETTLES_WITHIN: Duration = Duration::from_secs(3);
 /// How long a phase may take: a few seconds for each workspace.
 const SLOWEST: Duration = Duration::from_secs(5);
 
@@ -40,10 +42,10 @@ pub(crate) struct MeasuredFleet {
     pub(crate) workspaces: usize,
     /// All workspaces, each for the first time.
     pub(crate) load: Phase,
-    /// Nothing is due.
-    pub(crate) idle: Phase,
     /// All workspaces are due once, and nothing has changed.
     pub(crate) round: Phase,
+    /// Nothing is due: behind the first loads, and behind the round.
+    pub(crate) idle: [Phase; 2],
     /// The most connections at the same time.
     pub(crate) connections: usize,
     /// The most at the same time that fit into no run.
@@ -87,19 +89,23 @@ pub(crate) async fn measure(server: &BenchServer, workspaces: usize, idle: Durat
     crate::log("first loads");
     let load = fleet.phase(0, Lasts::UntilAllRan).await?;
     crate::log("nothing is due");
-    let idle = fleet.phase(workspaces, Lasts::For(idle)).await?;
+    tokio::time::sleep(SETTLES_WITHIN).await;
+    let idle_after_load = fleet.phase(workspaces, Lasts::For(idle)).await?;
     crate::log("a round in which nothing has changed");
     database.settle()?;
     fleet.observer.execute("update planhat_sync.workspaces set next_run_at = now()").await?;
     let round = fleet.phase(workspaces, Lasts::UntilAllRan).await?;
 
-    tokio::time::sleep(CLOSED_WITHIN.to_std()?).await;
+    crate::log("nothing is due");
+    tokio::time::sleep(SETTLES_WITHIN).await;
     let left_connections = fleet.observer.look().await?;
+    let idle_after_round = fleet.phase(2 * workspaces, Lasts::For(idle)).await?;
     let kept_connections = fleet.observer.fit_into_no_run().await?;
     fleet.daemon.stop()?;
     server.drop("fleet")?;
-    let connections = load.connections.max(idle.connections).max(round.connections);
-    Ok(MeasuredFleet { workspaces, load, idle, round, connections, kept_connections, left_connections })
+    let idle = [idle_after_load, idle_after_round];
+    let connections = idle.iter().chain([&load, &round]).map(|phase| phase.connections).max().unwrap_or(0);
+    Ok(MeasuredFleet { workspaces, load, round, idle, connections, kept_connections, left_connections })
 }
 
 /// A folder with a settings file, and a file for each workspace.

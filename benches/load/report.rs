@@ -48,7 +48,13 @@ pub(crate) fn of_fleets(postgres: &str, fleets: &[MeasuredFleet]) -> String {
     text.push_str("\n| | workspaces | time | calls | CPU | PostgreSQL's CPU | memory | peak memory | connections |\n");
     text.push_str("|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
     for MeasuredFleet { workspaces, load, idle, round, .. } in fleets {
-        for (name, phase) in [("first loads", load), ("nothing is due", idle), ("a round, nothing changed", round)] {
+        let [after_load, after_round] = idle;
+        for (name, phase) in [
+            ("first loads", load),
+            ("nothing is due", after_load),
+            ("a round, nothing changed", round),
+            ("nothing is due again", after_round),
+        ] {
             text.push_str(&row_of_phase(name, *workspaces, phase));
         }
     }
@@ -86,7 +92,8 @@ fn row_of_phase(name: &str, workspaces: usize, phase: &Phase) -> String {
 
 fn promises_of_fleet(fleet: &MeasuredFleet) -> [Promise; 4] {
     let MeasuredFleet { idle, connections, kept_connections, .. } = fleet;
-    let (memory, share) = (idle.cost.peak_bytes as f64 / MIB, 100.0 * idle.cost.cpu_seconds / idle.cost.wall_seconds);
+    let memory = idle.iter().map(|idle| idle.cost.peak_bytes).max().unwrap_or(0) as f64 / MIB;
+    let share = idle.iter().map(|idle| 100.0 * idle.cost.cpu_seconds / idle.cost.wall_seconds).fold(0.0, f64::max);
     [
         Promise {
             what: "peak memory while nothing is due".to_owned(),
