@@ -28,8 +28,9 @@ test-bench: ## Run the benchmarks once on a small workspace, to see that they wo
 	scripts/with-postgres cargo test --locked --no-default-features --bench load -- --records 600 --latency-ms 1
 	scripts/with-postgres cargo test --locked --no-default-features --bench load -- --workspaces 5 --idle-seconds 1
 
-soak: ## Test with faults of all kinds at the same time for half an hour, on an optimised build
-	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture soak
+soak: ## Test with faults of all kinds at the same time, on an optimised build: one workspace for half an hour, 200 for ten minutes and more
+	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture model::soak
+	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture fleet_soak::
 
 unattended: ## Run the daemon for an hour on each kind of database, under a supervisor that acts as systemd would
 	scripts/with-postgres cargo test --locked --test it -- --ignored --nocapture the_daemon_keeps_tables_in_step_unattended_for_an_hour_on_every_kind_of_database

@@ -27,6 +27,7 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod events;
+pub mod fleet_state;
 pub mod freshness;
 mod log_lines;
 pub mod print;

@@ -3,6 +3,7 @@
 //! A result that could not be written is lost, and whoever waits for it has to hear of that. Writing notes what went
 //! wrong, and the end of the process says it ([`final_exit_code`]), so that no command can forget to.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -43,6 +44,39 @@ struct WorkspaceOutput {
 
 tokio::task_local! {
     static WORKSPACE: WorkspaceOutput;
+    /// The workspace, of several, that a person has to name in the commands that they are told of.
+    static NAMED_IN_COMMANDS: String;
+}
+
+/// What executes a command for one of several workspaces: the commands that it tells people of are for this one alone.
+pub(crate) async fn naming_in_commands<T>(name: Option<String>, work: impl Future<Output = T>) -> T {
+    match name {
+        Some(name) => NAMED_IN_COMMANDS.scope(name, work).await,
+        None => work.await,
+    }
+}
+
+/// A text that tells people of commands, with the workspace named in them where there are several.
+fn with_workspace_named(text: &str) -> Cow<'_, str> {
+    let named = NAMED_IN_COMMANDS.try_with(|name| name_in_commands(text, name));
+    named.map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+fn name_in_commands(text: &str, name: &str) -> String {
+    /// How a command begins in all our texts.
+    const COMMAND: &str = "`planhat-sync ";
+    /// These are about all workspaces.
+    const OF_ALL: [&str; 3] = ["workspaces", "daemon", "demo"];
+    let mut parts = text.split(COMMAND);
+    let mut named = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        named.push_str(COMMAND);
+        if !part.starts_with("--") && !OF_ALL.iter().any(|command| part.starts_with(command)) {
+            named.push_str(&format!("--workspace {name} "));
+        }
+        named.push_str(part);
+    }
+    named
 }
 
 /// A document for one of several workspaces.
@@ -112,7 +146,7 @@ static FIRST_WRITE_ERROR: OnceLock<io::Error> = OnceLock::new();
 /// A result. Whatever a terminal would act on is shown as an escape, but for the ends of lines.
 pub(crate) fn to_stdout(text: &str) {
     // An error is remembered, and reported when the process ends.
-    let _ = write_to_stdout(&format!("{text}\n"));
+    let _ = write_to_stdout(&format!("{}\n", with_workspace_named(text)));
 }
 
 /// Writes results in the same way and flushes them.
@@ -181,7 +215,8 @@ pub(crate) fn to_stderr(text: &str) {
         Ok(Some(name)) => &*format!("{name}: {text}"),
         _ => text,
     };
-    let text = &*printable::in_lines(text);
+    let text = with_workspace_named(text);
+    let text = &*printable::in_lines(&text);
     let text = if telemetry::stderr_is_the_journal() { telemetry::for_journal(urgency, text) } else { format!("{text}\n") };
     // If stderr cannot be written, there is nowhere else to report it.
     let _ = io::stderr().write_all(text.as_bytes());
@@ -193,7 +228,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), anyhow::Error> {
         Ok(()) => json_line(value)?,
         Err(_) => printable::in_json(&serde_json::to_string_pretty(value)?).into_owned(),
     };
-    to_stdout(&text);
+    let _ = write_to_stdout(&format!("{text}\n"));
     Ok(())
 }
 

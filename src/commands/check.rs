@@ -25,7 +25,7 @@ use super::probe::{self, KeptCapabilities};
 use super::report_file::ReportDestination;
 use crate::cli::CheckArgs;
 use crate::command_error::CommandError;
-use crate::config::Settings;
+use crate::config::{NamedWorkspace, Settings};
 use crate::print;
 use crate::run::{self, Recognized};
 use crate::workspace::Workspace;
@@ -43,6 +43,11 @@ const SIDE_BY_SIDE: usize = 8;
 const WORKSPACE: &str = "workspace";
 
 pub(super) async fn check(workspace: &Workspace, asked: &CheckArgs) -> Result<ExitCode, CommandError> {
+    check_but(workspace, asked, &[]).await
+}
+
+/// The same for one of several workspaces, without what was said of all of them.
+pub(super) async fn check_but(workspace: &Workspace, asked: &CheckArgs, said: &[Finding]) -> Result<ExitCode, CommandError> {
     let destination = asked.report.as_deref().map(|path| ReportDestination::of(path, asked.output)).transpose()?;
     let client = workspace.client_without_retries();
     let usable = client.as_ref().ok();
@@ -74,7 +79,9 @@ pub(super) async fn check(workspace: &Workspace, asked: &CheckArgs) -> Result<Ex
     findings.extend(planhat);
     findings.extend(database);
     findings.extend(check_names_in_rules(&workspace.settings, &declared, &columns));
-    findings.extend(check_settings(&workspace.settings));
+    findings.extend(
+        check_settings(&workspace.settings).into_iter().filter(|finding| !said.iter().any(|said| said.line() == finding.line())),
+    );
     findings.extend(probe::findings(report.as_ref(), &kept));
     if let Some(destination) = &destination {
         findings.push(destination.write(report, &kept));
@@ -97,9 +104,15 @@ pub(super) fn show(findings: &[Finding], json: bool) -> Result<(), CommandError>
     Ok(())
 }
 
-/// What is found in the settings that several workspaces share.
-pub(super) fn findings_of_all(shared: &Settings) -> Vec<Finding> {
-    check_files(shared).collect()
+/// What is found in the settings that several workspaces share; no doubt that none of them has.
+pub(super) fn findings_of_all(shared: &Settings, workspaces: &[NamedWorkspace]) -> Vec<Finding> {
+    let now = Utc::now();
+    let has = |key: &str, doubt: &str| {
+        let of_each = workspaces.iter().filter_map(|workspace| workspace.settings.as_ref().ok());
+        of_each.into_iter().any(|settings| settings.warnings(now).iter().any(|(known, said)| *known == key && *said == doubt))
+    };
+    let warnings = shared.warnings(now).into_iter().filter(|(key, doubt)| has(key, doubt));
+    warnings.map(doubtful_setting).chain(check_files(shared)).collect()
 }
 
 async fn check_planhat(workspace: &Workspace, client: &Result<Client, CommandError>) -> Vec<Finding> {
@@ -419,10 +432,11 @@ async fn check_readers(store: &Store) -> Result<Vec<Finding>, store::StoreError>
 
 /// What works and should not be so.
 fn check_settings(settings: &Settings) -> Vec<Finding> {
-    let warnings = settings.warnings(Utc::now()).into_iter();
-    let mut findings: Vec<_> = warnings.map(|(key, doubt)| Finding::warn("settings", format!("{key} {doubt}"))).collect();
-    findings.extend(check_files(settings));
-    findings
+    settings.warnings(Utc::now()).into_iter().map(doubtful_setting).chain(check_files(settings)).collect()
+}
+
+fn doubtful_setting((key, doubt): (&str, String)) -> Finding {
+    Finding::warn("settings", format!("{key} {doubt}"))
 }
 
 /// What is doubtful in the files that the settings were read from.

@@ -11,14 +11,15 @@ use futures_util::StreamExt;
 use planhat_model::error::{Chain, exit_code as exit};
 use planhat_model::printable::in_json;
 use serde::Serialize;
-use tracing::warn;
+use tracing::{Instrument, error_span, warn};
 
 use super::{check, execute_for};
-use crate::cli::{Once, PrivacyCommand, QuarantineCommand, RunsCommand};
+use crate::cli::{CheckArgs, Once, PrivacyCommand, QuarantineCommand, RunsCommand};
 use crate::command_error::CommandError;
 use crate::config::{Installation, NamedWorkspace, Settings};
 use crate::print::{self, WorkspaceForm};
 use crate::signals;
+use crate::workspace::Workspace;
 
 /// How many workspaces are checked at the same time.
 const CHECKED_AT_ONCE: usize = 8;
@@ -46,8 +47,8 @@ pub(super) async fn execute_for_each(command: &Once, installation: Installation)
     if matches!(command, Once::Sync(_) | Once::Backfill(_)) {
         installation.shared.secret_files.doubts.iter().for_each(|doubt| warn!("{doubt}"));
     }
-    if matches!(command, Once::Check(_)) {
-        return Ok(check_all(command, installation, form).await);
+    if let Once::Check(asked) = command {
+        return Ok(check_all(asked, installation, form).await);
     }
     let mut codes = Vec::new();
     for workspace in installation.workspaces {
@@ -56,7 +57,8 @@ pub(super) async fn execute_for_each(command: &Once, installation: Installation)
             break;
         }
         let name = workspace.name.clone();
-        let code = print::for_workspace(Some(&name), form, execute_for_named(command, workspace, form)).await;
+        let work = async |settings| execute_for(command, settings).await;
+        let code = print::for_workspace(Some(&name), form, execute_for_named(workspace, form, work)).await;
         codes.push(code);
         if exit::is_stop(code) {
             break;
@@ -66,9 +68,9 @@ pub(super) async fn execute_for_each(command: &Once, installation: Installation)
 }
 
 /// Checks several workspaces at the same time, and prints what was found in the order of their names.
-async fn check_all(command: &Once, installation: Installation, form: WorkspaceForm) -> ExitCode {
+async fn check_all(asked: &CheckArgs, installation: Installation, form: WorkspaceForm) -> ExitCode {
     let Installation { shared, workspaces, .. } = installation;
-    let of_all = check::findings_of_all(&shared);
+    let of_all = check::findings_of_all(&shared, &workspaces);
     if !of_all.is_empty() {
         let shown = print::for_workspace(None, form, async { check::show(&of_all, form == WorkspaceForm::JsonLines) }).await;
         shown.unwrap_or_else(|failure| print::to_stderr(&failure.on_one_line()));
@@ -77,7 +79,11 @@ async fn check_all(command: &Once, installation: Installation, form: WorkspaceFo
     let at_once = if shared.database.is_embedded() { 1 } else { CHECKED_AT_ONCE };
     let checks = workspaces.into_iter().map(async |workspace| {
         let name = workspace.name.clone();
-        print::held_for_workspace(Some(&name), form, execute_for_named(command, workspace, form)).await
+        let work = async |settings: Settings| {
+            let span = error_span!("workspace", workspace = %settings.database.schema);
+            check::check_but(&Workspace::new(settings), asked, &of_all).instrument(span).await
+        };
+        print::held_for_workspace(Some(&name), form, execute_for_named(workspace, form, work)).await
     });
     let mut checks = futures_util::stream::iter(checks).buffered(at_once);
     let mut codes = Vec::new();
@@ -89,20 +95,26 @@ async fn check_all(command: &Once, installation: Installation, form: WorkspaceFo
 }
 
 /// Executes a command for one workspace of several. What ends it early is printed, so that the next workspace can follow.
-async fn execute_for_named(command: &Once, workspace: NamedWorkspace, form: WorkspaceForm) -> ExitCode {
-    let NamedWorkspace { name, settings } = workspace;
-    let done = match settings {
-        Ok(settings) => execute_for(command, settings).await,
-        Err(error) => Err(error.into()),
+async fn execute_for_named(
+    NamedWorkspace { name, settings }: NamedWorkspace,
+    form: WorkspaceForm,
+    work: impl AsyncFnOnce(Settings) -> Result<ExitCode, CommandError>,
+) -> ExitCode {
+    let shown = async {
+        let done = match settings {
+            Ok(settings) => work(settings).await,
+            Err(error) => Err(error.into()),
+        };
+        done.unwrap_or_else(|failure| show(&name, &failure, form))
     };
-    let failure = match done {
-        Ok(code) => return code,
-        Err(failure) => failure,
-    };
+    print::naming_in_commands(Some(name.clone()), shown).await
+}
+
+fn show(name: &str, failure: &CommandError, form: WorkspaceForm) -> ExitCode {
     if form == WorkspaceForm::JsonLines {
-        let CommandError { code, error, hint } = &failure;
+        let CommandError { code, error, hint } = failure;
         let error = Chain(error.as_ref()).to_string();
-        let line = FailedWorkspace { workspace: &name, error, hint: hint.as_deref(), exit_code: code.number() };
+        let line = FailedWorkspace { workspace: name, error, hint: hint.as_deref(), exit_code: code.number() };
         // Strings and numbers are always JSON.
         print::to_stdout(&in_json(&serde_json::to_string(&line).unwrap_or_default()));
     }

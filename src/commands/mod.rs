@@ -72,10 +72,13 @@ pub async fn execute(command: Once, installation: Installation, names: &[String]
         }
         Once::Status(asked) if !is_one => fleet_status::status(&installation, &asked).await,
         command if is_one || (installation.workspaces.len() == 1 && every_workspace::is_only_for_one(&command)) => {
-            let Some(NamedWorkspace { settings, .. }) = installation.workspaces.pop() else {
+            let Some(NamedWorkspace { name, settings }) = installation.workspaces.pop() else {
                 return Err(every_workspace::no_workspace(&installation.shared));
             };
-            execute_for(&command, settings?).await
+            let name = (!installation.is_single).then_some(name);
+            // Its error too is about this workspace, so it is shown here.
+            let done = async { Ok(execute_for(&command, settings?).await.unwrap_or_else(|failure| failure.show())) };
+            print::naming_in_commands(name, done).await
         }
         command => every_workspace::execute_for_each(&command, installation).await,
     }
@@ -91,7 +94,9 @@ async fn execute_for(command: &Once, settings: Settings) -> Result<ExitCode, Com
 
 async fn execute_for_one(command: &Once, workspace: &Workspace) -> Result<ExitCode, CommandError> {
     match command {
-        Once::Demo | Once::Health | Once::Completions { .. } | Once::Man | Once::Workspaces { .. } => Ok(ExitCode::SUCCESS),
+        Once::Demo | Once::Health | Once::Completions { .. } | Once::Man | Once::Workspaces { .. } => {
+            Err(CommandError::new(exit::FAILED, anyhow::anyhow!("this command is not one of a workspace"), None))
+        }
         Once::Notify => notify::notify(workspace).await,
         Once::Check(asked) => check::check(workspace, asked).await,
         Once::Sync(asked) => sync::sync(workspace, asked).await,

@@ -14,6 +14,7 @@ use super::{with_store, with_store_read_only};
 use crate::cli::{OutputArgs, WorkspacesCommand};
 use crate::command_error::CommandError;
 use crate::config::{Installation, NamedWorkspace};
+use crate::fleet_state::next_run_of;
 use crate::print::{self, WorkspaceForm};
 use crate::workspace::Workspace;
 
@@ -145,12 +146,6 @@ fn listed(name: String, schema: Option<String>, entry: Option<&CalendarEntry>) -
     }
 }
 
-/// When a daemon begins the next run, as far as nobody asks for one before.
-pub(super) fn next_run_of(entry: &CalendarEntry) -> Option<DateTime<Utc>> {
-    let due = [entry.next_run_at, entry.retry_at].into_iter().flatten().min()?;
-    entry.paused_at.is_none().then(|| entry.not_before.map_or(due, |not_before| due.max(not_before)))
-}
-
 fn show(listed: &[ListedWorkspace]) {
     let header = ["workspace", "schema", "settings", "token", "next run", "last error"];
     print::to_stdout(&print::table(&header, header.len(), listed.iter().map(row_of)));
@@ -256,7 +251,8 @@ async fn write(
         schemas_of(installation, names, &calendar_of(installation).await?)?;
     }
     with_store(&Workspace::new(installation.shared.clone()), async |store| {
-        store.migrate().await?;
+        // No data schema is made here: which one it is, is the matter of each workspace.
+        store.migrate_own_tables().await?;
         let before = store.read_only(async |db| store::calendar(db).await).await?;
         let schemas = schemas_of(installation, names, &before)?;
         let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();

@@ -29,7 +29,6 @@ pub(super) struct ClaimedRun {
     pub(super) config: Arc<RuntimeConfig>,
     pub(super) run: BegunRun,
     pub(super) lease: KeptLease,
-    pub(super) client: Client,
     pub(super) command: &'static str,
     pub(super) objects: Vec<&'static Object>,
     /// Runs in a row that have failed before this one.
@@ -45,24 +44,35 @@ pub(super) struct ClaimedRun {
 impl ClaimedRun {
     /// Runs the workspace, and notes what came of it.
     pub(super) async fn execute(self) {
-        let ending = match self.open_store().await {
-            Ok(store) => {
+        let ending = match self.open().await {
+            Ok((client, store)) => {
                 if !self.shares_connections {
                     store.stop_on(self.stop.clone());
                 }
-                let ran = self.run_in(&store).await;
+                let ran = self.run_in(&client, &store).await;
                 store.close().await;
                 ran
             }
             Err(failure) => {
                 let why = Explanation { reason: Some(failure.on_one_line()), hint: failure.hint.clone() };
-                self.end_without_a_store(&why).await;
-                Some(self.could_not_begin(&failure, None).await)
+                match self.end_without_a_store(&why).await {
+                    Ok(()) => Some(self.could_not_begin(&failure, None).await),
+                    Err(lost) => {
+                        warn!(error = %Chain(&lost), "another daemon has taken over the run");
+                        None
+                    }
+                }
             }
         };
         if let Some(ending) = ending {
             self.note(&ending).await;
         }
+    }
+
+    async fn open(&self) -> Result<(Client, Store), CommandError> {
+        let client = self.config.workspace.client()?;
+        self.lease.admit(&client);
+        Ok((client, self.open_store().await?))
     }
 
     async fn open_store(&self) -> Result<Store, CommandError> {
@@ -74,16 +84,15 @@ impl ClaimedRun {
     }
 
     /// One run. None if nothing is to be noted of it.
-    async fn run_in(&self, store: &Store) -> Option<Ending> {
+    async fn run_in(&self, client: &Client, store: &Store) -> Option<Ending> {
         let request = self.config.workspace.run_request(self.command, Mode::Incremental, &self.objects);
         self.health.run_begins(self.config.schema(), Arc::clone(&request.progress));
-        let parties = Parties { client: &self.client, store, request: &request, stop: &self.stop };
+        let parties = Parties { client, store, request: &request, stop: &self.stop };
         let ran = match store.migrate().await {
             Ok(()) => run::run_claimed(parties, &self.run, &self.lease, self.config.notifier.run_began()).await,
             Err(error) => {
                 let why = Explanation { reason: Some(Chain(&error).to_string()), hint: error.kind().hint() };
-                self.end_without_a_store(&why).await;
-                Err(RunError::Store(error))
+                self.end_without_a_store(&why).await.and(Err(error)).map_err(RunError::Store)
             }
         };
         self.health.run_ends(self.config.schema());
@@ -145,13 +154,16 @@ impl ClaimedRun {
         self.failed(failure.on_one_line(), &self.objects)
     }
 
-    /// Without connections of its own, the daemon ends the run, so that its lease is free.
-    async fn end_without_a_store(&self, why: &Explanation) {
+    /// Without connections of its own, the daemon ends the run, so that its lease is free. Fails if another run has it by now.
+    async fn end_without_a_store(&self, why: &Explanation) -> Result<(), StoreError> {
         let ended =
             self.control.transaction_once(async |db| store::finish_run(db, self.run.run_id, RunStatus::Failed, why).await).await;
-        if let Err(error) = ended {
-            warn!(error = %Chain(&error), "could not note that a run failed; it is marked as interrupted later");
+        match ended {
+            Err(lost @ StoreError::LeaseLost { .. }) => return Err(lost),
+            Err(error) => warn!(error = %Chain(&error), "could not note that a run failed; it is marked as interrupted later"),
+            Ok(()) => {}
         }
+        Ok(())
     }
 
     /// What failed is tried again, if anything is.

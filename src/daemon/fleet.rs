@@ -13,12 +13,13 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use super::DAEMON;
-use super::health_state::{DaemonState, WatchedWorkspace};
+use super::health_state::DaemonState;
 use super::housekeeping;
 use super::runtime_config::RuntimeConfig;
 use super::staleness::StalenessMonitor;
 use crate::command_error::CommandError;
 use crate::config::{DaemonSettings, Installation, NamedWorkspace, SettingsError};
+use crate::fleet_state::WatchedWorkspace;
 
 /// The workspaces, and the settings of the process.
 pub(super) struct Fleet {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::fleet_state::WatchedWorkspace;
 use crate::progress::Progress;
 
 /// Only a run with progress within this time shows that the database responds.
@@ -32,16 +33,6 @@ pub(super) struct DaemonState {
     pub(super) refused: BTreeMap<String, String>,
     /// Whether the settings name no workspaces, so that there is one.
     pub(super) is_single: bool,
-}
-
-/// What health checks need to know of a workspace.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct WatchedWorkspace {
-    pub(super) name: String,
-    pub(super) schema: String,
-    /// The objects of the settings, and after how long without a success they are stale.
-    pub(super) objects: Vec<&'static str>,
-    pub(super) stale_after: Duration,
 }
 
 impl DaemonState {

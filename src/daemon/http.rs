@@ -17,7 +17,7 @@ use chrono::Utc;
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use planhat_model::error::Chain;
 use planhat_model::printable::{in_json, on_one_line};
-use planhat_store::{self as store, CalendarEntry, Store};
+use planhat_store::{self as store, PastRun, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -26,9 +26,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::health_state::{DaemonState, HealthState, WatchedWorkspace};
+use super::health_state::{DaemonState, HealthState};
 use super::http_connections::{ConnectionLimits, serve};
 use super::prometheus::{collect, fleet_gauges, gauges};
+use crate::fleet_state::{FleetLine, FleetRecords, RefusedWorkspace, WatchedWorkspace};
 use crate::progress::{ObjectProgress, Progress};
 use crate::workspace_status::Status;
 
@@ -37,6 +38,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time limit for the last answers at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 const RUNS_SHOWN: i64 = 50;
+const STUCK: &str = "a run has made no progress for too long";
 
 /// What the HTTP handlers share.
 #[derive(Clone)]
@@ -64,7 +66,7 @@ impl HttpServer {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let router = Router::new()
-            .route("/healthz", get(async || "ok\n"))
+            .route("/healthz", get(alive))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics_of))
             .route("/api/status", get(status))
@@ -79,11 +81,19 @@ impl HttpServer {
         Ok(Status::of(&workspace.objects, overview, Utc::now(), workspace.stale_after))
     }
 
-    /// The calendar, as far as the workspaces of this daemon go.
-    async fn fleet(&self, state: &DaemonState) -> Result<Vec<CalendarEntry>, ReadFailure> {
-        let mut entries = self.read(async |db| store::calendar(db).await).await?;
-        entries.retain(|entry| state.workspaces.iter().any(|workspace| workspace.schema == entry.workspace));
-        Ok(entries)
+    /// How each workspace is, the worst first. One that goes on with settings that it had before is as it is with these.
+    async fn fleet(&self, state: &DaemonState) -> Result<Vec<FleetLine>, ReadFailure> {
+        let watched: Vec<&WatchedWorkspace> = state.workspaces.iter().map(Arc::as_ref).collect();
+        let schemas: Vec<&str> = watched.iter().map(|workspace| workspace.schema.as_str()).collect();
+        let records = self.read(async |db| FleetRecords::read(db, &schemas).await).await?;
+        let goes_on = |name: &str| watched.iter().any(|workspace| workspace.name == name);
+        let refused: Vec<RefusedWorkspace> = state
+            .refused
+            .iter()
+            .filter(|(name, _)| !goes_on(name))
+            .map(|(name, why)| RefusedWorkspace { name: name.clone(), reason: why.clone(), short_reason: why.clone() })
+            .collect();
+        Ok(records.lines(&watched, &refused, Utc::now()))
     }
 
     /// Something read from the database, or why it could not be.
@@ -134,9 +144,14 @@ impl Serving {
     }
 }
 
+/// As systemd's watchdog has it: a process whose run makes no progress is to be started again.
+async fn alive(State(server): State<HttpServer>) -> Response {
+    if server.health.is_stuck() { unavailable(STUCK) } else { "ok\n".into_response() }
+}
+
 async fn ready(State(server): State<HttpServer>) -> Response {
     if server.health.is_stuck() {
-        return unavailable("the run in progress has made no progress for too long");
+        return unavailable(STUCK);
     }
     match server.read(async |_| Ok(())).await {
         Ok(()) | Err(ReadFailure::Busy) => "ready\n".into_response(),
@@ -193,9 +208,19 @@ async fn status(State(server): State<HttpServer>, Query(asked): Query<Asked>) ->
     }
 }
 
+/// Something of a workspace, where there are several.
+#[derive(Debug, Serialize)]
+struct OfWorkspace<'a, T> {
+    /// Its name in the settings.
+    workspace: &'a str,
+    #[serde(flatten)]
+    what: &'a T,
+}
+
 async fn status_of_all(server: &HttpServer, state: &DaemonState) -> Response {
     match server.fleet(state).await {
-        Ok(workspaces) => {
+        Ok(lines) => {
+            let workspaces: Vec<_> = lines.iter().map(|line| OfWorkspace { workspace: &line.name, what: line }).collect();
             let progress: serde_json::Map<_, _> =
                 state.runs.iter().map(|(schema, progress)| (schema.clone(), progress_of(progress).into())).collect();
             printable_json(&json!({
@@ -221,7 +246,12 @@ async fn runs(State(server): State<HttpServer>, Query(asked): Query<Asked>) -> R
         Err(unknown) => return (StatusCode::NOT_FOUND, unknown).into_response(),
     };
     match server.read(async |db| store::recent_runs_of(db, &schemas, RUNS_SHOWN).await).await {
-        Ok(runs) => printable_json(&runs),
+        Ok(runs) if state.only_workspace().is_some() => printable_json(&runs),
+        Ok(runs) => {
+            let name_of = |run: &PastRun| state.workspaces.iter().find(|workspace| workspace.schema == run.workspace);
+            let named = runs.iter().filter_map(|run| Some(OfWorkspace { workspace: &name_of(run)?.name, what: run }));
+            printable_json(&named.collect::<Vec<_>>())
+        }
         Err(failure) => failure.into_response(),
     }
 }

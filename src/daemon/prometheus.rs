@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 use metrics::{counter, describe_counter, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use planhat_store::{CalendarEntry, MissingReferences, RunStatus};
+use planhat_store::{MissingReferences, RunStatus};
 
 use super::health_state::DaemonState;
+use crate::fleet_state::{FleetLine, FleetState};
 use crate::workspace_status::Status;
 
 /// Seconds, up to a load of hours, and up to the longest wait that a server may ask for.
@@ -93,8 +94,8 @@ pub(super) fn gauges(status: Option<&Status>, database_is_up: Option<bool>, is_r
 /// The most workspaces that have series of their own: each costs the monitoring some.
 const MOST_LABELLED: usize = 200;
 
-/// The gauges of a daemon of several workspaces: `calendar` has their rows, unless the database does not answer.
-pub(super) fn fleet_gauges(state: &DaemonState, calendar: Option<&Vec<CalendarEntry>>, database_is_up: Option<bool>) -> String {
+/// The gauges of a daemon of several workspaces: `lines` say how they are, unless the database does not answer.
+pub(super) fn fleet_gauges(state: &DaemonState, lines: Option<&Vec<FleetLine>>, database_is_up: Option<bool>) -> String {
     let mut text = String::new();
     let mut family =
         |name: &str, help: &str, samples: &mut dyn Iterator<Item = (String, f64)>| write_family(&mut text, name, help, samples);
@@ -115,18 +116,33 @@ pub(super) fn fleet_gauges(state: &DaemonState, calendar: Option<&Vec<CalendarEn
         "1 for a workspace that this daemon is at work on.",
         &mut running.map(|workspace| (of(&workspace.name), 1.0)),
     );
-    let Some(calendar) = calendar else { return text };
+    let Some(lines) = lines else { return text };
+    let known: Vec<&FleetLine> = lines.iter().filter(|line| line.state != FleetState::UnusableSettings).collect();
+    let of_state = |state: FleetState| number(known.iter().filter(|line| line.state == state).count());
     let mut one = |name: &str, help: &str, value: f64| family(name, help, &mut std::iter::once((String::new(), value)));
-    let failing = calendar.iter().filter(|entry| entry.failures > 0).count();
+    let fresh = known.iter().filter(|line| line.fresh).count();
+    one("workspaces_fresh", "Workspaces of which every object was synced within notify.stale_after.", number(fresh));
+    one("workspaces_stale", "Workspaces with an object that was not.", of_state(FleetState::Stale));
+    one("workspaces_never_synced", "Workspaces with an object that was never synced.", of_state(FleetState::NeverSynced));
+    let failing = known.iter().filter(|line| line.failures > 0).count();
     one("workspaces_failing", "Workspaces whose last run by a daemon did not succeed.", number(failing));
-    let paused = calendar.iter().filter(|entry| entry.paused_at.is_some()).count();
+    let paused = known.iter().filter(|line| line.paused_at.is_some()).count();
     one("workspaces_paused", "Workspaces that no daemon runs until they are resumed.", number(paused));
-    if calendar.len() <= MOST_LABELLED {
-        let named = calendar.iter().filter_map(|entry| Some((entry.name.as_deref()?, entry)));
+    let instant = |instant: DateTime<Utc>| seconds(instant.timestamp_millis());
+    if let Some(oldest) = known.iter().filter_map(|line| line.oldest_success_at).min() {
+        let help = "When the object was last synced that has waited longest, of all workspaces.";
+        one("oldest_success_timestamp_seconds", help, instant(oldest));
+    }
+    if known.len() <= MOST_LABELLED {
         family(
             "workspace_failures",
             "Runs of daemons in a row that did not succeed.",
-            &mut named.map(|(name, entry)| (of(name), f64::from(entry.failures))),
+            &mut known.iter().map(|line| (of(&line.name), f64::from(line.failures))),
+        );
+        family(
+            "workspace_oldest_success_timestamp_seconds",
+            "When the object of the workspace was last synced that has waited longest.",
+            &mut known.iter().filter_map(|line| Some((of(&line.name), instant(line.oldest_success_at?)))),
         );
     }
     text

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use planhat_model::error::{Chain, Retry};
-use planhat_store::{self as store, ClaimRequest, DueWorkspace, Ending, Explanation, NextLook, PgConnection, RunStatus, Store};
+use planhat_store::{self as store, ClaimRequest, DueWorkspace, NextLook, PgConnection, Store};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{self, JoinError, JoinSet};
@@ -152,7 +152,7 @@ impl DaemonLoop {
         let mut left_out = Vec::new();
         while self.slots().has_free() && !self.stop.token.is_cancelled() {
             match self.claim(&left_out).await {
-                Ok(Some(claimed)) => self.start(claimed).await,
+                Ok(Some(claimed)) => self.start(claimed),
                 Ok(None) => break,
                 Err(ClaimFailure { picked: Some(schema), error }) => {
                     warn!(workspace = schema, error = %Chain(&error), "could not claim workspace {schema}; it is left out until the next look");
@@ -231,7 +231,7 @@ impl DaemonLoop {
     }
 
     /// Starts the run of a workspace that was claimed, on a task of its own.
-    async fn start(&mut self, Claimed { due, run_id, began }: Claimed) {
+    fn start(&mut self, Claimed { due, run_id, began }: Claimed) {
         let Some(member) = self.fleet.member_of(&due.workspace) else { return };
         let config = Arc::clone(&member.config);
         let mut objects = config.settings().planhat.objects.clone();
@@ -239,15 +239,10 @@ impl DaemonLoop {
             // Some may have left the settings since.
             objects.retain(|object| failed.iter().any(|name| name == object.name));
         }
-        let client = match config.workspace.client() {
-            Ok(client) => client,
-            Err(failure) => return self.end_unbegun(&due, run_id, &failure).await,
-        };
         let database = &config.settings().database;
         let claimed = ClaimedRun {
             run: BegunRun { run_id, token_hash: due.token_hash },
-            lease: self.heartbeat.keep(run_id, &client, began),
-            client,
+            lease: self.heartbeat.keep(run_id, began),
             command: if due.retry_objects.is_some() { RETRY } else { DAEMON },
             objects,
             failures: due.failures,
@@ -262,24 +257,6 @@ impl DaemonLoop {
         notify_systemd(&[NotifyState::Status("syncing")]);
         let task = self.runs.spawn_local(claimed.execute().instrument(span));
         self.running.insert(task.id(), RunningWorkspace { schema, is_history: due.is_history, config });
-    }
-
-    /// Ends a run that cannot call Planhat, so that its lease is free, and notes when it is tried again.
-    async fn end_unbegun(&self, due: &DueWorkspace, run_id: i64, failure: &CommandError) {
-        let why = failure.on_one_line();
-        error!(error = why, "the run could not begin");
-        let Some(member) = self.fleet.member_of(&due.workspace) else { return };
-        let wait = wait_after(member.config.settings().daemon.retry_after, due.failures);
-        let objects = member.config.workspace.object_names();
-        let explanation = Explanation { reason: Some(why.clone()), hint: failure.hint.clone() };
-        let ending = Ending::Failed { why, objects, wait };
-        let ended = self.control.transaction(async |db| {
-            store::finish_run(&mut *db, run_id, RunStatus::Failed, &explanation).await?;
-            store::note_ending(db, &due.workspace, run_id, &ending).await
-        });
-        if let Err(error) = ended.await {
-            warn!(error = %Chain(&error), "could not note that a run failed; it is marked as interrupted later");
-        }
     }
 
     fn run_ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {

@@ -254,6 +254,9 @@ impl<'a> TableWriter<'a> {
             Err(error) => match error.refusal() {
                 // PostgreSQL's message may quote a value; it goes into the quarantine only.
                 Some((_, sqlstate)) => {
+                    // What another run has stored since it took over is refused too.
+                    let (schema, run_id) = (&self.ctx.store.schema, checkpoint.run_id());
+                    self.ctx.store.transaction(async |db| store::fence(db, schema, run_id).await).await?;
                     warn!(sqlstate, "PostgreSQL refused a page: searching for the record that it refuses");
                     checkpoint.commit_page(step, async |db| self.write(db, &work, Write::Bisecting).await).await
                 }

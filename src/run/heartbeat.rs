@@ -30,7 +30,8 @@ pub struct Heartbeat {
 /// A run whose lease is renewed.
 #[derive(Debug)]
 struct RenewedRun {
-    client: Client,
+    /// None before it has one.
+    client: Option<Client>,
     /// Cancelled when the lease is lost.
     lost: CancellationToken,
 }
@@ -40,6 +41,7 @@ struct RenewedRun {
 pub struct KeptLease {
     heartbeat: Arc<Heartbeat>,
     run_id: i64,
+    since: Instant,
     /// Cancelled when the lease is lost.
     pub lost: CancellationToken,
 }
@@ -50,11 +52,10 @@ impl Heartbeat {
     }
 
     /// Renews the lease of this run from now on. It was taken at `since`.
-    pub fn keep(self: &Arc<Self>, run_id: i64, client: &Client, since: Instant) -> KeptLease {
-        client.allow_calls_for(CALLS_AFTER_RENEWAL, since);
+    pub fn keep(self: &Arc<Self>, run_id: i64, since: Instant) -> KeptLease {
         let lost = CancellationToken::new();
-        self.leases().insert(run_id, RenewedRun { client: client.clone(), lost: lost.clone() });
-        KeptLease { heartbeat: Arc::clone(self), run_id, lost }
+        self.leases().insert(run_id, RenewedRun { client: None, lost: lost.clone() });
+        KeptLease { heartbeat: Arc::clone(self), run_id, since, lost }
     }
 
     /// Renews the leases now and then, for ever.
@@ -85,7 +86,7 @@ impl Heartbeat {
         let leases = self.leases();
         for (run_id, run) in asked.iter().filter_map(|run_id| leases.get_key_value(run_id)) {
             match held.iter().find(|(held, _)| held == run_id) {
-                Some((_, true)) => run.client.allow_calls_for(CALLS_AFTER_RENEWAL, began),
+                Some((_, true)) => run.client.iter().for_each(|client| client.allow_calls_for(CALLS_AFTER_RENEWAL, began)),
                 // Its row is locked, most likely by a commit of the run itself: nobody can take it over now.
                 Some((_, false)) => {}
                 None => run.lost.cancel(),
@@ -95,6 +96,16 @@ impl Heartbeat {
 
     fn leases(&self) -> MutexGuard<'_, BTreeMap<i64, RenewedRun>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeptLease {
+    /// Lets this client call for a time, from now on after each renewal.
+    pub fn admit(&self, client: &Client) {
+        client.allow_calls_for(CALLS_AFTER_RENEWAL, self.since);
+        if let Some(run) = self.heartbeat.leases().get_mut(&self.run_id) {
+            run.client = Some(client.clone());
+        }
     }
 }
 

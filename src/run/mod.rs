@@ -274,7 +274,10 @@ impl Parties<'_> {
         record_calls(store, run_id, calls).await;
         let status = run_status(&objects, stop.is_cancelled());
         let why = run_explanation(status, &objects);
-        end(store, run_id, status, &why).await.map_err(|source| RunError::End { run_id, status, source })?;
+        end(store, run_id, status, &why).await.map_err(|source| match source {
+            lost @ store::StoreError::LeaseLost { .. } => RunError::Store(lost),
+            source => RunError::End { run_id, status, source },
+        })?;
         prune_runs(store, request).await;
         prune_actions(store, request, stop).await;
         // Now that all tables have been made.

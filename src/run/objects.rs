@@ -136,10 +136,13 @@ async fn sync_object(ctx: &Context<'_>, object: &'static Object, mode: Mode) -> 
 /// The run goes on where it cannot be saved.
 async fn save_outcome_or_warn(ctx: &Context<'_>, object: &Object, run: &ObjectRun, report: &Report) -> Vec<String> {
     let Purpose::Store { run_id } = ctx.purpose else { return Vec::new() };
-    save_outcome(ctx.store, run_id, object, run, report).await.unwrap_or_else(|error| {
-        error!(error = %Chain(&error), "could not record the result of {}", object.name);
-        Vec::new()
-    })
+    match save_outcome(ctx.store, run_id, object, run, report).await {
+        Ok(new_misfit_columns) => return new_misfit_columns,
+        // The run that has taken over says how the object stands.
+        Err(store::StoreError::LeaseLost { .. }) => {}
+        Err(error) => error!(error = %Chain(&error), "could not record the result of {}", object.name),
+    }
+    Vec::new()
 }
 
 /// Whether an object that may not be read could be read before. Where that cannot be seen, that is what has failed.
@@ -214,7 +217,9 @@ async fn save_outcome(
     let misfits: Vec<_> = report.misfits.iter().map(|(column, misfits)| (column.as_str(), misfits.would_fit)).collect();
     let noted = store.transaction(async |db| {
         store::record_object_run(&mut *db, run_id, run).await?;
-        store::record_misfits(db, &store.schema, object, &misfits, report.saw_all).await
+        let new_columns = store::record_misfits(&mut *db, &store.schema, object, &misfits, report.saw_all).await?;
+        store::fence(db, &store.schema, run_id).await?;
+        Ok(new_columns)
     });
     noted.await
 }

@@ -345,3 +345,32 @@ async fn a_schedule_that_is_changed_while_a_run_is_at_work_holds_as_soon_as_that
     eventually("the time by the new schedule", async || fleet.one(month).await == "7").await;
     stop(daemon);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_runs_the_workspaces_alone_that_are_named_to_it() {
+    let mut fleet = fleet().await;
+    let daemon = DaemonProcess::start(&fleet.tool, &["--config", "config.toml", "--workspace", "acme", "daemon"]);
+    eventually("the run of the workspace", async || fleet.one(SUCCEEDED).await == "planhat_acme 1").await;
+    assert!(daemon.get("/metrics").await.1.contains("planhat_sync_workspaces 1\n"));
+    assert_eq!(fleet.run(&["workspaces", "sync-now", "beta"]).code, 0);
+    assert_eq!(fleet.run(&["workspaces", "sync-now", "acme"]).code, 0);
+    eventually("its next run", async || fleet.one(SUCCEEDED).await == "planhat_acme 2").await;
+    stop(daemon);
+    assert_eq!(fleet.one(SUCCEEDED).await, "planhat_acme 2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_with_a_run_that_makes_no_progress_asks_to_be_started_again() {
+    let mut fleet = fleet().await;
+    for (name, value) in [("PLANHAT__REQUEST_TIMEOUT", "3s"), ("DAEMON__STUCK_AFTER", "3s"), ("PLANHAT__RETRIES", "20")] {
+        fleet.tool.put(&format!("PLANHAT_SYNC__{name}"), Some(value));
+    }
+    let answers = fleet.tenant(1).gate();
+    answers.close();
+    let daemon = start(&fleet);
+    eventually("the end of its health", async || daemon.get("/healthz").await.0 == 503).await;
+    assert!(daemon.get("/healthz").await.1.contains("no progress"));
+    answers.open();
+    eventually("its health", async || daemon.get("/healthz").await.0 == 200).await;
+    stop(daemon);
+}

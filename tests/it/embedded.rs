@@ -9,7 +9,10 @@ use planhat_store::{EmbeddedLocation, Store};
 use serde_json::Value;
 
 use crate::cli::Tool;
+use crate::daemon::DaemonProcess;
 use crate::harness::{StoredTable, TestSync};
+use crate::many_workspaces::Fleet;
+use crate::waiting::eventually;
 use crate::workspaces::trap_workspace;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,6 +48,34 @@ async fn the_embedded_database_keeps_its_data_between_runs() {
     assert_ne!(second.json()["objects"][0]["unchanged"], 0);
     assert!(tool.home.path().join(".local/share/planhat-sync").is_dir());
     assert!(tool.run(&["status"]).stdout.contains("succeeded"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_workspaces_share_the_embedded_database_and_its_one_connection() {
+    let mut fleet = Fleet::of(&["acme", "bolt", "coda"]).await;
+    for (name, value) in [
+        ("DATABASE_URL", ""),
+        ("RUST_LOG", "info"),
+        ("PLANHAT_SYNC__LOG__FORMAT", "json"),
+        ("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0"),
+        ("PLANHAT_SYNC__DAEMON__JITTER", "0s"),
+    ] {
+        fleet.tool.put(name, Some(value));
+    }
+    let synced = fleet.run(&["sync"]);
+    assert_eq!(synced.code, 0, "{}", synced.all());
+
+    let daemon = DaemonProcess::start(&fleet.tool, &["--config", "config.toml", "daemon"]);
+    let all_ran = async || daemon.get("/metrics").await.1.contains("planhat_sync_runs_total{status=\"succeeded\"} 3");
+    eventually("a run of each workspace", all_ran).await;
+    daemon.signal("TERM");
+    let (code, log) = daemon.end();
+    assert_eq!(code, Some(0), "{log}");
+
+    let status = fleet.run(&["status"]);
+    assert_eq!(status.code, 0, "{}", status.all());
+    let runs = fleet.run(&["runs"]).stdout;
+    assert_eq!(runs.matches("daemon").count(), 3, "{runs}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ const NOT_IMMUTABLE: [&str; 11] = [
     "random", "gen_random", "nextval", "current_setting",
 ];
 
+/// What makes JSON. It depends on settings of the session, so it counts as what may answer differently too.
+const MAKES_JSON: [&str; 6] = ["to_jsonb", "to_json(", "row_to_json", "jsonb_agg", "jsonb_build_", "jsonb_object_agg"];
+
 /// A text in the source, and the code in front of it.
 struct Text {
     text: String,
@@ -37,17 +40,30 @@ fn broken_rules(file: &str, source: &str) -> Vec<String> {
             breaks("a foreign key", text);
         }
     }
-    let upserts_data = texts.iter().any(|Text { text, .. }| text.contains("on conflict") && !text.contains("planhat_sync."));
+    let is_of_upsert = |text: &str| ["on conflict", "excluded."].iter().any(|part| text.contains(part));
+    let upserts_data = texts.iter().any(|Text { text, .. }| is_of_upsert(text) && !text.contains("planhat_sync."));
     if upserts_data {
         for Text { text, .. } in &texts {
-            if let Some(function) = NOT_IMMUTABLE.iter().find(|function| text.contains(**function)) {
+            if let Some(function) = NOT_IMMUTABLE.iter().chain(&MAKES_JSON).find(|function| text.contains(**function)) {
                 breaks(&format!("{function} in a file that updates rows of the data on conflict"), text);
+            }
+        }
+    }
+    for function in source.split("fn ") {
+        let texts = texts_of(function);
+        let updates = |Text { text, .. }: &&Text| text.starts_with("update ") || text.contains(" update ");
+        let of_update =
+            texts.iter().skip_while(|text| !updates(text)).filter(|Text { text, .. }| !text.contains("planhat_sync."));
+        for Text { text, .. } in of_update {
+            let behind = text.split_once("update ").map_or(&**text, |(_, behind)| behind);
+            if let Some(makes) = MAKES_JSON.iter().find(|makes| behind.contains(**makes)) {
+                breaks(&format!("{makes} in an update of rows of the data"), text);
             }
         }
     }
     for (ways_around, files) in [
         ("raw_sql(", &["sql.rs"][..]),
-        (".execute_in_one_message(", &["connection_pool.rs", "engine.rs"]),
+        (".execute_in_one_message(", &["connection.rs", "connection_pool.rs", "engine.rs"]),
         ("begin_with(", &["connection.rs"]),
         (".safe()", &["sql.rs", "connection.rs"]),
     ] {
@@ -65,7 +81,8 @@ fn broken_rules(file: &str, source: &str) -> Vec<String> {
     broken
 }
 
-/// The texts that name a table of planhat_sync and are a part of a statement, which may be one about the data.
+/// The texts that name a table of planhat_sync and are a part of a statement, which may be one about the data: the table, and whether it
+/// is read before the data, which Citus needs where that is on another server.
 fn joins_with_own_tables(file: &str, source: &str) -> Vec<String> {
     let is_part = |Text { text, before }: &Text| {
         let is_built = ["Sql::new(", ".text("].iter().any(|call| before.trim_end().ends_with(call));
@@ -79,7 +96,11 @@ fn joins_with_own_tables(file: &str, source: &str) -> Vec<String> {
         let name = &text[text.find("planhat_sync.").unwrap()..];
         name[..name.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').unwrap_or(name.len())].to_owned()
     };
-    joins.map(|Text { text, .. }| format!("{file}: {}", first_table(&text))).collect()
+    let how = |text: &str| match ["as materialized (", "(select distinct "].iter().any(|way| text.contains(way)) {
+        true => "read first",
+        false => "joined",
+    };
+    joins.map(|Text { text, .. }| format!("{file}: {} {}", first_table(&text), how(&text))).collect()
 }
 
 /// The texts of a source; comments and characters are none.
@@ -152,11 +173,11 @@ fn the_statements_that_join_the_data_with_our_own_tables_are_few_and_known() {
     let joins: Vec<String> = store().iter().flat_map(|(file, source)| joins_with_own_tables(file, source)).collect();
     // The last two make a table of our own, and name what is no table.
     insta::assert_snapshot!(joins.join("\n"), @"
-    /data/deletions.rs: planhat_sync.listed_ids
-    /data/missing_records.rs: planhat_sync.forgotten
-    /data/missing_records.rs: planhat_sync.absent_records
-    /migrate.rs: planhat_sync.migrations
-    /timeline/action_table.rs: planhat_sync.is_newer_than_this_program
+    /data/deletions.rs: planhat_sync.listed_ids read first
+    /data/missing_records.rs: planhat_sync.forgotten read first
+    /data/missing_records.rs: planhat_sync.absent_records read first
+    /migrate.rs: planhat_sync.migrations joined
+    /timeline/action_table.rs: planhat_sync.is_newer_than_this_program joined
     ");
 }
 
@@ -188,11 +209,16 @@ fn each_rule_is_broken_by_what_it_forbids() {
     check(r#"Sql::new("create table ").text(" (a text, foreign key (a) ")"#, "a foreign key");
     check(r#"sql.text(" on conflict (a) do update set b = now()")"#, "now()");
     check(r#"sql.text(" on conflict (a) do update set "); const SET: &str = "b = random(), ";"#, "random");
+    check(r#"sql.text(" on conflict (a) do update set b = "); fn c() { "to_jsonb(excluded.b)" }"#, "to_jsonb");
+    check(r#"sql.text("(select jsonb_agg(item) from jsonb_array_elements(excluded.a) as items (item))")"#, "jsonb_agg");
+    check(r#"Sql::new("update ").table(schema, "a").text(" set b = jsonb_build_object(")"#, "jsonb_build_");
+    check(r#"Sql::new("update ").table(schema, "a").text(" set b = 1 returning ").text("to_jsonb(a)")"#, "to_jsonb");
     check(r#"sqlx::raw_sql("select 1")"#, "goes around");
     check(r#"Sql::new("a; b").execute_in_one_message(db)"#, "goes around");
     check(r#"connection.begin_with("begin; select 1")"#, "goes around");
     check(r#"fn a() { sql.table(one, "a").text(" join ").table(other, "a") }"#, "two schemas");
     for kept in [
+        r#"Sql::new("with b as (select to_jsonb(a) as a from ").table(schema, "a").text(") update ").table(schema, "a").text(" set a = b.a")"#,
         r#"query("insert into planhat_sync.runs values (1) on conflict do update set a = now()")"#,
         r#"// pg_advisory_lock
            let c = '"'; sql.text("now()").table(schema, "a").text(" join ").table(schema, "b")"#,
@@ -201,6 +227,6 @@ fn each_rule_is_broken_by_what_it_forbids() {
     }
     assert_eq!(
         joins_with_own_tables("x", r#"query("select from planhat_sync.runs"); const A: &str = "join planhat_sync.scans as a";"#),
-        ["x: planhat_sync.scans"]
+        ["x: planhat_sync.scans joined"]
     );
 }

@@ -69,7 +69,7 @@ impl Fleet {
     }
 
     /// Each line of JSON, with the name of the workspace.
-    fn lines(&mut self, arguments: &[&str]) -> Vec<(String, Value)> {
+    pub(crate) fn lines(&mut self, arguments: &[&str]) -> Vec<(String, Value)> {
         let output = self.run(arguments);
         let line = |line: &str| {
             let document: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -82,7 +82,7 @@ impl Fleet {
         PgConnection::connect(&self.tool.database()).await.unwrap()
     }
 
-    async fn execute(&self, sql: &'static str) {
+    pub(crate) async fn execute(&self, sql: &'static str) {
         in_time(sql, async { sqlx::raw_sql(sql).execute(&mut self.database().await).await.unwrap() }).await;
     }
 
@@ -455,4 +455,54 @@ async fn settings_that_name_no_workspace_say_where_they_would_be() {
     // One of one: what is told apart today is told apart tomorrow, when there is another.
     assert!(fleet.run(&["runs"]).stdout.starts_with("==> acme <==\n"));
     assert_eq!(fleet.run(&["adopt"]).code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_is_paused_before_its_first_sync_gets_no_schema_by_that() {
+    let mut fleet = Fleet::of(&["acme", "bolt"]).await;
+    let unknown = fleet.run(&["workspaces", "pause", "nobody"]);
+    assert_eq!(unknown.code, 2, "{}", unknown.all());
+    for asked in ["pause", "sync-now", "resume"] {
+        assert_eq!(fleet.run(&["workspaces", asked, "acme"]).code, 0, "{asked}");
+    }
+    let schemas = "select string_agg(nspname::text, ' ') from pg_namespace where nspname like 'planhat%'";
+    assert_eq!(fleet.one(schemas).await, "planhat_sync");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_that_a_person_is_told_of_are_for_the_workspace_in_question() {
+    let mut fleet = Fleet::of(&["acme", "bolt"]).await;
+    fleet.tool.set_log("off");
+    assert_shown!(fleet.shown(&["runs"]), @r"
+    exit 0
+    ==> acme <==
+    no run yet; start one with `planhat-sync --workspace acme sync`
+    ==> bolt <==
+    no run yet; start one with `planhat-sync --workspace bolt sync`
+    ");
+    assert_shown!(fleet.shown(&["--workspace", "acme", "adopt"]), @r"
+    exit 0
+    nothing to adopt: schema planhat_acme has no tables yet; `planhat-sync --workspace acme sync` creates them
+    ");
+    assert_shown!(fleet.shown(&["--workspace", "acme", "runs", "show", "7"]), @r"
+    exit 2
+    error: there is no run 7
+    hint: `planhat-sync --workspace acme runs` lists them
+    ");
+    // Of one alone nothing is told apart, and what is for all workspaces stays so.
+    let json = fleet.run(&["--workspace", "acme", "runs", "--json"]);
+    assert_eq!(json.stdout, "[]\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_doubtful_for_all_workspaces_is_said_once() {
+    let mut fleet = Fleet::of(&["acme", "bolt"]).await;
+    fleet.tool.put("PLANHAT_SYNC__NOTIFY__STALE_AFTER", Some("2h"));
+    let doubt = "notify.stale_after";
+    let of_all = fleet.run(&["check"]).stdout;
+    assert_eq!(of_all.matches(doubt).count(), 1, "{of_all}");
+    fleet.write("workspaces.d/bolt.toml", "[planhat]\ntoken = 'token-of-bolt'\n[notify]\nstale_after = '3h'\n");
+    let of_each = fleet.run(&["check"]).stdout;
+    assert_eq!(of_each.matches(doubt).count(), 2, "{of_each}");
+    assert_eq!(fleet.run(&["--workspace", "acme", "check"]).stdout.matches(doubt).count(), 1);
 }

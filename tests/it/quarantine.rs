@@ -260,7 +260,8 @@ async fn masked_records_without_an_id_keep_separate_entries_that_are_the_same_ev
 
 #[tokio::test]
 async fn quarantining_a_page_is_one_statement_that_does_not_scan_the_whole_quarantine() {
-    let mut sync = sync_of("projects", [good(0..1_000), bad(0..1_000)].concat()).await;
+    // The good ones fill the first page.
+    let mut sync = sync_of("projects", [good(0..1_024), bad(0..1_000)].concat()).await;
     sync.limits.pages.size = RowsPerPage::Fixed(2_000);
     sync.limits.rejections = RejectionGuard { percent: 100, rows: 100 };
     sync.sync_one("companies").await;

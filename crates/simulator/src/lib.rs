@@ -67,6 +67,8 @@ pub struct Request {
     /// With its leading slash, as in `/companies`.
     pub path: String,
     pub query: BTreeMap<String, String>,
+    /// Who sent it, if it came to a [URL of its own](Simulator::url_of); else empty.
+    pub caller: String,
     /// What the server answered.
     pub status: u16,
     /// When it came.
@@ -112,6 +114,12 @@ impl Simulator {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// A base URL below which the same is served, so that requests say who sent them.
+    #[must_use]
+    pub fn url_of(&self, caller: &str) -> String {
+        format!("{}/as/{caller}", self.url())
     }
 
     #[must_use]
@@ -425,6 +433,21 @@ mod tests {
         assert_eq!((get(&bolt, "/companies").0, ask(&bolt, "GET", "/companies", "bolt 2").0), (401, 200));
         assert_eq!(ask(&bolt, "GET", "/companies", "bolt 2").0, 200);
         assert_eq!(ask(&first, "GET", "/companies", "nobody's").0, 401);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_says_which_caller_has_sent_it() {
+        let simulator = simulated().await;
+        let company = simulator.records("companies")[0]["_id"].as_str().unwrap().to_owned();
+        let paths = ["/companies", &format!("/companies/{company}"), "/nobody", "/dimensiondata/1/2"];
+        for prefix in ["", simulator.url_of("ann").trim_start_matches(&simulator.url())] {
+            let statuses = paths.map(|path| get(&simulator, &format!("{prefix}{path}")).0);
+            assert_eq!(statuses, [200, 200, 404, 404], "{prefix}");
+        }
+        let requests = simulator.requests();
+        let seen: Vec<(&str, &str)> = requests.iter().map(|request| (request.caller.as_str(), request.path.as_str())).collect();
+        let expected: Vec<(&str, &str)> = ["", "ann"].into_iter().flat_map(|caller| paths.map(|path| (caller, path))).collect();
+        assert_eq!(seen, expected);
     }
 
     #[tokio::test(flavor = "multi_thread")]

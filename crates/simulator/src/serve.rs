@@ -63,6 +63,8 @@ impl ServerState {
 }
 
 type QueryMap = BTreeMap<String, String>;
+/// The parts of a path by their names in the routes.
+type PathParts = BTreeMap<String, String>;
 
 impl SharedServer {
     pub(super) fn new(options: Options, endpoints: BTreeMap<&'static str, EndpointRecords>) -> Self {
@@ -103,11 +105,12 @@ impl SharedServer {
 }
 
 pub(super) fn router(tenants: &Arc<Tenants>) -> Router {
-    Router::new()
+    let endpoints = Router::new()
         .route("/{object}", any(list))
         .route("/{object}/{id}", any(one))
         .fallback(async || not_found())
-        .layer(middleware::from_fn_with_state(Arc::clone(tenants), check_request))
+        .layer(middleware::from_fn_with_state(Arc::clone(tenants), check_request));
+    endpoints.clone().nest("/as/{caller}", endpoints)
 }
 
 fn token_of(request: &HttpRequest) -> Option<&str> {
@@ -115,12 +118,19 @@ fn token_of(request: &HttpRequest) -> Option<&str> {
 }
 
 /// Records the request before the latency begins, so that requests of clients that give up are recorded too.
-async fn check_request(State(tenants): State<Arc<Tenants>>, mut request: HttpRequest, next: Next) -> Response {
+async fn check_request(
+    State(tenants): State<Arc<Tenants>>,
+    parts: Option<Path<PathParts>>,
+    mut request: HttpRequest,
+    next: Next,
+) -> Response {
     let at = Instant::now();
     let server = tenants.of(token_of(&request));
     request.extensions_mut().insert(Arc::clone(&server));
     let path = request.uri().path().to_owned();
     let query = Query::<QueryMap>::try_from_uri(request.uri()).map(|Query(query)| query).unwrap_or_default();
+
+    let caller = parts.and_then(|Path(mut parts)| parts.remove("caller")).unwrap_or_default();
 
     server.now().run_hook(path.trim_start_matches('/'));
     let mut response = match server.refusal(&request) {
@@ -129,7 +139,7 @@ async fn check_request(State(tenants): State<Arc<Tenants>>, mut request: HttpReq
     };
 
     let status = response.status().as_u16();
-    if let Some(date) = server.note(Request { path, query, status, at }) {
+    if let Some(date) = server.note(Request { path, query, caller, status, at }) {
         response.headers_mut().insert(header::DATE, date);
     }
     server.gate.passes().await;
@@ -142,9 +152,10 @@ async fn check_request(State(tenants): State<Arc<Tenants>>, mut request: HttpReq
 
 async fn list(
     Extension(server): Extension<Arc<SharedServer>>,
-    Path(object): Path<String>,
+    Path(parts): Path<PathParts>,
     Query(query): Query<QueryMap>,
 ) -> Response {
+    let object = &parts["object"];
     let mut now = server.now();
     let ServerState { endpoints, options, .. } = &mut *now;
     if object == "dimensiondata" {
@@ -157,9 +168,10 @@ async fn list(
     }
 }
 
-async fn one(Extension(server): Extension<Arc<SharedServer>>, Path((object, id)): Path<(String, String)>) -> Response {
+async fn one(Extension(server): Extension<Arc<SharedServer>>, Path(parts): Path<PathParts>) -> Response {
+    let (object, id) = (&parts["object"], &parts["id"]);
     let now = server.now();
-    let found = now.endpoints.get(object.as_str()).and_then(|records| records.find(&id));
+    let found = now.endpoints.get(object.as_str()).and_then(|records| records.find(id));
     found.map_or_else(not_found, |record| json(record.to_owned()))
 }
 

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::connect::Connector;
 use crate::connection_pool::{BorrowedConnection, ConnectionPool};
 use crate::engine;
-use crate::sql::Sql;
+use crate::sql::{Sql, query_scalar};
 use crate::store_error::{DatabaseCause, StoreError, could_not};
 
 /// How much longer than the statement timeout the server's answer may take, at most.
@@ -63,6 +63,8 @@ pub(crate) struct Connections {
     /// How long a statement may take.
     statement_timeout: Duration,
     stalls: StallDetector,
+    /// Whether the server has Citus; known from the first transaction on.
+    citus: OnceLock<bool>,
 }
 
 impl Connections {
@@ -73,7 +75,7 @@ impl Connections {
         let aside = PgPoolOptions::new().max_connections(FEW_CONNECTIONS).connect_lazy_with(connector.options());
         let connector = Arc::new(connector);
         let pool = ConnectionPool::new(Arc::clone(&connector), count, longest_wait);
-        Connections { connector, pool, aside, statement_timeout, stalls: StallDetector::default() }
+        Connections { connector, pool, aside, statement_timeout, stalls: StallDetector::default(), citus: OnceLock::new() }
     }
 
     pub(crate) fn aside(&self) -> &PgPool {
@@ -117,6 +119,7 @@ impl Connections {
         let connection = borrowed.get()?;
         let done = self.stalls.with_stall_limit(self.statement_timeout + NETWORK_GRACE.min(self.statement_timeout), async {
             let mut tx = connection.begin_with(sql).await.map_err(could_not(BEGIN))?;
+            self.rely_on_workers(&mut tx).await.map_err(could_not(BEGIN))?;
             let done = work(&mut tx).await?;
             tx.commit().await.map_err(could_not("commit"))?;
             Ok(done)
@@ -157,6 +160,24 @@ impl Connections {
         }
     }
 
+    /// Whether the server has Citus. False before the first transaction.
+    pub(crate) fn is_citus(&self) -> bool {
+        self.citus.get().is_some_and(|is_citus| *is_citus)
+    }
+
+    /// Citus sends no setting of the transaction to the servers that have the tables, unless it is told to.
+    async fn rely_on_workers(&self, db: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let is_citus = match self.citus.get() {
+            Some(is_citus) => *is_citus,
+            None => {
+                const LOOK: &str = "select pg_catalog.current_setting('citus.version', true) is not null";
+                let is_citus = query_scalar(LOOK).fetch_one(&mut *db).await?;
+                *self.citus.get_or_init(|| is_citus)
+            }
+        };
+        if is_citus { Sql::new(RELIED_ON_BY_WORKERS).execute_in_one_message(db).await } else { Ok(()) }
+    }
+
     /// The server lets neither a statement, a lock nor an idle transaction wait without end, and [`RELIED_ON`] holds. Local to
     /// the transaction, so that a connection pooler in between does no harm.
     ///
@@ -181,6 +202,11 @@ impl Connections {
 const RELIED_ON: &str = "select pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog', \
          pg_catalog.substring(pg_catalog.current_setting('search_path'), '.+')), true); \
      set local standard_conforming_strings = on; set local quote_all_identifiers = off; set local row_security = on; set local timezone = 'UTC'; \
+     set local datestyle = 'ISO, MDY'";
+
+/// The part of it that changes what a server of Citus with a part of the data answers. Not in one call with `begin`, which Citus would
+/// send along.
+const RELIED_ON_BY_WORKERS: &str = "set local citus.propagate_set_commands = 'local'; set local timezone = 'UTC'; \
      set local datestyle = 'ISO, MDY'";
 
 /// From here to the end of the transaction no lock is waited for longer than this.

@@ -83,7 +83,11 @@ impl Store {
             expect_postgresql(&mut *db, &place).await?;
             refuse_replica(&mut *db).await?;
             for schema in schemas {
-                create_schema(&mut *db, schema).await?;
+                if *schema == OWN_SCHEMA && self.connections.is_citus() {
+                    create_own_schema_on_citus(&mut *db).await?;
+                } else {
+                    create_schema(&mut *db, schema).await?;
+                }
             }
             refuse_hidden_rows(&mut *db, &self.schema).await?;
             let mut found = own_tables(&mut *db).await?;
@@ -115,6 +119,23 @@ impl Store {
     pub async fn is_set_up(&self) -> Result<bool, StoreError> {
         self.read_only(is_set_up).await
     }
+}
+
+/// Where the database is set to spread each new schema over the servers, that is not for the tool's own: all workspaces use it.
+async fn create_own_schema_on_citus(db: &mut PgConnection) -> Result<(), StoreError> {
+    let failed = || could_not("keep the tool's own tables on the coordinator");
+    let set = async |db: &mut PgConnection, value: &str| -> Result<String, sqlx::Error> {
+        const SET: &str = "select set_config('citus.enable_schema_based_sharding', $1, true)";
+        query_scalar(SET).bind(value.to_owned()).fetch_one(db).await
+    };
+    let as_set: String = query_scalar("select current_setting('citus.enable_schema_based_sharding')")
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed())?;
+    set(&mut *db, "off").await.map_err(failed())?;
+    create_schema(&mut *db, OWN_SCHEMA).await?;
+    set(db, &as_set).await.map_err(failed())?;
+    Ok(())
 }
 
 /// A standby would refuse the first statement that writes, whichever that is.

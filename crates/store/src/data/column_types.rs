@@ -82,13 +82,17 @@ async fn lock_table(db: &mut PgConnection, schema: &str, object: &Object) -> Res
 }
 
 async fn move_out(db: &mut PgConnection, schema: &str, object: &Object, column: &Column) -> Result<(), StoreError> {
-    // A row that waits for a column, or has no hash, is written again whatever its record is.
-    let sql = Sql::new("update ")
-        .table(schema, object.name)
-        .text(" set _row_hash = case when _row_hash >> 56 = 0 then 0 else _row_hash & $2 | $3 end, _misfits = case when ")
+    // Not in the update itself: what makes JSON depends on the session, and Citus refuses that there.
+    let sql = Sql::new("with moved as (select planhat__id as id, case when ")
         .name(&column.name)
         .text(" is null then _misfits else coalesce(_misfits, '{}') || jsonb_build_object($1::text, ");
-    let moving = value_of(sql, column).text(") end").query().bind(&column.name).bind(CONTENT).bind(RETYPED);
+    let sql = value_of(sql, column).text(") end as misfits from ").table(schema, object.name);
+    // A row that waits for a column, or has no hash, is written again whatever its record is.
+    let sql = sql.text(") update ").table(schema, object.name).text(
+        " as old set _row_hash = case when _row_hash >> 56 = 0 then 0 else _row_hash & $2 | $3 end, _misfits = moved.misfits
+          from moved where old.planhat__id = moved.id",
+    );
+    let moving = sql.query().bind(&column.name).bind(CONTENT).bind(RETYPED);
     moving.execute(db).await.map_err(could_not("move the values of a column"))?;
     Ok(())
 }

@@ -104,17 +104,19 @@ async fn join_by_hash(db: &mut PgConnection) -> Result<(), StoreError> {
 
 /// Marks rows as deleted, and records an action for each. Returns how many.
 pub async fn mark_deleted(db: &mut PgConnection, target: Target<'_>, ids: &[String]) -> Result<u64, StoreError> {
-    let sql = Sql::new("update ").table(target.schema, target.object.name).text(
-        " set _deleted_at = now(), _synced_at = now(), _run_id = $2 where planhat__id = any($1) and _deleted_at is null
-          returning planhat__id, ",
-    );
-    let marked: Vec<(RecordId, StoredProperties)> = references(sql, target)
+    // What the rows refer to is made to JSON, which Citus refuses in an update.
+    let sql = references(Sql::new("select planhat__id, "), target).text(" from ").table(target.schema, target.object.name);
+    let marked: Vec<(RecordId, StoredProperties)> = sql
+        .text(" where planhat__id = any($1) and _deleted_at is null for update")
         .query_as()
         .bind(ids)
-        .bind(target.run_id)
         .fetch_all(&mut *db)
         .await
         .map_err(could_not("mark rows as deleted"))?;
+    let sql = Sql::new("update ")
+        .table(target.schema, target.object.name)
+        .text(" set _deleted_at = now(), _synced_at = now(), _run_id = $2 where planhat__id = any($1) and _deleted_at is null");
+    sql.query().bind(ids).bind(target.run_id).execute(&mut *db).await.map_err(could_not("mark rows as deleted"))?;
     let deleted: Vec<Action> =
         marked.into_iter().map(|(RecordId(id), references)| Action::deleted(target, id, references)).collect();
     write_actions(db, target, &deleted).await?;

@@ -136,11 +136,14 @@ pub async fn count_missing(
     if column.kind != ColumnType::Json {
         prefer_hash_join(&mut *db, schema, column.object).await?;
     }
-    let sql = Sql::new(
-        "select count(distinct named.record) filter (where absent.record_id is null),
+    let sql = with_absent().text(
+        ", forgotten as materialized (
+             select exists (select 1 from planhat_sync.forgotten where workspace = $1 and object = $2) as is_some
+         )
+         select count(distinct named.record) filter (where absent.record_id is null),
              count(distinct named.id) filter (where absent.record_id is null),
              count(distinct named.record) filter (where absent.record_id is not null),
-             exists (select from planhat_sync.forgotten where workspace = $1 and object = $2)
+             (select is_some from forgotten)
          from (",
     );
     let sql = joined_with_absent(named_by(sql, schema, column)).text(" where named.id").text(NO_ID);
@@ -167,7 +170,7 @@ pub async fn missing_ids(
     if columns.is_empty() {
         return Ok(Vec::new());
     }
-    let mut sql = Sql::new("select distinct named.id collate \"C\" as id from (");
+    let mut sql = with_absent().text(" select distinct named.id collate \"C\" as id from (");
     for (index, column) in columns.iter().enumerate() {
         sql = if index > 0 { sql.text(" union all ") } else { sql };
         sql = named_by(sql, schema, column);
@@ -191,12 +194,20 @@ fn not_stored(sql: Sql, schema: &str, object: &str) -> Sql {
     sql.text(" and not exists (select from ").table(schema, object).text(" as stored where stored.planhat__id = named.id)")
 }
 
+/// Begins with the records that Planhat would not give lately. They are read first: Citus does not join tables of `planhat_sync` with
+/// those of a schema that is on another server.
+fn with_absent() -> Sql {
+    Sql::new(
+        "with absent as materialized (
+             select record_id from planhat_sync.absent_records
+             where workspace = $1 and object = $2 and answered_at > now() - interval '30 days'
+         )",
+    )
+}
+
 /// Ends a list of named records, each with whether Planhat would not give it lately.
 fn joined_with_absent(sql: Sql) -> Sql {
-    sql.text(
-        ") as named left join planhat_sync.absent_records as absent on absent.workspace = $1 and absent.object = $2
-             and absent.record_id = named.id and absent.answered_at > now() - interval '30 days'",
-    )
+    sql.text(") as named left join absent on absent.record_id = named.id")
 }
 
 /// The ids that a column names, each with the row that names it.

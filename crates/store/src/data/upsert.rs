@@ -227,7 +227,8 @@ async fn insert(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) ->
         return Ok(());
     }
     let by_column = RowsByColumn::of(target.columns, rows);
-    execute(db, target, &by_column, inserting(target, &by_column)).await
+    // Without an answer Citus copies the rows to where the table is, and why that was refused does not come back.
+    execute(db, target, &by_column, inserting(target, &by_column).text(" returning 1")).await
 }
 
 async fn insert_or_update(db: &mut PgConnection, target: Target<'_>, rows: &[&Row<'_>]) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use planhat_model::scan::ScanKind;
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
-use crate::sql::{query, query_as};
+use crate::sql::{query, query_as, query_scalar};
 use crate::state::leases as lease;
 use crate::state::object_states::{LeftOut, save_object_state};
 use crate::store_error::{StoreError, could_not};
@@ -198,7 +198,7 @@ pub async fn record_calls(db: &mut PgConnection, run_id: i64, calls: i64) -> Res
 pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, why: &Explanation) -> Result<(), StoreError> {
     // In the same order as a takeover of the lease, so that the two transactions cannot deadlock.
     lease::release_lease(&mut *db, run_id).await?;
-    query(
+    let ended = query(
         "update planhat_sync.runs set status = $2, reason = $3, hint = $4, finished_at = now()
          where id = $1 and finished_at is null",
     )
@@ -206,10 +206,23 @@ pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, w
     .bind(status.as_str())
     .bind(&why.reason)
     .bind(&why.hint)
-    .execute(db)
+    .execute(&mut *db)
     .await
     .map_err(could_not("end a run"))?;
-    Ok(())
+    if ended.rows_affected() == 1 {
+        return Ok(());
+    }
+    // Noted already if the answer to the same commit was lost; else it was noted by the run that has taken over.
+    let is_noted: bool = query_scalar(
+        "select exists (select from planhat_sync.runs where id = $1 and status = $2 and reason is not distinct from $3)",
+    )
+    .bind(run_id)
+    .bind(status.as_str())
+    .bind(&why.reason)
+    .fetch_one(db)
+    .await
+    .map_err(could_not("see how a run ended"))?;
+    if is_noted { Ok(()) } else { Err(StoreError::LeaseLost { run_id }) }
 }
 
 /// A run as it is on record.
