@@ -1,8 +1,9 @@
-.PHONY: help demo test test-sql test-bench soak unattended bench mutants reference check-helm lint deny fmt ci
+.PHONY: help demo test test-sql test-bench soak unattended bench bench-fleet mutants reference check-helm lint deny fmt ci
 
 RECORDS ?= 100000,1000000
 LATENCY_MS ?= 20
 CALLS_PER_MINUTE ?= 0
+WORKSPACES ?= 100,1000
 # The newest version of PostgreSQL that scripts/packaged-postgres has, and the tests that depend on what PostgreSQL does.
 PG_NEWEST = 18
 SQL_TESTS = actions connecting database follower forget grants joins known_columns landing odd_databases privacy quarantine \
@@ -25,6 +26,7 @@ test-sql: ## Run the tests of what PostgreSQL is asked to do, on the newest vers
 test-bench: ## Run the benchmarks once on a small workspace, to see that they work
 	cargo test --locked --no-default-features --bench flatten
 	scripts/with-postgres cargo test --locked --no-default-features --bench load -- --records 600 --latency-ms 1
+	scripts/with-postgres cargo test --locked --no-default-features --bench load -- --workspaces 5 --idle-seconds 1
 
 soak: ## Test with faults of all kinds at the same time, on an optimised build: one workspace for half an hour, 200 for ten minutes and more
 	scripts/with-postgres cargo test --locked --release --test it -- --ignored --nocapture model::soak
@@ -37,6 +39,9 @@ bench: ## Measure loads and daily syncs (RECORDS=100000,1000000 LATENCY_MS=20 CA
 	scripts/with-postgres --durable cargo bench --locked --no-default-features --bench load -- \
 		--records $(RECORDS) --latency-ms $(LATENCY_MS) --calls-per-minute $(CALLS_PER_MINUTE)
 	cargo bench --locked --no-default-features --bench flatten
+
+bench-fleet: ## Measure daemons of many workspaces (WORKSPACES=100,1000)
+	scripts/with-postgres --durable cargo bench --locked --no-default-features --bench load -- --workspaces $(WORKSPACES)
 
 mutants: ## Change the pager and the plan bit by bit and list what no test notices, for an hour or two (needs cargo-mutants)
 	-cargo mutants --output target/mutants-of-pager $(MUTANTS) -f 'crates/api/src/pager/*.rs' -f crates/api/src/retry.rs \

@@ -6,6 +6,7 @@
 //! A schedule that ends is refused: a daemon runs for good, and one day the data would silently become stale.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -16,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    cron: Cron,
+    cron: Arc<Cron>,
     /// The expression as it was written.
     text: String,
     zone: Tz,
@@ -59,7 +60,13 @@ impl Schedule {
         if cron.split_whitespace().nth(6).is_some_and(|years| !years.contains('*')) {
             return Err(ScheduleError::Ends(cron.to_owned()));
         }
-        Ok(Schedule { cron: parsed, text: cron.to_owned(), zone, jitter, delay: Duration::from_secs(delay) })
+        Ok(Schedule { cron: Arc::new(parsed), text: cron.to_owned(), zone, jitter, delay: Duration::from_secs(delay) })
+    }
+
+    /// Uses the expression of another schedule where it is the same: a parsed one takes some kilobytes, and a thousand workspaces may have one.
+    pub fn sharing(self, other: &Schedule) -> Schedule {
+        let cron = if self.text == other.text { Arc::clone(&other.cron) } else { self.cron };
+        Schedule { cron, ..self }
     }
 
     /// This schedule, if it goes on occurring, and no more often than the jitter allows. That takes a look at many occurrences.

@@ -6,12 +6,15 @@
 //! for small ones: a load at so many milliseconds a call, and on request one under a quota
 //! ```
 //!
+//! With `--workspaces` it measures a daemon that looks after so many workspaces instead; `make bench-fleet` runs that.
+//!
 //! What is measured is the binary itself, in a process of its own, and so are the simulated Planhat, the baselines and
 //! PostgreSQL, which keeps its ordinary durability. What counts are ratios within one run: a slow or busy machine is slow for
 //! all of them. The last table says which of the promised figures hold.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that shows figures")]
 
 mod baseline;
+mod daemon_of_fleet;
 mod database;
 mod measured;
 mod naive;
@@ -21,6 +24,7 @@ mod simulated;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -50,6 +54,12 @@ struct Arguments {
     /// The quota of a load that is made with one; 0 for no such load.
     #[arg(long, default_value_t = 0)]
     calls_per_minute: usize,
+    /// Measures daemons of so many workspaces, and nothing else.
+    #[arg(long, value_delimiter = ',')]
+    workspaces: Vec<usize>,
+    /// How long a daemon is looked at that has nothing to do.
+    #[arg(long, default_value_t = 60)]
+    idle_seconds: u64,
     /// Cargo says this to every bench.
     #[arg(long, hide = true)]
     bench: bool,
@@ -81,11 +91,15 @@ impl Role {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Runtime::new()?;
     let Some(role) = arguments.role else {
-        measure_all(&arguments)?;
+        if arguments.workspaces.is_empty() {
+            measure_all(&arguments)?;
+        } else {
+            runtime.block_on(measure_fleets(&arguments))?;
+        }
         return Ok(ExitCode::SUCCESS);
     };
-    let runtime = tokio::runtime::Runtime::new()?;
     match role {
         Role::Serve(served) => runtime.block_on(simulated::serve(served))?,
         Role::Parse { url, token } => {
@@ -157,9 +171,12 @@ fn measure_all(arguments: &Arguments) -> Result<()> {
         if records > FEW {
             continue;
         }
-        slowed.push(measure_slowed(&server, Served { records, latency_ms: arguments.latency_ms, calls_per_minute: 0 })?);
+        slowed.push(measure_slowed(
+            &server,
+            Served { records, latency_ms: arguments.latency_ms, calls_per_minute: 0, workspaces: 1 },
+        )?);
         if arguments.calls_per_minute > 0 {
-            let served = Served { records, latency_ms: 0, calls_per_minute: arguments.calls_per_minute };
+            let served = Served { records, latency_ms: 0, calls_per_minute: arguments.calls_per_minute, workspaces: 1 };
             slowed.push(measure_slowed(&server, served)?);
         }
     }
@@ -167,9 +184,21 @@ fn measure_all(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Fails where a daemon breaks its word on connections, at whatever size.
+async fn measure_fleets(arguments: &Arguments) -> Result<()> {
+    let server = BenchServer::from_environment()?;
+    let mut fleets = Vec::new();
+    for &workspaces in &arguments.workspaces {
+        log(&format!("a daemon of {workspaces} workspaces"));
+        fleets.push(daemon_of_fleet::measure(&server, workspaces, Duration::from_secs(arguments.idle_seconds)).await?);
+    }
+    println!("{}", report::of_fleets(&server.version()?, &fleets));
+    fleets.iter().try_for_each(daemon_of_fleet::MeasuredFleet::check_connections)
+}
+
 fn measure_size(server: &BenchServer, records: usize) -> Result<Measured> {
     log(&format!("a workspace of {records} records"));
-    let mut planhat = Simulated::start(Served { records, latency_ms: 0, calls_per_minute: 0 })?;
+    let mut planhat = Simulated::start(Served { records, latency_ms: 0, calls_per_minute: 0, workspaces: 1 })?;
     let records = planhat.address.records;
     let attempts = if records <= FEW { ATTEMPTS } else { 1 };
 
@@ -264,7 +293,7 @@ fn middle<T>(attempts: usize, attempt: impl FnMut() -> Result<T>, seconds: impl 
 }
 
 fn measure_slowed(server: &BenchServer, served: Served) -> Result<Slowed> {
-    let Served { records, latency_ms, calls_per_minute } = served;
+    let Served { records, latency_ms, calls_per_minute, .. } = served;
     log(&format!("a load of {records} records at {latency_ms} ms a call, {calls_per_minute} calls a minute (0: any)"));
     let mut planhat = Simulated::start(served)?;
     let records = planhat.address.records;

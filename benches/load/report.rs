@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use chrono::Utc;
 
+use crate::daemon_of_fleet::{MOST_CONNECTIONS, MeasuredFleet, Phase};
 use crate::{Measured, MeasuredRun, Slowed};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -37,11 +38,106 @@ pub(crate) fn markdown(postgres: &str, sizes: &[Measured], slowed: &[Slowed]) ->
         let promises = [bare, same_speed("the first load", [small, large], |size| &size.load)];
         promises.map(|promise| (large.records, promise))
     });
-    for (records, Promise { what, measured, bound, holds }) in of_sizes.chain(of_latency).chain(of_growth) {
-        let verdict = if holds { "ok" } else { "over" };
-        _ = writeln!(text, "| {what} | {} | {measured} | {bound} | {verdict} |", thousands(records));
+    of_sizes.chain(of_latency).chain(of_growth).for_each(|(records, promise)| text.push_str(&promise.row(records)));
+    text
+}
+
+/// What daemons of so many workspaces cost.
+pub(crate) fn of_fleets(postgres: &str, fleets: &[MeasuredFleet]) -> String {
+    let mut text = format!("{}, {postgres}, {}\n", machine(), Utc::now().format("%Y-%m-%d"));
+    text.push_str("\n| | workspaces | time | calls | CPU | PostgreSQL's CPU | memory | peak memory | connections |\n");
+    text.push_str("|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+    for MeasuredFleet { workspaces, load, idle, round, .. } in fleets {
+        let [after_load, after_round] = idle;
+        for (name, phase) in [
+            ("first loads", load),
+            ("nothing is due", after_load),
+            ("a round, nothing changed", round),
+            ("nothing is due again", after_round),
+        ] {
+            text.push_str(&row_of_phase(name, *workspaces, phase));
+        }
+    }
+    text.push_str(
+        "\n| a round, for each workspace | workspaces | time | calls | CPU | PostgreSQL's CPU |\n|---|--:|--:|--:|--:|--:|\n",
+    );
+    for MeasuredFleet { workspaces, round, .. } in fleets {
+        let each = |all: f64| all / *workspaces as f64;
+        let (time, cpu) = (each(round.cost.wall_seconds) * 1e3, each(round.cost.cpu_seconds) * 1e3);
+        let server_cpu = round.server_cpu_seconds.map_or_else(String::new, |seconds| format!("{:.0} ms", each(seconds) * 1e3));
+        let (calls, workspaces) = (each(round.calls.total() as f64), thousands(*workspaces));
+        _ = writeln!(text, "| | {workspaces} | {time:.0} ms | {calls:.1} | {cpu:.0} ms | {server_cpu} |");
+    }
+    text.push_str("\n| | workspaces | measured | bound | |\n|---|--:|--:|--:|---|\n");
+    fleets
+        .iter()
+        .flat_map(|fleet| promises_of_fleet(fleet).map(|promise| promise.row(fleet.workspaces)))
+        .for_each(|row| text.push_str(&row));
+    if let Some((small, large)) = fleets.first().zip(fleets.last()).filter(|_| fleets.len() > 1) {
+        linear([small, large]).iter().for_each(|promise| text.push_str(&promise.row(large.workspaces)));
     }
     text
+}
+
+fn row_of_phase(name: &str, workspaces: usize, phase: &Phase) -> String {
+    let Phase { cost, memory_bytes, connections, .. } = phase;
+    let (workspaces, calls, server_cpu) =
+        (thousands(workspaces), thousands(phase.calls.total()), seconds_of(phase.server_cpu_seconds));
+    let (time, cpu) = (cost.wall_seconds, cost.cpu_seconds);
+    let (memory, peak) = (*memory_bytes as f64 / MIB, cost.peak_bytes as f64 / MIB);
+    format!(
+        "| {name} | {workspaces} | {time:.1} s | {calls} | {cpu:.2} s | {server_cpu} | {memory:.1} MiB | {peak:.1} MiB | {connections} |\n"
+    )
+}
+
+fn promises_of_fleet(fleet: &MeasuredFleet) -> [Promise; 4] {
+    let MeasuredFleet { idle, connections, kept_connections, .. } = fleet;
+    let memory = idle.iter().map(|idle| idle.cost.peak_bytes).max().unwrap_or(0) as f64 / MIB;
+    let share = idle.iter().map(|idle| 100.0 * idle.cost.cpu_seconds / idle.cost.wall_seconds).fold(0.0, f64::max);
+    [
+        Promise {
+            what: "peak memory while nothing is due".to_owned(),
+            measured: format!("{memory:.1} MiB"),
+            bound: "< 64 MiB".to_owned(),
+            holds: memory < 64.0,
+        },
+        Promise {
+            what: "CPU while nothing is due".to_owned(),
+            measured: format!("{share:.2} % of a core"),
+            bound: "< 1 %".to_owned(),
+            holds: share < 1.0,
+        },
+        Promise {
+            what: "connections at the same time, with 8 slots".to_owned(),
+            measured: connections.to_string(),
+            bound: format!("≤ {MOST_CONNECTIONS}"),
+            holds: *connections <= MOST_CONNECTIONS,
+        },
+        Promise {
+            what: "connections that were there longer than a run".to_owned(),
+            measured: kept_connections.to_string(),
+            bound: "≤ 2".to_owned(),
+            holds: *kept_connections <= 2,
+        },
+    ]
+}
+
+/// More workspaces cost no more each.
+fn linear([small, large]: [&MeasuredFleet; 2]) -> Vec<Promise> {
+    let each = |fleet: &MeasuredFleet, of: fn(&Phase) -> Option<f64>| Some(of(&fleet.round)? / fleet.workspaces as f64);
+    let figures: [(&str, fn(&Phase) -> Option<f64>); 3] = [
+        ("calls", |round| Some(round.calls.total() as f64)),
+        ("CPU", |round| Some(round.cost.cpu_seconds)),
+        ("PostgreSQL's CPU", |round| round.server_cpu_seconds),
+    ];
+    let ratios = figures.into_iter().filter_map(|(what, of)| Some((what, each(large, of)? / each(small, of)?)));
+    let promises = ratios.map(|(what, ratio)| Promise {
+        what: format!("{what} of a round for each workspace, to that with {}", thousands(small.workspaces)),
+        measured: format!("{ratio:.2}"),
+        bound: "≤ 1.1".to_owned(),
+        holds: ratio <= 1.1,
+    });
+    promises.collect()
 }
 
 /// What users pay: the calls, and the minutes that they take of the quota.
@@ -204,6 +300,14 @@ fn same_speed(name: &str, [small, large]: [&Measured; 2], load: fn(&Measured) ->
         measured: format!("{ratio:.2}"),
         bound: "0.95 … 1.1".to_owned(),
         holds: (0.95..=1.1).contains(&ratio),
+    }
+}
+
+impl Promise {
+    fn row(&self, size: usize) -> String {
+        let Promise { what, measured, bound, holds } = self;
+        let verdict = if *holds { "ok" } else { "over" };
+        format!("| {what} | {} | {measured} | {bound} | {verdict} |\n", thousands(size))
     }
 }
 

@@ -40,7 +40,7 @@ impl ServerCpu {
         Ok((done, self.seconds().zip(before).map(|(after, before)| after - before)))
     }
 
-    fn seconds(self) -> Option<f64> {
+    pub(crate) fn seconds(self) -> Option<f64> {
         let postmaster = self.postmaster?;
         loop {
             let before = used(postmaster)?;
@@ -51,6 +51,11 @@ impl ServerCpu {
             }
         }
     }
+}
+
+/// How many seconds a process has used that is there, without its children.
+pub(crate) fn seconds_of_process(process: u32) -> Option<f64> {
+    Some(used(process)?.own as f64 / TICKS_PER_SECOND)
 }
 
 impl Used {

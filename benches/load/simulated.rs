@@ -27,21 +27,24 @@ const QUIET: TimeDelta = TimeDelta::days(4);
 pub(crate) const SWEPT: [&str; 2] = ["companies", "endusers"];
 const A_MINUTE: Duration = Duration::from_secs(60);
 
-/// How large a workspace is, and how fast it answers.
+/// How large a workspace is, how fast it answers, and how many of its kind there are.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Served {
     pub(crate) records: usize,
     pub(crate) latency_ms: u64,
     /// 0 for as many as anyone likes.
     pub(crate) calls_per_minute: usize,
+    /// Each has other records, and a token of its own.
+    pub(crate) workspaces: usize,
 }
 
 /// Where it can be reached.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Address {
     pub(crate) url: String,
+    /// That of the first workspace.
     pub(crate) token: String,
-    /// What the workspace holds, to the last one.
+    /// What the first workspace holds, to the last one.
     pub(crate) records: usize,
 }
 
@@ -65,13 +68,19 @@ pub(crate) struct Simulated {
 
 impl Simulated {
     pub(crate) fn start(served: Served) -> Result<Simulated> {
-        let figures = [served.records, served.latency_ms as usize, served.calls_per_minute].map(|figure| figure.to_string());
+        let Served { records, latency_ms, calls_per_minute, workspaces } = served;
+        let figures = [records, latency_ms as usize, calls_per_minute, workspaces].map(|figure| figure.to_string());
         let mut command = Command::new(std::env::current_exe()?);
         let mut process = command.arg(Role::SERVE).args(figures).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let orders = process.stdin.take().context("no way to tell the simulator anything")?;
         let mut answers = BufReader::new(process.stdout.take().context("no way to hear from the simulator")?);
         let address = answer(&mut answers)?;
         Ok(Simulated { served, address, process, orders, answers })
+    }
+
+    /// The tokens of all workspaces.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = String> {
+        (0..self.served.workspaces).map(|number| token_of(&self.address.token, number))
     }
 
     /// Changes so many records, and touches their customers too. Returns how many of each object.
@@ -88,6 +97,11 @@ impl Simulated {
         writeln!(self.orders, "{order}")?;
         answer(&mut self.answers)
     }
+}
+
+/// The token of the workspace of this number: the first one has number 0.
+fn token_of(first: &str, number: usize) -> String {
+    if number == 0 { first.to_owned() } else { format!("{first}-{number}") }
 }
 
 fn answer<T: DeserializeOwned>(answers: &mut impl BufRead) -> Result<T> {
@@ -123,8 +137,13 @@ pub(crate) async fn serve(served: Served) -> Result<()> {
         quota: (served.calls_per_minute > 0).then_some(quota),
         ..Options::default()
     };
-    let workspace = Workspace::generated_until(Utc::now() - QUIET, SEED, served.records);
-    let simulator = Simulator::start(workspace, options).await?;
+    let until = Utc::now() - QUIET;
+    let simulator = Simulator::start(Workspace::generated_until(until, SEED, served.records), options.clone()).await?;
+    let others = (1..served.workspaces).map(|number| {
+        let workspace = Workspace::generated_until(until, SEED + number as u64, served.records);
+        simulator.tenant(workspace, Options { token: token_of(simulator.token(), number), ..options.clone() })
+    });
+    let others: Vec<Simulator> = others.collect();
     edit(&simulator, SWEPT.len());
     let records = catalog::default_objects().iter().map(|object| simulator.ids(object.name).len()).sum();
     println!("{}", json!(Address { url: simulator.url(), token: simulator.token().to_owned(), records }));
@@ -132,7 +151,7 @@ pub(crate) async fn serve(served: Served) -> Result<()> {
     for order in std::io::stdin().lines() {
         let answer = match order?.split_once(' ') {
             Some(("edit", count)) => json!(edit(&simulator, count.parse()?)),
-            None => json!(calls(&simulator)),
+            None => json!(calls(others.iter().chain([&simulator]))),
             Some((order, _)) => bail!("{order}: unknown order"),
         };
         println!("{answer}");
@@ -167,14 +186,16 @@ fn sort(simulator: &Simulator) {
     }
 }
 
-fn calls(simulator: &Simulator) -> Calls {
+fn calls<'a>(simulators: impl Iterator<Item = &'a Simulator>) -> Calls {
     let mut calls = Calls::default();
-    for Request { path, query, status, .. } in simulator.requests() {
-        let hidden = if query.values().any(|value| value == "true") { " with hidden ones" } else { "" };
-        let order = query.get("sort").map_or("by id", String::as_str);
-        *calls.by_listing.entry(format!("{} {order}{hidden}", path.trim_start_matches('/'))).or_default() += 1;
-        calls.refused += usize::from(status == 429);
+    for simulator in simulators {
+        for Request { path, query, status, .. } in simulator.requests() {
+            let hidden = if query.values().any(|value| value == "true") { " with hidden ones" } else { "" };
+            let order = query.get("sort").map_or("by id", String::as_str);
+            *calls.by_listing.entry(format!("{} {order}{hidden}", path.trim_start_matches('/'))).or_default() += 1;
+            calls.refused += usize::from(status == 429);
+        }
+        simulator.forget_requests();
     }
-    simulator.forget_requests();
     calls
 }

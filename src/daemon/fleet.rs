@@ -32,7 +32,8 @@ pub(super) struct Fleet {
     host: String,
     /// What was said of settings that are probably not meant. Many workspaces have the same.
     doubts: BTreeSet<String>,
-    up_since: DateTime<Utc>,
+    /// That of no workspace, with what those of all workspaces share.
+    staleness: StalenessMonitor,
     /// Ends runs with the process.
     stop: CancellationToken,
 }
@@ -57,7 +58,7 @@ impl Fleet {
             refused: BTreeMap::new(),
             host: if read.is_single { host() } else { String::new() },
             doubts: BTreeSet::new(),
-            up_since: Utc::now(),
+            staleness: StalenessMonitor::since(Utc::now()),
             stop: stop.clone(),
         };
         for NamedWorkspace { name, settings } in std::mem::take(&mut read.workspaces) {
@@ -86,6 +87,10 @@ impl Fleet {
 
     fn member(&mut self, config: RuntimeConfig) -> Member {
         self.warn_of_doubts(&config);
+        let config = match self.members.values().next_back() {
+            Some(other) => RuntimeConfig { schedule: config.schedule.sharing(&other.config.schedule), ..config },
+            None => config,
+        };
         let watched = Arc::new(WatchedWorkspace {
             name: config.name().to_owned(),
             schema: config.schema().to_owned(),
@@ -94,7 +99,7 @@ impl Fleet {
         });
         Member {
             config: Arc::new(config),
-            staleness: StalenessMonitor::since(self.up_since),
+            staleness: self.staleness.another(),
             stop: self.stop.child_token(),
             watched,
             _housekeeping: None,

@@ -59,7 +59,8 @@ pub(super) fn deliver(store: &Arc<Store>, notifier: &Notifier) -> AbortOnDropHan
     let (store, notifier) = (Arc::clone(store), notifier.clone());
     spawn_beside(async move {
         loop {
-            let next = notifier.deliver_due(&store).await;
+            // In a box, so that a thousand of these that wait take no memory for what a delivery needs.
+            let next = Box::pin(notifier.deliver_due(&store)).await;
             let rest = next.map(|next| (next - Utc::now()).to_std().unwrap_or_default());
             tokio::select! {
                 () = notifier.queued() => {}

@@ -19,10 +19,14 @@ use crate::timeline::action_table;
 pub async fn refuse_hidden_rows(db: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
     let hidden: Option<(String, String, String)> = query_as(
         "with ours as (
-             select pg_class.oid, nspname, relname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-             where relkind in ('r', 'p') and relrowsecurity and row_security_active(pg_class.oid)
-                 and (nspname = $1 or nspname = $2 and (relname = any($3) or exists (select from pg_attribute
-                     where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)))
+             -- What belongs to a schema is looked up as what depends on it, for which there is an index.
+             select pg_class.oid, nspname, relname from pg_namespace
+                 join pg_depend on refclassid = 'pg_namespace'::regclass and refobjid = pg_namespace.oid
+                     and classid = 'pg_class'::regclass
+                 join pg_class on pg_class.oid = objid
+             where relkind in ('r', 'p') and relrowsecurity and row_security_active(pg_class.oid) and nspname in ($1, $2)
+                 and (nspname = $1 or relname = any($3) or exists (select from pg_attribute
+                     where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped))
          ), policies as (
              select polrelid, polname, polpermissive, polcmd,
                  coalesce(pg_get_expr(polqual, polrelid) <> 'false' and polqual::text !~ '[{](VAR|SUBLINK) ', true)

@@ -16,17 +16,15 @@ pub(super) async fn refuse_if_viewed(
     columns: &[&str],
 ) -> Result<(), StoreError> {
     let views: Vec<String> = query_scalar(
-        "with recursive uses as (
-             select distinct ev_class as view, refobjid as of_relation, refobjsubid as of_column
-             from pg_depend join pg_rewrite on classid = 'pg_rewrite'::regclass and pg_rewrite.oid = objid
-             where refclassid = 'pg_class'::regclass and ev_class <> refobjid
-         ), viewed as (
-             select view from uses
-                 join pg_class on pg_class.oid = of_relation
-                 join pg_namespace on pg_namespace.oid = relnamespace
-                 join pg_attribute on attrelid = of_relation and attnum = of_column
-             where nspname = $1 and relname = $2 and attname = any($3)
-             union select uses.view from uses join viewed on uses.of_relation = viewed.view
+        "with recursive viewed as (
+             select ev_class as view from pg_class join pg_attribute on attrelid = pg_class.oid
+                 join pg_depend on refclassid = 'pg_class'::regclass and refobjid = pg_class.oid and refobjsubid = attnum
+                     and classid = 'pg_rewrite'::regclass
+                 join pg_rewrite on pg_rewrite.oid = objid and ev_class <> refobjid
+             where relnamespace = (select oid from pg_namespace where nspname = $1) and relname = $2 and attname = any($3)
+             union select ev_class from viewed
+                 join pg_depend on refclassid = 'pg_class'::regclass and refobjid = view and classid = 'pg_rewrite'::regclass
+                 join pg_rewrite on pg_rewrite.oid = objid and ev_class <> refobjid
          )
          select format('%I.%I', nspname, relname) from viewed
              join pg_class on pg_class.oid = view join pg_namespace on pg_namespace.oid = relnamespace

@@ -137,8 +137,12 @@ async fn lacking(db: &mut PgConnection, schema: &str, readers: &[String]) -> Res
              select name, case name when 'public' then 0::oid else (select oid from pg_roles where rolname = name) end as role
              from unnest($2::text[]) as name
          ), relations as (
-             select nspname, relname, pg_class.oid from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-             where relkind in ('r', 'p', 'v') and (
+             -- What belongs to a schema is looked up as what depends on it, for which there is an index.
+             select nspname, relname, pg_class.oid from pg_namespace
+                 join pg_depend on refclassid = 'pg_namespace'::regclass and refobjid = pg_namespace.oid
+                     and classid = 'pg_class'::regclass
+                 join pg_class on pg_class.oid = objid
+             where relkind in ('r', 'p', 'v') and nspname in ($1, $3) and (
                  nspname = $3 and relname = any($4)
                  -- By their columns: what a user has given one of our names is not ours to show.
                  or nspname = $1 and exists (select from pg_attribute where attrelid = pg_class.oid and not attisdropped

@@ -108,10 +108,10 @@ async fn keys_of(db: &mut PgConnection, schema: &str) -> Result<Vec<Key>, StoreE
     let found: Vec<FoundColumn> = query_as(
         "select relname::text as object, attname::text as name, format_type(atttypid, atttypmod) as type,
              planhat_name as property
-         from pg_attribute join pg_class on pg_class.oid = attrelid
-             join pg_namespace on pg_namespace.oid = relnamespace
-             left join planhat_sync.columns on workspace = nspname and object = relname and column_name = attname
-         where nspname = $1 and relname = any($2) and attnum > 0 and not attisdropped
+         from pg_class join pg_attribute on attrelid = pg_class.oid
+             left join planhat_sync.columns on workspace = $1 and object = relname and column_name = attname
+         where relnamespace = (select oid from pg_namespace where nspname = $1) and relname = any($2)
+             and attnum > 0 and not attisdropped
              and (origin = 'property' and planhat_name = any($3)
                   or attname = any($4) and attgenerated = 's' and planhat_name is null)
          order by relname, attname",

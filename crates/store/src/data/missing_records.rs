@@ -95,9 +95,9 @@ pub async fn reference_columns(
     // A user may have dropped a column that the map knows.
     let known: Vec<Known> = query_as(
         "select object, planhat_name, column_name, type from planhat_sync.columns
-         where workspace = $1 and origin = $2 and exists (select from pg_attribute join pg_class on pg_class.oid = attrelid
-             join pg_namespace on pg_namespace.oid = relnamespace
-             where nspname = workspace and relname = object and attname = column_name and not attisdropped)",
+         where workspace = $1 and origin = $2 and (select not attisdropped from pg_attribute
+             where attname = column_name and attrelid = (select oid from pg_class
+                 where relname = object and relnamespace = (select oid from pg_namespace where nspname = $1)))",
     )
     .bind(schema)
     .bind(Origin::Property.as_str())

@@ -146,9 +146,11 @@ pub async fn expect_binding(db: &mut PgConnection, workspace: &str, expected: &B
 /// The names of the tables of objects that are there. Anything else that a user created under such a name does not count.
 pub async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
     query_scalar(
-        "select relname::text from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-         where nspname = $1 and relkind in ('r', 'p') and exists (select from pg_attribute
-             where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)",
+        // What belongs to a schema is looked up as what depends on it, for which there is an index.
+        "select relname::text from pg_depend join pg_class on pg_class.oid = objid
+         where refclassid = 'pg_namespace'::regclass and refobjid = (select oid from pg_namespace where nspname = $1)
+             and classid = 'pg_class'::regclass and relkind in ('r', 'p') and exists (select from pg_attribute
+                 where attrelid = pg_class.oid and attname = '_row_hash' and not attisdropped)",
     )
     .bind(schema)
     .fetch_all(db)

@@ -103,8 +103,8 @@ pub async fn object_states(db: &mut PgConnection, workspace: &str) -> Result<Vec
              cursors.reconciled_at, cursors.full_scan_calls, states.left_out, states.left_out_before, states.left_out_at,
              exists (select from planhat_sync.scans where scans.workspace = $1 and scans.object = states.object
                      and scans.scan in ('history', 'backfill')) as load_unfinished,
-             exists (select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-                     where nspname = $1 and relname = states.object and relkind in ('r', 'p')) as has_table
+             coalesce((select relkind in ('r', 'p') from pg_class where relname = states.object
+                     and relnamespace = (select oid from pg_namespace where nspname = $1)), false) as has_table
          from planhat_sync.object_states as states
              left join planhat_sync.object_runs as of on of.run_id = states.run_id and of.object = states.object
              left join planhat_sync.cursors on cursors.workspace = $1 and cursors.object = states.object

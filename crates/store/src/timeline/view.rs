@@ -56,8 +56,8 @@ fn option(sql: Sql, option: &str) -> Sql {
 async fn oids(db: &mut PgConnection, schema: &str, tables: &[String]) -> Result<String, StoreError> {
     query_scalar(
         "select coalesce(string_agg(pg_class.oid::text, ' ' order by relname), '')
-         from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-         where nspname = $1 and (relname = any($2) or relname = $3)",
+         from pg_class
+         where relnamespace = (select oid from pg_namespace where nspname = $1) and relname = any(array_append($2, $3))",
     )
     .bind(schema)
     .bind(tables)
@@ -80,13 +80,13 @@ async fn found(db: &mut PgConnection, schema: &str) -> Result<Option<ExistingRel
     .map_err(could_not("look for a view"))
 }
 
-/// The objects whose tables are there.
+/// The objects whose tables are there. Each is looked up by its name: with many workspaces there are a hundred thousand relations.
 pub(crate) async fn tables(db: &mut PgConnection, schema: &str) -> Result<Vec<String>, StoreError> {
     query_scalar(
-        "select distinct object from planhat_sync.columns
-             join pg_class on relname = object and relkind in ('r', 'p')
-             join pg_namespace on pg_namespace.oid = relnamespace and nspname = workspace
-         where workspace = $1 order by object",
+        "select object from (select distinct object from planhat_sync.columns where workspace = $1) as synced
+         where (select relkind in ('r', 'p') from pg_class
+             where relname = object and relnamespace = (select oid from pg_namespace where nspname = $1))
+         order by object",
     )
     .bind(schema)
     .fetch_all(db)
