@@ -274,10 +274,12 @@ impl Daemons<'_> {
     async fn kill_one(&mut self) {
         let awake = self.awake();
         let Some(index) = self.rng.choice(awake) else { return };
+        // Nobody takes its runs over before it is dead. How long a busy machine takes to see that says nothing of its calls.
+        let ended_at = Instant::now();
         self.replicas[index].process.kill().unwrap();
         ended(&mut self.replicas[index].process).await;
         self.kills += 1;
-        self.replace(index);
+        self.replace(index, ended_at);
     }
 
     /// As a service manager does, it starts those again that have ended because they could not reach the database at their start.
@@ -286,15 +288,15 @@ impl Daemons<'_> {
             if let Some(status) = self.replicas[index].process.try_wait().unwrap() {
                 assert_eq!(status.code(), Some(5), "a daemon has ended");
                 self.restarts += 1;
-                self.replace(index);
+                self.replace(index, Instant::now());
             }
         }
     }
 
-    fn replace(&mut self, index: usize) {
+    fn replace(&mut self, index: usize, ended_at: Instant) {
         let pid = self.replicas[index].process.id();
         let started = self.started.iter_mut().rfind(|started| started.pid == pid);
-        started.unwrap().ended_at = Some(Instant::now());
+        started.unwrap().ended_at = Some(ended_at);
         self.replicas[index] = self.start_one();
     }
 
