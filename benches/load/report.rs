@@ -122,10 +122,13 @@ fn promises_of_fleet(fleet: &MeasuredFleet) -> [Promise; 4] {
     ]
 }
 
+/// A figure of a phase, if there is one.
+type FigureOf = fn(&Phase) -> Option<f64>;
+
 /// More workspaces cost no more each.
 fn linear([small, large]: [&MeasuredFleet; 2]) -> Vec<Promise> {
-    let each = |fleet: &MeasuredFleet, of: fn(&Phase) -> Option<f64>| Some(of(&fleet.round)? / fleet.workspaces as f64);
-    let figures: [(&str, fn(&Phase) -> Option<f64>); 3] = [
+    let each = |fleet: &MeasuredFleet, of: FigureOf| Some(of(&fleet.round)? / fleet.workspaces as f64);
+    let figures: [(&str, FigureOf); 3] = [
         ("calls", |round| Some(round.calls.total() as f64)),
         ("CPU", |round| Some(round.cost.cpu_seconds)),
         ("PostgreSQL's CPU", |round| round.server_cpu_seconds),
