@@ -59,14 +59,14 @@ pub(crate) fn of_fleets(postgres: &str, fleets: &[MeasuredFleet]) -> String {
         }
     }
     text.push_str(
-        "\n| a round, for each workspace | workspaces | time | calls | CPU | PostgreSQL's CPU |\n|---|--:|--:|--:|--:|--:|\n",
+        "\nA round, for each workspace:\n\n| workspaces | time | calls | CPU | PostgreSQL's CPU |\n|--:|--:|--:|--:|--:|\n",
     );
     for MeasuredFleet { workspaces, round, .. } in fleets {
         let each = |all: f64| all / *workspaces as f64;
         let (time, cpu) = (each(round.cost.wall_seconds) * 1e3, each(round.cost.cpu_seconds) * 1e3);
         let server_cpu = round.server_cpu_seconds.map_or_else(String::new, |seconds| format!("{:.0} ms", each(seconds) * 1e3));
         let (calls, workspaces) = (each(round.calls.total() as f64), thousands(*workspaces));
-        _ = writeln!(text, "| | {workspaces} | {time:.0} ms | {calls:.1} | {cpu:.0} ms | {server_cpu} |");
+        _ = writeln!(text, "| {workspaces} | {time:.0} ms | {calls:.1} | {cpu:.0} ms | {server_cpu} |");
     }
     text.push_str("\n| | workspaces | measured | bound | |\n|---|--:|--:|--:|---|\n");
     fleets
@@ -122,10 +122,13 @@ fn promises_of_fleet(fleet: &MeasuredFleet) -> [Promise; 4] {
     ]
 }
 
+/// A figure of a phase, if there is one.
+type FigureOf = fn(&Phase) -> Option<f64>;
+
 /// More workspaces cost no more each.
 fn linear([small, large]: [&MeasuredFleet; 2]) -> Vec<Promise> {
-    let each = |fleet: &MeasuredFleet, of: fn(&Phase) -> Option<f64>| Some(of(&fleet.round)? / fleet.workspaces as f64);
-    let figures: [(&str, fn(&Phase) -> Option<f64>); 3] = [
+    let each = |fleet: &MeasuredFleet, of: FigureOf| Some(of(&fleet.round)? / fleet.workspaces as f64);
+    let figures: [(&str, FigureOf); 3] = [
         ("calls", |round| Some(round.calls.total() as f64)),
         ("CPU", |round| Some(round.cost.cpu_seconds)),
         ("PostgreSQL's CPU", |round| round.server_cpu_seconds),
