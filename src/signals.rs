@@ -1,6 +1,9 @@
 //! SIGTERM and SIGINT: the first signal stops after the current pages, the second one at once.
+//!
+//! They are handled on a thread of their own: the other one may be writing to a reader that has fallen asleep.
 
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use anyhow::Context;
 use planhat_model::error::exit_code::{self as exit, ExitCode};
@@ -43,7 +46,12 @@ pub fn listen() -> Result<Stop, anyhow::Error> {
     if let Some(stop) = LISTENING.get() {
         return Ok(stop.clone());
     }
-    let of_kind = |kind| signal(kind).context("could not listen for signals");
+    let failed = || "could not listen for signals";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().with_context(failed)?;
+    let of_kind = |kind| {
+        let _of_that_thread = runtime.enter();
+        signal(kind).with_context(failed)
+    };
     let (mut interrupt, mut terminate) = (of_kind(SignalKind::interrupt())?, of_kind(SignalKind::terminate())?);
     let stop = LISTENING.get_or_init(Stop::default).clone();
     let heard = stop.clone();
@@ -62,6 +70,7 @@ pub fn listen() -> Result<Stop, anyhow::Error> {
             heard.token.cancel();
         }
     };
-    tokio::spawn(listening.in_current_span());
+    let listening = listening.in_current_span();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(listening)).with_context(failed)?;
     Ok(stop)
 }

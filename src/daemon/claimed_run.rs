@@ -5,17 +5,20 @@
 //! its lease long ago, and learn that last.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use planhat_api::Client;
 use planhat_model::catalog::{self, Object};
-use planhat_model::error::{Chain, ErrorKind};
+use planhat_model::error::{Chain, ErrorKind, Retry};
 use planhat_store::{self as store, Ending, Explanation, ObjectStatus, RunStatus, Store, StoreError};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::back_off::wait_after;
 use super::health_state::HealthState;
+use super::run_loop::LOCKED_FOR;
 use super::runtime_config::RuntimeConfig;
 use crate::command_error::CommandError;
 use crate::pull::Mode;
@@ -23,6 +26,10 @@ use crate::run::{self, BegunRun, KeptLease, Parties, RunError, Summary};
 
 /// The connections of a run with a store of its own: one for its transactions, one for what goes on beside them.
 const CONNECTIONS_OF_A_RUN: u32 = 2;
+/// For how long it is tried to note how a run came out, while somebody has locked its workspace or the database is away.
+const NOTED_WITHIN: Duration = Duration::from_secs(5 * 60);
+const NOTED_AT_A_STOP_WITHIN: Duration = Duration::from_secs(3);
+const NOTED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// A workspace that this daemon has claimed, and with what it is run.
 pub(super) struct ClaimedRun {
@@ -42,30 +49,24 @@ pub(super) struct ClaimedRun {
 }
 
 impl ClaimedRun {
-    /// Runs the workspace, and notes what came of it.
+    /// Runs the workspace, notes what came of it, and tells whoever wants to know. The note comes first: the lease is free by then, and
+    /// messages take their time.
     pub(super) async fn execute(self) {
-        let ending = match self.open().await {
+        match self.open().await {
             Ok((client, store)) => {
                 if !self.shares_connections {
                     store.stop_on(self.stop.clone());
                 }
-                let ran = self.run_in(&client, &store).await;
+                self.run_in(&client, &store).await;
                 store.close().await;
-                ran
             }
             Err(failure) => {
                 let why = Explanation { reason: Some(failure.on_one_line()), hint: failure.hint.clone() };
                 match self.end_without_a_store(&why).await {
-                    Ok(()) => Some(self.could_not_begin(&failure, None).await),
-                    Err(lost) => {
-                        warn!(error = %Chain(&lost), "another daemon has taken over the run");
-                        None
-                    }
+                    Ok(()) => self.could_not_begin(&failure, None).await,
+                    Err(lost) => warn!(error = %Chain(&lost), "another daemon has taken over the run"),
                 }
             }
-        };
-        if let Some(ending) = ending {
-            self.note(&ending).await;
         }
     }
 
@@ -83,8 +84,7 @@ impl ClaimedRun {
         self.config.workspace.open_store_with(CONNECTIONS_OF_A_RUN).await
     }
 
-    /// One run. None if nothing is to be noted of it.
-    async fn run_in(&self, client: &Client, store: &Store) -> Option<Ending> {
+    async fn run_in(&self, client: &Client, store: &Store) {
         let request = self.config.workspace.run_request(self.command, Mode::Incremental, &self.objects);
         self.health.run_begins(self.config.schema(), Arc::clone(&request.progress));
         let parties = Parties { client, store, request: &request, stop: &self.stop };
@@ -97,15 +97,19 @@ impl ClaimedRun {
         };
         self.health.run_ends(self.config.schema());
         match ran {
-            Ok(summary) => Some(self.ended(store, &summary).await),
+            Ok(summary) => self.ended(store, &summary).await,
             Err(error) => self.could_not_end(store, error).await,
         }
     }
 
-    async fn ended(&self, store: &Store, summary: &Summary) -> Ending {
+    async fn ended(&self, store: &Store, summary: &Summary) {
         counter!("planhat_sync_runs_total", "status" => summary.status.as_str()).increment(1);
         histogram!("planhat_sync_run_duration_seconds").record(summary.seconds);
+        self.note(&self.ending_of(summary)).await;
         self.unless_stopped(self.config.notifier.run_ended(store, self.command, summary)).await;
+    }
+
+    fn ending_of(&self, summary: &Summary) -> Ending {
         if self.stop.is_cancelled() && summary.status == RunStatus::Interrupted {
             return Ending::HandedBack;
         }
@@ -124,34 +128,32 @@ impl ClaimedRun {
     }
 
     /// The run could not begin, or what came of it could not be noted.
-    async fn could_not_end(&self, store: &Store, error: RunError) -> Option<Ending> {
+    async fn could_not_end(&self, store: &Store, error: RunError) {
         match error {
-            RunError::Stopped => Some(Ending::HandedBack),
+            RunError::Stopped => self.note(&Ending::HandedBack).await,
             RunError::Store(lost @ StoreError::LeaseLost { .. }) => {
                 warn!(error = %Chain(&lost), "another daemon has taken over the run");
-                None
             }
             error if self.stop.is_cancelled() && *error.kind().root() == ErrorKind::DatabaseUnresponsive => {
                 warn!(error = %Chain(&error), "the database does not respond; the next run will mark this one as interrupted");
-                None
             }
             error => {
                 error!(error = %Chain(&error), "{}", error.headline());
                 let failure = CommandError::from(error);
-                Some(self.could_not_begin(&failure, Some(store)).await)
+                self.could_not_begin(&failure, Some(store)).await;
             }
         }
     }
 
-    async fn could_not_begin(&self, failure: &CommandError, store: Option<&Store>) -> Ending {
+    async fn could_not_begin(&self, failure: &CommandError, store: Option<&Store>) {
         if store.is_none() {
             error!(error = failure.on_one_line(), "the run could not begin");
         }
         counter!("planhat_sync_runs_total", "status" => "failed").increment(1);
+        self.note(&self.failed(failure.on_one_line(), &self.objects)).await;
         if let Some(why) = failure.as_start_failure() {
             self.unless_stopped(self.config.notifier.run_could_not_begin(store, self.command, &why)).await;
         }
-        self.failed(failure.on_one_line(), &self.objects)
     }
 
     /// Without connections of its own, the daemon ends the run, so that its lease is free. Fails if another run has it by now.
@@ -174,9 +176,19 @@ impl ClaimedRun {
 
     async fn note(&self, ending: &Ending) {
         let schema = self.config.schema();
-        let noted = self.control.transaction(async |db| store::note_ending(db, schema, self.run.run_id, ending).await).await;
-        if let Err(error) = noted {
-            warn!(error = %Chain(&error), "could not note in the calendar how the run came out");
+        let begun = Instant::now();
+        loop {
+            // The connection is given back between two attempts: the daemon looks at the calendar with it.
+            let noting = self.control.transaction_once(async |db| {
+                store::limit_lock_waits(&mut *db, LOCKED_FOR).await?;
+                store::note_ending(db, schema, self.run.run_id, ending).await
+            });
+            let Err(error) = noting.await else { return };
+            let longest = if self.stop.is_cancelled() { NOTED_AT_A_STOP_WITHIN } else { NOTED_WITHIN };
+            if error.kind().retry() == Retry::Never || begun.elapsed() > longest {
+                return warn!(error = %Chain(&error), "could not note in the calendar how the run came out");
+            }
+            sleep(NOTED_AGAIN_AFTER).await;
         }
     }
 

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use super::DAEMON;
 use super::health_state::DaemonState;
 use super::housekeeping;
+use super::run_loop::LOCKED_FOR;
 use super::runtime_config::RuntimeConfig;
 use super::staleness::StalenessMonitor;
 use crate::command_error::CommandError;
@@ -246,7 +247,8 @@ impl Fleet {
     pub(super) async fn enrol(&self, control: &Store, schemas: &[String]) -> Result<(), store::StoreError> {
         let now = Utc::now();
         control
-            .transaction(async |db| {
+            .transaction_once(async |db| {
+                store::limit_lock_waits(&mut *db, LOCKED_FOR).await?;
                 let key = store::token_key(&mut *db).await?;
                 let starts: BTreeMap<String, DateTime<Utc>> =
                     store::last_good_starts(&mut *db, schemas, DAEMON).await?.into_iter().collect();

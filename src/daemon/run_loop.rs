@@ -39,8 +39,9 @@ const POLL_EVERY: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// The same after a backfill was asked to yield.
 const YIELDS_WITHIN: Duration = Duration::from_secs(1);
-/// How long a claim waits for a lock. Another daemon holds one for a moment; what is locked for longer keeps no other workspace waiting.
-const LOCKED_FOR: Duration = Duration::from_millis(500);
+/// How long a look at the calendar waits for a lock. Another daemon holds one for a moment; what is locked for longer keeps no other
+/// workspace waiting.
+pub(super) const LOCKED_FOR: Duration = Duration::from_millis(500);
 /// When the calendar is looked at again that has no time at all, because the only workspace is paused.
 const WHILE_PAUSED: Duration = Duration::from_secs(60);
 /// How often the files of the settings are looked at, with several workspaces.
@@ -139,16 +140,7 @@ impl DaemonLoop {
 
     /// Begins runs while there are free slots and workspaces that are due. Returns when to look again.
     async fn begin_what_is_due(&mut self) -> Duration {
-        let mut soonest = Duration::MAX;
-        if !self.to_enrol.is_empty() {
-            match self.fleet.enrol(&self.control, &self.to_enrol).await {
-                Ok(()) => self.to_enrol.clear(),
-                Err(error) => {
-                    warn!(error = %Chain(&error), "could not put the workspaces into the calendar");
-                    soonest = LOOK_AGAIN;
-                }
-            }
-        }
+        let mut soonest = if self.enrol().await { Duration::MAX } else { LOOK_AGAIN };
         let mut left_out = Vec::new();
         while self.slots().has_free() && !self.stop.token.is_cancelled() {
             match self.claim(&left_out).await {
@@ -166,6 +158,32 @@ impl DaemonLoop {
             }
         }
         self.next_look().await.min(soonest)
+    }
+
+    /// Puts workspaces into the calendar whose times have to be made anew. One whose row somebody has locked keeps no other from it.
+    /// Whether all are in it.
+    async fn enrol(&mut self) -> bool {
+        if self.to_enrol.is_empty() {
+            return true;
+        }
+        let to_enrol = std::mem::take(&mut self.to_enrol);
+        match self.fleet.enrol(&self.control, &to_enrol).await {
+            Ok(()) => return true,
+            Err(error) if error.kind().retry() == Retry::Briefly && to_enrol.len() > 1 => {
+                debug!(error = %Chain(&error), "putting the workspaces into the calendar one by one");
+                for schema in to_enrol {
+                    if let Err(error) = self.fleet.enrol(&self.control, std::slice::from_ref(&schema)).await {
+                        warn!(workspace = schema, error = %Chain(&error), "could not put workspace {schema} into the calendar");
+                        self.to_enrol.push(schema);
+                    }
+                }
+            }
+            Err(error) => {
+                warn!(error = %Chain(&error), "could not put the workspaces into the calendar");
+                self.to_enrol = to_enrol;
+            }
+        }
+        self.to_enrol.is_empty()
     }
 
     fn slots(&self) -> Slots {
@@ -224,9 +242,8 @@ impl DaemonLoop {
             return Ok(None);
         }
         let is_retry = due.retry_objects.is_some();
-        // The clock of the database says what is due. Where it is ahead, this time of the schedule must not come once more.
-        let now = due.due_since.map_or_else(Utc::now, |due_since| due_since.max(Utc::now()));
-        let next_run_at = if is_retry { None } else { member.config.schedule.next_after(now) };
+        // The clock of the database says what is due. Where it is ahead, no time of the schedule may come once more.
+        let next_run_at = if is_retry { None } else { member.config.schedule.next_after(due.now.max(Utc::now())) };
         store::claim(db, due, if is_retry { RETRY } else { DAEMON }, wanted, next_run_at).await
     }
 
@@ -308,7 +325,11 @@ impl DaemonLoop {
     /// A workspace is due, and another run is at work on it or with its token: a backfill is asked to make room.
     async fn look_again_at_busy(&self, schemas: &[String]) -> Duration {
         let with_histories = self.slots().has_free_for_history();
-        match self.control.transaction(async |db| store::request_leases_of_backfills(db, schemas, with_histories).await).await {
+        let asking = self.control.transaction_once(async |db| {
+            store::limit_lock_waits(&mut *db, LOCKED_FOR).await?;
+            store::request_leases_of_backfills(db, schemas, with_histories).await
+        });
+        match asking.await {
             Ok(0) => LOOK_AGAIN,
             Ok(_) => YIELDS_WITHIN,
             Err(error) => {

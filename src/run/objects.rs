@@ -138,8 +138,12 @@ async fn save_outcome_or_warn(ctx: &Context<'_>, object: &Object, run: &ObjectRu
     let Purpose::Store { run_id } = ctx.purpose else { return Vec::new() };
     match save_outcome(ctx.store, run_id, object, run, report).await {
         Ok(new_misfit_columns) => return new_misfit_columns,
-        // The run that has taken over says how the object stands.
-        Err(store::StoreError::LeaseLost { .. }) => {}
+        // Another run has the lease, and says how the object stands. What this one has done is history all the same.
+        Err(store::StoreError::LeaseLost { .. }) => {
+            if let Err(error) = ctx.store.transaction(async |db| store::record_object_run(db, run_id, run).await).await {
+                warn!(error = %Chain(&error), "could not record what was done of {}", object.name);
+            }
+        }
         Err(error) => error!(error = %Chain(&error), "could not record the result of {}", object.name),
     }
     Vec::new()
@@ -217,6 +221,7 @@ async fn save_outcome(
     let misfits: Vec<_> = report.misfits.iter().map(|(column, misfits)| (column.as_str(), misfits.would_fit)).collect();
     let noted = store.transaction(async |db| {
         store::record_object_run(&mut *db, run_id, run).await?;
+        store::record_object_state(&mut *db, run_id, run).await?;
         let new_columns = store::record_misfits(&mut *db, &store.schema, object, &misfits, report.saw_all).await?;
         store::fence(db, &store.schema, run_id).await?;
         Ok(new_columns)

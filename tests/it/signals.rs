@@ -1,5 +1,6 @@
 //! Signals: the first one ends a run after the current page, the second one at once.
 
+use std::io::Write as _;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,6 +50,32 @@ async fn a_stopped_run_keeps_committed_pages_exits_with_its_signal_code_and_can_
         assert_eq!(next["objects"][0]["inserted"], 2000 - kept);
         assert_eq!(rows(&mut database).await, 2000);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_are_heard_while_a_result_is_written_to_a_reader_that_has_fallen_asleep() {
+    let (simulator, _) = reached_at(0).await;
+    let mut tool = Tool::for_workspace(&simulator).await;
+    // As much as a pipe holds. The reader reads none of it.
+    let (reader, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[b' '; 65_536]).unwrap();
+    let mut process = tool.set_log("warn").command(&["sync", "projects"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    let mut database = PgConnection::connect(&tool.database()).await.unwrap();
+    let ended_runs = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+        union all select case when to_regclass('planhat_sync.runs') is null then 0 else 1 end";
+    let is_done = async || {
+        let found: Vec<i64> = sqlx::query_scalar(ended_runs).fetch_all(&mut database).await.unwrap();
+        found == [0, 1]
+    };
+    eventually("a run that has nothing left to do but to write", is_done).await;
+
+    let said = lines_of(process.stderr.take().unwrap());
+    signal(process.id(), "TERM");
+    let is_heard = || next_of(&said, "the first signal to be heard").contains("a second signal stops at once");
+    blocked_until(DEADLINE, "the first signal to be heard", is_heard);
+    signal(process.id(), "TERM");
+    assert_eq!(ended(&mut process).await, Some(143));
+    drop(reader);
 }
 
 #[tokio::test(flavor = "multi_thread")]

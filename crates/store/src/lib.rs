@@ -120,7 +120,7 @@ pub use state::quarantined::{
 };
 pub use state::run_history::{
     Explanation, Figures, ObjectRun, ObjectStatus, PastObjectRun, PastRun, RunStatus, delete_old_runs, finish_run,
-    objects_of_run, recent_runs, recent_runs_of, record_calls, record_object_run, run_of,
+    objects_of_run, recent_runs, recent_runs_of, record_calls, record_object_run, record_object_state, run_of,
 };
 pub use store::{STATEMENT_TIMEOUT, Store, needs_new_embedded_database};
 pub use store_error::StoreError;

@@ -128,10 +128,12 @@ async fn create_own_schema_on_citus(db: &mut PgConnection) -> Result<(), StoreEr
         const SET: &str = "select set_config('citus.enable_schema_based_sharding', $1, true)";
         query_scalar(SET).bind(value.to_owned()).fetch_one(db).await
     };
-    let as_set: String = query_scalar("select current_setting('citus.enable_schema_based_sharding')")
+    // Older versions of Citus distribute no schemas.
+    let as_set: Option<String> = query_scalar("select current_setting('citus.enable_schema_based_sharding', true)")
         .fetch_one(&mut *db)
         .await
         .map_err(failed())?;
+    let Some(as_set) = as_set else { return create_schema(db, OWN_SCHEMA).await };
     set(&mut *db, "off").await.map_err(failed())?;
     create_schema(&mut *db, OWN_SCHEMA).await?;
     set(db, &as_set).await.map_err(failed())?;

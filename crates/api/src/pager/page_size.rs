@@ -248,7 +248,9 @@ impl PageSize {
         if !self.is_auto || failure == LimitFailure::NotAnswered && was_answered_before {
             return None;
         }
-        let lower = [self.largest_answered, FEWER_ROWS, SMALL_PAGE_ROWS].into_iter().filter(|rows| *rows < failed).max()?;
+        // Each attempt to get an answer at all may take a quarter of an hour, so it is not the next lower number that is tried then.
+        let fewer = if failure == LimitFailure::Refused { FEWER_ROWS } else { SMALL_PAGE_ROWS };
+        let lower = [self.largest_answered, fewer, SMALL_PAGE_ROWS].into_iter().filter(|rows| *rows < failed).max()?;
         if lower < self.least {
             return None;
         }
@@ -547,6 +549,8 @@ mod tests {
         assert_eq!(page_size.on_failure(2000, NotAnswered), Some(1024));
         assert_eq!(page_size.on_failure(1024, NotAnswered), None);
         assert_eq!(page_size.learned().ceiling, None);
+        let mut never_answered = roomy(RowsPerPage::Auto, 2000);
+        assert_eq!([1024, 100].map(|limit| never_answered.on_failure(limit, NotAnswered)), [Some(100), None]);
     }
 
     #[test]

@@ -121,8 +121,8 @@ pub struct DueWorkspace {
     pub is_requested: bool,
     /// Whether it has history left to load.
     pub is_history: bool,
-    /// Since when all of its objects are due; none if they are not.
-    pub due_since: Option<DateTime<Utc>>,
+    /// The time of the database, by which it is due.
+    pub now: DateTime<Utc>,
     pub failures: i32,
     /// Whether it has waited because its runs ended with their process.
     pub was_postponed: bool,
@@ -135,7 +135,7 @@ pub async fn pick_due(db: &mut PgConnection, wanted: ClaimRequest<'_>) -> Result
     // Only runs that cannot do without it load history: a backfill that was broken off waits for the next backfill.
     const PICK: &str = "select w.workspace, w.token_hash, w.failures, w.requested_at is not null as is_requested,
              case when w.requested_at is null and w.next_run_at > now() and l.run_id is null then w.retry_objects end as retry_objects,
-             case when w.next_run_at <= now() then w.next_run_at end as due_since, h.is_history, w.not_before is not null as was_postponed, case when l.renewed_at > to_timestamp(0) then l.run_id end as unfinished_run
+             now() as now, h.is_history, w.not_before is not null as was_postponed, case when l.renewed_at > to_timestamp(0) then l.run_id end as unfinished_run
          from planhat_sync.workspaces w
          left join planhat_sync.leases l on l.workspace = w.workspace
          cross join lateral (select not exists (select from planhat_sync.cursors where cursors.workspace = w.workspace)

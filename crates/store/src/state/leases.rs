@@ -19,6 +19,9 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// A lease that was not renewed for this long is stale and may be taken over.
 pub const STALE_AFTER: Duration = Duration::from_secs(90);
 
+/// How the commands of all runs of daemons begin.
+const DAEMON: &str = "daemon";
+
 /// Identifies a process that acquires a lease.
 #[derive(Debug, Clone)]
 pub struct ProcessIdentity {
@@ -128,7 +131,16 @@ async fn try_acquire_lease(db: &mut PgConnection, wanted: LeaseRequest<'_>) -> R
         savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
         return Ok(None);
     }
-    mark_interrupted(&mut savepoint, workspace, run_id).await?;
+    let interrupted = mark_interrupted(&mut savepoint, workspace, run_id).await?;
+    // A daemon that comes later goes on with what its run has left. A run of a person may be about something else.
+    let is_of_daemon = |command: &str| command.starts_with(DAEMON);
+    if interrupted.iter().any(|command| is_of_daemon(command)) && !is_of_daemon(command) {
+        query("update planhat_sync.workspaces set next_run_at = least(next_run_at, now()) where workspace = $1")
+            .bind(workspace)
+            .execute(&mut *savepoint)
+            .await
+            .map_err(could_not("hand a run back to the daemons"))?;
+    }
     savepoint.commit().await.map_err(could_not("release a savepoint"))?;
     Ok(Some(run_id))
 }
@@ -173,18 +185,17 @@ pub async fn token_key(db: &mut PgConnection) -> Result<String, StoreError> {
         .map_err(could_not("read the key of the tokens"))
 }
 
-/// Runs that seem to be at work beside the one that holds the lease have died.
-async fn mark_interrupted(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), StoreError> {
-    query(
+/// Runs that seem to be at work beside the one that holds the lease have died. Returns their commands.
+async fn mark_interrupted(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<Vec<String>, StoreError> {
+    query_scalar(
         "update planhat_sync.runs set status = 'interrupted', finished_at = now(), reason = 'its process ended without recording a result'
-         where workspace = $1 and status = 'running' and id <> $2",
+         where workspace = $1 and status = 'running' and id <> $2 returning command",
     )
     .bind(workspace)
     .bind(run_id)
-    .execute(db)
+    .fetch_all(db)
     .await
-    .map_err(could_not("mark an interrupted run"))?;
-    Ok(())
+    .map_err(could_not("mark an interrupted run"))
 }
 
 async fn lease_holder(db: &mut PgConnection, workspace: &str) -> Result<Option<LeaseHolder>, StoreError> {

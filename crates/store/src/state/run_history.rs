@@ -115,7 +115,7 @@ pub struct ObjectRun {
     pub left_out: Option<LeftOut>,
 }
 
-/// Records the result of an object in a run, and its state.
+/// Records the result of an object in a run.
 pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), StoreError> {
     let Figures {
         fetched,
@@ -166,9 +166,14 @@ pub async fn record_object_run(db: &mut PgConnection, run_id: i64, of: &ObjectRu
     .bind(&of.hint)
     .bind(listed_again)
     .bind(forgotten)
-    .execute(&mut *db)
+    .execute(db)
     .await
     .map_err(could_not("note what became of an object"))?;
+    Ok(())
+}
+
+/// Records how an object stands since a run.
+pub async fn record_object_state(db: &mut PgConnection, run_id: i64, of: &ObjectRun) -> Result<(), StoreError> {
     match of.scan {
         // Some single records say nothing of whether the object is synced.
         Some(ScanKind::Referenced) => Ok(()),
