@@ -34,6 +34,8 @@ use crate::workspace::Workspace;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For what is asked then.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// For Planhat's part of what is asked of the database: whose schema it is.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An embedded database starts in this process, which takes a slow machine its time.
 const START_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// A server that does not answer is not waited for to say goodbye.
@@ -253,11 +255,19 @@ async fn check_store(
         Ok(false) | Err(_) => Vec::new(),
     };
     let from_before_rules = from_before_rules.iter().map(|left| Finding::warn("privacy", unmasked_line(left)));
-    let (workspace, is_bound) = match (&is_set_up, client) {
-        (Ok(is_set_up), Some(client)) => check_workspace(client, store, *is_set_up).await,
-        _ => (None, false),
+    let verified = match (&is_set_up, client) {
+        // Planhat may have asked for a pause.
+        (Ok(is_set_up), Some(client)) => timeout(VERIFY_TIMEOUT, check_workspace(client, store, *is_set_up)).await.ok(),
+        _ => Some((None, false)),
     };
-    let kept = if is_bound { probe::keep(store, report).await } else { KeptCapabilities::of_another(schema) };
+    let (workspace, kept) = match verified {
+        Some((finding, true)) => (finding, probe::keep(store, report).await),
+        Some((finding, false)) => (finding, KeptCapabilities::of_another(schema)),
+        None => {
+            let text = format!("Planhat did not answer in time whether schema {schema} belongs to this workspace");
+            (Some(Finding::warn(WORKSPACE, text)), KeptCapabilities::none("whose schema it is could not be verified"))
+        }
+    };
     // Tables that may not be read are named with the privileges.
     if !matches!(&is_set_up, Err(error) if error.kind() == ErrorKind::PrivilegeMissing) {
         findings.push(tables(store, is_set_up).await);

@@ -105,7 +105,7 @@ impl ClaimedRun {
     async fn ended(&self, store: &Store, summary: &Summary) {
         counter!("planhat_sync_runs_total", "status" => summary.status.as_str()).increment(1);
         histogram!("planhat_sync_run_duration_seconds").record(summary.seconds);
-        self.note(&self.ending_of(summary)).await;
+        self.note(&self.ending_of(summary), None).await;
         self.unless_stopped(self.config.notifier.run_ended(store, self.command, summary)).await;
     }
 
@@ -130,7 +130,7 @@ impl ClaimedRun {
     /// The run could not begin, or what came of it could not be noted.
     async fn could_not_end(&self, store: &Store, error: RunError) {
         match error {
-            RunError::Stopped => self.note(&Ending::HandedBack).await,
+            RunError::Stopped => self.note(&Ending::HandedBack, None).await,
             RunError::Store(lost @ StoreError::LeaseLost { .. }) => {
                 warn!(error = %Chain(&lost), "another daemon has taken over the run");
             }
@@ -150,7 +150,9 @@ impl ClaimedRun {
             error!(error = failure.on_one_line(), "the run could not begin");
         }
         counter!("planhat_sync_runs_total", "status" => "failed").increment(1);
-        self.note(&self.failed(failure.on_one_line(), &self.objects)).await;
+        // The database may have been away just when it was to be ended.
+        let why = Explanation { reason: Some(failure.on_one_line()), hint: failure.hint.clone() };
+        self.note(&self.failed(failure.on_one_line(), &self.objects), Some(&why)).await;
         if let Some(why) = failure.as_start_failure() {
             self.unless_stopped(self.config.notifier.run_could_not_begin(store, self.command, &why)).await;
         }
@@ -174,13 +176,17 @@ impl ClaimedRun {
         Ending::Failed { why, objects: objects.iter().map(|object| object.name).collect(), wait }
     }
 
-    async fn note(&self, ending: &Ending) {
+    /// Notes it in the calendar. A run that may not have ended yet is ended as failed: else its lease would be free only when it is stale.
+    async fn note(&self, ending: &Ending, unless_ended: Option<&Explanation>) {
         let schema = self.config.schema();
         let begun = Instant::now();
         loop {
             // The connection is given back between two attempts: the daemon looks at the calendar with it.
             let noting = self.control.transaction_once(async |db| {
                 store::limit_lock_waits(&mut *db, LOCKED_FOR).await?;
+                if let Some(why) = unless_ended {
+                    store::end_run_unless_ended(&mut *db, self.run.run_id, RunStatus::Failed, why).await?;
+                }
                 store::note_ending(db, schema, self.run.run_id, ending).await
             });
             let Err(error) = noting.await else { return };

@@ -179,6 +179,24 @@ async fn after_a_429_a_probe_asks_nothing_more_and_says_what_it_carried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_a_probe_has_brought_about_is_not_taken_for_a_database_without_an_answer() {
+    let simulator = start(Workspace::from_fixtures()).await;
+    let mut tool = Tool::for_workspace(&simulator).await.set("PLANHAT_SYNC__PLANHAT__OBJECTS", "tasks");
+    assert_eq!(tool.run(&["sync"]).code, 0);
+    simulator.rotate_token("rotated");
+    tool.put("PLANHAT_API_TOKEN", Some("rotated"));
+    let quota = Quota { calls: 2, within: std::time::Duration::from_secs(3600), sends_retry_after: true };
+    simulator.set_options(|options| options.quota = Some(quota));
+    let probed = tool.run(&["check", "--probe"]);
+    assert!(
+        probed.stdout.contains("Planhat did not answer in time whether schema planhat belongs to this workspace"),
+        "{}",
+        probed.all()
+    );
+    assert!(!probed.stdout.contains("fail  database"), "{}", probed.all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_simulated_planhat_behaves_as_a_report_of_another_one_says() {
     let odd = start(with_much_churn()).await;
     odd.set_options(oddly);

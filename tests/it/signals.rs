@@ -53,7 +53,7 @@ async fn a_stopped_run_keeps_committed_pages_exits_with_its_signal_code_and_can_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signals_are_heard_while_a_result_is_written_to_a_reader_that_has_fallen_asleep() {
+async fn signals_are_heard_while_a_result_is_written_to_somebody_who_does_not_read_it() {
     let (simulator, _) = reached_at(0).await;
     let mut tool = Tool::for_workspace(&simulator).await;
     // As much as a pipe holds. The reader reads none of it.

@@ -119,8 +119,8 @@ pub use state::quarantined::{
     texts_in_quarantine,
 };
 pub use state::run_history::{
-    Explanation, Figures, ObjectRun, ObjectStatus, PastObjectRun, PastRun, RunStatus, delete_old_runs, finish_run,
-    objects_of_run, recent_runs, recent_runs_of, record_calls, record_object_run, record_object_state, run_of,
+    Explanation, Figures, ObjectRun, ObjectStatus, PastObjectRun, PastRun, RunStatus, delete_old_runs, end_run_unless_ended,
+    finish_run, objects_of_run, recent_runs, recent_runs_of, record_calls, record_object_run, record_object_state, run_of,
 };
 pub use store::{STATEMENT_TIMEOUT, Store, needs_new_embedded_database};
 pub use store_error::StoreError;

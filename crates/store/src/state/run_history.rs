@@ -199,8 +199,13 @@ pub async fn record_calls(db: &mut PgConnection, run_id: i64, calls: i64) -> Res
     Ok(())
 }
 
-/// Ends a run and releases its lease. A run that was marked as interrupted in the meantime stays so.
-pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, why: &Explanation) -> Result<(), StoreError> {
+/// Ends a run, and its lease, unless that has been done before, by itself or by a run that has taken over. Whether it has.
+pub async fn end_run_unless_ended(
+    db: &mut PgConnection,
+    run_id: i64,
+    status: RunStatus,
+    why: &Explanation,
+) -> Result<bool, StoreError> {
     // In the same order as a takeover of the lease, so that the two transactions cannot deadlock.
     lease::release_lease(&mut *db, run_id).await?;
     let ended = query(
@@ -211,10 +216,15 @@ pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, w
     .bind(status.as_str())
     .bind(&why.reason)
     .bind(&why.hint)
-    .execute(&mut *db)
+    .execute(db)
     .await
     .map_err(could_not("end a run"))?;
-    if ended.rows_affected() == 1 {
+    Ok(ended.rows_affected() == 1)
+}
+
+/// Ends a run and releases its lease. A run that was marked as interrupted in the meantime stays so.
+pub async fn finish_run(db: &mut PgConnection, run_id: i64, status: RunStatus, why: &Explanation) -> Result<(), StoreError> {
+    if end_run_unless_ended(&mut *db, run_id, status, why).await? {
         return Ok(());
     }
     // Noted already if the answer to the same commit was lost; else it was noted by the run that has taken over.
