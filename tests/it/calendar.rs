@@ -12,6 +12,7 @@ use sqlx::Connection as _;
 use crate::daemon::DaemonProcess;
 use crate::harness::fresh_database;
 use crate::many_workspaces::Fleet;
+use crate::replicas::{self, start, stop};
 use crate::waiting::{eventually, in_time};
 
 /// A database of workspaces that are due since a minute. All have the token of the first, if they share one.
@@ -239,29 +240,7 @@ async fn a_lease_that_a_commit_has_locked_keeps_no_other_from_being_renewed() {
 
 /// Two workspaces that are due once a year, and so as soon as a daemon knows of them.
 async fn fleet() -> Fleet {
-    let mut fleet = Fleet::of(&["acme", "beta"]).await;
-    for (name, value) in [
-        ("RUST_LOG", "info"),
-        ("PLANHAT_SYNC__LOG__FORMAT", "json"),
-        ("PLANHAT_SYNC__DAEMON__LISTEN", "127.0.0.1:0"),
-        ("PLANHAT_SYNC__DAEMON__JITTER", "0s"),
-        ("PLANHAT_SYNC__DAEMON__SCHEDULE", "0 0 1 1 *"),
-        ("PLANHAT_SYNC__DAEMON__POLL_EVERY", "1s"),
-        ("PLANHAT_SYNC__NOTIFY__STALE_AFTER", "800days"),
-    ] {
-        fleet.tool.put(name, Some(value));
-    }
-    fleet
-}
-
-fn start(fleet: &Fleet) -> DaemonProcess {
-    DaemonProcess::start(&fleet.tool, &["--config", "config.toml", "daemon"])
-}
-
-fn stop(daemon: DaemonProcess) {
-    daemon.signal("TERM");
-    let (code, log) = daemon.end();
-    assert_eq!(code, Some(0), "{log}");
+    replicas::fleet(&["acme", "beta"], "0 0 1 1 *").await
 }
 
 async fn connect(fleet: &Fleet) -> PgConnection {

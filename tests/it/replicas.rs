@@ -15,7 +15,7 @@ use crate::waiting::{DEADLINE, ended, eventually, eventually_within, in_time};
 const NAMES: [&str; 6] = ["acme", "beta", "coda", "delta", "echo", "fox"];
 
 /// As many daemons as one likes take these settings.
-async fn fleet(names: &[&str], schedule: &str) -> Fleet {
+pub(crate) async fn fleet(names: &[&str], schedule: &str) -> Fleet {
     let mut fleet = Fleet::of(names).await;
     for (name, value) in [
         ("RUST_LOG", "info"),
@@ -32,11 +32,11 @@ async fn fleet(names: &[&str], schedule: &str) -> Fleet {
     fleet
 }
 
-fn start(fleet: &Fleet) -> DaemonProcess {
+pub(crate) fn start(fleet: &Fleet) -> DaemonProcess {
     DaemonProcess::start(&fleet.tool, &["--config", "config.toml", "daemon"])
 }
 
-fn stop(daemon: DaemonProcess) {
+pub(crate) fn stop(daemon: DaemonProcess) {
     daemon.signal("TERM");
     let (code, log) = daemon.end();
     assert_eq!(code, Some(0), "{log}");

@@ -221,34 +221,36 @@ pub enum Ending {
 /// Notes how this run of a daemon came out, unless a later one has begun, which notes that itself. When all objects are due next was
 /// noted by the claim; it may have come while the run was at work, and then they are due at once.
 pub async fn note_ending(db: &mut PgConnection, workspace: &str, run_id: i64, ending: &Ending) -> Result<(), StoreError> {
+    let failed = || could_not("note how a run came out");
+    // A claim locks the row too, so that no run begins in between.
+    let is_latest = query(
+        "select from planhat_sync.workspaces w where workspace = $1 and not exists (select from planhat_sync.runs r
+             where r.workspace = w.workspace and r.id > $2 and starts_with(r.command, 'daemon')) for update of w",
+    );
+    if is_latest.bind(workspace).bind(run_id).fetch_optional(&mut *db).await.map_err(failed())?.is_none() {
+        return Ok(());
+    }
     let noted = match ending {
         Ending::Succeeded => query(
-            "update planhat_sync.workspaces w set retry_at = null, retry_objects = null, failures = 0, last_error = null
-             where workspace = $1 and not exists (select from planhat_sync.runs r where r.workspace = w.workspace and r.id > $2
-                 and starts_with(r.command, 'daemon'))",
+            "update planhat_sync.workspaces set retry_at = null, retry_objects = null, failures = 0, last_error = null
+             where workspace = $1",
         )
-        .bind(workspace)
-        .bind(run_id),
+        .bind(workspace),
         Ending::Failed { why, objects, wait } => query(
-            "update planhat_sync.workspaces w set retry_at = now() + make_interval(secs => $3), retry_objects = $4,
-                 failures = failures + 1, last_error = $5
-             where workspace = $1 and not exists (select from planhat_sync.runs r where r.workspace = w.workspace and r.id > $2
-                 and starts_with(r.command, 'daemon'))",
+            "update planhat_sync.workspaces set retry_at = now() + make_interval(secs => $2), retry_objects = $3,
+                 failures = failures + 1, last_error = $4
+             where workspace = $1",
         )
         .bind(workspace)
-        .bind(run_id)
         .bind(wait.map(|wait| wait.as_secs_f64()))
         .bind(objects.iter().map(|object| (*object).to_owned()).collect::<Vec<_>>())
         .bind(why),
-        Ending::HandedBack => query(
-            "update planhat_sync.workspaces w set next_run_at = least(next_run_at, now())
-             where workspace = $1 and not exists (select from planhat_sync.runs r where r.workspace = w.workspace and r.id > $2
-                 and starts_with(r.command, 'daemon'))",
-        )
-        .bind(workspace)
-        .bind(run_id),
+        Ending::HandedBack => {
+            query("update planhat_sync.workspaces set next_run_at = least(next_run_at, now()) where workspace = $1")
+                .bind(workspace)
+        }
     };
-    noted.execute(db).await.map_err(could_not("note how a run came out"))?;
+    noted.execute(db).await.map_err(failed())?;
     Ok(())
 }
 
