@@ -10,6 +10,7 @@
 //! next holder of the lease waits for the rest of it, even if this one is killed.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, pending, select};
@@ -24,6 +25,8 @@ use super::RunError;
 use super::process::{has_exited, this_process};
 use crate::pull::{PauseGate, PauseGuard};
 
+/// Runs are numbered from one.
+const NO_RUN: i64 = 0;
 /// The command whose runs yield to other runs.
 const PREEMPTIBLE: &str = "backfill";
 /// How often the lease is checked.
@@ -62,7 +65,7 @@ pub async fn begin(
         let wanted =
             LeaseRequest { workspace: &store.schema, command, holder: &holder, takeover, token_hash: token_hash.as_deref() };
         let began = Instant::now();
-        match store.transaction_once(async |db| store::acquire_lease(db, wanted).await).await? {
+        match acquire(store, wanted).await? {
             Ok(run_id) => {
                 if let Some(client) = client {
                     client.allow_calls_for(CALLS_AFTER_RENEWAL, began);
@@ -82,6 +85,23 @@ pub async fn begin(
             }
         }
     }
+}
+
+/// Acquires the lease. If the answer to the commit was lost, the next attempt finds it held by the run that the one before has started.
+async fn acquire(store: &Store, wanted: LeaseRequest<'_>) -> Result<Result<i64, LeaseHolder>, store::StoreError> {
+    let started = AtomicI64::new(NO_RUN);
+    let acquired = store.transaction(async |db| {
+        let run_id = started.load(Ordering::Relaxed);
+        if run_id != NO_RUN && store::holds_lease(&mut *db, wanted.workspace, run_id).await? {
+            return Ok(Ok(run_id));
+        }
+        let acquired = store::acquire_lease(db, wanted).await?;
+        if let Ok(run_id) = acquired {
+            started.store(run_id, Ordering::Relaxed);
+        }
+        Ok(acquired)
+    });
+    acquired.await
 }
 
 /// Requests the lease from its holder, and waits until it is free or another run has it.

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use planhat_api::RowsPerPage;
 use planhat_model::catalog;
 use planhat_model::catalog::Object;
-use planhat_simulator::{Options, Workspace};
+use planhat_simulator::{Options, Simulator, Workspace};
 use planhat_store::{ObjectStatus, RunStatus, Store};
+use planhat_sync::pull::Mode;
+use planhat_sync::run;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -654,4 +657,148 @@ async fn a_database_user_without_privileges_on_planhat_sync_gets_a_clear_error()
 
     assert!(format!("{refused:?}").contains("permission denied for table migrations"), "{refused:?}");
     assert!(refused.kind().hint().unwrap().contains("`planhat-sync check` says what the role may do"), "{refused:?}");
+}
+
+/// What befalls a message to the server, and with it all connections that there are.
+#[derive(Debug, Clone, Copy)]
+enum Loss {
+    /// It never arrives.
+    OfTheMessage,
+    /// The server does what it says, and nobody hears of it.
+    OfItsAnswer,
+}
+
+/// Before the messages are counted.
+const NOT_YET: usize = usize::MAX / 2;
+
+/// A way to the server on which one of these messages meets with a loss. They are counted over all connections.
+struct LossyWay {
+    url: String,
+    count: Arc<AtomicUsize>,
+}
+
+#[derive(Clone)]
+struct Fault {
+    which: fn(&[u8]) -> bool,
+    at: usize,
+    loss: Loss,
+    count: Arc<AtomicUsize>,
+}
+
+impl LossyWay {
+    async fn to(url: &str, which: fn(&[u8]) -> bool, loss: Loss, at: usize) -> LossyWay {
+        let mut url: url::Url = url.parse().unwrap();
+        let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+        let count = Arc::new(AtomicUsize::new(NOT_YET));
+        let fault = Fault { which, at, loss, count: Arc::clone(&count) };
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let server = TcpStream::connect(&server).await.unwrap();
+                tokio::spawn(fault.clone().pass_on(client, server));
+            }
+        });
+        LossyWay { url: url.to_string(), count }
+    }
+}
+
+impl Fault {
+    async fn pass_on(self, mut client: TcpStream, mut server: TcpStream) -> std::io::Result<()> {
+        let (mut sent, mut answered) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+        loop {
+            tokio::select! {
+                count = client.read(&mut sent) => {
+                    let sent = &sent[..count?];
+                    let is_counted = (self.which)(sent);
+                    let is_hit = is_counted && self.count.fetch_add(1, Ordering::Relaxed) + 1 == self.at;
+                    match self.loss {
+                        _ if sent.is_empty() => return Ok(()),
+                        Loss::OfTheMessage if is_hit => return Ok(()),
+                        Loss::OfItsAnswer if is_hit => {
+                            server.write_all(sent).await?;
+                            server.shutdown().await?;
+                            // What has been committed when the server hangs up.
+                            tokio::io::copy(&mut server, &mut tokio::io::sink()).await?;
+                            return Ok(());
+                        }
+                        _ => server.write_all(sent).await?,
+                    }
+                }
+                count = server.read(&mut answered) => match count? {
+                    0 => return Ok(()),
+                    count => client.write_all(&answered[..count]).await?,
+                }
+            }
+        }
+    }
+}
+
+/// Syncs twice over a connection that is lost at a message, with a record added, one changed and one deleted in between. Returns how
+/// many such messages there were.
+async fn sync_twice_with(which: fn(&[u8]) -> bool, loss: Loss, at: usize) -> usize {
+    let direct = fresh_database().await;
+    Store::connect(&direct.clone().into(), "planhat", 1).await.unwrap().migrate().await.unwrap();
+    let way = LossyWay::to(&direct, which, loss, at).await;
+    let store = Store::connect(&way.url.clone().into(), "planhat", 3).await.unwrap();
+    // What is wrong from the start is an error at once, and not what this is about.
+    way.count.store(0, Ordering::Relaxed);
+    let simulator = Simulator::start(Workspace::empty().with("projects", numbered(150)), Options::default()).await.unwrap();
+    let mut sync = TestSync::around(store, simulator);
+    let figures = |summary: &run::Summary| {
+        let [projects] = &summary.objects[..] else { panic!("{summary:?}") };
+        let figures = &projects.run.figures;
+        (summary.status, figures.inserted, figures.updated, figures.deleted)
+    };
+
+    let first = sync.run(Mode::Full, &projects()).await;
+    sync.now += chrono::TimeDelta::days(1);
+    sync.simulator.add("projects", json!({"_id": "new"}));
+    sync.simulator.delete("projects", "00001");
+    sync.simulator.edit("projects", "00140", sync.now, |project| drop(project.insert("name".to_owned(), json!("changed"))));
+    let second = sync.run(Mode::Full, &projects()).await;
+    let count = way.count.swap(NOT_YET, Ordering::Relaxed);
+
+    let expected = [(RunStatus::Succeeded, 150, 0, 0), (RunStatus::Succeeded, 1, 1, 1)];
+    assert_eq!([figures(&first), figures(&second)], expected, "{loss:?} {at}");
+    let actions = "select string_agg(kind || ' ' || count, ', ' order by kind) from
+                       (select kind, count(*)::text from planhat.actions group by kind) a";
+    assert_eq!(sync.one(actions).await, "created 151, deleted 1, updated 1", "{loss:?} {at}");
+    let runs = "select string_agg(status, ', ') from planhat_sync.runs";
+    assert_eq!(sync.one(runs).await, "succeeded, succeeded", "{loss:?} {at}");
+    count
+}
+
+/// Runs with a loss at each of these messages, some side by side.
+async fn sync_twice_with_each(which: fn(&[u8]) -> bool, loss: Loss, each: impl Iterator<Item = usize>) {
+    let run = async |at| {
+        sync_twice_with(which, loss, at).await;
+    };
+    futures_util::stream::iter(each).for_each_concurrent(8, run).await;
+}
+
+fn is_commit(message: &[u8]) -> bool {
+    message.windows(7).any(|part| part == b"COMMIT\0")
+}
+
+fn is_any(message: &[u8]) -> bool {
+    !message.is_empty()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_to_any_commit_of_a_run_may_be_lost() {
+    let commits = sync_twice_with(is_commit, Loss::OfItsAnswer, usize::MAX).await;
+    assert!(commits > 20, "{commits}");
+
+    sync_twice_with_each(is_commit, Loss::OfItsAnswer, 1..=commits).await;
+}
+
+/// At some of them, as there are hundreds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_may_be_lost_at_any_message_of_a_run() {
+    let messages = sync_twice_with(is_any, Loss::OfTheMessage, usize::MAX).await;
+    assert!(messages > 400, "{messages}");
+
+    sync_twice_with_each(is_any, Loss::OfTheMessage, (1..=messages).step_by(17)).await;
 }

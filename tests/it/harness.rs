@@ -123,7 +123,10 @@ impl TestSync {
 
     pub(crate) async fn into(store: Store, workspace: Workspace, options: Options) -> TestSync {
         store.migrate().await.unwrap();
-        let simulator = Simulator::start(workspace, options).await.unwrap();
+        TestSync::around(store, Simulator::start(workspace, options).await.unwrap())
+    }
+
+    pub(crate) fn around(store: Store, simulator: Simulator) -> TestSync {
         let limits = Limits {
             pages: PageSettings { size: RowsPerPage::Fixed(100), overlap: true },
             lookback: Duration::from_secs(72 * 3600),

@@ -100,7 +100,7 @@ pub use state::forgotten::{
 };
 pub use state::leases::{
     LeaseHolder, LeaseRequest, ProcessIdentity, RENEW_EVERY, RenewedLease, STALE_AFTER, Takeover, acquire_lease, fence,
-    reacquire_lease, renew_lease, renew_leases, request_lease, token_key, yield_lease,
+    holds_lease, reacquire_lease, renew_lease, renew_leases, request_lease, token_key, yield_lease,
 };
 pub use state::missing_references::{
     AbsentRecord, MissingReferences, ReferringProperty, missing_references, save_absent_records, save_missing_references,

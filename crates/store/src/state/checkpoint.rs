@@ -7,6 +7,8 @@
 //! A full scan also saves the ids that it was shown, with the checkpoint they belong to: what is in the
 //! table and was not shown may be deleted.
 
+use std::sync::{Mutex, PoisonError};
+
 use chrono::{DateTime, Utc};
 use planhat_model::catalog::Object;
 use planhat_model::scan::{History, ScanKind};
@@ -106,7 +108,8 @@ pub enum Durability {
 ///
 /// Each commit of it is fenced by the lease of its run: a run that was taken for dead moves no checkpoint of its successor.
 /// Checkpoints are numbered, and each commit expects the number before it, because a database that dies may have forgotten
-/// commits that did not wait for its disk. If the answer to a commit is lost, the commit is retried, and the number shows that it was made.
+/// commits that did not wait for its disk. If the answer to a commit is lost, the number shows before the next attempt that it was made,
+/// and what that attempt has done counts.
 #[derive(Debug)]
 pub struct ScanCheckpoint<'a> {
     store: &'a Store,
@@ -158,17 +161,32 @@ impl<'a> ScanCheckpoint<'a> {
         step: &PageStep,
         work: impl AsyncFn(&mut PgConnection) -> Result<PageWork<T>, StoreError>,
     ) -> Result<T, StoreError> {
+        self.commit(step, self.durability, work).await
+    }
+
+    async fn commit<T>(
+        &mut self,
+        step: &PageStep,
+        durability: Durability,
+        work: impl AsyncFn(&mut PgConnection) -> Result<PageWork<T>, StoreError>,
+    ) -> Result<T, StoreError> {
+        let attempt = Attempt::default();
         let transaction = async |db: &mut PgConnection| {
+            if self.was_committed(&mut *db, attempt.number()).await? {
+                return Ok(());
+            }
             let PageWork { done, has_changes } = work(&mut *db).await?;
             let ids = self.unsaved_ids.len() + step.listed_ids.len();
             let is_due = has_changes || self.unsaved_pages >= UNSAVED_PAGES || ids > UNSAVED_IDS;
             let number = if is_due { Some(self.save_in(db, &step.progress, &step.listed_ids).await?) } else { None };
-            Ok((done, number))
+            attempt.has_done(done, number);
+            Ok(())
         };
-        let (done, number) = match self.durability {
+        match durability {
             Durability::Waits => self.store.transaction(transaction).await?,
             Durability::MayBeLost => self.store.transaction_async_commit(transaction).await?,
-        };
+        }
+        let (done, number) = attempt.committed().ok_or(StoreError::CheckpointLost { object: self.object.name })?;
         match number {
             Some(number) => self.is_saved_as(number),
             None => {
@@ -190,13 +208,8 @@ impl<'a> ScanCheckpoint<'a> {
         progress: &ScanProgress,
         work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let saved = self.store.transaction(async |db| {
-            let done = work(&mut *db).await?;
-            Ok((done, self.save_in(db, progress, &[]).await?))
-        });
-        let (done, number) = saved.await?;
-        self.is_saved_as(number);
-        Ok(done)
+        let step = PageStep { progress: progress.clone(), pages: 0, listed_ids: Vec::new() };
+        self.commit(&step, Durability::Waits, async |db| Ok(PageWork { done: work(db).await?, has_changes: true })).await
     }
 
     /// Ends the scan in one transaction with `work`, after checking that the run still holds its lease. Fails where the database has forgotten
@@ -204,8 +217,10 @@ impl<'a> ScanCheckpoint<'a> {
     pub async fn end_scan<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let ended = self.store.transaction(async |db| {
             fence(&mut *db, &self.store.schema, self.run_id).await?;
-            if let Some(number) = self.number {
-                self.expect(&mut *db, number).await?;
+            if let Some(number) = self.number
+                && !self.is_at(&mut *db, number).await?
+            {
+                return Err(StoreError::CheckpointLost { object: self.object.name });
             }
             let done = work(&mut *db).await?;
             end_scan(db, &self.store.schema, self.object, self.kind).await?;
@@ -255,7 +270,7 @@ impl<'a> ScanCheckpoint<'a> {
              update planhat_sync.scans set started_at = $4, since = $5, until = $6, listing = $7, \"offset\" = $8,
                  overlap_id = $9, newest_change_at = $10, rules_fingerprint = $11, left_out = $14, checkpoint_number = $13 + 1
              from held
-             where workspace = $1 and object = $2 and scan = $3 and checkpoint_number in ($13, $13 + 1)
+             where workspace = $1 and object = $2 and scan = $3 and checkpoint_number = $13
              returning checkpoint_number";
         let saved: Option<i64> = query_scalar(if self.number.is_some() { NEXT } else { FIRST })
             .bind(schema)
@@ -282,11 +297,19 @@ impl<'a> ScanCheckpoint<'a> {
         Err(StoreError::CheckpointLost { object: self.object.name })
     }
 
-    /// An error unless the checkpoint in the database is the one that was saved last.
-    async fn expect(&self, db: &mut PgConnection, number: i64) -> Result<(), StoreError> {
-        let is_there: bool = query_scalar(
+    /// Whether the commit was made whose answer was lost.
+    async fn was_committed(&self, db: &mut PgConnection, number: Option<i64>) -> Result<bool, StoreError> {
+        let Some(number) = number else { return Ok(false) };
+        // A run that has taken over may have come to the same number.
+        fence(&mut *db, &self.store.schema, self.run_id).await?;
+        self.is_at(db, number).await
+    }
+
+    /// Whether the checkpoint in the database has this number.
+    async fn is_at(&self, db: &mut PgConnection, number: i64) -> Result<bool, StoreError> {
+        query_scalar(
             "select exists (select from planhat_sync.scans
-                 where workspace = $1 and object = $2 and scan = $3 and checkpoint_number in ($4, $4 + 1))",
+                 where workspace = $1 and object = $2 and scan = $3 and checkpoint_number = $4)",
         )
         .bind(&self.store.schema)
         .bind(self.object.name)
@@ -294,8 +317,32 @@ impl<'a> ScanCheckpoint<'a> {
         .bind(number)
         .fetch_one(db)
         .await
-        .map_err(could_not("read the position of an unfinished scan"))?;
-        if is_there { Ok(()) } else { Err(StoreError::CheckpointLost { object: self.object.name }) }
+        .map_err(could_not("read the position of an unfinished scan"))
+    }
+}
+
+/// What the last attempt at a commit has done, and the number of its checkpoint. The connection may be lost with the answer to the
+/// commit: then only the number tells whether it was made, and what was done in it cannot be found out a second time.
+#[derive(Debug)]
+struct Attempt<T>(Mutex<Option<(T, Option<i64>)>>);
+
+impl<T> Default for Attempt<T> {
+    fn default() -> Attempt<T> {
+        Attempt(Mutex::new(None))
+    }
+}
+
+impl<T> Attempt<T> {
+    fn has_done(&self, done: T, number: Option<i64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((done, number));
+    }
+
+    fn number(&self) -> Option<i64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|(_, number)| *number)
+    }
+
+    fn committed(self) -> Option<(T, Option<i64>)> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -247,13 +247,18 @@ pub async fn renew_leases(db: &mut PgConnection, run_ids: &[i64]) -> Result<Vec<
 /// has ended. So a process that was frozen for minutes cannot commit after another run has taken over. The fence comes last in
 /// a transaction, because the renewal of the lease waits for it.
 pub async fn fence(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), StoreError> {
-    let holds = query("select from planhat_sync.leases where workspace = $1 and run_id = $2 for share")
+    if holds_lease(db, workspace, run_id).await? { Ok(()) } else { Err(StoreError::LeaseLost { run_id }) }
+}
+
+/// Whether a run holds the lease. If so, it is not taken over until the transaction has ended.
+pub async fn holds_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, StoreError> {
+    let held = query("select from planhat_sync.leases where workspace = $1 and run_id = $2 for share")
         .bind(workspace)
         .bind(run_id)
         .fetch_optional(db)
         .await
         .map_err(could_not("see whether the lease still holds"))?;
-    holds.map(|_| ()).ok_or(StoreError::LeaseLost { run_id })
+    Ok(held.is_some())
 }
 
 /// Requests the lease from the run that holds it; false if there is nothing to wait for: it is stale, or another run has it.
