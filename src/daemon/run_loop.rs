@@ -60,6 +60,8 @@ pub(super) struct DaemonLoop {
     running: HashMap<task::Id, RunningWorkspace>,
     /// Workspaces whose times in the calendar have to be made anew.
     to_enrol: Vec<String>,
+    /// A claim that may have been made: the answer to its commit was lost.
+    unanswered: Option<Claimed>,
     files_looked_at: Instant,
     /// When the next run is due, as it was said last.
     announced: Option<DateTime<Utc>>,
@@ -107,6 +109,7 @@ impl DaemonLoop {
             heartbeat: Heartbeat::new(Arc::clone(control)),
             runs: JoinSet::new(),
             running: HashMap::new(),
+            unanswered: None,
             files_looked_at: Instant::now(),
             announced: None,
             reloaded: None,
@@ -198,12 +201,22 @@ impl DaemonLoop {
         schemas
     }
 
+    /// Goes on with a claim that has turned out to be made. Nobody else would, as long as its lease is fresh.
+    async fn claim_made(&mut self) -> Result<Option<Claimed>, store::StoreError> {
+        let Some(Claimed { due, run_id, .. }) = &self.unanswered else { return Ok(None) };
+        let is_held = self.control.transaction_once(async |db| store::holds_lease(db, &due.workspace, *run_id).await).await?;
+        Ok(self.unanswered.take().filter(|_| is_held))
+    }
+
     /// Claims the workspace that comes first; none if none is due that may be begun.
-    async fn claim(&self, left_out: &[String]) -> Result<Option<Claimed>, ClaimFailure> {
+    async fn claim(&mut self, left_out: &[String]) -> Result<Option<Claimed>, ClaimFailure> {
+        if let Some(claimed) = self.claim_made().await.map_err(|error| ClaimFailure { picked: None, error })? {
+            return Ok(Some(claimed));
+        }
         let mut schemas = self.idle_schemas();
         schemas.retain(|schema| !left_out.contains(schema));
         let with_histories = self.slots().has_free_for_history();
-        let (began, mut picked) = (Instant::now(), None);
+        let (began, mut picked, mut taken) = (Instant::now(), None, None);
         let claim = self.control.transaction_once(async |db| {
             store::limit_lock_waits(&mut *db, LOCKED_FOR).await?;
             // No other process can use an embedded database.
@@ -213,20 +226,24 @@ impl DaemonLoop {
             let (holder, mut workspaces) = (this_process(), schemas.clone());
             loop {
                 let wanted = ClaimRequest { workspaces: &workspaces, with_histories, holder: &holder, exited_runs: &exited_runs };
-                let Some(due) = store::pick_due(&mut *db, wanted).await? else { return Ok(None) };
+                let Some(due) = store::pick_due(&mut *db, wanted).await? else { return Ok(()) };
                 picked = Some(due.workspace.clone());
                 if let Some(run_id) = self.claim_picked(&mut *db, &due, wanted).await? {
-                    return Ok(Some((due, run_id)));
+                    taken = Some(Claimed { due, run_id, began });
+                    return Ok(());
                 }
                 workspaces.retain(|schema| *schema != due.workspace);
                 picked = None;
             }
         });
-        let claimed = claim.await.map_err(|error| {
-            let is_locked = error.kind().retry() == Retry::Briefly;
-            ClaimFailure { picked: picked.filter(|_| is_locked), error }
-        })?;
-        Ok(claimed.map(|(due, run_id)| Claimed { due, run_id, began }))
+        match claim.await {
+            Ok(()) => Ok(taken),
+            Err(error) => {
+                self.unanswered = taken;
+                let is_locked = error.kind().retry() == Retry::Briefly;
+                Err(ClaimFailure { picked: picked.filter(|_| is_locked), error })
+            }
+        }
     }
 
     /// Takes the lease of a workspace that was picked; none if it has to wait after all.

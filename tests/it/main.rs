@@ -35,6 +35,7 @@ mod landing;
 mod learning;
 mod limit;
 mod logs;
+mod lost_messages;
 mod many_workspaces;
 mod model;
 mod notify;
