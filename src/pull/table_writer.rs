@@ -315,10 +315,15 @@ impl<'a> TableWriter<'a> {
     ) -> Result<PageWork<CommittedPage<'p>>, StoreError> {
         let Target { schema, object, run_id, .. } = target;
         let (mut rows, mut counts, mut refused) = (Vec::with_capacity(page.taken.len()), RowCounts::default(), Vec::new());
+        let mut actions = Vec::new();
         for part in parts(&page.taken, PART_BYTES) {
             let mut of_part = flatten(target.columns, target.ignore_changes, part);
             let (counts_of_part, refused_of_part) = match write {
-                Write::AllAtOnce => (store::upsert(&mut *db, target, &of_part).await?, Vec::new()),
+                Write::AllAtOnce => {
+                    let (counts, mut actions_of_part) = store::upsert(&mut *db, target, &of_part).await?;
+                    actions.append(&mut actions_of_part);
+                    (counts, Vec::new())
+                }
                 Write::Bisecting => store::upsert_bisecting(&mut *db, target, &of_part).await?,
             };
             counts += counts_of_part;
@@ -331,7 +336,8 @@ impl<'a> TableWriter<'a> {
         let released: Vec<&str> = in_quarantine.filter(|id| !is_refused(id)).collect();
         store::release_stored(&mut *db, schema, object, &released).await?;
         let entries = tally.entries(page.rejected.iter().chain(&refused), self.ctx.limits.quarantine_rows);
-        store::quarantine_records(db, schema, object, run_id, &entries).await?;
+        store::quarantine_records(&mut *db, schema, object, run_id, &entries).await?;
+        store::write_actions(db, target, &actions).await?;
         let has_changes = !(counts.changed_nothing() && released.is_empty() && entries.is_empty());
         let released = released.into_iter().map(str::to_owned).collect();
         Ok(PageWork { done: CommittedPage { rows, counts, refused, released }, has_changes })

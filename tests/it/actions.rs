@@ -436,12 +436,16 @@ async fn action_ids_grow_in_the_order_of_commits() {
         ignore_changes: &ignored,
         stored: None,
     };
+    let write = async |db: &mut store::PgConnection, object| {
+        let (_, actions) = store::upsert(&mut *db, target(object), &rows).await.unwrap();
+        store::write_actions(db, target(object), &actions).await.unwrap();
+    };
     let mut slow = sync.store.pool().begin().await.unwrap();
-    store::upsert(&mut slow, target(projects), &rows).await.unwrap();
+    write(&mut slow, projects).await;
 
     let quick = async {
         let mut quick = sync.store.pool().begin().await.unwrap();
-        store::upsert(&mut quick, target(issues), &rows).await.unwrap();
+        write(&mut quick, issues).await;
         quick.commit().await.unwrap();
     };
     let commit = async {

@@ -124,8 +124,8 @@ pub use state::run_history::{
 };
 pub use store::{STATEMENT_TIMEOUT, Store, needs_new_embedded_database};
 pub use store_error::StoreError;
-pub use timeline::action_builder::{ActionPolicy, TimelineOptions};
-pub use timeline::action_table::{actions_sql, create_actions_table, delete_old_actions, index_actions};
+pub use timeline::action_builder::{Action, ActionPolicy, TimelineOptions};
+pub use timeline::action_table::{actions_sql, create_actions_table, delete_old_actions, index_actions, write_actions};
 pub use timeline::consumers::{consumer_position, save_consumer_position};
 pub use timeline::listener::ActionListener;
 pub use timeline::masked_actions::mask_actions;

@@ -20,7 +20,7 @@ use super::set_values::set_from_excluded;
 use super::stored_value::ColumnRules;
 use crate::sql::{Sql, query};
 use crate::store_error::{StoreError, could_not};
-use crate::timeline::action_builder::{ActionPolicy, actions_of_page};
+use crate::timeline::action_builder::{Action, ActionPolicy, actions_of_page};
 use crate::timeline::action_table::write_actions;
 
 /// How many rows of a page were inserted, updated, restored or unchanged.
@@ -178,19 +178,19 @@ impl std::ops::AddAssign for RowCounts {
     }
 }
 
-/// Stores rows by id, and each change as an action. Of rows with the same id the last one counts.
-pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<RowCounts, StoreError> {
+/// Stores rows by id. Of rows with the same id the last one counts. Returns the actions that are to be written before the commit, as
+/// one of the last things: other transactions wait for it from then on.
+pub async fn upsert(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<(RowCounts, Vec<Action>), StoreError> {
     let compared = compare(&mut *db, target, rows).await?;
     let actions = actions_of_page(&mut *db, target, &compared).await?;
     insert(&mut *db, target, &compared.new).await?;
     insert_or_update(&mut *db, target, &compared.changed).await?;
     write_again(&mut *db, target, &compared.retyped).await?;
-    set_hashes(&mut *db, target, &compared.rehashed).await?;
-    write_actions(db, target, &actions).await?;
-    Ok(compared.counts)
+    set_hashes(db, target, &compared.rehashed).await?;
+    Ok((compared.counts, actions))
 }
 
-/// The same, when another session may have inserted a row in the meantime.
+/// The same with the actions, which may be refused too, and when another session may have inserted a row in the meantime.
 async fn upsert_racing(db: &mut PgConnection, target: Target<'_>, rows: &[Row<'_>]) -> Result<RowCounts, StoreError> {
     let compared = compare(&mut *db, target, rows).await?;
     let actions = actions_of_page(&mut *db, target, &compared).await?;

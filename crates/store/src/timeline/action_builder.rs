@@ -99,7 +99,7 @@ impl ActionKind {
 
 /// An action to be written.
 #[derive(Debug)]
-pub(crate) struct Action {
+pub struct Action {
     /// What people call it.
     pub(super) name: String,
     pub(super) kind: ActionKind,

@@ -28,7 +28,7 @@ pub(super) const CHANNEL: &str = "planhat_actions";
 
 /// Writes actions in their order, and notifies listeners at commit. It should come shortly before the commit, because other transactions
 /// with actions wait for it.
-pub(crate) async fn write_actions(db: &mut PgConnection, target: Target<'_>, actions: &[Action]) -> Result<(), StoreError> {
+pub async fn write_actions(db: &mut PgConnection, target: Target<'_>, actions: &[Action]) -> Result<(), StoreError> {
     if target.action_policy == ActionPolicy::None || actions.is_empty() {
         return Ok(());
     }
