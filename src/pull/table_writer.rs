@@ -316,20 +316,28 @@ impl<'a> TableWriter<'a> {
         let Target { schema, object, run_id, .. } = target;
         let (mut rows, mut counts, mut refused) = (Vec::with_capacity(page.taken.len()), RowCounts::default(), Vec::new());
         let mut actions = Vec::new();
-        for part in parts(&page.taken, PART_BYTES) {
-            let mut of_part = flatten(target.columns, target.ignore_changes, part);
-            let (counts_of_part, refused_of_part) = match write {
-                Write::AllAtOnce => {
-                    let (counts, mut actions_of_part) = store::upsert(&mut *db, target, &of_part).await?;
-                    actions.append(&mut actions_of_part);
-                    (counts, Vec::new())
+        let mut parts = parts(&page.taken, PART_BYTES).map(|part| flatten(target.columns, target.ignore_changes, part));
+        let mut next = parts.next();
+        while let Some(mut part) = next {
+            let stored = async {
+                match write {
+                    Write::AllAtOnce => {
+                        store::upsert(&mut *db, target, &part).await.map(|(counts, actions)| (counts, actions, Vec::new()))
+                    }
+                    Write::Bisecting => store::upsert_bisecting(&mut *db, target, &part)
+                        .await
+                        .map(|(counts, refused)| (counts, Vec::new(), refused)),
                 }
-                Write::Bisecting => store::upsert_bisecting(&mut *db, target, &of_part).await?,
             };
+            // PostgreSQL is at work on one part while the next one is made.
+            let (stored, following) = tokio::join!(biased; stored, async { parts.next() });
+            let (counts_of_part, mut actions_of_part, refused_of_part) = stored?;
             counts += counts_of_part;
+            actions.append(&mut actions_of_part);
             refused.extend(refused_of_part.into_iter().filter_map(|refused| page.refuse(refused)));
-            of_part.iter_mut().for_each(|row| row.cells = Vec::new());
-            rows.append(&mut of_part);
+            part.iter_mut().for_each(|row| row.cells = Vec::new());
+            rows.append(&mut part);
+            next = following;
         }
         let is_refused = |id: &str| refused.iter().any(|refused: &Rejected| refused.id.as_deref() == Some(id));
         let in_quarantine = page.taken.iter().map(|record| record.id.as_str()).filter(|id| self.quarantined.contains(*id));

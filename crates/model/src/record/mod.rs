@@ -62,19 +62,15 @@ impl Origin {
     }
 }
 
-/// A value by its place. There are many of these on the way, so they are small.
+/// A value by its place. A page has some ten thousands of these on the way, so they are small.
 #[derive(Debug, Clone, Copy)]
 struct Member {
-    origin: Origin,
-    name: MemberNamePlace,
     value: Span,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum MemberNamePlace {
-    At(Span),
-    /// The place among the names that are written with escapes.
-    Decoded(u32),
+    /// Where its name begins in the text of the record, or its place among the names that are written with escapes.
+    name: u32,
+    /// [`Member::DECODED`] if it is among those.
+    name_len: u16,
+    origin: Origin,
 }
 
 /// Bytes of a record's text, which is no longer than a page.
@@ -153,7 +149,7 @@ impl Record {
     /// `custom` itself.
     pub fn values(&self) -> impl Iterator<Item = (Origin, &str, Json<'_>)> {
         let text = self.text();
-        self.fields.iter().map(move |field| (field.origin, field.name.within(text, &self.decoded), self.json(field)))
+        self.fields.iter().map(move |field| (field.origin, field.name(text, &self.decoded), self.json(field)))
     }
 
     /// How many values it has.
@@ -164,7 +160,7 @@ impl Record {
     /// The value of a property.
     pub fn get(&self, property: &str) -> Option<Json<'_>> {
         let text = self.text();
-        let place = |field: &Member| (field.origin, field.name.within(text, &self.decoded)).cmp(&(Origin::Property, property));
+        let place = |field: &Member| (field.origin, field.name(text, &self.decoded)).cmp(&(Origin::Property, property));
         self.fields.binary_search_by(place).ok().map(|index| self.json(&self.fields[index]))
     }
 
@@ -221,11 +217,15 @@ pub fn is_whole_text(raw: &str) -> bool {
     !raw.starts_with('(')
 }
 
-impl MemberNamePlace {
-    fn within<'a>(self, text: &'a str, decoded: &'a [String]) -> &'a str {
-        match self {
-            MemberNamePlace::At(place) => place.within(text),
-            MemberNamePlace::Decoded(index) => &decoded[index as usize],
+impl Member {
+    /// In place of the length of a name that is not in the text as it is, or too long for its length to be noted.
+    const DECODED: u16 = u16::MAX;
+
+    fn name<'a>(self, text: &'a str, decoded: &'a [String]) -> &'a str {
+        let start = self.name as usize;
+        match self.name_len {
+            Member::DECODED => &decoded[start],
+            len => &text[start..start + usize::from(len)],
         }
     }
 }
@@ -248,7 +248,7 @@ impl Members {
     fn within(text: &str) -> Result<Members, serde_json::Error> {
         let mut members = Members { fields: Vec::new(), decoded: Vec::new() };
         members.members(text, text, Origin::Property)?;
-        let custom = members.fields.iter().position(|field| field.name.within(text, &members.decoded) == "custom");
+        let custom = members.fields.iter().position(|field| field.name(text, &members.decoded) == "custom");
         if let Some(index) = custom
             && members.fields[index].value.within(text).starts_with('{')
         {
@@ -258,7 +258,8 @@ impl Members {
         Ok(members)
     }
 
-    fn into_parts(self) -> (Vec<Member>, Vec<String>) {
+    fn into_parts(mut self) -> (Vec<Member>, Vec<String>) {
+        self.fields.shrink_to_fit();
         (self.fields, self.decoded)
     }
 
@@ -266,7 +267,7 @@ impl Members {
     fn members(&mut self, text: &str, object: &str, origin: Origin) -> Result<(), serde_json::Error> {
         let mut members =
             serde_json::Deserializer::from_str(object).deserialize_map(MemberVisitor { text, origin, members: self })?;
-        let name = |field: &Member| field.name.within(text, &self.decoded);
+        let name = |field: &Member| field.name(text, &self.decoded);
         members.sort_by(|one, other| name(one).cmp(name(other)));
         members.dedup_by(|next, kept| {
             let same = name(next) == name(kept);
@@ -301,14 +302,17 @@ impl<'de> Visitor<'de> for MemberVisitor<'de, '_> {
         let place = |part| Span::of(part, self.text).ok_or_else(|| A::Error::custom("too long"));
         let mut fields = Vec::with_capacity(32);
         while let Some((name, value)) = members.next_entry::<MemberName<'de>, &'de RawValue>()? {
-            let name = match name {
-                MemberName::Plain(name) => MemberNamePlace::At(place(name)?),
-                MemberName::Escaped(name) => {
-                    self.members.decoded.push(name);
-                    MemberNamePlace::Decoded(self.members.decoded.len() as u32 - 1)
+            let in_text = match &name {
+                MemberName::Plain(name) if name.len() < usize::from(Member::DECODED) => {
+                    Some((place(name)?.start, name.len() as u16))
                 }
+                MemberName::Plain(_) | MemberName::Escaped(_) => None,
             };
-            fields.push(Member { origin: self.origin, name, value: place(value.get())? });
+            let (name, name_len) = in_text.unwrap_or_else(|| {
+                self.members.decoded.push(name.into_owned());
+                (self.members.decoded.len() as u32 - 1, Member::DECODED)
+            });
+            fields.push(Member { value: place(value.get())?, name, name_len, origin: self.origin });
         }
         Ok(fields)
     }
@@ -318,6 +322,15 @@ impl<'de> Visitor<'de> for MemberVisitor<'de, '_> {
 enum MemberName<'de> {
     Plain(&'de str),
     Escaped(String),
+}
+
+impl MemberName<'_> {
+    fn into_owned(self) -> String {
+        match self {
+            MemberName::Plain(name) => name.to_owned(),
+            MemberName::Escaped(name) => name,
+        }
+    }
 }
 
 impl<'de> serde::Deserialize<'de> for MemberName<'de> {
@@ -382,6 +395,21 @@ mod tests {
         );
         assert_eq!(record.get("b").unwrap().string().as_deref(), Some("\"3\""));
         assert_eq!((record.get("z"), record.get("custom")), (None, None));
+    }
+
+    #[test]
+    fn a_name_of_any_length_is_found() {
+        for len in [1, 65_534, 65_535, 65_536, 200_000] {
+            let name = "n".repeat(len);
+            let record = parse(&format!(r#"{{"_id":"i","{name}":"long","a":1}}"#)).unwrap();
+            assert_eq!(record.get(&name).unwrap().as_written(), "\"long\"", "{len}");
+            assert_eq!(record.values().map(|(_, name, _)| name.len()).collect::<Vec<_>>(), [3, 1, len], "{len}");
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_value_takes_16_bytes() {
+        assert_eq!(size_of::<Member>(), 16);
     }
 
     #[test]
