@@ -208,7 +208,7 @@ async fn sync_twice_with_each(which: Message, loss: Loss, each: impl Iterator<It
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_answer_to_any_commit_of_a_run_may_be_lost() {
     let commits = sync_twice_with(Message::Commit, Loss::OfItsAnswer, usize::MAX).await;
-    assert!(commits > 20, "{commits}");
+    assert!(commits > 10, "{commits}");
 
     sync_twice_with_each(Message::Commit, Loss::OfItsAnswer, 1..=commits).await;
 }
@@ -217,7 +217,7 @@ async fn the_answer_to_any_commit_of_a_run_may_be_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_may_be_lost_at_any_message_of_a_run() {
     let messages = sync_twice_with(Message::Any, Loss::OfTheMessage, usize::MAX).await;
-    assert!(messages > 400, "{messages}");
+    assert!(messages > 100, "{messages}");
 
     sync_twice_with_each(Message::Any, Loss::OfTheMessage, (1..=messages).step_by(17)).await;
 }
