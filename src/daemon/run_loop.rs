@@ -203,8 +203,13 @@ impl DaemonLoop {
 
     /// Goes on with a claim that has turned out to be made. Nobody else would, as long as its lease is fresh.
     async fn claim_made(&mut self) -> Result<Option<Claimed>, store::StoreError> {
-        let Some(Claimed { due, run_id, .. }) = &self.unanswered else { return Ok(None) };
-        let is_held = self.control.transaction_once(async |db| store::holds_lease(db, &due.workspace, *run_id).await).await?;
+        let Some(Claimed { due, run_id, began }) = &self.unanswered else { return Ok(None) };
+        let (workspace, holder) = (due.workspace.as_str(), this_process());
+        // Without a lock: whoever holds one keeps no other workspace waiting. A commit may still be under way, so it is looked for again.
+        let is_held = self.control.read_only(async |db| store::holds_lease(db, workspace, *run_id, &holder).await).await?;
+        if !is_held && began.elapsed() < store::STALE_AFTER {
+            return Ok(None);
+        }
         Ok(self.unanswered.take().filter(|_| is_held))
     }
 
@@ -237,9 +242,14 @@ impl DaemonLoop {
             }
         });
         match claim.await {
-            Ok(()) => Ok(taken),
+            Ok(()) => {
+                let of_the_same =
+                    |unanswered: &Claimed| taken.as_ref().is_some_and(|taken| taken.due.workspace == unanswered.due.workspace);
+                self.unanswered.take_if(|unanswered| of_the_same(unanswered));
+                Ok(taken)
+            }
             Err(error) => {
-                self.unanswered = taken;
+                self.unanswered = taken.or(self.unanswered.take());
                 let is_locked = error.kind().retry() == Retry::Briefly;
                 Err(ClaimFailure { picked: picked.filter(|_| is_locked), error })
             }

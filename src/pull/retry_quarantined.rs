@@ -4,6 +4,8 @@
 //! without an id cannot be stored, and the kept text of an object with privacy rules is masked, so both wait for the next sync
 //! that lists them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use planhat_model::catalog::Object;
 use planhat_model::flatten::{IgnoredFields, flatten};
 use planhat_model::record::Record;
@@ -59,13 +61,15 @@ pub async fn retry_quarantined(
         let readable = texts.into_iter().filter_map(|(_, text)| Record::parse(RawValue::from_string(text).ok()?).ok());
         let records: Vec<Record> = readable.filter(|record| !forgotten.has(object.name, &record.id)).collect();
         let rows = flatten(&columns, &ignore_changes, &records);
+        // If the answer to the commit is lost, the next attempt finds nothing to release any more.
+        let most_released = AtomicU64::new(0);
         let stored = store.transaction(async |db| {
             let (_, refused) = store::upsert_bisecting(&mut *db, target, &rows).await?;
             let is_refused = |id: &str| refused.iter().any(|refused| refused.id == id);
             let stored: Vec<&str> = rows.iter().map(|row| row.id).filter(|id| !is_refused(id)).collect();
             let released = store::release_stored(&mut *db, workspace, object, &stored).await?;
             store::fence(db, workspace, run_id).await?;
-            Ok(released)
+            Ok(most_released.fetch_max(released, Ordering::Relaxed).max(released))
         });
         let stored = stored.await?;
         retried.stored += stored;

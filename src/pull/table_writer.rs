@@ -1,8 +1,9 @@
 //! Writes the rows of a page: the columns it brings first, then its rows, actions, quarantined records and the checkpoint
 //! behind it, as one commit.
 //!
-//! Until it is written, a row takes some times as much memory as its record: as cells, as parameters of statements, as an action.
-//! So a large page is written in parts, one after the other, in the same transaction.
+//! Until it is written, a row takes some times as much memory as its record: as cells and as parameters of statements. So a large page is
+//! written in parts, in the same transaction: while PostgreSQL stores one, the next one is made. The actions come behind all of them,
+//! because other pages with actions wait for the commit from then on.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +14,8 @@ use planhat_model::flatten::{Columns, IgnoredFields, Row, flatten};
 use planhat_model::record::{Record, Rejected};
 use planhat_model::rules::{ForgottenRecords, Rules};
 use planhat_store::{
-    self as store, ActionPolicy, IdFilter, PageStep, PageWork, PgConnection, RowCounts, ScanCheckpoint, StoreError, Target,
+    self as store, Action, ActionPolicy, IdFilter, PageStep, PageWork, PgConnection, RowCounts, ScanCheckpoint, StoreError,
+    Target,
 };
 use tracing::warn;
 
@@ -47,6 +49,8 @@ pub(super) struct TableWriter<'a> {
 
 /// What the records of a part may have as text. A page of a hundred records has less, so it is one part.
 const PART_BYTES: usize = 512 * 1024;
+/// What the actions of a page may have as text before they are written: they have every value that has changed, twice.
+const ACTIONS_BYTES: usize = 1024 * 1024;
 
 /// What is written of a page.
 struct PageRows<'a, 't> {
@@ -315,7 +319,7 @@ impl<'a> TableWriter<'a> {
     ) -> Result<PageWork<CommittedPage<'p>>, StoreError> {
         let Target { schema, object, run_id, .. } = target;
         let (mut rows, mut counts, mut refused) = (Vec::with_capacity(page.taken.len()), RowCounts::default(), Vec::new());
-        let mut actions = Vec::new();
+        let (mut actions, mut has_actions) = (Vec::new(), false);
         let mut parts = parts(&page.taken, PART_BYTES).map(|part| flatten(target.columns, target.ignore_changes, part));
         let mut next = parts.next();
         while let Some(mut part) = next {
@@ -334,6 +338,10 @@ impl<'a> TableWriter<'a> {
             let (counts_of_part, mut actions_of_part, refused_of_part) = stored?;
             counts += counts_of_part;
             actions.append(&mut actions_of_part);
+            has_actions |= !actions.is_empty();
+            if actions.iter().map(Action::text_bytes).sum::<usize>() > ACTIONS_BYTES {
+                store::write_actions(&mut *db, target, &std::mem::take(&mut actions)).await?;
+            }
             refused.extend(refused_of_part.into_iter().filter_map(|refused| page.refuse(refused)));
             part.iter_mut().for_each(|row| row.cells = Vec::new());
             rows.append(&mut part);
@@ -348,7 +356,7 @@ impl<'a> TableWriter<'a> {
         store::write_actions(db, target, &actions).await?;
         let has_changes = !(counts.changed_nothing() && released.is_empty() && entries.is_empty());
         let released = released.into_iter().map(str::to_owned).collect();
-        Ok(PageWork { done: CommittedPage { rows, counts, refused, released }, has_changes })
+        Ok(PageWork { done: CommittedPage { rows, counts, refused, released }, has_changes, has_actions })
     }
 }
 

@@ -5,11 +5,9 @@
 //! with the time of that count.
 
 use std::collections::BTreeSet;
-use std::future::ready;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use futures_util::{StreamExt as _, stream};
 use planhat_model::error::Chain;
 use planhat_model::scan::ScanKind;
 use planhat_store::{self as store, MissingReferences, ReferenceColumn, ReferenceColumns, ReferringProperty, Store};
@@ -20,8 +18,6 @@ use tracing::info;
 use super::ObjectSummary;
 use crate::pull::Limits;
 
-/// How many counts PostgreSQL makes at the same time.
-const SIDE_BY_SIDE: usize = 2;
 /// After this long no further count is begun.
 const ENOUGH: Duration = Duration::from_secs(60);
 
@@ -93,42 +89,32 @@ async fn count_due(
     run_stop: &CancellationToken,
 ) -> Vec<ReferenceCount> {
     let begun = Instant::now();
-    let is_due = |column: &&ReferenceColumn| {
-        let is_touched = touched.contains(column.object.name) || touched.contains(column.reference.to);
-        is_touched || !before.iter().any(|of| is_of(of, &property_of(column)))
-    };
-    let count = async |column: &ReferenceColumn| {
+    let mut counted = Vec::new();
+    for column in &columns.open {
         if run_stop.is_cancelled() || begun.elapsed() > ENOUGH {
-            return None;
+            break;
         }
         let before = before.iter().find(|of| is_of(of, &property_of(column)));
-        count_column(store, column, columns.has_table(column.reference.to), before).await
-    };
-    stream::iter(columns.open.iter().filter(is_due)).map(count).buffered(SIDE_BY_SIDE).filter_map(ready).collect().await
-}
-
-/// None if it cannot be counted now.
-async fn count_column(
-    store: &Store,
-    column: &ReferenceColumn,
-    refers_to_table: bool,
-    before: Option<&MissingReferences>,
-) -> Option<ReferenceCount> {
-    let (object, property, refers_to) = (column.object.name, column.reference.property, column.reference.to);
-    let count = async |db: &mut store::PgConnection| store::count_missing(db, &store.schema, column, refers_to_table).await;
-    match store.read_only(count).await {
-        Ok(store::MissingRecords { rows, records, absent_rows, some_forgotten }) => {
-            let [object, property, refers_to] = [object, property, refers_to].map(str::to_owned);
-            let counted_at = Utc::now();
-            let missing =
-                MissingReferences { object, property, refers_to, rows, records, absent_rows, some_forgotten, counted_at };
-            Some(ReferenceCount { missing, refers_to_table, before: before.cloned() })
+        let (object, property, refers_to) = (column.object.name, column.reference.property, column.reference.to);
+        if before.is_some() && !touched.contains(object) && !touched.contains(refers_to) {
+            continue;
         }
-        Err(error) => {
-            info!(error = %Chain(&error), "could not count the rows of {object} by {property}: the last count stays");
-            None
+        let refers_to_table = columns.has_table(refers_to);
+        let count = async |db: &mut store::PgConnection| store::count_missing(db, &store.schema, column, refers_to_table).await;
+        match store.read_only(count).await {
+            Ok(store::MissingRecords { rows, records, absent_rows, some_forgotten }) => {
+                let [object, property, refers_to] = [object, property, refers_to].map(str::to_owned);
+                let counted_at = Utc::now();
+                let missing =
+                    MissingReferences { object, property, refers_to, rows, records, absent_rows, some_forgotten, counted_at };
+                counted.push(ReferenceCount { missing, refers_to_table, before: before.cloned() });
+            }
+            Err(error) => {
+                info!(error = %Chain(&error), "could not count the rows of {object} by {property}: the last count stays")
+            }
         }
     }
+    counted
 }
 
 fn property_of(column: &ReferenceColumn) -> ReferringProperty<'static> {

@@ -92,14 +92,18 @@ async fn acquire(store: &Store, wanted: LeaseRequest<'_>) -> Result<Result<i64, 
     let started = AtomicI64::new(NO_RUN);
     let acquired = store.transaction(async |db| {
         let run_id = started.load(Ordering::Relaxed);
-        if run_id != NO_RUN && store::holds_lease(&mut *db, wanted.workspace, run_id).await? {
+        if run_id != NO_RUN && store::holds_lease(&mut *db, wanted.workspace, run_id, wanted.holder).await? {
             return Ok(Ok(run_id));
         }
-        let acquired = store::acquire_lease(db, wanted).await?;
-        if let Ok(run_id) = acquired {
-            started.store(run_id, Ordering::Relaxed);
+        match store::acquire_lease(db, wanted).await? {
+            // That commit was still under way a moment ago.
+            Err(held) if held.run_id == run_id => Ok(Ok(run_id)),
+            Err(held) => Ok(Err(held)),
+            Ok(run_id) => {
+                started.store(run_id, Ordering::Relaxed);
+                Ok(Ok(run_id))
+            }
         }
-        Ok(acquired)
     });
     acquired.await
 }

@@ -263,8 +263,8 @@ impl Parties<'_> {
         // Boxed, or the futures lie deeper within each other than the compiler follows.
         let work = Box::pin(async {
             let (objects, calls) = with_start_notice(on_start, pulls.pull_all(), &run_stop).await;
-            let counting = count_references(store, run_id, &request.limits, &objects, &run_stop);
-            let (counted, ()) = tokio::join!(counting, index_actions(store, request, &run_stop));
+            let counted = count_references(store, run_id, &request.limits, &objects, &run_stop).await;
+            index_actions(store, request, &run_stop).await;
             (objects, calls, counted)
         });
         let (objects, calls, missing_references) = lease.renew_while(work).await;

@@ -16,9 +16,11 @@ use planhat_sync::run;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::daemon::{DaemonProcess, tool};
 use crate::harness::{TestSync, fresh_database};
+use crate::waiting::in_time;
 
 /// Which messages to the server are meant.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,12 @@ enum Loss {
     OfTheMessage,
     /// The server does what it says, and nobody hears of it.
     OfItsAnswer,
+    /// The same, but the server is at work on it until a few more messages have come to it, as a commit is that waits for a standby.
+    BeforeItsEnd,
 }
+
+/// How many more messages those are: enough to look whether the commit was made, before it is.
+const FURTHER_MESSAGES: usize = 3;
 
 /// Before the messages are counted.
 const NOT_YET: usize = usize::MAX / 2;
@@ -44,6 +51,7 @@ const NOT_YET: usize = usize::MAX / 2;
 /// A way to the server on which these messages, by their numbers, meet with a loss. They are counted over all connections.
 struct LossyWay {
     url: String,
+    /// Of those that are meant.
     count: Arc<AtomicUsize>,
 }
 
@@ -54,6 +62,8 @@ struct LossyConnection {
     loss: Loss,
     lost: RangeInclusive<usize>,
     count: Arc<AtomicUsize>,
+    /// How many there were of all kinds.
+    all: watch::Sender<usize>,
     /// Whether the text that is looked for was sent in this transaction.
     text_was_sent: bool,
 }
@@ -65,7 +75,8 @@ impl LossyWay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
         let count = Arc::new(AtomicUsize::new(NOT_YET));
-        let connection = LossyConnection { which, loss, lost, count: Arc::clone(&count), text_was_sent: false };
+        let connection =
+            LossyConnection { which, loss, lost, count: Arc::clone(&count), all: watch::Sender::new(0), text_was_sent: false };
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
@@ -96,7 +107,12 @@ impl LossyConnection {
                 count = client.read(&mut sent) => match (&sent[..count?], self.loss) {
                     ([], _) => return Ok(()),
                     (message, Loss::OfTheMessage) if self.loses(message) => return Ok(()),
-                    (message, Loss::OfItsAnswer) if self.loses(message) => {
+                    (message, Loss::OfItsAnswer | Loss::BeforeItsEnd) if self.loses(message) => {
+                        if let Loss::BeforeItsEnd = self.loss {
+                            drop(client);
+                            let end = *self.all.borrow() + FURTHER_MESSAGES;
+                            in_time("further messages", self.all.subscribe().wait_for(|all| *all >= end)).await.unwrap();
+                        }
                         server.write_all(message).await?;
                         server.shutdown().await?;
                         // What has been committed when the server hangs up.
@@ -114,6 +130,7 @@ impl LossyConnection {
     }
 
     fn loses(&mut self, message: &[u8]) -> bool {
+        self.all.send_modify(|all| *all += 1);
         let has = |text: &[u8]| message.windows(text.len()).any(|part| part == text);
         let is_commit = has(b"COMMIT\0");
         let is_meant = match self.which {
@@ -145,8 +162,10 @@ async fn a_commit_whose_answer_is_lost_is_applied_once_and_fails_no_load() {
     let mut sync = TestSync::into(store, Workspace::empty().with("projects", numbered(1000)), Options::default()).await;
     sync.limits.pages.size = RowsPerPage::Fixed(10);
 
-    assert_eq!(sync.sync_one("projects").await.run.status, ObjectStatus::Succeeded);
+    let summary = sync.sync_one("projects").await;
 
+    assert_eq!((summary.run.status, summary.run.figures.inserted), (ObjectStatus::Succeeded, 1000));
+    assert!(way.count.load(Ordering::Relaxed) > 12);
     sync.assert_equals_workspace(&projects()).await;
     assert_eq!(sync.one("select count(*)::text from planhat.actions").await, "1000");
 }
@@ -162,6 +181,7 @@ async fn a_quarantined_record_is_reported_even_if_the_answer_to_its_commit_was_l
     let summary = sync.sync_one("projects").await;
 
     assert_eq!((summary.run.status, summary.run.figures.quarantined), (ObjectStatus::Partial, 1));
+    assert!(way.count.load(Ordering::Relaxed) >= 1);
 }
 
 /// Syncs twice over a connection that is lost at a message, with a record added, one changed and one deleted in between. Returns how
@@ -176,7 +196,7 @@ async fn sync_twice_with(which: Message, loss: Loss, at: usize) -> usize {
     let figures = |summary: &run::Summary| {
         let [projects] = &summary.objects[..] else { panic!("{summary:?}") };
         let figures = &projects.run.figures;
-        (summary.status, figures.inserted, figures.updated, figures.deleted)
+        (summary.status, figures.inserted, figures.updated, figures.deleted, figures.unchanged, figures.calls)
     };
 
     let first = sync.run(Mode::Full, &projects()).await;
@@ -187,7 +207,7 @@ async fn sync_twice_with(which: Message, loss: Loss, at: usize) -> usize {
     let second = sync.run(Mode::Full, &projects()).await;
     let count = way.count.swap(NOT_YET, Ordering::Relaxed);
 
-    let expected = [(RunStatus::Succeeded, 150, 0, 0), (RunStatus::Succeeded, 1, 1, 1)];
+    let expected = [(RunStatus::Succeeded, 150, 0, 0, 0, 3), (RunStatus::Succeeded, 1, 1, 1, 148, 7)];
     assert_eq!([figures(&first), figures(&second)], expected, "{loss:?} {at}");
     let actions = "select string_agg(kind || ' ' || count, ', ' order by kind) from
                        (select kind, count(*)::text from planhat.actions group by kind) a";
@@ -211,6 +231,13 @@ async fn the_answer_to_any_commit_of_a_run_may_be_lost() {
     assert!(commits > 10, "{commits}");
 
     sync_twice_with_each(Message::Commit, Loss::OfItsAnswer, 1..=commits).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_commit_of_a_run_may_still_be_under_way_when_its_connection_is_lost() {
+    let commits = sync_twice_with(Message::Commit, Loss::BeforeItsEnd, usize::MAX).await;
+
+    sync_twice_with_each(Message::Commit, Loss::BeforeItsEnd, 1..=commits).await;
 }
 
 /// At some of them, as there are hundreds.

@@ -17,7 +17,7 @@ use sqlx::{FromRow, PgConnection};
 use crate::Store;
 use crate::data::deletions::save_listed_ids;
 use crate::sql::{query, query_as, query_scalar};
-use crate::state::leases::fence;
+use crate::state::leases::{fence, wait_for_commits};
 use crate::store_error::{StoreError, could_not};
 
 /// Pages that may be read again after a crash because they changed nothing.
@@ -93,6 +93,8 @@ pub struct PageStep {
 pub struct PageWork<T> {
     pub done: T,
     pub has_changes: bool,
+    /// Whether it writes actions: then the commit waits for the disk in any case.
+    pub has_actions: bool,
 }
 
 /// Whether a commit waits until it is on the database's disk.
@@ -119,6 +121,8 @@ pub struct ScanCheckpoint<'a> {
     durability: Durability,
     /// The number in the database; none if it has none of this scan.
     number: Option<i64>,
+    /// Whether some checkpoint of this scan is on the database's disk: then only the end of the scan can have removed it.
+    is_on_disk: bool,
     /// Pages that were committed without a checkpoint, since they changed nothing.
     unsaved_pages: u32,
     /// The ids that these have shown.
@@ -135,7 +139,7 @@ impl<'a> ScanCheckpoint<'a> {
         durability: Durability,
     ) -> ScanCheckpoint<'a> {
         let (number, unsaved_ids) = (None, Vec::new());
-        ScanCheckpoint { store, object, kind, run_id, durability, number, unsaved_pages: 0, unsaved_ids }
+        ScanCheckpoint { store, object, kind, run_id, durability, number, is_on_disk: false, unsaved_pages: 0, unsaved_ids }
     }
 
     /// The same for a scan that resumes from the checkpoint of this number.
@@ -172,23 +176,28 @@ impl<'a> ScanCheckpoint<'a> {
     ) -> Result<T, StoreError> {
         let attempt = Attempt::default();
         let transaction = async |db: &mut PgConnection| {
-            if self.was_committed(&mut *db, attempt.number()).await? {
+            if let Some(number) = attempt.look(|(_, number, _)| *number).flatten()
+                && self.was_committed(&mut *db, &step.progress, number).await?
+            {
                 return Ok(());
             }
-            let PageWork { done, has_changes } = work(&mut *db).await?;
+            let PageWork { done, has_changes, has_actions } = work(&mut *db).await?;
             let ids = self.unsaved_ids.len() + step.listed_ids.len();
             let is_due = has_changes || self.unsaved_pages >= UNSAVED_PAGES || ids > UNSAVED_IDS;
             let number = if is_due { Some(self.save_in(db, &step.progress, &step.listed_ids).await?) } else { None };
-            attempt.has_done(done, number);
+            attempt.has_done((done, number, has_actions));
             Ok(())
         };
         match durability {
             Durability::Waits => self.store.transaction(transaction).await?,
             Durability::MayBeLost => self.store.transaction_async_commit(transaction).await?,
         }
-        let (done, number) = attempt.committed().ok_or(StoreError::CheckpointLost { object: self.object.name })?;
+        let (done, number, has_actions) = attempt.committed().ok_or(self.lost())?;
         match number {
-            Some(number) => self.is_saved_as(number),
+            Some(number) => {
+                self.is_saved_as(number);
+                self.is_on_disk |= durability == Durability::Waits || has_actions;
+            }
             None => {
                 self.unsaved_pages += step.pages;
                 self.unsaved_ids.extend(step.listed_ids.iter().cloned());
@@ -209,24 +218,33 @@ impl<'a> ScanCheckpoint<'a> {
         work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let step = PageStep { progress: progress.clone(), pages: 0, listed_ids: Vec::new() };
-        self.commit(&step, Durability::Waits, async |db| Ok(PageWork { done: work(db).await?, has_changes: true })).await
+        self.commit(&step, Durability::Waits, async |db| {
+            Ok(PageWork { done: work(db).await?, has_changes: true, has_actions: false })
+        })
+        .await
     }
 
     /// Ends the scan in one transaction with `work`, after checking that the run still holds its lease. Fails where the database has forgotten
     /// the last checkpoint.
     pub async fn end_scan<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let attempt = Attempt::default();
         let ended = self.store.transaction(async |db| {
+            if attempt.look(|_| ()).is_some() && self.has_ended(&mut *db).await? {
+                return Ok(());
+            }
             fence(&mut *db, &self.store.schema, self.run_id).await?;
             if let Some(number) = self.number
-                && !self.is_at(&mut *db, number).await?
+                && self.saved(&mut *db).await?.is_none_or(|saved| saved.number != number)
             {
-                return Err(StoreError::CheckpointLost { object: self.object.name });
+                return Err(self.lost());
             }
             let done = work(&mut *db).await?;
             end_scan(db, &self.store.schema, self.object, self.kind).await?;
-            Ok(done)
+            attempt.has_done(done);
+            Ok(())
         });
-        ended.await
+        ended.await?;
+        attempt.committed().ok_or(self.lost())
     }
 
     /// Drops the scan: the next one of its kind reads everything again.
@@ -236,7 +254,7 @@ impl<'a> ScanCheckpoint<'a> {
             end_scan(db, &self.store.schema, self.object, self.kind).await
         });
         dropped.await?;
-        (self.number, self.unsaved_pages) = (None, 0);
+        (self.number, self.unsaved_pages, self.is_on_disk) = (None, 0, false);
         self.unsaved_ids.clear();
         Ok(())
     }
@@ -294,37 +312,57 @@ impl<'a> ScanCheckpoint<'a> {
             return Ok(number);
         }
         fence(db, schema, self.run_id).await?;
-        Err(StoreError::CheckpointLost { object: self.object.name })
+        Err(self.lost())
     }
 
-    /// Whether the commit was made whose answer was lost.
-    async fn was_committed(&self, db: &mut PgConnection, number: Option<i64>) -> Result<bool, StoreError> {
-        let Some(number) = number else { return Ok(false) };
-        // A run that has taken over may have come to the same number.
-        fence(&mut *db, &self.store.schema, self.run_id).await?;
-        self.is_at(db, number).await
+    /// Whether the commit was made whose answer was lost: then its checkpoint is there. A scan before may have come to the same number.
+    async fn was_committed(&self, db: &mut PgConnection, progress: &ScanProgress, number: i64) -> Result<bool, StoreError> {
+        wait_for_commits(&mut *db, &self.store.schema, self.run_id).await?;
+        let is_it =
+            |saved: SavedPosition| saved.number == number && saved.listing == progress.listing && saved.offset == progress.offset;
+        Ok(self.saved(db).await?.is_some_and(is_it))
     }
 
-    /// Whether the checkpoint in the database has this number.
-    async fn is_at(&self, db: &mut PgConnection, number: i64) -> Result<bool, StoreError> {
-        query_scalar(
-            "select exists (select from planhat_sync.scans
-                 where workspace = $1 and object = $2 and scan = $3 and checkpoint_number = $4)",
+    /// Whether the end of the scan was committed, and the answer lost: then there is no checkpoint any more. One that was not on the disk may
+    /// have been lost with the server.
+    async fn has_ended(&self, db: &mut PgConnection) -> Result<bool, StoreError> {
+        if !self.is_on_disk {
+            return Ok(false);
+        }
+        wait_for_commits(&mut *db, &self.store.schema, self.run_id).await?;
+        Ok(self.saved(db).await?.is_none())
+    }
+
+    /// The checkpoint in the database.
+    async fn saved(&self, db: &mut PgConnection) -> Result<Option<SavedPosition>, StoreError> {
+        query_as(
+            "select checkpoint_number as number, listing, \"offset\" from planhat_sync.scans
+             where workspace = $1 and object = $2 and scan = $3",
         )
         .bind(&self.store.schema)
         .bind(self.object.name)
         .bind(self.kind.as_str())
-        .bind(number)
-        .fetch_one(db)
+        .fetch_optional(db)
         .await
         .map_err(could_not("read the position of an unfinished scan"))
     }
+
+    fn lost(&self) -> StoreError {
+        StoreError::CheckpointLost { object: self.object.name }
+    }
 }
 
-/// What the last attempt at a commit has done, and the number of its checkpoint. The connection may be lost with the answer to the
-/// commit: then only the number tells whether it was made, and what was done in it cannot be found out a second time.
+#[derive(Debug, FromRow)]
+struct SavedPosition {
+    number: i64,
+    listing: String,
+    offset: i64,
+}
+
+/// What the last attempt at a commit has done. The connection may be lost with the answer to the commit. If it was made all the same,
+/// what was done in it cannot be found out a second time.
 #[derive(Debug)]
-struct Attempt<T>(Mutex<Option<(T, Option<i64>)>>);
+struct Attempt<T>(Mutex<Option<T>>);
 
 impl<T> Default for Attempt<T> {
     fn default() -> Attempt<T> {
@@ -333,15 +371,16 @@ impl<T> Default for Attempt<T> {
 }
 
 impl<T> Attempt<T> {
-    fn has_done(&self, done: T, number: Option<i64>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((done, number));
+    fn has_done(&self, done: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
     }
 
-    fn number(&self) -> Option<i64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|(_, number)| *number)
+    /// None before there was an attempt.
+    fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
     }
 
-    fn committed(self) -> Option<(T, Option<i64>)> {
+    fn committed(self) -> Option<T> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }

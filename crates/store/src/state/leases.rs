@@ -247,18 +247,44 @@ pub async fn renew_leases(db: &mut PgConnection, run_ids: &[i64]) -> Result<Vec<
 /// has ended. So a process that was frozen for minutes cannot commit after another run has taken over. The fence comes last in
 /// a transaction, because the renewal of the lease waits for it.
 pub async fn fence(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), StoreError> {
-    if holds_lease(db, workspace, run_id).await? { Ok(()) } else { Err(StoreError::LeaseLost { run_id }) }
-}
-
-/// Whether a run holds the lease. If so, it is not taken over until the transaction has ended.
-pub async fn holds_lease(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<bool, StoreError> {
-    let held = query("select from planhat_sync.leases where workspace = $1 and run_id = $2 for share")
+    let holds = query("select from planhat_sync.leases where workspace = $1 and run_id = $2 for share")
         .bind(workspace)
         .bind(run_id)
         .fetch_optional(db)
         .await
         .map_err(could_not("see whether the lease still holds"))?;
-    Ok(held.is_some())
+    holds.map(|_| ()).ok_or(StoreError::LeaseLost { run_id })
+}
+
+/// Waits for the commits of a run that are under way: each has locked the row of the lease by its fence. One whose answer was lost may
+/// be, where it waits for a disk or a standby. Fails if the run has lost its lease.
+pub(crate) async fn wait_for_commits(db: &mut PgConnection, workspace: &str, run_id: i64) -> Result<(), StoreError> {
+    // Behind a savepoint, to unlock the row at once: the renewal of the lease waits for it.
+    let mut savepoint = db.begin().await.map_err(could_not("set a savepoint"))?;
+    let holds = query("select from planhat_sync.leases where workspace = $1 and run_id = $2 for no key update")
+        .bind(workspace)
+        .bind(run_id)
+        .fetch_optional(&mut *savepoint)
+        .await
+        .map_err(could_not("wait for a commit whose answer was lost"))?;
+    savepoint.rollback().await.map_err(could_not("go back to a savepoint"))?;
+    holds.map(|_| ()).ok_or(StoreError::LeaseLost { run_id })
+}
+
+/// Whether a run of this process holds the lease. A server that has crashed may give the number of a run to another one.
+pub async fn holds_lease(
+    db: &mut PgConnection,
+    workspace: &str,
+    run_id: i64,
+    holder: &ProcessIdentity,
+) -> Result<bool, StoreError> {
+    query_scalar("select exists (select from planhat_sync.leases where workspace = $1 and run_id = $2 and process = $3)")
+        .bind(workspace)
+        .bind(run_id)
+        .bind(&holder.process)
+        .fetch_one(db)
+        .await
+        .map_err(could_not("see whether the lease is held"))
 }
 
 /// Requests the lease from the run that holds it; false if there is nothing to wait for: it is stale, or another run has it.

@@ -366,6 +366,12 @@ impl Action {
         }
     }
 
+    /// What it has of text.
+    pub fn text_bytes(&self) -> usize {
+        let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        self.record_id.len() + of(&self.company_id) + of(&self.end_user_id) + of(&self.changes)
+    }
+
     /// What has no time of its own comes last: it was seen just now.
     fn order(&self) -> DateTime<Utc> {
         self.happened_at.unwrap_or(DateTime::<Utc>::MAX_UTC)
